@@ -1,0 +1,54 @@
+# make demo          a Teletype in this terminal (ARGS="--fast --prompt 'THE TELETYPE IS'")
+# make test          formatting, lint, types and the whole suite; TRAIN=0 leaves torch and its tests out
+# make soak          the same at the paper's own pace: minutes to hours
+# make clean         the virtual environment and what else was made here
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TRAIN  ?= 1
+ARGS   ?=
+
+# One stamp per set of packages: the second start of the demo does nothing but start.
+READY_RUN  := $(VENV)/ready-run
+READY_TEST := $(VENV)/ready-test-$(TRAIN)
+EXTRAS     := $(if $(filter 0,$(TRAIN)),cpu$(comma)test,cpu$(comma)test$(comma)train)
+comma      := ,
+
+.PHONY: demo test soak clean
+
+demo: $(READY_RUN)
+	@$(BIN)/asr33 demo $(ARGS)
+
+test: $(READY_TEST)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+ifeq ($(TRAIN),0)
+	@echo "TRAIN=0: torch is not installed; the tests of training are left out"
+	$(BIN)/pytest -m "not soak and not train"
+else
+	$(BIN)/pytest -m "not soak"
+endif
+
+soak: $(READY_TEST)
+	$(BIN)/pytest -m soak
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "asr33 wants Python 3.11 or later; say which: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+
+$(READY_RUN): $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing asr33 and its engine ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu]'
+	@touch $@
+
+$(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing asr33, its engine and its tests$(if $(filter 0,$(TRAIN)),, and torch) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@ $(READY_RUN)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,195 @@
+"""The daemon: the one place that knows who is who, and whose turn it is."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from daemon import session_log
+from daemon.config import Config, log_folder
+from daemon.conversation import Conversation
+from daemon.exchange import exchange
+from daemon.session_log import SessionLog
+from drivers.clock import WallClock
+from drivers.events import Broke, Event, Keyed, LineLost, Struck
+from drivers.line import open_line
+from drivers.teletype import EndOfInput, Interrupted, Teletype
+from model.base import Model, Piece, Sampling
+from model.errors import ModelError
+
+Doing = Literal["starting", "listening", "thinking", "printing", "leaving"]
+
+HELP = """\
+TYPE A LINE AND PRESS RETURN: THE MACHINE GOES ON FROM THERE.
+RUBOUT TAKES A LETTER BACK, BREAK STOPS AN ANSWER.
+\\ BEFORE A LETTER KEEPS IT A CAPITAL.
+.HELP  THIS     .NEW  FORGET WHAT WAS SAID     .BYE  LEAVE
+"""
+
+_log = logging.getLogger("asr33")
+
+
+class App:
+    """One machine, one model, one conversation. `doing` and `answers` are there for whoever watches."""
+
+    def __init__(self, tty: Teletype, model: Model, config: Config, log: SessionLog) -> None:
+        self.doing: Doing = "starting"
+        self.answers = 0
+        self._tty = tty
+        self._model = model
+        self._log = log
+        self._answer = config.answer
+        self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
+        self._talk = Conversation()
+
+    async def run(self) -> None:
+        """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
+        await self._tty.fresh_line()
+        await self._tty.print(greeting(self._model.name, datetime.now()))
+        await self._model.ready()
+        try:
+            while True:
+                await self._turn()
+        except EndOfInput:
+            self.doing = "leaving"
+            await self._tty.print("\nGOODBYE.\n")
+            await self._tty.flush()
+
+    async def _turn(self) -> None:
+        await self._tty.fresh_line()
+        await self._tty.print("\nREADY\n")
+        self.doing = "listening"
+        try:
+            typed = await self._tty.read_line()
+        except Interrupted:
+            return
+        self._log.write(time.monotonic(), "typed", text=typed)
+        self._log.sync()
+        match typed.strip().upper():
+            case "":
+                return
+            case ".HELP":
+                await self._tty.print(HELP)
+            case ".NEW":
+                self._talk.forget()
+                await self._tty.print("ALL FORGOTTEN.\n")
+            case ".BYE":
+                raise EndOfInput
+            case command if command.startswith(".") and command[1:2].isalpha():
+                await self._tty.print(f"NO COMMAND {command}; THERE ARE .HELP .NEW .BYE\n")
+            case _:
+                await self._answer_to(typed)
+
+    async def _answer_to(self, typed: str) -> None:
+        sampling = Sampling(
+            **{name: value for name, value in asdict(self._answer).items() if name != "seed"},
+            seed=self._seed + self.answers,
+        )
+        self.doing = "thinking"
+        prompt = self._talk.prompt(typed, self._fits)
+        self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
+        try:
+            said, finish = await exchange(self._tty, self._model, prompt, sampling, self._note)
+        except ModelError as error:
+            # What was typed is in the log and on the paper; the next line may fare better.
+            _log.error("%s", error)
+            self._log.write(time.monotonic(), "error", text=str(error))
+            await self._tty.fresh_line()
+            await self._tty.print(f"-- {error} --\n")
+            return
+        self._talk.answered(prompt, said)
+        self._log.write(time.monotonic(), "end", finish=finish)
+        self.answers += 1
+
+    def _fits(self, prompt: str) -> bool:
+        # A token is three characters or more; the answer may take half of the context, no more.
+        room = min(self._model.context // 2, self._answer.length // 3 + 64)
+        return self._model.count(prompt) <= self._model.context - room
+
+    def _note(self, piece: Piece) -> None:
+        self.doing = "printing"
+        self._log.write(
+            time.monotonic(),
+            "piece",
+            text=piece.text,
+            tokens=list(piece.tokens),
+            made=self._log.since(piece.made),
+        )
+
+
+def greeting(model: str, now: datetime) -> str:
+    """A few short lines, in the manner of a time-sharing system of 1970."""
+    return (
+        f"ASR33 TIME-SHARING SYSTEM  {now:%d %b %y  %H:%M}\n"
+        f"MODEL {model} ON LINE.  USERS: 1\n"
+        ".HELP FOR HELP, .NEW TO START AFRESH, .BYE TO LEAVE\n"
+    )
+
+
+def tap_into(log: SessionLog) -> Callable[[Event], None]:
+    """What the teletype tells, written down; a line struck is a line synced."""
+
+    def tap(event: Event) -> None:
+        match event:
+            case Struck(at=at, queued=queued, byte=byte, column=column):
+                log.write(time.monotonic(), "tx", b=f"{byte:02x}", q=log.since(queued), at=log.since(at), col=column)
+                if byte == 0x0A:
+                    log.sync()
+            case Keyed(at=at, byte=byte):
+                log.write(at, "rx", b=f"{byte:02x}")
+            case Broke(at=at, route=route, unprinted=unprinted):
+                log.write(at, "break", route=route, unprinted=unprinted)
+            case LineLost(at=at, reason=reason):
+                log.write(at, "lost", text=reason)
+                log.sync()
+
+    return tap
+
+
+@asynccontextmanager
+async def build(
+    config: Config,
+    model: Model,
+    port: str,
+    character_s: float = 0.1,
+    watch: Callable[[Event], None] | None = None,
+) -> AsyncIterator[tuple[App, Path]]:
+    """The daemon, put together; closes what it opened. Yields it and the path of its log."""
+    begun = time.monotonic()
+    folder = log_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    for mended in session_log.repair(folder):
+        _log.warning("%s: its last record was torn, and was cut off", mended)
+    line = await open_line(port)
+    log = SessionLog(session_log.new_path(folder, datetime.now()), begun)
+    log.write(
+        begun,
+        "session",
+        version=session_log.VERSION,
+        asr33=version("asr33"),
+        wall=datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        line=port,
+        model=model.name,
+    )
+    tap = tap_into(log)
+
+    def both(event: Event) -> None:
+        tap(event)
+        if watch is not None:
+            watch(event)
+
+    tty = Teletype(line, WallClock(), tap=both, columns=config.line.columns, character_s=character_s)
+    try:
+        yield App(tty, model, config, log), log.path
+    finally:
+        await tty.close()
+        await model.close()
+        log.close()

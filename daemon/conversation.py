@@ -1,0 +1,82 @@
+"""What the model is given to continue: the memory of the paper, the typed line in mixed case, in one shape.
+
+Upper case exists on paper only. A Model 33 has no other, and GPT-2 given capitals shouts back, so what is
+typed becomes sentence case. `\\` before a letter keeps it a capital, `\\\\` is a backslash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# Words that are written with a capital anywhere in a sentence, as a person at the machine would expect.
+_PROPER = """
+    i monday tuesday wednesday thursday friday saturday sunday january february april june july august
+    september october november december mr mrs ms dr st god christmas easter english england british britain
+    london scotland scottish ireland irish wales europe european france french paris germany german berlin
+    italy italian rome spain spanish greece greek russia russian moscow china chinese japan japanese india
+    indian africa african america american americans boston chicago york washington california texas
+    john mary george james william henry charles thomas robert david peter paul ada alan turing lovelace
+    babbage morse teletype dartmouth bell sherlock holmes watson dracula shakespeare mars venus jupiter saturn
+"""
+PROPER = frozenset(_PROPER.split())
+
+_WORD = re.compile(r"\\(.)|([A-Za-z]+(?:'[A-Za-z]+)?)|([.!?][\"')\]]*(?:\s|$))|(\n)|(.)", re.DOTALL)
+
+
+def sentence_case(typed: str) -> str:
+    """Typed capitals as a person would write them."""
+    out: list[str] = []
+    starts = True
+    kept = ""  # capitals that were escaped, and whatever hangs on them
+    for match in _WORD.finditer(typed):
+        escaped, word, stop, newline, other = match.groups()
+        if escaped is not None:
+            kept = escaped.upper()
+            out.append(kept)
+            starts = starts and not escaped.isalnum()
+        elif word is not None:
+            out.append(word.lower() if kept.isalpha() else _cased(word, starts))
+            starts, kept = False, ""
+        else:
+            out.append(stop or newline or other)
+            kept = ""
+            # Digits begin a sentence as well as letters do; quotes and brackets leave it to come.
+            starts = bool(stop or newline) or (starts and not other.isalnum())
+    return "".join(out)
+
+
+def _cased(word: str, starts: bool) -> str:
+    lower = word.lower()
+    if starts or lower.split("'")[0] in PROPER:
+        return lower[0].upper() + lower[1:]
+    return lower
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One sheet's worth of talk, as the model sees it."""
+
+    memory: str = ""
+
+    def prompt(self, typed: str, fits: Callable[[str], bool]) -> str:
+        """The memory, and the typed line below it; the oldest lines go until it fits.
+
+        Never ends in a blank: a token that begins with one is how GPT-2 writes a word, and after a blank
+        it can only stumble.
+        """
+        line = sentence_case(typed).strip()
+        memory = self.memory.rstrip()
+        prompt = f"{memory}\n{line}".strip()
+        while memory and not fits(prompt):
+            _, _, memory = memory.partition("\n")
+            prompt = f"{memory}\n{line}".strip()
+        return prompt
+
+    def answered(self, prompt: str, answer: str) -> None:
+        """What was written so far is what the next line continues."""
+        self.memory = (prompt + answer).rstrip()
+
+    def forget(self) -> None:
+        self.memory = ""

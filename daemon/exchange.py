@@ -1,0 +1,31 @@
+"""One exchange, read from top to bottom: a line that was typed -> pieces of an answer -> paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+from drivers.teletype import Teletype
+from model.base import Model, Piece, Sampling
+
+
+async def exchange(
+    tty: Teletype, model: Model, prompt: str, sampling: Sampling, note: Callable[[Piece], None]
+) -> tuple[str, str]:
+    """Print the model's continuation of the prompt; returns what it said and how it ended.
+
+    BREAK ends paper and generation alike, wherever either of them waits; what was said by then is
+    returned with the ending "break". Each piece is noted when the paper takes it. Raises ModelError, LineLost.
+    """
+    said: list[str] = []
+    finish = "end"
+    async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as pieces:
+        async for piece in pieces:
+            note(piece)
+            # The answer begins at the margin: the blank that GPT-2 puts before a word is not for the paper.
+            text = piece.text if "".join(said).strip() else piece.text.lstrip()
+            said.append(piece.text)
+            finish = piece.finish or finish
+            await tty.print(text)
+        await tty.flush()
+    return "".join(said), "break" if scope.broken else finish

@@ -1,0 +1,88 @@
+"""What a model is to the rest of the house: text in, pieces of text out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+END_OF_TEXT = "<|endoftext|>"
+
+Finish = Literal["end", "stop", "sentence", "length", "context"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of a GPT-2, in the words of its `config.json`."""
+
+    vocab_size: int
+    n_positions: int = 512
+    n_embd: int = 256
+    n_layer: int = 5
+    n_head: int = 4
+
+    @property
+    def head_size(self) -> int:
+        return self.n_embd // self.n_head
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model; the head is the embedding and counts once."""
+        block = 12 * self.n_embd**2 + 13 * self.n_embd
+        return (self.vocab_size + self.n_positions + 2) * self.n_embd + self.n_layer * block
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is drawn and where it ends.
+
+    `temperature` 0 takes the likeliest token. `top_k` 0 and `top_p` 1 leave all tokens in. After `length`
+    characters the answer ends with the sentence it is in; `max_tokens` cuts it wherever it is.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 1.0
+    repetition_penalty: float = 1.1
+    seed: int = 33
+    max_tokens: int = 1024
+    length: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Whole characters that came with one or more tokens; the last piece says how it ended, maybe with no text.
+
+    `made` is when the last of its tokens existed, in seconds of the monotonic clock.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    made: float
+    finish: Finish | None = None
+
+
+class Model(Protocol):
+    """The embedded model, one on disk, or one at a URL."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context(self) -> int:
+        """How many tokens a prompt and its answer may have together."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        ...
+
+    def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        """The continuation of the prompt; closing the generator ends the work within one step.
+
+        Raises ModelError, PromptTooLong among them, before the first piece.
+        """
+        ...
+
+    async def close(self) -> None: ...

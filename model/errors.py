@@ -1,0 +1,52 @@
+"""What can go wrong with a model; every message names the cure, in one line.
+
+`exit_code` is what a command ends with that meets the error (sysexits.h).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ModelError(Exception):
+    """The root: something about a model that its user can mend."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class ModelNotFound(ModelError, FileNotFoundError):
+    """No model of that name, or no file at that path."""
+
+    exit_code = 66
+    __str__ = Exception.__str__
+
+
+class ModelDamaged(ModelError, ValueError):
+    """A file of the model is not what its manifest says, or not a model of ours."""
+
+    exit_code = 65
+
+
+class EngineMissing(ModelError, ImportError):
+    """A library or a device that the model was to run on is not there."""
+
+    exit_code = 69
+
+
+class PromptTooLong(ModelError, ValueError):
+    """The prompt does not fit the context."""
+
+    exit_code = 65
+
+
+class TextNotFound(ModelError, FileNotFoundError):
+    """A text file that cannot be opened."""
+
+    exit_code = 66
+    __str__ = Exception.__str__
+
+
+class TextDamaged(ModelError, ValueError):
+    """Bytes that are not text, or text that is not what was said of it."""
+
+    exit_code = 65

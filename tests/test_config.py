@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from daemon.config import AnswerConfig, Config, LineConfig, load, log_folder
+from daemon.errors import ConfigError
+
+NOWHERE = {"XDG_CONFIG_HOME": "/nonexistent"}
+
+
+def from_file(tmp_path: Path, text: str, flags: dict[str, dict[str, object]] | None = None) -> Config:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return load(flags or {}, NOWHERE, path, system=tmp_path / "etc")
+
+
+def test_nothing_configured_is_the_defaults(tmp_path: Path) -> None:
+    assert load({}, NOWHERE, system=tmp_path) == Config()
+
+
+def test_flags_stand_over_environment_over_files(tmp_path: Path) -> None:
+    (tmp_path / "etc/asr33").mkdir(parents=True)
+    (tmp_path / "etc/asr33/config.toml").write_text('[line]\nport = "/dev/etc"\ncolumns = 71\n[answer]\ntop_k = 1\n')
+    (tmp_path / "user/asr33").mkdir(parents=True)
+    (tmp_path / "user/asr33/config.toml").write_text("[answer]\ntop_k = 2\nlength = 200\nseed = 5\n")
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "user"), "ASR33_ANSWER_LENGTH": "300", "ASR33_ANSWER_SEED": "6"}
+    config = load({"answer": {"seed": 7, "top_p": None}}, environ, system=tmp_path / "etc")
+    assert config.line == LineConfig("/dev/etc", 71)
+    assert config.answer == AnswerConfig(top_k=2, length=300, seed=7)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[answer]\ntop_k = 3\nlenght = 5\n",
+            "config.toml:3: unknown key 'lenght' in [answer]; did you mean 'length'",
+        ),
+        ("[anwser]\n", "config.toml:1: unknown section [anwser]; did you mean 'answer'?"),
+        ("[line]\n[printer]\n", "config.toml:2: unknown section [printer]; there are line, model, answer, log"),
+        ("\nport = 1\n", "config.toml:2: 'port' stands outside a section; the sections are line, model, answer, log"),
+        ('[answer]\n\nlength = "long"\n', "config.toml:3: [answer] length: 'long' is not a whole number"),
+        ("[answer]\nlength = true\n", "config.toml:2: [answer] length: True is not a whole number"),
+        ("[line]\nport = 5\n", 'config.toml:2: [line] port: 5 is not a text in "quotes"'),
+        ("[answer]\ntop_p = 3\n", "config.toml:2: [answer] top_p = 3: must be from 1e-06 to 1"),
+        ("[answer\n", "config.toml: not TOML: "),
+    ],
+)
+def test_an_error_names_the_file_the_line_and_the_cure(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_file(tmp_path, text)
+    assert str(caught.value).removeprefix(f"{tmp_path}/").startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_an_error_only_if_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load({}, NOWHERE, tmp_path / "none.toml", system=tmp_path)
+
+
+def test_an_unknown_key_in_the_environment_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\$ASR33_ANSWER_LENGHT: unknown key 'lenght'"):
+        load({}, NOWHERE | {"ASR33_ANSWER_LENGHT": "3"}, system=tmp_path)
+
+
+def test_a_whole_number_will_do_for_a_number(tmp_path: Path) -> None:
+    assert from_file(tmp_path, "[answer]\ntemperature = 1\n").answer.temperature == 1.0
+
+
+def test_flags_are_checked_like_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be from 0 to"):
+        load({"answer": {"temperature": -1.0}}, NOWHERE, system=tmp_path)
+
+
+def test_logs_go_to_the_setting_then_to_systemd_then_to_the_user(tmp_path: Path) -> None:
+    config = from_file(tmp_path, f'[log]\nfolder = "{tmp_path}"\n')
+    assert log_folder(config, {}) == tmp_path
+    assert log_folder(Config(), {"LOGS_DIRECTORY": "/var/log/asr33"}) == Path("/var/log/asr33")
+    assert log_folder(Config(), {"XDG_STATE_HOME": "/state"}) == Path("/state/asr33/sessions")

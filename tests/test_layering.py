@@ -1,0 +1,106 @@
+"""The house of DESIGN.md, held by ast: who may import whom, which files are pure, what a bare --help may load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("daemon", "drivers", "model", "tools")
+MAY_IMPORT = {
+    "drivers": {"drivers"},
+    "model": {"model"},
+    "daemon": {"daemon", "drivers", "model"},
+    "tools": {"tools", "daemon", "drivers", "model"},
+}
+PURE = [
+    "drivers/charset.py",
+    "drivers/printer.py",
+    "drivers/keyboard.py",
+    "drivers/paper.py",
+    "model/base.py",
+    "model/sampling.py",
+    "model/detokenizer.py",
+    "model/loop.py",
+    "daemon/conversation.py",
+]
+IMPURE = {"asyncio", "logging", "os", "pathlib", "random", "socket", "subprocess", "sys", "threading", "time", "rich"}
+# Each foreign library has one door (torch has a folder).
+DOORS = {
+    "serial": {"drivers/line.py"},
+    "serial_asyncio": {"drivers/line.py"},
+    "onnxruntime": {"model/session.py"},
+    "onnx": {"model/graph.py"},
+    "tokenizers": {"model/tokenizer.py"},
+    "cattrs": {"daemon/config.py"},
+}
+
+
+def sources() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_arrows_point_one_way(package: str) -> None:
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(crossed)
+        for path in (ROOT / package).rglob("*.py")
+        if (crossed := imported(path) & set(PACKAGES) - MAY_IMPORT[package])
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_file_knows_no_clock_no_thread_and_no_world(name: str) -> None:
+    tree = ast.parse((ROOT / name).read_text())
+    assert not imported(ROOT / name) & IMPURE
+    assert not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(tree)) or name == "model/base.py"
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_each_foreign_library_has_one_door(library: str) -> None:
+    doors = {str(path.relative_to(ROOT)) for path in sources() if library in imported(path)}
+    assert doors <= DOORS[library]
+
+
+def test_torch_is_known_to_training_alone() -> None:
+    users = {path.relative_to(ROOT).parts for path in sources() if "torch" in imported(path)}
+    assert all(parts[:2] in {("tools", "training"), ("tools", "train.py")} for parts in users)
+
+
+def modules_after(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_bare_help_loads_nothing_heavy() -> None:
+    loaded = modules_after(
+        "import contextlib, io\nfrom tools.main import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main(['--help'])"
+    )
+    assert not loaded & {"numpy", "onnxruntime", "onnx", "tokenizers", "torch", "rich", "httpx2", "serial", "asyncio"}
+
+
+def test_a_session_runs_without_onnx_and_torch() -> None:
+    assert not modules_after("import model.local, model.session, model.score") & {"onnx", "torch", "safetensors"}
+
+
+def test_the_thin_client_loads_neither_numpy_nor_an_engine() -> None:
+    assert not modules_after("import daemon.app, tools.run") & {"numpy", "onnxruntime", "tokenizers", "onnx", "torch"}
+
+
+def test_no_file_is_over_three_hundred_lines() -> None:
+    assert not [str(path) for path in sources() if len(path.read_text().splitlines()) > 300]

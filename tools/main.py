@@ -1,0 +1,97 @@
+"""`asr33`: finds the command, loads its file and no other, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": "a virtual ASR-33 in this terminal, with the embedded model: nothing to set up",
+    "run": "the daemon: one machine's line, one model, answers on paper",
+    "virtual": "a virtual ASR-33 alone, its line at a path of your choice",
+    "ask": "one answer, here, with no machine",
+    "train": "a model of your own from your texts",
+    "model": "the models on this disk: list, verify, score",
+}
+
+# What `pip install asr33` alone leaves out, and the extra that brings it.
+EXTRAS = {"torch": "train"} | dict.fromkeys(("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors"), "cpu")
+
+USAGE = 2
+UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] not in COMMANDS:
+        return _front_page(words)
+    try:
+        return _run(words[0], words[1:])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        return _complain(f"{error.name} is not installed: pip install 'asr33[{extra}]'", UNAVAILABLE)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        return _complain(str(error), code)
+
+
+def _run(command: str, words: Sequence[str]) -> int:
+    module = importlib.import_module(f"tools.{command}")
+    parser = argparse.ArgumentParser(
+        prog=f"asr33 {command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    code: int = module.main(parser.parse_args(words))
+    sys.stdout.flush()
+    return code
+
+
+def _front_page(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="asr33",
+        description="A GPT-2 at a Teletype Model 33: it answers on paper, ten characters a second.",
+        epilog="`asr33 COMMAND --help` tells more of each. The first to try: asr33 demo",
+    )
+    parser.add_argument("--version", action="store_true", help="say which asr33 this is")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, says in COMMANDS.items():
+        commands.add_parser(name, help=says)
+    if words and not words[0].startswith("-"):
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}"
+        return _complain(f"no command {words[0]!r}; {hint}", USAGE)
+    if parser.parse_args(words).version:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"asr33 {version('asr33')}\n")
+    else:
+        parser.print_help(sys.stdout if words else sys.stderr)
+        return 0 if words else USAGE
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"asr33: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The daemon: it owns one machine's line, reads what is typed there, and prints what a model answers.
+
+The machine may be real (/dev/serial/by-id/...) or virtual (the path that `asr33 virtual --link PATH` made).
+It runs until .BYE or ^D is typed at the machine, or until SIGTERM or Ctrl-C here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from daemon import app, config
+from daemon.config import Config, Settings
+from daemon.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--line", metavar="PORT", help="the machine's line: /dev/... or the path of a virtual machine")
+    parser.add_argument("--fast", action="store_true", help="no pace: for a virtual machine that has none either")
+    add_answer_arguments(parser)
+
+
+def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `run` and `demo` share: the model, how it answers, and where that is written down."""
+    parser.add_argument("--model", metavar="NAME|PATH", help="the model that answers (default: embedded)")
+    parser.add_argument("--length", type=int, metavar="N", help="an answer ends at a sentence near N characters (600)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="and at N tokens wherever it is (1024)")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest word each time (0.7)")
+    parser.add_argument("--seed", type=int, metavar="N", help="the same seed and the same typing give the same paper")
+    parser.add_argument("--threads", type=int, metavar="N", help="processor threads for the model (0: as fits)")
+    parser.add_argument("--log", type=Path, metavar="FOLDER", help="where sessions are kept")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file over those of the system and the user")
+
+
+def settings(args: argparse.Namespace, port: str | None = None) -> Config:
+    """The configuration that the arguments ask for, over what files and environment say."""
+    flags: Settings = {
+        "line": {"port": port},
+        "model": {"name": args.model, "threads": args.threads},
+        "answer": {
+            "length": args.length,
+            "max_tokens": args.max_tokens,
+            "temperature": args.temperature,
+            "seed": args.seed,
+        },
+        "log": {"folder": args.log},
+    }
+    return config.load(flags, named=args.config)
+
+
+def main(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    chosen = settings(args, port=args.line)
+    if chosen.line.port is None:
+        raise ConfigError("no line to run on: asr33 run --line /dev/serial/by-id/..., or try: asr33 demo")
+    return asyncio.run(_run(chosen, chosen.line.port, 0.0 if args.fast else 0.1))
+
+
+async def _run(chosen: Config, port: str, character_s: float) -> int:
+    model = app.open_model(chosen)
+    async with app.build(chosen, model, port, character_s) as (daemon, log):
+        logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
+        running = asyncio.ensure_future(daemon.run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    return 0

@@ -1,0 +1,69 @@
+"""Documents -> tokens -> batches. Which batch a step gets depends on seed and step alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import TextDamaged
+from model.tokenizer import Tokenizer
+
+Ids = NDArray[np.int32]
+Advance = Callable[[int], None]  # told how many characters more are done
+
+LINES_AT_ONCE = 2048  # some hundred KB: enough for the tokenizer's threads, little enough for a bar that moves
+
+
+def lines_of(documents: Sequence[str], advance: Advance) -> Iterator[str]:
+    """The lines of all documents, each with its line feed."""
+    for document in documents:
+        for line in document.splitlines(keepends=True):
+            advance(len(line))
+            yield line
+
+
+def encode(documents: Sequence[str], tokenizer: Tokenizer, advance: Advance = lambda _: None) -> Ids:
+    """All documents in one row, an end of text before each; a line at a time, as the machine will see them."""
+    pieces: list[Ids] = []
+    for document in documents:
+        pieces.append(np.array([tokenizer.end_of_text], dtype=np.int32))
+        lines = document.splitlines(keepends=True)
+        for start in range(0, len(lines), LINES_AT_ONCE):
+            some = lines[start : start + LINES_AT_ONCE]
+            encoded = tokenizer.encode_many(some)
+            pieces.append(np.fromiter((token for line in encoded for token in line), dtype=np.int32))
+            advance(sum(map(len, some)))
+    return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
+
+
+def batches(ids: Ids, context: int, batch: int, seed: int, start: int = 0) -> Iterator[Ids]:
+    """Batches [batch, context + 1] for ever, from step `start` on.
+
+    Each epoch cuts the row anew, from a random offset, and shuffles the cuts.
+    """
+    windows = (len(ids) - 1 - context) // context
+    if windows < batch:
+        raise TextDamaged(
+            f"{len(ids)} tokens to train on are too few for {batch} windows of {context}: add text, or lower --batch"
+        )
+    per_epoch = windows // batch
+    step = start
+    while True:
+        epoch, first = divmod(step, per_epoch)
+        random = np.random.default_rng([seed, epoch])
+        offset = int(random.integers(context))
+        order = random.permutation(windows)
+        for number in range(first, per_epoch):
+            rows = order[number * batch : (number + 1) * batch] * context + offset
+            yield np.stack([ids[row : row + context + 1] for row in rows])
+            step += 1
+
+
+def sample_windows(ids: Ids, context: int, count: int) -> Ids | None:
+    """`count` windows [count, context + 1] evenly spread over the row, for a quick look; None if it is too short."""
+    last = len(ids) - context - 1
+    if last < 0:
+        return None
+    return np.stack([ids[at : at + context + 1] for at in np.linspace(0, last, count).astype(int)])

@@ -1,0 +1,107 @@
+"""A run as its operator sees it: a bar on a terminal, a line now and then elsewhere. It knows no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from tools.training.loop import Report
+
+LINE_EVERY_S = 30.0
+SLOW_S = 2.0  # work that is done sooner than this leaves no line behind
+
+
+def duration(seconds: float) -> str:
+    """Two figures: `1 h 52 min`, `3 min 20 s`, `9 s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def line(report: Report, bits_per_byte: float | None) -> str:
+    """What there is to say of a step; the held-out figure is the last one there was."""
+    held = "" if bits_per_byte is None else f"  held out {bits_per_byte:.3f} bits/byte"
+    return (
+        f"step {report.progress.step}  loss {report.loss:.3f}  {report.tokens_per_s:,.0f} tokens/s{held}"
+        f"  {duration(report.left_s)} left"
+    )
+
+
+class Display:
+    """All that a run prints. `stop` is asked at every sign of progress, and may raise."""
+
+    def __init__(self, console: Console, stop: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._stop = stop
+        self._clock = clock
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._said_at = float("-inf")
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the bar if there is one."""
+        console = self._console if self._bar is None else self._bar.console
+        console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def sample(self, text: str) -> None:
+        """What the model would write now, indented, without what a terminal might obey."""
+        shown = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+        self.say("\n".join(f"    {part}" for part in shown.strip().splitlines()))
+
+    @contextmanager
+    def work(self, title: str, total: float) -> Iterator[Callable[[float], None]]:
+        """Yields `advance(more)`, of `total` in all."""
+        begun = said_at = self._clock()
+        so_far = 0.0
+        with self._open(title, total):
+
+            def advance(more: float) -> None:
+                nonlocal said_at, so_far
+                self._stop()
+                so_far += more
+                self._move(so_far, "")
+                if self._bar is None and self._clock() - said_at > LINE_EVERY_S:
+                    said_at = self._clock()
+                    self.say(f"{title}: {100 * so_far / max(total, 1e-9):.0f} %")
+
+            yield advance
+        if self._clock() - begun > SLOW_S:
+            self.say(f"{title}: {duration(self._clock() - begun)}")
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[Report, float | None], None]]:
+        """Yields `show(report, bits per byte or None)`, wanted after each step."""
+        with self._open("training", 1.0):
+            yield self._show
+
+    def _show(self, report: Report, bits_per_byte: float | None) -> None:
+        text = line(report, bits_per_byte)
+        self._move(report.done, text)
+        if self._bar is None and (report.look or self._clock() - self._said_at >= LINE_EVERY_S):
+            self._said_at = self._clock()
+            self.say(f"{100 * report.done:5.1f} %  {text}")
+
+    @contextmanager
+    def _open(self, title: str, total: float) -> Iterator[None]:
+        if not self._console.is_terminal:
+            self.say(f"{title} ...")
+            yield
+            return
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TaskProgressColumn())
+        status = TextColumn("{task.fields[status]}", markup=False)
+        with Progress(*columns, TimeElapsedColumn(), status, console=self._console, transient=True) as self._bar:
+            self._task = self._bar.add_task(title, total=total, status="")
+            try:
+                yield
+            finally:
+                self._bar.stop()
+                self._bar = None
+
+    def _move(self, so_far: float, status: str) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=so_far, status=status)

@@ -1,0 +1,85 @@
+"""The folder of a run, beside the models: checkpoint, vocabulary, and the record of what run it is.
+
+It knows neither torch nor what a step does. `<store>/.training/<name>/` has `checkpoint.safetensors`,
+`tokenizer.json` and `run.json`; when the model is written the folder may go.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import ModelDamaged
+from tools.training import recipe as recipes
+from tools.training.errors import OtherRun
+from tools.training.recipe import Length, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def record(self) -> Path:
+        return self.path / "run.json"
+
+
+def place(store: Path, name: str) -> RunFolder:
+    return RunFolder(store / ".training" / name)
+
+
+@contextmanager
+def taken(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder for this process alone. Raises OtherRun when another one has it."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OtherRun(f"{folder.path}: another process trains this model; let it end, or stop it") from None
+        yield
+
+
+def begun(folder: RunFolder, name: str, asked: Recipe) -> Length | None:
+    """The length that the run in the folder has so far; None if there is no record.
+
+    Raises OtherRun when it is a run of another recipe, ModelDamaged when its record cannot be read.
+    """
+    try:
+        recipe, length = recipes.from_json(folder.record.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ModelDamaged, UnicodeDecodeError) as error:
+        raise ModelDamaged(f"{folder.record}: {error}; --fresh begins the run again") from None
+    recipes.require_same(name, recipe, asked)
+    return length
+
+
+def clear(folder: RunFolder) -> None:
+    """Forget the run, the lock apart, which is held."""
+    for path in folder.path.iterdir() if folder.path.exists() else ():
+        if path.name != "lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def write(path: Path, text: str) -> None:
+    """All of the text or none of it."""
+    beside = path.with_suffix(".part")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

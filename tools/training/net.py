@@ -1,0 +1,136 @@
+"""GPT-2 in torch, for training only; its state dict carries the names that the Hugging Face hub uses.
+
+Shapes: B sequences of T tokens, width D, vocabulary V. Linear weights are stored [in, out] as GPT-2
+stores them, so that a checkpoint of ours and one of the hub are read by the same code.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.base import Shape
+
+HEAD_CHUNK = 1024  # rows of logits alive at once: 1024 x 4096 floats stay in a desktop's last-level cache
+
+
+class Linear(nn.Module):
+    """x [.., in] @ weight [in, out] + bias [out]."""
+
+    def __init__(self, inputs: int, outputs: int, std: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, outputs) * std)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.t(), self.bias)
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int, residual_std: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.c_attn = Linear(width, 3 * width, 0.02)
+        self.c_proj = Linear(width, width, residual_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.c_attn(x).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed: Tensor = self.c_proj(y.transpose(1, 2).reshape(batch, length, width))
+        return mixed
+
+
+class Mlp(nn.Module):
+    def __init__(self, width: int, residual_std: float) -> None:
+        super().__init__()
+        self.c_fc = Linear(width, 4 * width, 0.02)
+        self.c_proj = Linear(4 * width, width, residual_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        return y
+
+
+class Block(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        # GPT-2 scales what is written into the residual stream by the number of writers.
+        residual_std = 0.02 / math.sqrt(2 * shape.n_layer)
+        self.ln_1 = nn.LayerNorm(shape.n_embd, eps=1e-5)
+        self.attn = Attention(shape.n_embd, shape.n_head, residual_std)
+        self.ln_2 = nn.LayerNorm(shape.n_embd, eps=1e-5)
+        self.mlp = Mlp(shape.n_embd, residual_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        y: Tensor = x + self.mlp(self.ln_2(x))
+        return y
+
+
+class Gpt2(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.wte = nn.Embedding(shape.vocab_size, shape.n_embd)
+        self.wpe = nn.Embedding(shape.n_positions, shape.n_embd)
+        nn.init.normal_(self.wte.weight, std=0.02)
+        nn.init.normal_(self.wpe.weight, std=0.01)
+        self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
+        self.ln_f = nn.LayerNorm(shape.n_embd, eps=1e-5)
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """ids [B, T] -> the normalised last hidden state [B, T, D]."""
+        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device))
+        for block in self.h:
+            x = block(x)
+        y: Tensor = self.ln_f(x)
+        return y
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """ids [B, T] -> logits [B, T, V]; the head is the embedding."""
+        return F.linear(self.hidden(ids), self.wte.weight)
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy in nats a token; ids and targets [B, T]."""
+        hidden = self.hidden(ids).flatten(0, 1)
+        total: Tensor = _HeadLoss.apply(hidden, self.wte.weight, targets.flatten())  # type: ignore[no-untyped-call]
+        return total
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Head and cross entropy in one, a chunk of rows at a time: the whole of the logits never exists.
+
+    Its gradient is worked out on the way forward, when the chunk is still in the cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        count = len(targets)
+        needs_grad = ctx.needs_input_grad[0]
+        hidden_grad = torch.empty_like(hidden) if needs_grad else None
+        weight_grad = torch.zeros_like(weight) if needs_grad else None
+        total = torch.zeros((), device=hidden.device)
+        for start in range(0, count, HEAD_CHUNK):
+            rows = slice(start, start + HEAD_CHUNK)
+            logits = (hidden[rows] @ weight.t()).float()
+            wanted = targets[rows, None]
+            norm = logits.logsumexp(dim=1, keepdim=True)
+            total += (norm - logits.gather(1, wanted)).sum()
+            if hidden_grad is not None and weight_grad is not None:
+                slope = logits.sub_(norm).exp_().scatter_add_(1, wanted, logits.new_full(wanted.shape, -1.0))
+                slope = slope.div_(count).to(hidden.dtype)
+                hidden_grad[rows] = slope @ weight
+                weight_grad.addmm_(slope.t(), hidden[rows])
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
+        return hidden_grad * grads[0], weight_grad * grads[0], None

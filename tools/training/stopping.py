@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM, remembered until the work is at a place where it may be left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class Stopped(Exception):
+    """Somebody asked the command to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number  # as a shell counts a death by signal
+
+
+class Stopping:
+    """While it is entered a signal only leaves word; `check` raises Stopped where that does no harm.
+
+    A second signal, while the first is obeyed, changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._number is None:
+            self._number = number
+            # The signal may have come amid a print: a buffered stream must not be entered twice.
+            os.write(2, b"\nasr33: stopping after this step\n")
+
+    def check(self) -> None:
+        if self._number is not None:
+            raise Stopped(self._number)
