@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -19,9 +21,10 @@ from daemon.conversation import Conversation
 from daemon.exchange import exchange
 from daemon.session_log import SessionLog
 from drivers.clock import WallClock
+from drivers.errors import EndOfInput, Interrupted
 from drivers.events import Broke, Event, Keyed, LineLost, Struck
 from drivers.line import open_line
-from drivers.teletype import EndOfInput, Interrupted, Teletype
+from drivers.teletype import Teletype
 from model.base import Model, Piece, Sampling
 from model.errors import ModelError
 
@@ -38,11 +41,12 @@ _log = logging.getLogger("asr33")
 
 
 class App:
-    """One machine, one model, one conversation. `doing` and `answers` are there for whoever watches."""
+    """One machine, one model, one conversation. `doing` and `listening` are there for whoever watches."""
 
     def __init__(self, tty: Teletype, model: Model, config: Config, log: SessionLog) -> None:
         self.doing: Doing = "starting"
-        self.answers = 0
+        self.listening = asyncio.Event()  # set while a line may be typed that is not typed ahead
+        self._answers = 0
         self._tty = tty
         self._model = model
         self._log = log
@@ -67,10 +71,12 @@ class App:
         await self._tty.fresh_line()
         await self._tty.print("\nREADY\n")
         self.doing = "listening"
+        self.listening.set()
         try:
             typed = await self._tty.read_line()
         except Interrupted:
             return
+        self.listening.clear()
         self._log.write(time.monotonic(), "typed", text=typed)
         self._log.sync()
         match typed.strip().upper():
@@ -91,7 +97,7 @@ class App:
     async def _answer_to(self, typed: str) -> None:
         sampling = Sampling(
             **{name: value for name, value in asdict(self._answer).items() if name != "seed"},
-            seed=self._seed + self.answers,
+            seed=self._seed + self._answers,
         )
         self.doing = "thinking"
         prompt = self._talk.prompt(typed, self._fits)
@@ -107,7 +113,7 @@ class App:
             return
         self._talk.answered(prompt, said)
         self._log.write(time.monotonic(), "end", finish=finish)
-        self.answers += 1
+        self._answers += 1
 
     def _fits(self, prompt: str) -> bool:
         # A token is three characters or more; the answer may take half of the context, no more.
@@ -154,15 +160,19 @@ def tap_into(log: SessionLog) -> Callable[[Event], None]:
     return tap
 
 
+def open_model(config: Config) -> Model:
+    """The model of that name or path; it loads while the greeting is printed. Raises ModelNotFound."""
+    from model import store
+    from model.local import Local
+
+    return Local(store.find(config.model.name), threads=config.model.threads)
+
+
 @asynccontextmanager
 async def build(
-    config: Config,
-    model: Model,
-    port: str,
-    character_s: float = 0.1,
-    watch: Callable[[Event], None] | None = None,
+    config: Config, model: Model, port: str, character_s: float = 0.1
 ) -> AsyncIterator[tuple[App, Path]]:
-    """The daemon, put together; closes what it opened. Yields it and the path of its log."""
+    """The daemon, put together; closes what it opened, the model too. Yields it and the path of its log."""
     begun = time.monotonic()
     folder = log_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,17 +189,10 @@ async def build(
         line=port,
         model=model.name,
     )
-    tap = tap_into(log)
-
-    def both(event: Event) -> None:
-        tap(event)
-        if watch is not None:
-            watch(event)
-
-    tty = Teletype(line, WallClock(), tap=both, columns=config.line.columns, character_s=character_s)
+    tty = Teletype(line, WallClock(), tap=tap_into(log), columns=config.line.columns, character_s=character_s)
     try:
         yield App(tty, model, config, log), log.path
     finally:
-        await tty.close()
+        await line.close()
         await model.close()
         log.close()

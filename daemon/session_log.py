@@ -56,9 +56,9 @@ class SessionLog:
         """A monotonic time as the log writes it."""
         return round(moment - self._begun, 4)
 
-    def write(self, at: float, ev: str, **fields: Value) -> None:
-        """Append one record; `at` is monotonic."""
-        line = json.dumps({"t": self.since(at), "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
+    def write(self, moment: float, ev: str, /, **fields: Value) -> None:
+        """Append one record of that monotonic moment."""
+        line = json.dumps({"t": self.since(moment), "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
         self._append(line.encode() + b"\n")
 
     def sync(self) -> None:

@@ -56,7 +56,7 @@ _CATEGORY = {
     **{"Pd": "-", "Ps": "(", "Pe": ")", "Pi": '"', "Pf": '"', "Pc": "_", "Zs": " ", "Zl": "\n", "Zp": "\n"},
 }
 
-_LETTER = re.compile(r"(?:LETTER|SYLLABLE)(?: SMALL)? ([A-Z]{1,5})")
+_LETTER = re.compile(r".*LETTER(?: SMALL)? ([A-Z]{1,3})|HANGUL SYLLABLE ([A-Z]+)")
 _NAME_ROOM = 18  # of "[ROCKET]": enough to read, too short to bore
 
 
@@ -89,10 +89,18 @@ def _glyphs(char: str) -> str:
     if upper != char:
         return "".join(map(_glyphs, upper))
     plain = unicodedata.normalize("NFKD", char)
-    if plain != char:
-        raised = unicodedata.decomposition(char).startswith("<super>") and not plain.isalpha()
-        return ("^" if raised else "") + "".join(map(_glyphs, plain))
+    syllable = "가" <= char <= "힣" or "\u3040" <= char <= "\u30ff"  # Korean, Japanese: its name reads better
+    if plain != char and not syllable:
+        return _lead(char, plain) + "".join(map(_glyphs, plain))
     return _by_nature(char)
+
+
+def _lead(char: str, plain: str) -> str:
+    """What keeps 3½ from becoming 31/2, and 10³ from becoming 103."""
+    kind = unicodedata.decomposition(char)
+    if kind.startswith("<fraction>"):
+        return " "
+    return "^" if kind.startswith("<super>") and not plain.isalpha() else ""
 
 
 def _by_nature(char: str) -> str:
@@ -104,8 +112,8 @@ def _by_nature(char: str) -> str:
         value = unicodedata.numeric(char)
         return str(int(value)) if value == int(value) else "?"
     if category[0] == "L":
-        letter = _LETTER.search(name)
-        return letter[1] if letter and letter.end() == len(name) else "?"
+        letter = _LETTER.fullmatch(name)
+        return (letter[1] or letter[2]) if letter else "?"
     if category == "Sc":
         return name.removesuffix(" SIGN")
     if category in ("So", "Sm", "Sk"):
@@ -115,7 +123,9 @@ def _by_nature(char: str) -> str:
 
 def _symbol(char: str, name: str) -> str:
     if "\u2500" <= char <= "\u257f":  # box drawing
-        return "+" if "VERTICAL" in name == "HORIZONTAL" in name else "!" if "VERTICAL" in name else "-"
+        if " AND " in name or "DIAGONAL" in name:
+            return "+"
+        return "!" if "VERTICAL" in name else "-"
     if name.startswith("REGIONAL INDICATOR"):
         return name[-1]
     if "MODIFIER" in name:  # the colour of a skin

@@ -1,14 +1,14 @@
 """What can go wrong with a machine and its line; every message names the cure, in one line.
 
-    DriverError
-    ├── LineNotFound   no such port                        (FileNotFoundError)
-    ├── LineBusy       another program holds it            (OSError)
-    ├── LineRefused    this user may not open it           (PermissionError)
-    ├── LineUnfit      there, but no line for a Teletype   (ValueError)
-    ├── LineLost       the line hung up                    (ConnectionError)
-    ├── NoSuchKey      a Model 33 has no key for it        (ValueError)
-    ├── Interrupted    the operator pressed BREAK or ^C
-    └── EndOfInput     the operator typed ^D               (EOFError)
+DriverError
+├── LineNotFound   no such port                        (FileNotFoundError)
+├── LineBusy       another program holds it            (OSError)
+├── LineRefused    this user may not open it           (PermissionError)
+├── LineUnfit      there, but no line for a Teletype   (ValueError)
+├── LineLost       the line hung up                    (ConnectionError)
+├── NoSuchKey      a Model 33 has no key for it        (ValueError)
+├── Interrupted    the operator pressed BREAK or ^C
+└── EndOfInput     the operator typed ^D               (EOFError)
 """
 
 from __future__ import annotations

@@ -78,6 +78,10 @@ class Model(Protocol):
         """Tokens of a text."""
         ...
 
+    async def ready(self) -> None:
+        """Return when the model can answer. Raises ModelError if it never will."""
+        ...
+
     def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
         """The continuation of the prompt; closing the generator ends the work within one step.
 

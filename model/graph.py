@@ -43,7 +43,10 @@ MICROSOFT = "com.microsoft"
 def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     """The name and the dimensions of every weight of a model of this shape."""
     width = shape.n_embd
-    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (shape.vocab_size, width), "wpe.weight": (shape.n_positions, width)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "wte.weight": (shape.vocab_size, width),
+        "wpe.weight": (shape.n_positions, width),
+    }
     linears = {"attn.c_attn": (width, 3 * width), "attn.c_proj": (width, width)}
     linears |= {"mlp.c_fc": (width, 4 * width), "mlp.c_proj": (4 * width, width)}
     norms = ["ln_f"]
@@ -205,7 +208,7 @@ class _Graph:
         return self._add("GatherND", [x, self._names["last.index"]], f"last.{name}", batch_dims=1)
 
     def head(self, x: str) -> None:
-        """Logits of the normalised hidden state [1, N, D]; the head is the embedding, and Gemm turns it round itself."""
+        """Logits of the normalised hidden state [1, N, D]; the head is the embedding, which Gemm itself turns round."""
         rows = self._add("Reshape", [x, self._constant("head.rows", [-1, self._shape.n_embd])], "head.in")
         flat = self._add("Gemm", [rows, self._names["wte.weight"]], "head.out", transB=1)
         shape = self._constant("head.shape", [1, -1, self._shape.vocab_size])

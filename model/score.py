@@ -82,6 +82,6 @@ def windows(count: int, context: int) -> Iterator[tuple[int, int, int]]:
 
 def _nats(logits: NDArray[np.float32], targets: Sequence[int]) -> float:
     """The sum over rows of -log p(target)."""
-    peak = logits.max(axis=1)
-    total = np.log(np.exp(logits - peak[:, None]).sum(axis=1)) + peak
-    return float((total - logits[np.arange(len(targets)), targets]).sum(dtype=np.float64))
+    below = logits - logits.max(axis=1, keepdims=True)
+    wanted = below[np.arange(len(targets)), targets]
+    return float((np.log(np.exp(below).sum(axis=1)) - wanted).sum(dtype=np.float64))

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -70,7 +70,8 @@ class Session:
 
     def forward(self, ids: Sequence[int]) -> Logits:
         """Take ids after those in the cache; the logits [V] of the last. Good until the next call."""
-        return self.forward_from(ids, len(ids) - 1)[0]
+        logits: Logits = self.forward_from(ids, len(ids) - 1)[0]
+        return logits
 
     def forward_from(self, ids: Sequence[int], first: int) -> Logits:
         """The same with the logits [len(ids) - first, V] of all ids from index `first` on."""
@@ -82,10 +83,11 @@ class Session:
         inputs.bind(self._binding)
         try:
             self._engine.run_with_iobinding(self._binding)
-        except _FAULTS as error:
+        except (*_FAULTS, RuntimeError) as error:
             raise ModelDamaged(f"{self._name}: it cannot be run ({_first_line(error)})") from None
         self.length += len(ids)
-        return inputs.logits[0]
+        logits: Logits = inputs.logits[0]
+        return logits
 
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens."""
@@ -113,7 +115,7 @@ class _Inputs:
         self.seqlens_k = np.zeros(1, np.int32)
         self.total = np.zeros((), np.int32)
         self.logits = np.zeros((1, wanted, vocabulary), np.float32)
-        named = {"input_ids": self.ids, "position_ids": self.positions, "last": self.last}
+        named: dict[str, NDArray[Any]] = {"input_ids": self.ids, "position_ids": self.positions, "last": self.last}
         named |= {"seqlens_k": self.seqlens_k, "total_seq": self.total}
         self._values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in named.items()}
         self._logits = ort.OrtValue.ortvalue_from_numpy(self.logits)
@@ -145,9 +147,7 @@ def _engine(model: Path | bytes, name: str, threads: int, spinning: bool, device
     if wanted not in ort.get_available_providers():
         raise EngineMissing(f"this onnxruntime cannot use {device}: install the right one, pip install '.[gpu]'")
     try:
-        engine = ort.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=[wanted]
-        )
+        engine = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=[wanted])
     except faults.NoSuchFile:
         raise ModelNotFound(f"{name}: no such file; see what there is with: asr33 model list") from None
     except _FAULTS as error:

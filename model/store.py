@@ -75,7 +75,8 @@ def find(name_or_path: str | Path) -> Path:
             return home() / wanted
     path = Path(wanted)
     folder = path.parent if path.name == GRAPH else path
-    return _existing(folder, f"no model {wanted!r} in {home()}, and no such folder; there are: {_names()}")
+    here = f"neither a name in {home()} nor a folder with a {MANIFEST}"
+    return _existing(folder, f"no model {wanted!r}: {here}; there are: {_names()}")
 
 
 def verify(folder: Path) -> Manifest:
@@ -114,9 +115,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelDamaged(f"{path}: not a manifest ({error}); {_cure(folder.name)}") from None
-    missing = {GRAPH, TOKENIZER} - files.keys()
-    if missing:
-        raise ModelDamaged(f"{path}: says nothing of {min(missing)}; {_cure(folder.name)}")
+    if files.keys() != {GRAPH, TOKENIZER}:
+        raise ModelDamaged(f"{path}: tells of {', '.join(files)}, not of {GRAPH}, {TOKENIZER}; {_cure(folder.name)}")
     return manifest
 
 
@@ -183,7 +183,7 @@ def _embedded() -> Path:
 
 
 def _existing(folder: Path, otherwise: str) -> Path:
-    if not folder.is_dir():
+    if not (folder / MANIFEST).is_file():
         raise ModelNotFound(otherwise)
     return folder
 

@@ -34,15 +34,19 @@ class Tokenizer:
         self.size: int = bpe.get_vocab_size()
         end = bpe.token_to_id(END_OF_TEXT)
         if end is None:
-            raise ModelDamaged(f"the vocabulary has no {END_OF_TEXT}: it is not one of GPT-2's kind")
+            raise ModelDamaged(f"the vocabulary has no {END_OF_TEXT}: it is none of GPT-2's kind")
         self.end_of_text: int = end
         self._bytes = [self._bytes_of(bpe.id_to_token(token)) for token in range(self.size)]
+        self.longest: int = max(map(len, self._bytes))  # bytes of the longest token
 
     @staticmethod
     def _bytes_of(token: str | None) -> bytes:
         if token is None or token == END_OF_TEXT:
             return b""
-        return bytes(_BYTE_OF[character] for character in token)
+        try:
+            return bytes(_BYTE_OF[character] for character in token)
+        except KeyError:
+            raise ModelDamaged(f"the token {token!r} has no bytes: the vocabulary is none of GPT-2's kind") from None
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text; the characters of `<|endoftext|>` stay plain characters."""

@@ -6,17 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from model.base import Shape
+from model.score import Score
 from tools.training.checkpoint import Progress
 from tools.training.recipe import Length, Recipe, command
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """How well the stored model foretells text that it never saw."""
-
-    bits_per_byte: float
-    tokens: int
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +23,7 @@ class Result:
     progress: Progress
     documents: int
     train_tokens: int
-    held_out: HeldOut | None
+    held_out: Score | None
     about: str
     licence: str
 
@@ -116,8 +108,8 @@ def _quality(result: Result) -> list[str]:
         "## Quality",
         "",
         f"**{result.held_out.bits_per_byte:.4f} bits per byte** on the documents held out ({result.held_out.bytes:,} "
-        f"bytes, {result.held_out.tokens:,} tokens), of the ONNX file as it is stored, in windows of the whole context, "
-        "half of it overlapping.",
+        f"bytes, {result.held_out.tokens:,} tokens), of the ONNX file as it is stored, in windows of the whole "
+        "context, half of it overlapping.",
     ]
 
 
@@ -125,7 +117,7 @@ def _use(result: Result) -> list[str]:
     return [
         "## Use and limits",
         "",
-        "It continues text, in the manner of what it was trained on, for a Teletype or any other patient reader. It does "
-        "not answer questions, follows no instructions and knows no facts: what it says is made up, and it carries the "
-        f"views of its texts. It forgets what is more than {result.shape.n_positions} tokens back.",
+        "It continues text, in the manner of what it was trained on, for a Teletype or any other patient reader. It "
+        "does not answer questions, follows no instructions and knows no facts: what it says is made up, and it "
+        f"carries the views of its texts. It forgets what is more than {result.shape.n_positions} tokens back.",
     ]

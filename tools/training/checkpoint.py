@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.errors import ModelDamaged
-from tools.training.errors import CheckpointUnwritten
+from tools.training.errors import RunUnwritten
 
 
 @dataclass(slots=True)
@@ -46,8 +47,9 @@ def save(path: Path, progress: Progress, net: torch.nn.Module, optimisers: Optim
             os.fsync(file.fileno())
         beside.replace(path)
     except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
-        raise CheckpointUnwritten(
+        with suppress(OSError):
+            beside.unlink()
+        raise RunUnwritten(
             f"{path}: the checkpoint cannot be written ({error}); make room, then the same command goes on"
         ) from None
 
@@ -82,5 +84,6 @@ def load(path: Path, net: torch.nn.Module, optimisers: Optimisers) -> Progress:
 
 
 def _damaged(path: Path, error: Exception) -> ModelDamaged:
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    return ModelDamaged(f"{path}: not a checkpoint of this run ({first}); --fresh begins the run again")
+    # Of a state dict that does not fit, torch says first that it does not, and last why.
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelDamaged(f"{path}: not a checkpoint of this run ({lines[-1].strip()}); --fresh begins the run again")

@@ -38,16 +38,23 @@ def encode(documents: Sequence[str], tokenizer: Tokenizer, advance: Advance = la
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
 
 
+def require_windows(ids: Ids, context: int, batch: int) -> int:
+    """How many windows an epoch cuts. Raises TextDamaged when they do not make a batch."""
+    windows = (len(ids) - 1 - context) // context
+    if windows < batch:
+        raise TextDamaged(
+            f"{len(ids)} tokens to train on are too few for {batch} windows of {context}: "
+            f"add text, or lower --batch or --context"
+        )
+    return windows
+
+
 def batches(ids: Ids, context: int, batch: int, seed: int, start: int = 0) -> Iterator[Ids]:
     """Batches [batch, context + 1] for ever, from step `start` on.
 
     Each epoch cuts the row anew, from a random offset, and shuffles the cuts.
     """
-    windows = (len(ids) - 1 - context) // context
-    if windows < batch:
-        raise TextDamaged(
-            f"{len(ids)} tokens to train on are too few for {batch} windows of {context}: add text, or lower --batch"
-        )
+    windows = require_windows(ids, context, batch)
     per_epoch = windows // batch
     step = start
     while True:

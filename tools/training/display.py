@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from tools.training.loop import Report
 
@@ -24,10 +24,10 @@ def duration(seconds: float) -> str:
 
 
 def line(report: Report, bits_per_byte: float | None) -> str:
-    """What there is to say of a step; the held-out figure is the last one there was."""
-    held = "" if bits_per_byte is None else f"  held out {bits_per_byte:.3f} bits/byte"
+    """What there is to say of a step, in 70 columns; the held-out figure is the last one there was."""
+    held = "" if bits_per_byte is None else f"  {bits_per_byte:.3f} bits/byte"
     return (
-        f"step {report.progress.step}  loss {report.loss:.3f}  {report.tokens_per_s:,.0f} tokens/s{held}"
+        f"step {report.progress.step}  loss {report.loss:.2f}  {report.tokens_per_s:,.0f} tok/s{held}"
         f"  {duration(report.left_s)} left"
     )
 
@@ -37,7 +37,7 @@ class Display:
 
     def __init__(self, console: Console, stop: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
-        self._stop = stop
+        self.stop = stop
         self._clock = clock
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -62,9 +62,9 @@ class Display:
 
             def advance(more: float) -> None:
                 nonlocal said_at, so_far
-                self._stop()
+                self.stop()
                 so_far += more
-                self._move(so_far, "")
+                self._move(so_far, title)
                 if self._bar is None and self._clock() - said_at > LINE_EVERY_S:
                     said_at = self._clock()
                     self.say(f"{title}: {100 * so_far / max(total, 1e-9):.0f} %")
@@ -92,16 +92,15 @@ class Display:
             self.say(f"{title} ...")
             yield
             return
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(24), TaskProgressColumn())
-        status = TextColumn("{task.fields[status]}", markup=False)
-        with Progress(*columns, TimeElapsedColumn(), status, console=self._console, transient=True) as self._bar:
-            self._task = self._bar.add_task(title, total=total, status="")
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(None), TaskProgressColumn())
+        with Progress(*columns, console=self._console, transient=True, expand=True) as self._bar:
+            self._task = self._bar.add_task(title, total=total)
             try:
                 yield
             finally:
                 self._bar.stop()
                 self._bar = None
 
-    def _move(self, so_far: float, status: str) -> None:
+    def _move(self, so_far: float, title: str) -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=so_far, status=status)
+            self._bar.update(self._task, completed=so_far, description=title)

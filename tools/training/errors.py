@@ -33,8 +33,8 @@ class RunHalted(TrainingError, ArithmeticError):
     exit_code = 70
 
 
-class CheckpointUnwritten(TrainingError, OSError):
-    """The disk did not take the checkpoint."""
+class RunUnwritten(TrainingError, OSError):
+    """The disk does not take what a run must leave on it."""
 
     exit_code = 74
     __str__ = Exception.__str__

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from model.errors import ModelDamaged
 from tools.training import recipe as recipes
-from tools.training.errors import OtherRun
+from tools.training.errors import OtherRun, RunUnwritten
 from tools.training.recipe import Length, Recipe
 
 
@@ -44,13 +44,19 @@ def place(store: Path, name: str) -> RunFolder:
 @contextmanager
 def taken(folder: RunFolder) -> Iterator[None]:
     """Hold the folder for this process alone. Raises OtherRun when another one has it."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / "lock").open("w") as lock:
+    with writing(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lock = (folder.path / "lock").open("w")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OtherRun(f"{folder.path}: another process trains this model; let it end, or stop it") from None
-        yield
+        try:
+            yield
+        finally:
+            if [path.name for path in folder.path.iterdir()] == ["lock"]:
+                shutil.rmtree(folder.path)  # nothing came of it: a wrong word on the command line
 
 
 def begun(folder: RunFolder, name: str, asked: Recipe) -> Length | None:
@@ -78,8 +84,20 @@ def clear(folder: RunFolder) -> None:
 def write(path: Path, text: str) -> None:
     """All of the text or none of it."""
     beside = path.with_suffix(".part")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with writing(path):
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the disk refuses becomes RunUnwritten."""
+    try:
+        yield
+    except OSError as error:
+        raise RunUnwritten(
+            f"{path}: cannot be written ({error.strerror}); make room there, then give the command again"
+        ) from None

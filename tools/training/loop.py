@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tools.training.muon import Muon
 from tools.training.net import Gpt2
 from tools.training.recipe import Length
 
+RATES = (0.02, 3e-3)  # matrices, vectors
 WARM_UP = 50
 FLAT = 0.5
 LAST_RATE = 0.02
@@ -40,8 +41,8 @@ class Plan:
     length: Length
     batch: int
     seed: int
-    matrix_rate: float = 0.02
-    vector_rate: float = 3e-3
+    matrix_rate: float = RATES[0]
+    vector_rate: float = RATES[1]
     look_every: int = 250
     save_every_s: float = 100.0
 
@@ -98,7 +99,7 @@ def train(
     plan: Plan,
     saved: Path,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     """Train from the checkpoint at `saved`, if there is one; closing the generator saves once more.
 
     Raises RunHalted when the loss is no number; the checkpoint is then the last good one.
@@ -114,9 +115,7 @@ def train(
         loss = _step(net, torch.from_numpy(next(stream)).long(), optimisers, plan, rate(so_far, progress.step))
         took = clock() - begun
         if not math.isfinite(loss):
-            raise RunHalted(
-                f"step {progress.step + 1}: the loss is {loss}; begin with --fresh and another --seed"
-            )
+            raise RunHalted(f"step {progress.step + 1}: the loss is {loss}; begin with --fresh and another --seed")
         usual = min(took, usual) if math.isinf(usual) else 0.9 * usual + 0.1 * min(took, SUSPENDED * usual)
         progress.step += 1
         progress.tokens += plan.batch * context

@@ -1,0 +1,112 @@
+"""Fakes with behaviour for the machine and its time: a loop whose clock jumps, and a line that ends in a Machine."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from drivers import errors
+from drivers.charset import even_parity
+from drivers.events import Break, Byte, HangUp, Heard
+from drivers.virtual import CHARACTER_S, Machine
+
+T = TypeVar("T")
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Never waits for time to pass: if no descriptor is ready it says how far to jump."""
+
+    def __init__(self, grace_s: float) -> None:
+        super().__init__()
+        self._grace_s = grace_s
+        self.elapsed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            return super().select(None)  # only a descriptor or a thread can wake us
+        ready = super().select(min(self._grace_s, timeout))
+        if not ready and timeout > 0:
+            self.elapsed += timeout
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop in which an hour passes in the time that its work takes.
+
+    `grace_s` is real time given to descriptors before each jump: a pty hands its bytes on a moment later.
+    """
+
+    def __init__(self, grace_s: float = 0.0) -> None:
+        self._jumping = _JumpingSelector(grace_s)
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.elapsed
+
+
+def jump(main: Coroutine[Any, Any, T], grace_s: float = 0.0) -> T:
+    """`asyncio.run` on a loop whose time jumps; for tests that are no coroutines themselves."""
+    with asyncio.Runner(loop_factory=lambda: JumpingLoop(grace_s)) as runner:
+        return runner.run(main)
+
+
+class JumpingClock:
+    """The running loop's time: a `Clock` that jumps where the loop does."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep_until(self, deadline: float) -> None:
+        await asyncio.sleep(max(0.0, deadline - self.now()))
+
+
+class MachineLine:
+    """A `Line` in memory: a UART that starts the next byte when the last is out, and a Machine behind it.
+
+    `deepest` is the most bytes that were ever below the writer, the one being struck among them.
+    """
+
+    name = "memory"
+
+    def __init__(self, machine: Machine | None = None, *, character_s: float = CHARACTER_S) -> None:
+        self.machine = machine or Machine(character_s=character_s)
+        self.wire = bytearray()
+        self.deepest = 0
+        self.lost = False
+        self._character_s = character_s
+        self._ends: list[float] = []
+        self._listener: Callable[[Heard], None] = lambda heard: None
+
+    def listen(self, listener: Callable[[Heard], None]) -> None:
+        self._listener = listener
+
+    def write(self, byte: int) -> None:
+        if self.lost:
+            raise errors.LineLost("memory: the line hung up")
+        now = asyncio.get_running_loop().time()
+        start = max([now, *self._ends])
+        self._ends = [end for end in self._ends if end > now + 1e-9] + [start + self._character_s]
+        self.deepest = max(self.deepest, len(self._ends))
+        self.wire.append(byte)
+        self.machine.receive(byte, start)
+
+    async def drain(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.lost = True
+
+    # The far end.
+
+    def key(self, text: str) -> None:
+        for char in text:
+            self._listener(Byte(even_parity(ord(char))))
+
+    def press_break(self) -> None:
+        self._listener(Break())
+
+    def hang_up(self) -> None:
+        self.lost = True
+        self._listener(HangUp("memory: the line hung up"))

@@ -1,0 +1,98 @@
+"""Small models for tests: random GPT-2 weights, a folder as the store writes it, a session that follows a script."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import graph, store, tokenizer
+from model.base import Shape
+from model.local import Engine
+from model.tokenizer import Tokenizer
+
+Floats = NDArray[np.float32]
+
+TEXT = """The operator sat down at the machine and typed a line. It answered at once, ten characters a second.
+“Is anyone there?” he asked. Nobody spoke; the motor hummed, the paper moved, and the bell rang twice.
+"""
+TINY = Shape(vocab_size=300, n_positions=64, n_embd=32, n_layer=2, n_head=2)
+
+
+@cache
+def words() -> Tokenizer:
+    return tokenizer.learn(TEXT.splitlines(keepends=True), TINY.vocab_size)
+
+
+def tiny_weights(shape: Shape = TINY, seed: int = 33) -> dict[str, Floats]:
+    """Weights far livelier than a fresh model's, so that a wrong graph cannot hide."""
+    random = np.random.default_rng(seed)
+    weights = {}
+    for name, size in graph.weight_shapes(shape).items():
+        around = 1.0 if ".ln_" in f".{name}" and name.endswith("weight") else 0.0
+        weights[name] = (around + 0.3 * random.standard_normal(size)).astype(np.float32)
+    return weights
+
+
+def tiny_folder(parent: Path, name: str = "tiny", shape: Shape = TINY) -> Path:
+    """A model on disk, whole and verified; its text is noise."""
+    folder = parent / name
+    store.write(
+        folder,
+        name=name,
+        shape=shape,
+        onnx_bytes=graph.build(tiny_weights(shape), shape),
+        tokenizer_json=words().to_json(),
+        training={"bits_per_byte": 7.5},
+        card=f"# {name}\n\nRandom numbers.\n",
+    )
+    return folder
+
+
+class Script:
+    """A session and its vocabulary of the 256 bytes: whatever the prompt, it says the text, then ends it.
+
+    It counts its passes; while `gate` is cleared they wait.
+    """
+
+    end_of_text = 256
+    longest = 1
+
+    def __init__(self, text: str | bytes, context: int = 1_000_000) -> None:
+        self.script = [*(text if isinstance(text, bytes) else text.encode()), self.end_of_text]
+        self.context = context
+        self.length = self.passes = self.said = 0
+        self.seen: list[int] = []
+        self.gate, self.entered = threading.Event(), threading.Event()
+        self.gate.set()
+        self.threads: set[str] = set()
+
+    def forward(self, ids: Sequence[int]) -> Floats:
+        self.entered.set()
+        assert self.gate.wait(10), "the test forgot to open the gate"
+        self.threads.add(threading.current_thread().name)
+        self.said = self.said + 1 if self.length and list(ids) == [self.script[self.said]] else 0
+        self.passes += 1
+        self.length += len(ids)
+        self.seen += ids
+        assert self.length <= self.context
+        logits = np.zeros(257, np.float32)
+        logits[self.script[self.said]] = 9.0
+        return logits
+
+    def rewind(self, length: int) -> None:
+        assert length == 0
+        self.length, self.seen = 0, []
+
+    def bytes_of(self, token: int) -> bytes:
+        return bytes([token]) if token < self.end_of_text else b""
+
+    def encode_lines(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def engine(self) -> Engine:
+        return Engine(self, self)

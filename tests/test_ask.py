@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes_model import TINY, tiny_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("models"))
+
+
+def asr33(
+    *words: str | bytes | Path, stdin: bytes = b"", home: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    settings = os.environ | {"ASR33_MODELS": str(home or "/nowhere")}
+    command = [sys.executable, "-m", "tools.main", *words]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=ROOT, env=settings, timeout=60)
+
+
+def complaint(done: Done) -> str:
+    """The one line on standard error."""
+    text = done.stderr.decode()
+    assert text.startswith("asr33: "), text
+    assert text.count("\n") == 1, text
+    assert done.stdout == b""
+    return text
+
+
+def test_the_same_seed_gives_the_same_text_and_another_does_not(folder: Path) -> None:
+    ask = ("ask", "The operator", "--max-tokens", "20", "--model")
+    first, second = asr33(*ask, folder, "--seed", "7"), asr33(*ask, "tiny", "--seed", "7", home=folder.parent)
+    assert (first.returncode, first.stderr) == (0, b"")
+    assert first.stdout == second.stdout
+    assert len(first.stdout) > 10
+    assert first.stdout.endswith(b"\n")
+    assert asr33(*ask, folder, "--seed", "8").stdout != first.stdout
+
+
+def test_a_piped_prompt_is_a_prompt_without_the_blanks_at_its_end(folder: Path) -> None:
+    ask = ("--max-tokens", "20", "--model", folder)
+    typed = asr33("ask", "“The” operator", *ask).stdout
+    assert asr33("ask", *ask, stdin="“The” operator \n\n".encode()).stdout == typed
+    assert asr33("ask", "-", *ask, stdin="“The” operator".encode()).stdout == typed
+    assert asr33("ask", "The operator", *ask).stdout != typed
+
+
+def test_text_comes_while_it_is_made_and_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
+    """A context of 16,384 tokens, and nothing ends the text before: it would take most of a minute."""
+    long = tiny_folder(tmp_path, shape=replace(TINY, n_positions=16_384))
+    command = [sys.executable, "-m", "tools.main", "ask", "The", "--model", str(long), "--max-tokens", "16000"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout
+        assert os.read(child.stdout.fileno(), 1)
+        child.send_signal(signal.SIGINT)
+        _, complaints = child.communicate(timeout=20)
+    assert (child.returncode, complaints) == (130, b"")
+
+
+@pytest.mark.parametrize("prompt", [b"caf\xe9", None])
+def test_a_prompt_that_is_not_utf8_is_one_line(folder: Path, prompt: bytes | None) -> None:
+    typed = (prompt,) if prompt else ()
+    done = asr33("ask", *typed, "--model", folder, stdin=b"caf\xe9")
+    assert "the prompt is not UTF-8 at byte 3" in complaint(done)
+    assert done.returncode == 65
+
+
+def test_a_prompt_longer_than_the_context_is_one_line(folder: Path) -> None:
+    done = asr33("ask", "-", "--model", folder, stdin=b"A line that is long.\n" * 30)
+    assert "the model takes 48 (64 less 16 for the answer): shorten it by" in complaint(done)
+    assert done.returncode == 65
+
+
+def test_a_model_that_is_not_there_is_one_line_that_says_what_is(folder: Path) -> None:
+    done = asr33("ask", "Hi", "--model", "nix", home=folder.parent)
+    assert "there are: " in complaint(done)
+    assert "tiny" in complaint(done)
+    assert done.returncode == 66
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "manifest.json"])
+def test_a_damaged_model_is_one_line(tmp_path: Path, name: str) -> None:
+    folder = tiny_folder(tmp_path)
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    done = asr33("ask", "Hi", "--model", folder)
+    assert name in complaint(done)
+    assert done.returncode == 65
+
+
+@pytest.mark.parametrize(
+    "words", [("--max-tokens", "0"), ("--temperature", "-1"), ("--top-p", "1.5"), ("--top-k", "x")]
+)
+def test_a_bad_number_names_itself(words: tuple[str, str]) -> None:
+    done = asr33("ask", "Hi", *words)
+    assert f"{words[1]!r} is not a number from".encode() in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
+    left, pipe = os.pipe()
+    os.close(left)
+    command = [sys.executable, "-m", "tools.main", "ask", "The", "--model", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, timeout=60)
+    os.close(pipe)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_models_are_listed_verified_and_scored(folder: Path, tmp_path: Path) -> None:
+    home = folder.parent
+    listed = asr33("model", "list", home=home)
+    (row,) = [line.split() for line in listed.stdout.decode().splitlines() if line.startswith("tiny")]
+    assert row == ["tiny", "0.0", "M", "0.1", "64", "7.500", str(folder)]
+    assert b"tiny: whole\n" in asr33("model", "verify", "tiny", home=home).stdout
+
+    text = tmp_path / "text.txt"
+    text.write_text("One.\n<|endoftext|>\nTwo, which is longer.\n")
+    both, second = [
+        asr33("model", "score", text, "--model", "tiny", *words, home=home) for words in ((), ("--hold-out", "2"))
+    ]
+    assert b"bits per byte" in both.stdout
+    assert b"2 documents" in both.stdout
+    assert b"22 bytes, 1 documents" in second.stdout
+    beyond = asr33("model", "score", text, "--model", "tiny", "--hold-out", "3", home=home)
+    assert "there are only 2 documents" in complaint(beyond)
+    assert beyond.returncode == 65
+
+
+def test_verify_names_every_damaged_model_and_fails(tmp_path: Path) -> None:
+    tiny_folder(tmp_path, "good")
+    for name in ("bad", "worse"):
+        (tiny_folder(tmp_path, name) / "model.onnx").write_bytes(b"")
+    done = asr33("model", "verify", home=tmp_path)
+    assert b"good: whole" in done.stdout
+    assert done.stderr.count(b"asr33: ") == 2
+    assert done.returncode == 65

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy_gpt2
+import pytest
+from fakes_model import TEXT, TINY, Floats, tiny_weights, words
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model import graph
+from model.errors import TextDamaged
+from model.score import bits_per_byte, windows
+from model.session import Session
+
+
+@given(st.integers(1, 400), st.integers(2, 60))
+def test_every_token_is_scored_once_and_from_half_a_context_or_its_start(count: int, context: int) -> None:
+    scored = []
+    for start, first, stop in windows(count, context):
+        assert stop - start <= context
+        assert first >= (context // 2 if start else 0)
+        scored += range(start + first, stop)
+    assert scored == list(range(count))
+
+
+def by_hand(documents: Sequence[str], context: int) -> tuple[float, int]:
+    """The definition: each token from the window that scores it, by the numpy judge."""
+    weights, nats, tokens = tiny_weights(), 0.0, 0
+    for document in documents:
+        row = [words().end_of_text, *words().encode_lines(document)]
+        for at in range(1, len(row)):
+            half = context // 2
+            start = 0 if at <= context else (at - context - 1) // half * half + half
+            logits = numpy_gpt2.logits(weights, row[start:at], TINY.n_head)[-1]
+            nats += float(np.log(np.exp(logits).sum()) - logits[row[at]])
+            tokens += 1
+    return nats, tokens
+
+
+def test_the_score_is_the_definition_worked_out_by_hand() -> None:
+    documents = [TEXT[:150], "Short.\n", TEXT[100:] + "“é”\n"]
+    session = Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
+    heard: list[tuple[int, int]] = []
+    score = bits_per_byte(session, words(), documents, lambda done, whole: heard.append((done, whole)))
+    nats, tokens = by_hand(documents, TINY.n_positions)
+    assert score.tokens == tokens > 2 * TINY.n_positions
+    assert score.bytes == sum(len(text.encode()) for text in documents)
+    assert score.nats_per_token == pytest.approx(nats / tokens, rel=1e-5)
+    assert score.bits_per_byte == pytest.approx(nats / math.log(2) / score.bytes, rel=1e-5)
+    assert heard[-1] == (tokens, tokens)
+    assert heard == sorted(heard)
+
+
+class Even:
+    """A model that knows nothing: all tokens are as likely."""
+
+    context = 8
+
+    def __init__(self) -> None:
+        self.length = 0
+
+    def rewind(self, length: int) -> None:
+        self.length = length
+
+    def forward_from(self, ids: Sequence[int], first: int) -> Floats:
+        assert self.length + len(ids) <= self.context
+        self.length += len(ids)
+        return np.full((len(ids) - first, TINY.vocab_size), 1000.0, np.float32)
+
+
+def test_a_model_that_knows_nothing_pays_for_every_token_in_full() -> None:
+    score = bits_per_byte(Even(), words(), iter([TEXT, TEXT]))
+    assert score.nats_per_token == pytest.approx(math.log(TINY.vocab_size), rel=1e-6)
+
+
+@pytest.mark.parametrize("documents", [[], [""]])
+def test_no_text_is_an_error(documents: list[str]) -> None:
+    with pytest.raises(TextDamaged, match="no text to score"):
+        bits_per_byte(Even(), words(), documents)

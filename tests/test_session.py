@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy_gpt2
+import onnx
+import pytest
+from fakes_model import TINY, tiny_weights
+from numpy.typing import NDArray
+
+from model import graph
+from model.base import Shape
+from model.errors import EngineMissing, ModelDamaged, ModelNotFound, PromptTooLong
+from model.session import SHAPE_KEY, Session
+
+Floats = NDArray[np.float32]
+CLOSE = 1e-4
+
+IDS = [int(token) for token in np.random.default_rng(1).integers(0, TINY.vocab_size, TINY.n_positions)]
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
+
+
+@pytest.fixture(scope="module")
+def judge() -> NDArray[np.float64]:
+    """Logits of IDS, every position."""
+    return numpy_gpt2.logits(tiny_weights(), IDS, TINY.n_head)
+
+
+def furthest(ours: Floats, theirs: NDArray[np.floating]) -> float:
+    return float(np.abs(ours - theirs).max())
+
+
+def test_one_prefill_gives_the_judges_logits(session: Session, judge: NDArray[np.float64]) -> None:
+    assert judge.std() > 1, "the judge is too meek to tell right from wrong"
+    for length in (1, 2, 17, TINY.n_positions):
+        session.rewind(0)
+        assert furthest(session.forward(IDS[:length]), judge[length - 1]) < CLOSE
+        assert session.length == length
+
+
+def test_step_by_step_gives_the_judges_logits(session: Session, judge: NDArray[np.float64]) -> None:
+    session.rewind(0)
+    for position, token in enumerate(IDS):
+        assert furthest(session.forward([token]), judge[position]) < CLOSE
+
+
+@pytest.mark.parametrize("cuts", [[1], [63], [5, 6, 40], [32, 33, 34], list(range(7, 64, 7))])
+def test_a_prompt_in_chunks_gives_the_judges_logits(
+    session: Session, judge: NDArray[np.float64], cuts: Sequence[int]
+) -> None:
+    session.rewind(0)
+    for start, stop in zip([0, *cuts], [*cuts, len(IDS)], strict=True):
+        assert furthest(session.forward(IDS[start:stop]), judge[stop - 1]) < CLOSE
+
+
+def test_after_a_rewind_nothing_is_left_of_what_was_forgotten(session: Session, judge: NDArray[np.float64]) -> None:
+    session.rewind(0)
+    session.forward(IDS[:20])
+    session.forward([7] * 30)
+    session.rewind(20)
+    assert session.length == 20
+    assert furthest(session.forward([IDS[20]]), judge[20]) < CLOSE
+    session.rewind(10)
+    assert furthest(session.forward(IDS[10:50]), judge[49]) < CLOSE
+
+
+def test_logits_of_many_positions_are_those_of_each(session: Session, judge: NDArray[np.float64]) -> None:
+    session.rewind(0)
+    assert furthest(session.forward_from(IDS[:40], 0), judge[:40]) < CLOSE
+    assert furthest(session.forward_from(IDS[40:], 9), judge[49:]) < CLOSE
+
+
+def test_half_precision_on_disk_moves_the_logits_by_little(judge: NDArray[np.float64]) -> None:
+    half = {1: np.float32, 2: np.float16}
+    rounded = {name: value.astype(half[value.ndim]).astype(np.float32) for name, value in tiny_weights().items()}
+    ours = Session(graph.build(tiny_weights(), TINY, "float16"), threads=1).forward(IDS)
+    assert furthest(ours, numpy_gpt2.logits(rounded, IDS, TINY.n_head)[-1]) < CLOSE
+    assert furthest(ours, judge[-1]) > CLOSE, "nothing was rounded, so this test shows nothing"
+
+
+@pytest.mark.train
+def test_the_graph_gives_the_logits_of_transformers() -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    shape = Shape(vocab_size=500, n_positions=128, n_embd=64, n_layer=3, n_head=4)
+    config = transformers.GPT2Config(
+        vocab_size=500, n_positions=128, n_embd=64, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0
+    )
+    weights = tiny_weights(shape, seed=5)
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    tensors = {f"transformer.{name}": torch.from_numpy(value) for name, value in weights.items()}
+    theirs.load_state_dict(tensors | {"lm_head.weight": tensors["transformer.wte.weight"]})
+    ids = [int(token) for token in np.random.default_rng(2).integers(0, 500, 128)]
+    with torch.no_grad():
+        wanted = theirs(torch.tensor([ids])).logits[0].numpy()
+    ours = Session(graph.build(weights, shape, "float32"), threads=1)
+    assert furthest(ours.forward_from(ids, 0), wanted) < CLOSE
+    ours.rewind(60)
+    for position in range(60, 128):
+        assert furthest(ours.forward([ids[position]]), wanted[position]) < CLOSE
+
+
+def test_a_text_longer_than_the_context_is_refused_and_nothing_is_lost(
+    session: Session, judge: NDArray[np.float64]
+) -> None:
+    session.rewind(0)
+    session.forward(IDS[:60])
+    with pytest.raises(PromptTooLong, match="65 tokens do not fit the context of 64"):
+        session.forward([1] * 5)
+    assert session.length == 60
+    assert furthest(session.forward(IDS[60:61]), judge[60]) < CLOSE
+
+
+def test_an_id_that_the_vocabulary_has_not_is_an_error_of_ours(session: Session) -> None:
+    session.rewind(0)
+    with pytest.raises(ModelDamaged, match="cannot be run"):
+        session.forward([TINY.vocab_size])
+    assert session.length == 0
+
+
+def test_a_rewind_forward_is_refused(session: Session) -> None:
+    session.rewind(0)
+    with pytest.raises(ValueError, match="cannot rewind to 3 of 0"):
+        session.rewind(3)
+
+
+def test_files_that_are_no_models_are_one_line_each(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    good = graph.build(tiny_weights(), TINY)
+    stranger, odd = onnx.load_from_string(good), onnx.load_from_string(good)
+    del stranger.metadata_props[:]
+    onnx.helper.set_model_props(odd, {SHAPE_KEY: '{"vocab_size": "x", "layers": 2}'})
+    cases = {"empty": b"", "noise": b"\x08\x99 not a model" * 99, "cut": good[: len(good) // 2]}
+    cases |= {"stranger": stranger.SerializeToString(), "odd": odd.SerializeToString()}
+    for name, data in cases.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ModelDamaged, match=name) as caught:
+            Session(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelNotFound, match="nowhere"):
+        Session(tmp_path / "nowhere")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_gpu_that_is_not_there_is_said_so() -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(EngineMissing, match=r"cannot use cuda: .*pip install"):
+        Session(graph.build(tiny_weights(), TINY), device="cuda")
+
+
+def test_it_says_what_it_runs_on(session: Session) -> None:
+    assert session.device == "CPUExecutionProvider"
+    assert session.shape == TINY
+    assert session.context == TINY.n_positions
+
+
+def test_one_layer_and_one_head_are_enough() -> None:
+    shape = replace(TINY, n_layer=1, n_head=1, n_embd=16)
+    weights = tiny_weights(shape)
+    ours = Session(graph.build(weights, shape, "float32"), threads=2)
+    assert furthest(ours.forward(IDS), numpy_gpt2.logits(weights, IDS, 1)[-1]) < CLOSE
+
+
+def test_running_a_model_loads_neither_onnx_nor_torch(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(graph.build(tiny_weights(), TINY))
+    program = f"""
+import sys, pathlib
+from model.session import Session
+Session(pathlib.Path({str(tmp_path / "m.onnx")!r})).forward([1, 2])
+print(*sorted({{"onnx", "torch", "safetensors", "transformers", "google.protobuf"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("\n", "")

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes_model import TINY, tiny_folder
+
+from model import store
+from model.errors import ModelDamaged, ModelNotFound
+from model.store import CARD, GRAPH, MANIFEST, TOKENIZER
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def small(folder: Path, text: str = "one") -> store.Manifest:
+    return store.write(
+        folder,
+        name=folder.name,
+        shape=TINY,
+        onnx_bytes=text.encode() * 1000,
+        tokenizer_json=text,
+        training={"steps": 3, "words": text},
+        card=f"# {text}\n",
+    )
+
+
+def edited(folder: Path, change: Callable[[Any], object]) -> None:
+    path = folder / MANIFEST
+    data = json.loads(path.read_text("utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), "utf-8")
+
+
+def test_what_is_written_is_found_listed_and_whole(home: Path) -> None:
+    manifest = small(home / "mine")
+    assert sorted(path.name for path in (home / "mine").iterdir()) == sorted([CARD, GRAPH, MANIFEST, TOKENIZER])
+    assert store.find("mine") == home / "mine"
+    assert store.verify(home / "mine") == manifest
+    assert manifest.shape == TINY
+    assert manifest.training == {"steps": 3, "words": "one"}
+    assert manifest.files[GRAPH].bytes == 3000
+    assert [path.name for path in home.iterdir()] == ["mine"]
+    assert store.Listed("mine", home / "mine", manifest) in store.list_models()
+
+
+def test_a_model_is_found_by_name_by_folder_and_by_file(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(home / "mine")
+    elsewhere = tmp_path / "elsewhere" / "theirs"
+    small(elsewhere)
+    assert store.find(elsewhere) == store.find(str(elsewhere)) == store.find(elsewhere / GRAPH) == elsewhere
+    monkeypatch.chdir(elsewhere.parent)
+    assert store.find("theirs") == Path("theirs")
+    monkeypatch.chdir(elsewhere)
+    assert store.find("model.onnx") == Path()
+    assert store.verify(store.find("model.onnx")).name == "theirs"
+
+
+@pytest.mark.parametrize("name", ["nix", "../mine", "/no/such/place", "", "."])
+def test_what_is_not_there_is_one_line_that_says_what_is(home: Path, name: str) -> None:
+    small(home / "mine")
+    with pytest.raises(ModelNotFound, match="mine") as caught:
+        store.verify(store.find(name))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 66
+
+
+def test_a_url_is_refused_for_now(home: Path) -> None:
+    with pytest.raises(ModelNotFound, match="https://box:8000/v1: a model at a URL cannot be used yet"):
+        store.find("https://box:8000/v1")
+
+
+def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> None:
+    assert store.home() == home
+    monkeypatch.delenv("ASR33_MODELS")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert store.home() == tmp_path / "asr33" / "models"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert store.home() == Path.home() / ".local" / "share" / "asr33" / "models"
+
+
+@pytest.mark.parametrize("name", [GRAPH, TOKENIZER])
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes where"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"!"), "bytes where"),
+        (lambda path: path.write_bytes(b"X" + path.read_bytes()[1:]), "its sha256 is not"),
+        (lambda path: path.write_bytes(b""), "0 bytes where"),
+        (lambda path: path.unlink(), "No such file"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_cure(
+    home: Path, name: str, damage: Callable[[Path], object], says: str
+) -> None:
+    small(home / "mine")
+    damage(home / "mine" / name)
+    with pytest.raises(ModelDamaged, match=f"{name}: .*{says}.*; train or fetch it again") as caught:
+        store.verify(home / "mine")
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 65
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: data.update(format=2), "format 2, this asr33 reads 1; install a newer asr33"),
+        (lambda data: data.pop("format"), "not a manifest"),
+        (lambda data: data.pop("shape"), "not a manifest"),
+        (lambda data: data["shape"].update(colour="red"), "not a manifest"),
+        (lambda data: data["files"].pop(GRAPH), f"not of {GRAPH}"),
+        (lambda data: data.update(files=[1]), "not a manifest"),
+        (lambda data: data.update(files={GRAPH: {"sha256": 3}}), "not a manifest"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_one_line(home: Path, change: Callable[[Any], object], says: str) -> None:
+    small(home / "mine")
+    edited(home / "mine", change)
+    with pytest.raises(ModelDamaged, match=says) as caught:
+        store.verify(home / "mine")
+    assert "\n" not in str(caught.value)
+    (listed,) = [each for each in store.list_models() if each.name == "mine"]
+    assert listed.manifest is None
+    assert says in listed.fault
+
+
+def test_a_manifest_that_is_no_json_is_damaged(home: Path) -> None:
+    small(home / "mine")
+    for text in (b"", b"[]", b"\xff\xfe", b"{"):
+        (home / "mine" / MANIFEST).write_bytes(text)
+        with pytest.raises(ModelDamaged, match="not a manifest"):
+            store.verify(home / "mine")
+
+
+def test_a_manifest_cannot_point_out_of_its_folder(home: Path, tmp_path: Path) -> None:
+    small(home / "mine")
+    edited(home / "mine", lambda data: data["files"].update({"../../x": {"sha256": "0", "bytes": 1}}))
+    with pytest.raises(ModelDamaged, match="tells of"):
+        store.verify(home / "mine")
+
+
+def test_writing_again_replaces_the_model(home: Path) -> None:
+    small(home / "mine", "one")
+    small(home / "mine", "two")
+    assert store.verify(home / "mine").training["words"] == "two"
+    assert [path.name for path in home.iterdir()] == ["mine"]
+
+
+def test_a_write_killed_between_its_renames_gives_the_old_model_back(home: Path) -> None:
+    small(home / "mine", "one")
+    (home / "mine").rename(home / ".mine.old")
+    assert store.verify(store.find("mine")).training["words"] == "one"
+    (home / "mine").rename(home / ".mine.old")
+    assert "mine" in [listed.name for listed in store.list_models()]
+
+
+def test_a_write_killed_earlier_or_later_leaves_nothing_in_the_way(home: Path) -> None:
+    small(home / "mine", "one")
+    shutil.copytree(home / "mine", home / ".mine.old")
+    (home / ".mine.new").mkdir()
+    (home / ".mine.new" / GRAPH).write_bytes(b"half of")
+    assert store.verify(store.find("mine")).training["words"] == "one"
+    small(home / "mine", "two")
+    assert store.verify(store.find("mine")).training["words"] == "two"
+    assert [path.name for path in home.iterdir()] == ["mine"]
+
+
+KILLED = """
+import os, signal, sys, pathlib
+from model import store
+from model.base import Shape
+calls = 0
+def count(event, args):
+    global calls
+    if event in ("open", "os.rename", "os.mkdir", "shutil.rmtree") and ".mine." in str(args) + " mine":
+        calls += 1
+        if calls == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+store.write(pathlib.Path(sys.argv[1]), name="mine", shape=Shape(300), onnx_bytes=b"two" * 1000, tokenizer_json="two",
+            training={"words": "two"}, card="")
+print(calls)
+"""
+
+
+def test_killed_at_any_of_its_acts_a_write_leaves_the_old_model_or_the_new(home: Path) -> None:
+    seen = set()
+    for act in range(1, 50):
+        small(home / "mine", "one")
+        done = subprocess.run([sys.executable, "-c", KILLED, str(home / "mine"), str(act)], capture_output=True)
+        seen.add(store.verify(store.find("mine")).training["words"])
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert act > 8
+    assert seen == {"one", "two"}
+
+
+def test_the_store_is_standard_library_alone() -> None:
+    program = (
+        "import model.store, sys; print(*{'numpy', 'onnx', 'onnxruntime', 'tokenizers', 'rich'} & sys.modules.keys())"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_a_real_model_is_whole(tmp_path: Path) -> None:
+    assert store.verify(tiny_folder(tmp_path)).name == "tiny"

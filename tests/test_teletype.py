@@ -1,0 +1,458 @@
+import asyncio
+import random
+
+import pytest
+from fakes import JumpingClock, MachineLine, jump
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers import errors, events
+from drivers.charset import fold
+from drivers.teletype import BreakScope, Teletype
+
+TEXTS = st.text(st.sampled_from("etaoin shrdlu \n—½🚀é") | st.characters(), max_size=300)
+PROSE = "It was the best of times, it was the worst of times, it was the age of wisdom. " * 4
+
+
+class Bench:
+    """A Teletype on a line in memory, and all that its tap was told."""
+
+    def __init__(self, character_s: float = 0.1) -> None:
+        self.line = MachineLine(character_s=character_s)
+        self.machine = self.line.machine
+        self.clock = JumpingClock()
+        self.seen: list[events.Event] = []
+        self.tty = Teletype(self.line, self.clock, tap=self.seen.append, character_s=character_s, limit=50)
+
+    def told(self, kind):
+        return [event for event in self.seen if isinstance(event, kind)]
+
+    def assert_clean(self) -> None:
+        machine = self.machine
+        assert not (machine.smeared or machine.piled_up or machine.forbidden or machine.overspeed)
+        assert self.line.deepest <= 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(TEXTS, st.sampled_from([0.0, 0.0, 0.05, 0.13, 2.0])), max_size=8))
+def test_any_text_at_any_pace_is_printed_clean(pieces):
+    async def main() -> None:
+        bench = Bench()
+        for text, pause_s in pieces:
+            await bench.tty.print(text)
+            await asyncio.sleep(pause_s)
+        await bench.tty.finish()
+        bench.assert_clean()
+        words = fold("".join(text for text, _ in pieces)).split()
+        assert bench.machine.paper.text().split() == [w[i : i + 72] for w in words for i in range(0, len(w), 72)]
+        assert bench.tty.column == (bench.machine.column if bench.line.wire else None)
+
+    jump(main())
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXTS, st.lists(st.integers(0, 300), max_size=6))
+def test_a_stream_cut_anywhere_is_struck_at_the_same_moments(text, cuts):
+    edges = [0, *sorted(cuts), len(text)]
+
+    async def main(pieces: list[str]) -> list[tuple[float, int]]:
+        bench = Bench()
+        for piece in pieces:
+            await bench.tty.print(piece)
+        await bench.tty.flush()
+        return [(round(strike.start, 6), strike.byte) for strike in bench.machine.strikes]
+
+    assert jump(main([text])) == jump(main([text[a:b] for a, b in zip(edges, edges[1:], strict=False)]))
+
+
+def test_an_hour_of_paper_is_exact_to_the_millisecond():
+    async def main() -> None:
+        bench = Bench()
+        while bench.clock.now() < 3600.0:
+            await bench.tty.print(PROSE)
+        strikes = list(bench.machine.strikes)
+        expected = strikes[0].start
+        carriage_back = expected
+        for strike in strikes:
+            if strike.byte >= 0x20:
+                expected = max(expected, carriage_back)
+            assert strike.start == pytest.approx(expected, abs=0.001)
+            if strike.byte == 0x0D:
+                carriage_back = expected + 0.1 + 0.2 * (strike.column or 72) / 72
+            expected += 0.1
+        assert len(strikes) > 35_000
+        assert strikes[-1].start > 3590
+        bench.assert_clean()
+
+    jump(main())
+
+
+def test_what_the_tap_is_told_is_what_the_machine_does():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.print("Hello, world.\n")
+        struck, strikes = bench.told(events.Struck), bench.machine.strikes
+        assert [event.byte for event in struck] == [strike.byte for strike in strikes]
+        for event, strike in zip(struck, strikes, strict=True):
+            assert event.at == pytest.approx(strike.start, abs=1e-6)
+            assert event.queued == 0.0
+        assert [event.column for event in struck[1:]] == [strike.column for strike in list(strikes)[1:]]
+
+    jump(main())
+
+
+def test_after_starvation_the_wheel_goes_on_late_and_never_hurried():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.print("AB ")
+        await asyncio.sleep(7.77)
+        before = bench.clock.now()
+        await bench.tty.print("CD EF ")
+        starts = [strike.start for strike in bench.machine.strikes][4:]
+        assert starts[0] == pytest.approx(before)
+        assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == pytest.approx([0.1] * 5)
+
+    jump(main())
+
+
+def test_a_late_wake_up_is_not_made_up_for():
+    class Late(JumpingClock):
+        async def sleep_until(self, deadline: float) -> None:
+            await super().sleep_until(deadline)
+            await asyncio.sleep(random.Random(deadline).choice([0.0, 0.0, 0.04, 0.35]))
+
+    async def main() -> None:
+        bench = Bench()
+        bench.tty = Teletype(bench.line, Late(), tap=bench.seen.append)
+        await bench.tty.print(PROSE)
+        bench.assert_clean()
+        for event, strike in zip(bench.told(events.Struck), bench.machine.strikes, strict=True):
+            assert event.at == pytest.approx(strike.start, abs=1e-6)
+
+    jump(main())
+
+
+def test_print_returns_with_two_characters_below_it_and_goes_on_without_a_gap():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.print("\n")
+        for _ in range(18):
+            await bench.tty.print("ABC ")
+        assert bench.clock.now() == pytest.approx(bench.machine.strikes[-2].start)
+        assert not bench.tty.idle
+        starts = [strike.start for strike in bench.machine.strikes][2:]
+        assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == pytest.approx([0.1] * 70)
+        await bench.tty.finish()
+        assert bench.tty.idle
+
+    jump(main())
+
+
+def test_without_pace_the_same_paper_takes_no_time():
+    async def main() -> None:
+        bench = Bench(character_s=0.0)
+        await bench.tty.print(PROSE)
+        await bench.tty.fresh_line()
+        assert bench.clock.now() == 0.0
+        assert bench.machine.paper.text().split() == PROSE.upper().split()
+        assert not bench.machine.smeared
+
+    jump(main())
+
+
+def test_bytes_go_out_with_even_parity():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.print("Cab\n")
+        assert bytes(bench.line.wire) == b"\x8d\x0a\xc3A\x42\x8d\x0a"
+
+    jump(main())
+
+
+def test_fresh_line_and_bell():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.fresh_line()
+        await bench.tty.fresh_line()
+        await bench.tty.print("abc")
+        await bench.tty.bell()
+        await bench.tty.fresh_line()
+        assert bench.machine.paper.text() == "\nABC\n"
+        assert bench.machine.paper.bells == 1
+        assert bench.tty.column == 0
+
+    jump(main())
+
+
+# Reading.
+
+
+async def typing(bench: Bench, keys: str, interval_s: float = 0.1) -> None:
+    for key in keys:
+        bench.line.key(key)
+        await asyncio.sleep(interval_s)
+
+
+def test_a_line_is_echoed_edited_and_returned():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.fresh_line()
+        task = asyncio.create_task(typing(bench, "HELX\x7fLO\nTHERE\r"))
+        assert await bench.tty.read_line("? ") == "HELLO\nTHERE"
+        await task
+        assert bench.machine.paper.text() == "\n? HELX\\X\\LO\nTHERE\n"
+        assert [event.byte & 0x7F for event in bench.told(events.Keyed)] == list(b"HELX\x7fLO\nTHERE\r")
+        bench.assert_clean()
+
+    jump(main())
+
+
+def test_keys_typed_ahead_are_echoed_when_their_line_is_read():
+    async def main() -> None:
+        bench = Bench()
+        task = asyncio.create_task(typing(bench, "ONE\rTWO\r"))
+        await bench.tty.print("A long answer that takes its time. \n")
+        await task
+        assert "ONE" not in bench.machine.paper.text()
+        assert await bench.tty.read_line("1 ") == "ONE"
+        assert await bench.tty.read_line("2 ") == "TWO"
+        assert bench.machine.paper.text() == "\nA LONG ANSWER THAT TAKES ITS TIME.\n1 ONE\n2 TWO\n"
+
+    jump(main())
+
+
+def test_a_prompt_that_is_too_long_rings_and_is_kept():
+    async def main() -> None:
+        bench = Bench()
+        bench.line.key("A" * 53 + "\r")
+        assert await bench.tty.read_line() == "A" * 50
+        assert bench.machine.paper.bells == 3
+
+    jump(main())
+
+
+@pytest.mark.parametrize("how", ["break", "^C"])
+def test_break_in_a_line_cancels_what_is_typed(how):
+    async def main() -> None:
+        bench = Bench()
+
+        async def operator() -> None:
+            await asyncio.sleep(1)
+            await typing(bench, "ABC")
+            await asyncio.sleep(1)
+            if how == "break":
+                bench.line.press_break()
+            else:
+                bench.line.key("\x03")
+
+        task = asyncio.create_task(operator())
+        with pytest.raises(errors.Interrupted):
+            await bench.tty.read_line("? ")
+        await task
+        assert bench.machine.paper.text() == "\n? ABC^C\n"
+        assert [event.route for event in bench.told(events.Broke)] == [how]
+
+    jump(main())
+
+
+def test_control_d_ends_the_input():
+    async def main() -> None:
+        bench = Bench()
+        bench.line.key("\x04")
+        with pytest.raises(errors.EndOfInput):
+            await bench.tty.read_line("? ")
+
+    jump(main())
+
+
+def test_what_was_typed_when_the_wait_is_cancelled_comes_again():
+    async def main() -> None:
+        bench = Bench()
+        task = asyncio.create_task(bench.tty.read_line("? "))
+        await typing(bench, "HEL")
+        await asyncio.sleep(2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await bench.tty.print("\nMail.\n")
+        bench.line.key("LO\r")
+        assert await bench.tty.read_line("? ") == "HELLO"
+        assert bench.machine.paper.text() == "\n? HEL\nMAIL.\n? HELLO\n"
+
+    jump(main())
+
+
+# BREAK.
+
+
+async def answer(bench: Bench, scope: BreakScope, pause_s: float) -> None:
+    await asyncio.sleep(pause_s)  # the first token takes its time
+    for word in PROSE.split():
+        await bench.tty.print(word + " ")
+        await asyncio.sleep(pause_s / 7)
+    await bench.tty.flush()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_after_a_break_at_any_moment_two_more_characters_are_struck_at_most(seed):
+    rng = random.Random(seed)
+    when, pause_s = rng.uniform(0, 20), rng.choice([0.0, 0.5, 3.0])
+
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(when, bench.line.press_break)
+        async with bench.tty.until_break() as scope:
+            await answer(bench, scope, pause_s)
+            pytest.fail("the answer ran to its end")
+        assert scope.broken
+        assert scope.route == "break"
+        assert bench.clock.now() == pytest.approx(when)
+        await asyncio.sleep(5)
+        assert sum(strike.start > when for strike in bench.machine.strikes) <= 2
+        before = bench.machine.column
+        assert bench.tty.column == (before if bench.line.wire else None)
+        await bench.tty.fresh_line()
+        await bench.tty.print("Again.\n")
+        await bench.tty.finish()
+        assert bench.machine.paper.text().split("\n")[-2] == "AGAIN."
+        bench.assert_clean()
+
+    jump(main())
+
+
+def test_a_break_says_how_many_characters_were_left():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.print("\n")
+        asyncio.get_running_loop().call_later(0.7, bench.line.press_break)
+        async with bench.tty.until_break():
+            await bench.tty.print("abcdef ghijkl mno")
+        (broke,) = bench.told(events.Broke)
+        struck = len(bench.machine.strikes) - 2
+        assert broke == events.Broke(0.7, "break", 17 - struck)
+
+    jump(main())
+
+
+def test_a_break_pressed_before_the_scope_ends_it_at_once():
+    async def main() -> None:
+        bench = Bench()
+        bench.line.press_break()
+        async with bench.tty.until_break() as scope:
+            await bench.tty.print("never ")
+            await asyncio.sleep(10)
+        assert scope.route == "break"
+        assert bench.line.wire == b""
+        bench.line.key("A\r")
+        assert await bench.tty.read_line() == "A"
+
+    jump(main())
+
+
+def test_control_c_breaks_as_well_and_drops_what_was_typed_ahead():
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(1.0, bench.line.key, "NO\r\x03YES\r")
+        async with bench.tty.until_break() as scope:
+            await bench.tty.print(PROSE)
+        assert scope.route == "^C"
+        await bench.tty.fresh_line()
+        assert await bench.tty.read_line() == "YES"
+
+    jump(main())
+
+
+def test_a_body_that_ends_by_itself_is_not_broken():
+    async def main() -> None:
+        bench = Bench()
+        async with bench.tty.until_break() as scope:
+            await bench.tty.print("short ")
+        assert not scope.broken
+        assert scope.route is None
+
+    jump(main())
+
+
+def test_shutdown_is_never_mistaken_for_a_break():
+    async def main() -> None:
+        bench = Bench()
+        scopes: list[BreakScope] = []
+
+        async def body() -> None:
+            async with bench.tty.until_break() as scope:
+                scopes.append(scope)
+                await bench.tty.print(PROSE)
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not scopes[0].broken
+        assert bench.tty.column == bench.machine.column
+
+    jump(main())
+
+
+def test_a_shutdown_at_the_moment_of_a_break_is_still_a_shutdown():
+    async def main() -> None:
+        bench = Bench()
+
+        async def body() -> None:
+            async with bench.tty.until_break():
+                await bench.tty.print(PROSE)
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(3)
+        bench.line.press_break()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    jump(main())
+
+
+@pytest.mark.parametrize("error", [TimeoutError, ValueError])
+def test_an_error_of_the_body_passes_through(error):
+    async def main() -> None:
+        bench = Bench()
+        with pytest.raises(error):
+            async with bench.tty.until_break():
+                raise error
+
+    jump(main())
+
+
+def test_a_time_out_around_the_scope_is_not_swallowed():
+    async def main() -> None:
+        bench = Bench()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2), bench.tty.until_break():
+                await bench.tty.print(PROSE)
+
+    jump(main())
+
+
+# Hang-up.
+
+
+def test_a_hang_up_ends_printing_with_one_clear_line():
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(2.0, bench.line.hang_up)
+        with pytest.raises(errors.LineLost, match="hung up"):
+            await bench.tty.print(PROSE)
+        assert bench.told(events.LineLost) == [events.LineLost(2.0, "memory: the line hung up")]
+        assert bench.clock.now() < 2.2
+
+    jump(main())
+
+
+def test_a_hang_up_ends_reading():
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(2.0, bench.line.hang_up)
+        with pytest.raises(errors.LineLost):
+            await bench.tty.read_line("? ")
+        assert bench.clock.now() == pytest.approx(2.0)
+
+    jump(main())

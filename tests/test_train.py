@@ -1,0 +1,230 @@
+"""The whole command: text in, a model in the store out, whatever happens on the way."""
+
+# ruff: noqa: E402  torch may be missing
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.train]
+
+import fakes_training as fakes
+from safetensors.torch import load_file
+
+from model import store, tokenizer
+from model.errors import ModelDamaged, ModelError, ModelNotFound, TextDamaged, TextNotFound
+from model.score import bits_per_byte
+from model.session import Session
+from tools import train
+from tools.training import checkpoint, data
+from tools.training.errors import OptionRefused, OtherRun
+from tools.training.stopping import Stopped
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = """
+import argparse, sys
+from model.errors import ModelError
+from tools import train
+parser = argparse.ArgumentParser()
+train.add_arguments(parser)
+try:
+    sys.exit(train.main(parser.parse_args()))
+except ModelError as error:
+    print(f"asr33: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return fakes.write_text(tmp_path / "text.txt")
+
+
+def command(*words: object, sized: bool = True) -> int:
+    """The command in this process."""
+    return train.main(fakes.asked(*words, *(fakes.SIZE if sized else ("--batch", 4, "--threads", 1))))
+
+
+def begun(*words: object, program: str = PROGRAM) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    line = [sys.executable, "-c", program, *map(str, words), *fakes.SIZE]
+    return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def score(name: str, documents: list[str]) -> float:
+    folder = store.find(name)
+    words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
+    return bits_per_byte(Session(folder / store.GRAPH, threads=1), words, documents).bits_per_byte
+
+
+def wait_for_step(path: Path, step: int, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 60
+    while not path.exists() or checkpoint.read_progress(path).step < step:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_text_becomes_a_model_that_runs_and_says_what_it_is(text: Path, home: Path) -> None:
+    process = begun(text, "--name", "prose", "--steps", 40, "--hold-out", "2,5", "--seed", 7, "--about", "Short prose.")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    manifest = store.verify(store.find("prose"))
+    assert (manifest.shape, manifest.training["steps"], manifest.training["tokens_seen"]) == (fakes.SHAPE, 40, 40 * 256)
+    assert manifest.training["held_out_documents"] == [2, 5]
+    session = Session(home / "prose" / store.GRAPH, threads=1)
+    assert session.forward([1, 2, 3]).shape == (300,)
+    documents = fakes.documents()
+    figure = score("prose", [documents[1], documents[4]])
+    assert manifest.training["bits_per_byte"] == pytest.approx(figure, abs=1e-3)
+    assert 1 < figure < 4.5
+    assert f"{manifest.training['bits_per_byte']:.4f} bits per byte on the text held out" in out
+    assert "    It was" in out  # a sample
+    readme = (home / "prose" / store.CARD).read_text("utf-8")
+    assert "Short prose." in readme
+    assert "asr33 train text.txt --name prose --hold-out 2,5 --steps 40 --seed 7 --batch 4 --vocabulary 300" in readme
+
+
+def test_killed_and_stopped_and_continued_it_comes_to_the_same_model(text: Path, home: Path) -> None:
+    words = (text, "--steps", 150, "--save-every", 1e-6)
+    assert command(*words, "--name", "whole") == 0
+    saved = home / ".training" / "parts" / "checkpoint.safetensors"
+
+    process = begun(*words, "--name", "parts")
+    wait_for_step(saved, 5, process)
+    process.kill()
+    process.communicate()
+    assert checkpoint.read_progress(saved).step < 150
+    assert not (home / "parts").exists()
+
+    process = begun(*words, "--name", "parts")
+    wait_for_step(saved, checkpoint.read_progress(saved).step + 5, process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)  # impatience harms nothing
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out.splitlines()[-1] == "stopped; the same command goes on from here"
+    assert checkpoint.read_progress(saved).step < 150
+
+    assert command(*words, "--name", "parts") == 0
+    whole, parts = (load_file(home / ".training" / name / "checkpoint.safetensors") for name in ("whole", "parts"))
+    assert set(whole) == set(parts)
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    assert store.verify(home / "whole").files == store.verify(home / "parts").files
+
+
+def test_from_a_base_a_few_dozen_steps_lower_the_loss_on_text_held_out(text: Path, tmp_path: Path, home: Path) -> None:
+    assert command(text, "--name", "base", "--steps", 80) == 0
+    other = fakes.write_text(tmp_path / "other.txt", seed=2)
+    other.write_text(other.read_text("utf-8").replace("machine", "engine").replace(" ", "  "), "utf-8")
+    held_out = [other.read_text("utf-8").split("<|endoftext|>\n")[2]]
+    assert command(other, "--name", "more", "--base", "base", "--steps", 40, "--hold-out", 3, sized=False) == 0
+    assert score("more", held_out) < score("base", held_out) - 0.2
+    more, base = store.verify(home / "more"), store.verify(home / "base")
+    assert more.shape == base.shape
+    assert more.files[store.TOKENIZER] == base.files[store.TOKENIZER]
+    assert more.training["base"] == {"name": "base", "sha256": base.files[store.GRAPH].sha256}
+    assert "Muon 0.004" in (home / "more" / store.CARD).read_text("utf-8")
+    with pytest.raises(ModelNotFound, match="no model 'gone'"):
+        command(text, "--name", "x", "--base", "gone", "--steps", 1, sized=False)
+
+
+def test_with_nothing_held_out_it_says_that_there_is_no_figure(
+    text: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(text, "--name", "m", "--steps", 2) == 0
+    assert "none held out: there will be no figure of quality" in capsys.readouterr().out
+    assert store.verify(home / "m").training["bits_per_byte"] is None
+
+
+def test_the_same_command_again_writes_the_same_model_and_another_run_is_refused(text: Path, home: Path) -> None:
+    words = (text, "--name", "m", "--steps", 4)
+    assert command(*words) == 0
+    files = store.verify(home / "m").files
+    shutil.rmtree(home / "m")
+    assert command(*words) == 0
+    assert store.verify(home / "m").files == files
+    with pytest.raises(OtherRun, match="begun with --seed 33, not --seed 34"):
+        command(*words, "--seed", 34)
+    with pytest.raises(OtherRun, match=r"--steps 9: the run is at step 4, .* length --steps 4 stays"):
+        command(text, "--name", "m", "--steps", 9)
+    text.write_text(text.read_text("utf-8") + "More.\n", "utf-8")
+    with pytest.raises(OtherRun, match=r"another content of text\.txt"):
+        command(*words)
+    assert store.verify(home / "m").files == files
+    assert command(*words, "--fresh", "--seed", 34) == 0
+    assert store.verify(home / "m").training["seed"] == 34
+
+
+def test_a_model_of_that_name_that_no_run_here_made_is_not_written_over(text: Path, home: Path) -> None:
+    assert command(text, "--name", "m", "--steps", 1) == 0
+    shutil.rmtree(home / ".training")
+    with pytest.raises(OptionRefused, match="--name m: it is there already; take another --name, or --fresh"):
+        command(text, "--name", "m", "--steps", 1)
+
+
+def test_a_checkpoint_without_a_record_is_taken_over(
+    text: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = home / ".training" / "m"
+    assert command(text, "--name", "m", "--steps", 3) == 0
+    (place / "run.json").unlink()
+    assert command(text, "--name", "m", "--steps", 3) == 0
+    assert "it has no run.json: taken for a run of this very command" in capsys.readouterr().out
+    assert json.loads((place / "run.json").read_text())["length"] == {"steps": 3, "minutes": None}
+    (place / "tokenizer.json").unlink()
+    with pytest.raises(ModelDamaged, match=r"tokenizer\.json: missing beside its checkpoint; --fresh"):
+        command(text, "--name", "m", "--steps", 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "error", "complaint"),
+    [
+        (b"caf\xe9\n", (), TextDamaged, "byte 3 is not UTF-8"),
+        (b"", (), TextDamaged, "no text to train on"),
+        (b" \n<|endoftext|>\n\n", (), TextDamaged, "no text to train on"),
+        (b"One.\n<|endoftext|>\nTwo.\n", ("--hold-out", "1,2"), TextDamaged, "no text to train on"),
+        (b"One.\n<|endoftext|>\nTwo.\n", ("--hold-out", "3"), TextDamaged, "only 2 documents"),
+        (b"One.\n<|endoftext|>\nTwo.\n", (), TextDamaged, "tokens to train on are too few for 4 windows of 64"),
+        (None, (), TextNotFound, r"text\.txt"),
+    ],
+)
+def test_text_that_cannot_be_trained_on_is_one_clear_line(
+    text: Path, home: Path, content: bytes | None, words: tuple[str, ...], error: type[ModelError], complaint: str
+) -> None:
+    text.unlink() if content is None else text.write_bytes(content)
+    with pytest.raises(error, match=f"^[^\n]*{complaint}[^\n]*$") as raised:
+        command(text, "--name", "m", "--steps", 2, *words)
+    assert raised.value.exit_code in (65, 66)
+    assert not home.exists() or not list((home / ".training").iterdir())
+
+
+def test_a_stop_while_the_vocabulary_is_learnt_is_obeyed() -> None:
+    def stop(_: int) -> None:
+        raise Stopped(signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        tokenizer.learn(data.lines_of(fakes.documents(), stop), 300)
+
+
+def test_without_torch_one_line_names_the_cure(text: Path) -> None:
+    program = f"import sys; sys.modules['torch'] = None\n{PROGRAM}"
+    process = begun(text, "--name", "m", "--steps", 2, program=program)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (
+        69,
+        "asr33: training needs torch, which is not installed: pip install '.[train]'\n",
+    )

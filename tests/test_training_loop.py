@@ -1,0 +1,184 @@
+"""The loop and its checkpoint: what a run learns, and that no stop changes what it comes to."""
+
+# ruff: noqa: E402  torch may be missing
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.train]
+
+import fakes_training as fakes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.errors import ModelDamaged
+from tools.training import checkpoint, loop
+from tools.training.checkpoint import Progress
+from tools.training.errors import RunHalted, RunUnwritten
+from tools.training.loop import Plan
+from tools.training.net import Gpt2
+from tools.training.recipe import Length
+
+ROW, HELD_OUT = fakes.row(), fakes.row(800, seed=9)
+
+
+def tiny() -> Gpt2:
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    return Gpt2(fakes.SHAPE)
+
+
+def plan(steps: int = 12, save_every_s: float = 1e9, look_every: int = 5) -> Plan:
+    return Plan(Length(steps, None), batch=4, seed=3, save_every_s=save_every_s, look_every=look_every)
+
+
+def ticking(step_s: float) -> Callable[[], float]:
+    """A clock that moves on by this much each time it is looked at."""
+    now = -step_s
+
+    def clock() -> float:
+        nonlocal now
+        now += step_s
+        return now
+
+    return clock
+
+
+def test_the_loss_falls_on_the_text_and_on_text_held_out(tmp_path: Path) -> None:
+    reports = list(loop.train(tiny(), ROW, HELD_OUT, plan(120, look_every=40), tmp_path / "c.safetensors"))
+    looks = [report.held_out for report in reports if report.held_out is not None]
+    assert [report.progress.step for report in reports if report.look] == [40, 80, 120]
+    assert reports[0].loss == pytest.approx(math.log(300), abs=0.3)
+    assert reports[-1].loss < 2.3
+    assert looks[0] > looks[-1]
+    assert looks[-1] < 2.3
+
+
+def test_a_run_stopped_anywhere_comes_to_the_very_same_weights(tmp_path: Path) -> None:
+    whole, parts = tiny(), tiny()
+    losses = [report.loss for report in loop.train(whole, ROW, None, plan(), tmp_path / "whole.safetensors")]
+    again: list[float] = []
+    for more in (1, 4, 100):
+        parts = tiny()
+        with closing(loop.train(parts, ROW, None, plan(), tmp_path / "parts.safetensors")) as reports:
+            again += [report.loss for report in islice(reports, more)]
+    assert again == losses
+    assert all(torch.equal(whole.state_dict()[name], value) for name, value in parts.state_dict().items())
+
+
+def test_what_a_kill_takes_is_done_over_to_the_same_numbers(tmp_path: Path) -> None:
+    saved, kept = tmp_path / "c.safetensors", tmp_path / "kept.safetensors"
+    losses: list[float] = []
+    for report in loop.train(tiny(), ROW, None, plan(save_every_s=0.0), saved):
+        losses.append(report.loss)
+        if report.progress.step == 6:
+            shutil.copy(saved, kept)  # what a kill in the middle of step 6 leaves: the checkpoint after step 5
+    assert checkpoint.read_progress(kept).step == 5
+    assert [report.loss for report in loop.train(tiny(), ROW, None, plan(), kept)] == losses[5:]
+
+
+def test_a_run_that_is_over_takes_no_step_and_keeps_its_weights(tmp_path: Path) -> None:
+    saved = tmp_path / "c.safetensors"
+    done = tiny()
+    list(loop.train(done, ROW, None, plan(3), saved))
+    before, again = saved.read_bytes(), tiny()
+    assert list(loop.train(again, ROW, None, plan(3), saved)) == []
+    assert torch.equal(done.wte.weight, again.wte.weight)
+    assert saved.read_bytes() == before
+
+
+def test_while_the_rate_is_flat_the_length_may_change_and_the_run_stays_the_same(tmp_path: Path) -> None:
+    straight = [report.loss for report in loop.train(tiny(), ROW, None, plan(20), tmp_path / "a.safetensors")]
+    with closing(loop.train(tiny(), ROW, None, plan(100), tmp_path / "b.safetensors")) as reports:
+        first = [report.loss for report in islice(reports, 8)]
+    then = [report.loss for report in loop.train(tiny(), ROW, None, plan(20), tmp_path / "b.safetensors")]
+    assert first + then == straight
+
+
+class Faulty(Gpt2):
+    """A net whose loss is no number from the third step on."""
+
+    steps = 0
+
+    def loss(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.steps += 1
+        return super().loss(ids, targets) * (math.nan if self.steps > 2 else 1.0)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    saved, other = tmp_path / "c.safetensors", tiny()
+    with pytest.raises(RunHalted, match=r"step 3: the loss is nan; begin with --fresh and another --seed"):
+        list(loop.train(Faulty(fakes.SHAPE), ROW, None, plan(save_every_s=0.0), saved))
+    assert checkpoint.load(saved, other, loop.optimisers_for(other, plan())).step == 2
+    assert all(torch.isfinite(value).all() for value in other.parameters())
+
+
+def test_a_machine_asleep_does_not_age_the_run(tmp_path: Path) -> None:
+    times = iter([0.0, *(at for n in range(99) for at in (0.0, 3600.0 if n == 3 else 1.0, 0.0))])
+    made = Plan(Length(None, 1.0), batch=4, seed=3)
+    with closing(loop.train(tiny(), ROW, None, made, tmp_path / "c.safetensors", clock=lambda: next(times))) as reports:
+        elapsed = [report.progress.elapsed_s for report in islice(reports, 6)]
+    assert elapsed[:3] == [1.0, 2.0, 3.0]
+    assert elapsed[-1] < 30
+
+
+@pytest.mark.parametrize(("length", "left_s"), [(Length(10, None), 4.5), (Length(None, 1.0), 59.5)])
+def test_the_time_left_is_known(tmp_path: Path, length: Length, left_s: float) -> None:
+    made = Plan(length, batch=4, seed=3)
+    with closing(loop.train(tiny(), ROW, None, made, tmp_path / "c.safetensors", clock=ticking(0.5))) as reports:
+        report = next(reports)
+    assert report.left_s == pytest.approx(left_s)
+    assert report.tokens_per_s == pytest.approx(4 * 64 / 0.5)
+
+
+@given(st.floats(0, 1), st.integers(0, 10_000))
+def test_the_rate_rises_stays_and_falls(done: float, step: int) -> None:
+    share = loop.rate(done, step)
+    assert 0 < share <= 1
+    assert share == 1 or step + 1 < loop.WARM_UP or done >= loop.FLAT
+    assert loop.rate(1.0, 10_000) == pytest.approx(loop.LAST_RATE)
+
+
+def test_a_checkpoint_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    saved = tmp_path / "c.safetensors"
+    list(loop.train(tiny(), ROW, None, plan(2), saved))
+    whole = saved.read_bytes()
+    for bytes_left in (b"", whole[:5], whole[:2000], whole[:-100], b"\xff" * 64, b"\x02" + bytes(7) + b"[]"):
+        saved.write_bytes(bytes_left)
+        net = tiny()
+        with pytest.raises(ModelDamaged, match=r"^[^\n]*not a checkpoint of this run[^\n]*--fresh[^\n]*$"):
+            checkpoint.load(saved, net, loop.optimisers_for(net, plan()))
+
+
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
+    saved = tmp_path / "c.safetensors"
+    list(loop.train(tiny(), ROW, None, plan(2), saved))
+    net = Gpt2(fakes.Shape(300, 64, 48, 2, 2))
+    with pytest.raises(ModelDamaged, match=r"^[^\n]*size mismatch[^\n]*$"):
+        checkpoint.load(saved, net, loop.optimisers_for(net, plan()))
+
+
+def test_a_checkpoint_that_cannot_be_written_says_so_and_leaves_the_old_one(tmp_path: Path) -> None:
+    saved, net = tmp_path / "c.safetensors", tiny()
+    checkpoint.save(saved, Progress(step=7), net, {})
+    (tmp_path / "c.part").mkdir()  # where the new one would be written
+    with pytest.raises(RunUnwritten, match="cannot be written"):
+        checkpoint.save(saved, Progress(step=8), net, {})
+    assert checkpoint.read_progress(saved).step == 7
+
+
+def test_the_format_is_the_one_that_runs_of_the_past_have(tmp_path: Path) -> None:
+    saved = tmp_path / "c.safetensors"
+    list(loop.train(tiny(), ROW, None, plan(1), saved))
+    raw = saved.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    assert set(json.loads(header["__metadata__"]["progress"])) == {"step", "tokens", "elapsed_s"}
+    assert {"net.wte.weight", "net.h.1.attn.c_attn.weight", "muon.0.momentum", "adam.0.exp_avg"} <= set(header)

@@ -1,0 +1,326 @@
+import asyncio
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fakes import JumpingClock, jump
+
+from drivers import errors, events
+from drivers.clock import WallClock
+from drivers.line import open_line
+from drivers.teletype import Teletype
+from drivers.virtual import Machine, VirtualTeletype
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def typed(data: bytes, interval_s: float = 0.1, machine: Machine | None = None) -> Machine:
+    machine = machine or Machine()
+    for n, byte in enumerate(data):
+        machine.receive(byte, n * interval_s)
+    return machine
+
+
+def test_a_line_and_its_return_are_clean_with_the_time_they_need():
+    machine = typed(b"HELLO\r\nWORLD")
+    assert machine.paper.text() == "HELLO\nWORLD"
+    assert not (machine.smeared or machine.piled_up or machine.forbidden or machine.overspeed)
+
+
+def test_a_glyph_in_flight_is_smeared_and_costs_its_column():
+    machine = typed(b"A" * 72 + b"\rBCD")
+    smeared = [(chr(strike.byte), strike.column) for strike in machine.smeared]
+    # 207 ms from column 72: B is struck 100 ms into the flight, C at 200 ms, and D is the first at home.
+    assert smeared == [("B", 37), ("C", 3)]
+    assert machine.column == 1
+    assert machine.paper.lines[0][0] == "AD"
+    assert machine.paper.lines[0][37] == "AB"
+
+
+def test_a_blank_in_flight_does_not_space_either():
+    machine = typed(b"A" * 72 + b"\r\n B")
+    assert [strike.byte for strike in machine.smeared] == [0x20]
+    assert machine.column == 1
+
+
+def test_a_second_return_in_flight_changes_nothing():
+    machine = typed(b"A" * 72 + b"\r\r\rB")
+    assert not machine.smeared
+    assert machine.paper.lines[0][0] == "AB"
+
+
+def test_past_the_last_column_strikes_pile_up():
+    machine = typed(b"A" * 74)
+    assert [strike.column for strike in machine.piled_up] == [71, 71]
+    assert machine.paper.lines[0][71] == "AAA"
+
+
+def test_a_byte_that_comes_too_soon_is_overspeed():
+    assert len(typed(b"ABC", interval_s=0.0909).overspeed) == 2  # one stop bit
+
+
+def test_only_harmless_controls_are_allowed():
+    machine = typed(bytes((0x00, 0x07, 0x7F, 0x0D, 0x0A, 0x05, 0x11, 0x1B)))
+    assert [strike.byte for strike in machine.forbidden] == [0x05, 0x11, 0x1B]
+    assert machine.paper.bells == 1
+
+
+def test_parity_and_bit_six_do_not_reach_the_wheel():
+    assert typed(b"\xc1b\x7f").paper.text() == "AB"
+
+
+# On a pty.
+
+
+async def test_one_byte_is_taken_per_character_time():
+    async with VirtualTeletype(WallClock()) as machine:
+        fd = os.open(machine.path, os.O_WRONLY | os.O_NOCTTY)
+        os.write(fd, b"ABCDE")
+        await asyncio.sleep(0.45)
+        os.close(fd)
+        starts = [strike.start for strike in machine.machine.strikes]
+        assert len(starts) == 5
+        assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == pytest.approx([0.1] * 4)
+        assert machine.backlog >= 4
+        assert machine.machine.paper.text() == "ABCDE"
+
+
+async def test_each_strike_is_told():
+    told: list[int] = []
+    async with VirtualTeletype(WallClock(), character_s=0.0, on_strike=lambda strike: told.append(strike.byte)) as machine:
+        line = await open_line(machine.path)
+        for byte in b"\x8d\x0aOK":
+            line.write(byte)
+        await line.drain()
+        await asyncio.sleep(0.05)
+        await line.close()
+    assert bytes(told) == b"\r\nOK"
+
+
+def test_the_keyboard_is_no_faster_than_ten_a_second():
+    async def main() -> None:
+        clock = JumpingClock()
+        async with VirtualTeletype(clock) as machine:
+            line = await open_line(machine.path)
+            seen: list[events.Event] = []
+            Teletype(line, clock, tap=seen.append)
+            await machine.type("hello\r")
+            await machine.type("\x7f")
+            await asyncio.sleep(1)
+            keyed = [event for event in seen if isinstance(event, events.Keyed)]
+            assert bytes(event.byte for event in keyed) == b"\x48\xc5\xcc\xcc\xcf\x8d\xff"
+            assert [event.at for event in keyed] == pytest.approx([n / 10 for n in range(7)], abs=0.01)
+            await line.close()
+
+    jump(main(), grace_s=0.005)
+
+
+async def test_keys_that_do_not_exist_cannot_be_pressed():
+    async with VirtualTeletype(WallClock()) as machine:
+        for text in ("{", "~", "é", "A|"):
+            with pytest.raises(errors.NoSuchKey, match="no key on a Model 33"):
+                await machine.type(text)
+
+
+async def test_a_conversation_in_real_time_is_on_time_and_clean():
+    clock = WallClock()
+    async with VirtualTeletype(clock) as machine:
+        line = await open_line(machine.path)
+        seen: list[events.Event] = []
+        tty = Teletype(line, clock, tap=seen.append)
+        operator = asyncio.create_task(machine.type("WHO\r"))
+        assert await tty.read_line("? ") == "WHO"
+        await operator
+        await tty.print("The wheel never waits.\nNot here. ")
+        await tty.finish()
+        await line.close()
+    struck = [event for event in seen if isinstance(event, events.Struck)]
+    strikes = list(machine.machine.strikes)
+    assert [event.byte for event in struck] == [strike.byte for strike in strikes]
+    late = sorted(strike.start - event.at for event, strike in zip(struck, strikes, strict=True))
+    assert statistics.median(late) < 0.005
+    assert late[0] > -0.005
+    assert machine.machine.paper.text() == "\n? WHO\nTHE WHEEL NEVER WAITS.\nNOT HERE."
+    body = machine.machine
+    assert not (body.smeared or body.piled_up or body.forbidden or body.overspeed)
+    assert machine.backlog <= 1
+
+
+async def test_break_over_the_pty_stops_the_paper():
+    clock = WallClock()
+    async with VirtualTeletype(clock) as machine:
+        line = await open_line(machine.path)
+        seen: list[events.Event] = []
+        tty = Teletype(line, clock, tap=seen.append)
+        asyncio.get_running_loop().call_later(0.63, lambda: asyncio.ensure_future(machine.press_break()))
+        async with tty.until_break() as scope:
+            await tty.print("A long sentence that nobody will ever read to its end. ")
+        assert scope.route == "break"
+        await asyncio.sleep(0.4)
+        (broke,) = [event for event in seen if isinstance(event, events.Broke)]
+        assert sum(strike.start > broke.at for strike in machine.machine.strikes) <= 2
+        assert tty.column == machine.machine.column
+        await line.close()
+
+
+# The link.
+
+
+async def test_the_link_leads_to_the_pty_and_goes_with_it(tmp_path):
+    link = tmp_path / "tty"
+    async with VirtualTeletype(WallClock(), link=link) as machine:
+        assert str(link.readlink()) == machine.path
+    assert not link.is_symlink()
+
+
+async def test_a_link_left_by_a_killed_machine_is_replaced(tmp_path):
+    link = tmp_path / "tty"
+    link.symlink_to("/dev/pts/9999")
+    async with VirtualTeletype(WallClock(), link=link) as machine:
+        assert str(link.readlink()) == machine.path
+
+
+async def test_a_file_in_the_way_is_refused_and_left_alone(tmp_path):
+    link = tmp_path / "tty"
+    link.write_text("mine")
+    with pytest.raises(errors.LineBusy, match="remove it"):
+        async with VirtualTeletype(WallClock(), link=link):
+            pass
+    assert link.read_text() == "mine"
+
+
+async def test_a_link_in_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(errors.LineNotFound, match="folder"):
+        async with VirtualTeletype(WallClock(), link=tmp_path / "no" / "tty"):
+            pass
+
+
+# The command, as a process of its own.
+
+COMMAND = """
+import argparse, sys
+from tools import virtual
+parser = argparse.ArgumentParser()
+virtual.add_arguments(parser)
+sys.exit(virtual.main(parser.parse_args()))
+"""
+
+
+def started(*args: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", COMMAND, *args],
+        cwd=ROOT,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_prints_what_comes_and_leaves_cleanly_on_a_signal(tmp_path, number):
+    link, log = tmp_path / "tty", tmp_path / "events"
+    with started("--link", str(link), "--fast", "--events", str(log)) as process:
+        wait_for(link)
+
+        async def main() -> None:
+            line = await open_line(str(link))
+            tty = Teletype(line, WallClock(), character_s=0.0)
+            await tty.print("Hello, paper.\n")
+            await line.close()
+
+        asyncio.run(main())
+        deadline = time.monotonic() + 5
+        while (not log.exists() or log.read_text().count("\n") < 17) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert out == "\nHELLO, PAPER.\n"
+    assert re.fullmatch(rf"asr33 virtual: the line is {link}\r?\n", err)
+    assert not link.is_symlink()
+    strikes = [json.loads(line) for line in log.read_text().splitlines()]
+    assert bytes(strike["byte"] for strike in strikes) == b"\r\nHELLO, PAPER.\r\n"
+    assert [strike["column"] for strike in strikes[2:5]] == [0, 1, 2]
+    assert not any(strike["smeared"] for strike in strikes)
+    assert all(abs(strike["start"] - time.monotonic()) < 60 for strike in strikes)
+
+
+def test_the_command_types_the_lines_of_stdin(tmp_path):
+    link = tmp_path / "tty"
+    with started("--link", str(link), "--fast", stdin=subprocess.PIPE) as process:
+        wait_for(link)
+
+        async def main() -> str:
+            line = await open_line(str(link))
+            assert process.stdin is not None
+            process.stdin.write("hello\n")
+            process.stdin.flush()
+            typed = await Teletype(line, WallClock(), character_s=0.0).read_line("? ")
+            await line.close()
+            return typed
+
+        assert asyncio.run(main()) == "HELLO"
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def test_the_command_says_in_one_line_what_is_wrong_with_a_link(tmp_path):
+    link = tmp_path / "tty"
+    link.write_text("mine")
+    with started("--link", str(link)) as process:
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (1, "")
+    assert re.fullmatch(r"asr33 virtual: .* remove it, or name another --link\n", err)
+
+
+def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
+    link = tmp_path / "tty"
+    master, slave = os.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", COMMAND, "--link", str(link), "--fast"],
+            cwd=ROOT,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        ) as process:
+            wait_for(link)
+
+            async def main() -> list[events.Event]:
+                line = await open_line(str(link))
+                seen: list[events.Event] = []
+                tty = Teletype(line, WallClock(), tap=seen.append, character_s=0.0)
+                await asyncio.sleep(0.2)
+                os.write(master, b"a\x7f\x1b[A\x03")
+                with pytest.raises(errors.Interrupted):
+                    await tty.read_line("? ")
+                await line.close()
+                return seen
+
+            seen = asyncio.run(main())
+            assert [event.byte for event in seen if isinstance(event, events.Keyed)] == []
+            assert [event.route for event in seen if isinstance(event, events.Broke)] == ["break"]
+            os.write(master, b"\x03")
+            assert process.wait(10) == 0
+        shown = os.read(master, 4096).decode()
+        assert "Ctrl-C is BREAK" in shown
+        assert "? ^C\r\n" in shown
+    finally:
+        os.close(master)
+        os.close(slave)

@@ -1,0 +1,112 @@
+"""One answer, here, with no machine: the continuation of a prompt, as it comes.
+
+asr33 ask "The old telegraph office" --seed 7
+fortune | asr33 ask --length 300
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from model.base import Sampling
+from model.errors import TextDamaged, TextNotFound
+
+DEFAULTS = Sampling()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    natural = _number(int, 0, 2**31, "a number from 0 on")
+    positive = _number(int, 1, 2**31, "a number from 1 on")
+    add = parser.add_argument
+    add("prompt", nargs="?", default="-", metavar="PROMPT", help="the text to go on from; none or -: standard input")
+    add("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
+    add("--seed", type=int, default=DEFAULTS.seed, metavar="N", help="same seed, same text (%(default)s)")
+    add("--max-tokens", type=positive, default=DEFAULTS.max_tokens, metavar="N", help="end there (%(default)s)")
+    add("--length", type=positive, metavar="N", help="end with the sentence that is N characters on")
+    add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
+    temperature = _number(float, 0, 100, "a number from 0 to 100")
+    add("--temperature", type=temperature, default=DEFAULTS.temperature, metavar="T", help="0: no chance (%(default)s)")
+    add("--top-k", type=natural, default=DEFAULTS.top_k, metavar="K", help="the K likeliest; 0: all (%(default)s)")
+    share = _number(float, 0, 1, "a number from 0 to 1")
+    add("--top-p", type=share, default=DEFAULTS.top_p, metavar="P", help="those that have P of it all (%(default)s)")
+    penalty = _number(float, 0.1, 10, "a number from 0.1 to 10")
+    add(
+        "--repetition-penalty",
+        type=penalty,
+        default=DEFAULTS.repetition_penalty,
+        metavar="R",
+        help="1: none (%(default)s)",
+    )
+    add("--threads", type=natural, default=0, metavar="N", help="0: as many as there are cores")
+
+
+def main(args: argparse.Namespace) -> int:
+    from model import store
+
+    sampling = Sampling(
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        repetition_penalty=args.repetition_penalty,
+        seed=args.seed,
+        max_tokens=args.max_tokens,
+        length=args.length,
+        stop=tuple(args.stop),
+    )
+    folder = store.find(args.model)
+    prompt = _prompt(args.prompt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without curly quotes gets question marks
+    asyncio.run(_answer(folder, prompt, sampling, args.threads))
+    return 0
+
+
+async def _answer(folder: Path, prompt: str, sampling: Sampling, threads: int) -> None:
+    from model.local import Local
+
+    model = Local(folder, threads=threads)
+    try:
+        async with aclosing(model.stream(prompt, sampling)) as pieces:
+            async for piece in pieces:
+                sys.stdout.write(piece.text)
+                sys.stdout.flush()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    finally:
+        await model.close()
+
+
+def _prompt(typed: str) -> str:
+    """The prompt as typed or piped, without the blanks at its end: a model's words bring their own in front."""
+    if typed != "-":
+        raw = os.fsencode(typed)
+    elif sys.stdin.isatty():
+        raise TextNotFound("no prompt: say asr33 ask PROMPT, or pipe one in")
+    else:
+        raw = sys.stdin.buffer.read()
+    try:
+        return raw.decode("utf-8").rstrip()
+    except UnicodeDecodeError as error:
+        raise TextDamaged(
+            f"the prompt is not UTF-8 at byte {error.start}; convert it, as with iconv -t UTF-8"
+        ) from None
+
+
+def _number(kind: type[float], least: float, most: float, says: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(least) - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {says}")
+        return value
+
+    return parse

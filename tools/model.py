@@ -1,0 +1,141 @@
+"""The models on this disk: list them, verify their files, score one on a text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.errors import ModelError
+
+if TYPE_CHECKING:
+    from model.store import Listed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="the models there are", description="The models there are.")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    listing.set_defaults(action=_list)
+
+    verifying = actions.add_parser("verify", help="check files by hash", description="Check every file by its hash.")
+    verifying.add_argument("names", nargs="*", metavar="NAME|PATH", help="the models (all)")
+    verifying.set_defaults(action=_verify)
+
+    scoring = actions.add_parser(
+        "score",
+        help="bits per byte of a text",
+        description="Bits per byte of a text, in windows of the whole context, half of it overlapping: less is better.",
+    )
+    scoring.add_argument("file", type=Path, metavar="FILE", help="a text, or .xz of one; - is standard input")
+    scoring.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
+    scoring.add_argument(
+        "--hold-out", type=_numbers, default=[], metavar="N,N", help="score only these documents of the file, from 1"
+    )
+    scoring.add_argument("--threads", type=int, default=0, metavar="N", help="0: as many as there are cores")
+    scoring.add_argument("--json", action="store_true", help="as JSON")
+    scoring.set_defaults(action=_score)
+
+
+def main(args: argparse.Namespace) -> int:
+    code: int = args.action(args)
+    return code
+
+
+def _list(args: argparse.Namespace) -> int:
+    from model import store
+
+    models = store.list_models()
+    if args.json:
+        _print(json.dumps([asdict(listed) | {"folder": str(listed.folder)} for listed in models], indent=2))
+        return 0
+    if not models:
+        _print(f"no models in {store.home()}; make one: asr33 train TEXT --name NAME --minutes 60")
+    rows = [("NAME", "PARAMETERS", "MB", "CONTEXT", "BITS/BYTE", "WHERE"), *map(_row, models)] if models else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *numbers, where in rows:
+        middle = "  ".join(text.rjust(width) for text, width in zip(numbers, widths[1:], strict=False))
+        _print(f"{name.ljust(widths[0])}  {middle}  {where}")
+    return 0
+
+
+def _row(listed: Listed) -> tuple[str, ...]:
+    manifest = listed.manifest
+    if manifest is None:
+        return (listed.name, "-", "-", "-", "-", listed.fault)
+    parameters = f"{manifest.shape.parameters / 1e6:.1f} M"
+    size = f"{sum(record.bytes for record in manifest.files.values()) / 1e6:.1f}"
+    bits = manifest.training.get("bits_per_byte")
+    score = f"{bits:.3f}" if isinstance(bits, int | float) else "-"
+    return (listed.name, parameters, size, str(manifest.shape.n_positions), score, str(listed.folder))
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from model import store
+
+    folders = [store.find(name) for name in args.names] or [listed.folder for listed in store.list_models()]
+    code = 0
+    for folder in folders:
+        try:
+            manifest = store.verify(folder)
+        except ModelError as error:
+            sys.stderr.write(f"asr33: {error}\n")
+            code = code or error.exit_code
+        else:
+            _print(f"{manifest.name}: whole")
+    return code
+
+
+def _score(args: argparse.Namespace) -> int:
+    from model import store, text, tokenizer
+    from model.score import bits_per_byte
+    from model.session import Session
+
+    folder = store.find(args.model)
+    documents = text.read_documents([args.file])
+    if args.hold_out:
+        documents = text.split(documents, args.hold_out).held_out
+    store.verify(folder)
+    words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
+    session = Session(folder / store.GRAPH, threads=args.threads)
+    with _progress("scoring") as progress:
+        score = bits_per_byte(session, words, documents, progress)
+    if args.json:
+        _print(json.dumps({"model": args.model, "documents": len(documents)} | asdict(score)))
+    else:
+        _print(
+            f"{score.bits_per_byte:.4f} bits per byte ({score.nats_per_token:.4f} nats a token; "
+            f"{score.tokens} tokens, {score.bytes} bytes, {len(documents)} documents)"
+        )
+    return 0
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 10,14") from None
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")

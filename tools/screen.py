@@ -1,0 +1,59 @@
+"""The paper in a terminal: it scrolls up in the middle, as at the machine, with one line of state below."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from rich.align import Align
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+MARGIN = 2  # blank columns of paper on either side of the 72
+PAPER = "grey11 on #f2ead7"
+HEAD = "#f2ead7 on grey11"
+STATE = "grey70 on grey11"
+
+
+def frame(lines: Sequence[str], column: int, state: str, columns: int, width: int, height: int) -> Group:
+    """What the terminal shows: the foot of the sheet, the carriage as a block, and the state below.
+
+    The line being struck is always the last but one of the screen, as it is just under the ribbon.
+    """
+    shown = [*[""] * (height - 1), *lines][-(height - 1) :]
+    edge = MARGIN if width >= columns + 2 * MARGIN else 0
+    sheet = Text(no_wrap=True, overflow="crop", end="")
+    for number, line in enumerate(shown):
+        last = number == len(shown) - 1
+        row = Text(" " * edge + line.ljust(columns)[:columns] + " " * edge, style=PAPER)
+        if last:
+            row.stylize(HEAD, edge + column, edge + column + 1)
+        sheet.append_text(row)
+        if not last:
+            sheet.append("\n")
+    return Group(
+        Align.center(sheet, width=width),
+        Text(state.center(width)[:width], style=STATE, no_wrap=True, overflow="crop", end=""),
+    )
+
+
+class Screen:
+    """Draws frames on a terminal's other screen, so that what stood there before is there again afterwards."""
+
+    def __init__(self, console: Console, columns: int) -> None:
+        self._console = console
+        self._columns = columns
+        self._live = Live(console=console, screen=True, auto_refresh=False, transient=True)
+
+    def draw(self, lines: Sequence[str], column: int, state: str) -> None:
+        width, height = self._console.size
+        picture = frame(lines, min(column, self._columns - 1), state, self._columns, width, height)
+        self._live.update(picture, refresh=True)
+
+
+@contextlib.contextmanager
+def opened(console: Console, columns: int) -> Iterator[Screen]:
+    screen = Screen(console, columns)
+    with screen._live:
+        yield screen

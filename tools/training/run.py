@@ -1,0 +1,111 @@
+"""One run from the texts to the model in the store: the one place of training that knows who is who."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+
+from rich.console import Console
+
+from model import store
+from model.score import Score, bits_per_byte
+from model.session import Session
+from tools.training import card, checkpoint, data, folder, loop, samples, weights
+from tools.training.display import Display
+from tools.training.folder import RunFolder
+from tools.training.material import Material, gather
+from tools.training.options import Options
+from tools.training.stopping import Stopped, Stopping
+
+CHECKED_WINDOWS = 2
+
+
+def run(options: Options) -> int:
+    """Begin a run, or go on with it; write the model. Returns the exit code."""
+    with Stopping() as stopping:
+        display = Display(Console(), stopping.check)
+        place = folder.place(store.home(), options.name)
+        try:
+            with folder.taken(place):
+                _run(options, place, display)
+        except Stopped as stopped:
+            display.say("stopped; the same command goes on from here")
+            return stopped.exit_code
+    return 0
+
+
+def _run(options: Options, place: RunFolder, display: Display) -> None:
+    material = gather(options, place, display)
+    windows = data.sample_windows(material.train, material.net.shape.n_positions, CHECKED_WINDOWS)
+    assert windows is not None, "gather saw to it that there is a batch of them"
+    if not place.checkpoint.exists():
+        # An export that cannot be is better known now than after the last step.
+        weights.to_onnx(material.net, windows, options.threads)
+    _train(material, place, display)
+    onnx = weights.to_onnx(material.net, windows, options.threads)
+    score = _score(onnx, material, options.threads, display)
+    _write(options, material, place, onnx, score, display)
+
+
+def _train(material: Material, place: RunFolder, display: Display) -> None:
+    size = sum(len(document.encode()) for document in material.corpus.held_out)
+    bits_per_nat = len(material.held_out) / size / math.log(2) if size else 0.0
+    seen = material.held_out if size else None
+    figure: float | None = None
+    reports = loop.train(material.net, material.train, seen, material.plan, place.checkpoint)
+    with closing(reports), display.training() as show:
+        for report in reports:
+            if report.held_out is not None:
+                figure = report.held_out * bits_per_nat
+            show(report, figure)
+            if report.look:
+                display.sample(samples.sample(material.net, material.words, material.plan.seed))
+            display.stop()
+
+
+def _score(onnx: bytes, material: Material, threads: int, display: Display) -> Score | None:
+    if not material.corpus.held_out:
+        return None
+    session = Session(onnx, threads=threads)
+    with display.work("scoring the text held out", 1.0) as advance:
+        so_far = 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal so_far
+            advance(done / total - so_far)
+            so_far = done / total
+
+        return bits_per_byte(session, material.words, material.corpus.held_out, progress)
+
+
+def _write(
+    options: Options, material: Material, place: RunFolder, onnx: bytes, score: Score | None, display: Display
+) -> None:
+    plan = material.plan
+    result = card.Result(
+        name=options.name,
+        recipe=material.recipe,
+        length=plan.length,
+        rates=(plan.matrix_rate, plan.vector_rate),
+        shape=material.net.shape,
+        progress=checkpoint.read_progress(place.checkpoint),
+        documents=len(material.corpus.train) + len(material.corpus.held_out),
+        train_tokens=len(material.train),
+        held_out=score,
+        about=options.about,
+        licence=options.licence,
+    )
+    written = store.home() / options.name
+    with folder.writing(written):
+        store.write(
+            written,
+            name=options.name,
+            shape=material.net.shape,
+            onnx_bytes=onnx,
+            tokenizer_json=material.words.to_json(),
+            training=card.record(result),
+            card=card.card(result),
+        )
+    if score is not None:
+        display.say(f"{score.bits_per_byte:.4f} bits per byte on the text held out")
+    display.say(f"{written}: {len(onnx) / 1e6:.1f} MB; try: asr33 ask 'It was' --model {options.name}")

@@ -1,0 +1,71 @@
+"""The net's weights as the ONNX graph that runs, and back: the one place where torch meets the engine."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model import graph
+from model.session import Session
+from tools.training.data import Ids
+from tools.training.errors import RunHalted
+from tools.training.net import Gpt2
+
+TOLERANCE = 1e-3  # between two engines in fp32, of logits that are some tens
+STEPS = 8  # tokens of a checked window that are fed one by one, through the cache
+
+
+def from_onnx(path: Path) -> Gpt2:
+    """A net with the weights of a stored model. Raises ModelDamaged."""
+    weights, shape = graph.read_weights(path)
+    net = Gpt2(shape)
+    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return net
+
+
+def to_onnx(net: Gpt2, windows: Ids, threads: int) -> bytes:
+    """The graph with its matrices in float16, proved on windows [N, T] of tokens: see `largest_difference`.
+
+    Raises RunHalted when the graph does not say what torch says, ModelDamaged when float16 cannot hold a weight.
+    """
+    weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
+    onnx = graph.build(weights, net.shape, store_as="float16")
+    difference = largest_difference(onnx, net, windows, threads)
+    if not difference < TOLERANCE:
+        raise RunHalted(f"the export differs from torch by {difference:.2g}, over {TOLERANCE:g}: nothing was written")
+    return onnx
+
+
+def largest_difference(onnx: bytes, net: Gpt2, windows: Ids, threads: int) -> float:
+    """Between the graph's logits and those of torch with the same rounding, over all positions of the windows.
+
+    The last tokens of each window go in one by one, so that the cache is proved too.
+    """
+    session, judge = Session(onnx, threads=threads), rounded(net)
+    largest = 0.0
+    for window in windows[:, : net.shape.n_positions]:
+        ids = [int(token) for token in window]
+        many = max(1, len(ids) - STEPS)
+        session.rewind(0)
+        rows = [
+            session.forward_from(ids[:many], 0).copy(),
+            *(session.forward([token]).copy()[None] for token in ids[many:]),
+        ]
+        with torch.no_grad():
+            wanted = judge.logits(torch.tensor([ids]))[0].numpy()
+        difference = np.abs(np.concatenate(rows) - wanted).max()
+        largest = max(largest, float("inf") if np.isnan(difference) else float(difference))
+    return largest
+
+
+def rounded(net: Gpt2) -> Gpt2:
+    """A copy whose matrices have lost what float16 does not keep."""
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        for value in other.parameters():
+            if value.ndim > 1:
+                value.copy_(value.half().float())
+    return other
