@@ -13,9 +13,13 @@ DriverError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class DriverError(Exception):
-    """The root: something about a machine or its line."""
+    """The root: something about a machine or its line. `exit_code` is what a command ends with (sysexits.h)."""
+
+    exit_code: ClassVar[int] = 69
 
 
 class LineNotFound(DriverError, FileNotFoundError):
@@ -33,6 +37,8 @@ class LineBusy(DriverError, OSError):
 class LineRefused(DriverError, PermissionError):
     """This user may not open the port."""
 
+    exit_code = 77
+
     __str__ = Exception.__str__
 
 
@@ -48,6 +54,8 @@ class LineLost(DriverError, ConnectionError):
 
 class NoSuchKey(DriverError, ValueError):
     """The keyboard of a Model 33 cannot send this."""
+
+    exit_code = 65
 
 
 class Interrupted(DriverError):

@@ -62,15 +62,18 @@ async def open_line(where: str, marked: bool | None = None) -> Line:
     is_pty = _looked_at(where)
     marked = marked is not False
     port = _opened(where)
+    wire = Wire(where, Marking() if marked else None)
+    # The transport sets pyserial's time-outs, and pyserial clears PARMRK each time: our modes come after it.
+    transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: wire, port)
     try:
-        wire = Wire(where, Marking() if marked else None)
-        # The transport sets pyserial's time-outs, and pyserial clears PARMRK each time: our modes come after it.
-        await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: wire, port)
         _set_modes(port.fileno(), kernel_marks=marked and not is_pty, exclusive=not is_pty)
         await wire.connected
     except termios.error as error:
-        port.close()
+        transport.abort()
         raise _translated(where, error) from None
+    except BaseException:
+        transport.abort()
+        raise
     return wire
 
 

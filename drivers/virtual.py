@@ -64,6 +64,11 @@ class Machine:
         self._left_at = float("-inf")  # the last CR: when, from where
         self._left_from = 0
 
+    @property
+    def faults(self) -> list[Strike]:
+        """All that a driver should not have done; empty is clean."""
+        return self.smeared + self.piled_up + self.forbidden + self.overspeed
+
     def receive(self, byte: int, start: float) -> Strike:
         """One byte whose start bit came at `start`, in seconds."""
         byte &= 0x7F
@@ -132,7 +137,7 @@ class VirtualTeletype:
         """`character_s` 0: as fast as it comes. `on_strike` is told each byte as the mechanism takes it."""
         self.machine = Machine(columns, character_s=character_s)
         self.path = ""
-        self.backlog = 0  # the most bytes that ever waited for the mechanism
+        self.backlog = 0  # the most bytes that ever lay at the wire, the one about to be struck among them
         self.overrun = 0  # typed bytes that the far end had no room for
         self._clock = clock
         self._link = link

@@ -90,7 +90,7 @@ class Detokenizer:
         end = self._sentence.end_in(text) if self._sentence else None
         if end is None:
             return text
-        self.finish, self._held = "sentence", ""
+        self.finish = "sentence"
         return text[:end]
 
 

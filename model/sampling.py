@@ -45,7 +45,7 @@ def uniform(seed: int, position: int) -> float:
 def _penalised(scores: Scores, recent: Sequence[int], penalty: float) -> Scores:
     """Divide what speaks for a token, multiply what speaks against it (Keskar et al. 2019, CTRL, 4.1)."""
     if penalty != 1.0 and recent:
-        ids = np.unique(np.asarray(recent, np.intp))
+        ids = np.asarray(recent, np.intp)
         scores[ids] = np.where(scores[ids] > 0, scores[ids] / penalty, scores[ids] * penalty)
     return scores
 

@@ -7,12 +7,16 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from drivers import errors
+from drivers import errors, events
 from drivers.charset import even_parity
 from drivers.events import Break, Byte, HangUp, Heard
+from drivers.teletype import Teletype
 from drivers.virtual import CHARACTER_S, Machine
 
 T = TypeVar("T")
+E = TypeVar("E", bound=events.Event)
+
+PROSE = "It was the best of times, it was the worst of times, it was the age of wisdom. " * 4
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -110,3 +114,21 @@ class MachineLine:
     def hang_up(self) -> None:
         self.lost = True
         self._listener(HangUp("memory: the line hung up"))
+
+
+class Bench:
+    """A Teletype on a line in memory, and all that its tap was told. Wants a running loop that jumps."""
+
+    def __init__(self, character_s: float = 0.1) -> None:
+        self.line = MachineLine(character_s=character_s)
+        self.machine = self.line.machine
+        self.clock = JumpingClock()
+        self.seen: list[events.Event] = []
+        self.tty = Teletype(self.line, self.clock, tap=self.seen.append, character_s=character_s, limit=50)
+
+    def told(self, kind: type[E]) -> list[E]:
+        return [event for event in self.seen if isinstance(event, kind)]
+
+    def assert_clean(self) -> None:
+        assert self.machine.faults == []
+        assert self.line.deepest <= 2

@@ -35,6 +35,7 @@ def tiny_weights(shape: Shape = TINY, seed: int = 33) -> dict[str, Floats]:
     for name, size in graph.weight_shapes(shape).items():
         around = 1.0 if ".ln_" in f".{name}" and name.endswith("weight") else 0.0
         weights[name] = (around + 0.3 * random.standard_normal(size)).astype(np.float32)
+    weights["wte.weight"][-1] = 0  # the end of text is never likely, so that a text goes on
     return weights
 
 

@@ -36,6 +36,8 @@ stops = st.lists(st.text(alphabet="abA .\n<|", min_size=1, max_size=4), max_size
 @given(tricky, st.lists(st.integers(0, 1000)), stops, st.none() | st.integers(0, 40))
 @example("Mr. A. b. ", [], (), 0)
 @example("a.”””” b", [], (), 0)
+@example("a." + 20 * "”" + " b", [], (), 0)
+@example("xabcdx", [], ("abcd", "bc"), None)
 def test_splitting_anywhere_gives_the_same(
     text: str, places: list[int], stop: tuple[str, ...], length: int | None
 ) -> None:
@@ -51,6 +53,8 @@ def test_bad_bytes_become_what_python_makes_of_them(data: bytes, places: list[in
 
 
 @given(tricky, stops)
+@example("xabcdx", ("abcd", "bc"))
+@example("xabcdx", ("bc", "abc"))
 def test_text_ends_before_the_stop_string_that_is_first_complete(text: str, stop: tuple[str, ...]) -> None:
     said, finish = fed(byte_by_byte(text.encode()), stop)
     everything = [*stop, END_OF_TEXT]

@@ -7,7 +7,9 @@ from drivers.keyboard import Editor, Keyboard
 from drivers.paper import Paper
 from drivers.printer import Printer
 
-KEYS = st.text(st.sampled_from("ABC  \\\n\x7f_\b\x17\x15\x12\x1b\x07\x00\x11\x05\x04}") | st.characters(max_codepoint=127))
+KEYS = st.text(
+    st.sampled_from("ABC  \\\n\x7f_\b\x17\x15\x12\x1b\x07\x00\x11\x05\x04}") | st.characters(max_codepoint=127)
+)
 
 
 def typed(keys: str, prompt: str = "") -> tuple[str, str]:

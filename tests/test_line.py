@@ -4,6 +4,7 @@ import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,10 @@ async def read_from(end: FarEnd, count: int) -> bytes:
 
 HEARD = st.lists(
     st.one_of(
-        st.builds(Byte, st.integers(0, 255)), st.just(Break()), st.builds(Frame, st.integers(1, 255)), st.just(Byte(0xFF))
+        st.builds(Byte, st.integers(0, 255)),
+        st.just(Break()),
+        st.builds(Frame, st.integers(1, 255)),
+        st.just(Byte(0xFF)),
     )
 )
 
@@ -111,7 +115,7 @@ def test_marks_are_decoded_at_any_split(heard, cuts):
     data = marked(heard)
     edges = [0, *sorted(cuts), len(data)]
     marking = Marking()
-    assert [one for a, b in zip(edges, edges[1:], strict=False) for one in marking.feed(data[a:b])] == heard
+    assert [one for a, b in pairwise(edges) for one in marking.feed(data[a:b])] == heard
 
 
 @given(st.binary())

@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_golden_text_gives_its_wire(golden):
 def test_a_text_cut_anywhere_gives_the_same_strokes(text, cuts):
     edges = [0, *sorted(cuts), len(text)]
     whole, pieces = Printer(), Printer()
-    strokes = [stroke for a, b in zip(edges, edges[1:], strict=False) for stroke in pieces.feed(text[a:b])]
+    strokes = [stroke for a, b in pairwise(edges) for stroke in pieces.feed(text[a:b])]
     assert strokes + pieces.flush() == whole.feed(text) + whole.flush()
 
 

@@ -78,6 +78,14 @@ def test_a_vocabulary_of_gpt2s_size_goes_the_same_way(top_k: int, top_p: float, 
         assert choose(logits, sampling, position) == brute_force(logits, sampling, position, [])
 
 
+@pytest.mark.parametrize("top_k", [0, 7, 500])
+def test_a_great_many_equal_logits_go_the_same_way(top_k: int) -> None:
+    logits = np.random.default_rng(4).integers(0, 3, 3000).astype(np.float32)
+    for position in range(20):
+        sampling = replace(PLAIN, top_k=top_k, top_p=0.8)
+        assert choose(logits, sampling, position) == brute_force(logits, sampling, position, [])
+
+
 def test_tokens_come_as_often_as_their_probability_says() -> None:
     shares = np.array([0.5, 0.3, 0.15, 0.05])
     logits = np.log(shares).astype(np.float32)

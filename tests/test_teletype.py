@@ -1,36 +1,17 @@
 import asyncio
 import random
+from itertools import pairwise
 
 import pytest
-from fakes import JumpingClock, MachineLine, jump
+from fakes import PROSE, Bench, JumpingClock, jump
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers import errors, events
 from drivers.charset import fold
-from drivers.teletype import BreakScope, Teletype
+from drivers.teletype import Teletype
 
 TEXTS = st.text(st.sampled_from("etaoin shrdlu \n—½🚀é") | st.characters(), max_size=300)
-PROSE = "It was the best of times, it was the worst of times, it was the age of wisdom. " * 4
-
-
-class Bench:
-    """A Teletype on a line in memory, and all that its tap was told."""
-
-    def __init__(self, character_s: float = 0.1) -> None:
-        self.line = MachineLine(character_s=character_s)
-        self.machine = self.line.machine
-        self.clock = JumpingClock()
-        self.seen: list[events.Event] = []
-        self.tty = Teletype(self.line, self.clock, tap=self.seen.append, character_s=character_s, limit=50)
-
-    def told(self, kind):
-        return [event for event in self.seen if isinstance(event, kind)]
-
-    def assert_clean(self) -> None:
-        machine = self.machine
-        assert not (machine.smeared or machine.piled_up or machine.forbidden or machine.overspeed)
-        assert self.line.deepest <= 2
 
 
 @settings(max_examples=150, deadline=None)
@@ -62,7 +43,7 @@ def test_a_stream_cut_anywhere_is_struck_at_the_same_moments(text, cuts):
         await bench.tty.flush()
         return [(round(strike.start, 6), strike.byte) for strike in bench.machine.strikes]
 
-    assert jump(main([text])) == jump(main([text[a:b] for a, b in zip(edges, edges[1:], strict=False)]))
+    assert jump(main([text])) == jump(main([text[a:b] for a, b in pairwise(edges)]))
 
 
 def test_an_hour_of_paper_is_exact_to_the_millisecond():
@@ -110,7 +91,7 @@ def test_after_starvation_the_wheel_goes_on_late_and_never_hurried():
         await bench.tty.print("CD EF ")
         starts = [strike.start for strike in bench.machine.strikes][4:]
         assert starts[0] == pytest.approx(before)
-        assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == pytest.approx([0.1] * 5)
+        assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.1] * 5)
 
     jump(main())
 
@@ -141,7 +122,7 @@ def test_print_returns_with_two_characters_below_it_and_goes_on_without_a_gap():
         assert bench.clock.now() == pytest.approx(bench.machine.strikes[-2].start)
         assert not bench.tty.idle
         starts = [strike.start for strike in bench.machine.strikes][2:]
-        assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == pytest.approx([0.1] * 70)
+        assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.1] * 70)
         await bench.tty.finish()
         assert bench.tty.idle
 
@@ -277,157 +258,6 @@ def test_what_was_typed_when_the_wait_is_cancelled_comes_again():
         bench.line.key("LO\r")
         assert await bench.tty.read_line("? ") == "HELLO"
         assert bench.machine.paper.text() == "\n? HEL\nMAIL.\n? HELLO\n"
-
-    jump(main())
-
-
-# BREAK.
-
-
-async def answer(bench: Bench, scope: BreakScope, pause_s: float) -> None:
-    await asyncio.sleep(pause_s)  # the first token takes its time
-    for word in PROSE.split():
-        await bench.tty.print(word + " ")
-        await asyncio.sleep(pause_s / 7)
-    await bench.tty.flush()
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_after_a_break_at_any_moment_two_more_characters_are_struck_at_most(seed):
-    rng = random.Random(seed)
-    when, pause_s = rng.uniform(0, 20), rng.choice([0.0, 0.5, 3.0])
-
-    async def main() -> None:
-        bench = Bench()
-        asyncio.get_running_loop().call_later(when, bench.line.press_break)
-        async with bench.tty.until_break() as scope:
-            await answer(bench, scope, pause_s)
-            pytest.fail("the answer ran to its end")
-        assert scope.broken
-        assert scope.route == "break"
-        assert bench.clock.now() == pytest.approx(when)
-        await asyncio.sleep(5)
-        assert sum(strike.start > when for strike in bench.machine.strikes) <= 2
-        before = bench.machine.column
-        assert bench.tty.column == (before if bench.line.wire else None)
-        await bench.tty.fresh_line()
-        await bench.tty.print("Again.\n")
-        await bench.tty.finish()
-        assert bench.machine.paper.text().split("\n")[-2] == "AGAIN."
-        bench.assert_clean()
-
-    jump(main())
-
-
-def test_a_break_says_how_many_characters_were_left():
-    async def main() -> None:
-        bench = Bench()
-        await bench.tty.print("\n")
-        asyncio.get_running_loop().call_later(0.7, bench.line.press_break)
-        async with bench.tty.until_break():
-            await bench.tty.print("abcdef ghijkl mno")
-        (broke,) = bench.told(events.Broke)
-        struck = len(bench.machine.strikes) - 2
-        assert broke == events.Broke(0.7, "break", 17 - struck)
-
-    jump(main())
-
-
-def test_a_break_pressed_before_the_scope_ends_it_at_once():
-    async def main() -> None:
-        bench = Bench()
-        bench.line.press_break()
-        async with bench.tty.until_break() as scope:
-            await bench.tty.print("never ")
-            await asyncio.sleep(10)
-        assert scope.route == "break"
-        assert bench.line.wire == b""
-        bench.line.key("A\r")
-        assert await bench.tty.read_line() == "A"
-
-    jump(main())
-
-
-def test_control_c_breaks_as_well_and_drops_what_was_typed_ahead():
-    async def main() -> None:
-        bench = Bench()
-        asyncio.get_running_loop().call_later(1.0, bench.line.key, "NO\r\x03YES\r")
-        async with bench.tty.until_break() as scope:
-            await bench.tty.print(PROSE)
-        assert scope.route == "^C"
-        await bench.tty.fresh_line()
-        assert await bench.tty.read_line() == "YES"
-
-    jump(main())
-
-
-def test_a_body_that_ends_by_itself_is_not_broken():
-    async def main() -> None:
-        bench = Bench()
-        async with bench.tty.until_break() as scope:
-            await bench.tty.print("short ")
-        assert not scope.broken
-        assert scope.route is None
-
-    jump(main())
-
-
-def test_shutdown_is_never_mistaken_for_a_break():
-    async def main() -> None:
-        bench = Bench()
-        scopes: list[BreakScope] = []
-
-        async def body() -> None:
-            async with bench.tty.until_break() as scope:
-                scopes.append(scope)
-                await bench.tty.print(PROSE)
-
-        task = asyncio.create_task(body())
-        await asyncio.sleep(3)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert not scopes[0].broken
-        assert bench.tty.column == bench.machine.column
-
-    jump(main())
-
-
-def test_a_shutdown_at_the_moment_of_a_break_is_still_a_shutdown():
-    async def main() -> None:
-        bench = Bench()
-
-        async def body() -> None:
-            async with bench.tty.until_break():
-                await bench.tty.print(PROSE)
-
-        task = asyncio.create_task(body())
-        await asyncio.sleep(3)
-        bench.line.press_break()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    jump(main())
-
-
-@pytest.mark.parametrize("error", [TimeoutError, ValueError])
-def test_an_error_of_the_body_passes_through(error):
-    async def main() -> None:
-        bench = Bench()
-        with pytest.raises(error):
-            async with bench.tty.until_break():
-                raise error
-
-    jump(main())
-
-
-def test_a_time_out_around_the_scope_is_not_swallowed():
-    async def main() -> None:
-        bench = Bench()
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2), bench.tty.until_break():
-                await bench.tty.print(PROSE)
 
     jump(main())
 

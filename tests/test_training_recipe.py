@@ -126,7 +126,15 @@ def test_a_folder_is_for_one_process_at_a_time(tmp_path: Path) -> None:
     with folder.taken(place), pytest.raises(OtherRun, match="another process trains this model"), folder.taken(place):
         pass
     with folder.taken(place):
-        pass
+        place.checkpoint.write_text("numbers")
+    assert place.checkpoint.exists()
+
+
+def test_a_folder_in_which_no_step_was_kept_goes(tmp_path: Path) -> None:
+    place = folder.place(tmp_path, "m")
+    with folder.taken(place):
+        folder.write(place.tokenizer, "{}")
+    assert not place.path.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -141,9 +149,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_a_fresh_run_forgets_the_one_before(tmp_path: Path) -> None:
     place = folder.place(tmp_path, "m")
     with folder.taken(place):
+        place.checkpoint.write_text("numbers")
         folder.write(place.record, recipe.to_json(RECIPE, Length(5, None)))
         assert folder.begun(place, "m", RECIPE) == Length(5, None)
         folder.clear(place)
+        assert not place.checkpoint.exists()
         assert folder.begun(place, "m", replace(RECIPE, seed=99)) is None
         folder.write(place.record, "{")
         with pytest.raises(ModelDamaged, match=r"run\.json: not the record of a run.*--fresh"):

@@ -1,13 +1,7 @@
 import asyncio
-import json
 import os
-import re
-import signal
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 from fakes import JumpingClock, jump
@@ -16,9 +10,7 @@ from drivers import errors, events
 from drivers.clock import WallClock
 from drivers.line import open_line
 from drivers.teletype import Teletype
-from drivers.virtual import Machine, VirtualTeletype
-
-ROOT = Path(__file__).resolve().parents[1]
+from drivers.virtual import Machine, Strike, VirtualTeletype
 
 
 def typed(data: bytes, interval_s: float = 0.1, machine: Machine | None = None) -> Machine:
@@ -31,7 +23,7 @@ def typed(data: bytes, interval_s: float = 0.1, machine: Machine | None = None) 
 def test_a_line_and_its_return_are_clean_with_the_time_they_need():
     machine = typed(b"HELLO\r\nWORLD")
     assert machine.paper.text() == "HELLO\nWORLD"
-    assert not (machine.smeared or machine.piled_up or machine.forbidden or machine.overspeed)
+    assert machine.faults == []
 
 
 def test_a_glyph_in_flight_is_smeared_and_costs_its_column():
@@ -59,6 +51,7 @@ def test_a_second_return_in_flight_changes_nothing():
 def test_past_the_last_column_strikes_pile_up():
     machine = typed(b"A" * 74)
     assert [strike.column for strike in machine.piled_up] == [71, 71]
+    assert machine.column == machine.paper.column == 72
     assert machine.paper.lines[0][71] == "AAA"
 
 
@@ -83,25 +76,25 @@ async def test_one_byte_is_taken_per_character_time():
     async with VirtualTeletype(WallClock()) as machine:
         fd = os.open(machine.path, os.O_WRONLY | os.O_NOCTTY)
         os.write(fd, b"ABCDE")
-        await asyncio.sleep(0.45)
+        await asyncio.sleep(0.6)
         os.close(fd)
         starts = [strike.start for strike in machine.machine.strikes]
         assert len(starts) == 5
-        assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == pytest.approx([0.1] * 4)
+        assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.1] * 4)
         assert machine.backlog >= 4
         assert machine.machine.paper.text() == "ABCDE"
 
 
 async def test_each_strike_is_told():
-    told: list[int] = []
-    async with VirtualTeletype(WallClock(), character_s=0.0, on_strike=lambda strike: told.append(strike.byte)) as machine:
+    told: list[Strike] = []
+    async with VirtualTeletype(WallClock(), character_s=0.0, on_strike=told.append) as machine:
         line = await open_line(machine.path)
         for byte in b"\x8d\x0aOK":
             line.write(byte)
         await line.drain()
         await asyncio.sleep(0.05)
         await line.close()
-    assert bytes(told) == b"\r\nOK"
+    assert bytes(strike.byte for strike in told) == b"\r\nOK"
 
 
 def test_the_keyboard_is_no_faster_than_ten_a_second():
@@ -119,7 +112,7 @@ def test_the_keyboard_is_no_faster_than_ten_a_second():
             assert [event.at for event in keyed] == pytest.approx([n / 10 for n in range(7)], abs=0.01)
             await line.close()
 
-    jump(main(), grace_s=0.005)
+    jump(main(), grace_s=0.02)
 
 
 async def test_keys_that_do_not_exist_cannot_be_pressed():
@@ -148,9 +141,8 @@ async def test_a_conversation_in_real_time_is_on_time_and_clean():
     assert statistics.median(late) < 0.005
     assert late[0] > -0.005
     assert machine.machine.paper.text() == "\n? WHO\nTHE WHEEL NEVER WAITS.\nNOT HERE."
-    body = machine.machine
-    assert not (body.smeared or body.piled_up or body.forbidden or body.overspeed)
-    assert machine.backlog <= 1
+    assert machine.machine.faults == []
+    assert machine.backlog <= 3  # the one that starts now and one behind it; one more if this computer stumbled
 
 
 async def test_break_over_the_pty_stops_the_paper():
@@ -200,127 +192,3 @@ async def test_a_link_in_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(errors.LineNotFound, match="folder"):
         async with VirtualTeletype(WallClock(), link=tmp_path / "no" / "tty"):
             pass
-
-
-# The command, as a process of its own.
-
-COMMAND = """
-import argparse, sys
-from tools import virtual
-parser = argparse.ArgumentParser()
-virtual.add_arguments(parser)
-sys.exit(virtual.main(parser.parse_args()))
-"""
-
-
-def started(*args: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", COMMAND, *args],
-        cwd=ROOT,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert path.exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_prints_what_comes_and_leaves_cleanly_on_a_signal(tmp_path, number):
-    link, log = tmp_path / "tty", tmp_path / "events"
-    with started("--link", str(link), "--fast", "--events", str(log)) as process:
-        wait_for(link)
-
-        async def main() -> None:
-            line = await open_line(str(link))
-            tty = Teletype(line, WallClock(), character_s=0.0)
-            await tty.print("Hello, paper.\n")
-            await line.close()
-
-        asyncio.run(main())
-        deadline = time.monotonic() + 5
-        while (not log.exists() or log.read_text().count("\n") < 17) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=10)
-    assert process.returncode == 0
-    assert out == "\nHELLO, PAPER.\n"
-    assert re.fullmatch(rf"asr33 virtual: the line is {link}\r?\n", err)
-    assert not link.is_symlink()
-    strikes = [json.loads(line) for line in log.read_text().splitlines()]
-    assert bytes(strike["byte"] for strike in strikes) == b"\r\nHELLO, PAPER.\r\n"
-    assert [strike["column"] for strike in strikes[2:5]] == [0, 1, 2]
-    assert not any(strike["smeared"] for strike in strikes)
-    assert all(abs(strike["start"] - time.monotonic()) < 60 for strike in strikes)
-
-
-def test_the_command_types_the_lines_of_stdin(tmp_path):
-    link = tmp_path / "tty"
-    with started("--link", str(link), "--fast", stdin=subprocess.PIPE) as process:
-        wait_for(link)
-
-        async def main() -> str:
-            line = await open_line(str(link))
-            assert process.stdin is not None
-            process.stdin.write("hello\n")
-            process.stdin.flush()
-            typed = await Teletype(line, WallClock(), character_s=0.0).read_line("? ")
-            await line.close()
-            return typed
-
-        assert asyncio.run(main()) == "HELLO"
-        process.terminate()
-        process.communicate(timeout=10)
-    assert process.returncode == 0
-
-
-def test_the_command_says_in_one_line_what_is_wrong_with_a_link(tmp_path):
-    link = tmp_path / "tty"
-    link.write_text("mine")
-    with started("--link", str(link)) as process:
-        out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (1, "")
-    assert re.fullmatch(r"asr33 virtual: .* remove it, or name another --link\n", err)
-
-
-def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
-    link = tmp_path / "tty"
-    master, slave = os.openpty()
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", COMMAND, "--link", str(link), "--fast"],
-            cwd=ROOT,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-        ) as process:
-            wait_for(link)
-
-            async def main() -> list[events.Event]:
-                line = await open_line(str(link))
-                seen: list[events.Event] = []
-                tty = Teletype(line, WallClock(), tap=seen.append, character_s=0.0)
-                await asyncio.sleep(0.2)
-                os.write(master, b"a\x7f\x1b[A\x03")
-                with pytest.raises(errors.Interrupted):
-                    await tty.read_line("? ")
-                await line.close()
-                return seen
-
-            seen = asyncio.run(main())
-            assert [event.byte for event in seen if isinstance(event, events.Keyed)] == []
-            assert [event.route for event in seen if isinstance(event, events.Broke)] == ["break"]
-            os.write(master, b"\x03")
-            assert process.wait(10) == 0
-        shown = os.read(master, 4096).decode()
-        assert "Ctrl-C is BREAK" in shown
-        assert "? ^C\r\n" in shown
-    finally:
-        os.close(master)
-        os.close(slave)

@@ -126,7 +126,10 @@ def _raw_keys(press: Callable[[str], None]) -> Iterator[None]:
             press(CTRL_D)
             loop.remove_reader(terminal)
 
-    tty.setraw(terminal, termios.TCSANOW)
+    keys = termios.tcgetattr(terminal)
+    keys[tty.IFLAG] &= ~(termios.IXON | termios.ICRNL)
+    keys[tty.LFLAG] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+    termios.tcsetattr(terminal, termios.TCSANOW, keys)  # output is left as it was: it is the screen's
     loop.add_reader(terminal, readable)
     try:
         yield

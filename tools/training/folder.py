@@ -43,7 +43,10 @@ def place(store: Path, name: str) -> RunFolder:
 
 @contextmanager
 def taken(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder for this process alone. Raises OtherRun when another one has it."""
+    """Hold the folder for this process alone; without a checkpoint it is gone afterwards.
+
+    Raises OtherRun when another process has it, RunUnwritten when there is no making it.
+    """
     with writing(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
         lock = (folder.path / "lock").open("w")
@@ -55,8 +58,8 @@ def taken(folder: RunFolder) -> Iterator[None]:
         try:
             yield
         finally:
-            if [path.name for path in folder.path.iterdir()] == ["lock"]:
-                shutil.rmtree(folder.path)  # nothing came of it: a wrong word on the command line
+            if not folder.checkpoint.exists():
+                shutil.rmtree(folder.path)  # no step was taken: a wrong word on the command line, as like as not
 
 
 def begun(folder: RunFolder, name: str, asked: Recipe) -> Length | None:

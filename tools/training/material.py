@@ -42,6 +42,7 @@ class Material:
 
 
 def gather(options: Options, place: RunFolder, display: Display) -> Material:
+    """Read, encode, enter the folder. Raises ModelError of many a kind, each with its cure."""
     documents = text.read_documents(options.texts)
     corpus = text.split(documents, options.hold_out)
     if not corpus.train:
@@ -80,20 +81,19 @@ def _recipe(options: Options, base: Path | None) -> Recipe:
 
 def _enter(options: Options, place: RunFolder, asked: Recipe, display: Display) -> None:
     """Make the folder that of this run, or find that it is. Raises OtherRun, and OptionRefused for a name taken."""
-    if options.fresh:
+    if options.fresh or not place.checkpoint.exists():
+        if not options.fresh and (store.home() / options.name).exists():
+            raise OptionRefused(f"--name {options.name}: it is there already; take another --name, or --fresh")
         folder.clear(place)
-    length = folder.begun(place, options.name, asked)
-    if place.checkpoint.exists():
+        display.say(f"{place.path}: the run is kept here")
+    else:
+        length = folder.begun(place, options.name, asked)
         progress = checkpoint.read_progress(place.checkpoint)
         if length is not None:
             _require_flat(options, length, progress)
         display.say(f"{place.path}: going on from step {progress.step}")
         if length is None:
             display.say("it has no run.json: taken for a run of this very command")
-    else:
-        if length is None and (store.home() / options.name).exists() and not options.fresh:
-            raise OptionRefused(f"--name {options.name}: it is there already; take another --name, or --fresh")
-        display.say(f"{place.path}: the run is kept here")
     folder.write(place.record, recipe.to_json(asked, options.length))
 
 
@@ -110,10 +110,10 @@ def _require_flat(options: Options, was: recipe.Length, progress: checkpoint.Pro
 
 def _words(asked: Recipe, place: RunFolder, corpus: Corpus, base: Path | None, display: Display) -> Tokenizer:
     """The vocabulary: that of the run so far, of the base, or one learnt from the training text."""
-    if place.tokenizer.exists():
-        return tokenizer.from_json(place.tokenizer.read_text("utf-8"))
     if place.checkpoint.exists():
-        raise ModelDamaged(f"{place.tokenizer}: missing beside its checkpoint; --fresh begins the run again")
+        if not place.tokenizer.exists():
+            raise ModelDamaged(f"{place.tokenizer}: missing beside its checkpoint; --fresh begins the run again")
+        return tokenizer.from_json(place.tokenizer.read_text("utf-8", errors="replace"))
     if base is not None:
         words = tokenizer.from_json((base / store.TOKENIZER).read_text("utf-8"))
     else:

@@ -29,7 +29,10 @@ def run(options: Options) -> int:
             with folder.taken(place):
                 _run(options, place, display)
         except Stopped as stopped:
-            display.say("stopped; the same command goes on from here")
+            kept = place.checkpoint.exists()
+            display.say(
+                "stopped; the same command " + ("goes on from here" if kept else "begins anew: no step was kept")
+            )
             return stopped.exit_code
     return 0
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, remembered until the work is at a place where it may be left."""
+"""Ctrl-C, SIGTERM and a lost terminal, remembered until the work is at a place where it may be left."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ class Stopping:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup has set SIGHUP aside, and means it.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

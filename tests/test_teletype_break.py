@@ -1,0 +1,159 @@
+import asyncio
+import random
+
+import pytest
+from fakes import PROSE, Bench, jump
+
+from drivers import events
+from drivers.teletype import BreakScope
+
+
+async def answer(bench: Bench, scope: BreakScope, pause_s: float) -> None:
+    await asyncio.sleep(pause_s)  # the first token takes its time
+    for word in PROSE.split():
+        await bench.tty.print(word + " ")
+        await asyncio.sleep(pause_s / 7)
+    await bench.tty.flush()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_after_a_break_at_any_moment_two_more_characters_are_struck_at_most(seed):
+    rng = random.Random(seed)
+    when, pause_s = rng.uniform(0, 20), rng.choice([0.0, 0.5, 3.0])
+
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(when, bench.line.press_break)
+        async with bench.tty.until_break() as scope:
+            await answer(bench, scope, pause_s)
+            pytest.fail("the answer ran to its end")
+        assert scope.broken
+        assert scope.route == "break"
+        assert bench.clock.now() == pytest.approx(when)
+        await asyncio.sleep(5)
+        assert sum(strike.start > when for strike in bench.machine.strikes) <= 2
+        before = bench.machine.column
+        assert bench.tty.column == (before if bench.line.wire else None)
+        await bench.tty.fresh_line()
+        await bench.tty.print("Again.\n")
+        await bench.tty.finish()
+        assert bench.machine.paper.text().split("\n")[-2] == "AGAIN."
+        bench.assert_clean()
+
+    jump(main())
+
+
+def test_a_break_says_how_many_characters_were_left():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.print("\n")
+        asyncio.get_running_loop().call_later(0.7, bench.line.press_break)
+        async with bench.tty.until_break():
+            await bench.tty.print("abcdef ghijkl mno")
+        (broke,) = bench.told(events.Broke)
+        struck = len(bench.machine.strikes) - 2
+        assert broke == events.Broke(0.7, "break", 17 - struck)
+
+    jump(main())
+
+
+def test_a_break_pressed_before_the_scope_ends_it_at_once():
+    async def main() -> None:
+        bench = Bench()
+        bench.line.press_break()
+        async with bench.tty.until_break() as scope:
+            await bench.tty.print("never ")
+            await asyncio.sleep(10)
+        assert scope.route == "break"
+        assert bench.line.wire == b""
+        bench.line.key("A\r")
+        assert await bench.tty.read_line() == "A"
+
+    jump(main())
+
+
+def test_control_c_breaks_as_well_and_drops_what_was_typed_ahead():
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(1.0, bench.line.key, "NO\r\x03YES\r")
+        async with bench.tty.until_break() as scope:
+            await bench.tty.print(PROSE)
+        assert scope.route == "^C"
+        await bench.tty.fresh_line()
+        assert await bench.tty.read_line() == "YES"
+
+    jump(main())
+
+
+def test_a_body_that_ends_by_itself_is_not_broken():
+    async def main() -> None:
+        bench = Bench()
+        async with bench.tty.until_break() as scope:
+            await bench.tty.print("short ")
+        assert not scope.broken
+        assert scope.route is None
+
+    jump(main())
+
+
+def test_shutdown_is_never_mistaken_for_a_break():
+    async def main() -> None:
+        bench = Bench()
+        scopes: list[BreakScope] = []
+
+        async def body() -> None:
+            async with bench.tty.until_break() as scope:
+                scopes.append(scope)
+                await bench.tty.print(PROSE)
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not scopes[0].broken
+        assert bench.tty.column == bench.machine.column
+        struck = len(bench.machine.strikes)
+        await bench.tty.fresh_line()
+        assert len(bench.machine.strikes) == struck + 2  # CR LF: nothing was left over
+
+    jump(main())
+
+
+def test_a_shutdown_at_the_moment_of_a_break_is_still_a_shutdown():
+    async def main() -> None:
+        bench = Bench()
+
+        async def body() -> None:
+            async with bench.tty.until_break():
+                await bench.tty.print(PROSE)
+
+        task = asyncio.create_task(body())
+        await asyncio.sleep(3)
+        bench.line.press_break()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    jump(main())
+
+
+@pytest.mark.parametrize("error", [TimeoutError, ValueError])
+def test_an_error_of_the_body_passes_through(error):
+    async def main() -> None:
+        bench = Bench()
+        with pytest.raises(error):
+            async with bench.tty.until_break():
+                raise error
+
+    jump(main())
+
+
+def test_a_time_out_around_the_scope_is_not_swallowed():
+    async def main() -> None:
+        bench = Bench()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2), bench.tty.until_break():
+                await bench.tty.print(PROSE)
+
+    jump(main())
