@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
@@ -56,41 +55,46 @@ class App:
 
     async def run(self) -> None:
         """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
-        await self._tty.fresh_line()
-        await self._tty.print(greeting(self._model.name, datetime.now()))
+        await self._say(greeting(self._model.name, datetime.now()))
         await self._model.ready()
         try:
             while True:
                 await self._turn()
         except EndOfInput:
             self.doing = "leaving"
-            await self._tty.print("\nGOODBYE.\n")
+            await self._say("\nGOODBYE.\n")
+
+    async def _say(self, text: str) -> None:
+        """Words of our own, on a line of their own; BREAK cuts them short."""
+        async with self._tty.until_break():
+            await self._tty.fresh_line()
+            await self._tty.print(text)
             await self._tty.flush()
 
     async def _turn(self) -> None:
-        await self._tty.fresh_line()
-        await self._tty.print("\nREADY\n")
+        await self._say("\nREADY\n")
         self.doing = "listening"
         self.listening.set()
         try:
             typed = await self._tty.read_line()
         except Interrupted:
             return
-        self.listening.clear()
+        finally:
+            self.listening.clear()
         self._log.write(time.monotonic(), "typed", text=typed)
         self._log.sync()
         match typed.strip().upper():
             case "":
                 return
             case ".HELP":
-                await self._tty.print(HELP)
+                await self._say(HELP)
             case ".NEW":
                 self._talk.forget()
-                await self._tty.print("ALL FORGOTTEN.\n")
+                await self._say("ALL FORGOTTEN.\n")
             case ".BYE":
                 raise EndOfInput
             case command if command.startswith(".") and command[1:2].isalpha():
-                await self._tty.print(f"NO COMMAND {command}; THERE ARE .HELP .NEW .BYE\n")
+                await self._say(f"NO COMMAND {command}; THERE ARE .HELP .NEW .BYE\n")
             case _:
                 await self._answer_to(typed)
 
@@ -108,8 +112,7 @@ class App:
             # What was typed is in the log and on the paper; the next line may fare better.
             _log.error("%s", error)
             self._log.write(time.monotonic(), "error", text=str(error))
-            await self._tty.fresh_line()
-            await self._tty.print(f"-- {error} --\n")
+            await self._say(f"-- {error} --\n")
             return
         self._talk.answered(prompt, said)
         self._log.write(time.monotonic(), "end", finish=finish)
@@ -169,30 +172,23 @@ def open_model(config: Config) -> Model:
 
 
 @asynccontextmanager
-async def build(
-    config: Config, model: Model, port: str, character_s: float = 0.1
-) -> AsyncIterator[tuple[App, Path]]:
+async def build(config: Config, model: Model, port: str, character_s: float = 0.1) -> AsyncIterator[tuple[App, Path]]:
     """The daemon, put together; closes what it opened, the model too. Yields it and the path of its log."""
     begun = time.monotonic()
-    folder = log_folder(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    for mended in session_log.repair(folder):
-        _log.warning("%s: its last record was torn, and was cut off", mended)
-    line = await open_line(port)
-    log = SessionLog(session_log.new_path(folder, datetime.now()), begun)
-    log.write(
-        begun,
-        "session",
-        version=session_log.VERSION,
-        asr33=version("asr33"),
-        wall=datetime.now().astimezone().isoformat(timespec="milliseconds"),
-        line=port,
-        model=model.name,
-    )
-    tty = Teletype(line, WallClock(), tap=tap_into(log), columns=config.line.columns, character_s=character_s)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(model.close)
+        line = await open_line(port)
+        stack.push_async_callback(line.close)
+        log = session_log.begin(log_folder(config), datetime.now(), begun)
+        stack.callback(log.close)
+        log.write(
+            begun,
+            "session",
+            version=session_log.VERSION,
+            asr33=version("asr33"),
+            wall=datetime.now().astimezone().isoformat(timespec="milliseconds"),
+            line=port,
+            model=model.name,
+        )
+        tty = Teletype(line, WallClock(), tap=tap_into(log), columns=config.line.columns, character_s=character_s)
         yield App(tty, model, config, log), log.path
-    finally:
-        await line.close()
-        await model.close()
-        log.close()

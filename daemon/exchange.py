@@ -18,14 +18,15 @@ async def exchange(
     returned with the ending "break". Each piece is noted when the paper takes it. Raises ModelError, LineLost.
     """
     said: list[str] = []
-    finish = "end"
+    finish, begun = "end", False
     async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as pieces:
         async for piece in pieces:
             note(piece)
-            # The answer begins at the margin: the blank that GPT-2 puts before a word is not for the paper.
-            text = piece.text if "".join(said).strip() else piece.text.lstrip()
             said.append(piece.text)
             finish = piece.finish or finish
+            # The answer begins at the margin: the blank that GPT-2 puts before a word is not for the paper.
+            text = piece.text if begun else piece.text.lstrip()
+            begun = begun or bool(text)
             await tty.print(text)
         await tty.flush()
     return "".join(said), "break" if scope.broken else finish

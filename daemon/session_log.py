@@ -29,6 +29,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+from daemon.errors import LogUnmakable
+
 VERSION = 1
 Value = str | int | float | bool | None | list[int] | dict[str, str]
 
@@ -40,7 +42,6 @@ class SessionLog:
 
     def __init__(self, path: Path, begun: float) -> None:
         """Creates the file, readable by its owner alone: people type into it in public. Raises OSError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.lost = 0
         self._begun = begun
@@ -96,6 +97,20 @@ class SessionLog:
             os.fdatasync(self._file)
         except OSError as error:
             self._miss(error)
+
+
+def begin(folder: Path, now: datetime, begun: float) -> SessionLog:
+    """A new log in the folder, which is made if need be, after mending those that a power failure tore.
+
+    Raises LogUnmakable.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for mended in repair(folder):
+            _log.warning("%s: its last record was torn, and was cut off", mended)
+        return SessionLog(new_path(folder, now), begun)
+    except OSError as error:
+        raise LogUnmakable(f"no session can be kept in {folder}: {error.strerror}; choose another with --log") from None
 
 
 def new_path(folder: Path, now: datetime) -> Path:

@@ -214,9 +214,11 @@ class Teletype:
             return
         stroke, queued = self._ready.popleft()
         self._line.write(even_parity(stroke.byte))
-        start = self._pace.written(stroke, self._clock.now())
-        self._tap(events.Struck(start, queued, stroke.byte, stroke.column))
-        await self._line.drain()
+        try:
+            await self._line.drain()
+        finally:  # it is on its way, whatever else happens
+            start = self._pace.written(stroke, self._clock.now())
+            self._tap(events.Struck(start, queued, stroke.byte, stroke.column))
 
     def _forget(self) -> int:
         """Throws away all that is not yet written; says how many characters that was."""

@@ -114,7 +114,6 @@ class Local:
             work.result()
         finally:
             belt.stop()
-            work.cancel()
             self._belts.discard(belt)
 
     async def close(self) -> None:

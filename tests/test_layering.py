@@ -66,7 +66,10 @@ def test_the_arrows_point_one_way(package: str) -> None:
 def test_a_pure_file_knows_no_clock_no_thread_and_no_world(name: str) -> None:
     tree = ast.parse((ROOT / name).read_text())
     assert not imported(ROOT / name) & IMPURE
-    assert not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(tree)) or name == "model/base.py"
+    assert (
+        not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(tree))
+        or name == "model/base.py"
+    )
 
 
 @pytest.mark.parametrize("library", DOORS)

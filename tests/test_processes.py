@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CHARACTER_S = 0.1
-# From the start of a CR until the next glyph may start (Bulletin 310B 574-100-101TC 3.12): a tenth, and two more from 72.
+# From a CR to the next glyph: a tenth of a second always, two more from column 72 (Bulletin 310B 574-100-101TC 3.12).
 RETURN_S, TRAVEL_S = 0.1, 0.2
 
 
@@ -135,9 +136,9 @@ def test_a_daemon_whose_machine_goes_away_says_so_and_ends(started: Callable[...
 
 
 def lateness(struck: list[dict[str, float]]) -> list[float]:
-    """By how much each strike began later than steel allowed, in seconds; the time the carriage needs is not counted."""
+    """By how much each strike began later than steel allowed, in seconds; the carriage's own time is not counted."""
     late, settled = [], 0.0
-    for before, strike in zip(struck, struck[1:], strict=False):
+    for before, strike in itertools.pairwise(struck):
         if before["byte"] == 0x0D:
             settled = before["start"] + RETURN_S + TRAVEL_S * min(before["column"], 72) / 72
         ready = before["start"] + CHARACTER_S

@@ -208,6 +208,15 @@ def test_killed_at_any_of_its_acts_a_write_leaves_the_old_model_or_the_new(home:
     assert seen == {"one", "two"}
 
 
+def test_killed_twice_in_a_row_a_write_still_leaves_the_old_model(home: Path) -> None:
+    for act in (1, 2, 3, 4):
+        small(home / "mine", "one")
+        (home / "mine").rename(home / ".mine.old")  # where the first kill came between the renames
+        done = subprocess.run([sys.executable, "-c", KILLED, str(home / "mine"), str(act)], capture_output=True)
+        assert done.returncode == -signal.SIGKILL
+        assert store.verify(store.find("mine")).training["words"] == "one"
+
+
 def test_the_store_is_standard_library_alone() -> None:
     program = (
         "import model.store, sys; print(*{'numpy', 'onnx', 'onnxruntime', 'tokenizers', 'rich'} & sys.modules.keys())"

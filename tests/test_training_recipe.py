@@ -177,7 +177,7 @@ RESULT = card.Result(
 
 def test_the_card_says_data_steps_seed_time_figure_and_command() -> None:
     text = card.card(RESULT)
-    wanted = ["# m", "A model of prose.", "c.txt.xz", "22" * 32, "numbers 2, 5 were held out", "Licence: CC0"]
+    wanted = ["# m", "A model of prose.", "c.txt.xz", "22" * 32, "held out: 2, 5.", "Licence: CC0"]
     wanted += ["| seed | 7 |", "2,900 of 8 x 64", "11,878,400: 1.19 times", "112.0 minutes", "**1.6051 bits per byte**"]
     wanted += ["    asr33 train 'a b.txt' c.txt.xz --name m --hold-out 2,5 --minutes 112 --seed 7\n"]
     assert [part for part in wanted if part not in text] == []

@@ -157,9 +157,7 @@ async def _shown(machine: VirtualTeletype, daemon: App, columns: int) -> AsyncIt
             await asyncio.gather(drawing, return_exceptions=True)
 
 
-async def _draw(
-    machine: VirtualTeletype, daemon: App, draw: Callable[[list[str], int, str], None]
-) -> None:
+async def _draw(machine: VirtualTeletype, daemon: App, draw: Callable[[list[str], int, str], None]) -> None:
     drawn: object = None
     while True:
         paper = machine.machine.paper

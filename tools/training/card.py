@@ -75,7 +75,7 @@ def _data(result: Result) -> list[str]:
         *(f"| {text.name} | `{text.sha256}` |" for text in recipe.texts),
         "",
         f"{result.documents} documents, counted from 1 through all the texts; "
-        + (f"numbers {out} were held out." if out else "none was held out."),
+        + (f"held out: {out}." if out else "none held out."),
         f"Licence: {result.licence}",
     ]
 

@@ -54,8 +54,8 @@ class Display:
         self.say("\n".join(f"    {part}" for part in shown.strip().splitlines()))
 
     @contextmanager
-    def work(self, title: str, total: float) -> Iterator[Callable[[float], None]]:
-        """Yields `advance(more)`, of `total` in all."""
+    def work(self, title: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+        """Yields `advance(more)`, of `total` in all; without a total the bar only shows that something is done."""
         begun = said_at = self._clock()
         so_far = 0.0
         with self._open(title, total):
@@ -65,9 +65,9 @@ class Display:
                 self.stop()
                 so_far += more
                 self._move(so_far, title)
-                if self._bar is None and self._clock() - said_at > LINE_EVERY_S:
+                if self._bar is None and total and self._clock() - said_at > LINE_EVERY_S:
                     said_at = self._clock()
-                    self.say(f"{title}: {100 * so_far / max(total, 1e-9):.0f} %")
+                    self.say(f"{title}: {100 * so_far / total:.0f} %")
 
             yield advance
         if self._clock() - begun > SLOW_S:
@@ -87,7 +87,7 @@ class Display:
             self.say(f"{100 * report.done:5.1f} %  {text}")
 
     @contextmanager
-    def _open(self, title: str, total: float) -> Iterator[None]:
+    def _open(self, title: str, total: float | None) -> Iterator[None]:
         if not self._console.is_terminal:
             self.say(f"{title} ...")
             yield

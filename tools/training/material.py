@@ -52,7 +52,7 @@ def gather(options: Options, place: RunFolder, display: Display) -> Material:
     _enter(options, place, asked, display)
     words = _words(asked, place, corpus, base, display)
     torch.manual_seed(options.seed)
-    net = Gpt2(_shape(asked.size, words)) if base is None else weights.from_onnx(base / store.GRAPH)
+    net = Gpt2(_shape(asked.size, words)) if base is None else _based(base, display)
     rates = loop.RATES if base is None else BASE_RATES
     plan = Plan(options.length, options.batch, options.seed, *rates, save_every_s=options.save_every_s)
     with display.work("reading", sum(map(len, documents))) as advance:
@@ -66,6 +66,11 @@ def _base(name: str) -> Path:
     found = store.find(name)
     store.verify(found)
     return found
+
+
+def _based(base: Path, display: Display) -> Gpt2:
+    with display.work("loading the base"):
+        return weights.from_onnx(base / store.GRAPH)
 
 
 def _recipe(options: Options, base: Path | None) -> Recipe:

@@ -11,6 +11,7 @@ from model import store
 from model.score import Score, bits_per_byte
 from model.session import Session
 from tools.training import card, checkpoint, data, folder, loop, samples, weights
+from tools.training.data import Ids
 from tools.training.display import Display
 from tools.training.folder import RunFolder
 from tools.training.material import Material, gather
@@ -43,9 +44,9 @@ def _run(options: Options, place: RunFolder, display: Display) -> None:
     assert windows is not None, "gather saw to it that there is a batch of them"
     if not place.checkpoint.exists():
         # An export that cannot be is better known now than after the last step.
-        weights.to_onnx(material.net, windows, options.threads)
+        _export(material, windows, options.threads, display)
     _train(material, place, display)
-    onnx = weights.to_onnx(material.net, windows, options.threads)
+    onnx = _export(material, windows, options.threads, display)
     score = _score(onnx, material, options.threads, display)
     _write(options, material, place, onnx, score, display)
 
@@ -64,6 +65,11 @@ def _train(material: Material, place: RunFolder, display: Display) -> None:
             if report.look:
                 display.sample(samples.sample(material.net, material.words, material.plan.seed))
             display.stop()
+
+
+def _export(material: Material, windows: Ids, threads: int, display: Display) -> bytes:
+    with display.work("proving the export against torch"):
+        return weights.to_onnx(material.net, windows, threads)
 
 
 def _score(onnx: bytes, material: Material, threads: int, display: Display) -> Score | None:

@@ -1,0 +1,133 @@
+"""What goes wrong gets one line that names the cure, and an exit code; nothing that was typed is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EMBEDDED = ROOT / "model" / "embedded"
+
+
+def asr33(*words: str, stdin: bytes = b"", **environ: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.main", *words],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environ,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+def check(result: tuple[int, str], code: int, *says: str) -> None:
+    returned, line = result
+    assert (returned, line.count("\n")) == (code, 1), line
+    assert line.startswith("asr33: ")
+    for word in says:
+        assert word in line
+
+
+def test_no_line_named() -> None:
+    check(asr33("run"), 78, "--line", "asr33 demo")
+
+
+def test_no_such_port() -> None:
+    check(asr33("run", "--line", "/dev/nothing-there"), 69, "/dev/nothing-there")
+
+
+def test_a_file_is_no_port(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check(asr33("run", "--line", str(tmp_path / "file")), 69, "no tty")
+
+
+def test_a_network_line_is_for_later() -> None:
+    check(asr33("run", "--line", "socket://localhost:1"), 69, "socket://")
+
+
+def test_a_remote_model_is_for_later() -> None:
+    returned, line = asr33("ask", "x", "--model", "http://localhost:1")
+    assert returned != 0
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[line]\nprot = 'x'\n", "did you mean 'port'"), ("[answer]\nlength = 0\n", "must be from 1"), ("[", "not TOML")],
+)
+def test_configuration(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "asr33.toml").write_text(text)
+    check(asr33("run", "--config", str(tmp_path / "asr33.toml")), 78, "asr33.toml", says)
+
+
+def test_a_model_that_is_not_there() -> None:
+    check(asr33("run", "--line", "/dev/null", "--model", "nobody"), 66, "nobody", "embedded")
+
+
+@pytest.mark.parametrize("command", [("ask", "x"), ("demo", "--fast", "--prompt", "x")])
+def test_a_damaged_model_file(tmp_path: Path, command: tuple[str, ...]) -> None:
+    bad = shutil.copytree(EMBEDDED, tmp_path / "bad")
+    damaged = bytearray((bad / "model.onnx").read_bytes())
+    damaged[5000] ^= 1
+    (bad / "model.onnx").write_bytes(damaged)
+    code, said = asr33(*command, "--model", str(bad), XDG_STATE_HOME=str(tmp_path))
+    check((code, said.splitlines(keepends=True)[-1]), 65, "model.onnx")
+
+
+def test_a_truncated_model_file(tmp_path: Path) -> None:
+    bad = shutil.copytree(EMBEDDED, tmp_path / "bad")
+    (bad / "model.onnx").write_bytes((bad / "model.onnx").read_bytes()[:100_000])
+    check(asr33("ask", "x", "--model", str(bad)), 65, "model.onnx")
+
+
+def test_a_missing_model_file(tmp_path: Path) -> None:
+    bad = shutil.copytree(EMBEDDED, tmp_path / "bad")
+    (bad / "tokenizer.json").unlink()
+    code, line = asr33("ask", "x", "--model", str(bad))
+    check((code, line), code, "tokenizer.json")
+    assert code in (65, 66)
+
+
+def test_a_prompt_longer_than_the_context() -> None:
+    check(asr33("ask", "word " * 2000), 65, "tokens", "shorten")
+
+
+def test_bytes_that_are_not_text() -> None:
+    check(asr33("ask", "-", stdin=b"caf\xe9"), 65, "UTF-8")
+
+
+def test_a_prompt_too_long_at_the_machine_is_told_on_paper_and_kept_in_the_log(tmp_path: Path) -> None:
+    typed = "ABCDEFGH, " * 380
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.main", "demo", "--fast", "--prompt", typed, "--log", str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "-- " in done.stdout
+    assert "TOKENS" in done.stdout
+    [log] = tmp_path.glob("*.jsonl")
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [record["text"] for record in records if record["ev"] == "typed"] == [typed]
+
+
+def test_a_log_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, said = asr33("demo", "--fast", "--prompt", "x", "--log", str(tmp_path / "file" / "deeper"))
+    check((code, said), 73, "--log")
+
+
+def test_a_command_that_is_not_there() -> None:
+    check(asr33("rnu"), 2, "did you mean 'run'")

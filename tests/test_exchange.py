@@ -1,0 +1,273 @@
+"""An exchange and the daemon's turns, on a line in memory and a clock that jumps; the model is a script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fakes import PROSE, Bench, jump
+
+from daemon.app import App, tap_into
+from daemon.config import AnswerConfig, Config
+from daemon.exchange import exchange
+from daemon.session_log import SessionLog
+from drivers.errors import LineLost
+from drivers.teletype import Teletype
+from model.base import Piece, Sampling
+from model.errors import ModelError, PromptTooLong
+
+
+@dataclass
+class ScriptedModel:
+    """Says the same words to each prompt, a pause before every one; knows whether it was closed in between."""
+
+    words: list[str]
+    pause_s: float = 0.02
+    failure: ModelError | None = None
+    name: str = "script"
+    context: int = 64
+    prompts: int = 0
+    last_prompt: str = ""
+    seed: int = -1
+    cut: int = 0
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    async def ready(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        self.prompts += 1
+        self.last_prompt, self.seed = prompt, sampling.seed
+        if self.failure is not None:
+            raise self.failure
+        whole = False
+        try:
+            for number, word in enumerate(self.words):
+                await asyncio.sleep(self.pause_s)
+                finish = "sentence" if number == len(self.words) - 1 else None
+                yield Piece(word, (number,), asyncio.get_running_loop().time(), finish)
+            whole = True
+        finally:
+            self.cut += not whole
+
+
+def words_of(text: str) -> list[str]:
+    return [f" {word}" for word in text.split()]
+
+
+def test_an_answer_stands_on_the_paper_as_it_was_said() -> None:
+    async def main() -> None:
+        bench, noted = Bench(), list[Piece]()
+        model = ScriptedModel(words_of("a machine that prints."))
+        said = await exchange(bench.tty, model, "The teletype is", Sampling(), noted.append)
+        await bench.tty.finish()
+        assert said == (" a machine that prints.", "sentence")
+        assert bench.machine.paper.text().strip() == "A MACHINE THAT PRINTS."
+        assert [piece.text for piece in noted] == model.words
+        bench.assert_clean()
+
+    jump(main())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_break_at_any_moment_stops_paper_and_model(seed: int) -> None:
+    rng = random.Random(seed)
+    when = rng.uniform(0, 25)
+
+    async def main() -> None:
+        bench = Bench()
+        model = ScriptedModel(words_of(PROSE), pause_s=rng.choice([0.001, 0.5, 3.0]))
+        asyncio.get_running_loop().call_later(when, bench.line.press_break)
+        said, finish = await exchange(bench.tty, model, "It was", Sampling(), lambda piece: None)
+        assert finish == "break"
+        assert model.cut == 1 or not said
+        assert bench.clock.now() == pytest.approx(when)
+        await asyncio.sleep(2)
+        assert sum(strike.start > when for strike in bench.machine.strikes) <= 2
+        bench.assert_clean()
+
+    jump(main())
+
+
+def test_an_outer_cancellation_is_no_break() -> None:
+    async def main() -> None:
+        bench = Bench()
+        task = asyncio.ensure_future(
+            exchange(bench.tty, ScriptedModel(words_of(PROSE)), "x", Sampling(), lambda piece: None)
+        )
+        await asyncio.sleep(3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    jump(main())
+
+
+class Daemon:
+    """An App on a bench, with a log in a folder."""
+
+    def __init__(self, folder: Path, model: ScriptedModel, seed: int | None = 7) -> None:
+        self.bench = Bench()
+        self.log = SessionLog(folder / "session.jsonl", 0.0)
+        self.bench.tty = Teletype(self.bench.line, self.bench.clock, tap=tap_into(self.log))
+        self.app = App(self.bench.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log)
+        self.running = asyncio.ensure_future(self.app.run())
+
+    async def type(self, line: str) -> None:
+        await self.app.listening.wait()
+        self.bench.line.key(line + "\r")
+        await asyncio.sleep(0)
+        while self.app.listening.is_set() and not self.running.done():
+            await asyncio.sleep(0.1)
+
+    @property
+    def paper(self) -> str:
+        return self.bench.machine.paper.text()
+
+    def logged(self, ev: str) -> list[dict[str, object]]:
+        records = [json.loads(line) for line in self.log.path.read_text().splitlines()]
+        return [record for record in records if record["ev"] == ev]
+
+
+def test_a_conversation_goes_on_from_what_stands_on_the_paper(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel(words_of("a machine."))
+        daemon = Daemon(tmp_path, model)
+        await daemon.type("THE TELETYPE IS")
+        await daemon.type("IT PRINTS")
+        assert model.last_prompt == "The Teletype is a machine.\nIt prints"
+        assert model.seed == 8
+        await daemon.type(".NEW")
+        await daemon.type("GO")
+        assert model.last_prompt == "Go"
+        await daemon.type(".BYE")
+        await daemon.running
+        assert daemon.paper.strip().endswith("GOODBYE.")
+        assert [record["text"] for record in daemon.logged("typed")] == [
+            "THE TELETYPE IS",
+            "IT PRINTS",
+            ".NEW",
+            "GO",
+            ".BYE",
+        ]
+        daemon.bench.assert_clean()
+
+    jump(main())
+
+
+def test_the_log_has_each_byte_that_was_struck_and_when_each_token_existed(tmp_path: Path) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel(words_of("a machine.")))
+        await daemon.type("THE TELETYPE IS")
+        await daemon.app.listening.wait()
+        await daemon.bench.tty.finish()
+        assert [record["b"] for record in daemon.logged("tx")] == [
+            f"{byte & 0x7F:02x}" for byte in daemon.bench.line.wire
+        ]
+        assert [record["at"] for record in daemon.logged("tx")] == pytest.approx(
+            [strike.start for strike in daemon.bench.machine.strikes], abs=1e-3
+        )
+        assert [record["tokens"] for record in daemon.logged("piece")] == [[0], [1]]
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_help_tells_the_commands_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel([])
+        daemon = Daemon(tmp_path, model)
+        await daemon.type(".help")
+        await daemon.type(".BYEE")
+        await daemon.app.listening.wait()
+        assert ".NEW  FORGET WHAT WAS SAID" in daemon.paper
+        assert "NO COMMAND .BYEE; THERE ARE .HELP .NEW .BYE" in daemon.paper
+        assert model.prompts == 0
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_after_a_break_the_next_prompt_is_read(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel(words_of(PROSE))
+        daemon = Daemon(tmp_path, model)
+        await daemon.type("IT WAS")
+        await asyncio.sleep(3)
+        daemon.bench.line.press_break()
+        await daemon.type("AGAIN")
+        await asyncio.sleep(1)
+        assert model.prompts == 2
+        assert model.last_prompt.startswith("It was It was the best of")
+        assert model.last_prompt.endswith("\nAgain")
+        assert daemon.logged("end")[0]["finish"] == "break"
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_a_break_while_a_line_is_typed_drops_the_line_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel([" ok."])
+        daemon = Daemon(tmp_path, model)
+        await daemon.app.listening.wait()
+        daemon.bench.line.key("WRONG")
+        await asyncio.sleep(1)
+        daemon.bench.line.press_break()
+        await asyncio.sleep(3)
+        await daemon.type("RIGHT")
+        assert model.last_prompt == "Right"
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_what_the_model_refuses_is_told_on_paper_and_the_next_line_is_read(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel([" ok."], failure=PromptTooLong("the prompt is 99 tokens: shorten it"))
+        daemon = Daemon(tmp_path, model)
+        await daemon.type("LONG")
+        await daemon.app.listening.wait()
+        assert "-- THE PROMPT IS 99 TOKENS: SHORTEN IT --" in daemon.paper
+        model.failure = None
+        await daemon.type("SHORT")
+        assert model.last_prompt == "Short"
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_a_hang_up_ends_the_daemon_with_the_reason(tmp_path: Path) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel(words_of(PROSE)))
+        await daemon.type("IT WAS")
+        await asyncio.sleep(2)
+        daemon.bench.line.hang_up()
+        with pytest.raises(LineLost):
+            await daemon.running
+        assert daemon.logged("lost")
+
+    jump(main())
+
+
+def test_a_full_conversation_gives_up_its_oldest_lines(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel(words_of("one two three four five six seven."))
+        daemon = Daemon(tmp_path, model)
+        for _ in range(8):
+            await daemon.type("GO ON")
+        assert model.count(model.last_prompt) <= 32
+        assert model.last_prompt.startswith("Go on one two")
+        daemon.running.cancel()
+
+    jump(main())
