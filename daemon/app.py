@@ -53,6 +53,11 @@ class App:
         self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
         self._talk = Conversation()
 
+    @property
+    def idle(self) -> bool:
+        """Nobody is being answered, and no line is begun."""
+        return self.listening.is_set() and not self._tty.begun
+
     async def run(self) -> None:
         """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
         await self._say(greeting(self._model.name, datetime.now()))

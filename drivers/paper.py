@@ -59,7 +59,11 @@ class Paper:
 
     def text(self) -> str:
         """The sheet as lines of text; of an overstruck cell the last glyph that leaves ink."""
-        return "\n".join("".join(map(_ink, line)).rstrip() for line in self.lines)
+        return "\n".join(self.foot(len(self.lines)))
+
+    def foot(self, count: int) -> list[str]:
+        """The last lines of the sheet, as `text` has them."""
+        return ["".join(map(_ink, line)).rstrip() for line in self.lines[-count:]]
 
 
 def _ink(cell: str) -> str:

@@ -110,6 +110,7 @@ class Teletype:
         self._pace = Pace(character_s)
         self._ready: deque[tuple[Stroke, float]] = deque()  # strokes not yet written, and when they were queued
         self._keyboard = Keyboard()
+        self._editor: Editor | None = None  # while a line is read
         self._keys: deque[str] = deque()  # typed, not yet read
         self._typed = asyncio.Event()
         self._scope: BreakScope | None = None
@@ -126,6 +127,11 @@ class Teletype:
     def idle(self) -> bool:
         """Nothing is being struck, and nothing waits for it but perhaps a word that is not yet whole."""
         return not self._ready and self._clock.now() >= self._pace.free_at
+
+    @property
+    def begun(self) -> bool:
+        """A line is being read, and something stands in it."""
+        return self._editor is not None and self._editor.text != ""
 
     @property
     def keyboard(self) -> Keyboard:
@@ -160,7 +166,7 @@ class Teletype:
         """
         await self.print(prompt)
         await self.flush()
-        editor = Editor(prompt, limit=self._limit)
+        editor = self._editor = Editor(prompt, limit=self._limit)
         try:
             while True:
                 reply = editor.press(await self._key())
@@ -174,6 +180,8 @@ class Teletype:
         except asyncio.CancelledError:
             self._keys.extendleft(reversed(editor.text))
             raise
+        finally:
+            self._editor = None
 
     def until_break(self) -> BreakScope:
         """`async with`: a body that BREAK or ^C ends wherever it waits; `broken` and `route` say so afterwards."""

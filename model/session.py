@@ -139,7 +139,7 @@ def _engine(model: Path | bytes, name: str, threads: int, spinning: bool, device
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
     # Never onnxruntime's own default: it ties each thread to a core, and the wheel's clock may need that one.
-    options.intra_op_num_threads = threads or min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    options.intra_op_num_threads = threads or min(_cores(), MOST_THREADS)
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
@@ -167,6 +167,11 @@ def _shape(engine: ort.InferenceSession, name: str) -> Shape:
         return Shape(**json.loads(stored))
     except (ValueError, TypeError) as error:
         raise ModelDamaged(f"{name}: its shape cannot be read ({error}); fetch it again") from None
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells; else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model.base import END_OF_TEXT, Finish
@@ -33,6 +33,7 @@ tricky = st.text(alphabet="abAIM r.!?”’)\n <|endoftext>é…", max_size=60)
 stops = st.lists(st.text(alphabet="abA .\n<|", min_size=1, max_size=4), max_size=3).map(tuple)
 
 
+@settings(deadline=None)
 @given(tricky, st.lists(st.integers(0, 1000)), stops, st.none() | st.integers(0, 40))
 @example("Mr. A. b. ", [], (), 0)
 @example("a.”””” b", [], (), 0)
@@ -47,11 +48,13 @@ def test_splitting_anywhere_gives_the_same(
     assert fed(byte_by_byte(data), stop, length) == whole
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.lists(st.integers(0, 1000)))
 def test_bad_bytes_become_what_python_makes_of_them(data: bytes, places: list[int]) -> None:
     assert fed(cut(data, places)) == (data.decode("utf-8", "replace"), None)
 
 
+@settings(deadline=None)
 @given(tricky, stops)
 @example("xabcdx", ("abcd", "bc"))
 @example("xabcdx", ("bc", "abc"))

@@ -17,7 +17,7 @@ from daemon.config import AnswerConfig, Config
 from daemon.exchange import exchange
 from daemon.session_log import SessionLog
 from drivers.errors import LineLost
-from drivers.teletype import Teletype
+from drivers.teletype import CHARACTER_S, Teletype
 from model.base import Piece, Sampling
 from model.errors import ModelError, PromptTooLong
 
@@ -126,9 +126,7 @@ class Daemon:
     async def type(self, line: str) -> None:
         await self.app.listening.wait()
         self.bench.line.key(line + "\r")
-        await asyncio.sleep(0)
-        while self.app.listening.is_set() and not self.running.done():
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(len(line) * CHARACTER_S + 1)  # its echo, CR LF, and the way back of the carriage
 
     @property
     def paper(self) -> str:

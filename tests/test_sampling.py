@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -53,6 +53,7 @@ samplings = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-20, 20), min_size=1, max_size=60),
     samplings,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy_gpt2
 import pytest
 from fakes_model import TEXT, TINY, Floats, tiny_weights, words
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import graph
@@ -16,6 +16,7 @@ from model.score import bits_per_byte, windows
 from model.session import Session
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(2, 60))
 def test_every_token_is_scored_once_and_from_half_a_context_or_its_start(count: int, context: int) -> None:
     scored = []

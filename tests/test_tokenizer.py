@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes_model import TEXT, TINY, words
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import tokenizer
@@ -51,11 +51,13 @@ def test_gpt2s_tokens_are_the_bytes_that_openai_published(gpt2: Tokenizer) -> No
     assert gpt2.bytes_of(published["âĢ"]) == "’".encode()[:2]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_comes_back_from_gpt2s_vocabulary(gpt2: Tokenizer, text: str) -> None:
     assert gpt2.decode(gpt2.encode(text)) == text
 
 
+@settings(deadline=None)
 @given(st.text() | st.text(alphabet=" \n\t'<|endoftxabc é“"))
 def test_any_text_comes_back_whole_or_line_by_line(text: str) -> None:
     assert words().decode(words().encode(text)) == text
@@ -63,6 +65,7 @@ def test_any_text_comes_back_whole_or_line_by_line(text: str) -> None:
     assert words().end_of_text not in words().encode(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab\n ."), st.text(alphabet="ab\n ."))
 def test_the_ids_of_a_line_do_not_change_with_what_comes_after(first: str, rest: str) -> None:
     start = words().encode_lines(first + "\n")

@@ -15,15 +15,18 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from daemon import app
 from daemon.app import App
 from daemon.config import Config
+from drivers.charset import fold
 from drivers.clock import WallClock
 from drivers.errors import NoSuchKey
+from drivers.paper import BEL
 from drivers.virtual import Strike, VirtualTeletype
 from tools.run import add_answer_arguments, settings
+from tools.virtual import show
 
 REDRAW_S = 0.04
 CTRL_C, CTRL_D, ESCAPE = "\x03", "\x04", "\x1b"
@@ -46,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
 
 async def _demo(chosen: Config, prompt: str | None, character_s: float) -> int:
     """Machine and daemon in one loop, and a real pty between them, as between two processes."""
-    on_paper = _plain_paper() if not sys.stdout.isatty() else lambda strike: None
+    on_paper = _ring if sys.stdout.isatty() else lambda strike: show(strike, sys.stdout)
     columns = chosen.line.columns
     machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_paper)
     model = app.open_model(chosen)
@@ -81,33 +84,26 @@ async def _first_of(*works: object) -> None:
 async def _type(machine: VirtualTeletype, daemon: App, prompt: str) -> None:
     """One line, typed when the daemon listens; over when its answer stands on the paper."""
     await daemon.listening.wait()
-    line = "".join(key if _has_key(key) else " " for key in prompt)
+    line = fold(prompt).replace("_", "-")  # that key rubs out
     daemon.listening.clear()
     await machine.type(line + "\r")
     await daemon.listening.wait()
     await machine.idle()  # the daemon is one or two characters ahead of the paper
 
 
-def _has_key(key: str) -> bool:
-    return key.isascii() and (key.isprintable() or key == "\n")
-
-
 async def _operate(machine: VirtualTeletype, daemon: App, left: asyncio.Event) -> None:
     """The terminal's keys, at the pace of the machine's. Ctrl-C is BREAK, and leaves when there is nothing to stop."""
     keys: asyncio.Queue[str] = asyncio.Queue()
-    begun = False
     with _raw_keys(keys.put_nowait):
         while True:
             key = await keys.get()
-            if key == CTRL_C and daemon.doing == "listening" and not begun:
+            if key == CTRL_C and daemon.idle:
                 left.set()
             elif key == CTRL_C:
                 await machine.press_break()
-                begun = False
             else:
                 with contextlib.suppress(NoSuchKey):
                     await machine.type(key)
-                    begun = key != "\r"
 
 
 @contextlib.contextmanager
@@ -148,8 +144,8 @@ async def _shown(machine: VirtualTeletype, daemon: App, columns: int) -> AsyncIt
 
     from tools.screen import opened
 
-    with opened(Console(), columns) as screen:
-        drawing = asyncio.ensure_future(_draw(machine, daemon, screen.draw))
+    with opened(Console(), columns) as draw:
+        drawing = asyncio.ensure_future(_draw(machine, daemon, draw))
         try:
             yield
         finally:
@@ -157,32 +153,21 @@ async def _shown(machine: VirtualTeletype, daemon: App, columns: int) -> AsyncIt
             await asyncio.gather(drawing, return_exceptions=True)
 
 
-async def _draw(machine: VirtualTeletype, daemon: App, draw: Callable[[list[str], int, str], None]) -> None:
+async def _draw(
+    machine: VirtualTeletype, daemon: App, draw: Callable[[Callable[[int], Sequence[str]], int, str], None]
+) -> None:
     drawn: object = None
     while True:
-        paper = machine.machine.paper
-        now = (len(paper.lines), machine.machine.column, paper.bells, daemon.doing, len(machine.machine.strikes))
-        if now != drawn:
+        unit = machine.machine
+        ctrl_c = "LEAVES" if daemon.idle else "BREAKS"
+        state = f"COLUMN {unit.column + 1:2}   {daemon.doing.upper():9}   CTRL-C {ctrl_c}"
+        if (now := (len(unit.strikes), state, os.get_terminal_size())) != drawn:
             drawn = now
-            bell = "  BELL" if paper.bells else ""
-            state = f"COLUMN {machine.machine.column + 1:2}   {daemon.doing.upper():9}   CTRL-C {_ctrl_c(daemon)}{bell}"
-            draw(paper.text().split("\n"), machine.machine.column, state)
+            draw(unit.paper.foot, unit.column, state)
         await asyncio.sleep(REDRAW_S)
 
 
-def _ctrl_c(daemon: App) -> str:
-    return "LEAVES" if daemon.doing == "listening" else "BREAKS"
-
-
-def _plain_paper() -> Callable[[Strike], None]:
-    """What is struck, as text: CR LF is one line's end, and a bell makes no sound in a pipe."""
-
-    def strike(struck: Strike) -> None:
-        if struck.byte == 0x0A:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
-        elif 0x20 <= struck.byte < 0x60:
-            sys.stdout.write(chr(struck.byte))
-            sys.stdout.flush()
-
-    return strike
+def _ring(strike: Strike) -> None:
+    if strike.byte == BEL:
+        sys.stdout.write("\a")
+        sys.stdout.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.align import Align
 from rich.console import Console, Group
@@ -38,22 +38,16 @@ def frame(lines: Sequence[str], column: int, state: str, columns: int, width: in
     )
 
 
-class Screen:
-    """Draws frames on a terminal's other screen, so that what stood there before is there again afterwards."""
-
-    def __init__(self, console: Console, columns: int) -> None:
-        self._console = console
-        self._columns = columns
-        self._live = Live(console=console, screen=True, auto_refresh=False, transient=True)
-
-    def draw(self, lines: Sequence[str], column: int, state: str) -> None:
-        width, height = self._console.size
-        picture = frame(lines, min(column, self._columns - 1), state, self._columns, width, height)
-        self._live.update(picture, refresh=True)
-
-
 @contextlib.contextmanager
-def opened(console: Console, columns: int) -> Iterator[Screen]:
-    screen = Screen(console, columns)
-    with screen._live:
-        yield screen
+def opened(console: Console, columns: int) -> Iterator[Callable[[Callable[[int], Sequence[str]], int, str], None]]:
+    """The terminal's other screen, so that what stood there before is there again afterwards.
+
+    Yields a function that draws: it asks for the foot of the sheet, so many lines, and is told column and state.
+    """
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+
+        def draw(foot: Callable[[int], Sequence[str]], column: int, state: str) -> None:
+            width, height = console.size
+            live.update(frame(foot(height), min(column, columns - 1), state, columns, width, height), refresh=True)
+
+        yield draw
