@@ -192,6 +192,7 @@ async def build(config: Config, model: Model, port: str, character_s: float = 0.
             version=session_log.VERSION,
             asr33=version("asr33"),
             wall=datetime.now().astimezone().isoformat(timespec="milliseconds"),
+            monotonic=begun,
             line=port,
             model=model.name,
         )

@@ -6,7 +6,7 @@ disk never stops the paper.
 
 The records, by `ev`:
 
-    session  the first: version, wall, and what the session runs with
+    session  the first: version, wall and monotonic clock at its beginning, and what it runs with
     typed    a line that was submitted: text
     prompt   what the model was given: text, seed
     piece    text and tokens, `made` when the last token existed, `t` when the paper asked for it

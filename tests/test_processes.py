@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,6 +134,23 @@ def test_a_daemon_whose_machine_goes_away_says_so_and_ends(started: Callable[...
     assert pair.daemon.returncode == 69
     assert said.splitlines()[-1].startswith("asr33: ")
     assert "Traceback" not in said
+
+
+def test_after_a_break_two_more_characters_at_most_then_the_next_prompt(started: Callable[..., Pair]) -> None:
+    pair = started("--length", "2000", fast=False)
+    for number, after in enumerate([0, 5, 40]):
+        pair.type(f"{number} CAME\n")
+        until(lambda typed=f"{number} CAME\n": typed in pair.paper())
+        there = len(pair.struck()) + after
+        until(lambda there=there: len(pair.struck()) >= there)
+        pair.type("\x03")
+        until(lambda number=number: pair.paper().count("READY\n") == number + 2)
+        moment = pair.log("session")[0]["monotonic"] + pair.log("break")[number]["t"]
+        text = "".join(chr(int(strike["byte"])) for strike in pair.struck() if strike["start"] > moment)
+        assert re.fullmatch(r".{0,2}?(\r\n)?\nREADY\r\n", text, re.DOTALL), text
+        assert pair.log("end")[number]["finish"] == "break"
+        assert all(piece["made"] <= pair.log("break")[number]["t"] for piece in pair.log("piece"))
+        assert str(pair.log("prompt")[number]["text"]).endswith(f"{number} came")
 
 
 def lateness(struck: list[dict[str, float]]) -> list[float]:

@@ -118,11 +118,11 @@ async def _type(machine: VirtualTeletype, keys: asyncio.Queue[str]) -> None:
 
 @contextlib.contextmanager
 def _keyboard(press: Callable[[str], None]) -> Iterator[None]:
-    """This terminal's keys, each as it is pressed; without a terminal the lines of stdin, each with its RETURN."""
+    """This terminal's keys, each as it is pressed; without a terminal those of stdin, the end of a line is RETURN."""
     loop = asyncio.get_running_loop()
     if not sys.stdin.isatty():
         # A thread, because a file cannot be waited for; a daemon, because nothing can interrupt its read.
-        threading.Thread(target=_read_lines, args=(loop, press), daemon=True).start()
+        threading.Thread(target=_read_stdin, args=(loop, press), daemon=True).start()
         yield
         return
     fd = sys.stdin.fileno()
@@ -146,10 +146,9 @@ def _read_keys(fd: int, press: Callable[[str], None]) -> None:
         press(chr(byte))
 
 
-def _read_lines(loop: asyncio.AbstractEventLoop, press: Callable[[str], None]) -> None:
-    for line in sys.stdin:
-        for key in line.removesuffix("\n") + "\r":
-            try:
-                loop.call_soon_threadsafe(press, key)
-            except RuntimeError:  # the loop is closed: we are leaving
-                return
+def _read_stdin(loop: asyncio.AbstractEventLoop, press: Callable[[str], None]) -> None:
+    while key := sys.stdin.read(1):
+        try:
+            loop.call_soon_threadsafe(press, "\r" if key == "\n" else key)
+        except RuntimeError:  # the loop is closed: we are leaving
+            return
