@@ -12,8 +12,8 @@ ARGS   ?=
 # One stamp per set of packages: the second start of the demo does nothing but start.
 READY_RUN  := $(VENV)/ready-run
 READY_TEST := $(VENV)/ready-test-$(TRAIN)
-EXTRAS     := $(if $(filter 0,$(TRAIN)),cpu$(comma)test,cpu$(comma)test$(comma)train)
 comma      := ,
+EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 
 .PHONY: demo test soak clean
 
@@ -47,7 +47,7 @@ $(READY_RUN): $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
-	@echo "Installing asr33, its engine and its tests$(if $(filter 0,$(TRAIN)),, and torch) ..."
+	@echo "Installing asr33, its engine and its tests$(if $(filter 0,$(TRAIN)),,$(comma) and torch) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(READY_RUN)
 
