@@ -43,12 +43,12 @@ $(BIN)/python:
 
 $(READY_RUN): $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing asr33 and its engine ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[cpu]'
 	@touch $@
 
 $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing asr33, its engine and its tests$(if $(filter 0,$(TRAIN)),,$(comma) and torch) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(READY_RUN)
 
 clean:
