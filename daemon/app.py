@@ -19,9 +19,10 @@ from daemon.config import Config, log_folder
 from daemon.conversation import Conversation
 from daemon.exchange import exchange
 from daemon.session_log import SessionLog
+from drivers import events
 from drivers.clock import WallClock
-from drivers.errors import EndOfInput, Interrupted
-from drivers.events import Broke, Event, Keyed, LineLost, Struck
+from drivers.errors import EndOfInput, Interrupted, LineLost
+from drivers.events import Broke, Event, Keyed, Struck
 from drivers.line import open_line
 from drivers.teletype import Teletype
 from model.base import Model, Piece, Sampling
@@ -86,6 +87,7 @@ class App:
             return
         finally:
             self.listening.clear()
+            self.doing = "printing"
         self._log.write(time.monotonic(), "typed", text=typed)
         self._log.sync()
         match typed.strip().upper():
@@ -111,17 +113,23 @@ class App:
         self.doing = "thinking"
         prompt = self._talk.prompt(typed, self._fits)
         self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
+        finish = "stopped"
         try:
             said, finish = await exchange(self._tty, self._model, prompt, sampling, self._note)
         except ModelError as error:
             # What was typed is in the log and on the paper; the next line may fare better.
+            finish = "error"
             _log.error("%s", error)
             self._log.write(time.monotonic(), "error", text=str(error))
             await self._say(f"-- {error} --\n")
-            return
-        self._talk.answered(prompt, said)
-        self._log.write(time.monotonic(), "end", finish=finish)
-        self._answers += 1
+        except LineLost:
+            finish = "lost"
+            raise
+        else:
+            self._talk.answered(prompt, said)
+            self._answers += 1
+        finally:
+            self._log.write(time.monotonic(), "end", finish=finish)
 
     def _fits(self, prompt: str) -> bool:
         # A token is three characters or more; the answer may take half of the context, no more.
@@ -161,7 +169,7 @@ def tap_into(log: SessionLog) -> Callable[[Event], None]:
                 log.write(at, "rx", b=f"{byte:02x}")
             case Broke(at=at, route=route, unprinted=unprinted):
                 log.write(at, "break", route=route, unprinted=unprinted)
-            case LineLost(at=at, reason=reason):
+            case events.LineLost(at=at, reason=reason):
                 log.write(at, "lost", text=reason)
                 log.sync()
 
@@ -183,9 +191,14 @@ async def build(config: Config, model: Model, port: str, character_s: float = 0.
     async with AsyncExitStack() as stack:
         stack.push_async_callback(model.close)
         line = await open_line(port)
-        stack.push_async_callback(line.close)
-        log = session_log.begin(log_folder(config), datetime.now(), begun)
+        try:
+            log = session_log.begin(log_folder(config), datetime.now(), begun)
+        except BaseException:
+            await line.close()
+            raise
         stack.callback(log.close)
+        stack.callback(lambda: log.write(time.monotonic(), "close"))
+        stack.push_async_callback(line.close)  # the first to go: what it hears till then is still logged
         log.write(
             begun,
             "session",

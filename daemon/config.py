@@ -7,6 +7,7 @@ $XDG_CONFIG_HOME/asr33/config.toml, $CONFIGURATION_DIRECTORY/config.toml (system
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -68,6 +69,7 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
 
 
+NO_SETTINGS = {"ASR33_MODELS"}  # where models are kept: the store reads it
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, type] = {"line": LineConfig, "model": ModelConfig, "answer": AnswerConfig, "log": LogConfig}
 # The least and the most that each number may be; what lies beyond would be refused later, in worse words.
@@ -93,8 +95,8 @@ def load(
         _lay_over(merged, _read(path))
     _lay_over(merged, _from_environment(environ))
     for section, values in flags.items():
-        _check(section, {key: value for key, value in values.items() if value is not None}, "the command line")
-        merged.setdefault(section, {}).update({k: v for k, v in values.items() if v is not None})
+        given = {key: value for key, value in values.items() if value is not None}
+        _lay_over(merged, {section: _check(section, given, "the command line")})
     return Config(**{section: SECTIONS[section](**values) for section, values in merged.items()})
 
 
@@ -104,17 +106,39 @@ def log_folder(config: Config, environ: Mapping[str, str] = os.environ) -> Path:
         return config.log.folder.expanduser()
     if "LOGS_DIRECTORY" in environ:
         return Path(environ["LOGS_DIRECTORY"].split(":")[0])
-    state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
-    return Path(state) / "asr33" / "sessions"
+    if environ.get("XDG_STATE_HOME"):
+        return Path(environ["XDG_STATE_HOME"]) / "asr33" / "sessions"
+    home = _home()
+    if home is None:
+        raise ConfigError("this user has no home to keep sessions in: name a folder with --log")
+    return home / ".local/state/asr33/sessions"
 
 
 def _files(environ: Mapping[str, str], named: Path | None, system: Path) -> Sequence[Path]:
-    user = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    found = [system / "asr33/config.toml", Path(user) / "asr33/config.toml"]
+    home = _home()
+    user = Path(environ["XDG_CONFIG_HOME"]) if environ.get("XDG_CONFIG_HOME") else home and home / ".config"
+    found = [system / "asr33/config.toml"]
+    if user is not None:
+        found.append(user / "asr33/config.toml")
     if "CONFIGURATION_DIRECTORY" in environ:
         found.append(Path(environ["CONFIGURATION_DIRECTORY"].split(":")[0]) / "config.toml")
-    found = [path for path in found if path.is_file()]
+    found = [path for path in found if _is_there(path)]
     return found if named is None else [*found, named]
+
+
+def _home() -> Path | None:
+    """None for a user that the system does not know, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder of somebody else's
+        return False
 
 
 def _read(path: Path) -> Settings:
@@ -137,19 +161,20 @@ def _read(path: Path) -> Settings:
 def _from_environment(environ: Mapping[str, str]) -> Settings:
     settings: Settings = {}
     for name, value in environ.items():
-        section, _, key = name.removeprefix("ASR33_").lower().partition("_")
-        if name.startswith("ASR33_") and section in SECTIONS and key:
-            settings.setdefault(section, {}).update(_check(section, {key: _literal(value)}, f"${name}"))
+        if name.startswith("ASR33_") and name not in NO_SETTINGS:
+            section, _, key = name.removeprefix("ASR33_").lower().partition("_")
+            checked = _check(section, {key: _literal(section, key, value)}, f"${name}")
+            _lay_over(settings, {section: checked})
     return settings
 
 
-def _literal(value: str) -> Any:
-    """An environment variable is text; what looks like a number is one."""
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
+def _literal(section: str, key: str, value: str) -> Any:
+    """An environment variable is text; where a number is wanted, and it is one, it becomes that."""
+    kinds = {item.name: str(item.type) for item in fields(SECTIONS[section])} if section in SECTIONS else {}
+    for name, kind in (("int", int), ("float", float)):
+        if name in kinds.get(key, "").split(" | "):
+            with contextlib.suppress(ValueError):
+                return kind(value)
     return value
 
 
@@ -173,7 +198,7 @@ def _typed(section: str, key: str, value: Any, place: str) -> Any:
         raise ConfigError(f"{place}: [{section}] {key}: {error.exceptions[0]}") from None
     least, most = RANGES.get((section, key), (None, None))
     if least is not None and most is not None and typed is not None and not least <= typed <= most:
-        raise ConfigError(f"{place}: [{section}] {key} = {value}: must be from {least:g} to {most:g}")
+        raise ConfigError(f"{place}: [{section}] {key} = {value}: must be from {least:,} to {most:,}")
     return typed
 
 

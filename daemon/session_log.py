@@ -10,17 +10,21 @@ The records, by `ev`:
     typed    a line that was submitted: text
     prompt   what the model was given: text, seed
     piece    text and tokens, `made` when the last token existed, `t` when the paper asked for it
-    end      an answer is over: finish (or "break")
+    end      an answer is over: how it ended in the model's words, or "break", "error", "lost", "stopped"
     tx       a byte given to the line: b (hex), q when queued, at when its strike begins, col
     rx       a byte from the line, parity and all: b (hex)
     break    the route it came by, and how many characters were not struck for it
-    error    a line for the operator: text
+    error    what the model refused, and why: text
+    lost     the line hung up: text
+    close    the last: the session was ended, not killed
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -32,6 +36,9 @@ from pathlib import Path
 from daemon.errors import LogUnmakable
 
 VERSION = 1
+CLOSED = -1  # no file's number, and no other's later
+# A disk that is full, failing or read-only is not the operator's mistake, and no reason to keep the paper still.
+SICK_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 Value = str | int | float | bool | None | list[int] | dict[str, str]
 
 _log = logging.getLogger("asr33.log")
@@ -40,15 +47,13 @@ _log = logging.getLogger("asr33.log")
 class SessionLog:
     """An open log. `begun` is the monotonic time that the log's seconds count from."""
 
-    def __init__(self, path: Path, begun: float) -> None:
+    def __init__(self, path: Path, begun: float, file: int | None = None) -> None:
         """Creates the file, readable by its owner alone: people type into it in public. Raises OSError."""
         self.path = path
         self.lost = 0
         self._begun = begun
         self._torn = False
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _sync_folder(path.parent)
+        self._file = _create(path) if file is None else file
         # A memory card can take a second over a sync; the wheel does not wait for it.
         self._syncer = ThreadPoolExecutor(1, "log-sync")
         self._sync_due = threading.Event()
@@ -60,7 +65,8 @@ class SessionLog:
     def write(self, moment: float, ev: str, /, **fields: Value) -> None:
         """Append one record of that monotonic moment."""
         line = json.dumps({"t": self.since(moment), "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
-        self._append(line.encode() + b"\n")
+        # A path may hold bytes that are no text; they come out as the \\udcff that JSON has for them.
+        self._append(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def sync(self) -> None:
         """Ask for what was written to reach the disk; returns at once."""
@@ -69,9 +75,11 @@ class SessionLog:
             self._syncer.submit(self._sync)
 
     def close(self) -> None:
+        """Sync and close; what is written after that is lost, and does no harm."""
         self._syncer.shutdown()
         self._sync()
         os.close(self._file)
+        self._file = CLOSED
 
     def _append(self, record: bytes) -> None:
         if self._torn:
@@ -102,33 +110,46 @@ class SessionLog:
 def begin(folder: Path, now: datetime, begun: float) -> SessionLog:
     """A new log in the folder, which is made if need be, after mending those that a power failure tore.
 
-    Raises LogUnmakable.
+    On a sick disk the session goes on with no record, and says so. Raises LogUnmakable where the folder is wrong.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for mended in repair(folder):
             _log.warning("%s: its last record was torn, and was cut off", mended)
-        return SessionLog(new_path(folder, now), begun)
+        return _first_free(folder, now, begun)
     except OSError as error:
+        if error.errno in SICK_DISK:
+            _log.error("%s: %s; this session goes on with no record", folder, error.strerror)
+            return SessionLog(Path(os.devnull), begun, os.open(os.devnull, os.O_WRONLY))
         raise LogUnmakable(f"no session can be kept in {folder}: {error.strerror}; choose another with --log") from None
 
 
-def new_path(folder: Path, now: datetime) -> Path:
+def _first_free(folder: Path, now: datetime, begun: float) -> SessionLog:
     """A name that sorts by time; a number is added where two sessions begin in one second."""
     stem = now.strftime("%Y%m%dT%H%M%S")
-    names = [f"{stem}.jsonl", *(f"{stem}-{number}.jsonl" for number in range(2, 100))]
-    return next(path for path in (folder / name for name in names) if not path.exists())
+    for number in itertools.count(1):
+        name = f"{stem}.jsonl" if number == 1 else f"{stem}-{number}.jsonl"
+        with contextlib.suppress(FileExistsError):
+            return SessionLog(folder / name, begun)
+    raise AssertionError("count ends")
+
+
+def _create(path: Path) -> int:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    fcntl.flock(file, fcntl.LOCK_EX)  # whoever looks for logs to mend holds it for a moment at most
+    _sync_folder(path.parent)
+    return file
 
 
 def repair(folder: Path) -> list[Path]:
-    """Cut what a power failure left of a last record off the logs that nobody writes; returns those mended."""
+    """Cut what a power failure left of a last record off the logs that nobody writes; returns those mended.
+
+    What is no log, or not ours to write, is left as it is.
+    """
     mended = []
     for path in sorted(folder.glob("*.jsonl")):
-        with path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _cut_torn_record(file.fileno()):
                 mended.append(path)
     return mended

@@ -63,6 +63,22 @@ def test_an_unknown_key_in_the_environment_is_an_error(tmp_path: Path) -> None:
         load({}, NOWHERE | {"ASR33_ANSWER_LENGHT": "3"}, system=tmp_path)
 
 
+def test_an_unknown_section_in_the_environment_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\$ASR33_ANSWR_LENGTH: unknown section \[answr\]; did you mean 'answer'"):
+        load({}, NOWHERE | {"ASR33_ANSWR_LENGTH": "3"}, system=tmp_path)
+
+
+def test_the_environment_is_read_as_what_is_wanted(tmp_path: Path) -> None:
+    environ = NOWHERE | {"ASR33_MODEL_NAME": "355", "ASR33_ANSWER_TOP_P": "1", "ASR33_MODELS": "/models"}
+    config = load({}, environ | {"ASR33_ANSWER_SEED": "5"}, system=tmp_path)
+    assert (config.model.name, config.answer.top_p, config.answer.seed) == ("355", 1.0, 5)
+
+
+def test_a_number_in_the_environment_that_is_none_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\$ASR33_ANSWER_LENGTH: \[answer\] length: 'long' is not a whole number"):
+        load({}, NOWHERE | {"ASR33_ANSWER_LENGTH": "long"}, system=tmp_path)
+
+
 def test_a_whole_number_will_do_for_a_number(tmp_path: Path) -> None:
     assert from_file(tmp_path, "[answer]\ntemperature = 1\n").answer.temperature == 1.0
 

@@ -224,6 +224,20 @@ def test_the_wheel_never_waits_over_a_thousand_characters(started: Callable[...,
     check_pace(pair, least=1000)
 
 
+@pytest.mark.soak
+def test_the_first_character_of_the_demo_is_struck_within_two_seconds(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tools.main", "demo", "--prompt", "THE TELETYPE IS", "--log", str(tmp_path)]
+    begun = time.monotonic()
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while process.stdout.read(1).isspace():
+            pass
+        took = time.monotonic() - begun
+        process.terminate()
+    sys.stdout.write(f"the first glyph was struck {took:.2f} s after the command\n")
+    assert took < 2.0
+
+
 def test_two_daemons_do_not_share_a_line(started: Callable[..., Pair], tmp_path: Path) -> None:
     started()
     second = subprocess.run(

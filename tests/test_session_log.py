@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from textwrap import dedent
@@ -11,6 +12,7 @@ from textwrap import dedent
 import pytest
 
 from daemon import session_log
+from daemon.errors import LogUnmakable
 from daemon.session_log import SessionLog
 
 
@@ -30,14 +32,65 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert (tmp_path / "a.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def test_two_sessions_in_one_second_have_two_files(tmp_path: Path) -> None:
+def test_sessions_that_begin_in_one_second_have_a_file_each(tmp_path: Path) -> None:
     now = datetime(1970, 1, 1, 12, 0, 0)
-    first = session_log.new_path(tmp_path, now)
-    first.touch()
-    assert [first.name, session_log.new_path(tmp_path, now).name] == [
+    logs = [session_log.begin(tmp_path / "new", now, 0.0) for _ in range(3)]
+    for log in logs:
+        log.close()
+    assert [log.path.name for log in logs] == [
         "19700101T120000.jsonl",
         "19700101T120000-2.jsonl",
+        "19700101T120000-3.jsonl",
     ]
+
+
+def test_what_lies_about_in_the_folder_stops_no_session(tmp_path: Path) -> None:
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "dangling.jsonl").symlink_to("nowhere")
+    session_log.begin(tmp_path, datetime(1970, 1, 1), 0.0).close()
+    assert (tmp_path / "19700101T000000.jsonl").exists()
+
+
+def test_a_folder_that_cannot_be_is_an_error_that_names_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LogUnmakable, match="--log"):
+        session_log.begin(tmp_path / "file" / "sessions", datetime(1970, 1, 1), 0.0)
+
+
+@pytest.fixture
+def disk_without_room(tmp_path: Path) -> Iterator[Path]:
+    """A real file system with no inode left for a log."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "none", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a disk of one's own to fill takes root: " + mounted.stderr.decode().strip())
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_with_no_room_is_told_of_and_the_session_goes_on(
+    disk_without_room: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = session_log.begin(disk_without_room, datetime(1970, 1, 1), 0.0)
+    log.write(1.0, "typed", text="STILL GOES")
+    log.close()
+    assert "this session goes on with no record" in caplog.text
+
+
+def test_a_closed_log_writes_to_no_other_file(tmp_path: Path) -> None:
+    log = SessionLog(tmp_path / "a.jsonl", begun=0)
+    log.close()
+    with (tmp_path / "b.jsonl").open("wb"):
+        log.write(1.0, "rx", b="41")
+    assert (tmp_path / "b.jsonl").read_bytes() == (tmp_path / "a.jsonl").read_bytes() == b""
+
+
+def test_bytes_that_are_no_text_are_kept_as_json_has_them(tmp_path: Path) -> None:
+    log = SessionLog(tmp_path / "a.jsonl", begun=0)
+    log.write(0.0, "session", line="x\udcff")
+    log.close()
+    assert records(tmp_path / "a.jsonl")[0]["line"] == "x\udcff"
 
 
 def test_a_killed_session_loses_no_record_that_was_written(tmp_path: Path) -> None:

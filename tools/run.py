@@ -18,6 +18,8 @@ from daemon import app, config
 from daemon.config import Config, Settings
 from daemon.errors import ConfigError
 
+LEAVE = (signal.SIGTERM, signal.SIGINT)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line", metavar="PORT", help="the machine's line: /dev/... or the path of a virtual machine")
@@ -67,8 +69,15 @@ async def _run(chosen: Config, port: str, character_s: float) -> int:
         logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
         running = asyncio.ensure_future(daemon.run())
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, running.cancel)
+
+        def leave() -> None:
+            running.cancel()
+            for number in LEAVE:  # a model may be loading for minutes: the second signal does not wait for it
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+
+        for number in LEAVE:
+            loop.add_signal_handler(number, leave)
         with contextlib.suppress(asyncio.CancelledError):
             await running
     return 0
