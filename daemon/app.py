@@ -61,14 +61,28 @@ class App:
 
     async def run(self) -> None:
         """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
-        await self._say(greeting(self._model.name, datetime.now()))
-        await self._model.ready()
+        await self._greet()
         try:
             while True:
                 await self._turn()
         except EndOfInput:
             self.doing = "leaving"
             await self._say("\nGOODBYE.\n")
+
+    async def _greet(self) -> None:
+        """The model loads meanwhile; one that cannot be loaded cuts the greeting short."""
+        greeted = asyncio.ensure_future(self._say(greeting(self._model.name, datetime.now())))
+        try:
+            await self._model.ready()
+            await greeted
+        except ModelError:
+            greeted.cancel()
+            await asyncio.wait({greeted})
+            await self._say("-- NO MODEL --\n")
+            raise
+        finally:
+            greeted.cancel()
+            await asyncio.wait({greeted})
 
     async def _say(self, text: str) -> None:
         """Words of our own, on a line of their own; BREAK cuts them short."""
@@ -151,7 +165,7 @@ def greeting(model: str, now: datetime) -> str:
     """A few short lines, in the manner of a time-sharing system of 1970."""
     return (
         f"ASR33 TIME-SHARING SYSTEM  {now:%d %b %y  %H:%M}\n"
-        f"MODEL {model} ON LINE.  USERS: 1\n"
+        f"MODEL {model}   LINE 1   USERS 1\n"
         ".HELP FOR HELP, .NEW TO START AFRESH, .BYE TO LEAVE\n"
     )
 

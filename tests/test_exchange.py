@@ -19,7 +19,7 @@ from daemon.session_log import SessionLog
 from drivers.errors import LineLost
 from drivers.teletype import CHARACTER_S, Teletype
 from model.base import Piece, Sampling
-from model.errors import ModelError, PromptTooLong
+from model.errors import ModelDamaged, ModelError, PromptTooLong
 
 
 @dataclass
@@ -29,6 +29,8 @@ class ScriptedModel:
     words: list[str]
     pause_s: float = 0.02
     failure: ModelError | None = None
+    unready: ModelError | None = None
+    loading_s: float = 1.0
     name: str = "script"
     context: int = 64
     prompts: int = 0
@@ -40,7 +42,9 @@ class ScriptedModel:
         return len(text.split())
 
     async def ready(self) -> None:
-        pass
+        await asyncio.sleep(self.loading_s)
+        if self.unready is not None:
+            raise self.unready
 
     async def close(self) -> None:
         pass
@@ -240,6 +244,29 @@ def test_what_the_model_refuses_is_told_on_paper_and_the_next_line_is_read(tmp_p
         model.failure = None
         await daemon.type("SHORT")
         assert model.last_prompt == "Short"
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_a_model_that_cannot_be_loaded_cuts_the_greeting_short(tmp_path: Path) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel([], unready=ModelDamaged("model.onnx is damaged")))
+        with pytest.raises(ModelDamaged):
+            await daemon.running
+        assert daemon.bench.clock.now() < 4
+        assert daemon.paper.strip().startswith("ASR33 ")
+        assert daemon.paper.strip().endswith("-- NO MODEL --")
+        daemon.bench.assert_clean()
+
+    jump(main())
+
+
+def test_a_model_that_loads_for_long_is_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel([" ok."], loading_s=60.0))
+        await daemon.app.listening.wait()
+        assert daemon.bench.clock.now() > 60
         daemon.running.cancel()
 
     jump(main())

@@ -18,11 +18,12 @@ COMMANDS = {
     "model": "the models on this disk: list, verify, score",
 }
 
-# What `pip install asr33` alone leaves out, and the extra that brings it.
+# What `pip install .` alone leaves out, and the extra that brings it.
 EXTRAS = {"torch": "train"} | dict.fromkeys(("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors"), "cpu")
 
 USAGE = 2
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
+INPUT_OUTPUT = 74  # EX_IOERR
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
@@ -36,19 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return BROKEN_PIPE
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        return _complain(f"{error.name} is not installed: pip install 'asr33[{extra}]'", UNAVAILABLE)
+        return _complain(f"{error.name} is not installed: in asr33's folder, pip install '.[{extra}]'", UNAVAILABLE)
     except Exception as error:
         code = getattr(error, "exit_code", None)
-        if code is None:
-            raise
-        return _complain(str(error), code)
+        if code is not None:
+            return _complain(str(error), code)
+        if isinstance(error, OSError) and error.strerror:
+            _drop_output()
+            return _complain(f"{error.filename or 'the output'}: {error.strerror}", INPUT_OUTPUT)
+        raise
 
 
 def _run(command: str, words: Sequence[str]) -> int:
@@ -86,6 +89,11 @@ def _front_page(words: Sequence[str]) -> int:
         parser.print_help(sys.stdout if words else sys.stderr)
         return 0 if words else USAGE
     return 0
+
+
+def _drop_output() -> None:
+    """Python would complain once more when it flushes what nobody takes, at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(message: str, code: int) -> int:
