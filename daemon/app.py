@@ -21,7 +21,7 @@ from daemon.exchange import exchange
 from daemon.session_log import SessionLog
 from drivers import events
 from drivers.clock import WallClock
-from drivers.errors import EndOfInput, Interrupted, LineLost
+from drivers.errors import EndOfInput, Interrupted, LineLost, LineUnfit
 from drivers.events import Broke, Event, Keyed, Struck
 from drivers.line import open_line
 from drivers.teletype import Teletype
@@ -92,7 +92,9 @@ class App:
             await self._tty.flush()
 
     async def _turn(self) -> None:
-        await self._say("\nREADY\n")
+        # Not in a scope of its own: a BREAK here is the reader's, who shows it and comes back to READY.
+        await self._tty.fresh_line()
+        await self._tty.print("\nREADY\n")
         self.doing = "listening"
         self.listening.set()
         try:
@@ -179,11 +181,11 @@ def tap_into(log: SessionLog) -> Callable[[Event], None]:
                 log.write(time.monotonic(), "tx", b=f"{byte:02x}", q=log.since(queued), at=log.since(at), col=column)
                 if byte == 0x0A:
                     log.sync()
-            case Keyed(at=at, byte=byte):
-                log.write(at, "rx", b=f"{byte:02x}")
+            case Keyed(at=at, byte=byte, damaged=damaged):
+                log.write(at, "rx", b=f"{byte:02x}", **({"bad": True} if damaged else {}))
             case Broke(at=at, route=route, unprinted=unprinted):
                 log.write(at, "break", route=route, unprinted=unprinted)
-            case events.LineLost(at=at, reason=reason):
+            case events.Lost(at=at, reason=reason):
                 log.write(at, "lost", text=reason)
                 log.sync()
 
@@ -206,6 +208,8 @@ async def build(config: Config, model: Model, port: str, character_s: float = 0.
         stack.push_async_callback(model.close)
         line = await open_line(port)
         try:
+            if character_s == 0 and not line.is_pty:
+                raise LineUnfit("--fast is for a virtual machine: a real one prints ten characters a second")
             log = session_log.begin(log_folder(config), datetime.now(), begun)
         except BaseException:
             await line.close()

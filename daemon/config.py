@@ -20,6 +20,7 @@ from typing import Any
 from cattrs import ClassValidationError, Converter
 
 from daemon.errors import ConfigError
+from model.base import RANGES, THREADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,11 @@ class Config:
 NO_SETTINGS = {"ASR33_MODELS"}  # where models are kept: the store reads it
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, type] = {"line": LineConfig, "model": ModelConfig, "answer": AnswerConfig, "log": LogConfig}
-# The least and the most that each number may be; what lies beyond would be refused later, in worse words.
-RANGES: dict[tuple[str, str], tuple[float, float]] = {
+# What lies beyond would be refused later, in worse words.
+BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
     ("line", "columns"): (20, 132),
-    ("model", "threads"): (0, 256),
-    ("answer", "length"): (1, 1_000_000),
-    ("answer", "max_tokens"): (1, 1_000_000),
-    ("answer", "temperature"): (0, 100),
-    ("answer", "top_k"): (0, 1_000_000),
-    ("answer", "top_p"): (1e-6, 1),
-    ("answer", "repetition_penalty"): (0.01, 100),
-    ("answer", "seed"): (0, 2**63 - 1),
+    ("model", "threads"): THREADS,
+    **{("answer", name): bounds for name, bounds in RANGES.items()},
 }
 
 
@@ -196,7 +191,7 @@ def _typed(section: str, key: str, value: Any, place: str) -> Any:
         typed = getattr(_converter.structure({key: value}, SECTIONS[section]), key)
     except ClassValidationError as error:
         raise ConfigError(f"{place}: [{section}] {key}: {error.exceptions[0]}") from None
-    least, most = RANGES.get((section, key), (None, None))
+    least, most = BOUNDS.get((section, key), (None, None))
     if least is not None and most is not None and typed is not None and not least <= typed <= most:
         raise ConfigError(f"{place}: [{section}] {key} = {value}: must be from {least:,} to {most:,}")
     return typed

@@ -12,7 +12,7 @@ The records, by `ev`:
     piece    text and tokens, `made` when the last token existed, `t` when the paper asked for it
     end      an answer is over: how it ended in the model's words, or "break", "error", "lost", "stopped"
     tx       a byte given to the line: b (hex), q when queued, at when its strike begins, col
-    rx       a byte from the line, parity and all: b (hex)
+    rx       a byte from the line, parity and all: b (hex), and bad if it came damaged
     break    the route it came by, and how many characters were not struck for it
     error    what the model refused, and why: text
     lost     the line hung up: text

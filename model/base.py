@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
 END_OF_TEXT = "<|endoftext|>"
+SHAPE_KEY = "asr33.shape"  # where a graph's own metadata has the Shape, as JSON
+
+# The least and the most that each number of a Sampling may be, for whoever takes one from a person.
+RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, 100),
+    "top_k": (0, 1_000_000),
+    "top_p": (1e-6, 1),
+    "repetition_penalty": (0.01, 100),
+    "seed": (0, 2**63 - 1),
+    "max_tokens": (1, 1_000_000),
+    "length": (1, 1_000_000),
+}
+THREADS = (0, 256)  # 0 leaves the choice to the machine
 
 Finish = Literal["end", "stop", "sentence", "length", "context"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a GPT-2, in the words of its `config.json`."""
+    """The size of a GPT-2, in the words of its `config.json`. Raises ValueError for one that cannot be."""
 
     vocab_size: int
     n_positions: int = 512
     n_embd: int = 256
     n_layer: int = 5
     n_head: int = 4
+
+    def __post_init__(self) -> None:
+        for key, number in asdict(self).items():
+            if type(number) is not int or number < 1:
+                raise ValueError(f"{key} is {number!r}, not a whole number above zero")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"{self.n_head} heads do not divide the width {self.n_embd}")
 
     @property
     def head_size(self) -> int:

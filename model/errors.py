@@ -33,6 +33,12 @@ class EngineMissing(ModelError, ImportError):
     exit_code = 69
 
 
+class EngineFailed(ModelError, RuntimeError):
+    """The machine has too little of something to run the model: memory, threads."""
+
+    exit_code = 71
+
+
 class PromptTooLong(ModelError, ValueError):
     """The prompt does not fit the context."""
 

@@ -28,14 +28,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from model.base import Shape
+from model.base import SHAPE_KEY, Shape
 from model.errors import ModelDamaged
 
 Weights = Mapping[str, NDArray[np.float32]]
 Store = Literal["float16", "float32"]
 
 OPSET, IR_VERSION = 21, 10
-SHAPE_KEY = "asr33.shape"  # where the session looks for the shape, as JSON
 EPSILON = 1e-5  # of every layer normalisation in GPT-2
 MICROSOFT = "com.microsoft"
 
@@ -112,8 +111,6 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def _fitting(weights: Weights, shape: Shape) -> dict[str, NDArray[np.float32]]:
     """Just the weights of the shape, each checked."""
-    if shape.n_embd % shape.n_head:
-        raise ModelDamaged(f"{shape.n_head} heads do not divide the width {shape.n_embd}")
     fitting: dict[str, NDArray[np.float32]] = {}
     for name, size in weight_shapes(shape).items():
         found = weights.get(name)
@@ -165,7 +162,7 @@ class _Graph:
         """Token and position; gives the input of the first block, normalised and not."""
         token = self._add("Gather", [self._names["wte.weight"], "input_ids"], "wte")
         position = self._add("Gather", [self._names["wpe.weight"], "position_ids"], "wpe")
-        return self._skip_norm("embedding", token, position, "h.0.ln_1" if self._shape.n_layer else "ln_f")
+        return self._skip_norm("embedding", token, position, "h.0.ln_1")
 
     def block(self, layer: int, x: str, residual: str) -> tuple[str, str]:
         """One block; gives its output, normalised for the next, and the residual stream."""

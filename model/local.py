@@ -16,10 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from model import store
 from model.base import Piece, Sampling
+from model.errors import ModelDamaged
 
 if TYPE_CHECKING:
     from model.loop import Forward
+    from model.session import Session
+    from model.tokenizer import Tokenizer
 
 AHEAD = 144  # characters: two lines of paper, so that a BREAK wastes little
 
@@ -45,14 +49,24 @@ class Engine:
     tokenizer: Words
 
 
-def load(folder: Path, threads: int = 0) -> Engine:
-    """Verify a model's files and load them. Raises ModelError."""
-    from model import store, tokenizer
+def load(folder: Path, threads: int = 0) -> tuple[Session, Tokenizer]:
+    """Verify a model's files, load them, and see that they belong together. Raises ModelError."""
+    from model import tokenizer
     from model.session import Session
 
-    store.verify(folder)
-    words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
-    return Engine(Session(folder / store.GRAPH, threads=threads), words)
+    manifest = store.verify(folder)
+    try:
+        text = (folder / store.TOKENIZER).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelDamaged(f"{folder / store.TOKENIZER}: not a tokenizer ({error})") from None
+    words = tokenizer.from_json(text)
+    session = Session(folder / store.GRAPH, threads=threads)
+    if session.shape != manifest.shape:
+        raise ModelDamaged(f"{folder}: {store.GRAPH} is {session.shape}, its manifest says {manifest.shape}")
+    if words.size > session.shape.vocab_size:
+        known = session.shape.vocab_size
+        raise ModelDamaged(f"{folder}: {store.TOKENIZER} has {words.size} tokens, the model knows {known}")
+    return session, words
 
 
 class Local:
@@ -72,13 +86,13 @@ class Local:
         The thread makes pieces until `ahead` characters wait that no one has taken; a piece is taken when the next is
         asked for. What goes wrong while loading is raised by `ready` and by `stream`.
         """
-        self._name = name or (source.name if isinstance(source, Path) else "model")
+        self._name = name or (store.name_of(source) if isinstance(source, Path) else "model")
         self._ahead = ahead
         self._clock = clock
         self._belts: set[_Belt] = set()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._loading: Future[Engine] = self._worker.submit(
-            (lambda: load(source, threads)) if isinstance(source, Path) else source
+            (lambda: Engine(*load(source, threads))) if isinstance(source, Path) else source
         )
 
     @property

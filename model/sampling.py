@@ -17,6 +17,7 @@ from model.errors import ModelDamaged
 Scores = NDArray[np.float64]
 Order = NDArray[np.intp]
 
+COLD = 1e-6  # below it a temperature is 0: a division by it overflows, and the likeliest takes all in any case
 HEAD = 1024  # the likeliest tokens, sorted first; all of GPT-2's 50,257 are sorted only when these do not suffice
 
 
@@ -30,7 +31,7 @@ def choose(logits: NDArray[np.float32], sampling: Sampling, position: int, recen
     best = int(scores.argmax())
     if not np.isfinite(scores[best]):
         raise ModelDamaged("the model gives no numbers (NaN or infinite logits): its file or its training is broken")
-    if sampling.temperature <= 0:
+    if sampling.temperature < COLD:
         return best
     weights = np.exp((scores - scores[best]) / sampling.temperature)
     return _drawn(scores, weights, sampling, uniform(sampling.seed, position))

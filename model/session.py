@@ -10,21 +10,19 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
-from model.base import Shape
-from model.errors import EngineMissing, ModelDamaged, ModelNotFound, PromptTooLong
+from model.base import SHAPE_KEY, Shape
+from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound, PromptTooLong
 
 Logits = NDArray[np.float32]
-Device = Literal["cpu", "cuda"]
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-SHAPE_KEY = "asr33.shape"
+PROVIDER = "CPUExecutionProvider"
 INPUTS = {"input_ids", "position_ids", "last", "seqlens_k", "total_seq"}
 MOST_THREADS = 8  # a step waits for memory; more cores than this do not make it come sooner
 FATAL = 4  # onnxruntime's own log level; what matters comes as an exception
@@ -45,28 +43,22 @@ _FAULTS = (
 class Session:
     """A model and one text in its cache, `length` tokens long so far."""
 
-    def __init__(
-        self, model: Path | bytes, *, threads: int = 0, spinning: bool = False, device: Device = "cpu"
-    ) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int = 0) -> None:
         """Load a graph that `model.graph.build` made.
 
-        `threads` 0 takes one for each core, eight at most. `spinning` lets idle threads wait by turning: at a step
-        every 50 ms on two threads that burnt 36 ms of CPU a step, against 2 ms without, and was no faster.
-        Raises ModelNotFound, ModelDamaged, and EngineMissing where the device is not there.
+        `threads` 0 takes one for each core, eight at most. Raises ModelNotFound, ModelDamaged, EngineFailed where
+        memory or threads do not suffice, and EngineMissing where onnxruntime cannot use the CPU.
         """
         self._name = "the model" if isinstance(model, bytes) else str(model)
-        self._engine = _engine(model, self._name, threads, spinning, device)
+        self._engine = _engine(model, self._name, threads)
         self.shape = _shape(self._engine, self._name)
         self.context = self.shape.n_positions
         self.length = 0
         self._binding = self._engine.io_binding()
+        # Held here, with their memory: not every onnxruntime keeps alive what is bound.
+        self._cache: list[tuple[Logits, ort.OrtValue]] = []
         self._bind_cache()
         self._step = _Inputs(1, 1, self.shape.vocab_size)
-
-    @property
-    def device(self) -> str:
-        """What it runs on, as onnxruntime has it."""
-        return str(self._engine.get_providers()[0])
 
     def forward(self, ids: Sequence[int]) -> Logits:
         """Take ids after those in the cache; the logits [V] of the last. Good until the next call."""
@@ -100,7 +92,12 @@ class Session:
         for layer in range(self.shape.n_layer):
             for kind in ("key", "value"):
                 # Zeros, not whatever was in memory: a NaN there would survive a weight of zero.
-                buffer = ort.OrtValue.ortvalue_from_numpy(np.zeros(size, np.float32))
+                try:
+                    memory = np.zeros(size, np.float32)
+                except MemoryError as error:
+                    raise _too_little(self._name, error) from None
+                buffer = ort.OrtValue.ortvalue_from_numpy(memory)
+                self._cache.append((memory, buffer))
                 self._binding.bind_ortvalue_input(f"past_{kind}_{layer}", buffer)
                 self._binding.bind_ortvalue_output(f"present_{kind}_{layer}", buffer)
 
@@ -134,7 +131,7 @@ class _Inputs:
         binding.bind_ortvalue_output("logits", self._logits)
 
 
-def _engine(model: Path | bytes, name: str, threads: int, spinning: bool, device: Device) -> ort.InferenceSession:
+def _engine(model: Path | bytes, name: str, threads: int) -> ort.InferenceSession:
     ort.set_default_logger_severity(FATAL)
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
@@ -142,19 +139,20 @@ def _engine(model: Path | bytes, name: str, threads: int, spinning: bool, device
     options.intra_op_num_threads = threads or min(_cores(), MOST_THREADS)
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    wanted = PROVIDERS[device]
-    if wanted not in ort.get_available_providers():
-        raise EngineMissing(f"this onnxruntime cannot use {device}: install the right one, pip install '.[gpu]'")
+    # Idle threads that wait by turning burn 36 ms of CPU a step, against 2 ms, and are no faster: measured with a
+    # step every 50 ms on two threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        engine = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=[wanted])
+        engine = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=[PROVIDER])
     except faults.NoSuchFile:
         raise ModelNotFound(f"{name}: no such file; see what there is with: asr33 model list") from None
     except _FAULTS as error:
         raise ModelDamaged(f"{name}: onnxruntime cannot load it ({_first_line(error)}); fetch it again") from None
-    # Without its libraries onnxruntime falls back to the CPU and says nothing that a caller could see.
-    if engine.get_providers()[0] != wanted:
-        raise EngineMissing(f"asked for {device}, got {engine.get_providers()[0]}: pip install '.[gpu]', or take cpu")
+    except (MemoryError, RuntimeError) as error:
+        raise _too_little(name, error) from None
+    # What onnxruntime falls back to when a provider fails, it says nowhere that a caller could see.
+    if engine.get_providers() != [PROVIDER]:
+        raise EngineMissing(f"asked for {PROVIDER}, got {engine.get_providers()}: pip install '.[cpu]' anew")
     return engine
 
 
@@ -167,6 +165,11 @@ def _shape(engine: ort.InferenceSession, name: str) -> Shape:
         return Shape(**json.loads(stored))
     except (ValueError, TypeError) as error:
         raise ModelDamaged(f"{name}: its shape cannot be read ({error}); fetch it again") from None
+
+
+def _too_little(name: str, error: Exception) -> EngineFailed:
+    why = _first_line(error) or "too little memory"
+    return EngineFailed(f"{name}: this machine cannot load it ({why}); free memory, or give fewer --threads")
 
 
 def _cores() -> int:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from model.errors import ModelDamaged, ModelError, ModelNotFound
 EMBEDDED = "embedded"
 GRAPH, TOKENIZER, MANIFEST, CARD = "model.onnx", "tokenizer.json", "manifest.json", "README.md"
 FORMAT = 1
+_KINDS: dict[type, str] = {str: "a text", dict: "a table", int: "a whole number"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ASIDE = re.compile(r"\.(.+)\.old")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A model as it lies there; `manifest` is None where `fault` says why it cannot be read."""
+    """A model as it lies there; `manifest` is None where `fault` says why it cannot be read.
+
+    `name` is what finds it: for one that the embedded model's name hides, its path.
+    """
 
     name: str
     folder: Path
@@ -69,14 +75,22 @@ def find(name_or_path: str | Path) -> Path:
         raise ModelNotFound(f"{wanted}: a model at a URL cannot be used yet; name one of: {_names()}")
     if wanted == EMBEDDED:
         return _existing(_embedded(), "the embedded model is not in this installation; install asr33 again")
-    if _NAME.fullmatch(wanted):
-        _mend(home() / wanted)
-        if (home() / wanted / MANIFEST).exists():
-            return home() / wanted
+    if _NAME.fullmatch(wanted) and (folder := _standing(home() / wanted)):
+        return folder
     path = Path(wanted)
-    folder = path.parent if path.name == GRAPH else path
+    with suppress(RuntimeError):  # ~ of somebody whom the system does not know
+        path = path.expanduser()
+    if folder := _standing(path.parent if path.name == GRAPH else path):
+        return folder
     here = f"neither a name in {home()} nor a folder with a {MANIFEST}"
-    return _existing(folder, f"no model {wanted!r}: {here}; there are: {_names()}")
+    raise ModelNotFound(f"no model {wanted!r}: {here}; there are: {_names()}")
+
+
+def name_of(folder: Path) -> str:
+    """What a model's folder is called, also when it was reached as `.`, or is set aside while a new one is written."""
+    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    aside = _ASIDE.fullmatch(name)
+    return aside[1] if aside else name
 
 
 def verify(folder: Path) -> Manifest:
@@ -105,18 +119,33 @@ def read_manifest(folder: Path) -> Manifest:
         number = data["format"]
         if number != FORMAT:
             raise ModelDamaged(f"{path}: format {number}, this asr33 reads {FORMAT}; install a newer asr33")
-        files = {name: FileRecord(**record) for name, record in data["files"].items()}
-        manifest = Manifest(data["name"], Shape(**data["shape"]), files, data["training"])
+        manifest = _manifest(data)
     except FileNotFoundError:
         raise ModelNotFound(f"{path}: no such file, so {folder} is no model; {_cure(folder.name)}") from None
     except OSError as error:
         raise ModelDamaged(f"{path}: {error.strerror}; {_cure(folder.name)}") from None
+    except RecursionError:
+        raise ModelDamaged(f"{path}: not a manifest (it is nested without end); {_cure(folder.name)}") from None
     except ModelDamaged:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelDamaged(f"{path}: not a manifest ({error}); {_cure(folder.name)}") from None
-    if files.keys() != {GRAPH, TOKENIZER}:
-        raise ModelDamaged(f"{path}: tells of {', '.join(files)}, not of {GRAPH}, {TOKENIZER}; {_cure(folder.name)}")
+    if manifest.files.keys() != {GRAPH, TOKENIZER}:
+        told = ", ".join(map(repr, manifest.files))
+        raise ModelDamaged(f"{path}: tells of {told}, not of {GRAPH}, {TOKENIZER}; {_cure(folder.name)}")
+    return manifest
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    """Raises ValueError, KeyError, TypeError, AttributeError."""
+    files = {name: FileRecord(**record) for name, record in data["files"].items()}
+    manifest = Manifest(data["name"], Shape(**data["shape"]), files, data["training"])
+    wanted: list[tuple[str, object, type]] = [("name", manifest.name, str), ("training", manifest.training, dict)]
+    for name, record in files.items():
+        wanted += [(f"sha256 of {name}", record.sha256, str), (f"bytes of {name}", record.bytes, int)]
+    for key, value, kind in wanted:
+        if not isinstance(value, kind):
+            raise ValueError(f"{key} is {value!r}, not {_KINDS[kind]}")
     return manifest
 
 
@@ -159,19 +188,20 @@ def write(
 
 def list_models() -> list[Listed]:
     """The embedded model, if it is there, and those in `home()` by name; a damaged one with its fault."""
-    folders = [_embedded()] if _embedded().is_dir() else []
-    if home().is_dir():
-        for old in home().glob(".*.old"):
-            _mend(home() / old.name[1:-4])
-        folders += sorted(path for path in home().iterdir() if (path / MANIFEST).exists() and path.name[0] != ".")
-    return [_listed(folder) for folder in folders]
+    models = [_listed(EMBEDDED, _embedded())] if _embedded().is_dir() else []
+    paths = list(home().iterdir()) if home().is_dir() else []
+    names = {name_of(path) for path in paths if path.name[0] != "." or _ASIDE.fullmatch(path.name)}
+    for name in sorted(names):
+        if folder := _standing(home() / name):
+            models.append(_listed(str(folder) if name == EMBEDDED else name, folder))
+    return models
 
 
-def _listed(folder: Path) -> Listed:
+def _listed(name: str, folder: Path) -> Listed:
     try:
-        return Listed(folder.name, folder, read_manifest(folder))
+        return Listed(name, folder, read_manifest(folder))
     except ModelError as error:
-        return Listed(folder.name, folder, None, str(error))
+        return Listed(name, folder, None, str(error))
 
 
 def _names() -> str:
@@ -183,9 +213,25 @@ def _embedded() -> Path:
 
 
 def _existing(folder: Path, otherwise: str) -> Path:
-    if not (folder / MANIFEST).is_file():
+    if not _has_manifest(folder):
         raise ModelNotFound(otherwise)
     return folder
+
+
+def _standing(folder: Path) -> Path | None:
+    """The folder, or the old model that is set aside for the moment, or because a `write` was killed; None if there
+    is neither. A reader mends nothing: the writer may be at work."""
+    places = [folder]
+    if folder.name not in ("", ".."):
+        places += [_beside(folder, "old"), folder]  # the new one may have come while we looked
+    return next((place for place in places if _has_manifest(place)), None)
+
+
+def _has_manifest(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST).is_file()
+    except (OSError, ValueError):  # a path too long, or none
+        return False
 
 
 def _beside(folder: Path, what: str) -> Path:

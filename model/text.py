@@ -41,8 +41,15 @@ def split(documents: Sequence[str], hold_out: Sequence[int]) -> Corpus:
     )
 
 
+def plain(text: str) -> str:
+    """The text as models are trained on it: without a byte-order mark, and with line feeds alone."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
 def _read(path: Path) -> bytes:
     if str(path) == "-":
+        if sys.stdin is None:
+            raise TextNotFound("-: standard input is closed; pipe a text in, or name a file")
         return sys.stdin.buffer.read()
     try:
         raw = path.read_bytes()
@@ -58,7 +65,7 @@ def _read(path: Path) -> bytes:
 
 def _decoded(raw: bytes, name: str) -> str:
     try:
-        return raw.decode("utf-8")
+        return plain(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise TextDamaged(
             f"{name}: byte {error.start} is not UTF-8; convert it, as with: iconv -f LATIN1 -t UTF-8 {name}"

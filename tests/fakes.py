@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from drivers import errors, events
 from drivers.charset import even_parity
-from drivers.events import Break, Byte, HangUp, Heard
+from drivers.clock import CHARACTER_S
+from drivers.events import Break, Byte, Frame, HangUp, Heard
+from drivers.paper import Paper
 from drivers.teletype import Teletype
-from drivers.virtual import CHARACTER_S, Machine
+from drivers.virtual import Machine
 
 T = TypeVar("T")
 E = TypeVar("E", bound=events.Event)
@@ -73,6 +75,7 @@ class MachineLine:
     """
 
     name = "memory"
+    is_pty = True
 
     def __init__(self, machine: Machine | None = None, *, character_s: float = CHARACTER_S) -> None:
         self.machine = machine or Machine(character_s=character_s)
@@ -108,12 +111,20 @@ class MachineLine:
         for char in text:
             self._listener(Byte(even_parity(ord(char))))
 
+    def damage(self, byte: int) -> None:
+        self._listener(Frame(byte))
+
     def press_break(self) -> None:
         self._listener(Break())
 
     def hang_up(self) -> None:
         self.lost = True
         self._listener(HangUp("memory: the line hung up"))
+
+
+def overstruck(paper: Paper) -> list[str]:
+    """The cells with more than one glyph in them."""
+    return [cell for line in paper.lines for cell in line if len(cell.replace(" ", "")) > 1]
 
 
 class Bench:
@@ -131,4 +142,5 @@ class Bench:
 
     def assert_clean(self) -> None:
         assert self.machine.faults == []
+        assert overstruck(self.machine.paper) == []
         assert self.line.deepest <= 2

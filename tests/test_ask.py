@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +53,7 @@ def test_a_piped_prompt_is_a_prompt_without_the_blanks_at_its_end(folder: Path) 
     typed = asr33("ask", "“The” operator", *ask).stdout
     assert asr33("ask", *ask, stdin="“The” operator \n\n".encode()).stdout == typed
     assert asr33("ask", "-", *ask, stdin="“The” operator".encode()).stdout == typed
+    assert asr33("ask", *ask, stdin="\ufeff“The” operator\r\n".encode()).stdout == typed
     assert asr33("ask", "The operator", *ask).stdout != typed
 
 
@@ -97,11 +100,25 @@ def test_a_damaged_model_is_one_line(tmp_path: Path, name: str) -> None:
     assert done.returncode == 65
 
 
-@pytest.mark.parametrize("words", ["--max-tokens 0", "--temperature -1", "--top-p 1.5", "--top-k x"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("--max-tokens 0", "--max-tokens 1000001", "--length 0", "--top-k x", "--top-k 1000001", "--seed -1"),
+        *("--temperature -1", "--temperature nan", "--top-p 1.5", "--top-p 0", "--repetition-penalty 0.001"),
+        "--threads 257",
+    ],
+)
 def test_a_bad_number_names_itself(words: str) -> None:
     done = asr33("ask", "Hi", *words.split())
-    assert f"{words.split()[1]!r} is not a number from".encode() in done.stderr
+    assert re.search(rf"'{re.escape(words.split()[1])}' is not a (whole )?number from .* to ".encode(), done.stderr)
     assert done.returncode == 2
+
+
+def test_a_closed_standard_input_is_one_line(folder: Path) -> None:
+    line = f"exec {sys.executable} -m tools.main ask --model {folder} <&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, cwd=ROOT, timeout=60)
+    assert "no prompt: say asr33 ask PROMPT, or pipe one in" in complaint(done)
+    assert done.returncode == 66
 
 
 def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
@@ -141,3 +158,39 @@ def test_verify_names_every_damaged_model_and_fails(tmp_path: Path) -> None:
     assert b"good: whole" in done.stdout
     assert done.stderr.count(b"asr33: ") == 2
     assert done.returncode == 65
+    done = asr33("model", "verify", "gone", "bad", tmp_path / "good", home=tmp_path)
+    assert done.stdout == b"good: whole\n"
+    assert [line.split(b":")[1][:14] for line in done.stderr.splitlines()] == [
+        b" no model 'gon",
+        f" {tmp_path}"[:14].encode(),
+    ]
+    assert done.returncode == 66
+
+
+def test_verify_always_looks_at_the_embedded_model(tmp_path: Path) -> None:
+    """Here its folder is not there; a model of that name elsewhere does not stand in for it."""
+    program = f"""
+import sys, pathlib
+from model import store
+store._embedded = lambda: pathlib.Path({str(tmp_path / "nowhere")!r})
+from tools.main import main
+sys.exit(main(["model", "verify"]))
+"""
+    tiny_folder(tmp_path, "embedded")
+    settings = os.environ | {"ASR33_MODELS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, env=settings)
+    assert done.stdout == f"{tmp_path / 'embedded'}: whole\n"
+    assert done.stderr == "asr33: the embedded model is not in this installation; install asr33 again\n"
+    assert done.returncode == 66
+
+
+@pytest.mark.parametrize("damage", [{"training": None}, {"shape": {"vocab_size": 300, "n_embd": "x"}}])
+def test_an_odd_manifest_is_one_line_of_the_list(tmp_path: Path, damage: dict[str, object]) -> None:
+    tiny_folder(tmp_path, "good")
+    path = tiny_folder(tmp_path, "odd") / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | damage), "utf-8")
+    done = asr33("model", "list", home=tmp_path)
+    rows = done.stdout.decode().splitlines()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [row.split()[1] for row in rows if row.startswith("good")] == ["0.0"]
+    assert ["not a manifest (" in row for row in rows if row.startswith("odd")] == [True]

@@ -234,6 +234,25 @@ def test_a_break_while_a_line_is_typed_drops_the_line_alone(tmp_path: Path) -> N
     jump(main())
 
 
+@pytest.mark.parametrize("tenths", range(1, 40))
+def test_a_break_at_any_moment_of_a_turn_comes_back_to_ready_on_a_clean_line(tmp_path: Path, tenths: int) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel([" it", " is."]))
+        await daemon.app.listening.wait()
+        daemon.bench.line.key("GO\r")
+        await asyncio.sleep(tenths / 10 + 0.03)
+        daemon.bench.line.press_break()
+        await asyncio.sleep(5)
+        daemon.bench.line.key("RIGHT")
+        await asyncio.sleep(1)
+        assert daemon.paper.split("\n")[-2:] == ["READY", "RIGHT"]
+        assert all(len(cell) <= 1 for line in daemon.bench.machine.paper.lines for cell in line)
+        daemon.bench.assert_clean()
+        daemon.running.cancel()
+
+    jump(main())
+
+
 def test_what_the_model_refuses_is_told_on_paper_and_the_next_line_is_read(tmp_path: Path) -> None:
     async def main() -> None:
         model = ScriptedModel([" ok."], failure=PromptTooLong("the prompt is 99 tokens: shorten it"))

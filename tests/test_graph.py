@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -101,8 +102,21 @@ def test_weights_that_do_not_fit_are_named() -> None:
         graph.build(weights, replace(TINY, n_positions=65))
     with pytest.raises(ModelDamaged, match=r"h.2.* is missing"):
         graph.build(weights, replace(TINY, n_layer=3))
-    with pytest.raises(ModelDamaged, match="3 heads do not divide the width 32"):
-        graph.build(weights, replace(TINY, n_head=3))
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ({"n_head": 3}, "3 heads do not divide the width 32"),
+        ({"n_layer": 0}, "n_layer is 0, not a whole number above zero"),
+        ({"n_embd": "x"}, "n_embd is 'x', not"),
+        ({"n_embd": 32.0}, "n_embd is 32.0, not"),
+        ({"n_head": True}, "n_head is True, not"),
+    ],
+)
+def test_a_shape_that_no_model_can_have_is_refused(size: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        replace(TINY, **size)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e6])

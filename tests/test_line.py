@@ -286,3 +286,23 @@ async def test_drain_waits_while_the_far_end_takes_nothing():
                     os.read(end.master, 1000)
                 await asyncio.sleep(0)
         await line.close()
+
+
+async def test_a_line_says_whether_a_program_is_at_its_far_end():
+    with far_end() as end:
+        line = await open_line(end.path)
+        assert line.is_pty
+        await line.close()
+
+
+@pytest.mark.parametrize("where", ["/dev/tty\0S0", "/dev/\ud800", "/dev/tty\nS0\x1b[2J", "/dev/" + "x" * 5000])
+async def test_a_name_that_no_port_can_have_is_refused_in_one_legible_line(where):
+    with pytest.raises(errors.LineNotFound) as caught:
+        await open_line(where)
+    assert str(caught.value).isprintable()
+
+
+async def test_a_device_that_is_no_tty_gets_the_reason_of_the_system():
+    with pytest.raises(errors.LineUnfit) as caught:
+        await open_line("/dev/null")
+    assert str(caught.value).startswith("/dev/null cannot be the line of a Teletype (Inappropriate ioctl for device): ")

@@ -4,14 +4,16 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes_model import TINY, Floats, Script, tiny_folder, words
+from fakes_model import TEXT, TINY, Floats, Script, tiny_folder, tiny_weights, words
 
-from model.base import Model, Piece, Sampling
+from model import graph, store, tokenizer
+from model.base import Model, Piece, Sampling, Shape
 from model.errors import ModelDamaged, PromptTooLong
-from model.local import AHEAD, Engine, Local
+from model.local import AHEAD, Engine, Local, load
 from model.loop import CHUNK
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0, max_tokens=10_000)
@@ -200,6 +202,37 @@ async def test_a_model_that_cannot_be_loaded_says_so_to_whoever_asks(tmp_path: P
                 await said(model)
         with pytest.raises(ModelDamaged, match=r"model\.onnx"):
             model.count("Hello")
+
+
+def stored(folder: Path, shape: Shape, tokens: int, told: Shape) -> Path:
+    store.write(
+        folder,
+        name=folder.name,
+        shape=told,
+        onnx_bytes=graph.build(tiny_weights(shape), shape),
+        tokenizer_json=tokenizer.learn(TEXT.splitlines(keepends=True), tokens).to_json(),
+        training={},
+        card="",
+    )
+    return folder
+
+
+def test_files_that_do_not_belong_together_are_found_out_at_once(tmp_path: Path) -> None:
+    small = replace(TINY, vocab_size=280)
+    session, words = load(stored(tmp_path / "a", TINY, 280, TINY), threads=1)  # tokens to spare do no harm
+    assert (session.shape.vocab_size, words.size) == (300, 280)
+    with pytest.raises(ModelDamaged, match=r"b: tokenizer\.json has 300 tokens, the model knows 280"):
+        load(stored(tmp_path / "b", small, 300, small), threads=1)
+    with pytest.raises(ModelDamaged, match=r"c: model\.onnx is Shape.*=64.*, its manifest says Shape.*=65"):
+        load(stored(tmp_path / "c", TINY, 300, replace(TINY, n_positions=65)), threads=1)
+
+
+async def test_a_model_reached_by_its_file_has_the_name_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_folder(tmp_path))
+    async with local(store.find("model.onnx"), threads=1) as model:
+        assert model.name == "tiny"
 
 
 async def test_a_prompt_that_is_too_long_is_refused_and_the_next_is_answered() -> None:

@@ -3,6 +3,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from fakes import overstruck
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,3 +148,31 @@ def test_strokes_that_were_never_struck_do_not_move_the_carriage():
     strokes = printer.feed("hello there wor")
     printer.forget(strokes[3:])
     assert (printer.column, printer.held, printer.flush()) == (3, 0, [])
+
+
+def test_a_line_feed_that_was_never_struck_is_made_up_for():
+    printer = Printer(column=5)
+    printer.forget(printer.fresh_line()[1:])
+    assert printer.column == 0
+    assert wire(printer.fresh_line()) == b"\n"
+    assert printer.fresh_line() == []
+
+
+@given(TEXTS, st.integers(0, 400), st.integers(0, 3), st.sampled_from(["feed", "fresh_line", "echo", "bell"]))
+def test_whatever_was_never_struck_nothing_lands_on_another_glyph(text, cut, second_cut, how):
+    printer, paper = Printer(), Paper()
+    strokes = printer.feed(text) + printer.flush()
+    paper.feed(wire(strokes[:cut]))
+    printer.forget(strokes[cut:])
+    go_on = {
+        "feed": lambda: [],
+        "fresh_line": printer.fresh_line,
+        "echo": lambda: printer.echo("x"),
+        "bell": lambda: printer.echo("\a"),
+    }
+    strokes = go_on[how]() + printer.feed("  again") + printer.flush()
+    paper.feed(wire(strokes[:second_cut]))
+    printer.forget(strokes[second_cut:])
+    paper.feed(wire(printer.echo("once more")))
+    assert overstruck(paper) == []
+    assert paper.column == printer.column

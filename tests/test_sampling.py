@@ -146,6 +146,12 @@ def test_logits_that_are_no_numbers_are_an_error(bad: float) -> None:
         choose(logits, PLAIN, 0)
 
 
+@pytest.mark.parametrize("temperature", [1e-7, 1e-310])
+def test_a_temperature_next_to_nothing_is_none(temperature: float) -> None:
+    logits = np.array([-3e4, 3.0, 2.0], np.float32)
+    assert choose(logits, replace(PLAIN, temperature=temperature), 0) == 1
+
+
 def test_a_masked_token_is_never_drawn() -> None:
     logits = np.array([0.0, -np.inf, 0.0], np.float32)
     assert {choose(logits, replace(PLAIN, repetition_penalty=1.1), n, [0, 1]) for n in range(100)} == {0, 2}

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
 
 from model import graph
-from model.base import Shape
-from model.errors import EngineMissing, ModelDamaged, ModelNotFound, PromptTooLong
-from model.session import SHAPE_KEY, Session
+from model.base import SHAPE_KEY, Shape
+from model.errors import EngineFailed, ModelDamaged, ModelNotFound, PromptTooLong
+from model.session import Session
 
 Floats = NDArray[np.float32]
 CLOSE = 1e-4
@@ -150,17 +151,28 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path, capfd: pytes
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_gpu_that_is_not_there_is_said_so() -> None:
-    import onnxruntime
+def test_a_cache_beyond_all_memory_is_one_line() -> None:
+    model = onnx.load_from_string(graph.build(tiny_weights(), TINY))
+    del model.metadata_props[:]
+    shape = json.dumps(asdict(replace(TINY, n_positions=2**52)))
+    onnx.helper.set_model_props(model, {SHAPE_KEY: shape})
+    with pytest.raises(EngineFailed, match=r"cannot load it .*; free memory, or give fewer --threads") as caught:
+        Session(model.SerializeToString(), threads=1)
+    assert "\n" not in str(caught.value)
 
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has CUDA")
-    with pytest.raises(EngineMissing, match=r"cannot use cuda: .*pip install"):
-        Session(graph.build(tiny_weights(), TINY), device="cuda")
+
+def test_the_session_itself_holds_the_memory_that_the_engine_writes_the_cache_into() -> None:
+    """Some onnxruntimes keep nothing alive that is bound."""
+    ours = Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
+    ours.forward(IDS[:5])
+    assert len(ours._cache) == 2 * TINY.n_layer
+    for memory, value in ours._cache:
+        assert value.data_ptr() == memory.ctypes.data
+        assert memory[:, :, :5].all()
+        assert not memory[:, :, 5:].any()
 
 
-def test_it_says_what_it_runs_on(session: Session) -> None:
-    assert session.device == "CPUExecutionProvider"
+def test_it_says_its_shape_and_its_context(session: Session) -> None:
     assert session.shape == TINY
     assert session.context == TINY.n_positions
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -65,10 +66,19 @@ def test_a_model_is_found_by_name_by_folder_and_by_file(
     assert store.find("theirs") == Path("theirs")
     monkeypatch.chdir(elsewhere)
     assert store.find("model.onnx") == Path()
+    assert store.name_of(store.find("model.onnx")) == store.name_of(store.find(".")) == "theirs"
+    (elsewhere / "deeper").mkdir()
+    monkeypatch.chdir(elsewhere / "deeper")
+    assert store.name_of(store.find("..")) == "theirs"
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert store.find("~/elsewhere/theirs") == elsewhere
     assert store.verify(store.find("model.onnx")).name == "theirs"
 
 
-@pytest.mark.parametrize("name", ["nix", "../mine", "/no/such/place", "", "."])
+@pytest.mark.parametrize(
+    "name", ["nix", "../mine", "/no/such/place", "", ".", "~", "~nobody-at-all/x", "x" * 5000, "a\0b"]
+)
 def test_what_is_not_there_is_one_line_that_says_what_is(home: Path, name: str) -> None:
     small(home / "mine")
     with pytest.raises(ModelNotFound, match="mine") as caught:
@@ -121,6 +131,14 @@ def test_a_damaged_file_is_named_with_the_cure(
         (lambda data: data.pop("shape"), "not a manifest"),
         (lambda data: data["shape"].update(colour="red"), "not a manifest"),
         (lambda data: data["files"].pop(GRAPH), f"not of {GRAPH}"),
+        (lambda data: data["shape"].update(n_embd="x"), "not a manifest (n_embd is 'x', not a whole number"),
+        (lambda data: data["shape"].update(n_head=5), "not a manifest (5 heads do not divide the width 32)"),
+        (lambda data: data["shape"].update(n_layer=-1), "not a manifest"),
+        (lambda data: data.update(training=None), "not a manifest (training is None, not a table)"),
+        (lambda data: data.update(name=3), "not a manifest (name is 3, not a text)"),
+        (lambda data: data["files"][GRAPH].update(bytes="9"), "not a manifest (bytes of model.onnx is '9'"),
+        (lambda data: data["files"][GRAPH].update(sha256=None), "not a manifest (sha256 of model.onnx is None"),
+        (lambda data: data["files"].update({"a\nb": data["files"][GRAPH]}), "tells of"),
         (lambda data: data.update(files=[1]), "not a manifest"),
         (lambda data: data.update(files={GRAPH: {"sha256": 3}}), "not a manifest"),
     ],
@@ -128,17 +146,26 @@ def test_a_damaged_file_is_named_with_the_cure(
 def test_a_manifest_that_cannot_be_used_is_one_line(home: Path, change: Callable[[Any], object], says: str) -> None:
     small(home / "mine")
     edited(home / "mine", change)
-    with pytest.raises(ModelDamaged, match=says) as caught:
+    small(home / "other")
+    with pytest.raises(ModelDamaged, match=re.escape(says)) as caught:
         store.verify(home / "mine")
     assert "\n" not in str(caught.value)
+    assert any(each.name == "other" and each.manifest for each in store.list_models())
     (listed,) = [each for each in store.list_models() if each.name == "mine"]
     assert listed.manifest is None
     assert says in listed.fault
 
 
+def test_a_model_that_the_embedded_ones_name_hides_is_listed_by_its_path(home: Path) -> None:
+    small(home / "embedded")
+    hidden = [listed for listed in store.list_models() if listed.folder == home / "embedded"]
+    assert [listed.name for listed in hidden] == [str(home / "embedded")]
+    assert store.find(hidden[0].name) == home / "embedded"
+
+
 def test_a_manifest_that_is_no_json_is_damaged(home: Path) -> None:
     small(home / "mine")
-    for text in (b"", b"[]", b"\xff\xfe", b"{"):
+    for text in (b"", b"[]", b"\xff\xfe", b"{", b"[" * 100_000):
         (home / "mine" / MANIFEST).write_bytes(text)
         with pytest.raises(ModelDamaged, match="not a manifest"):
             store.verify(home / "mine")
@@ -161,9 +188,35 @@ def test_writing_again_replaces_the_model(home: Path) -> None:
 def test_a_write_killed_between_its_renames_gives_the_old_model_back(home: Path) -> None:
     small(home / "mine", "one")
     (home / "mine").rename(home / ".mine.old")
-    assert store.verify(store.find("mine")).training["words"] == "one"
-    (home / "mine").rename(home / ".mine.old")
-    assert "mine" in [listed.name for listed in store.list_models()]
+    for wanted in ("mine", home / "mine", home / "mine" / GRAPH):
+        folder = store.find(wanted)
+        assert store.verify(folder).training["words"] == "one"
+        assert store.name_of(folder) == "mine"
+    (listed,) = [listed for listed in store.list_models() if listed.name == "mine"]
+    assert listed.manifest is not None
+    assert [path.name for path in home.iterdir()] == [".mine.old"], "a reader mended"
+    small(home / "mine", "two")
+    assert store.verify(store.find("mine")).training["words"] == "two"
+
+
+READING = """
+import sys, pathlib
+from model import store
+from model.base import Shape
+def read(event, args):
+    if event == "os.rename" and str(args[1]).endswith("mine"):
+        store.list_models(), store.verify(store.find("mine"))
+sys.addaudithook(read)
+store.write(pathlib.Path(sys.argv[1]), name="mine", shape=Shape(300), onnx_bytes=b"two", tokenizer_json="two",
+            training={"words": "two"}, card="")
+"""
+
+
+def test_a_reader_between_the_renames_of_a_write_is_not_in_its_way(home: Path) -> None:
+    small(home / "mine", "one")
+    subprocess.run([sys.executable, "-c", READING, str(home / "mine")], check=True)
+    assert store.verify(store.find("mine")).training["words"] == "two"
+    assert [path.name for path in home.iterdir()] == ["mine"]
 
 
 def test_a_write_killed_earlier_or_later_leaves_nothing_in_the_way(home: Path) -> None:

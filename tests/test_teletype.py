@@ -3,7 +3,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from fakes import PROSE, Bench, JumpingClock, jump
+from fakes import PROSE, Bench, JumpingClock, MachineLine, jump
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,11 +120,10 @@ def test_print_returns_with_two_characters_below_it_and_goes_on_without_a_gap():
         for _ in range(18):
             await bench.tty.print("ABC ")
         assert bench.clock.now() == pytest.approx(bench.machine.strikes[-2].start)
-        assert not bench.tty.idle
         starts = [strike.start for strike in bench.machine.strikes][2:]
         assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.1] * 70)
         await bench.tty.finish()
-        assert bench.tty.idle
+        assert bench.clock.now() == pytest.approx(bench.machine.strikes[-1].start + 0.1)
 
     jump(main())
 
@@ -150,16 +149,14 @@ def test_bytes_go_out_with_even_parity():
     jump(main())
 
 
-def test_fresh_line_and_bell():
+def test_fresh_line_goes_to_the_margin_once():
     async def main() -> None:
         bench = Bench()
         await bench.tty.fresh_line()
         await bench.tty.fresh_line()
         await bench.tty.print("abc")
-        await bench.tty.bell()
         await bench.tty.fresh_line()
         assert bench.machine.paper.text() == "\nABC\n"
-        assert bench.machine.paper.bells == 1
         assert bench.tty.column == 0
 
     jump(main())
@@ -271,7 +268,7 @@ def test_a_hang_up_ends_printing_with_one_clear_line():
         asyncio.get_running_loop().call_later(2.0, bench.line.hang_up)
         with pytest.raises(errors.LineLost, match="hung up"):
             await bench.tty.print(PROSE)
-        assert bench.told(events.LineLost) == [events.LineLost(2.0, "memory: the line hung up")]
+        assert bench.told(events.Lost) == [events.Lost(2.0, "memory: the line hung up")]
         assert bench.clock.now() < 2.2
 
     jump(main())
@@ -284,5 +281,52 @@ def test_a_hang_up_ends_reading():
         with pytest.raises(errors.LineLost):
             await bench.tty.read_line("? ")
         assert bench.clock.now() == pytest.approx(2.0)
+
+    jump(main())
+
+
+class StuckLine(MachineLine):
+    """A line whose far end takes nothing, until it is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gone = asyncio.Event()
+
+    async def drain(self) -> None:
+        await self._gone.wait()
+
+    def hang_up(self) -> None:
+        self._gone.set()
+        super().hang_up()
+
+
+def test_a_character_that_waited_when_the_line_hung_up_was_not_struck():
+    async def main() -> None:
+        line = StuckLine()
+        seen: list[events.Event] = []
+        tty = Teletype(line, JumpingClock(), tap=seen.append)
+        asyncio.get_running_loop().call_later(2.0, line.hang_up)
+        with pytest.raises(errors.LineLost, match="hung up"):
+            await tty.print("\n")
+        assert seen == [events.Lost(2.0, "memory: the line hung up")]
+
+    jump(main())
+
+
+# Noise.
+
+
+def test_a_damaged_character_is_told_and_counted_and_not_typed():
+    async def main() -> None:
+        bench = Bench()
+        bench.line.key("A")
+        bench.line.damage(0x43)
+        bench.line.damage(0x03)
+        bench.line.key("B\r")
+        assert await bench.tty.read_line() == "AB"
+        assert [event.byte for event in bench.told(events.Keyed) if event.damaged] == [0x43, 0x03]
+        assert [event.byte for event in bench.told(events.Keyed) if not event.damaged] == [0x41, 0x42, 0x8D]
+        assert bench.tty.keyboard.damaged == 2
+        assert bench.tty.keyboard.bytes == 3
 
     jump(main())

@@ -4,8 +4,8 @@ import random
 import pytest
 from fakes import PROSE, Bench, jump
 
-from drivers import events
-from drivers.teletype import BreakScope
+from drivers import errors, events
+from drivers.teletype import BreakScope, Teletype
 
 
 async def answer(bench: Bench, scope: BreakScope, pause_s: float) -> None:
@@ -155,5 +155,59 @@ def test_a_time_out_around_the_scope_is_not_swallowed():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(2), bench.tty.until_break():
                 await bench.tty.print(PROSE)
+
+    jump(main())
+
+
+@pytest.mark.parametrize("tenths", range(13))
+def test_after_a_break_between_cr_and_lf_nothing_is_struck_on_top_of_anything(tenths):
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_later(0.05 + tenths / 10, bench.line.press_break)
+        async with bench.tty.until_break() as scope:
+            await bench.tty.fresh_line()
+            await bench.tty.print("\nREADY\nTHERE ")
+        assert scope.broken
+        bench.line.key("HELLO THERE\r")
+        assert await bench.tty.read_line() == "HELLO THERE"
+        bench.assert_clean()
+
+    jump(main())
+
+
+ECHO = "^C\r\n"
+
+
+@pytest.mark.parametrize("keys", ["A" * 3000 + "\x12", "A" * 3000])
+def test_a_break_stops_the_echo_of_a_long_line_too(keys):
+    async def main() -> None:
+        bench = Bench()
+        tty = Teletype(bench.line, bench.clock, tap=bench.seen.append)
+        reading = asyncio.create_task(tty.read_line())
+        bench.line.key(keys)
+        await asyncio.sleep(310)  # in the midst of what ^R types, or of what was typed ahead
+        before = len(bench.line.wire)
+        bench.line.press_break()
+        with pytest.raises(errors.Interrupted):
+            await reading
+        assert len(bench.line.wire) - before <= 2 + len(ECHO)
+        assert bytes(byte & 0x7F for byte in bench.line.wire).endswith(ECHO.encode())
+        assert tty.column == bench.machine.column
+        bench.assert_clean()
+
+    jump(main())
+
+
+def test_a_break_stops_a_prompt_and_says_how_much_of_it():
+    async def main() -> None:
+        bench = Bench()
+        await bench.tty.fresh_line()
+        asyncio.get_running_loop().call_later(1.05, bench.line.press_break)
+        with pytest.raises(errors.Interrupted):
+            await bench.tty.read_line("A prompt that says more than anyone wants to read. ")
+        (broke,) = bench.told(events.Broke)
+        printed = bytes(byte & 0x7F for byte in bench.line.wire).decode().removesuffix(ECHO)
+        assert broke.unprinted == 51 - len(printed.removeprefix("\r\n"))
+        assert broke.unprinted > 30
 
     jump(main())

@@ -20,6 +20,17 @@ def test_documents_are_divided_by_the_mark_on_a_line_of_its_own(tmp_path: Path) 
     ]
 
 
+def test_a_byte_order_mark_and_the_line_ends_of_windows_become_plain(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("\ufeffOne\r\n<|endoftext|>\r\nTwo\r\n\r\n".encode())
+    assert read_documents([tmp_path / "a"]) == ["One\n", "Two\n\n"]
+
+
+def test_standard_input_that_is_closed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(TextNotFound, match="-: standard input is closed"):
+        read_documents([Path("-")])
+
+
 def test_standard_input_is_a_text_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"One\n")))
     assert read_documents([Path("-")]) == ["One\n"]

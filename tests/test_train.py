@@ -3,6 +3,8 @@
 # ruff: noqa: E402  torch may be missing
 
 import json
+import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -15,16 +17,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.train]
 
+import fakes_model
 import fakes_training as fakes
 from safetensors.torch import load_file
 
-from model import store, tokenizer
+from model import graph, store, tokenizer
 from model.errors import ModelDamaged, ModelError, ModelNotFound, TextDamaged, TextNotFound
 from model.score import bits_per_byte
 from model.session import Session
 from tools import train
 from tools.training import checkpoint, data
-from tools.training.errors import OptionRefused, OtherRun
+from tools.training.errors import OptionRefused, OtherRun, RunHalted
 from tools.training.stopping import Stopped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,6 +215,63 @@ def test_text_that_cannot_be_trained_on_is_one_clear_line(
     assert not list(home.rglob("*.json"))
 
 
+def test_a_fresh_run_that_cannot_be_leaves_the_one_before_as_it_was(text: Path, home: Path) -> None:
+    place = home / ".training" / "m"
+    assert command(text, "--name", "m", "--steps", 3) == 0
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    short = text.with_name("short.txt")
+    short.write_text("One.\n", "utf-8")
+    with pytest.raises(TextDamaged, match="too few"):
+        command(short, "--name", "m", "--steps", 3, "--fresh")
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    assert command(text, "--name", "m", "--steps", 3) == 0
+
+
+def test_a_fresh_run_whose_export_cannot_be_leaves_the_one_before_as_it_was(text: Path, home: Path) -> None:
+    """The base has weights that half precision holds, and logits that no number holds."""
+    assert command(text, "--name", "m", "--steps", 3) == 0
+    weights = {name: value * 1e4 for name, value in fakes_model.tiny_weights().items()}
+    (base := home / "wild").mkdir()
+    store.write(
+        base,
+        name="wild",
+        shape=fakes_model.TINY,
+        onnx_bytes=graph.build(weights, fakes_model.TINY),
+        tokenizer_json=fakes_model.words().to_json(),
+        training={},
+        card="",
+    )
+    place = home / ".training" / "m"
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    with pytest.raises(RunHalted, match="the export differs"):
+        command(text, "--name", "m", "--steps", 3, "--base", "wild", "--fresh", sized=False)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+
+
+def test_a_run_whose_terminal_goes_away_keeps_its_steps_and_says_129(text: Path, home: Path) -> None:
+    """The far end of a pty is closed, and the kernel sends SIGHUP: nothing that is printed has a place to go."""
+    line = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{PROGRAM}"
+    ours, theirs = pty.openpty()
+    words = (text, "--name", "m", "--steps", 100_000, "--save-every", 0.02, *fakes.SIZE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", line, *map(str, words)],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"loss" not in seen:
+        seen += os.read(ours, 65536)
+    saved = home / ".training" / "m" / "checkpoint.safetensors"
+    os.close(ours)
+    assert process.wait(300) == 129
+    assert checkpoint.read_progress(saved).step > 0
+    assert not list(saved.parent.glob("*.part"))
+
+
 def test_a_stop_while_the_vocabulary_is_learnt_is_obeyed() -> None:
     def stop(_: int) -> None:
         raise Stopped(signal.SIGINT)
@@ -226,5 +286,5 @@ def test_without_torch_one_line_names_the_cure(text: Path) -> None:
     _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (
         69,
-        "asr33: training needs torch, which is not installed: pip install '.[train]'\n",
+        "asr33: training needs torch, which is not installed: pip install '.[cpu,train]'\n",
     )

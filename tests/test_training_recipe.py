@@ -39,6 +39,7 @@ RECIPE = Recipe((Source("a b.txt", "11" * 32), Source("c.txt.xz", "22" * 32)), (
         ("--minutes inf", "--minutes inf: give a number above zero"),
         ("--steps 9 --batch 0", "--batch 0: give"),
         ("--steps 9 --threads -1", "--threads -1: give"),
+        ("--steps 9 --threads 257", "--threads 257: 256 are the most"),
         ("--steps 9 --layers 0", "--layers 0: give"),
         ("--steps 9 --heads 0", "--heads 0: give"),
         ("--steps 9 --seed -1", "--seed -1: a seed is 0 or more"),
@@ -53,7 +54,7 @@ RECIPE = Recipe((Source("a b.txt", "11" * 32), Source("c.txt.xz", "22" * 32)), (
 def test_a_number_that_no_run_can_have_is_one_line_with_its_cure(words: str, complaint: str) -> None:
     with pytest.raises(OptionRefused, match=f"^{complaint}[^\n]*$") as refused:
         options.checked(fakes.asked("t.txt", "--name", "new", *words.split()))
-    assert refused.value.exit_code == 64
+    assert refused.value.exit_code == 2
 
 
 def test_a_pipe_is_no_text_to_train_on() -> None:

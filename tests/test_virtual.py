@@ -201,3 +201,89 @@ async def test_a_link_in_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(errors.LineNotFound, match="folder"):
         async with VirtualTeletype(WallClock(), link=tmp_path / "no" / "tty"):
             pass
+
+
+async def test_a_link_to_a_pty_that_lives_is_refused_and_left_alone(tmp_path):
+    link = tmp_path / "tty"
+    master, slave = os.openpty()
+    try:
+        link.symlink_to(os.ttyname(slave))
+        with pytest.raises(errors.LineBusy, match="which lives: remove it, or name another --link"):
+            async with VirtualTeletype(WallClock(), link=link):
+                pass
+        assert str(link.readlink()) == os.ttyname(slave)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+async def test_a_dead_machine_whose_pty_is_now_ours_leaves_its_link_to_us(tmp_path):
+    link = tmp_path / "tty"
+    async with VirtualTeletype(WallClock()) as machine:
+        link.symlink_to(machine.path)
+    async with VirtualTeletype(WallClock(), link=link) as machine:
+        assert str(link.readlink()) == machine.path
+
+
+# The end.
+
+
+class PaperOut(Exception):
+    pass
+
+
+class Fuse:
+    """What `on_strike` is given: it blows at the first strike."""
+
+    def __init__(self) -> None:
+        self.blown = asyncio.Event()
+
+    def __call__(self, strike: Strike) -> None:
+        self.blown.set()
+        raise PaperOut
+
+
+async def strike(machine: VirtualTeletype, struck: asyncio.Event) -> None:
+    line = await open_line(machine.path)
+    line.write(0x41)
+    async with asyncio.timeout(5):
+        await struck.wait()
+    await line.close()
+
+
+async def test_whoever_waits_is_told_what_stopped_the_machine(tmp_path):
+    link, fuse = tmp_path / "tty", Fuse()
+
+    async def watch() -> None:
+        async with VirtualTeletype(WallClock(), link=link, on_strike=fuse) as machine, asyncio.timeout(5):
+            await strike(machine, fuse.blown)
+            await machine.running()
+            pytest.fail("it runs")
+
+    with pytest.raises(PaperOut):
+        await watch()
+    assert not link.is_symlink()
+
+
+async def test_what_stopped_the_machine_comes_out_at_the_end_even_if_nobody_waited(tmp_path):
+    link, fuse = tmp_path / "tty", Fuse()
+    with pytest.raises(PaperOut):
+        async with VirtualTeletype(WallClock(), link=link, on_strike=fuse) as machine:
+            await strike(machine, fuse.blown)
+    assert not link.is_symlink()
+
+
+async def test_whoever_waits_no_longer_does_not_stop_the_machine():
+    struck = asyncio.Event()
+    async with VirtualTeletype(WallClock(), character_s=0.0, on_strike=lambda strike: struck.set()) as machine:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await machine.running()
+        await strike(machine, struck)
+        assert machine.machine.paper.text() == "A"
+
+
+def test_all_that_was_ever_struck_is_counted_though_not_kept():
+    machine = typed(b"AB\r\n" * 10)
+    machine.strikes.clear()
+    assert typed(b"A", machine=machine).struck == 41

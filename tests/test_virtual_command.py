@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -16,24 +18,26 @@ from drivers.line import open_line
 from drivers.teletype import Teletype
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = """
-import argparse, sys
-from tools import virtual
-parser = argparse.ArgumentParser()
-virtual.add_arguments(parser)
-sys.exit(virtual.main(parser.parse_args()))
-"""
+FULL = Path("/dev/full")
+COMMAND = [sys.executable, "-W", "error", "-m", "tools.main", "virtual"]
 
 
-def started(*args: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", COMMAND, *args],
-        cwd=ROOT,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def started(*args: str, stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE) -> Popen[str]:
+    return Popen([*COMMAND, *args], cwd=ROOT, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def printed_on(link: Path, text: str) -> None:
+    """All of a text, from a driver at the other end."""
+
+    async def main() -> None:
+        line = await open_line(str(link))
+        tty = Teletype(line, WallClock(), character_s=0.0)
+        with suppress(errors.LineLost):
+            await tty.print(text)
+            await tty.flush()
+        await line.close()
+
+    asyncio.run(main())
 
 
 def wait_for(path: Path) -> None:
@@ -48,14 +52,7 @@ def test_the_command_prints_what_comes_and_leaves_cleanly_on_a_signal(tmp_path, 
     link, log = tmp_path / "tty", tmp_path / "events"
     with started("--link", str(link), "--fast", "--events", str(log)) as process:
         wait_for(link)
-
-        async def main() -> None:
-            line = await open_line(str(link))
-            tty = Teletype(line, WallClock(), character_s=0.0)
-            await tty.print("Hello, paper.\n")
-            await line.close()
-
-        asyncio.run(main())
+        printed_on(link, "Hello, paper.\n")
         deadline = time.monotonic() + 5
         while (not log.exists() or log.read_text().count("\n") < 17) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -97,21 +94,91 @@ def test_the_command_says_in_one_line_what_is_wrong_with_a_link(tmp_path):
     link.write_text("mine")
     with started("--link", str(link)) as process:
         out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (1, "")
-    assert re.fullmatch(r"asr33 virtual: .* remove it, or name another --link\n", err)
+    assert (process.returncode, out) == (69, "")
+    assert re.fullmatch(r"asr33: .* remove it, or name another --link\n", err)
+
+
+def test_the_command_says_in_one_line_that_the_strikes_have_no_place(tmp_path):
+    with started("--events", str(tmp_path / "no" / "strikes")) as process:
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (74, "")
+    assert re.fullmatch(r"asr33: .*strikes cannot be written .*: name a file in a folder of yours\n", err)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_a_full_disk_ends_the_record_of_strikes_and_not_the_paper(tmp_path):
+    link = tmp_path / "tty"
+    with started("--link", str(link), "--fast", "--events", str(FULL)) as process:
+        wait_for(link)
+        printed_on(link, "Hello, paper.\n")
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["\n", "HELLO, PAPER.\n"]
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert err.count("no more strikes go to /dev/full (No space left on device); the paper goes on\n") == 1
+    assert err.count("\n") == 2
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_paper_that_can_go_nowhere_ends_the_command_in_one_line(tmp_path):
+    link = tmp_path / "tty"
+    full = os.open(FULL, os.O_WRONLY)
+    with started("--link", str(link), "--fast", stdout=full) as process:
+        os.close(full)
+        wait_for(link)
+        printed_on(link, "Hello, paper.\n")
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 74
+    assert re.fullmatch(r"asr33: the paper can go nowhere \(No space left on device\): .*", err.splitlines()[-1])
+    assert len(err.splitlines()) == 2
+
+
+def test_a_reader_of_the_paper_who_leaves_ends_the_command_quietly(tmp_path):
+    link = tmp_path / "tty"
+    with started("--link", str(link), "--fast") as process:
+        wait_for(link)
+        assert process.stdout is not None
+        process.stdout.close()
+        printed_on(link, "Hello, paper.\n")
+        assert process.wait(10) == 141
+        assert process.stderr is not None
+        assert len(process.stderr.read().splitlines()) == 1
+
+
+def test_with_its_input_closed_the_machine_runs_all_the_same(tmp_path):
+    link = tmp_path / "tty"
+    words = ["sh", "-c", 'exec "$0" "$@" <&-', *COMMAND, "--link", str(link), "--fast"]
+    with Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(link)
+        printed_on(link, "Hello.\n")
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["\n", "HELLO.\n"]
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def test_a_second_machine_does_not_take_the_link_of_one_that_lives(tmp_path):
+    link = tmp_path / "tty"
+    with started("--link", str(link)) as first:
+        wait_for(link)
+        where = link.readlink()
+        with started("--link", str(link)) as second:
+            _, err = second.communicate(timeout=10)
+        assert second.returncode == 69
+        assert re.fullmatch(r"asr33: .* which lives: remove it, or name another --link\n", err)
+        assert link.readlink() == where
+        first.terminate()
+        first.communicate(timeout=10)
 
 
 def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
     link = tmp_path / "tty"
     master, slave = os.openpty()
     try:
-        with subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", COMMAND, "--link", str(link), "--fast"],
-            cwd=ROOT,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-        ) as process:
+        words = [*COMMAND, "--link", str(link), "--fast"]
+        with Popen(words, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave) as process:
             wait_for(link)
 
             async def main() -> list[events.Event]:
@@ -129,9 +196,9 @@ def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
             assert [event.byte for event in seen if isinstance(event, events.Keyed)] == []
             assert [event.route for event in seen if isinstance(event, events.Broke)] == ["break"]
             shown = ""
-            while "? ^C\r\n" not in shown:
-                shown += os.read(master, 4096).decode()
-            assert "Ctrl-C is BREAK; twice within a second leaves\r\n" in shown
+            while "? ^C\n" not in shown:
+                shown += os.read(master, 4096).decode().replace("\r", "")
+            assert "Ctrl-C is BREAK; twice within a second leaves\n" in shown
             os.write(master, b"\x03\x03")
             assert process.wait(10) == 0
     finally:

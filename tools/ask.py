@@ -9,42 +9,60 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import math
 import os
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
-from model.base import Sampling
+from model.base import RANGES, THREADS, Sampling
 from model.errors import TextDamaged, TextNotFound
+from model.text import plain
 
 DEFAULTS = Sampling()
+FRACTIONS = {"temperature", "top_p", "repetition_penalty"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    natural = _number(int, 0, 2**31, "a number from 0 on")
-    positive = _number(int, 1, 2**31, "a number from 1 on")
+    within = {name: number(float if name in FRACTIONS else int, *RANGES[name]) for name in RANGES}
     add = parser.add_argument
     add("prompt", nargs="?", default="-", metavar="PROMPT", help="the text to go on from; none or -: standard input")
     add("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
-    add("--seed", type=int, default=DEFAULTS.seed, metavar="N", help="same seed, same text (%(default)s)")
-    add("--max-tokens", type=positive, default=DEFAULTS.max_tokens, metavar="N", help="end there (%(default)s)")
-    add("--length", type=positive, metavar="N", help="end with the sentence that is N characters on")
+    add("--seed", type=within["seed"], default=DEFAULTS.seed, metavar="N", help="same seed, same text (%(default)s)")
+    add(
+        "--max-tokens",
+        type=within["max_tokens"],
+        default=DEFAULTS.max_tokens,
+        metavar="N",
+        help="end there (%(default)s)",
+    )
+    add("--length", type=within["length"], metavar="N", help="end with the sentence that is N characters on")
     add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
-    temperature = _number(float, 0, 100, "a number from 0 to 100")
+    temperature = within["temperature"]
     add("--temperature", type=temperature, default=DEFAULTS.temperature, metavar="T", help="0: no chance (%(default)s)")
-    add("--top-k", type=natural, default=DEFAULTS.top_k, metavar="K", help="the K likeliest; 0: all (%(default)s)")
-    share = _number(float, 0, 1, "a number from 0 to 1")
-    add("--top-p", type=share, default=DEFAULTS.top_p, metavar="P", help="those that have P of it all (%(default)s)")
-    penalty = _number(float, 0.1, 10, "a number from 0.1 to 10")
+    add(
+        "--top-k",
+        type=within["top_k"],
+        default=DEFAULTS.top_k,
+        metavar="K",
+        help="the K likeliest; 0: all (%(default)s)",
+    )
+    add(
+        "--top-p",
+        type=within["top_p"],
+        default=DEFAULTS.top_p,
+        metavar="P",
+        help="those that have P of it all (%(default)s)",
+    )
     add(
         "--repetition-penalty",
-        type=penalty,
+        type=within["repetition_penalty"],
         default=DEFAULTS.repetition_penalty,
         metavar="R",
         help="1: none (%(default)s)",
     )
-    add("--threads", type=natural, default=0, metavar="N", help="0: as many as there are cores")
+    add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -87,26 +105,29 @@ def _prompt(typed: str) -> str:
     """The prompt as typed or piped, without the blanks at its end: a model's words bring their own in front."""
     if typed != "-":
         raw = os.fsencode(typed)
-    elif sys.stdin.isatty():
+    elif sys.stdin is None or sys.stdin.isatty():
         raise TextNotFound("no prompt: say asr33 ask PROMPT, or pipe one in")
     else:
         raw = sys.stdin.buffer.read()
     try:
-        return raw.decode("utf-8").rstrip()
+        return plain(raw.decode("utf-8")).rstrip()
     except UnicodeDecodeError as error:
         raise TextDamaged(
             f"the prompt is not UTF-8 at byte {error.start}; convert it, as with iconv -t UTF-8"
         ) from None
 
 
-def _number(kind: type[float], least: float, most: float, says: str) -> Callable[[str], float]:
+def number(kind: type[float], least: float, most: float) -> Callable[[str], float]:
+    """A parser for argparse that takes numbers of the kind from `least` to `most`."""
+
     def parse(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
-            value = kind(least) - 1
+            value = math.nan
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {says}")
+            what = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {least:,} to {most:,}")
         return value
 
     return parse

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.base import THREADS
 from model.errors import ModelError
+from tools.ask import number
 
 if TYPE_CHECKING:
     from model.store import Listed
@@ -38,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scoring.add_argument(
         "--hold-out", type=_numbers, default=[], metavar="N,N", help="score only these documents of the file, from 1"
     )
-    scoring.add_argument("--threads", type=int, default=0, metavar="N", help="0: as many as there are cores")
+    scoring.add_argument(
+        "--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores"
+    )
     scoring.add_argument("--json", action="store_true", help="as JSON")
     scoring.set_defaults(action=_score)
 
@@ -79,35 +83,34 @@ def _row(listed: Listed) -> tuple[str, ...]:
 def _verify(args: argparse.Namespace) -> int:
     from model import store
 
-    folders = [store.find(name) for name in args.names] or [listed.folder for listed in store.list_models()]
+    # The embedded model always: asr33 is not whole without it.
+    there = [listed.name for listed in store.list_models()]
     code = 0
-    for folder in folders:
+    for name in args.names or [store.EMBEDDED, *(name for name in there if name != store.EMBEDDED)]:
         try:
-            manifest = store.verify(folder)
+            folder = store.find(name)
+            store.verify(folder)
         except ModelError as error:
             sys.stderr.write(f"asr33: {error}\n")
             code = code or error.exit_code
         else:
-            _print(f"{manifest.name}: whole")
+            _print(f"{name if name in there else store.name_of(folder)}: whole")
     return code
 
 
 def _score(args: argparse.Namespace) -> int:
-    from model import store, text, tokenizer
+    from model import local, store, text
     from model.score import bits_per_byte
-    from model.session import Session
 
     folder = store.find(args.model)
     documents = text.read_documents([args.file])
     if args.hold_out:
         documents = text.split(documents, args.hold_out).held_out
-    store.verify(folder)
-    words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
-    session = Session(folder / store.GRAPH, threads=args.threads)
+    session, words = local.load(folder, args.threads)
     with _progress("scoring") as progress:
         score = bits_per_byte(session, words, documents, progress)
     if args.json:
-        _print(json.dumps({"model": args.model, "documents": len(documents)} | asdict(score)))
+        _print(json.dumps({"model": store.name_of(folder), "documents": len(documents)} | asdict(score)))
     else:
         _print(
             f"{score.bits_per_byte:.4f} bits per byte ({score.nats_per_token:.4f} nats a token; "

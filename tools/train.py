@@ -18,7 +18,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         import torch
     except ImportError:
-        raise TorchMissing("training needs torch, which is not installed: pip install '.[train]'") from None
+        raise TorchMissing("training needs torch, which is not installed: pip install '.[cpu,train]'") from None
     torch.set_num_threads(asked.threads)
 
     from tools.training.run import run

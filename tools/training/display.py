@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
@@ -30,6 +34,42 @@ def line(report: Report, bits_per_byte: float | None) -> str:
         f"step {report.progress.step}  loss {report.loss:.2f}  {report.tokens_per_s:,.0f} tok/s{held}"
         f"  {duration(report.left_s)} left"
     )
+
+
+class Outliving:
+    """A stream that goes on when its terminal is gone: what is written from then on is lost, and no error.
+
+    SIGHUP may come a moment after the first line that could not be written.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding
+        self.fileno = stream.fileno
+        self.isatty = stream.isatty
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # What the stream still holds must go somewhere: Python flushes it once more at its exit.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+def console() -> Console:
+    """Standard output."""
+    return Console(file=cast(IO[str], Outliving(sys.stdout)))
 
 
 class Display:

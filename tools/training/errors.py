@@ -12,13 +12,13 @@ class TrainingError(ModelError):
 class OptionRefused(TrainingError, ValueError):
     """A number or a name on the command line that no run can have."""
 
-    exit_code = 64
+    exit_code = 2  # as argparse ends
 
 
 class OtherRun(TrainingError, ValueError):
     """A run of that name was begun with other texts, another seed or another shape."""
 
-    exit_code = 64
+    exit_code = 2  # as argparse ends
 
 
 class TorchMissing(TrainingError, ImportError):

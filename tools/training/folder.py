@@ -79,6 +79,8 @@ def begun(folder: RunFolder, name: str, asked: Recipe) -> Length | None:
 
 def clear(folder: RunFolder) -> None:
     """Forget the run, the lock apart, which is held."""
+    # First: a checkpoint without its record would be taken for that of another run.
+    folder.checkpoint.unlink(missing_ok=True)
     for path in folder.path.iterdir() if folder.path.exists() else ():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -30,8 +30,9 @@ BASE_RATES = (0.004, 6e-4)
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that the steps need, whether the run is new or goes on."""
+    """All that the steps need; `goes_on` from a checkpoint, or anew."""
 
+    goes_on: bool
     recipe: Recipe
     corpus: Corpus
     words: Tokenizer
@@ -42,15 +43,18 @@ class Material:
 
 
 def gather(options: Options, place: RunFolder, display: Display) -> Material:
-    """Read, encode, enter the folder. Raises ModelError of many a kind, each with its cure."""
+    """Read, compare with the run in the folder, encode; the folder stays as it is.
+
+    Raises ModelError of many a kind, each with its cure.
+    """
     documents = text.read_documents(options.texts)
     corpus = text.split(documents, options.hold_out)
     if not corpus.train:
         raise TextDamaged("no text to train on: every document is blank or held out")
     base = None if options.base is None else _base(options.base)
     asked = _recipe(options, base)
-    _enter(options, place, asked, display)
-    words = _words(asked, place, corpus, base, display)
+    goes_on = _goes_on(options, place, asked, display)
+    words = _kept_words(place) if goes_on else _new_words(asked, corpus, base, display)
     torch.manual_seed(options.seed)
     net = Gpt2(_shape(asked.size, words)) if base is None else _based(base, display)
     rates = loop.RATES if base is None else BASE_RATES
@@ -59,7 +63,15 @@ def gather(options: Options, place: RunFolder, display: Display) -> Material:
         train, held_out = (data.encode(some, words, advance) for some in (corpus.train, corpus.held_out))
     display.say(f"{len(train):,} tokens to train on, {_held_out_words(held_out, net.shape)}")
     data.require_windows(train, net.shape.n_positions, options.batch)
-    return Material(asked, corpus, words, train, held_out, net, plan)
+    return Material(goes_on, asked, corpus, words, train, held_out, net, plan)
+
+
+def enter(place: RunFolder, material: Material) -> None:
+    """Make the folder that of this run, now that it is known to be possible: only here is one before it forgotten."""
+    if not material.goes_on:
+        folder.clear(place)
+        folder.write(place.tokenizer, material.words.to_json())
+    folder.write(place.record, recipe.to_json(material.recipe, material.plan.length))
 
 
 def _base(name: str) -> Path:
@@ -84,22 +96,21 @@ def _recipe(options: Options, base: Path | None) -> Recipe:
     return Recipe(texts, options.hold_out, source, options.seed, options.batch, size or Size())
 
 
-def _enter(options: Options, place: RunFolder, asked: Recipe, display: Display) -> None:
-    """Make the folder that of this run, or find that it is. Raises OtherRun, and OptionRefused for a name taken."""
+def _goes_on(options: Options, place: RunFolder, asked: Recipe, display: Display) -> bool:
+    """Whether the folder has this run already. Raises OtherRun, and OptionRefused for a name taken."""
     if options.fresh or not place.checkpoint.exists():
         if not options.fresh and (store.home() / options.name).exists():
             raise OptionRefused(f"--name {options.name}: it is there already; take another --name, or --fresh")
-        folder.clear(place)
         display.say(f"{place.path}: the run is kept here")
-    else:
-        length = folder.begun(place, options.name, asked)
-        progress = checkpoint.read_progress(place.checkpoint)
-        if length is not None:
-            _require_flat(options, length, progress)
-        display.say(f"{place.path}: going on from step {progress.step}")
-        if length is None:
-            display.say("it has no run.json: taken for a run of this very command")
-    folder.write(place.record, recipe.to_json(asked, options.length))
+        return False
+    length = folder.begun(place, options.name, asked)
+    progress = checkpoint.read_progress(place.checkpoint)
+    if length is not None:
+        _require_flat(options, length, progress)
+    display.say(f"{place.path}: going on from step {progress.step}")
+    if length is None:
+        display.say("it has no run.json: taken for a run of this very command")
+    return True
 
 
 def _require_flat(options: Options, was: recipe.Length, progress: checkpoint.Progress) -> None:
@@ -113,21 +124,22 @@ def _require_flat(options: Options, was: recipe.Length, progress: checkpoint.Pro
         )
 
 
-def _words(asked: Recipe, place: RunFolder, corpus: Corpus, base: Path | None, display: Display) -> Tokenizer:
-    """The vocabulary: that of the run so far, of the base, or one learnt from the training text."""
-    if place.checkpoint.exists():
-        if not place.tokenizer.exists():
-            raise ModelDamaged(f"{place.tokenizer}: missing beside its checkpoint; --fresh begins the run again")
-        return tokenizer.from_json(place.tokenizer.read_text("utf-8", errors="replace"))
+def _kept_words(place: RunFolder) -> Tokenizer:
+    """The vocabulary of the run so far."""
+    if not place.tokenizer.exists():
+        raise ModelDamaged(f"{place.tokenizer}: missing beside its checkpoint; --fresh begins the run again")
+    return tokenizer.from_json(place.tokenizer.read_text("utf-8", errors="replace"))
+
+
+def _new_words(asked: Recipe, corpus: Corpus, base: Path | None, display: Display) -> Tokenizer:
+    """The vocabulary of the base, or one learnt from the training text."""
     if base is not None:
-        words = tokenizer.from_json((base / store.TOKENIZER).read_text("utf-8"))
-    else:
-        title = f"learning a vocabulary of {asked.size.vocabulary}"
-        with display.work(title, sum(map(len, corpus.train))) as advance:
-            words = tokenizer.learn(data.lines_of(corpus.train, advance), asked.size.vocabulary)
-        if words.size < asked.size.vocabulary:
-            display.say(f"the text yields only {words.size} tokens")
-    folder.write(place.tokenizer, words.to_json())
+        return tokenizer.from_json((base / store.TOKENIZER).read_text("utf-8"))
+    title = f"learning a vocabulary of {asked.size.vocabulary}"
+    with display.work(title, sum(map(len, corpus.train))) as advance:
+        words = tokenizer.learn(data.lines_of(corpus.train, advance), asked.size.vocabulary)
+    if words.size < asked.size.vocabulary:
+        display.say(f"the text yields only {words.size} tokens")
     return words
 
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from model.base import THREADS
 from tools.training.errors import OptionRefused
 from tools.training.recipe import BATCH, SEED, Length, Size
 
@@ -65,6 +66,8 @@ def checked(args: argparse.Namespace) -> Options:
         raise OptionRefused("-: a run may have to read its texts again, so give files")
     for option in ("steps", "minutes", "batch", "threads", "save_every"):
         _positive(option, getattr(args, option))
+    if args.threads > THREADS[1]:
+        raise OptionRefused(f"--threads {args.threads}: {THREADS[1]} are the most")
     if args.seed < 0:
         raise OptionRefused(f"--seed {args.seed}: a seed is 0 or more")
     return Options(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
+import shlex
 from contextlib import closing
-
-from rich.console import Console
 
 from model import store
 from model.score import Score, bits_per_byte
 from model.session import Session
 from tools.training import card, checkpoint, data, folder, loop, samples, weights
 from tools.training.data import Ids
-from tools.training.display import Display
+from tools.training.display import Display, console
 from tools.training.folder import RunFolder
-from tools.training.material import Material, gather
+from tools.training.material import Material, enter, gather
 from tools.training.options import Options
 from tools.training.stopping import Stopped, Stopping
 
@@ -24,27 +23,31 @@ CHECKED_WINDOWS = 2
 def run(options: Options) -> int:
     """Begin a run, or go on with it; write the model. Returns the exit code."""
     with Stopping() as stopping:
-        display = Display(Console(), stopping.check)
+        display = Display(console(), stopping.check)
         place = folder.place(store.home(), options.name)
         try:
             with folder.taken(place):
                 _run(options, place, display)
         except Stopped as stopped:
-            kept = place.checkpoint.exists()
-            display.say(
-                "stopped; the same command " + ("goes on from here" if kept else "begins anew: no step was kept")
-            )
+            display.say(f"stopped; the same command {_continues(options, place)}")
             return stopped.exit_code
     return 0
+
+
+def _continues(options: Options, place: RunFolder) -> str:
+    if not place.checkpoint.exists():
+        return "begins anew: no step was kept"
+    return "without --fresh goes on with what is kept" if options.fresh else "goes on from here"
 
 
 def _run(options: Options, place: RunFolder, display: Display) -> None:
     material = gather(options, place, display)
     windows = data.sample_windows(material.train, material.net.shape.n_positions, CHECKED_WINDOWS)
     assert windows is not None, "gather saw to it that there is a batch of them"
-    if not place.checkpoint.exists():
-        # An export that cannot be is better known now than after the last step.
+    if not material.goes_on:
+        # An export that cannot be is better known now than after the last step, or when the run before is forgotten.
         _export(material, windows, options.threads, display)
+    enter(place, material)
     _train(material, place, display)
     onnx = _export(material, windows, options.threads, display)
     score = _score(onnx, material, options.threads, display)
@@ -117,4 +120,6 @@ def _write(
         )
     if score is not None:
         display.say(f"{score.bits_per_byte:.4f} bits per byte on the text held out")
-    display.say(f"{written}: {len(onnx) / 1e6:.1f} MB; try: asr33 ask 'It was' --model {options.name}")
+    # That name alone is the model which asr33 came with.
+    named = shlex.quote(str(written)) if options.name == store.EMBEDDED else options.name
+    display.say(f"{written}: {len(onnx) / 1e6:.1f} MB; try: asr33 ask 'It was' --model {named}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -41,7 +42,8 @@ class Stopping:
         if self._number is None:
             self._number = number
             # The signal may have come amid a print: a buffered stream must not be entered twice.
-            os.write(2, b"\nasr33: stopping after this step\n")
+            with suppress(OSError):  # nor be relied upon: SIGHUP says that the terminal is gone
+                os.write(2, b"\nasr33: stopping after this step\n")
 
     def check(self) -> None:
         if self._number is not None:

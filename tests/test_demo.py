@@ -1,0 +1,140 @@
+"""The demo as somebody starts it, with what may happen to its terminal."""
+
+import asyncio
+import io
+import logging
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from tools.demo import held_back
+from tools.virtual import first_of
+
+ROOT = Path(__file__).resolve().parents[1]
+FULL = Path("/dev/full")
+COMMAND = [sys.executable, "-W", "error", "-m", "tools.main", "demo", "--fast", "--log"]
+TERMINAL = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+
+
+@contextmanager
+def started(folder: Path, *words: str, **streams: int) -> Iterator[Popen[str]]:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    with Popen([*COMMAND, str(folder), *words], cwd=ROOT, text=True, env=TERMINAL, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    master, slave = os.openpty()
+    try:
+        yield master, slave
+    finally:
+        os.close(slave)
+        os.close(master)
+
+
+def shown_until(master: int, pattern: str, seconds: float = 30.0) -> str:
+    """What a terminal was sent, up to this."""
+    shown, end = "", time.monotonic() + seconds
+    while not re.search(pattern, shown, re.DOTALL):
+        assert select.select([master], [], [], max(0.0, end - time.monotonic()))[0], shown
+        shown += os.read(master, 65536).decode()
+    return shown
+
+
+def test_a_reader_of_the_paper_who_leaves_ends_the_demo_quietly(tmp_path):
+    with started(tmp_path, "--prompt", "THE TELETYPE IS") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 141
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_paper_that_can_go_nowhere_ends_the_demo_in_one_line(tmp_path):
+    full = os.open(FULL, os.O_WRONLY)
+    with started(tmp_path, "--prompt", "THE TELETYPE IS", stdout=full) as process:
+        os.close(full)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 74
+    assert re.fullmatch(r"asr33: the paper can go nowhere \(No space left on device\): .*\n", err)
+
+
+def test_with_its_input_closed_the_demo_asks_for_a_prompt(tmp_path):
+    words = ["sh", "-c", 'exec "$0" "$@" <&-', *COMMAND, str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "no terminal to type at" in done.stderr
+
+
+def test_in_a_terminal_the_paper_is_on_the_screen_and_control_c_leaves_when_idle(tmp_path):
+    with terminal() as (hand, tty), started(tmp_path, stdin=tty, stdout=tty, stderr=tty) as process:
+        assert "\x1b[?1049h" in shown_until(hand, "LISTENING")
+        os.write(hand, b"HI THERE")
+        assert "HI THERE" in shown_until(hand, "HI THERE.*CTRL-C BREAKS")
+        os.write(hand, b"\x03")
+        shown_until(hand, r"\^C")
+        shown_until(hand, "CTRL-C LEAVES")
+        os.write(hand, b"\x03")
+        left = shown_until(hand, "the session is kept in")
+        assert process.wait(10) == 0
+        assert "HI THERE^C" in left[left.index("\x1b[?1049l") :]
+
+
+def test_a_screen_that_cannot_be_drawn_on_ends_the_demo_in_one_line(tmp_path):
+    screen, tty = os.openpty()
+    with terminal() as (hand, stdin), started(tmp_path, stdin=stdin, stdout=tty) as process:
+        os.close(tty)
+        shown_until(screen, "LISTENING")
+        os.close(screen)
+        os.write(hand, b"A")
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 74
+        assert re.fullmatch(r"asr33: the paper can go nowhere \(Input/output error\): .*\n", err)
+
+
+# Its parts.
+
+
+def test_messages_are_held_back_while_the_screen_is_drawn_on():
+    out = io.StringIO()
+    logger = logging.Logger("test")
+    logger.addHandler(logging.StreamHandler(out))
+    with held_back(logger):
+        for number in range(3):
+            logger.critical("message %d", number)
+        assert out.getvalue() == ""
+    assert out.getvalue() == "message 0\nmessage 1\nmessage 2\n"
+    logger.warning("and at once again")
+    assert out.getvalue().endswith("at once again\n")
+
+
+async def test_what_goes_wrong_in_one_work_ends_all_and_is_raised():
+    ended: list[str] = []
+
+    async def long_work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("ended")
+
+    async def wrong() -> None:
+        raise OSError("a screen that is gone")
+
+    with pytest.raises(OSError, match="a screen that is gone"):
+        await first_of(long_work(), wrong(), long_work())
+    assert ended == ["ended", "ended"]
