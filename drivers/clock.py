@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Protocol
 
+CHARACTER_S = 0.100  # 11 units at 110 baud - Teletype Bulletin 310B 574-122-100TC 3.02
+
 
 class Clock(Protocol):
     """Seconds from some beginning, and a way to wait for one of them."""

@@ -55,10 +55,11 @@ class Struck:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A key was pressed; the byte is raw, with its parity bit."""
+    """A key was pressed; the byte is raw, with its parity bit. One that was damaged on its way is not typed."""
 
     at: float
     byte: int
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,14 @@ class Broke:
 
 
 @dataclass(frozen=True, slots=True)
-class LineLost:
+class Lost:
     """The line hung up."""
 
     at: float
     reason: str
 
 
-Event = Struck | Keyed | Broke | LineLost
+Event = Struck | Keyed | Broke | Lost
 
 
 class Marking:

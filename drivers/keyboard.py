@@ -31,6 +31,7 @@ class Keyboard:
 
     def __init__(self) -> None:
         self.bytes = 0
+        self.damaged = 0  # characters that the wire spoilt, which are not typed
         self.violations: dict[Parity, int] = {"even": 0, "mark": 0, "space": 0}
 
     def receive(self, byte: int) -> str:

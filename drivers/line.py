@@ -35,6 +35,11 @@ class Line(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def is_pty(self) -> bool:
+        """Whether a program is at the far end, not a machine: it may be given more than ten characters a second."""
+        ...
+
     def listen(self, listener: Callable[[Heard], None]) -> None:
         """Tell this listener all that comes from now on, and what came before anyone listened."""
         ...
@@ -62,7 +67,7 @@ async def open_line(where: str, marked: bool | None = None) -> Line:
     is_pty = _looked_at(where)
     marked = marked is not False
     port = _opened(where)
-    wire = Wire(where, Marking() if marked else None)
+    wire = Wire(_legible(where), Marking() if marked else None, is_pty=is_pty)
     # The transport sets pyserial's time-outs, and pyserial clears PARMRK each time: our modes come after it.
     transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: wire, port)
     try:
@@ -93,9 +98,10 @@ class _Port(serial.Serial):
 class Wire(asyncio.Protocol):
     """An open port. `open_line` makes it."""
 
-    def __init__(self, name: str, marking: Marking | None) -> None:
+    def __init__(self, name: str, marking: Marking | None, *, is_pty: bool) -> None:
         loop = asyncio.get_running_loop()
         self.name = name
+        self.is_pty = is_pty
         self.connected: asyncio.Future[None] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()
         self._writable = asyncio.Event()
@@ -177,14 +183,17 @@ class Wire(asyncio.Protocol):
 
 def _looked_at(where: str) -> bool:
     """Whether it is a pty; raises if it is nothing to open."""
+    name = _legible(where)
     if "://" in where:
-        raise LineUnfit(f"{where}: no line of that kind here: give a port like /dev/ttyUSB0, or the path of a pty")
+        raise LineUnfit(f"{name}: no line of that kind here: give a port like /dev/ttyUSB0, or the path of a pty")
     try:
         found = Path(where).stat()
     except OSError as error:
         raise _translated(where, error) from None
+    except ValueError:  # a NUL in it, or what no file name can hold
+        raise LineNotFound(f"no port {name}: {_ports()}") from None
     if not stat.S_ISCHR(found.st_mode):
-        raise LineUnfit(f"{where} is no tty: give a port like /dev/ttyUSB0, or the path of a pty")
+        raise LineUnfit(f"{name} is no tty: give a port like /dev/ttyUSB0, or the path of a pty")
     return os.major(found.st_rdev) in _PTY_MAJORS
 
 
@@ -210,14 +219,29 @@ def _set_modes(fd: int, *, kernel_marks: bool, exclusive: bool) -> None:
 
 
 def _translated(where: str, error: Exception) -> DriverError:
-    number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV):
-        return LineNotFound(f"no port {where}: {_ports()}")
+    number, name = _number(error), _legible(where)
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG):
+        return LineNotFound(f"no port {name}: {_ports()}")
     if number in (errno.EACCES, errno.EPERM):
-        return LineRefused(f"you may not open {where}: sudo usermod -aG dialout $USER, then log in anew")
+        return LineRefused(f"you may not open {name}: sudo usermod -aG dialout $USER, then log in anew")
     if number in (errno.EBUSY, errno.EAGAIN):
-        return LineBusy(f"{where} is held by another program: `fuser -v {where}` names it; stop that first")
-    return LineUnfit(f"{where} cannot be the line of a Teletype: give the port of a serial adapter, or a pty ({error})")
+        return LineBusy(f"{name} is held by another program: `fuser -v {name}` names it; stop that first")
+    reason = os.strerror(number) if number else "the system does not say why"
+    return LineUnfit(f"{name} cannot be the line of a Teletype ({reason}): give the port of a serial adapter, or a pty")
+
+
+def _number(error: BaseException | None) -> int | None:
+    """The system's own number for it: pyserial gives some of its errors none, and has it in the one before."""
+    while error is not None:
+        if error.args and isinstance(error.args[0], int):
+            return error.args[0]
+        error = error.__context__
+    return None
+
+
+def _legible(where: str) -> str:
+    """The name for a message of one line, whatever somebody has put into it."""
+    return where if where.isprintable() else ascii(where)
 
 
 def _ports() -> str:

@@ -42,6 +42,7 @@ class Printer:
         self._travel_s = travel_s
         self._blanks = 0
         self._word = ""
+        self._inked = False  # a CR was struck and its LF was not: at column 0, on a line that is not clean
         self.column = column
 
     @property
@@ -68,8 +69,7 @@ class Printer:
         """What was held back, the blanks after it included: a prompt ends in one."""
         strokes = self._release()
         if self._blanks:
-            if self.column is None:
-                strokes += self._new_line()
+            strokes += self._clean_line()
             strokes += self._put(" " * min(self._blanks, self._columns - (self.column or 0)))
             self._blanks = 0
         return strokes
@@ -88,15 +88,17 @@ class Printer:
     def fresh_line(self) -> list[Stroke]:
         """To the left margin of a clean line; nothing if the carriage is there already."""
         strokes = self.flush()
-        return strokes if self.column == 0 else strokes + self._new_line()
+        return strokes + (self._clean_line() if self.column == 0 else self._new_line())
 
     def bell(self) -> list[Stroke]:
         return [Stroke(BEL, self.column)]
 
     def forget(self, unstruck: list[Stroke]) -> None:
         """These strokes, the last ones given out, were never struck; what is held back goes with them."""
-        if unstruck:
-            self.column = unstruck[0].column
+        moving = [stroke for stroke in unstruck if stroke.byte != BEL]
+        if moving:
+            self.column = moving[0].column
+            self._inked = moving[0] == Stroke(LF, 0)  # after a blank line not so, but a second one harms nothing
         self._word = ""
         self._blanks = 0
 
@@ -111,7 +113,7 @@ class Printer:
     def _release(self) -> list[Stroke]:
         if not self._word:
             return []
-        strokes = self._new_line() if self.column is None else []
+        strokes = self._clean_line()
         column = self.column or 0
         if column + self.held > self._columns:
             strokes += self._new_line() if column else []
@@ -124,15 +126,20 @@ class Printer:
     def _echo_one(self, glyph: str) -> list[Stroke]:
         if glyph == "\n":
             return self._new_line()
-        full = self.column is None or self.column >= self._columns
-        return (self._new_line() if full else []) + self._put(glyph)
+        full = self.column is not None and self.column >= self._columns
+        return (self._new_line() if full else self._clean_line()) + self._put(glyph)
 
     def _put(self, glyphs: str) -> list[Stroke]:
         column = self.column or 0
         self.column = column + len(glyphs)
         return [Stroke(ord(glyph), column + offset) for offset, glyph in enumerate(glyphs)]
 
+    def _clean_line(self) -> list[Stroke]:
+        """What it takes that the next glyph lands on no other: nothing, but after a start or a BREAK."""
+        return self._new_line() if self.column is None or self._inked else []
+
     def _new_line(self) -> list[Stroke]:
+        self._inked = False
         # CR first: the LF then hides a tenth of a second of the carriage's flight.
         before, self.column = self.column, 0
         if before == 0:

@@ -13,13 +13,12 @@ from types import TracebackType
 
 from drivers import errors, events
 from drivers.charset import even_parity
-from drivers.clock import Clock
+from drivers.clock import CHARACTER_S, Clock
 from drivers.keyboard import INTERRUPT, LIMIT, Editor, Keyboard
 from drivers.line import Line
 from drivers.paper import COLUMNS
 from drivers.printer import Printer, Stroke
 
-CHARACTER_S = 0.100  # 11 units at 110 baud - Teletype Bulletin 310B 574-122-100TC 3.02
 _TYPE_AHEAD = 4096  # keys; ten minutes of typing that nobody reads
 
 
@@ -124,11 +123,6 @@ class Teletype:
         return self._ready[0][0].column if self._ready else self._printer.column
 
     @property
-    def idle(self) -> bool:
-        """Nothing is being struck, and nothing waits for it but perhaps a word that is not yet whole."""
-        return not self._ready and self._clock.now() >= self._pace.free_at
-
-    @property
     def begun(self) -> bool:
         """A line is being read, and something stands in it."""
         return self._editor is not None and self._editor.text != ""
@@ -149,9 +143,6 @@ class Teletype:
     async def fresh_line(self) -> None:
         """To the left margin of a clean line; the carriage stays where it is if it is there."""
         await self._strike(self._printer.fresh_line())
-
-    async def bell(self) -> None:
-        await self._strike(self._printer.flush() + self._printer.bell())
 
     async def finish(self) -> None:
         """Flush, and wait until the last character is struck."""
@@ -220,13 +211,17 @@ class Teletype:
             raise errors.LineLost(self._lost)
         if not self._ready:  # a BREAK came while we slept
             return
-        stroke, queued = self._ready.popleft()
+        stroke, queued = self._ready[0]
         self._line.write(even_parity(stroke.byte))
+        self._ready.popleft()
         try:
             await self._line.drain()
-        finally:  # it is on its way, whatever else happens
-            start = self._pace.written(stroke, self._clock.now())
-            self._tap(events.Struck(start, queued, stroke.byte, stroke.column))
+        finally:
+            if self._lost is None:  # it is on its way, whatever else happens
+                start = self._pace.written(stroke, self._clock.now())
+                self._tap(events.Struck(start, queued, stroke.byte, stroke.column))
+        if self._lost is not None:
+            raise errors.LineLost(self._lost)
 
     def _forget(self) -> int:
         """Throws away all that is not yet written; says how many characters that was."""
@@ -254,20 +249,22 @@ class Teletype:
                 self._break(now, "^C")
             elif key != "\x00" and len(self._keys) < _TYPE_AHEAD:
                 self._keys.append(key)
+        elif isinstance(heard, events.Frame):
+            self._keyboard.damaged += 1
+            self._tap(events.Keyed(now, heard.value, damaged=True))
         elif isinstance(heard, events.Break):
             self._break(now, "break")
         elif isinstance(heard, events.HangUp):
             self._lost = heard.reason
-            self._tap(events.LineLost(now, heard.reason))
+            self._tap(events.Lost(now, heard.reason))
         self._typed.set()
 
     def _break(self, now: float, route: events.Route) -> None:
-        """Ends the scope, or else is a ^C for whoever reads; what was typed before it goes."""
+        """Ends the scope, or else is a ^C for whoever reads; what was typed or not yet written before it goes."""
         self._keys.clear()
         self._route = route
+        self._tap(events.Broke(now, route, self._forget()))
         if self._scope is None:
             self._keys.append(INTERRUPT)
-            self._tap(events.Broke(now, route, 0))
-            return
-        self._tap(events.Broke(now, route, self._forget()))
-        self._scope.end(route)
+        else:
+            self._scope.end(route)

@@ -8,7 +8,6 @@ because a pty cannot carry the real thing. Full duplex: what is typed is printed
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import fcntl
 import os
@@ -23,11 +22,10 @@ from types import TracebackType
 from typing import Self
 
 from drivers.charset import even_parity
-from drivers.clock import Clock
+from drivers.clock import CHARACTER_S, Clock
 from drivers.errors import LineBusy, LineNotFound, NoSuchKey
 from drivers.paper import BEL, COLUMNS, CR, LF, RUBOUT, Paper, glyph_of
 
-CHARACTER_S = 0.100  # 11 units at 110 baud - Teletype Bulletin 310B 574-122-100TC 3.02
 STRIKE_S = 0.130  # from the start bit to the type wheel on the paper: ten bits, then half a function cycle
 FLIGHT_S = 0.020  # the carriage lets go ...
 FLIGHT_PER_COLUMN_S = 0.0026  # ... and flies: 207 ms from column 72, a healthy machine with its dashpot set
@@ -53,6 +51,7 @@ class Machine:
     def __init__(self, columns: int = COLUMNS, *, character_s: float = CHARACTER_S) -> None:
         self.paper = Paper(columns)
         self.column = 0
+        self.struck = 0  # bytes taken in all its life
         self.strikes: deque[Strike] = deque(maxlen=_LOG)
         self.smeared: list[Strike] = []
         self.piled_up: list[Strike] = []
@@ -82,6 +81,7 @@ class Machine:
             self.overspeed.append(strike)
         self._last_start = start
         self.strikes.append(strike)
+        self.struck += 1
         return strike
 
     def _return(self, start: float) -> Strike:
@@ -164,23 +164,29 @@ class VirtualTeletype:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._motor.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._motor
+        await asyncio.wait([self._motor])
         asyncio.get_running_loop().remove_reader(self._master)
         if self._link is not None and self._link.is_symlink() and str(self._link.readlink()) == self.path:
             self._link.unlink()
         self._close_pty()
+        if not self._motor.cancelled() and (stopped := self._motor.exception()) and error is None:
+            raise stopped
+
+    async def running(self) -> None:
+        """Never back; raises what stopped the machine, which is what `on_strike` raised. Whoever waits watches this."""
+        await asyncio.wait([self._motor])
+        self._motor.result()
 
     # The keyboard.
 
-    async def type(self, text: str, *, cps: float | None = None) -> None:
+    async def type(self, text: str) -> None:
         """Each character as a key, no faster than the machine can: `\\r` is RETURN, `\\n` LINE FEED, `\\x7f` RUBOUT.
 
         A small letter is its key. Raises NoSuchKey, before anything is typed.
         """
         codes = [_key_code(key) for key in text]
         for code in codes:
-            await self._press(bytes((code,)), max(self._character_s, 1 / cps if cps else 0.0))
+            await self._press(bytes((code,)), self._character_s)
 
     async def press_break(self) -> None:
         """The BREAK key, held for a quarter of a second."""
@@ -230,10 +236,13 @@ class VirtualTeletype:
     def _make_link(self) -> None:
         if self._link is None:
             return
-        # One that leads to a pty was left by a machine that was killed.
-        if self._link.is_symlink() and str(self._link.readlink()).startswith("/dev/pts/"):
-            self._link.unlink()
+        left = _pty_behind(self._link)
+        # A pty has a name only as long as its master lives. The name of a dead one may have become ours.
+        if left is not None and str(left) != self.path and left.exists():
+            raise LineBusy(f"{self._link} leads to {left}, which lives: remove it, or name another --link")
         try:
+            if left is not None:  # by a machine that was killed
+                self._link.unlink()
             self._link.symlink_to(self.path)
         except FileExistsError:
             raise LineBusy(f"{self._link} is there and no link of ours: remove it, or name another --link") from None
@@ -252,6 +261,14 @@ def _key_code(key: str) -> int:
     if code < 0x60 or code in (0x7D, RUBOUT):
         return code
     raise NoSuchKey(f"{key!r} has no key on a Model 33: type SP to _, RETURN (\\r), LINE FEED (\\n), RUBOUT (\\x7f)")
+
+
+def _pty_behind(link: Path) -> Path | None:
+    try:
+        target = link.readlink()
+    except OSError:
+        return None
+    return target if target.is_relative_to("/dev/pts") else None
 
 
 def _waiting(fd: int) -> int:

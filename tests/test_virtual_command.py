@@ -1,4 +1,5 @@
 import asyncio
+import io
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from drivers import errors, events
 from drivers.clock import WallClock
 from drivers.line import open_line
 from drivers.teletype import Teletype
+from drivers.virtual import Machine
+from tools.virtual import show, twice_within
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")
@@ -204,3 +207,25 @@ def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
     finally:
         os.close(master)
         os.close(slave)
+
+
+# Its parts.
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("out", "shown"), [(Terminal(), "AB\r\nC\a\n\x1b[1CD"), (io.StringIO(), "AB\nC\nD")])
+def test_a_terminal_shows_where_the_carriage_is_and_a_file_the_text(out, shown):
+    machine = Machine(character_s=0.0)
+    for moment, byte in enumerate(b"AB\r\nC\x07\nD"):
+        show(machine.receive(byte, moment), out)
+    assert out.getvalue() == shown
+
+
+def test_control_c_leaves_the_second_time_within_a_second():
+    moments = iter([5.0, 6.5, 7.2])
+    leaves = twice_within(1.0, lambda: next(moments))
+    assert [leaves(0), leaves(0), leaves(0)] == [False, False, True]

@@ -19,23 +19,25 @@ STATE = "grey70 on grey11"
 def frame(lines: Sequence[str], column: int, state: str, columns: int, width: int, height: int) -> Group:
     """What the terminal shows: the foot of the sheet, the carriage as a block, and the state below.
 
-    The line being struck is always the last but one of the screen, as it is just under the ribbon.
+    The line being struck is always the last but one of the screen, as it is just under the ribbon. A screen that is
+    narrower than the sheet goes along with the carriage; one of a single line has no room for the state.
     """
-    shown = [*[""] * (height - 1), *lines][-(height - 1) :]
+    count = max(1, height - 1)
+    shown = [*[""] * count, *lines][-count:]
+    column = min(column, columns - 1)
+    left = max(0, column + 1 - width)
     edge = MARGIN if width >= columns + 2 * MARGIN else 0
     sheet = Text(no_wrap=True, overflow="crop", end="")
     for number, line in enumerate(shown):
         last = number == len(shown) - 1
-        row = Text(" " * edge + line.ljust(columns)[:columns] + " " * edge, style=PAPER)
+        row = Text(" " * edge + line.ljust(columns)[left:columns][:width] + " " * edge, style=PAPER)
         if last:
-            row.stylize(HEAD, edge + column, edge + column + 1)
+            row.stylize(HEAD, edge + column - left, edge + column - left + 1)
         sheet.append_text(row)
         if not last:
             sheet.append("\n")
-    return Group(
-        Align.center(sheet, width=width),
-        Text(state.center(width)[:width], style=STATE, no_wrap=True, overflow="crop", end=""),
-    )
+    below = Text(state.center(width)[:width], style=STATE, no_wrap=True, overflow="crop", end="")
+    return Group(Align.center(sheet, width=width), *([below] if height > 1 else []))
 
 
 @contextlib.contextmanager
@@ -44,10 +46,15 @@ def opened(console: Console, columns: int) -> Iterator[Callable[[Callable[[int],
 
     Yields a function that draws: it asks for the foot of the sheet, so many lines, and is told column and state.
     """
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
-        def draw(foot: Callable[[int], Sequence[str]], column: int, state: str) -> None:
-            width, height = console.size
-            live.update(frame(foot(height), min(column, columns - 1), state, columns, width, height), refresh=True)
+    def draw(foot: Callable[[int], Sequence[str]], column: int, state: str) -> None:
+        width, height = console.size
+        live.update(frame(foot(height), column, state, columns, width, height), refresh=True)
 
+    live.start()
+    try:
         yield draw
+    finally:
+        with contextlib.suppress(OSError):  # the terminal was closed, and what stood there before went with it
+            live.stop()

@@ -6,24 +6,25 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
-import termios
-import threading
 import time
-import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, ClassVar, TextIO
 
-from drivers.clock import WallClock
-from drivers.errors import DriverError, NoSuchKey
+from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper import BEL, CR, LF, glyph_of
-from drivers.virtual import CHARACTER_S, Strike, VirtualTeletype
+from drivers.virtual import Strike, VirtualTeletype
+from tools.keys import at_terminal, operate
 
-_CONTROL_C = "\x03"
 _TWICE_S = 1.0  # two Ctrl-C within this leave
+
+
+class OutputLost(Exception):
+    """What is printed here can be kept nowhere. `exit_code` is EX_IOERR of sysexits.h."""
+
+    exit_code: ClassVar[int] = 74
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,122 +34,111 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs until SIGTERM, or Ctrl-C twice within a second."""
+    """Runs until SIGTERM, or Ctrl-C twice within a second. Raises DriverError, OutputLost, BrokenPipeError."""
     with contextlib.ExitStack() as stack:
-        try:
-            record = stack.enter_context(args.events.open("w", encoding="utf-8")) if args.events else None
-            asyncio.run(_run(args.link, 0.0 if args.fast else CHARACTER_S, record))
-        except (DriverError, OSError) as error:
-            sys.stderr.write(f"asr33 virtual: {error}\n")
-            return 1
+        record = stack.enter_context(contextlib.closing(Record(args.events))) if args.events else None
+        asyncio.run(_run(args.link, 0.0 if args.fast else CHARACTER_S, record))
     return 0
 
 
-async def _run(link: Path | None, character_s: float, record: TextIO | None) -> None:
+async def _run(link: Path | None, character_s: float, record: Record | None) -> None:
     leave = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, leave.set)
+        asyncio.get_running_loop().add_signal_handler(number, leave.set)
 
     def on_strike(strike: Strike) -> None:
         if record is not None:
-            write_event(strike, record)
-        try:
-            show(strike, sys.stdout)
-        except OSError:  # nobody reads the paper any more
-            leave.set()
+            record.write(strike)
+        show(strike, sys.stdout)
 
-    keys: asyncio.Queue[str] = asyncio.Queue()
     async with VirtualTeletype(WallClock(), link=link, character_s=character_s, on_strike=on_strike) as machine:
-        with _keyboard(_Fingers(keys, leave).press):
-            sys.stderr.write(f"asr33 virtual: the line is {link or machine.path}\r\n")
-            typist = asyncio.create_task(_type(machine, keys))
-            await leave.wait()
-            typist.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await typist
+        say(f"asr33 virtual: the line is {link or machine.path}")
+        if at_terminal():
+            say("asr33 virtual: Ctrl-C is BREAK; twice within a second leaves")
+        await first_of(leave.wait(), machine.running(), operate(machine, twice_within(_TWICE_S, time.monotonic)))
+    if at_terminal():
+        say("")  # the shell's prompt is not for the paper's line
+
+
+async def first_of(*works: Coroutine[Any, Any, object]) -> None:
+    """Run all until one ends, then end the others; what went wrong in any of them is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def twice_within(seconds: float, clock: Callable[[], float]) -> Callable[[int], bool]:
+    """The rule by which Ctrl-C leaves here: when it comes a second time at once."""
+    last = float("-inf")
+
+    def leaves(overtaken: int) -> bool:
+        nonlocal last
+        before, last = last, clock()
+        return last - before < seconds
+
+    return leaves
 
 
 def show(strike: Strike, out: TextIO) -> None:
-    """What a strike looks like in a terminal; a file gets no carriage returns, and no bells."""
+    """What a strike looks like in a terminal; a file gets no carriage returns, and no bells. Raises as `written`."""
+    terminal = out.isatty()
     if strike.byte == LF:
-        out.write("\n")
+        # A terminal goes to its margin with each line feed, a Model 33 stays where it is.
+        text = f"\n\x1b[{strike.column}C" if terminal and strike.column else "\n"
     elif strike.byte in (CR, BEL):
-        out.write(chr(strike.byte) if out.isatty() else "")
+        text = chr(strike.byte) if terminal else ""
     else:
-        out.write(glyph_of(strike.byte))
-    out.flush()
-
-
-def write_event(strike: Strike, record: TextIO) -> None:
-    """One line of JSON at once, so that whoever follows the file sees it as it happens."""
-    fields = {"start": strike.start, "byte": strike.byte, "column": strike.column, "smeared": strike.smeared}
-    record.write(json.dumps(fields) + "\n")
-    record.flush()
-
-
-class _Fingers:
-    """What is pressed here, on its way to the machine's keys; a Ctrl-C overtakes all of it."""
-
-    def __init__(self, keys: asyncio.Queue[str], leave: asyncio.Event) -> None:
-        self._keys = keys
-        self._leave = leave
-        self._broke_at = float("-inf")
-
-    def press(self, key: str) -> None:
-        if key == _CONTROL_C:
-            while not self._keys.empty():
-                self._keys.get_nowait()
-            if time.monotonic() - self._broke_at < _TWICE_S:
-                self._leave.set()
-            self._broke_at = time.monotonic()
-        self._keys.put_nowait(key)
-
-
-async def _type(machine: VirtualTeletype, keys: asyncio.Queue[str]) -> None:
-    """Keys to the machine, one after the other, at its own pace."""
-    while True:
-        key = await keys.get()
-        if key == _CONTROL_C:
-            await machine.press_break()
-            continue
-        with contextlib.suppress(NoSuchKey):  # a key that this terminal has and a Model 33 has not
-            await machine.type(key)
+        text = glyph_of(strike.byte)
+    with written():
+        out.write(text)
+        out.flush()
 
 
 @contextlib.contextmanager
-def _keyboard(press: Callable[[str], None]) -> Iterator[None]:
-    """This terminal's keys, each as it is pressed; without a terminal those of stdin, the end of a line is RETURN."""
-    loop = asyncio.get_running_loop()
-    if not sys.stdin.isatty():
-        # A thread, because a file cannot be waited for; a daemon, because nothing can interrupt its read.
-        threading.Thread(target=_read_stdin, args=(loop, press), daemon=True).start()
-        yield
-        return
-    fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
-    tty.setraw(fd)
-    sys.stderr.write("asr33 virtual: Ctrl-C is BREAK; twice within a second leaves\r\n")
-    loop.add_reader(fd, _read_keys, fd, press)
+def written() -> Iterator[None]:
+    """Standard output takes what is written in here. Raises OutputLost, and BrokenPipeError if its reader has left."""
     try:
         yield
-    finally:
-        loop.remove_reader(fd)
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-        sys.stderr.write("\n")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or "it is closed"
+        raise OutputLost(f"the paper can go nowhere ({reason}): give standard output a place that takes it") from None
 
 
-def _read_keys(fd: int, press: Callable[[str], None]) -> None:
-    data = os.read(fd, 1024)
-    if len(data) > 1 and data[:1] == b"\x1b":
-        return  # an arrow or a function key
-    for byte in data:
-        press(chr(byte))
+def say(line: str) -> None:
+    """To whoever sits at the terminal; nobody there is no error."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line + "\n")
 
 
-def _read_stdin(loop: asyncio.AbstractEventLoop, press: Callable[[str], None]) -> None:
-    while key := sys.stdin.read(1):
+class Record:
+    """A file of strikes, one line of JSON each, there at once for whoever follows it. A full disk ends it in a word."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         try:
-            loop.call_soon_threadsafe(press, "\r" if key == "\n" else key)
-        except RuntimeError:  # the loop is closed: we are leaving
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise OutputLost(f"{path} cannot be written ({error.strerror}): name a file in a folder of yours") from None
+
+    def write(self, strike: Strike) -> None:
+        if self._file.closed:
             return
+        fields = {"start": strike.start, "byte": strike.byte, "column": strike.column, "smeared": strike.smeared}
+        try:
+            self._file.write(json.dumps(fields).encode() + b"\n")
+        except OSError as error:
+            self.close()
+            say(f"asr33 virtual: no more strikes go to {self._path} ({error.strerror}); the paper goes on")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
