@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import select
 import selectors
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from drivers import errors, events
@@ -66,6 +71,26 @@ class JumpingClock:
 
     async def sleep_until(self, deadline: float) -> None:
         await asyncio.sleep(max(0.0, deadline - self.now()))
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, int]]:
+    """A terminal as a pty: whoever sits at it, and what a program has as its standard streams."""
+    master, slave = os.openpty()
+    try:
+        yield master, slave
+    finally:
+        for fd in (slave, master):
+            os.close(fd)
+
+
+def shown_until(master: int, pattern: str, seconds: float = 30.0) -> str:
+    """What a terminal was sent, up to this."""
+    shown, end = "", time.monotonic() + seconds
+    while not re.search(pattern, shown, re.DOTALL):
+        assert select.select([master], [], [], max(0.0, end - time.monotonic()))[0], shown
+        shown += os.read(master, 65536).decode()
+    return shown
 
 
 class MachineLine:

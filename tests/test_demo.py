@@ -5,16 +5,15 @@ import io
 import logging
 import os
 import re
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
+from fakes import shown_until, terminal
 
 from tools.demo import held_back
 from tools.virtual import first_of
@@ -33,25 +32,6 @@ def started(folder: Path, *words: str, **streams: int) -> Iterator[Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-@contextmanager
-def terminal() -> Iterator[tuple[int, int]]:
-    master, slave = os.openpty()
-    try:
-        yield master, slave
-    finally:
-        os.close(slave)
-        os.close(master)
-
-
-def shown_until(master: int, pattern: str, seconds: float = 30.0) -> str:
-    """What a terminal was sent, up to this."""
-    shown, end = "", time.monotonic() + seconds
-    while not re.search(pattern, shown, re.DOTALL):
-        assert select.select([master], [], [], max(0.0, end - time.monotonic()))[0], shown
-        shown += os.read(master, 65536).decode()
-    return shown
 
 
 def test_a_reader_of_the_paper_who_leaves_ends_the_demo_quietly(tmp_path):

@@ -1,11 +1,11 @@
 import asyncio
 import os
 import termios
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
-from fakes import JumpingClock, jump
+from fakes import JumpingClock, jump, terminal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,17 +68,6 @@ async def test_when_control_c_leaves_there_is_no_more():
 
 
 # On a machine.
-
-
-@contextmanager
-def terminal() -> Iterator[tuple[int, int]]:
-    """A terminal as a pty: whoever sits at it, and what a program has as its standard input."""
-    master, slave = os.openpty()
-    try:
-        yield master, slave
-    finally:
-        for fd in (master, slave):
-            os.close(fd)
 
 
 class Wired:

@@ -6,12 +6,15 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
+from fakes import shown_until, terminal
 
 from drivers import errors, events
 from drivers.clock import WallClock
@@ -25,8 +28,14 @@ FULL = Path("/dev/full")
 COMMAND = [sys.executable, "-W", "error", "-m", "tools.main", "virtual"]
 
 
-def started(*args: str, stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE) -> Popen[str]:
-    return Popen([*COMMAND, *args], cwd=ROOT, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def started(*args: str, **streams: int) -> Iterator[Popen[str]]:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    with Popen([*COMMAND, *args], cwd=ROOT, text=True, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def printed_on(link: Path, text: str) -> None:
@@ -178,35 +187,38 @@ def test_a_second_machine_does_not_take_the_link_of_one_that_lives(tmp_path):
 
 def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
     link = tmp_path / "tty"
-    master, slave = os.openpty()
-    try:
-        words = [*COMMAND, "--link", str(link), "--fast"]
-        with Popen(words, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave) as process:
-            wait_for(link)
+    words = ["--link", str(link), "--fast"]
+    with terminal() as (hand, tty), started(*words, stdin=tty, stdout=tty, stderr=tty) as process:
+        assert "twice within a second leaves" in shown_until(hand, "leaves\r\n")
+        deadline = time.monotonic() + 20
+        while termios.tcgetattr(tty)[3] & termios.ISIG and time.monotonic() < deadline:
+            time.sleep(0.02)
 
-            async def main() -> list[events.Event]:
-                line = await open_line(str(link))
-                seen: list[events.Event] = []
-                tty = Teletype(line, WallClock(), tap=seen.append, character_s=0.0)
-                await asyncio.sleep(0.2)
-                os.write(master, b"a\x7f\x1b[A\x03")
+        async def main() -> list[events.Event]:
+            line = await open_line(str(link))
+            seen: list[events.Event] = []
+            asked = asyncio.Event()
+
+            def tap(event: events.Event) -> None:
+                seen.append(event)
+                if isinstance(event, events.Struck) and event.byte == 0x20:
+                    asked.set()
+
+            reading = asyncio.create_task(Teletype(line, WallClock(), tap=tap, character_s=0.0).read_line("? "))
+            async with asyncio.timeout(10):
+                await asked.wait()
+                os.write(hand, b"a\x7f\x1b[A\x03")
                 with pytest.raises(errors.Interrupted):
-                    await tty.read_line("? ")
-                await line.close()
-                return seen
+                    await reading
+            await line.close()
+            return seen
 
-            seen = asyncio.run(main())
-            assert [event.byte for event in seen if isinstance(event, events.Keyed)] == []
-            assert [event.route for event in seen if isinstance(event, events.Broke)] == ["break"]
-            shown = ""
-            while "? ^C\n" not in shown:
-                shown += os.read(master, 4096).decode().replace("\r", "")
-            assert "Ctrl-C is BREAK; twice within a second leaves\n" in shown
-            os.write(master, b"\x03\x03")
-            assert process.wait(10) == 0
-    finally:
-        os.close(master)
-        os.close(slave)
+        seen = asyncio.run(main())
+        assert [event.byte for event in seen if isinstance(event, events.Keyed)] == []
+        assert [event.route for event in seen if isinstance(event, events.Broke)] == ["break"]
+        shown_until(hand, "[?] \\^C\r*\n")
+        os.write(hand, b"\x03\x03")
+        assert process.wait(10) == 0
 
 
 # Its parts.
