@@ -1,6 +1,7 @@
 import asyncio
 import os
 import termios
+import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,9 +32,14 @@ class FarEnd:
         """As many bytes as a pty holds, about 20,000, so that a line has to wait."""
         assert self.slave is not None
         os.set_blocking(self.slave, False)
-        with suppress(BlockingIOError):
-            while True:
+        # The kernel moves what it has taken on to the far end in its own time, and then there is room again.
+        refused_since = None
+        while refused_since is None or time.monotonic() < refused_since + 0.1:
+            try:
                 os.write(self.slave, b"A" * 1000)
+                refused_since = None
+            except BlockingIOError:
+                refused_since = refused_since or time.monotonic()
 
     def hang_up(self) -> None:
         os.close(self.master)
