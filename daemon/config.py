@@ -20,7 +20,9 @@ from typing import Any
 from cattrs import ClassValidationError, Converter
 
 from daemon.errors import ConfigError
-from model.base import RANGES, THREADS
+from model.base import RANGES, THREADS, Sampling
+
+DEFAULTS = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,11 @@ class AnswerConfig:
     """
 
     length: int = 600
-    max_tokens: int = 1024
-    temperature: float = 0.7
-    top_k: int = 40
-    top_p: float = 1.0
-    repetition_penalty: float = 1.1
+    max_tokens: int = DEFAULTS.max_tokens
+    temperature: float = DEFAULTS.temperature
+    top_k: int = DEFAULTS.top_k
+    top_p: float = DEFAULTS.top_p
+    repetition_penalty: float = DEFAULTS.repetition_penalty
     seed: int | None = None
 
 
