@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Route = Literal["break", "^C"]
+# How a BREAK came: marked by the kernel or the far end; as a bare NUL, from an adapter that marks nothing; as a
+# spoilt echo in half duplex; or as the key ^C.
+Route = Literal["break", "nul", "echo", "^C"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,67 @@ class Lost:
     reason: str
 
 
-Event = Struck | Keyed | Broke | Lost
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The line is back after a hang-up; `again` characters of the line it was in are struck once more."""
+
+    at: float
+    name: str
+    again: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Something about the machine that nobody had said: its keyboard's parity, or its duplex."""
+
+    at: float
+    what: Literal["parity", "duplex"]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The operator pressed ^S; printing stands still."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Printing goes on, `after_s` later; `forgotten` when nobody had ended the pause."""
+
+    at: float
+    after_s: float
+    forgotten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answerback drum's answer to ENQ, raw; empty if there was none."""
+
+    at: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """In half duplex a character came back as another: somebody pressed a key over it, or the loop is bad."""
+
+    at: float
+    sent: int
+    heard: int
+
+
+@dataclass(frozen=True, slots=True)
+class MotorSwitched:
+    """The motor was switched; `ran_s` is how long it had run, when it is switched off."""
+
+    at: float
+    on: bool
+    ran_s: float = 0.0
+
+
+Event = Struck | Keyed | Broke | Lost | Found | Learned | Paused | Resumed | Answered | Garbled | MotorSwitched
 
 
 class Marking:

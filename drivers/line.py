@@ -40,8 +40,17 @@ class Line(Protocol):
         """Whether a program is at the far end, not a machine: it may be given more than ten characters a second."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Bytes known to lie between us and the machine; 0 also where nobody can know (a pty, most USB chips)."""
+        ...
+
     def listen(self, listener: Callable[[Heard], None]) -> None:
         """Tell this listener all that comes from now on, and what came before anyone listened."""
+        ...
+
+    def set_rts(self, on: bool) -> None:
+        """The RTS line, where a motor relay may hang; nothing on a line that has none."""
         ...
 
     def write(self, byte: int) -> None:
@@ -111,6 +120,17 @@ class Wire(asyncio.Protocol):
         self._listener: Callable[[Heard], None] | None = None
         self._early: list[Heard] = []
         self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        try:
+            return int(self._transport.get_write_buffer_size() + self._transport.serial.out_waiting)
+        except (OSError, termios.error, AttributeError):  # hung up just now; or a socket, which hides its buffers
+            return 0
+
+    def set_rts(self, on: bool) -> None:
+        with contextlib.suppress(OSError, termios.error):  # a pty has no such line
+            self._transport.serial.rts = on
 
     def listen(self, listener: Callable[[Heard], None]) -> None:
         self._listener = listener

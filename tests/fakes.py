@@ -107,9 +107,17 @@ class MachineLine:
         self.wire = bytearray()
         self.deepest = 0
         self.lost = False
+        self.rts = False
         self._character_s = character_s
         self._ends: list[float] = []
         self._listener: Callable[[Heard], None] = lambda heard: None
+
+    @property
+    def waiting(self) -> int:
+        return 0
+
+    def set_rts(self, on: bool) -> None:
+        self.rts = on
 
     def listen(self, listener: Callable[[Heard], None]) -> None:
         self._listener = listener

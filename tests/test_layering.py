@@ -20,6 +20,7 @@ PURE = [
     "drivers/printer.py",
     "drivers/keyboard.py",
     "drivers/paper.py",
+    "drivers/profile.py",
     "model/base.py",
     "model/sampling.py",
     "model/detokenizer.py",
