@@ -1,36 +1,54 @@
 """Settings: flags over environment over files over defaults, into frozen dataclasses; an unknown one is an error.
 
-Files are TOML, read in this order, a later one over an earlier: /etc/asr33/config.toml,
-$XDG_CONFIG_HOME/asr33/config.toml, $CONFIGURATION_DIRECTORY/config.toml (systemd's), and the one named by
---config. In the environment, [answer] length is ASR33_ANSWER_LENGTH.
+Files are TOML, read in this order, a later one over an earlier: config.toml and machine.toml in /etc/asr33, in
+$XDG_CONFIG_HOME/asr33 and in $CONFIGURATION_DIRECTORY (systemd's), then the one named by --config. machine.toml is
+what `asr33 calibrate` writes, and has [machine] alone; --machine names another in place of all of them, read last.
+In the environment, [answer] length is ASR33_ANSWER_LENGTH.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cattrs import ClassValidationError, Converter
 
+from daemon import folders
 from daemon.errors import ConfigError
-from model.base import RANGES, THREADS, Sampling
+from drivers import profile
+from drivers.profile import Profile
+from model import base
+from model.base import THREADS, Sampling
+
+Marking = Literal["auto", "on", "off"]
 
 DEFAULTS = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
 class LineConfig:
-    """[line]: the machine's wire."""
+    """[line]: the machine's wire.
+
+    `marking` is off for a program at the far end that does not double its FF.
+    """
 
     port: str | None = None
-    columns: int = 72  # Bulletin 310B 574-100-101TC: 72 characters a line
+    marking: Marking = "auto"
+    self_test: bool = True
+    reconnect: bool = True
+
+    @property
+    def marked(self) -> bool | None:
+        """Whether BREAK comes marked among the bytes; None lets the kind of line decide."""
+        return None if self.marking == "auto" else self.marking == "on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,7 @@ class LogConfig:
 @dataclass(frozen=True, slots=True)
 class Config:
     line: LineConfig = field(default_factory=LineConfig)
+    machine: Profile = field(default_factory=Profile)
     model: ModelConfig = field(default_factory=ModelConfig)
     answer: AnswerConfig = field(default_factory=AnswerConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -74,61 +93,58 @@ class Config:
 
 NO_SETTINGS = {"ASR33_MODELS"}  # where models are kept: the store reads it
 Settings = dict[str, dict[str, Any]]
-SECTIONS: dict[str, type] = {"line": LineConfig, "model": ModelConfig, "answer": AnswerConfig, "log": LogConfig}
+SECTIONS: dict[str, type] = {
+    "line": LineConfig,
+    "machine": Profile,
+    "model": ModelConfig,
+    "answer": AnswerConfig,
+    "log": LogConfig,
+}
+MOVED = {("line", "columns"): "it is in [machine] now"}
 # What lies beyond would be refused later, in worse words.
 BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
-    ("line", "columns"): (20, 132),
     ("model", "threads"): THREADS,
-    **{("answer", name): bounds for name, bounds in RANGES.items()},
+    **{("machine", name): bounds for name, bounds in profile.RANGES.items()},
+    **{("answer", name): bounds for name, bounds in base.RANGES.items()},
 }
 
 
 def load(
-    flags: Settings, environ: Mapping[str, str] = os.environ, named: Path | None = None, system: Path = Path("/etc")
+    flags: Settings,
+    environ: Mapping[str, str] = os.environ,
+    named: Path | None = None,
+    system: Path = Path("/etc"),
+    machine: Path | None = None,
 ) -> Config:
     """The settings in force. Raises ConfigError with the file, the line and the nearest known word."""
     merged: Settings = {}
-    for path in _files(environ, named, system):
-        _lay_over(merged, _read(path))
+    for path in _files(environ, named, machine, system):
+        alone = path == machine or path.name == folders.MACHINE
+        _lay_over(merged, _read(path, ("machine",) if alone else tuple(SECTIONS)))
     _lay_over(merged, _from_environment(environ))
     for section, values in flags.items():
         given = {key: value for key, value in values.items() if value is not None}
         _lay_over(merged, {section: _check(section, given, "the command line")})
-    return Config(**{section: SECTIONS[section](**values) for section, values in merged.items()})
+    config = Config(**{section: SECTIONS[section](**values) for section, values in merged.items()})
+    if config.machine.motor == "command" and not (config.machine.motor_on and config.machine.motor_off):
+        raise ConfigError('[machine] motor = "command": motor_on and motor_off must say which commands')
+    return config
 
 
 def log_folder(config: Config, environ: Mapping[str, str] = os.environ) -> Path:
     """Where sessions are kept: the setting, or systemd's $LOGS_DIRECTORY, or the user's state folder."""
     if config.log.folder is not None:
         return config.log.folder.expanduser()
-    if "LOGS_DIRECTORY" in environ:
-        return Path(environ["LOGS_DIRECTORY"].split(":")[0])
-    if environ.get("XDG_STATE_HOME"):
-        return Path(environ["XDG_STATE_HOME"]) / "asr33" / "sessions"
-    home = _home()
-    if home is None:
+    folder = folders.sessions(environ)
+    if folder is None:
         raise ConfigError("this user has no home to keep sessions in: name a folder with --log")
-    return home / ".local/state/asr33/sessions"
+    return folder
 
 
-def _files(environ: Mapping[str, str], named: Path | None, system: Path) -> Sequence[Path]:
-    home = _home()
-    user = Path(environ["XDG_CONFIG_HOME"]) if environ.get("XDG_CONFIG_HOME") else home and home / ".config"
-    found = [system / "asr33/config.toml"]
-    if user is not None:
-        found.append(user / "asr33/config.toml")
-    if "CONFIGURATION_DIRECTORY" in environ:
-        found.append(Path(environ["CONFIGURATION_DIRECTORY"].split(":")[0]) / "config.toml")
-    found = [path for path in found if _is_there(path)]
-    return found if named is None else [*found, named]
-
-
-def _home() -> Path | None:
-    """None for a user that the system does not know, as in a container."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
+def _files(environ: Mapping[str, str], named: Path | None, machine: Path | None, system: Path) -> Sequence[Path]:
+    names = ("config.toml", folders.MACHINE) if machine is None else ("config.toml",)
+    found = [folder / name for folder in folders.configuration(environ, system) for name in names]
+    return [*filter(_is_there, found), *(path for path in (named, machine) if path is not None)]
 
 
 def _is_there(path: Path) -> bool:
@@ -138,19 +154,21 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> Settings:
+def _read(path: Path, sections: Sequence[str]) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; --config wants a TOML file that can be read") from None
+        raise ConfigError(f"{path}: {error.strerror}; settings are read from a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     settings: Settings = {}
     for section, values in table.items():
         where = f"{path}:{_line_of(text, section, None)}"
         if not isinstance(values, dict):
-            raise ConfigError(f"{where}: {section!r} stands outside a section; the sections are {_list(SECTIONS)}")
+            raise ConfigError(f"{where}: {section!r} stands outside a section; the sections are {_list(sections)}")
+        if section in SECTIONS and section not in sections:
+            raise ConfigError(f"{where}: a file of a machine has no [{section}], only [machine]: put it in config.toml")
         settings[section] = _check(section, values, where, lambda key, s=section: f"{path}:{_line_of(text, s, key)}")
     return settings
 
@@ -166,10 +184,13 @@ def _from_environment(environ: Mapping[str, str]) -> Settings:
 
 
 def _literal(section: str, key: str, value: str) -> Any:
-    """An environment variable is text; where a number is wanted, and it is one, it becomes that."""
-    kinds = {item.name: str(item.type) for item in fields(SECTIONS[section])} if section in SECTIONS else {}
-    for name, kind in (("int", int), ("float", float)):
-        if name in kinds.get(key, "").split(" | "):
+    """An environment variable is text; where a number or true or false is wanted, and it is that, it becomes that."""
+    hint = get_type_hints(SECTIONS[section]).get(key) if section in SECTIONS else None
+    kinds = get_args(hint) or (hint,)
+    if bool in kinds:
+        return {"true": True, "false": False}.get(value.lower(), value)
+    for kind in (int, float):
+        if kind in kinds:
             with contextlib.suppress(ValueError):
                 return kind(value)
     return value
@@ -182,6 +203,8 @@ def _check(section: str, values: Mapping[str, Any], where: str, where_of: Any = 
     checked = {}
     for key, value in values.items():
         place = where_of(key) if where_of else where
+        if (section, key) in MOVED:
+            raise ConfigError(f"{place}: no key {key!r} in [{section}]; {MOVED[section, key]}")
         if key not in known:
             raise ConfigError(f"{place}: unknown key {key!r} in [{section}]{_did_you_mean(key, known)}")
         checked[key] = _typed(section, key, value, place)
@@ -208,12 +231,35 @@ def _exactly(kind: type, also: type | None = None) -> Any:
     return structure
 
 
+def _truth(value: Any, _: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _is_choice(kind: Any) -> bool:
+    return bool(get_origin(kind) == Literal)
+
+
+def _one_of(kind: Any) -> Callable[[Any, Any], Any]:
+    words = get_args(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if value not in words:
+            raise ValueError(f"{value!r} is not one of {_list(json.dumps(word) for word in words)}")
+        return value
+
+    return structure
+
+
 _WORDS = {int: "a whole number", float: "a number", str: 'a text in "quotes"', Path: "a path"}
 _converter = Converter()
 _converter.register_structure_hook(int, _exactly(int))
 _converter.register_structure_hook(float, _exactly(float, int))
 _converter.register_structure_hook(str, _exactly(str))
+_converter.register_structure_hook(bool, _truth)
 _converter.register_structure_hook(Path, _exactly(Path, str))
+_converter.register_structure_hook_factory(_is_choice, _one_of)
 
 
 def _lay_over(below: Settings, above: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What a person can have set wrong; every message names the cure, in one line."""
+"""What a person can have set or asked wrong; every message names the cure, in one line."""
 
 from __future__ import annotations
 
@@ -15,3 +15,29 @@ class LogUnmakable(Exception):
     """The session log cannot be begun where it should be kept."""
 
     exit_code: ClassVar[int] = 73  # EX_CANTCREAT
+
+
+class BadOrder(ValueError):
+    """What came over a daemon's socket is no order or reply that is known."""
+
+    exit_code: ClassVar[int] = 76  # EX_PROTOCOL
+
+
+class MachineBusy(Exception):
+    """Somebody types at the machine, or is being answered."""
+
+    exit_code: ClassVar[int] = 75  # EX_TEMPFAIL
+
+
+class BrokenOff(Exception):
+    """The operator pressed BREAK, and the rest is not printed."""
+
+    exit_code: ClassVar[int] = 130
+
+
+class OrderRefused(Exception):
+    """The daemon says no, or its machine failed it."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

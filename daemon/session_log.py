@@ -16,6 +16,15 @@ The records, by `ev`:
     break    the route it came by, and how many characters were not struck for it
     error    what the model refused, and why: text
     lost     the line hung up: text
+    found    it is back: line, and `again`, how many characters of the line it was in are struck once more
+    learned  of the machine, by its behaviour: what ("parity", "duplex") and its value
+    paused   the operator pressed ^S
+    resumed  printing goes on: `after` so many seconds, `forgotten` if nobody had ended the pause
+    answerback  the drum's answer to ENQ: b (hex, raw), empty if there was none
+    garbled  half duplex: a character came back as another: sent, b (hex)
+    motor    it was switched: on, and when off `ran`, the seconds it had run
+    tape     a prompt was read from tape: rows (hex, raw)
+    lent     the machine was lent to a command; `returned` ends that
     close    the last: the session was ended, not killed
 """
 

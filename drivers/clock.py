@@ -1,9 +1,10 @@
-"""Time as an argument: what the pacing asks for, and the clock on the wall."""
+"""Time as an argument: what the pacing asks for, the clock on the wall, and something to be done at a moment."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 CHARACTER_S = 0.100  # 11 units at 110 baud - Teletype Bulletin 310B 574-122-100TC 3.02
@@ -28,3 +29,51 @@ class WallClock:
     async def sleep_until(self, deadline: float) -> None:
         # Deadlines, not delays: a late wake-up is not carried into the next one.
         await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+
+
+class Later:
+    """One thing to be done at a moment, unless the moment is moved or it is called off before."""
+
+    def __init__(self, clock: Clock, do: Callable[[], Awaitable[None]]) -> None:
+        self._clock = clock
+        self._do = do
+        self._deadline = float("inf")
+        self._sleeps_until = float("inf")
+        self._task: asyncio.Task[None] | None = None
+        self._doing: asyncio.Task[None] | None = None
+
+    def at(self, deadline: float) -> None:
+        """Do it then, and not when was said before."""
+        self._deadline = deadline
+        if self._task is not None and deadline < self._sleeps_until:
+            self._task.cancel()
+            self._task = None
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._wait())
+
+    def off(self) -> None:
+        """Do not do it. What is being done already goes on."""
+        self._deadline = float("inf")
+
+    async def close(self) -> None:
+        """Do nothing any more, and stop what is being done."""
+        tasks = [task for task in (self._task, self._doing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _wait(self) -> None:
+        # Moved deadlines are looked at when the old one comes: a key typed costs no new task.
+        while (deadline := self._deadline) > self._clock.now():
+            if deadline == float("inf"):
+                self._task = None
+                return
+            self._sleeps_until = deadline
+            await self._clock.sleep_until(deadline)
+        self._deadline = self._sleeps_until = float("inf")
+        self._doing, self._task = self._task, None
+        try:
+            await self._do()
+        finally:
+            self._doing = None

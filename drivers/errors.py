@@ -7,6 +7,8 @@ DriverError
 ├── LineUnfit      there, but no line for a Teletype   (ValueError)
 ├── LineLost       the line hung up                    (ConnectionError)
 ├── NoSuchKey      a Model 33 has no key for it        (ValueError)
+├── TapeDamaged    a row is not what it should be      (ValueError)
+├── MotorStuck     the motor's switch does not work
 ├── Interrupted    the operator pressed BREAK or ^C
 └── EndOfInput     the operator typed ^D               (EOFError)
 """
@@ -56,6 +58,16 @@ class NoSuchKey(DriverError, ValueError):
     """The keyboard of a Model 33 cannot send this."""
 
     exit_code = 65
+
+
+class TapeDamaged(DriverError, ValueError):
+    """A paper tape does not hold what it should, or cannot."""
+
+    exit_code = 65
+
+
+class MotorStuck(DriverError):
+    """The motor could not be switched."""
 
 
 class Interrupted(DriverError):

@@ -1,136 +1,83 @@
-"""Bytes to keys, and the line editor: RUBOUT as DEC echoed it, ^U ^W ^R, a soft new line, RETURN.
+"""Bytes to keys: the parity bit stripped and its mode learned, and a bare NUL taken for the BREAK key or for tape.
 
-Data in, data out: a key goes in, what the paper shall show and what has come of it comes out. Does not know the
-column, the line, or who reads what was typed.
+Data in, data out; the moment of each byte is an argument. Does not know what a key does, nor who reads it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
 from typing import Literal
 
 from drivers.charset import even_parity, strip_parity
-from drivers.paper import glyph_of
+from drivers.profile import BreakDetect
 
 Parity = Literal["even", "mark", "space"]
-Outcome = Literal["submit", "interrupt", "end"]
 
+# The keys that are no glyphs, as characters of 7 bits.
 BELL, RETURN, LINE_FEED, ESCAPE, INTERRUPT, END = "\a", "\r", "\n", "\x1b", "\x03", "\x04"
-_RUBOUTS = "\x7f\b_"  # RUBOUT, ^H, and the left arrow of DTSS and BASIC
-_ALT_MODES = "}~"  # the two older codes of the ESC key; no other key of a Model 33 sends them
-_UNHEARD = "\x00\x11\x13"  # tape leader, and the reader's own X-ON and X-OFF
-LIMIT = 4000  # characters of one prompt, over 50 lines of paper
+BREAK_KEY = "BREAK"  # has no code: the line stood open
+
+_SAME_BREAK_S = 0.25  # two characters and a half: further NULs so soon are one BREAK held down, or a leader
+_REMEMBERED = 128  # characters; a keyboard that was changed for another is known after half as many
+_LEAD = 3  # characters that must speak for a mode against the next best; noise of one or two decides nothing
 
 
 class Keyboard:
-    """Strips the parity bit and learns which keyboard is out there.
+    """Learns which keyboard is out there, and says of a bare NUL what it means.
 
     There are three: even parity, level 8 always marking, level 8 always spacing - Teletype Bulletin 310B
-    574-100-101TC.
+    574-100-101TC. `damaged` characters were spoilt by the wire and are not typed; `wrong` ones came with another
+    parity than the learned one, and are typed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, break_detect: BreakDetect = "auto") -> None:
+        self.reading_tape = False  # NULs are leader
+        self.parity: Parity | None = None  # None until enough has come to tell
         self.bytes = 0
-        self.damaged = 0  # characters that the wire spoilt, which are not typed
-        self.violations: dict[Parity, int] = {"even": 0, "mark": 0, "space": 0}
+        self.damaged = 0
+        self.wrong = 0
+        self._break_detect = break_detect
+        self._marked = False
+        self._nul_at = float("-inf")
+        self._agreed: deque[frozenset[Parity]] = deque()  # the modes that each of the last characters agrees with
+        self._votes: dict[Parity, int] = {"even": 0, "mark": 0, "space": 0}
 
-    def receive(self, byte: int) -> str:
-        """The key of a byte: one character of 7 bits."""
+    def marked_break(self) -> None:
+        """A BREAK came marked as one: this adapter marks them, so a bare NUL is no BREAK."""
+        self._marked = True
+
+    def receive(self, byte: int, at: float) -> str:
+        """The key of a byte: one character of 7 bits, or BREAK_KEY, or nothing for a row of leader."""
         bits = strip_parity(byte)
-        if bits != 0x00:  # a bare NUL may be a BREAK that the adapter did not mark
-            self.bytes += 1
-            self.violations["even"] += byte != even_parity(bits)
-            self.violations["mark"] += byte != bits | 0x80
-            self.violations["space"] += byte != bits
-        return chr(bits)
+        if bits != 0x00:
+            self._learn(byte)
+            return chr(bits)
+        return self._nul(at) if byte == 0x00 else ""  # 0x80 is the NUL of a marking keyboard
 
-    @property
-    def parity(self) -> Parity | None:
-        """The mode that the bytes so far agree with best; None while two agree equally well."""
-        first, second, _ = sorted(self.violations, key=self.violations.__getitem__)
-        return None if self.violations[first] == self.violations[second] else first
+    def _nul(self, at: float) -> str:
+        alone, self._nul_at = at - self._nul_at > _SAME_BREAK_S, at
+        if self.reading_tape or not alone or self._break_detect == "marked":
+            return ""
+        # A marking keyboard has no key for 0x00, so from there it can be nothing else.
+        is_break = self._break_detect == "nul" or not self._marked or self.parity == "mark"
+        return BREAK_KEY if is_break else ""
+
+    def _learn(self, byte: int) -> None:
+        self.bytes += 1
+        agreed = _modes(byte)
+        self.wrong += self.parity is not None and self.parity not in agreed
+        self._agreed.append(agreed)
+        for mode in agreed:
+            self._votes[mode] += 1
+        if len(self._agreed) > _REMEMBERED:
+            for mode in self._agreed.popleft():
+                self._votes[mode] -= 1
+        best, second, _ = sorted(self._votes, key=self._votes.__getitem__, reverse=True)
+        if best != self.parity and self._votes[best] >= self._votes[second] + _LEAD:
+            self.parity, self.wrong = best, 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the paper shows for a key (`\\n` a new line, `\\a` the bell), and whether the line is done."""
-
-    echo: str
-    outcome: Outcome | None = None
-
-
-class Editor:
-    """One prompt while it is typed; `text` is what would be submitted now, `\\n` for each soft new line."""
-
-    def __init__(self, prompt: str = "", *, limit: int = LIMIT) -> None:
-        self.text = ""
-        self._prompt = prompt
-        self._limit = limit
-        self._rubbing = False  # between the two backslashes of a deletion
-
-    def press(self, key: str) -> Reply:
-        """One key, any of the 128."""
-        if key == ESCAPE or key in _ALT_MODES:
-            key = ESCAPE
-        elif key in _RUBOUTS:
-            return Reply(self._rub_out(1))
-        elif key >= " ":
-            key = glyph_of(ord(key))
-        if key in _UNHEARD:
-            return Reply("")
-        if key == "\x17":  # ^W
-            return Reply(self._rub_out(self._last_word()))
-        reply = self._plain(key)
-        closing, self._rubbing = "\\" if self._rubbing else "", False
-        return Reply(closing + reply.echo, reply.outcome)
-
-    def _plain(self, key: str) -> Reply:
-        if key == RETURN:
-            return Reply("\n", "submit")
-        if key == INTERRUPT:
-            return Reply("^C\n", "interrupt")
-        if key == END and not self.text:
-            return Reply("", "end")
-        if key == "\x15":  # ^U
-            self.text = self.text[: self._line_start()]
-            return Reply("^U\n" + self._retyped())
-        if key == "\x12":  # ^R
-            return Reply("^R\n" + self._retyped())
-        if key == ESCAPE:
-            self.text = ""
-            return Reply("$\n" + self._retyped())
-        if key == LINE_FEED and not self.text:
-            return Reply("")  # the LF after a CR on a tape
-        return Reply(self._accept(" " if key == "\t" else key))
-
-    def _accept(self, key: str) -> str:
-        typable = key >= " " or key == LINE_FEED
-        if not typable or len(self.text) >= self._limit:
-            return BELL
-        self.text += key
-        return key
-
-    def _rub_out(self, count: int) -> str:
-        """Deleted characters between backslashes, the second one when the next key is accepted."""
-        echo = ""
-        for _ in range(min(count, len(self.text))):
-            char, self.text = self.text[-1], self.text[:-1]
-            if char == "\n":  # back onto the line above, which is typed once more
-                echo += ("\\" if self._rubbing else "") + "\n" + self._retyped()
-                self._rubbing = False
-            else:
-                echo += char if self._rubbing else "\\" + char
-                self._rubbing = True
-        return echo
-
-    def _last_word(self) -> int:
-        line = self.text[self._line_start() :]
-        word = line.rstrip(" ").rpartition(" ")[2]
-        return len(line) - len(line.rstrip(" ")) + len(word) or 1
-
-    def _line_start(self) -> int:
-        return self.text.rfind("\n") + 1
-
-    def _retyped(self) -> str:
-        start = self._line_start()
-        return (self._prompt if start == 0 else "") + self.text[start:]
+def _modes(byte: int) -> frozenset[Parity]:
+    """The modes in which a keyboard would send this byte."""
+    even: list[Parity] = ["even"] if byte == even_parity(byte) else []
+    return frozenset([*even, "mark" if byte & 0x80 else "space"])

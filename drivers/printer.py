@@ -1,151 +1,271 @@
-"""Text to strokes: folded to the type wheel, words wrapped whole, CR LF with the time the carriage needs.
+"""Text to strokes: folded to the type wheel, words wrapped whole, bold and underline by a second pass, art as it is.
 
-Knows the physical column. Does not know when anything is struck: a stroke says how long the carriage will travel,
-and whoever keeps the time waits that long.
+Knows what is held back until a word is whole; where the carriage stands is the affair of `carriage`. Does not know
+when anything is struck.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from drivers.charset import fold
-from drivers.paper import BEL, COLUMNS, CR, LF
+from drivers.carriage import Carriage, Fill, Stroke
+from drivers.charset import Folding, Style, fold
+from drivers.emphasis import UNDERLINE, Passes, Word
+from drivers.profile import Profile
 
-# From the start of a CR to the start of the next printing character: one character time always, two more from the
-# right margin - two fills after a function, Teletype Bulletin 310B 574-100-101TC 3.12.
-RETURN_S = 0.100
-TRAVEL_S = 0.200
+__all__ = ["Fill", "Printer", "Stroke"]
 
-
-@dataclass(frozen=True, slots=True)
-class Stroke:
-    """One byte (7 bits) for the machine, with the column where the carriage stands before it; None is unknown.
-
-    `settle_s`, on a CR only: from its start until the start of the next character that spaces.
-    """
-
-    byte: int
-    column: int | None
-    settle_s: float = 0.0
-
-    @property
-    def spaces(self) -> bool:
-        """Whether it moves the carriage: a glyph or the blank. Only these need a carriage at rest."""
-        return self.byte >= 0x20
+_FACTORY = Profile()
 
 
 class Printer:
     """Words are held back until they are whole: one that does not fit goes to the next line."""
 
-    def __init__(self, columns: int = COLUMNS, *, column: int | None = None, travel_s: float = TRAVEL_S) -> None:
-        self._columns = columns
-        self._travel_s = travel_s
+    def __init__(self, profile: Profile = _FACTORY, *, column: int | None = None) -> None:
+        self._profile = profile
+        self._carriage = Carriage(profile, column)
+        self._folding = Folding(profile.wheel)
         self._blanks = 0
-        self._word = ""
-        self._inked = False  # a CR was struck and its LF was not: at column 0, on a line that is not clean
-        self.column = column
+        self._word = Word(profile.wheel)
+        self._passes = Passes()  # over this line, before it ends
+        self._returned = False  # art: a CR came, and it is not yet known whether its LF follows
+        self._overprinting = False  # art: this line has ink under the carriage on purpose
+
+    @property
+    def column(self) -> int | None:
+        """Where the carriage stands when all that was given out is struck; None is unknown."""
+        return self._carriage.column
 
     @property
     def held(self) -> int:
         """How many characters are held back."""
         return self._blanks + len(self._word)
 
-    def feed(self, text: str) -> list[Stroke]:
-        """Everything up to the last word, which may go on in the next piece; the pieces may be cut anywhere."""
+    @property
+    def word_is_held(self) -> bool:
+        """Whether a word stands there that may go on, and not only blanks."""
+        return bool(self._word)
+
+    @property
+    def fill(self) -> Fill:
+        """What is sent while the carriage flies: nothing; RUBOUT where the punch makes a tape to be replayed; NUL."""
+        return self._carriage.fill
+
+    @fill.setter
+    def fill(self, fill: Fill) -> None:
+        self._carriage.fill = fill
+
+    def feed(self, text: str, style: Style = "prose", *, overstrike: bool = False) -> list[Stroke]:
+        """Everything up to the last word, which may go on in the next piece; the pieces may be cut anywhere.
+
+        With `overstrike` a backspace in prose is a typewriter's: `X\\bX` is bold, `_\\bX` underlined.
+        """
+        if text:
+            self._returned = self._overprinting = False
+        if overstrike and style == "prose":
+            return self._typewrite(text)
+        self._word.backed = 0
         strokes: list[Stroke] = []
-        for char in fold(text):
-            if char == "\n":
-                strokes += self._release()
-                strokes += self._new_line()
-                self._blanks = 0
-            elif char == " ":
-                strokes += self._release()
-                self._blanks += 1
-            else:
-                strokes += self._lengthen(char)
+        for glyph in self._folding.feed(text, style):
+            strokes += self._take(glyph)
         return strokes
 
     def flush(self) -> list[Stroke]:
         """What was held back, the blanks after it included: a prompt ends in one."""
         strokes = self._release()
         if self._blanks:
-            strokes += self._clean_line()
-            strokes += self._put(" " * min(self._blanks, self._columns - (self.column or 0)))
+            if not self._overprinting:
+                strokes += self._clean_line()
+            strokes += self._carriage.strike(" " * min(self._blanks, self._profile.usable - (self.column or 0)))
             self._blanks = 0
         return strokes
 
+    def raw(self, text: str) -> list[Stroke]:
+        """Art: each character in its cell, what is too far right cut off; `\\r` goes back for a second pass.
+
+        No word is held back, only blanks: they are not struck at the end of a line. The pieces may be cut anywhere.
+        """
+        strokes = self._release()
+        for char in text:
+            strokes += self._take_raw(self._one_glyph(char))
+        return strokes
+
     def echo(self, text: str) -> list[Stroke]:
-        """Typed keys: nothing held back, no word kept whole, `\\a` rings."""
+        """Typed keys: nothing held back, no word kept whole, `\\a` rings; the margin bell rings too."""
         strokes = self.flush()
+        self._begin_anew()
         for char in text:
             if char == "\a":
                 strokes += self.bell()
             else:
-                for glyph in fold(char):
+                for glyph in fold(char, wheel=self._profile.wheel):
                     strokes += self._echo_one(glyph)
         return strokes
 
     def fresh_line(self) -> list[Stroke]:
         """To the left margin of a clean line; nothing if the carriage is there already."""
         strokes = self.flush()
+        self._begin_anew()
         return strokes + (self._clean_line() if self.column == 0 else self._new_line())
 
     def bell(self) -> list[Stroke]:
-        return [Stroke(BEL, self.column)]
+        return self._carriage.bell()
 
-    def forget(self, unstruck: list[Stroke]) -> None:
+    def margin(self) -> list[Stroke]:
+        """What the right margin asks for after a key that the machine printed itself: its bell, a new line."""
+        if self.column is not None and self.column >= self._profile.usable:
+            return self._new_line()
+        return self._margin_bell()
+
+    def observe(self, byte: int) -> float:
+        """A byte that the machine printed from its own keyboard; says how long the carriage travels, from its start."""
+        return self._carriage.observe(byte)
+
+    def lost_track(self) -> None:
+        """The carriage may stand anywhere: somebody typed in LOCAL, or the motor was off."""
+        self._carriage.lost_track()
+        self._passes.forget()
+        self._returned = self._overprinting = False
+
+    def forget(self, unstruck: Sequence[Stroke]) -> None:
         """These strokes, the last ones given out, were never struck; what is held back goes with them."""
-        moving = [stroke for stroke in unstruck if stroke.byte != BEL]
-        if moving:
-            self.column = moving[0].column
-            self._inked = moving[0] == Stroke(LF, 0)  # after a blank line not so, but a second one harms nothing
-        self._word = ""
+        self._carriage.forget(unstruck)
+        self._passes.forget()
+        self._word.forget()
         self._blanks = 0
+        self._begin_anew()
 
-    def _lengthen(self, char: str) -> list[Stroke]:
-        if len(self._word) < self._columns:
-            self._word += char
+    def restart(self, unstruck: Sequence[Stroke] = ()) -> list[Stroke]:
+        """After a line was lost and found: to a clean line, and what was struck on the old one struck again.
+
+        `unstruck`, the last strokes given out, are not in it: they stay good, and are to be struck after these.
+        """
+        return self._carriage.restart(unstruck)
+
+    # Prose.
+
+    def _take(self, glyph: str) -> list[Stroke]:
+        if glyph == "\n":
+            strokes = self._release()
+            self._blanks = 0
+            return strokes + self._new_line()
+        if glyph == " ":
+            strokes = self._release()
+            self._blanks += 1
+            return strokes
+        if len(self._word) < self._profile.usable:
+            self._word.append(glyph)
             return []
         strokes = self._release()  # longer than any line: cut, on a line of its own
-        self._word = char
+        self._word.append(glyph)
         return strokes
 
     def _release(self) -> list[Stroke]:
         if not self._word:
             return []
         strokes = self._clean_line()
-        column = self.column or 0
-        if column + self.held > self._columns:
-            strokes += self._new_line() if column else []
+        if (self.column or 0) + self.held > self._profile.usable:
+            strokes += self._new_line() if self.column else []
             self._blanks = 0  # the blanks at a wrap would only indent the next line
-        strokes += self._put(" " * self._blanks + self._word)
-        self._word = ""
+        cells = self._word.take()
+        first = (self.column or 0) + self._blanks
+        for at, cell in enumerate(cells):
+            if len(cell) > 1:
+                self._passes.add(first + at, cell[1:])
+        strokes += self._carriage.strike(" " * self._blanks + "".join(cell[0] for cell in cells))
         self._blanks = 0
         return strokes
 
     def _echo_one(self, glyph: str) -> list[Stroke]:
         if glyph == "\n":
             return self._new_line()
-        full = self.column is not None and self.column >= self._columns
-        return (self._new_line() if full else self._clean_line()) + self._put(glyph)
+        full = self.column is not None and self.column >= self._profile.usable
+        strokes = self._new_line() if full else self._clean_line()
+        return strokes + self._carriage.strike(glyph) + self._margin_bell()
 
-    def _put(self, glyphs: str) -> list[Stroke]:
-        column = self.column or 0
-        self.column = column + len(glyphs)
-        return [Stroke(ord(glyph), column + offset) for offset, glyph in enumerate(glyphs)]
+    def _margin_bell(self) -> list[Stroke]:
+        before = self._profile.margin_bell
+        return self.bell() if before and self.column == self._profile.usable - before else []
 
     def _clean_line(self) -> list[Stroke]:
         """What it takes that the next glyph lands on no other: nothing, but after a start or a BREAK."""
-        return self._new_line() if self.column is None or self._inked else []
+        return [] if self._carriage.clean else self._new_line()
 
     def _new_line(self) -> list[Stroke]:
-        self._inked = False
-        # CR first: the LF then hides a tenth of a second of the carriage's flight.
-        before, self.column = self.column, 0
-        if before == 0:
-            return [Stroke(LF, 0)]
-        return [Stroke(CR, before, self._settle_s(before)), Stroke(LF, 0)]
+        strokes: list[Stroke] = []
+        for row in self._passes.take():
+            if self.column is not None and not self._profile.return_feeds:
+                strokes += self._carriage.back() + self._carriage.strike(row)
+        self._returned = self._overprinting = False
+        return strokes + self._carriage.new_line()
 
-    def _settle_s(self, column: int | None) -> float:
-        # Someone may have typed with the line in LOCAL: an unknown column is as far out as there is.
-        return RETURN_S + self._travel_s * (COLUMNS if column is None else column) / COLUMNS
+    def _begin_anew(self) -> None:
+        """What comes next has nothing to do with what came before."""
+        self._folding = Folding(self._profile.wheel)
+        self._word.forget()
+        self._returned = self._overprinting = False
+
+    # A typewriter's overstrikes.
+
+    def _typewrite(self, text: str) -> list[Stroke]:
+        strokes: list[Stroke] = []
+        for char in text:
+            if char == "\b":
+                self._word.back()
+            elif glyphs := self._folding.feed(char):
+                glyphs = UNDERLINE if char == "_" else glyphs
+                for glyph in self._overstrike(glyphs) if self._word.backed else self._plain(glyphs):
+                    strokes += self._take(glyph)
+        return strokes
+
+    def _plain(self, glyphs: str) -> str:
+        self._word.typed(glyphs)
+        return glyphs
+
+    def _overstrike(self, glyphs: str) -> str:
+        """Returns what is to be struck as if nothing were there."""
+        if glyphs == "\n":
+            return self._plain(glyphs)
+        if not self._word and self._blanks:  # a blank has no ink: it is struck instead
+            self._blanks -= 1
+            return self._plain(glyphs)
+        beyond, before = self._word.over(glyphs)
+        for at, glyph in before.items():
+            if not self._blanks and self.column is not None and self.column + at >= 0:
+                self._passes.add(self.column + at, glyph)
+        return beyond
+
+    # Art.
+
+    def _one_glyph(self, char: str) -> str:
+        if char in "\r\f\v":
+            return char.strip("\f\v")
+        glyphs = fold(char, wheel=self._profile.wheel)
+        return glyphs if len(glyphs) < 2 else glyphs[0] if len(set(glyphs)) == 1 else "?"
+
+    def _take_raw(self, glyph: str) -> list[Stroke]:
+        if glyph == "\n":
+            self._blanks = 0
+            return self._new_line()
+        if glyph == "\r":
+            self._returned = True
+        if glyph in ("", "\r"):
+            return []
+        strokes = self._overprint() if self._returned else []
+        if glyph == " ":
+            self._blanks += 1
+            return strokes
+        if not self._overprinting:
+            strokes += self._clean_line()
+        elif self._profile.return_feeds:
+            return strokes  # no second pass on this machine
+        if (self.column or 0) + self._blanks < self._profile.usable:
+            strokes += self._carriage.strike(" " * self._blanks + glyph)
+            self._blanks = 0
+        return strokes
+
+    def _overprint(self) -> list[Stroke]:
+        strokes = [] if self._overprinting else self._clean_line()
+        self._returned, self._blanks = False, 0
+        self._overprinting = self._overprinting or self.column != 0
+        return strokes + self._carriage.back()

@@ -1,90 +1,33 @@
 """The machine as the daemon sees it: print, read a line, stop at BREAK; one `tap` for whoever watches.
 
-Joins the printer, the keyboard, the clock and the line. Strokes go out on absolute deadlines, one byte per write,
-so that never more than one byte waits below us beside the one being struck. Knows no model, and no log.
+Joins the printer, the wheel, the keyboard, the clock and the line. Knows no model, and no log.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from types import TracebackType
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
 
-from drivers import errors, events
-from drivers.charset import even_parity
-from drivers.clock import CHARACTER_S, Clock
-from drivers.keyboard import INTERRUPT, LIMIT, Editor, Keyboard
+from drivers import apparatus, errors, events
+from drivers.charset import Style, level8
+from drivers.clock import CHARACTER_S, Clock, Later
+from drivers.editor import LIMIT, Editor, unprinted
+from drivers.keyboard import Keyboard
 from drivers.line import Line
-from drivers.paper import COLUMNS
+from drivers.operator import Operator
+from drivers.pace import Pace
+from drivers.paper import CR, LF
+from drivers.power import Power
 from drivers.printer import Printer, Stroke
+from drivers.profile import Profile
+from drivers.scope import BreakScope
+from drivers.status import Counters, Status
+from drivers.wheel import Wheel
 
-_TYPE_AHEAD = 4096  # keys; ten minutes of typing that nobody reads
-
-
-class Pace:
-    """When the next stroke may be written, and when it will be struck; time comes in as an argument."""
-
-    def __init__(self, character_s: float = CHARACTER_S) -> None:
-        self._character_s = character_s
-        self._struck_at = float("-inf")  # the start of the last stroke
-        self.free_at = float("-inf")  # when that one is done
-        self._settled_at = float("-inf")  # when the carriage is back
-
-    def write_at(self, stroke: Stroke) -> float:
-        """As the stroke before begins, so that the wheel finds the next byte ready; past a hold, not before its end.
-
-        A UART sends what it has. A glyph that must wait for the carriage may not be lying there.
-        """
-        start = self._earliest(stroke)
-        return start if start > self.free_at else self._struck_at
-
-    def written(self, stroke: Stroke, now: float) -> float:
-        """The start of a stroke that is handed over now. Too late is too late: nothing later makes up for it."""
-        start = max(now, self._earliest(stroke))
-        self._struck_at = start
-        self.free_at = start + self._character_s
-        if stroke.settle_s:
-            self._settled_at = start + stroke.settle_s * self._character_s / CHARACTER_S
-        return start
-
-    def _earliest(self, stroke: Stroke) -> float:
-        return max(self.free_at, self._settled_at) if stroke.spaces else self.free_at
-
-
-class BreakScope:
-    """What `until_break` gives: `asyncio.timeout(None)`, rescheduled by BREAK or ^C."""
-
-    def __init__(self, teletype: Teletype) -> None:
-        self.route: events.Route | None = None
-        self._teletype = teletype
-        self._outer: BreakScope | None = None
-        self._timeout = asyncio.timeout(None)
-
-    @property
-    def broken(self) -> bool:
-        return self.route is not None
-
-    async def __aenter__(self) -> BreakScope:
-        await self._timeout.__aenter__()
-        self._outer = self._teletype.enter(self)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self._teletype.leave(self._outer)
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:  # only its own cancellation becomes one here; one out of the body passes by in `error`
-            return True
-        return False
-
-    def end(self, route: events.Route) -> None:
-        """The body is cancelled at its next wait."""
-        if not self.broken:
-            self.route = route
-            self._timeout.reschedule(asyncio.get_running_loop().time())
+HOLD_S = 2.0  # a word that does not go on is printed as far as it has come
 
 
 class Teletype:
@@ -94,33 +37,55 @@ class Teletype:
         self,
         line: Line,
         clock: Clock,
+        profile: Profile | None = None,
         *,
         tap: Callable[[events.Event], None] | None = None,
-        columns: int = COLUMNS,
         character_s: float = CHARACTER_S,
         limit: int = LIMIT,
+        patient: bool = False,
     ) -> None:
-        """`character_s` 0 drops the pace. `limit` is the longest prompt that may be typed."""
-        self._line = line
-        self._clock = clock
+        """`character_s` 0 drops the pace. `limit` is the longest prompt that may be typed.
+
+        `patient`: a hang-up is waited out until `attach` brings a line; else print and read_line raise LineLost.
+        """
+        self.profile = profile = profile or Profile()
+        self.clock = clock
+        self.counters = Counters()
+        self.character_s = character_s
+        self.tape_ahead = bytearray()  # rows that the reader still sent after its X-OFF
         self._tap = tap or (lambda event: None)
         self._limit = limit
-        self._printer = Printer(columns)
+        self._patient = patient
+        self._printer = Printer(profile)
         self._pace = Pace(character_s)
-        self._ready: deque[tuple[Stroke, float]] = deque()  # strokes not yet written, and when they were queued
-        self._keyboard = Keyboard()
+        self._wheel = Wheel(
+            line,
+            clock,
+            self._pace,
+            self._tap,
+            sent=self._sent,
+            power=lambda: self._power.on(),
+            feeds=(CR, LF) if profile.return_feeds else (LF,),
+            patient=patient,
+        )
+        self._operator = Operator(profile, clock, self._printer, self._wheel, self.counters, self._tap, character_s)
+        self._power = Power(profile, line, clock, self._pace, self._tap)
+        self._hold = Later(clock, self._flush_held)
         self._editor: Editor | None = None  # while a line is read
-        self._keys: deque[str] = deque()  # typed, not yet read
-        self._typed = asyncio.Event()
-        self._scope: BreakScope | None = None
-        self._route: events.Route = "^C"  # of the last BREAK
-        self._lost: str | None = None
-        line.listen(self._heard)
+        line.listen(self._operator.hear)
+
+    async def close(self) -> None:
+        """Stop what would else happen later. The line is its opener's."""
+        for later in (self._hold, self._power, self._wheel):
+            await later.close()
+
+    # What whoever watches may ask.
 
     @property
     def column(self) -> int | None:
         """Where the carriage will be when all that was written is struck; None is unknown."""
-        return self._ready[0][0].column if self._ready else self._printer.column
+        unwritten = self._wheel.unwritten
+        return unwritten[0].column if unwritten else self._printer.column
 
     @property
     def begun(self) -> bool:
@@ -130,24 +95,99 @@ class Teletype:
     @property
     def keyboard(self) -> Keyboard:
         """What was learned about the keyboard's parity."""
-        return self._keyboard
+        return self._operator.ear.keyboard
 
-    async def print(self, text: str) -> None:
-        """Text in any pieces. Back when all but the held-back word is struck, or is one of two characters below us."""
-        await self._strike(self._printer.feed(text))
+    @property
+    def half_duplex(self) -> bool:
+        """Whether the machine prints its own keys; not until that is known."""
+        return self._operator.ear.half_duplex
+
+    @property
+    def lost(self) -> str | None:
+        """Why there is no line just now."""
+        return self._wheel.lost
+
+    def status(self) -> Status:
+        now = self.clock.now()
+        below_s = max(0.0, self._pace.free_at - now)
+        return Status(
+            line=self._wheel.line.name,
+            lost=self._wheel.lost,
+            column=self.column,
+            keyboard_parity=self._operator.ear.keyboard.parity,
+            wrong_parity=self._operator.ear.keyboard.wrong,
+            duplex=self._operator.ear.echo.duplex,
+            below=math.ceil(below_s / self.character_s - 1e-6) if self.character_s else 0,
+            ready=len(self._wheel.unwritten) + self._printer.held,
+            idle_ms=round(below_s * 1000),
+            character_ms=self.character_s * 1000,
+            paused=self._wheel.paused_at is not None,
+            motor_on=self._power.is_on,
+            motor_ran_s=self._power.ran_s(now),
+            missing_echoes=self._operator.ear.echo.missing,
+            counters=dataclasses.replace(self.counters),
+        )
+
+    # Printing.
+
+    async def print(self, text: str, *, style: Style = "prose", overstrike: bool = False) -> None:
+        """Text in any pieces. Back when all but the held-back word is struck, or is one of two characters below us.
+
+        `overstrike`: a\\bb strikes b over a, as typewriters and nroff do it; else a \\b is nothing.
+        """
+        self._hold.off()
+        await self._strike(self._printer.feed(text, style=style, overstrike=overstrike))
+        if self._printer.word_is_held:
+            self._hold.at(max(self.clock.now(), self._pace.free_at) + HOLD_S)
+
+    async def print_raw(self, text: str) -> None:
+        """Art: every character in its cell, `\\r` for another pass over the line, nothing beyond the margin."""
+        self._hold.off()
+        await self._strike(self._printer.raw(text))
 
     async def flush(self) -> None:
         """The held-back word too."""
+        self._hold.off()
         await self._strike(self._printer.flush())
 
     async def fresh_line(self) -> None:
         """To the left margin of a clean line; the carriage stays where it is if it is there."""
+        self._hold.off()
         await self._strike(self._printer.fresh_line())
 
     async def finish(self) -> None:
         """Flush, and wait until the last character is struck."""
         await self.flush()
-        await self._clock.sleep_until(self._pace.free_at)
+        await self.clock.sleep_until(self._pace.free_at)
+
+    async def _flush_held(self) -> None:
+        with contextlib.suppress(errors.LineLost):  # whoever prints next is told
+            await self._strike(self._printer.flush())
+
+    async def _strike(self, strokes: Iterable[Stroke]) -> None:
+        await self.send((stroke, level8(stroke.byte, self.profile.send_parity)) for stroke in strokes)
+
+    async def send(self, strokes: Iterable[tuple[Stroke, int]], *, urgent: bool = False) -> None:
+        """Strokes, each with its byte of 8 bits; back when all is written. For codes that no text can be.
+
+        `urgent` ones go out after a BREAK too.
+        """
+        if self._operator.has_broken and not urgent:
+            self._printer.forget([stroke for stroke, _ in strokes])
+            await asyncio.sleep(0)  # the cancellation is on its way, and lands here
+            return
+        try:
+            await self._wheel.strike(strokes)
+        except BaseException:
+            self._operator.forget()
+            raise
+        self._power.used()
+
+    def _sent(self, byte: int, start: float) -> None:
+        self.counters.struck += 1
+        self._operator.ear.echo.sent(byte, start)
+
+    # Reading a line.
 
     async def read_line(self, prompt: str = "") -> str:
         """What is typed up to RETURN, echoed and edited; keys typed ahead come first. `\\n` is a soft new line.
@@ -157,11 +197,12 @@ class Teletype:
         """
         await self.print(prompt)
         await self.flush()
-        editor = self._editor = Editor(prompt, limit=self._limit)
+        editor = self._editor = Editor(prompt, limit=self._limit, half=self.half_duplex)
         try:
             while True:
-                reply = editor.press(await self._key())
-                await self._strike(self._printer.echo(reply.echo))
+                key = await self._key()
+                reply = editor.press(key)
+                await self._strike(self._echo(key, reply.echo))
                 if reply.outcome == "submit":
                     return editor.text
                 if reply.outcome == "interrupt":
@@ -169,102 +210,79 @@ class Teletype:
                 if reply.outcome == "end":
                     raise errors.EndOfInput("the operator typed ^D")
         except asyncio.CancelledError:
-            self._keys.extendleft(reversed(editor.text))
+            self._operator.put_back(editor.text)
             raise
         finally:
             self._editor = None
 
-    def until_break(self) -> BreakScope:
-        """`async with`: a body that BREAK or ^C ends wherever it waits; `broken` and `route` say so afterwards."""
-        return BreakScope(self)
-
-    # What BreakScope calls.
-
-    def enter(self, scope: BreakScope) -> BreakScope | None:
-        outer, self._scope = self._scope, scope
-        if INTERRUPT in self._keys:  # pressed before anyone was there to be stopped
-            self._keys.clear()
-            scope.end(self._route)
-        return outer
-
-    def leave(self, outer: BreakScope | None) -> None:
-        self._scope = outer
-
-    # Printing.
-
-    async def _strike(self, strokes: list[Stroke]) -> None:
-        queued = self._clock.now()
-        self._ready.extend((stroke, queued) for stroke in strokes)
-        try:
-            if self._scope is not None and self._scope.broken:
-                self._forget()
-                await asyncio.sleep(0)  # the cancellation is on its way, and lands here
-            while self._ready:
-                await self._clock.sleep_until(self._pace.write_at(self._ready[0][0]))
-                await self._write_next()
-        except BaseException:
-            self._forget()
-            raise
-
-    async def _write_next(self) -> None:
-        if self._lost is not None:
-            raise errors.LineLost(self._lost)
-        if not self._ready:  # a BREAK came while we slept
-            return
-        stroke, queued = self._ready[0]
-        self._line.write(even_parity(stroke.byte))
-        self._ready.popleft()
-        try:
-            await self._line.drain()
-        finally:
-            if self._lost is None:  # it is on its way, whatever else happens
-                start = self._pace.written(stroke, self._clock.now())
-                self._tap(events.Struck(start, queued, stroke.byte, stroke.column))
-        if self._lost is not None:
-            raise errors.LineLost(self._lost)
-
-    def _forget(self) -> int:
-        """Throws away all that is not yet written; says how many characters that was."""
-        count = len(self._ready) + self._printer.held
-        self._printer.forget([stroke for stroke, _ in self._ready])
-        self._ready.clear()
-        return count
-
-    # Listening.
+    def _echo(self, key: str, echo: str) -> list[Stroke]:
+        if not self.half_duplex:
+            return self._printer.echo(echo)
+        left = unprinted(echo, key)
+        return self._printer.echo(left) if left else self._printer.margin()
 
     async def _key(self) -> str:
-        while not self._keys:
-            if self._lost is not None:
-                raise errors.LineLost(self._lost)
-            self._typed.clear()
-            await self._typed.wait()
-        return self._keys.popleft()
+        while not self._operator.has_typed:
+            if self._wheel.lost is not None and not self._patient:
+                raise errors.LineLost(self._wheel.lost)
+            await self._operator.something()
+        return await self._operator.key()
 
-    def _heard(self, heard: events.Heard) -> None:
-        now = self._clock.now()
-        if isinstance(heard, events.Byte):
-            self._tap(events.Keyed(now, heard.value))
-            key = self._keyboard.receive(heard.value)
-            if key == INTERRUPT:
-                self._break(now, "^C")
-            elif key != "\x00" and len(self._keys) < _TYPE_AHEAD:
-                self._keys.append(key)
-        elif isinstance(heard, events.Frame):
-            self._keyboard.damaged += 1
-            self._tap(events.Keyed(now, heard.value, damaged=True))
-        elif isinstance(heard, events.Break):
-            self._break(now, "break")
-        elif isinstance(heard, events.HangUp):
-            self._lost = heard.reason
-            self._tap(events.Lost(now, heard.reason))
-        self._typed.set()
+    def until_break(self) -> BreakScope:
+        """`async with`: a body that BREAK or ^C ends wherever it waits; `broken` and `route` say so afterwards."""
+        return BreakScope(self._operator)
 
-    def _break(self, now: float, route: events.Route) -> None:
-        """Ends the scope, or else is a ^C for whoever reads; what was typed or not yet written before it goes."""
-        self._keys.clear()
-        self._route = route
-        self._tap(events.Broke(now, route, self._forget()))
-        if self._scope is None:
-            self._keys.append(INTERRUPT)
-        else:
-            self._scope.end(route)
+    # Reader, punch, answerback: by these calls alone.
+
+    async def answerback(self) -> bytes:
+        """What the drum answers to ENQ, raw; empty if there is none."""
+        return await apparatus.answerback(self)
+
+    async def punch(self, rows: bytes, *, text: bool) -> None:
+        """Rows of eight holes onto a tape. `text`: they are also struck as they should be, else the column is lost."""
+        await apparatus.punch(self, rows, text=text)
+
+    async def read_tape(self) -> bytes:
+        """All rows of the tape in the reader, to its end."""
+        return await apparatus.read_tape(self)
+
+    async def read_tape_line(self) -> bytes:
+        """The rows up to the next LF; what the reader sends after its X-OFF belongs to the line after. Empty: out."""
+        return await apparatus.read_tape_line(self)
+
+    def captured(self) -> contextlib.AbstractContextManager[bytearray]:
+        """What comes up the wire meanwhile, raw: rows or an answer, not keys."""
+        return self._operator.captured()
+
+    def report_answer(self, data: bytes) -> None:
+        self._tap(events.Answered(self.clock.now(), data))
+
+    async def rest(self, characters: int) -> None:
+        """So many character times after the last stroke; where there is no pace, a tenth of that."""
+        last = max(self.clock.now(), self._pace.free_at)
+        await self.clock.sleep_until(last + characters * (self.character_s or CHARACTER_S / 10))
+
+    def observe(self, byte: int) -> float:
+        """The machine acts on this byte, from whomever it comes: the column follows. Returns the carriage's time."""
+        return self._printer.observe(byte)
+
+    def lose_track(self) -> None:
+        """Nobody knows where the carriage is."""
+        self._printer.lost_track()
+
+    async def switch_motor(self, on: bool) -> None:
+        """Raises MotorStuck."""
+        await (self._power.on() if on else self._power.off())
+
+    # The line: lost, found, listened to.
+
+    async def hung_up(self) -> str:
+        """Back when the line is lost, with the reason."""
+        return await self._wheel.hung_up()
+
+    async def attach(self, line: Line) -> None:
+        """Go on, on this line: the one that stood half printed when it was lost is struck again, and nothing is left
+        out."""
+        fresh = Printer(self.profile).fresh_line()
+        line.listen(self._operator.hear)
+        await self._wheel.attach(line, [(stroke, level8(stroke.byte, self.profile.send_parity)) for stroke in fresh])

@@ -17,6 +17,7 @@ from drivers.charset import even_parity
 from drivers.clock import CHARACTER_S
 from drivers.events import Break, Byte, Frame, HangUp, Heard
 from drivers.paper import Paper
+from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.virtual import Machine
 
@@ -96,25 +97,36 @@ def shown_until(master: int, pattern: str, seconds: float = 30.0) -> str:
 class MachineLine:
     """A `Line` in memory: a UART that starts the next byte when the last is out, and a Machine behind it.
 
-    `deepest` is the most bytes that were ever below the writer, the one being struck among them.
+    `deepest` is the most bytes that were ever below the writer, the one being struck among them. `uart_s` is the
+    UART's own character time, where it is not the machine's. In half duplex each byte comes back when it is out.
     """
 
     name = "memory"
     is_pty = True
 
-    def __init__(self, machine: Machine | None = None, *, character_s: float = CHARACTER_S) -> None:
+    def __init__(
+        self,
+        machine: Machine | None = None,
+        *,
+        character_s: float = CHARACTER_S,
+        uart_s: float | None = None,
+        half_duplex: bool = False,
+    ) -> None:
         self.machine = machine or Machine(character_s=character_s)
         self.wire = bytearray()
         self.deepest = 0
         self.lost = False
         self.rts = False
-        self._character_s = character_s
-        self._ends: list[float] = []
+        self.open_loop = False  # half duplex: nothing comes back
+        self._character_s = character_s if uart_s is None else uart_s
+        self._half_duplex = half_duplex
+        self._starts: list[float] = []
         self._listener: Callable[[Heard], None] = lambda heard: None
 
     @property
     def waiting(self) -> int:
-        return 0
+        now = asyncio.get_running_loop().time()
+        return sum(start > now + 1e-9 for start in self._starts)
 
     def set_rts(self, on: bool) -> None:
         self.rts = on
@@ -125,12 +137,21 @@ class MachineLine:
     def write(self, byte: int) -> None:
         if self.lost:
             raise errors.LineLost("memory: the line hung up")
-        now = asyncio.get_running_loop().time()
-        start = max([now, *self._ends])
-        self._ends = [end for end in self._ends if end > now + 1e-9] + [start + self._character_s]
-        self.deepest = max(self.deepest, len(self._ends))
+        loop = asyncio.get_running_loop()
+        now, lasting = loop.time(), self._character_s
+        start = max([now, *(begun + lasting for begun in self._starts)])
+        self._starts = [begun for begun in self._starts if begun + lasting > now + 1e-9] + [start]
+        self.deepest = max(self.deepest, len(self._starts))
         self.wire.append(byte)
         self.machine.receive(byte, start)
+        if self._half_duplex and not self.open_loop:
+            loop.call_at(start + lasting, self._listener, Byte(byte))
+
+    def plugged_in_again(self) -> MachineLine:
+        """Another line to the same machine, which is still striking what the old one had handed over."""
+        line = MachineLine(self.machine, character_s=self._character_s)
+        line._starts = self._starts
+        return line
 
     async def drain(self) -> None:
         pass
@@ -142,7 +163,10 @@ class MachineLine:
 
     def key(self, text: str) -> None:
         for char in text:
-            self._listener(Byte(even_parity(ord(char))))
+            self.come(Byte(even_parity(ord(char))))
+
+    def come(self, heard: Heard) -> None:
+        self._listener(heard)
 
     def damage(self, byte: int) -> None:
         self._listener(Frame(byte))
@@ -163,12 +187,23 @@ def overstruck(paper: Paper) -> list[str]:
 class Bench:
     """A Teletype on a line in memory, and all that its tap was told. Wants a running loop that jumps."""
 
-    def __init__(self, character_s: float = 0.1) -> None:
-        self.line = MachineLine(character_s=character_s)
+    def __init__(
+        self,
+        character_s: float = 0.1,
+        *,
+        profile: Profile | None = None,
+        line: MachineLine | None = None,
+        patient: bool = False,
+    ) -> None:
+        # Full duplex is said, not found out: a line in memory has no first second in which to listen.
+        profile = profile or Profile(duplex="full")
+        self.line = line or MachineLine(Machine(profile.columns, character_s=character_s), character_s=character_s)
         self.machine = self.line.machine
         self.clock = JumpingClock()
         self.seen: list[events.Event] = []
-        self.tty = Teletype(self.line, self.clock, tap=self.seen.append, character_s=character_s, limit=50)
+        self.tty = Teletype(
+            self.line, self.clock, profile, tap=self.seen.append, character_s=character_s, limit=50, patient=patient
+        )
 
     def told(self, kind: type[E]) -> list[E]:
         return [event for event in self.seen if isinstance(event, kind)]

@@ -2,23 +2,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.charset import even_parity, fold, strip_parity
+from drivers.charset import Folding, even_parity, fold, level8, strip_parity, unfold
 
 PRINTS = {chr(code) for code in range(0x20, 0x60)} | {"\n"}
+BLOCKS = [range(first, first + 256) for first in range(0, 0x110000, 256) if not 0xD800 <= first < 0xE000]
+# Text with what needs care: figures beside fractions and money, the escapes of code, letters of both cases.
+TEXTS = st.text(st.sampled_from("0123 ½¼€£°_←↑abAB\\[](){}|~`'!^\n—é🚀") | st.characters())
 
 
-def test_every_unicode_scalar_becomes_printable_or_nothing():
-    for code in (*range(0xD800), *range(0xE000, 0x110000)):
-        assert PRINTS.issuperset(fold(chr(code))), hex(code)
+def test_every_unicode_scalar_becomes_printable_or_nothing_on_both_wheels():
+    for block in BLOCKS:
+        text = "".join(map(chr, block))
+        assert PRINTS.issuperset(fold(text)), hex(block[0])
+        assert PRINTS.issuperset(fold(text, wheel="1963")), hex(block[0])
+
+
+def test_every_unicode_scalar_comes_back_from_code():
+    for block in BLOCKS:
+        text = "".join(map(chr, block))
+        code = fold(text, style="code")
+        assert PRINTS.issuperset(code), hex(block[0])
+        assert unfold(code) == text, hex(block[0])
+
+
+@pytest.mark.parametrize("wheel", ["1963", "1968"])
+@given(TEXTS)
+def test_any_text_comes_back_from_code(wheel, text):
+    assert unfold(fold(text, style="code", wheel=wheel)) == text
+
+
+@given(st.text(st.sampled_from("\\[]0123456789ABCDEFG!'a\n")))
+def test_what_no_fold_has_made_is_unfolded_without_an_error(text):
+    meant = unfold(text)
+    assert unfold(fold(meant, style="code")) == meant
+
+
+def test_an_escape_that_says_nothing_stays_as_it_is():
+    assert unfold("\\[110000] \\[G] \\[ \\5 \\") == "\\[110000] \\[g] \\[ \\5 \\"
 
 
 def test_even_a_lone_surrogate_is_no_error():
     assert fold("\ud800") == "?"
+    assert unfold(fold("\ud800", style="code")) == "\ud800"
 
 
-@given(st.text(), st.text())
-def test_a_text_may_be_cut_anywhere(before, after):
-    assert fold(before) + fold(after) == fold(before + after)
+@pytest.mark.parametrize("style", ["prose", "code"])
+@given(TEXTS, TEXTS)
+def test_a_text_may_be_cut_anywhere(style, before, after):
+    folding = Folding()
+    assert folding.feed(before, style) + folding.feed(after, style) == fold(before + after, style=style)
 
 
 @pytest.mark.parametrize("code", range(0x20, 0x60))
@@ -36,25 +68,50 @@ def test_what_the_wheel_has_stays_as_it_is(code):
         ("ﬁne œuvre Æsir ﬀ", "FINE OEUVRE AESIR FF"),
         ("Müller naïve Ångström ß Øre", "MULLER NAIVE ANGSTROM SS ORE"),
         ("e\u0301te\u0301", "ETE"),
-        ("3½ ¼", "3 1/2  1/4"),
+        ("½ 3½ 3 ½ ¼", "1/2 3 1/2 3 1/2 1/4"),
+        ("½½ ½3 ⅟3 ٣½ x½", "1/2 1/2 1/2 3 1/3 3 1/2 X1/2"),
         ("10³ x²", "10^3 X^2"),
-        ("£5 €6 ¢", "GBP5 EUR6 C"),
-        ("a → b ≤ c ≠ d × e", "A -> B <= C <> D X E"),
+        ("£5 5€ 50¢ US$6 10₩", "GBP 5 5 EUR 50 CENTS US$6 10 WON"),
+        ("20°C 20 ℃ 40°30", "20 DEGC 20 DEG C 40 DEG 30"),
+        ("a → b ≤ c ≠ d × e ≈ f", "A -> B <= C <> D X E APPROX F"),
+        ("a_b ← c ↑", "A_B <- C ^"),
         ("🚀 👍🏽 🇫🇷 ☃️", "[ROCKET] [THUMBS UP SIGN] FR [SNOWMAN]"),
-        ("👩\u200d🚀", "[WOMAN][ROCKET]"),
+        ("👩\u200d🚀 😍 ⇠ ✓", "[WOMAN][ROCKET] [SMILING FACE] <- [X]"),
         ("привет", "PRIVET"),
         ("λόγος", "LOGOS"),
+        ("שלום سلام", "SHLVM SLAM"),
         ("한글 ひらがな 漢字", "HANGEUL HIRAGANA ??"),
         ("ＡＢＣ　１２", "ABC 12"),
         ("a\u00a0b\u200bc\u00add", "A BCD"),
         ("a\tb\r\nc\u2028d", "A B\nC\nD"),
-        ("\x00\x05\x07\x11\x12\x13\x14\x1b\x7f\x9b", ""),
+        ("\x00\x05\x07\b\x11\x12\x13\x14\x1b\x7f\x9b", ""),
         ("\ufffd", "?"),
         ("┌──┐│", "+--+!"),
     ],
 )
 def test_a_text_becomes_readable(text, paper):
     assert fold(text) == paper
+
+
+@pytest.mark.parametrize(
+    ("text", "paper"), [("a_b ‿ ＿", "A-B - -"), ("a ← b", "A _ B"), ("2↑3 2^3 10³", "2^3 2^3 10^3"), ("→", "->")]
+)
+def test_the_wheel_of_1963_has_arrows_and_no_underline(text, paper):
+    assert fold(text, wheel="1963") == paper
+
+
+@pytest.mark.parametrize(
+    ("text", "paper"),
+    [
+        ("if (a[0] == 'x') {", "IF (A[0] == 'X') \\("),
+        ("} | ~ ` \\", "\\) \\! \\^ \\' \\\\"),
+        ("Print EOF", "\\PRINT \\E\\O\\F"),
+        ("€\t🚀\r\n", "\\[20AC]\\[9]\\[1F680]\\[D]\n"),
+        ("\\A \\[20AC]", "\\\\\\A \\\\[20\\A\\C]"),
+    ],
+)
+def test_code_is_written_as_v7_wrote_it(text, paper):
+    assert fold(text, style="code") == paper
 
 
 @pytest.mark.parametrize("byte", range(256))
@@ -66,3 +123,10 @@ def test_even_parity_has_an_even_count_of_marks_and_the_same_seven_bits(byte):
 
 def test_carriage_return_goes_out_as_8d():
     assert even_parity(0x0D) == 0x8D
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_the_eighth_level_is_as_the_profile_says(byte):
+    assert level8(byte, "even") == even_parity(byte)
+    assert level8(byte, "mark") == byte & 0x7F | 0x80
+    assert level8(byte, "space") == byte & 0x7F

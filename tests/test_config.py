@@ -1,9 +1,13 @@
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.config import AnswerConfig, Config, LineConfig, load, log_folder
 from daemon.errors import ConfigError
+from drivers.profile import Profile, as_toml
 
 NOWHERE = {"XDG_CONFIG_HOME": "/nonexistent"}
 
@@ -20,12 +24,14 @@ def test_nothing_configured_is_the_defaults(tmp_path: Path) -> None:
 
 def test_flags_stand_over_environment_over_files(tmp_path: Path) -> None:
     (tmp_path / "etc/asr33").mkdir(parents=True)
-    (tmp_path / "etc/asr33/config.toml").write_text('[line]\nport = "/dev/etc"\ncolumns = 71\n[answer]\ntop_k = 1\n')
+    (tmp_path / "etc/asr33/config.toml").write_text(
+        '[line]\nport = "/dev/etc"\n[machine]\ncolumns = 71\n[answer]\ntop_k = 1\n'
+    )
     (tmp_path / "user/asr33").mkdir(parents=True)
     (tmp_path / "user/asr33/config.toml").write_text("[answer]\ntop_k = 2\nlength = 200\nseed = 5\n")
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "user"), "ASR33_ANSWER_LENGTH": "300", "ASR33_ANSWER_SEED": "6"}
     config = load({"answer": {"seed": 7, "top_p": None}}, environ, system=tmp_path / "etc")
-    assert config.line == LineConfig("/dev/etc", 71)
+    assert (config.line, config.machine) == (LineConfig("/dev/etc"), Profile(columns=71))
     assert config.answer == AnswerConfig(top_k=2, length=300, seed=7)
 
 
@@ -37,13 +43,27 @@ def test_flags_stand_over_environment_over_files(tmp_path: Path) -> None:
             "config.toml:3: unknown key 'lenght' in [answer]; did you mean 'length'",
         ),
         ("[anwser]\n", "config.toml:1: unknown section [anwser]; did you mean 'answer'?"),
-        ("[line]\n[printer]\n", "config.toml:2: unknown section [printer]; there are line, model, answer, log"),
-        ("\nport = 1\n", "config.toml:2: 'port' stands outside a section; the sections are line, model, answer, log"),
+        (
+            "[line]\n[printer]\n",
+            "config.toml:2: unknown section [printer]; there are line, machine, model, answer, log",
+        ),
+        (
+            "\nport = 1\n",
+            "config.toml:2: 'port' stands outside a section; the sections are line, machine, model, answer, log",
+        ),
         ('[answer]\n\nlength = "long"\n', "config.toml:3: [answer] length: 'long' is not a whole number"),
         ("[answer]\nlength = true\n", "config.toml:2: [answer] length: True is not a whole number"),
         ("[line]\nport = 5\n", 'config.toml:2: [line] port: 5 is not a text in "quotes"'),
         ("[answer]\ntop_p = 3\n", "config.toml:2: [answer] top_p = 3: must be from 1e-06 to 1"),
         ("[answer\n", "config.toml: not TOML: "),
+        ("[machine]\ncolums = 72\n", "config.toml:2: unknown key 'colums' in [machine]; did you mean 'columns'"),
+        ("[machine]\ncolumns = 200\n", "config.toml:2: [machine] columns = 200: must be from 20 to 132"),
+        ("[machine]\n\nwheel = 1963\n", 'config.toml:3: [machine] wheel: 1963 is not one of "1963", "1968"'),
+        ('[machine]\ngentle = "yes"\n', "config.toml:2: [machine] gentle: 'yes' is neither true nor false"),
+        ("[line]\nself_test = 1\n", "config.toml:2: [line] self_test: 1 is neither true nor false"),
+        ("[line]\ncolumns = 72\n", "config.toml:2: no key 'columns' in [line]; it is in [machine] now"),
+        ('[line]\nmarking = "yes"\n', 'config.toml:2: [line] marking: \'yes\' is not one of "auto", "on", "off"'),
+        ('[machine]\nmotor = "command"\n', '[machine] motor = "command": motor_on and motor_off must say'),
     ],
 )
 def test_an_error_names_the_file_the_line_and_the_cure(tmp_path: Path, text: str, message: str) -> None:
@@ -93,3 +113,58 @@ def test_logs_go_to_the_setting_then_to_systemd_then_to_the_user(tmp_path: Path)
     assert log_folder(config, {}) == tmp_path
     assert log_folder(Config(), {"LOGS_DIRECTORY": "/var/log/asr33"}) == Path("/var/log/asr33")
     assert log_folder(Config(), {"XDG_STATE_HOME": "/state"}) == Path("/state/asr33/sessions")
+
+
+def test_what_calibration_wrote_is_read_after_the_config_beside_it(tmp_path: Path) -> None:
+    user = tmp_path / "user/asr33"
+    user.mkdir(parents=True)
+    found = Profile("front room", columns=74, gentle=True, wheel="1963", motor_on='say "on"\\')
+    (user / "machine.toml").write_text(as_toml(found))
+    (user / "config.toml").write_text("[machine]\ncolumns = 70\ntravel_ms = 300\n")
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
+    config = load({}, environ, system=tmp_path)
+    assert config.machine == Profile(
+        "front room", columns=74, travel_ms=300, gentle=True, wheel="1963", motor_on='say "on"\\'
+    )
+    (tmp_path / "named.toml").write_text("[machine]\ncolumns = 86\n")
+    named = load({}, environ, system=tmp_path, machine=tmp_path / "named.toml")
+    assert named.machine == Profile(columns=86, travel_ms=300)
+
+
+def test_a_file_of_a_machine_has_nothing_but_the_machine(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[machine]\ncolumns = 72\n[answer]\nlength = 3\n")
+    with pytest.raises(ConfigError, match=r"mine.toml:3: a file of a machine has no \[answer\]"):
+        load({}, NOWHERE, system=tmp_path, machine=path)
+
+
+def test_the_environment_has_true_and_false_and_choices(tmp_path: Path) -> None:
+    environ = NOWHERE | {"ASR33_LINE_SELF_TEST": "False", "ASR33_MACHINE_WHEEL": "1963", "ASR33_LINE_MARKING": "off"}
+    config = load({}, environ, system=tmp_path)
+    assert (config.line.self_test, config.machine.wheel, config.line.marked) == (False, "1963", False)
+    with pytest.raises(
+        ConfigError, match=r"\$ASR33_LINE_RECONNECT: \[line\] reconnect: 'maybe' is neither true nor false"
+    ):
+        load({}, NOWHERE | {"ASR33_LINE_RECONNECT": "maybe"}, system=tmp_path)
+
+
+@given(
+    st.builds(
+        Profile,
+        name=st.text(),
+        columns=st.integers(20, 132),
+        travel_ms=st.integers(0, 1000),
+        gentle=st.booleans(),
+        wheel=st.sampled_from(["1963", "1968"]),
+        send_parity=st.sampled_from(["even", "mark", "space"]),
+        duplex=st.sampled_from(["auto", "full", "half"]),
+        auto_return=st.booleans(),
+        answerback=st.booleans(),
+        motor_idle_s=st.integers(1, 86_400),
+    )
+)
+def test_every_profile_comes_back_from_its_file_as_it_was(found: Profile) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "machine.toml"
+        path.write_text(as_toml(found), encoding="utf-8")
+        assert load({}, NOWHERE, system=Path(folder), machine=path).machine == found

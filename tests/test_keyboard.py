@@ -1,170 +1,36 @@
+import random
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from drivers.charset import even_parity
-from drivers.keyboard import Editor, Keyboard
-from drivers.paper import Paper
-from drivers.printer import Printer
+from drivers.keyboard import BREAK_KEY, Keyboard
 
-KEYS = st.text(
-    st.sampled_from("ABC  \\\n\x7f_\b\x17\x15\x12\x1b\x07\x00\x11\x05\x04}") | st.characters(max_codepoint=127)
-)
+PROSE = b"THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG. "
 
 
-def typed(keys: str, prompt: str = "") -> tuple[str, str]:
-    """What the editor has after these keys, and what the paper shows."""
-    editor = Editor(prompt)
-    printer = Printer(column=0)
-    strokes = printer.echo(prompt) + [s for key in keys for s in printer.echo(editor.press(key).echo)]
-    paper = Paper()
-    paper.feed(bytes(stroke.byte for stroke in strokes))
-    return editor.text, paper.text()
+def marking(data: bytes) -> bytes:
+    return bytes(byte | 0x80 for byte in data)
 
 
-def reference(keys: str) -> str:
-    """The same editor as a person would explain it."""
-    text = ""
-    for key in keys:
-        line = text.split("\n")[-1]
-        if key in "\x7f\b_":
-            text = text[:-1]
-        elif key == "\x17":
-            stripped = line.rstrip(" ")
-            word = stripped.split(" ")[-1] if stripped else ""
-            text = text[: len(text) - max(1, len(line) - len(stripped) + len(word))] if text else ""
-        elif key == "\x15":
-            text = text[: len(text) - len(line)]
-        elif key in "\x1b}~":
-            text = ""
-        elif key == "\n":
-            text += "\n" if text else ""
-        elif key == "\t":
-            text += " "
-        elif key >= "`":
-            text += chr(ord(key) - 32)
-        elif key >= " ":
-            text += key
-    return text
+def even(data: bytes) -> bytes:
+    return bytes(map(even_parity, data))
 
 
-@given(KEYS)
-def test_the_editor_agrees_with_the_reference(keys):
-    keys = keys.replace("\r", "").replace("\x03", "")
-    assert typed(keys)[0] == reference(keys)
+def typed(keyboard: Keyboard, data: bytes, at: float = 0.0) -> list[str]:
+    """What comes of these bytes, ten a second."""
+    return [keyboard.receive(byte, at + index * 0.1) for index, byte in enumerate(data)]
 
 
-@given(KEYS)
-def test_what_is_retyped_is_what_would_be_submitted(keys):
-    text, paper = typed(keys.replace("\r", "").replace("\x03", "") + "\x12", prompt="? ")
-    shown = ("? " + text).split("\n")[-1] if "\n" not in text else text.split("\n")[-1]
-    row = max(0, len(shown) - 1) // 72 + 1
-    assert "".join(line.ljust(72) for line in paper.split("\n")[-row:]).rstrip(" ") == shown.rstrip(" ")
-
-
-@given(KEYS)
-def test_only_printable_text_is_ever_submitted(keys):
-    text, _ = typed(keys)
-    assert set(text) <= {chr(code) for code in range(0x20, 0x5F)} | {"\n"}
-
-
-def test_rubout_echoes_what_it_deletes_between_backslashes():
-    assert typed("HELX\x7f\x7fLO") == ("HELO", "HELX\\XL\\LO")
-
-
-@pytest.mark.parametrize("key", ["\x7f", "\b", "_"])
-def test_three_keys_delete(key):
-    assert typed("AB" + key + "C") == ("AC", "AB\\B\\C")
-
-
-def test_a_rubout_with_nothing_to_delete_is_silent():
-    assert typed("\x7f\x7fA") == ("A", "A")
-
-
-def test_a_rubout_at_the_start_of_a_soft_line_goes_back_to_the_line_above():
-    assert typed("AB\n\x7fC") == ("ABC", "AB\n\nABC")
-
-
-def test_control_w_deletes_a_word_and_the_blanks_behind_it():
-    assert typed("ONE TWO  \x17THREE") == ("ONE THREE", "ONE TWO  \\  OWT\\THREE")
-
-
-def test_control_u_kills_the_line_and_shows_the_prompt_again():
-    assert typed("ABC\x15D", prompt="? ") == ("D", "? ABC^U\n? D")
-
-
-def test_control_u_leaves_the_soft_lines_above():
-    assert typed("ONE\nTWO\x15THREE")[0] == "ONE\nTHREE"
-
-
-def test_control_r_types_the_line_again_clean():
-    assert typed("HELX\x7fLO\x12", prompt="? ") == ("HELLO", "? HELX\\X\\LO^R\n? HELLO")
-
-
-@pytest.mark.parametrize("key", ["\x1b", "}", "~"])
-def test_alt_mode_in_its_three_codes_drops_all_of_it(key):
-    assert typed("ONE\nTWO" + key + "A") == ("A", "ONE\nTWO$\nA")
-
-
-def test_return_submits_and_closes_a_deletion():
-    editor = Editor()
-    for key in "AB\x7f":
-        editor.press(key)
-    reply = editor.press("\r")
-    assert (reply.echo, reply.outcome, editor.text) == ("\\\n", "submit", "A")
-
-
-def test_a_line_feed_after_nothing_is_the_tape_s_and_is_ignored():
-    assert typed("\nA") == ("A", "A")
-
-
-def test_control_c_interrupts():
-    editor = Editor()
-    editor.press("A")
-    assert editor.press("\x03").echo == "^C\n"
-    assert editor.press("\x03").outcome == "interrupt"
-
-
-def test_control_d_ends_the_input_only_in_an_empty_line():
-    assert Editor().press("\x04").outcome == "end"
-    editor = Editor()
-    editor.press("A")
-    assert editor.press("\x04").echo == "\a"
-
-
-def test_one_character_too_many_is_refused_with_a_bell_and_the_rest_kept():
-    editor = Editor(limit=3)
-    echoes = [editor.press(key).echo for key in "ABCD"]
-    assert echoes == ["A", "B", "C", "\a"]
-    assert editor.press("\r").outcome == "submit"
-    assert editor.text == "ABC"
-
-
-def test_small_letters_of_a_newer_terminal_are_capitals_here():
-    assert typed("hello") == ("HELLO", "HELLO")
-
-
-def test_the_reader_s_codes_and_tape_leader_do_nothing():
-    assert typed("\x00\x11A\x13\x00B") == ("AB", "AB")
-
-
-def received(data: bytes) -> Keyboard:
-    keyboard = Keyboard()
-    for byte in data:
-        keyboard.receive(byte)
-    return keyboard
-
-
-@pytest.mark.parametrize("byte", range(256))
+@pytest.mark.parametrize("byte", [byte for byte in range(256) if byte & 0x7F])
 def test_the_parity_bit_is_stripped(byte):
-    assert Keyboard().receive(byte) == chr(byte & 0x7F)
+    assert Keyboard().receive(byte, 0.0) == chr(byte & 0x7F)
 
 
 @pytest.mark.parametrize(
     ("data", "parity"),
     [
-        (bytes(map(even_parity, b"HELLO CAB")), "even"),
-        (bytes(byte | 0x80 for byte in b"HELLO CAB"), "mark"),
+        (even(b"HELLO CAB"), "even"),
+        (marking(b"HELLO CAB"), "mark"),
         (b"HELLO CAB", "space"),
         (b"HELLO CAB \xc1", "space"),
         (b"", None),
@@ -172,4 +38,85 @@ def test_the_parity_bit_is_stripped(byte):
     ],
 )
 def test_the_parity_of_the_keyboard_is_learned(data, parity):
-    assert received(data).parity == parity
+    keyboard = Keyboard()
+    typed(keyboard, data)
+    assert keyboard.parity == parity
+
+
+@pytest.mark.parametrize(("first", "second"), [(even, marking), (marking, bytes), (bytes, even), (even, bytes)])
+def test_a_keyboard_that_is_changed_for_another_is_learned_again(first, second):
+    keyboard = Keyboard()
+    typed(keyboard, first(PROSE * 20))
+    before = keyboard.parity
+    typed(keyboard, second(PROSE * 4))
+    after = Keyboard()
+    typed(after, second(PROSE))
+    assert keyboard.parity == after.parity != before
+    assert keyboard.wrong == 0  # counted against the mode that holds now
+
+
+def test_noise_is_counted_and_changes_nothing():
+    keyboard = Keyboard()
+    typed(keyboard, even(PROSE * 4))
+    rng = random.Random(33)
+    for _ in range(100):
+        typed(keyboard, bytes([even_parity(rng.choice(PROSE)) ^ 0x80]))
+        typed(keyboard, even(PROSE))
+        assert keyboard.parity == "even"
+    assert keyboard.wrong == 100
+
+
+def test_a_nul_that_is_alone_is_a_break_where_nobody_marks_one():
+    assert Keyboard("auto").receive(0x00, 5.0) == BREAK_KEY
+    assert Keyboard("nul").receive(0x00, 5.0) == BREAK_KEY
+
+
+def test_no_nul_is_a_break_where_breaks_are_marked():
+    assert Keyboard("marked").receive(0x00, 5.0) == ""
+
+
+def test_one_marked_break_shows_that_a_nul_is_none():
+    keyboard = Keyboard("auto")
+    keyboard.marked_break()
+    assert keyboard.receive(0x00, 5.0) == ""
+
+
+def test_the_setting_nul_holds_whatever_else_was_heard():
+    keyboard = Keyboard("nul")
+    keyboard.marked_break()
+    assert keyboard.receive(0x00, 5.0) == BREAK_KEY
+
+
+def test_nuls_close_behind_each_other_are_one_break():
+    keyboard = Keyboard("nul")
+    assert typed(keyboard, bytes(30)) == [BREAK_KEY] + [""] * 29
+    assert keyboard.receive(0x00, 4.0) == BREAK_KEY
+
+
+def test_leader_is_no_break_while_tape_is_read_nor_just_after():
+    keyboard = Keyboard("nul")
+    keyboard.reading_tape = True
+    assert typed(keyboard, bytes(10)) == [""] * 10
+    keyboard.reading_tape = False
+    assert keyboard.receive(0x00, 1.0) == ""
+    assert keyboard.receive(0x00, 2.0) == BREAK_KEY
+
+
+def test_a_marking_keyboard_has_a_nul_of_its_own_and_so_a_bare_one_is_a_break():
+    keyboard = Keyboard("auto")
+    keyboard.marked_break()
+    typed(keyboard, marking(PROSE))
+    assert keyboard.receive(0x80, 20.0) == ""
+    assert keyboard.receive(0x00, 30.0) == BREAK_KEY
+
+
+def test_a_marking_keyboard_s_bare_nul_is_nothing_where_the_owner_says_so():
+    keyboard = Keyboard("marked")
+    typed(keyboard, marking(PROSE))
+    assert keyboard.receive(0x00, 30.0) == ""
+
+
+def test_nuls_say_nothing_of_parity():
+    keyboard = Keyboard("marked")
+    typed(keyboard, bytes(100))
+    assert (keyboard.bytes, keyboard.parity) == (0, None)

@@ -1,94 +1,21 @@
 import asyncio
+import fcntl
 import os
 import termios
-import time
-import tty
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
+from fakes_wire import Listener, far_end, read_from
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers import errors
-from drivers.events import Break, Byte, Frame, HangUp, Heard, Marking
-from drivers.line import Line, open_line
+from drivers.events import Break, Byte, Frame, Heard, Marking
+from drivers.line import open_line, plug_in
+from drivers.wire import Wire
 
 ROOT = os.geteuid() == 0
-
-
-class FarEnd:
-    """A pty whose near end is a line; this is its other end."""
-
-    def __init__(self) -> None:
-        self.master, slave = os.openpty()
-        tty.setraw(slave)
-        os.set_blocking(self.master, False)
-        self.path = os.ttyname(slave)
-        self.slave: int | None = slave
-
-    def fill(self) -> None:
-        """As many bytes as a pty holds, about 20,000, so that a line has to wait."""
-        assert self.slave is not None
-        os.set_blocking(self.slave, False)
-        # The kernel moves what it has taken on to the far end in its own time, and then there is room again.
-        refused_since = None
-        while refused_since is None or time.monotonic() < refused_since + 0.1:
-            try:
-                os.write(self.slave, b"A" * 1000)
-                refused_since = None
-            except BlockingIOError:
-                refused_since = refused_since or time.monotonic()
-
-    def hang_up(self) -> None:
-        os.close(self.master)
-        self.master = -1
-
-    def close(self) -> None:
-        for fd in (self.master, self.slave):
-            if fd is not None and fd >= 0:
-                os.close(fd)
-
-
-@contextmanager
-def far_end() -> Iterator[FarEnd]:
-    end = FarEnd()
-    try:
-        yield end
-    finally:
-        end.close()
-
-
-class Listener:
-    """All that was heard, and a way to wait for so and so much of it."""
-
-    def __init__(self, line: Line) -> None:
-        self.heard: list[Heard] = []
-        self._more = asyncio.Event()
-        line.listen(self._listen)
-
-    def _listen(self, heard: Heard) -> None:
-        self.heard.append(heard)
-        self._more.set()
-
-    async def first(self, count: int) -> list[Heard]:
-        async with asyncio.timeout(5):
-            while len(self.heard) < count:
-                self._more.clear()
-                await self._more.wait()
-        return self.heard
-
-
-async def read_from(end: FarEnd, count: int) -> bytes:
-    data = b""
-    async with asyncio.timeout(5):
-        while len(data) < count:
-            try:
-                data += os.read(end.master, count - len(data))
-            except BlockingIOError:
-                await asyncio.sleep(0.002)
-    return data
 
 
 # Marking.
@@ -227,12 +154,6 @@ async def test_what_is_no_tty_is_refused(where):
         await open_line(where)
 
 
-async def test_a_url_is_refused_in_one_line():
-    with pytest.raises(errors.LineUnfit, match=r"^socket://host:4001: no line of that kind here") as caught:
-        await open_line("socket://host:4001")
-    assert "\n" not in str(caught.value)
-
-
 async def test_a_port_of_others_names_the_group_to_join():
     with far_end() as end:
         os.chmod(end.path, 0o600 if ROOT else 0)  # noqa: PTH101
@@ -244,28 +165,6 @@ async def test_a_port_of_others_names_the_group_to_join():
         finally:
             if ROOT:
                 os.seteuid(0)
-
-
-@pytest.mark.parametrize("writing", [False, True])
-async def test_a_hang_up_is_reported_once(writing, caplog):
-    with far_end() as end:
-        line = await open_line(end.path)
-        listener = Listener(line)
-        assert end.slave is not None
-        os.close(end.slave)
-        end.slave = None
-        end.hang_up()
-        if writing:
-            line.write(0x41)
-        (hang_up,) = await listener.first(1)
-        assert isinstance(hang_up, HangUp)
-        assert end.path in hang_up.reason
-        with pytest.raises(errors.LineLost, match="cable"):
-            line.write(0x41)
-        await line.drain()
-        await line.close()
-        assert len(listener.heard) == 1
-        assert not caplog.records
 
 
 async def test_close_gives_up_on_a_far_end_that_reads_nothing():
@@ -312,3 +211,40 @@ async def test_a_device_that_is_no_tty_gets_the_reason_of_the_system():
     with pytest.raises(errors.LineUnfit) as caught:
         await open_line("/dev/null")
     assert str(caught.value).startswith("/dev/null cannot be the line of a Teletype (Inappropriate ioctl for device): ")
+
+
+async def as_a_real_tty(path):
+    """A pty will do for one, until it comes to the speed."""
+    wire = Wire(path, "tty", Marking())
+    await plug_in(wire, path, kernel_marks=True)
+    return wire
+
+
+def modes(end):
+    iflag, _, cflag, *_, cc = termios.tcgetattr(end.slave)
+    return iflag & (termios.PARMRK | termios.INPCK | termios.BRKINT | termios.IGNBRK), cflag & termios.HUPCL, cc
+
+
+async def test_a_real_tty_keeps_its_marking_whatever_pyserial_sets_later():
+    with far_end() as end:
+        line = await as_a_real_tty(end.path)
+        opened = modes(end)
+        assert opened[:2] == (termios.PARMRK | termios.INPCK, 0)
+        assert opened[2][termios.VMIN] == 1
+        line.set_rts(True)
+        line.set_rts(False)
+        port = line._transport.serial
+        port.timeout = 0.5
+        port.write_timeout = 0
+        port.reset_output_buffer()
+        assert modes(end) == opened
+        await line.close()
+
+
+async def test_a_real_tty_is_exclusive_to_those_too_who_do_not_ask():
+    with far_end() as end:
+        line = await as_a_real_tty(end.path)
+        exclusive = bytearray(4)
+        fcntl.ioctl(end.slave, 0x80045440, exclusive)  # TIOCGEXCL
+        assert any(exclusive)
+        await line.close()

@@ -2,13 +2,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.charset import even_parity
-from drivers.paper import Paper
+from drivers.paper import CR, LF, Paper
+from drivers.profile import Profile
+from drivers.virtual import Machine
+
+# The wire as hypothesis would seldom find it: much overstriking, long lines, and functions among the glyphs.
+WIRE = st.lists(
+    st.one_of(
+        st.sampled_from([b"\r", b"\n", b"\r\n", b"\x07", b"\x7f", b" ", b"    ", b"A", b"_", b"THE TELETYPE "]),
+        st.binary(max_size=4),
+        st.integers(min_value=1, max_value=90).map(lambda count: b"-" * count),
+    ),
+    max_size=40,
+).map(b"".join)
+PROFILES = st.builds(
+    Profile,
+    columns=st.integers(min_value=20, max_value=80),
+    auto_return=st.booleans(),
+    return_feeds=st.booleans(),
+    feed_returns=st.booleans(),
+)
 
 
-def fed(data: bytes) -> Paper:
-    paper = Paper()
+def fed(data: bytes, paper: Paper | None = None) -> Paper:
+    paper = paper or Paper()
     paper.feed(data)
     return paper
+
+
+def retold(paper: Paper) -> Paper:
+    """What its layers give on a sheet without options."""
+    return fed("\r\n".join(paper.layers()).encode("ascii"), Paper(paper.columns))
 
 
 def test_text_stands_where_it_was_struck():
@@ -54,3 +78,90 @@ def test_the_wire_may_be_cut_anywhere(pieces):
     for piece in pieces:
         paper.feed(piece)
     assert paper.lines == fed(b"".join(pieces)).lines
+
+
+def test_a_machine_that_returns_by_itself_goes_on_below_and_piles_nothing_up():
+    paper = fed(b"-" * 20 + b"AB", Paper(20, auto_return=True))
+    assert paper.text() == "-" * 20 + "\nAB"
+    assert fed(b"-" * 20 + b"\r\nAB", Paper(20, auto_return=True)).text() == "-" * 20 + "\n\nAB"
+
+
+def test_with_the_kits_a_return_feeds_and_a_feed_returns():
+    assert fed(b"A\rB", Paper(return_feeds=True)).text() == "A\nB"
+    assert fed(b"A\nB", Paper(feed_returns=True)).text() == "A\nB"
+    assert fed(b"A\r\nB", Paper(return_feeds=True, feed_returns=True)).text() == "A\n\nB"
+
+
+def test_a_sheet_of_a_profile_has_its_columns_and_its_options():
+    paper = fed(b"-" * 20 + b"A\rB\nC", Paper.of(Profile(columns=20, auto_return=True, return_feeds=True)))
+    assert paper.text() == "-" * 20 + "\nA\nB\n C"
+
+
+@given(PROFILES, WIRE)
+def test_a_machine_that_is_given_time_prints_the_same_sheet(profile, data):
+    machine = Machine(profile=profile)
+    for second, byte in enumerate(data):
+        machine.receive(byte, float(second))
+    paper = fed(data, Paper.of(profile))
+    assert paper.lines == machine.paper.lines
+    assert (paper.column, paper.bells) == (machine.column, machine.paper.bells)
+    assert not machine.smeared
+
+
+def test_the_wheel_of_1963_has_arrows_where_that_of_1968_has_a_caret_and_an_underline():
+    paper = fed(b"A^B_")
+    assert (paper.text("1963"), paper.text("1968"), paper.text()) == ("A↑B←", "A^B_", "A^B_")
+    assert paper.foot(1, "1963") == ["A↑B←"]
+
+
+def test_a_foot_is_no_longer_than_asked_for():
+    paper = fed(b"A\r\nB\r\nC")
+    assert [paper.foot(count) for count in (0, 1, 2, 9)] == [[], ["C"], ["B", "C"], ["A", "B", "C"]]
+
+
+def test_cells_are_the_ink_without_the_blanks():
+    assert fed(b"A C   \r  X\n\r \n").cells() == [["A", "", "CX"], [], []]
+
+
+def test_ink_upon_ink_is_found_with_its_place():
+    assert fed(b"ABC\r\nDEF\r -  \rD").overstruck() == [(1, 0, "DD"), (1, 1, "E-")]
+    assert fed(b"A \r B").overstruck() == []
+
+
+def test_layers_show_what_text_hides():
+    paper = fed(b"EMPHASIS, BOLD\r________\r          BOLD\r\nPLAIN")
+    assert paper.layers() == ["EMPHASIS, BOLD\r________  BOLD", "PLAIN"]
+    assert paper.text() == "________, BOLD\nPLAIN"
+
+
+def test_a_pile_in_the_last_column_has_a_pass_for_each_glyph():
+    assert fed(b"-" * 19 + b"ABC", Paper(20)).layers() == ["-" * 19 + "A\r" + " " * 19 + "B\r" + " " * 19 + "C"]
+
+
+@given(PROFILES, WIRE)
+def test_layers_give_the_same_cells_again(profile, data):
+    paper = fed(data, Paper.of(profile))
+    assert retold(paper).cells() == paper.cells()
+    assert retold(paper).layers() == paper.layers()
+    assert all(turn == turn.rstrip() for line in paper.layers() for turn in line.split("\r"))
+
+
+@given(PROFILES, WIRE)
+def test_text_has_a_line_for_each_feed_none_too_wide_and_no_blanks_at_its_end(profile, data):
+    paper = fed(data, Paper.of(profile))
+    lines = paper.text().split("\n")
+    assert len(lines) == len(paper.lines) == len(paper.cells()) == len(paper.layers())
+    assert all(len(line) <= profile.columns and line == line.rstrip() for line in lines)
+    if not (profile.auto_return or profile.return_feeds):
+        assert len(lines) == 1 + sum(byte & 0x7F == LF for byte in data)
+
+
+@given(WIRE)
+def test_no_strike_is_lost_and_none_is_made_up(data):
+    struck = sorted(
+        chr(byte & 0x7F if byte & 0x7F < 0x60 else byte & 0x5F) for byte in data if 0x20 < byte & 0x7F < 127
+    )
+    paper = fed(data)
+    assert sorted("".join("".join(line) for line in paper.cells())) == struck
+    assert 0 <= paper.column <= paper.columns
+    assert fed(bytes([CR]), paper).column == 0

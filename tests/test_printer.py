@@ -1,72 +1,97 @@
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from fakes import overstruck
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.charset import fold
-from drivers.paper import Paper
+from drivers.paper import CR, LF, Paper
 from drivers.printer import Printer, Stroke
+from drivers.profile import Profile
 
-GOLDEN = Path(__file__).parent / "golden"
-TEXTS = st.text(st.sampled_from("abcdefgh    \n—½🚀é") | st.characters(), max_size=400)
+TEXTS = st.text(st.sampled_from("abcdefgh    \n—½🚀é_\b") | st.characters(), max_size=200)
+ART = st.text(st.sampled_from("/\\X#   \n\r\r\f—é🚀"), max_size=150)
+CUTS = st.lists(st.integers(0, 200), max_size=6)
+PROFILES = st.builds(
+    Profile,
+    columns=st.sampled_from([20, 40, 72, 74, 86]),
+    wheel=st.sampled_from(["1963", "1968"]),
+    auto_return=st.booleans(),
+    return_feeds=st.booleans(),
+    feed_returns=st.booleans(),
+    margin_bell=st.integers(0, 9),
+)
+
+# The ways in which a text is printed.
+WAYS: dict[str, Callable[[Printer, str], list[Stroke]]] = {
+    "prose": lambda printer, text: printer.feed(text),
+    "code": lambda printer, text: printer.feed(text, "code"),
+    "typewriter": lambda printer, text: printer.feed(text, overstrike=True),
+    "art": lambda printer, text: printer.raw(text),
+    "echo": lambda printer, text: printer.echo(text),
+}
 
 
 def wire(strokes: list[Stroke]) -> bytes:
     return bytes(stroke.byte for stroke in strokes)
 
 
-def printed(text: str, columns: int = 72) -> bytes:
-    printer = Printer(columns, column=0)
-    return wire(printer.feed(text) + printer.flush())
+def printed(text: str, columns: int = 72, way: str = "prose", **profile) -> bytes:
+    printer = Printer(Profile(columns=columns, **profile), column=0)
+    return wire(WAYS[way](printer, text) + printer.flush())
 
 
-def readable(data: bytes) -> str:
-    """The wire as golden files have it: a line for each line feed, controls by name."""
-    names = {0x0D: "<CR>", 0x0A: "<LF>\n", 0x07: "<BEL>", 0x3C: "<3C>"}
-    return "".join(names.get(byte, chr(byte)) for byte in data)
+def sheet(strokes: list[Stroke], profile: Profile = Profile()) -> Paper:  # noqa: B008
+    """Paper wider than the machine, so that what goes too far is seen."""
+    paper = Paper.of(replace(profile, columns=200, auto_return=False))
+    paper.feed(wire(strokes))
+    return paper
 
 
-def unreadable(text: str) -> bytes:
-    names = {"<CR>": "\r", "<LF>": "\n", "<BEL>": "\a", "<3C>": "<"}
-    return re.sub("<(?:CR|LF|BEL|3C)>", lambda name: names[name[0]], text.replace("\n", "")).encode()
+# Laws.
 
 
-@pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.wire")), ids=lambda path: path.stem)
-def test_a_golden_wire_gives_its_paper(golden):
-    paper = Paper()
-    paper.feed(unreadable(golden.read_text()))
-    assert paper.text() + "\n" == golden.with_suffix(".paper").read_text()
-
-
-@pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.text")), ids=lambda path: path.stem)
-def test_a_golden_text_gives_its_wire(golden):
-    assert readable(printed(golden.read_text())) == golden.with_suffix(".wire").read_text()
-
-
-@given(TEXTS, st.lists(st.integers(0, 400)))
-def test_a_text_cut_anywhere_gives_the_same_strokes(text, cuts):
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=60)
+@given(text=TEXTS | ART, cuts=CUTS, profile=PROFILES)
+def test_a_text_cut_anywhere_gives_the_same_strokes(way, text, cuts, profile):
     edges = [0, *sorted(cuts), len(text)]
-    whole, pieces = Printer(), Printer()
-    strokes = [stroke for a, b in pairwise(edges) for stroke in pieces.feed(text[a:b])]
-    assert strokes + pieces.flush() == whole.feed(text) + whole.flush()
+    whole, pieces = Printer(profile), Printer(profile)
+    strokes = [stroke for a, b in pairwise(edges) for stroke in WAYS[way](pieces, text[a:b])]
+    assert strokes + pieces.flush() == WAYS[way](whole, text) + whole.flush()
+    assert pieces.column == whole.column
 
 
-@given(TEXTS, st.integers(5, 74))
-def test_no_line_is_too_long_and_no_word_that_fits_is_split(text, columns):
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=60)
+@given(text=TEXTS | ART, profile=PROFILES)
+def test_no_line_is_too_long_on_any_machine(way, text, profile):
+    printer = Printer(profile)
+    strokes = WAYS[way](printer, text) + printer.flush() + printer.fresh_line()
+    assert max(map(len, sheet(strokes, profile).cells())) <= profile.usable
+    assert not any(stroke.spaces and (stroke.column is None or stroke.column >= profile.usable) for stroke in strokes)
+
+
+@given(TEXTS, st.integers(20, 74))
+def test_no_word_that_fits_is_split(text, columns):
     paper = Paper(200)
     paper.feed(printed(text, columns))
-    assert max(map(len, paper.lines)) <= columns
     chunks = [w[i : i + columns] for w in fold(text).split() for i in range(0, len(w), columns)]
     assert paper.text().split() == chunks
 
 
-@given(TEXTS)
-def test_only_printing_characters_and_line_ends_come_out(text):
-    assert set(printed(text)) <= {*range(0x20, 0x60), 0x0D, 0x0A}
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=60)
+@given(text=TEXTS, fill=st.sampled_from(["idle", "rubout", "nul"]))
+def test_only_printing_characters_line_ends_and_fill_come_out(way, fill, text):
+    printer = Printer(Profile(margin_bell=0))
+    printer.fill = fill
+    strokes = WAYS[way](printer, text.replace("\a", "")) + printer.flush()
+    fills = {"idle": set(), "rubout": {0x7F}, "nul": {0x00}}[fill]
+    assert set(wire(strokes)) <= {*range(0x20, 0x60), CR, LF} | fills
 
 
 @given(TEXTS)
@@ -76,6 +101,31 @@ def test_at_most_the_last_word_is_held_back(text):
     last = re.search(r" *[^ \n]*$", fold(text))
     assert last is not None
     assert printer.held <= len(last[0])
+
+
+@pytest.mark.parametrize("way", ["prose", "code", "echo"])
+@given(text=TEXTS, profile=PROFILES)
+def test_without_overstrikes_no_glyph_lands_on_another(way, text, profile):
+    printer = Printer(profile)
+    strokes = WAYS[way](printer, text) + printer.flush() + printer.fresh_line()
+    assert sheet(strokes, profile).overstruck() == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=60)
+@given(text=TEXTS | ART, profile=PROFILES)
+def test_each_stroke_says_where_the_carriage_stands_and_how_long_it_flies(way, text, profile):
+    printer = Printer(profile)
+    column: int | None = None
+    for stroke in WAYS[way](printer, text) + printer.flush() + printer.fresh_line():
+        assert stroke.column == column
+        far = profile.columns if column is None else column
+        assert stroke.settle_s == (pytest.approx(0.1 + profile.travel_s * far / 72) if stroke.byte == CR else 0.0)
+        column = 0 if stroke.byte == CR else column if column is None else column + stroke.spaces
+    assert printer.column == column
+
+
+# Prose.
 
 
 def test_a_word_of_exactly_72_fits():
@@ -111,11 +161,18 @@ def test_flush_in_mid_word_goes_on_where_it_was():
     assert wire(printer.feed("hel") + printer.flush() + printer.feed("lo") + printer.flush()) == b"HELLO"
 
 
-@pytest.mark.parametrize(("column", "settle_s"), [(None, 0.3), (72, 0.3), (36, 0.2), (18, 0.15)])
-def test_the_carriage_gets_the_time_that_its_column_needs(column, settle_s):
-    carriage_return, line_feed = Printer(column=column).fresh_line()
-    assert carriage_return == Stroke(0x0D, column, pytest.approx(settle_s))
-    assert line_feed == Stroke(0x0A, 0)
+def test_a_fraction_in_pieces_keeps_away_from_its_number():
+    printer = Printer(column=0)
+    assert wire(printer.feed("3") + printer.feed("½ ") + printer.feed("½\n½") + printer.flush()) == b"3 1/2 1/2\r\n1/2"
+
+
+def test_a_fraction_on_a_fresh_line_begins_it():
+    printer = Printer(column=0)
+    assert wire(printer.feed("3") + printer.fresh_line() + printer.feed("½") + printer.flush()) == b"3\r\n1/2"
+
+
+def test_code_is_folded_so_that_it_can_be_had_back():
+    assert printed("if (Ok) {\n}", way="code") == b"IF (\\OK) \\(\r\n\\)"
 
 
 def test_an_unknown_column_means_a_clean_line_first():
@@ -133,6 +190,9 @@ def test_a_bell_does_not_move_the_carriage():
     assert printer.column == 7
 
 
+# Typed keys.
+
+
 def test_echo_holds_nothing_back_and_turns_at_the_margin():
     printer = Printer(column=70)
     assert wire(printer.echo("abc\a")) == b"AB\r\nC\x07"
@@ -143,36 +203,183 @@ def test_echo_lets_no_control_but_the_bell_through():
     assert wire(Printer(column=0).echo("a\x05\x11\x12\x14\x1bb")) == b"AB"
 
 
-def test_strokes_that_were_never_struck_do_not_move_the_carriage():
+@pytest.mark.parametrize(("columns", "before", "rings"), [(72, 8, 64), (40, 5, 35), (72, 0, None)])
+def test_the_margin_bell_rings_once_where_the_profile_says(columns, before, rings):
+    strokes = Printer(Profile(columns=columns, margin_bell=before), column=0).echo("x" * columns)
+    assert [stroke.column for stroke in strokes if stroke.byte == 0x07] == ([] if rings is None else [rings])
+
+
+def test_the_margin_bell_is_for_typing_and_not_for_text():
+    assert b"\a" not in printed("a " * 100)
+
+
+# Overstrikes.
+
+
+@pytest.mark.parametrize(
+    ("text", "paper"),
+    [
+        ("b\bbo\bol\bld\bd\n", b"BOLD\rBOLD\r\n"),
+        ("a _\bb_\bc d\n", b"A BC D\r  __\r\n"),
+        ("a b\b_c\b_ d\n", b"A BC D\r  __\r\n"),
+        ("_\bx\bx\n", b"X\rX\r_\r\n"),
+        ("x\b/\n", b"X\r/\r\n"),
+        ("ab\b\b__ c\n", b"AB C\r__\r\n"),
+        ("snake_case \b_\n", b"SNAKE_CASE_\r\n"),
+        ("—\b—\n—\b_a\n", b"--\r--\r\n--A\r__\r\n"),
+        ("3½\b_ x\n", b"3 1/2 X\r  ___\r\n"),
+        ("\bx\n\by\n", b"X\r\nY\r\n"),
+        ("a\b\n\bb\b ", b"A\r\nB"),
+    ],
+)
+def test_a_typewriters_overstrikes_are_later_passes(text, paper):
+    assert printed(text, way="typewriter") == paper
+
+
+def test_without_overstrike_a_backspace_vanishes():
+    assert printed("_\bx\n") == b"_X\r\n"
+
+
+def test_a_word_with_overstrikes_wraps_as_a_whole_and_each_line_has_its_own_passes():
+    text = "a" * 66 + " o\bo o\bon\bn " + "b\bbo\bol\bld\bd\n"
+    assert printed(text, way="typewriter") == b"A" * 66 + b" O ON\r" + b" " * 67 + b"O ON\r\nBOLD\rBOLD\r\n"
+
+
+def test_a_pass_takes_the_time_of_its_own_column():
+    strokes = Printer(column=0).feed("_\ba" + "b" * 35 + "\n", overstrike=True)
+    assert [(stroke.column, stroke.settle_s) for stroke in strokes if stroke.byte == CR] == [
+        (36, pytest.approx(0.2)),
+        (1, pytest.approx(0.1 + 0.2 / 72)),
+    ]
+
+
+def test_a_pair_may_be_flushed_in_between():
     printer = Printer(column=0)
-    strokes = printer.feed("hello there wor")
-    printer.forget(strokes[3:])
-    assert (printer.column, printer.held, printer.flush()) == (3, 0, [])
+    strokes = printer.feed("ab", overstrike=True) + printer.flush() + printer.feed("\bbc\n", overstrike=True)
+    assert wire(strokes) == b"ABC\r B\r\n"
 
 
-def test_a_line_feed_that_was_never_struck_is_made_up_for():
-    printer = Printer(column=5)
-    printer.forget(printer.fresh_line()[1:])
+def test_the_wheel_of_1963_cannot_underline():
+    assert printed("_\ba b\b_ _ x\bx\n", way="typewriter", wheel="1963") == b"A B - X\r      X\r\n"
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c\bc", "_\bd", "e\b_", " ", "\n", "f\bf\b_"]), max_size=120))
+def test_overstrikes_change_no_line_and_land_on_their_letters(characters):
+    text = "".join(characters)
+    printer, plain = Printer(column=0), Printer(column=0)
+    strokes = printer.feed(text, overstrike=True) + printer.flush() + printer.fresh_line()
+    first = re.sub("_\b|\b.", "", text)
+    lines = sheet(plain.feed(first) + plain.flush() + plain.fresh_line()).cells()
+    cells = sheet(strokes).cells()
+    assert [[cell[:1] for cell in line] for line in cells] == lines
+    over = {"A": "", "B": "", "C": "C", "D": "_", "E": "_", "F": "F_"}
+    assert all(cell[1:] == over[cell[0]] for line in cells for cell in line if cell)
+
+
+# Art.
+
+
+@pytest.mark.parametrize(
+    ("text", "paper"),
+    [
+        ("x  x\n x\n", b"X  X\r\n X\r\n"),
+        ("ab\r--\n", b"AB\r--\r\n"),
+        ("ab\r--\r\nc", b"AB\r--\r\nC"),
+        ("ab\r\r\r\nc", b"AB\r\nC"),
+        ("ab\r  \r\n", b"AB\r\n"),
+        ("ab   \n   \nc", b"AB\r\n\nC"),
+        ("\n\nx", b"\n\nX"),
+        ("a\fb\x07\x1b", b"AB"),
+        ("é—…½🚀█", b"E-.??#"),
+        ("\rx\r-", b"X\r-"),
+    ],
+)
+def test_art_is_struck_as_it_is(text, paper):
+    assert printed(text, way="art") == paper
+
+
+def test_art_that_is_too_wide_is_cut_and_not_wrapped():
+    assert printed("x" * 90 + "\r" + "-" * 73 + "\ny", way="art") == b"X" * 72 + b"\r" + b"-" * 72 + b"\r\nY"
+    assert printed(" " * 72 + "x\ny", way="art") == b"\nY"
+
+
+def test_text_after_an_unfinished_overprint_begins_a_line():
+    printer = Printer(column=0)
+    assert wire(printer.raw("abc\r-") + printer.feed("d ") + printer.flush()) == b"ABC\r-\r\nD "
+
+
+@given(ART)
+def test_art_on_paper_is_what_was_drawn(text):
+    drawn = Paper(200)
+    for line in text.replace("\f", "").replace("\r\n", "\n").split("\n"):
+        drawn.feed(re.sub("\r+", "\r", fold_art(line)).encode() + b"\r\n")
+    printer = Printer(Profile(columns=74), column=0)
+    strokes = printer.raw(text)
+    cut = [[cell for cell in line[:74]] for line in drawn.cells()][:-1]
+    assert [stripped(line) for line in sheet(strokes).cells()] == [stripped(line) for line in cut]
+
+
+def fold_art(line: str) -> str:
+    return "".join({"\r": "\r", "—": "-", "🚀": "?", "é": "E"}.get(char, char) for char in line)
+
+
+def stripped(line: list[str]) -> list[str]:
+    while line and not line[-1]:
+        line = line[:-1]
+    return line
+
+
+# Other machines.
+
+
+@pytest.mark.parametrize(("column", "settle_s"), [(None, 0.3), (72, 0.3), (36, 0.2), (18, 0.15)])
+def test_the_carriage_gets_the_time_that_its_column_needs(column, settle_s):
+    carriage_return, line_feed = Printer(column=column).fresh_line()
+    assert carriage_return == Stroke(CR, column, pytest.approx(settle_s))
+    assert line_feed == Stroke(LF, 0)
+
+
+def test_a_slow_and_wide_machine_gets_more_time():
+    profile = Profile(columns=86, travel_ms=400, gentle=True)
+    assert Printer(profile).fresh_line()[0].settle_s == pytest.approx(0.1 + 0.5 * 86 / 72)
+    assert Printer(profile, column=36).fresh_line()[0].settle_s == pytest.approx(0.35)
+
+
+def test_where_cr_feeds_the_paper_it_is_the_new_line():
+    profile = {"return_feeds": True}
+    assert printed("a\n\nb\n", **profile) == b"A\r\nB\r"
+    assert printed("b\bb\n", way="typewriter", **profile) == b"B\r"
+    assert printed("ab\r--\nc", way="art", **profile) == b"AB\rC"
+
+
+def test_where_lf_returns_the_carriage_its_flight_is_waited_for():
+    printer = Printer(Profile(feed_returns=True), column=36)
+    assert printer.observe(LF) == pytest.approx(0.2)
     assert printer.column == 0
-    assert wire(printer.fresh_line()) == b"\n"
-    assert printer.fresh_line() == []
 
 
-@given(TEXTS, st.integers(0, 400), st.integers(0, 3), st.sampled_from(["feed", "fresh_line", "echo", "bell"]))
-def test_whatever_was_never_struck_nothing_lands_on_another_glyph(text, cut, second_cut, how):
-    printer, paper = Printer(), Paper()
-    strokes = printer.feed(text) + printer.flush()
-    paper.feed(wire(strokes[:cut]))
-    printer.forget(strokes[cut:])
-    go_on = {
-        "feed": lambda: [],
-        "fresh_line": printer.fresh_line,
-        "echo": lambda: printer.echo("x"),
-        "bell": lambda: printer.echo("\a"),
-    }
-    strokes = go_on[how]() + printer.feed("  again") + printer.flush()
-    paper.feed(wire(strokes[:second_cut]))
-    printer.forget(strokes[second_cut:])
-    paper.feed(wire(printer.echo("once more")))
-    assert overstruck(paper) == []
-    assert paper.column == printer.column
+def test_where_the_machine_turns_by_itself_the_last_column_stays_free():
+    assert printed("x" * 73, auto_return=True) == b"X" * 71 + b"\r\nXX"
+
+
+# Fill.
+
+
+@pytest.mark.parametrize(("travel_ms", "column", "fills"), [(200, 72, 2), (200, 5, 2), (400, 72, 3), (1000, 72, 9)])
+def test_a_tape_gets_two_rubouts_or_as_many_as_the_carriage_needs(travel_ms, column, fills):
+    printer = Printer(Profile(travel_ms=travel_ms), column=column)
+    printer.fill = "rubout"
+    strokes = printer.fresh_line()
+    assert wire(strokes) == b"\r\n" + b"\x7f" * fills
+    assert 0.1 * len(strokes) >= strokes[0].settle_s - 1e-9
+    assert not any(stroke.spaces for stroke in strokes)
+
+
+def test_fill_may_change_while_the_printer_runs():
+    printer = Printer(column=0)
+    strokes = printer.feed("a\n")
+    printer.fill = "rubout"
+    strokes += printer.feed("_\bb\n\n", overstrike=True)
+    printer.fill = "nul"
+    strokes += printer.feed("c\n")
+    assert wire(strokes) == b"A\r\nB\r\x7f\x7f_\r\n\x7f\x7f\n\x7f\x7fC\r\n\0\0"

@@ -14,9 +14,9 @@ import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from drivers.errors import NoSuchKey
-from drivers.virtual import VirtualTeletype
 
 CTRL_C = "\x03"
 _END = ""
@@ -24,12 +24,20 @@ _END = ""
 _SEQUENCE = re.compile(rb"\x1b(?:\[\[[A-E]|[\[O][0-?]*[ -/]*[@-~])")
 
 
+class Keyboard(Protocol):
+    """What is typed on: a virtual machine, or its levers too."""
+
+    async def type(self, text: str) -> None: ...
+
+    async def press_break(self) -> None: ...
+
+
 def at_terminal() -> bool:
     """Whether somebody can type here."""
     return (fd := _standard_input()) is not None and os.isatty(fd)
 
 
-async def operate(machine: VirtualTeletype, leaves: Callable[[int], bool], stdin: int | None = None) -> None:
+async def operate(machine: Keyboard, leaves: Callable[[int], bool], stdin: int | None = None) -> None:
     """Types on the machine what comes in; back when Ctrl-C leaves, or the terminal is gone.
 
     `leaves` is asked at each Ctrl-C, and told how many keys that has overtaken. At a terminal each key is a key; in

@@ -19,7 +19,8 @@ COMMANDS = {
 }
 
 # What `pip install .` alone leaves out, and the extra that brings it.
-EXTRAS = {"torch": "train"} | dict.fromkeys(("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors"), "cpu")
+_ENGINE = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
+EXTRAS = {"torch": "train", "PIL": "png"} | dict.fromkeys(_ENGINE, "cpu")
 
 USAGE = 2
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h

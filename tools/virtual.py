@@ -1,4 +1,9 @@
-"""`asr33 virtual`: the machine alone, at the far end of a pty; this terminal is its keyboard and its paper."""
+"""`asr33 virtual`: the machine alone, at the far end of a pty; this terminal is its keyboard and its paper.
+
+Ctrl-C is BREAK, twice within a second leaves. Ctrl-] and a letter works what a terminal has no key for: H the HERE IS
+key, S and X the reader's START and STOP, P the punch, L the knob between LINE and LOCAL, M the motor, O opens the loop
+for a second, U pulls the cable and plugs it in.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,22 @@ import argparse
 import asyncio
 import contextlib
 import json
+import random
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar, Literal, TextIO
 
 from drivers.clock import CHARACTER_S, WallClock
-from drivers.paper import BEL, CR, LF, glyph_of
+from drivers.paper import BEL, CR, LF, Paper, glyph_of
+from drivers.profile import Wheel
 from drivers.virtual import Strike, VirtualTeletype
+from drivers.virtual.faults import parse
+from tools import fit
 from tools.keys import at_terminal, operate
+from tools.levers import Levers
 
 _TWICE_S = 1.0  # two Ctrl-C within this leave
 
@@ -31,33 +41,108 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--link", type=Path, metavar="PATH", help="a name for the pty, which asr33 run --line takes")
     parser.add_argument("--fast", action="store_true", help="print as fast as bytes come, not ten a second")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write a JSON line for each strike")
+    parser.add_argument("--punch", type=Path, metavar="FILE", help="what is punched, raw, appended row by row")
+    parser.add_argument("--paper", type=Path, metavar="FILE", help="the sheet, at the end: text, or a picture if .png")
+    fit.add_arguments(parser)
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="LIST",
+        help="lost=SHARE, doubled=SHARE, flipped=SHARE of the bytes; split reads; slow or fast line, by 1 %%; "
+        "unplug=N or open=N after so many bytes; cold motor. As lost=0.001,split,slow",
+    )
+    parser.add_argument("--seed", type=int, default=33, help="of the faults' chance")
 
 
 def main(args: argparse.Namespace) -> int:
     """Runs until SIGTERM, or Ctrl-C twice within a second. Raises DriverError, OutputLost, BrokenPipeError."""
+    machine, faults = fit.fitted(args), parse(args.faults)
+    character_s = 0.0 if args.fast else CHARACTER_S
     with contextlib.ExitStack() as stack:
         record = stack.enter_context(contextlib.closing(Record(args.events))) if args.events else None
-        asyncio.run(_run(args.link, 0.0 if args.fast else CHARACTER_S, record))
+        rows = stack.enter_context(contextlib.closing(Record(args.punch, "ab", "rows"))) if args.punch else None
+        keep = _keeper(args.paper) if args.paper else None
+        keeping = Keeping(record, rows)
+        virtual = VirtualTeletype(
+            WallClock(),
+            link=args.link,
+            character_s=character_s,
+            on_strike=keeping.take,
+            fitted=machine,
+            faults=faults,
+            chance=random.Random(args.seed),
+        )
+        keeping.tape = virtual.station.punch.tape
+        try:
+            asyncio.run(_run(virtual, args.link))
+        finally:
+            keeping.take_rows()
+            if keep is not None:
+                keep(virtual.machine.paper, machine.profile.wheel)
     return 0
 
 
-async def _run(link: Path | None, character_s: float, record: Record | None) -> None:
+async def _run(machine: VirtualTeletype, link: Path | None) -> None:
     leave = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
-
-    def on_strike(strike: Strike) -> None:
-        if record is not None:
-            record.write(strike)
-        show(strike, sys.stdout)
-
-    async with VirtualTeletype(WallClock(), link=link, character_s=character_s, on_strike=on_strike) as machine:
+    async with machine:
         say(f"asr33 virtual: the line is {link or machine.path}")
         if at_terminal():
             say("asr33 virtual: Ctrl-C is BREAK; twice within a second leaves")
-        await first_of(leave.wait(), machine.running(), operate(machine, twice_within(_TWICE_S, time.monotonic)))
+        levers = Levers(machine, lambda note: say(f"asr33 virtual: {note}"))
+        await first_of(leave.wait(), machine.running(), operate(levers, twice_within(_TWICE_S, time.monotonic)))
     if at_terminal():
         say("")  # the shell's prompt is not for the paper's line
+
+
+class Keeping:
+    """What is kept of the machine's work, and what of it is shown."""
+
+    def __init__(self, record: Record | None, rows: Record | None) -> None:
+        self.tape = bytearray()
+        self._record = record
+        self._rows = rows
+        self._punched = 0
+
+    def take(self, strike: Strike) -> None:
+        if self._record is not None:
+            self._record.strike(strike)
+        self.take_rows()
+        show(strike, sys.stdout)
+
+    def take_rows(self) -> None:
+        """What the punch has made since the last time."""
+        if self._rows is not None and (rows := bytes(self.tape[self._punched :])):
+            self._rows.write(rows)
+            self._punched += len(rows)
+
+
+def _keeper(path: Path) -> Callable[[Paper, Wheel], None]:
+    """How the sheet is kept at the end. What stands against it is said now. Raises OutputLost, ModuleNotFoundError."""
+    contents: Callable[[Paper, Wheel], bytes] = _text
+    if path.suffix.lower() == ".png":
+        from drivers.picture import draw
+
+        def drawn(paper: Paper, wheel: Wheel) -> bytes:
+            return draw(paper.lines, columns=paper.columns, wheel=wheel)
+
+        contents = drawn
+    with contextlib.closing(Record(path, "ab")):
+        pass
+    return lambda paper, wheel: _keep(path, contents(paper, wheel))
+
+
+def _keep(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OutputLost(f"{path} cannot be written ({error.strerror}): name a file in a folder of yours") from None
+
+
+def _text(paper: Paper, wheel: Wheel) -> bytes:
+    text = paper.text() + "\n"
+    return (text.translate({0x5E: "↑", 0x5F: "←"}) if wheel == "1963" else text).encode()
 
 
 async def first_of(*works: Coroutine[Any, Any, object]) -> None:
@@ -120,24 +205,29 @@ def say(line: str) -> None:
 
 
 class Record:
-    """A file of strikes, one line of JSON each, there at once for whoever follows it. A full disk ends it in a word."""
+    """A file that grows, there at once for whoever follows it. A full disk ends it in a word."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: Literal["wb", "ab"] = "wb", what: str = "strikes") -> None:
         self._path = path
+        self._what = what
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open(mode, buffering=0)
         except OSError as error:
             raise OutputLost(f"{path} cannot be written ({error.strerror}): name a file in a folder of yours") from None
 
-    def write(self, strike: Strike) -> None:
+    def strike(self, strike: Strike) -> None:
+        """One line of JSON."""
+        fields = {"start": strike.start, "byte": strike.byte, "column": strike.column, "smeared": strike.smeared}
+        self.write(json.dumps(fields).encode() + b"\n")
+
+    def write(self, data: bytes) -> None:
         if self._file.closed:
             return
-        fields = {"start": strike.start, "byte": strike.byte, "column": strike.column, "smeared": strike.smeared}
         try:
-            self._file.write(json.dumps(fields).encode() + b"\n")
+            self._file.write(data)
         except OSError as error:
             self.close()
-            say(f"asr33 virtual: no more strikes go to {self._path} ({error.strerror}); the paper goes on")
+            say(f"asr33 virtual: no more {self._what} go to {self._path} ({error.strerror}); the paper goes on")
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

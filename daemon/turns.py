@@ -1,0 +1,218 @@
+"""Whose turn it is: the operator's, the model's, or a command's that wants the machine for a while.
+
+Knows one teletype, one model, one conversation. How they were made, and who watches, is not its affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from dataclasses import asdict
+from datetime import datetime
+from typing import Literal
+
+from daemon import words
+from daemon.config import Config
+from daemon.conversation import Conversation
+from daemon.exchange import exchange
+from daemon.loans import Loans
+from daemon.session_log import SessionLog
+from drivers import tape
+from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
+from drivers.teletype import Teletype
+from model.base import Model, Piece, Sampling
+from model.errors import ModelError
+
+Doing = Literal["starting", "listening", "thinking", "printing", "reading", "lent", "leaving"]
+GLANCE_S = 0.5  # how often to look whether a line that was begun is empty again
+
+_log = logging.getLogger("asr33")
+
+
+class App:
+    """One machine, one model, one conversation. `doing` and `listening` are there for whoever watches."""
+
+    def __init__(self, tty: Teletype, model: Model, config: Config, log: SessionLog, chip: str = "") -> None:
+        """`chip` is what the start-up test says of the adapter."""
+        self.doing: Doing = "starting"
+        self.listening = asyncio.Event()  # set while a line may be typed that is not typed ahead
+        self.loans = Loans()
+        self.tty = tty
+        self.chip = chip
+        self._answers = 0
+        self._model = model
+        self._log = log
+        self._answer = config.answer
+        self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
+        self._talk = Conversation()
+
+    @property
+    def idle(self) -> bool:
+        """Nobody is being answered, and no line is begun."""
+        return self.listening.is_set() and not self.tty.begun
+
+    async def run(self) -> None:
+        """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
+        await self._greet()
+        try:
+            while True:
+                await self._turn()
+        except EndOfInput:
+            self.doing = "leaving"
+            await self._say("\nGOODBYE.\n")
+
+    async def _greet(self) -> None:
+        """The model loads meanwhile; one that cannot be loaded cuts the greeting short."""
+        greeted = asyncio.ensure_future(self._say(words.greeting(self._model.name, datetime.now())))
+        try:
+            await self._model.ready()
+            await greeted
+        except ModelError:
+            greeted.cancel()
+            await asyncio.wait({greeted})
+            await self._say("-- NO MODEL --\n")
+            raise
+        finally:
+            greeted.cancel()
+            await asyncio.wait({greeted})
+
+    async def _say(self, text: str) -> None:
+        """Words of our own, on a line of their own; BREAK cuts them short."""
+        async with self.tty.until_break():
+            await self.tty.fresh_line()
+            await self.tty.print(text)
+            await self.tty.flush()
+
+    async def _turn(self) -> None:
+        # Not in a scope of its own: a BREAK here is the reader's, who shows it and comes back to READY.
+        await self.tty.fresh_line()
+        await self.tty.print("\nREADY\n")
+        self.doing = "listening"
+        self.listening.set()
+        try:
+            typed = await self._line()
+        except Interrupted:
+            return
+        finally:
+            self.listening.clear()
+            self.doing = "printing"
+        if typed is None:
+            await self._lend()
+        else:
+            await self._obey(typed)
+
+    async def _line(self) -> str | None:
+        """What is typed; or nothing, if the machine is wanted before a line is begun."""
+        reading = asyncio.ensure_future(self.tty.read_line())
+        try:
+            if self.loans:  # they waited for READY: whoever stands at the machine goes first
+                await asyncio.wait({reading}, timeout=GLANCE_S)
+            while not reading.done():
+                if self.loans and not self.tty.begun:
+                    return None
+                await self._typed_or_wanted(reading)
+            return reading.result()
+        finally:
+            reading.cancel()  # what stands in the line is as if typed ahead
+            await asyncio.wait({reading})
+
+    async def _typed_or_wanted(self, reading: asyncio.Future[str]) -> None:
+        if self.loans:
+            await asyncio.wait({reading}, timeout=GLANCE_S)
+            return
+        asked = asyncio.ensure_future(self.loans.asked.wait())
+        try:
+            await asyncio.wait({reading, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+
+    async def _lend(self) -> None:
+        self.doing = "lent"
+        self._log.write(time.monotonic(), "lent")
+        await self.loans.lend()
+        self._log.write(time.monotonic(), "returned")
+
+    async def _obey(self, typed: str) -> None:
+        self._log.write(time.monotonic(), "typed", text=typed)
+        self._log.sync()
+        match typed.strip().upper():
+            case "":
+                return
+            case ".HELP":
+                await self._say(words.HELP)
+            case ".NEW":
+                self._talk.forget()
+                await self._say("ALL FORGOTTEN.\n")
+            case ".STATUS":
+                await self._say(words.status(self.tty.status(), self.tty.profile, self.chip))
+            case ".READ":
+                await self._read_tape()
+            case ".BYE":
+                raise EndOfInput
+            case command if command.startswith(".") and command[1:2].isalpha():
+                await self._say(words.no_command(command))
+            case _:
+                await self._answer_to(typed)
+
+    async def _read_tape(self) -> None:
+        """A prompt from the reader, which starts by itself or is started by hand."""
+        if not self.tty.profile.auto_reader:
+            await self._say("START THE READER.\n")
+        self.doing = "reading"
+        async with self.tty.until_break() as scope:
+            rows = await self.tty.read_tape()
+        if scope.broken:
+            return
+        self._log.write(time.monotonic(), "tape", rows=rows.hex())
+        try:
+            text = tape.read_text(rows, self.tty.keyboard.parity)
+        except TapeDamaged as error:
+            await self._say(f"-- {error} --\n")
+            return
+        if text.strip():
+            await self._answer_to(text.strip("\n"))
+        else:
+            await self._say("-- NO TAPE WAS READ --\n")
+
+    async def _answer_to(self, typed: str) -> None:
+        sampling = Sampling(
+            **{name: value for name, value in asdict(self._answer).items() if name != "seed"},
+            seed=self._seed + self._answers,
+        )
+        self.doing = "thinking"
+        prompt = self._talk.prompt(typed, self._fits)
+        self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
+        finish = "stopped"
+        try:
+            said, finish = await exchange(self.tty, self._model, prompt, sampling, self._note)
+        except ModelError as error:
+            # What was typed is in the log and on the paper; the next line may fare better.
+            finish = "error"
+            _log.error("%s", error)
+            self._log.write(time.monotonic(), "error", text=str(error))
+            await self._say(f"-- {error} --\n")
+        except LineLost:
+            finish = "lost"
+            raise
+        else:
+            self._talk.answered(prompt, said)
+            self._answers += 1
+        finally:
+            self._log.write(time.monotonic(), "end", finish=finish)
+
+    def _fits(self, prompt: str) -> bool:
+        # A token is three characters or more; the answer may take half of the context, no more.
+        room = min(self._model.context // 2, self._answer.length // 3 + 64)
+        return self._model.count(prompt) <= self._model.context - room
+
+    def _note(self, piece: Piece) -> None:
+        self.doing = "printing"
+        self._log.write(
+            time.monotonic(),
+            "piece",
+            text=piece.text,
+            tokens=list(piece.tokens),
+            made=self._log.since(piece.made),
+        )

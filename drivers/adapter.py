@@ -1,0 +1,134 @@
+"""Which chip stands behind a tty, as the kernel's /sys tells it, and what that chip can do at 110 baud.
+
+Knows chips by their drivers and USB numbers; opens no port and measures nothing. What a chip says of its own speed
+is not asked: an FTDI says 110 and sends at 275.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ANOTHER = "take an adapter with a PL2303 or CH340, a 16550 or PL011 of the computer's own, or socket://HOST:PORT"
+_PL011 = "put dtoverlay=disable-bt into config.txt, restart, and take /dev/ttyAMA0"
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """What a kind of chip can do; None is unknown."""
+
+    name: str
+    can_110: bool | None
+    marks_break: bool | None  # whether its driver reports a BREAK, or hands a bare NUL on at most
+    why: str = ""  # it cannot, or nobody can say
+    cure: str = ANOTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What hangs at one tty."""
+
+    port: str
+    driver: str
+    chip: Chip
+    usb: str = ""  # vendor:product, where it is a USB device
+    product: str = ""  # as it calls itself
+
+    @property
+    def name(self) -> str:
+        words = ", ".join(word for word in (self.product, self.usb) if word)
+        return f"{self.chip.name} ({words})" if words else self.chip.name
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line, with the cure where one is needed."""
+        chip = self.chip
+        match chip.can_110:
+            case True:
+                said = "does 110 baud"
+            case False:
+                said = f"cannot do 110 baud, {chip.why}: {chip.cure}"
+            case None:
+                said = f"may do 110 baud or not, {chip.why}"
+        deaf = "; it does not report BREAK" if chip.marks_break is False else ""
+        return f"{self.port}: {self.name} {said}{deaf}"
+
+
+_UART = Chip("a 16550 UART", True, True)
+_MINI = Chip(
+    "the mini-UART of a Raspberry Pi", False, False, "for its divisor ends at 477 to 954", _PL011
+)  # clk/(8*65536) at 250 to 500 MHz
+_CP210X = Chip("a CP210x", False, True, "for it does nothing below 300 unless its EEPROM is reprogrammed")
+_FTDI = Chip("an FTDI chip", False, True, "for its divisor ends at 183: it says 110 and sends at about 275")
+_CH340 = Chip("a CH340 or CH341", True, False)  # Linux ch341.c leaves the line's errors unread
+_PL2303 = Chip("a PL2303", True, True)
+_PL2303TA = replace(_PL2303, name="a PL2303TA", can_110=None, why="for that takes Linux 5.13 or later")
+_MCP2200 = Chip("an MCP2200", False, None, "for it does nothing below 300")
+_FIRMWARE = Chip("a USB device with firmware of its own", None, None, "for its firmware sets the speed")
+_UNKNOWN = Chip("an adapter that is not known here", None, None, "and nobody has tried")
+
+# By the name of the driver, nearest to the tty first; serial_core puts `port` and `ctrl` of its own between.
+_DRIVERS = {
+    "ftdi_sio": _FTDI,
+    "cp210x": _CP210X,
+    "ch341": _CH340,
+    "ch341-uart": _CH340,
+    "pl2303": _PL2303,
+    "cdc_acm": _FIRMWARE,
+    "uart-pl011": replace(_UART, name="a PL011 UART"),
+    "serial": _UART,
+    "serial8250": _UART,
+    "of_serial": _UART,
+    "dw-apb-uart": _UART,
+    "bcm2835-aux-uart": _MINI,
+    "8250_bcm2835aux": _MINI,
+}
+_USB = {"04d8:00df": _MCP2200}
+_NO_DRIVERS = {"port", "ctrl"}
+
+
+def adapter_at(port: str, sys: Path = Path("/sys")) -> Adapter | None:
+    """The adapter at a tty, also at a link to one such as /dev/serial/by-id has; None if the kernel shows nothing."""
+    device = sys / "class" / "tty" / Path(port).resolve().name / "device"
+    if not device.exists():
+        return None
+    folders = _upwards(device.resolve(), sys.resolve())
+    drivers = [name for folder in folders if (name := _driver(folder)) and name not in _NO_DRIVERS]
+    usb = next((folder for folder in folders if (folder / "idVendor").exists()), None)
+    driver = next((name for name in drivers if name in _DRIVERS), drivers[0] if drivers else "")
+    chip = _DRIVERS.get(driver, _UNKNOWN)
+    if usb is None:
+        return Adapter(port, driver, chip)
+    number = f"{_word(usb / 'idVendor')}:{_word(usb / 'idProduct')}"
+    if chip is _PL2303 and _word(usb / "version") == "2.00" and _word(usb / "bcdDevice") == "0300":
+        chip = _PL2303TA  # told from an HX, which is USB 1.10, as Linux pl2303.c does
+    return Adapter(port, driver, _USB.get(number, chip), number, _word(usb / "product"))
+
+
+def _upwards(folder: Path, top: Path) -> list[Path]:
+    """This folder and those above it, below /sys."""
+
+    def chain() -> Iterator[Path]:
+        for one in (folder, *folder.parents):
+            if one == top:
+                return
+            yield one
+
+    return list(chain())
+
+
+def _driver(device: Path) -> str:
+    try:
+        return (device / "driver").readlink().name
+    except OSError:
+        return ""
+
+
+def _word(file: Path) -> str:
+    """A line that a USB device has written about itself, made fit for a message."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return ""
+    return "".join(char for char in text.strip() if char.isprintable())

@@ -1,0 +1,133 @@
+"""Answerback drum, tape reader and tape punch, worked by explicit verbs alone: no text can set them going.
+
+Each is a straight line of sending and listening on a Teletype. Knows no prompt and no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from drivers import tape
+from drivers.charset import level8, strip_parity
+from drivers.errors import LineLost
+from drivers.paper import LF
+from drivers.printer import Stroke
+
+if TYPE_CHECKING:
+    from drivers.teletype import Teletype
+
+ENQ, READER_ON, PUNCH_ON, READER_OFF, PUNCH_OFF = 0x05, 0x11, 0x12, 0x13, 0x14
+# The drum turns once, 21 rows of a character each - Bulletin 310B 574-122-100TC 4.115; two for the wire.
+ANSWER_CHARACTERS = 23
+FIRST_ROW_S = 60.0  # somebody may have to put the tape in and press START
+TAPE_OUT_S = 1.0  # ten rows that do not come
+_LATE_CHARACTERS = 4  # on the wire both ways, and what a reader still sends after its X-OFF
+
+
+async def answerback(tty: Teletype) -> bytes:
+    """Asks twice: a drum without its last suppression tine answers every other ENQ (574-122-100TC 4.132)."""
+    await tty.flush()
+    with tty.captured() as rows:
+        for _ in range(2):
+            await _send(tty, ENQ)
+            await tty.rest(ANSWER_CHARACTERS)
+            if rows:
+                break
+    if tty.half_duplex:  # the drum prints, and returns the carriage, by itself
+        tty.lose_track()
+    tty.report_answer(bytes(rows))
+    return bytes(rows)
+
+
+async def read_tape(tty: Teletype) -> bytes:
+    """DC1 if the reader obeys it, then whatever comes until nothing does; DC3."""
+    await tty.flush()
+    with tty.captured() as read:
+        read += tty.tape_ahead
+        tty.tape_ahead.clear()
+        async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader):
+            await _until_out(tty, read)
+        await tty.rest(_LATE_CHARACTERS)
+    return bytes(read)
+
+
+async def read_tape_line(tty: Teletype) -> bytes:
+    """DC1, rows to an LF, DC3; a row or two that come after it are kept for the next line."""
+    await tty.flush()
+    with tty.captured() as read:
+        read += tty.tape_ahead
+        tty.tape_ahead.clear()
+        if _end_of_line(read) is None:
+            async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader):
+                await _until_out(tty, read, line=True)
+            await tty.rest(_LATE_CHARACTERS)
+    end = _end_of_line(read) or len(read)
+    tty.tape_ahead += read[end:]
+    return bytes(read[:end])
+
+
+async def punch(tty: Teletype, rows: bytes, *, text: bool) -> None:
+    """DC2, the rows, DC4 where the punch obeys them; else somebody has switched it on. Raises LineLost.
+
+    What the machine does of itself with a row - a drum that answers, a reader that starts - is not listened to.
+    """
+    await tty.flush()
+    hang_ups = tty.counters.hang_ups
+    auto = tty.profile.auto_punch
+    with tty.captured():
+        try:
+            async with _running(tty, PUNCH_ON, PUNCH_OFF, fitted=auto):
+                for byte, is_row in tape.punched(rows, text=text) if auto else [(row, True) for row in rows]:
+                    await _send(tty, byte, raw=is_row, strike=text)
+                    if tty.counters.hang_ups != hang_ups:
+                        raise LineLost("the line hung up while a tape was punched: it is spoilt, punch it again")
+        finally:
+            if not text:
+                tty.lose_track()
+        await tty.rest(ANSWER_CHARACTERS if not text and _asks(rows) else _LATE_CHARACTERS)
+
+
+@asynccontextmanager
+async def _running(tty: Teletype, on: int, off: int, *, fitted: bool) -> AsyncIterator[None]:
+    """Set going and stopped by their codes, if the machine obeys these; stopped after a BREAK too."""
+    if fitted:
+        await _send(tty, on)
+    try:
+        yield
+    finally:
+        if fitted and tty.lost is None:
+            await _send(tty, off, urgent=True)
+
+
+def _asks(rows: bytes) -> bool:
+    return any(strip_parity(row) == ENQ for row in rows)
+
+
+def _end_of_line(rows: bytearray) -> int | None:
+    for at, row in enumerate(rows, start=1):
+        if strip_parity(row) == LF:
+            return at
+    return None
+
+
+async def _send(tty: Teletype, byte: int, *, raw: bool = False, strike: bool = True, urgent: bool = False) -> None:
+    """One byte; `raw` as it is, else with the level 8 that the machine wants."""
+    bits = strip_parity(byte)
+    column = tty.column
+    settle_s = tty.observe(bits) if strike else 0.0
+    wire = byte if raw else level8(bits, tty.profile.send_parity)
+    await tty.send([(Stroke(bits, column, settle_s), wire)], urgent=urgent)
+
+
+async def _until_out(tty: Teletype, read: bytearray, *, line: bool = False) -> None:
+    """Until nothing has come for a while, or a line is whole."""
+    first_s = FIRST_ROW_S if not tty.profile.auto_reader else 2 * TAPE_OUT_S
+    count, since = len(read), tty.clock.now()
+    while not (line and _end_of_line(read) is not None):
+        await tty.rest(1)
+        if len(read) > count:
+            count, since = len(read), tty.clock.now()
+        elif tty.clock.now() - since > (TAPE_OUT_S if count else first_s):
+            return

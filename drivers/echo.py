@@ -1,0 +1,207 @@
+"""The host's own characters, told from the operator's keys in half duplex, where both come up the same wire.
+
+By content, not by silence: each byte sent is awaited back once, and its moment tells a key pressed over it from one
+pressed before. Finds out the duplex if nobody has said. Data in, data out; knows no keys, no paper, and no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from drivers.charset import strip_parity
+from drivers.clock import CHARACTER_S
+from drivers.profile import Duplex
+
+# garbled: ours, with a key pressed over it; break: ours, with the line held open over it.
+Verdict = Literal["echo", "key", "garbled", "break"]
+
+WINDOW_S = 1.0  # from when an echo could be here to when it is given up: UART, USB, network
+_JITTER_S = 0.02  # of a wire that has no pace
+_MATCHES_AT_START = 2  # a CR and an LF
+_MATCHES_LATER = 6  # once the machine has been taken for full duplex: an operator may repeat what was printed
+_MISSES_AT_START = 2
+_MISSES_LATER = 8
+_CERTAIN = 32  # echoes; a machine that is switched to LOCAL for a while then still counts as half duplex
+_AWAITED = 4096  # bytes; a wire without pace may be sent that many in its window
+_LAGS = 5
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    byte: int
+    due: float
+    spoilt: bool = False  # is not waited for any more, but may come late
+
+    def is_echoed_by(self, byte: int) -> bool:
+        return byte in (self.byte, strip_parity(self.byte))  # some adapters strip the parity
+
+
+class Echo:
+    """`duplex` is None while it is not known. `missing` echoes never came: the loop is open, or loses characters.
+
+    `expected` is what should have come in place of the last one that was garbled.
+    """
+
+    def __init__(
+        self, duplex: Duplex = "auto", *, character_s: float = CHARACTER_S, window_s: float = WINDOW_S
+    ) -> None:
+        self.duplex: Literal["full", "half"] | None = None if duplex == "auto" else duplex
+        self.missing = 0
+        self.expected = 0
+        self._said = duplex != "auto"
+        self._sure = duplex == "full"  # no longer looking
+        self._character_s = character_s
+        self._window_s = window_s
+        self._slack_s = max(character_s / 2, _JITTER_S)  # keys and echoes never overlap: half a character tells
+        self._awaited: deque[_Sent] = deque(maxlen=_AWAITED)
+        self._lags: deque[float] = deque(maxlen=_LAGS)  # of the last echoes, beyond the time they must take
+        self._matches = 0  # in a row
+        self._misses = 0  # in a row
+        self._echoes = 0  # since the duplex was decided
+        self._keyed = False  # full duplex: the machine is there, whether it echoes or not
+        self._taken = bytearray()
+
+    def sent(self, byte: int, at: float) -> None:
+        """This byte, of 8 bits, starts on its way at `at`."""
+        self.expire(at)
+        if not self._sure:
+            self._awaited.append(_Sent(byte, at + self._character_s))
+
+    def heard(self, byte: int, at: float) -> Verdict:
+        """What this byte, which came at `at`, is. While nobody knows, it is an echo if it is what was sent first."""
+        self.expire(at)
+        if self.duplex == "half":
+            return self._in_half(byte, at)
+        if self.duplex is None:
+            return self._at_start(byte, at)
+        if not self._sure:
+            self._doubt(byte, at)
+        return "key"
+
+    def framed(self, byte: int, at: float) -> Verdict:
+        """The same of a byte without its stop bits; a key if it has nothing to do with ours."""
+        self.expire(at)
+        if self.duplex != "half":
+            return "key"
+        verdict = self._in_half(byte, at)
+        if verdict != "key" or not (due := self._due(at)):
+            return verdict
+        return self._over(due)
+
+    def take_back(self) -> bytes:
+        """What was taken for echoes while nobody knew, and was typed after all; to be looked at before a verdict."""
+        taken = bytes(self._taken) if self.duplex == "full" else b""
+        if self.duplex is not None:
+            self._taken.clear()
+        return taken
+
+    def expire(self, at: float) -> None:
+        """Gives up what should have come by now; worth calling when `WINDOW_S` passed in silence."""
+        while self._awaited and self._awaited[0].due + self._window_s < at:
+            self._missed(self._awaited.popleft())
+
+    # Half duplex.
+
+    def _in_half(self, byte: int, at: float) -> Verdict:
+        if own := self._own(byte, at):
+            self._matched(own, at)
+            return "echo"
+        if byte == 0x00 and (due := self._due(at)):
+            self._over(due)
+            return "break"
+        slot = self._slot(at)
+        return self._over(slot) if slot else "key"
+
+    def _own(self, byte: int, at: float) -> _Sent | None:
+        """What this is the echo of: the first that is awaited, at any moment, or a later one not before its time."""
+        early = self._slack_s - (self._lag or 0.0)
+        for index, sent in enumerate(self._awaited):
+            if index and at < sent.due - early:
+                return None
+            if sent.is_echoed_by(byte):
+                return sent
+        return None
+
+    def _over(self, sent: _Sent) -> Literal["garbled"]:
+        self.expected, sent.spoilt = sent.byte, True
+        return "garbled"
+
+    def _due(self, at: float) -> _Sent | None:
+        """The first whose echo could be here by now."""
+        waiting = (sent for sent in self._awaited if not sent.spoilt)
+        first = next(waiting, None)
+        return first if first and first.due - self._slack_s <= at else None
+
+    def _slot(self, at: float) -> _Sent | None:
+        """The one whose echo belongs at this very moment; nothing on a wire that is not steady enough to tell."""
+        lag = self._lag
+        if lag is None or not self._character_s:
+            return None
+        slots = (sent for sent in self._awaited if not sent.spoilt and abs(at - sent.due - lag) < self._slack_s)
+        return next(slots, None)
+
+    @property
+    def _lag(self) -> float | None:
+        """How late echoes are on this wire, if they are about equally late."""
+        lags = sorted(self._lags)
+        steady = len(lags) > 1 and lags[-1] - lags[0] < self._slack_s
+        return lags[len(lags) // 2] if steady else None
+
+    # Which duplex it is.
+
+    def _at_start(self, byte: int, at: float) -> Verdict:
+        if not self._awaited:
+            return "key"
+        first = self._awaited[0]
+        if first.is_echoed_by(byte) and not first.spoilt:
+            self._matched(first, at)
+            self._taken.append(byte)
+            steady = self._lag is not None and self._matches >= _MATCHES_AT_START
+            if steady or self._matches >= _MATCHES_LATER:
+                self._decide("half")
+            return "echo"
+        if first.is_echoed_by(byte):
+            self._awaited.popleft()
+        for sent in self._awaited:  # a key has come between: what is already under way proves nothing any more
+            sent.spoilt = True
+        self._matches = 0
+        return "key"
+
+    def _doubt(self, byte: int, at: float) -> None:
+        """A machine that was off when we began echoed nothing, and looked like full duplex."""
+        own = self._own(byte, at)
+        if own is None:
+            self._matches = 0
+            if not self._keyed:
+                self._keyed, self._misses = True, 0
+            return
+        self._matched(own, at)
+        if self._matches >= _MATCHES_LATER and self._lag is not None:
+            self._decide("half")
+
+    def _matched(self, sent: _Sent, at: float) -> None:
+        self._awaited.remove(sent)
+        self._lags.append(max(0.0, at - sent.due))
+        self._matches += 1
+        self._echoes += 1
+        self._misses = 0
+
+    def _missed(self, sent: _Sent) -> None:
+        self._matches = 0
+        self._misses += 1
+        if self.duplex == "half":
+            self.missing += not sent.spoilt
+            if not self._said and self._echoes < _CERTAIN and self._misses >= _MISSES_LATER:
+                self._decide("full")
+        elif self.duplex is None and self._misses >= _MISSES_AT_START:
+            self._decide("full")
+        elif self._keyed and self._misses >= _MISSES_LATER:  # it types, and still echoes nothing
+            self._sure = True
+            self._awaited.clear()
+
+    def _decide(self, duplex: Literal["full", "half"]) -> None:
+        self.duplex = duplex
+        self._matches = self._misses = self._echoes = 0
+        self._keyed = False

@@ -1,0 +1,98 @@
+"""Paper tape, eight levels wide: text to rows and back, leader, what to send to a punch, and the proof reading.
+
+Data in, data out. Knows no reader and no punch, and not how fast they run.
+"""
+
+from __future__ import annotations
+
+import re
+
+from drivers.charset import level8, strip_parity
+from drivers.errors import TapeDamaged
+from drivers.keyboard import Parity
+from drivers.paper import BEL, CR, LF, RUBOUT, glyph_of
+from drivers.profile import Level8
+
+PUNCH_ON, PUNCH_OFF = 0x12, 0x14  # DC2, DC4
+
+_BLANK = b"\x00\x80"  # leader of a Teletype, and DEC's with level 8 punched
+_ALT_MODES = (0x7D, 0x7E)
+_SILENT = (0x00, RUBOUT)
+
+
+def leader(rows: int) -> bytes:
+    """Blank tape, feed holes alone; trailer is the same."""
+    return bytes(rows)
+
+
+def text_rows(folded: str, parity: Level8 = "even") -> bytes:
+    """Folded text as it stands on tape: CR LF for each line, two RUBOUTs after it and after any other function.
+
+    A machine that reads such a tape to itself has the time for its carriage - Bulletin 310B 574-100-101TC 3.12.
+    """
+    rows = bytearray()
+    for char in folded:
+        codes = (CR, LF) if char == "\n" else (ord(char),)
+        rows += bytes(codes) if char >= " " else bytes((*codes, RUBOUT, RUBOUT))
+    return bytes(level8(row, parity) for row in rows)
+
+
+def read_text(rows: bytes, parity: Parity | None = None) -> str:
+    """What a tape says, each line break as `\\n`; leader, RUBOUTs and functions are skipped.
+
+    Raises TapeDamaged at the first row of another parity than this.
+    """
+    text = ""
+    for number, row in enumerate(rows.strip(_BLANK), start=1):
+        bits = strip_parity(row)
+        if bits in _SILENT:  # a row rubbed out has all its holes, whatever the parity
+            continue
+        if parity is not None and row != level8(bits, parity):
+            raise TapeDamaged(
+                f"row {number} of the tape, counted from the first that is punched, is {picture(row.to_bytes())}, "
+                f"which is not {parity} parity: clean the reader and read it again, or punch a new tape"
+            )
+        text += chr(bits) if bits in (CR, LF) else "" if bits in _ALT_MODES else glyph_of(bits)
+    return re.sub("\r+\n?", "\n", text)
+
+
+def punched(rows: bytes, *, text: bool) -> list[tuple[int, bool]]:
+    """What to send to a punch that is on, so that these rows come to stand on the tape: (byte, whether it is a row).
+
+    The punch obeys what it punches: a row that is DC4 switches it off, and so a DC2, not punched itself, follows.
+    Raises TapeDamaged for a row that is no `text`: it would work the machine.
+    """
+    sent: list[tuple[int, bool]] = []
+    for number, row in enumerate(rows, start=1):
+        bits = strip_parity(row)
+        if text and not (glyph_of(bits) or bits in (BEL, LF, CR, *_SILENT)):
+            raise TapeDamaged(f"row {number} is the function 0x{bits:02X}, which no text has: punch it as binary")
+        sent.append((row, True))
+        if bits == PUNCH_OFF:
+            sent.append((PUNCH_ON, False))
+    return sent
+
+
+def compare(punched: bytes, read: bytes) -> None:
+    """Back if a tape that was read holds what was punched, whatever its leader; else raises TapeDamaged."""
+    wanted, found = punched.strip(_BLANK), read.strip(_BLANK)
+    for number, (want, got) in enumerate(zip(wanted, found, strict=False), start=1):
+        if want != got:
+            raise TapeDamaged(
+                f"row {number} of the tape, counted from the first that is punched, reads {picture(got.to_bytes())} "
+                f"where {picture(want.to_bytes())} was sent: read it again, and if it stays so punch a new tape"
+            )
+    if len(wanted) != len(found):
+        raise TapeDamaged(
+            f"the tape that was read has {len(found)} rows between leader and trailer, {len(wanted)} were sent: "
+            "read it again from its leader, and if it stays so punch a new tape"
+        )
+
+
+def picture(rows: bytes) -> str:
+    """The tape as a person holds it, one row to a line: level 8 at the left, the feed hole between 4 and 3."""
+    return "\n".join(f"|{_holes(row >> 3, 5)}.{_holes(row, 3)}|" for row in rows)
+
+
+def _holes(bits: int, levels: int) -> str:
+    return "".join("o" if bits >> level & 1 else " " for level in reversed(range(levels)))

@@ -1,0 +1,124 @@
+"""Faults on purpose: a bad line, a slow or fast clock, a cable pulled, a loop that opens, a motor still cold.
+
+Chance is an argument, so that a bad day can be had again. Knows bytes; no port and no moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from drivers.errors import DriverError
+
+
+class BadFaults(DriverError, ValueError):
+    """The list of faults cannot be read."""
+
+    exit_code: ClassVar[int] = 65
+
+
+class Chance(Protocol):
+    """What is wanted of a `random.Random`."""
+
+    def random(self) -> float: ...
+
+    def randrange(self, stop: int, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Shares are of the bytes in either direction; the default is a good line."""
+
+    lost: float = 0.0
+    doubled: float = 0.0
+    flipped: float = 0.0  # one bit of the eight
+    split: bool = False  # what comes to the host comes in pieces, a mark of three bytes too
+    skew: float = 0.0  # of the line's clock: 0.01 is a line 1 % slow, -0.01 one 1 % fast
+    unplug_after: int = 0  # bytes that the machine has taken; 0 never
+    open_after: int = 0  # the same, and the loop opens for a second
+    cold: bool = False  # the motor is switched on as the machine begins, not long before
+
+
+_SWITCHES: dict[str, Callable[[Faults], Faults]] = {
+    "split": lambda faults: replace(faults, split=True),
+    "slow": lambda faults: replace(faults, skew=0.01),
+    "fast": lambda faults: replace(faults, skew=-0.01),
+    "cold": lambda faults: replace(faults, cold=True),
+}
+_AMOUNTS: dict[str, Callable[[Faults, str], Faults]] = {
+    "lost": lambda faults, text: replace(faults, lost=_share(text)),
+    "doubled": lambda faults, text: replace(faults, doubled=_share(text)),
+    "flipped": lambda faults, text: replace(faults, flipped=_share(text)),
+    "unplug": lambda faults, text: replace(faults, unplug_after=_count(text)),
+    "open": lambda faults, text: replace(faults, open_after=_count(text)),
+}
+
+
+def parse(text: str) -> Faults:
+    """`lost=0.001,split,slow`: shares of lost, doubled, flipped; unplug=N, open=N; split, slow, fast, cold.
+
+    Raises BadFaults.
+    """
+    faults = Faults()
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        name, given, amount = word.partition("=")
+        try:
+            faults = _AMOUNTS[name](faults, amount) if given else _SWITCHES[name](faults)
+        except KeyError:
+            known = ", ".join([f"{name}=N" for name in _AMOUNTS] + list(_SWITCHES))
+            raise BadFaults(f"no fault {word!r}: there are {known}") from None
+        except ValueError:
+            raise BadFaults(f"{word!r} has no amount: {name} wants {_wants(name)}") from None
+    return faults
+
+
+def _share(text: str) -> float:
+    if not 0.0 <= (share := float(text)) <= 1.0:
+        raise ValueError
+    return share
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
+
+
+def _wants(name: str) -> str:
+    return "a number of bytes, 1 or more" if name in ("unplug", "open") else "a share from 0 to 1, as 0.001"
+
+
+class Noise:
+    """A line's damage, byte by byte."""
+
+    def __init__(self, faults: Faults, chance: Chance) -> None:
+        self._faults = faults
+        self._chance = chance
+
+    def through(self, byte: int) -> bytes:
+        """What arrives of one byte: itself, another, nothing, or two."""
+        if self._happens(self._faults.lost):
+            return b""
+        if self._happens(self._faults.flipped):
+            byte ^= 1 << self._chance.randrange(8)
+        return bytes((byte,)) * (2 if self._happens(self._faults.doubled) else 1)
+
+    def pieces(self, data: bytes) -> list[bytes]:
+        """How the reads at the far end fall."""
+        if not self._faults.split:
+            return [data]
+        pieces = []
+        while data:
+            cut = 1 + self._chance.randrange(len(data))
+            pieces.append(data[:cut])
+            data = data[cut:]
+        return pieces
+
+    def _happens(self, share: float) -> bool:
+        return share > 0.0 and self._chance.random() < share
+
+
+def garbled(byte: int, chance: Chance) -> int | None:
+    """What a selector makes of a byte while its shaft comes up to speed; None if it makes nothing of it."""
+    return None if chance.random() < 0.5 else byte ^ 1 + chance.randrange(0xFF)

@@ -1,0 +1,170 @@
+"""The typing unit: bytes and their start times in, ink out. What a driver must never make it do is counted.
+
+It throws its carriage, piles up in the last column, and prints in flight if it is made to. Knows no line and no
+keyboard, and not who else hears a byte: punch, reader and drum are `station`'s. The wheel of 1963 has arrows at 0x5E
+and 0x5F; the sheet keeps `^` and `_` for both wheels, and whoever draws it looks at `profile.wheel`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from drivers.charset import even_parity
+from drivers.clock import CHARACTER_S
+from drivers.paper import BEL, CR, LF, RUBOUT, Paper, glyph_of
+from drivers.profile import Profile
+from drivers.virtual.body import BOUNCE_S, STRIKE_S, TYPICAL, Body
+
+ENQ, DC1, DC2, DC3, DC4 = 0x05, 0x11, 0x12, 0x13, 0x14
+_EARLY_S = 1e-6  # floating point, not haste
+_LOG = 100_000  # strikes kept: nearly three hours of paper
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A byte (7 bits) that the mechanism has taken, and where it found the carriage."""
+
+    start: float
+    byte: int
+    column: int
+    smeared: bool = False  # struck in flight
+    piled_up: bool = False  # over another, in the last column
+    bounced: bool = False  # struck at home, but while the carriage may still dance
+    ignored: bool = False  # a function whose lever wants another eighth bit
+    local: bool = False  # made by this machine's own keyboard, reader or drum
+
+
+class Machine:
+    """One typing unit. Its options are those of the profile; `columns` here goes before the profile's.
+
+    `coded_levers`: the levers of CR, LF and BEL are cut for level 8 too, and pass over a byte with odd parity -
+    Bulletin 310B 574-122-100TC, "on units with parity do not break off the no. 8 tines". `bells`: columns, counted
+    from 1, at whose character the machine rings by itself.
+    """
+
+    def __init__(
+        self,
+        columns: int | None = None,
+        *,
+        character_s: float = CHARACTER_S,
+        body: Body = TYPICAL,
+        profile: Profile = Profile(),  # noqa: B008 - frozen
+        coded_levers: bool = False,
+        bells: tuple[int, ...] = (),
+    ) -> None:
+        self.profile = profile
+        self.body = body
+        self.paper = Paper(profile.columns if columns is None else columns)
+        self.column = 0
+        self.struck = 0  # bytes taken in all its life
+        self.blanks = 0  # cycles run with an open line, heard as chatter
+        self.bells_rung: list[tuple[float, int]] = []  # when and at which column, by itself or by BEL
+        self.strikes: deque[Strike] = deque(maxlen=_LOG)
+        self.smeared: list[Strike] = []
+        self.piled_up: list[Strike] = []
+        self.forbidden: list[Strike] = []
+        self.overspeed: list[Strike] = []
+        self.bounced: list[Strike] = []  # for the operator of a machine in bad order; no fault of a driver
+        self.ignored: list[Strike] = []
+        self._coded_levers = coded_levers
+        self._bells = frozenset(bells)
+        self._character_s = character_s
+        self._mass = 1.0 if character_s else 0.0  # a machine without pace has a carriage without mass
+        self._allowed = _allowed(profile)
+        self._last_start = float("-inf")  # of a byte from the line
+        self._left_at = float("-inf")  # the last CR: when, from where
+        self._left_from = 0
+
+    @property
+    def faults(self) -> list[Strike]:
+        """All that a driver should not have done; empty is clean. What the operator does is his own affair."""
+        return self.smeared + self.piled_up + self.forbidden + self.overspeed
+
+    def receive(self, byte: int, start: float, *, local: bool = False, taping: bool = False) -> Strike:
+        """One byte whose start bit came at `start`, in seconds. `taping`: the punch is on, and any byte is a row."""
+        strike = self._take(byte, start, start + STRIKE_S * self._mass)
+        if local:
+            strike = replace(strike, local=True)
+        else:
+            self._judge(strike, start, taping)
+        for kept, mark in ((self.bounced, strike.bounced), (self.ignored, strike.ignored)):
+            if mark:
+                kept.append(strike)
+        self.strikes.append(strike)
+        self.struck += 1
+        return strike
+
+    def run_open(self) -> None:
+        """One cycle on a line without current: all bits spacing, nothing printed, and a noise."""
+        self.blanks += 1
+
+    def _take(self, byte: int, start: float, struck_at: float) -> Strike:
+        bits = byte & 0x7F
+        if glyph := glyph_of(bits):
+            return self._print(glyph, bits, start, struck_at)
+        strike = Strike(start, bits, self.column)
+        if bits not in (CR, LF, BEL):
+            return strike
+        if self._coded_levers and byte != even_parity(bits):
+            return replace(strike, ignored=True)
+        if bits == BEL:
+            self._ring(start)
+        if bits == LF or (self.profile.return_feeds and bits == CR):
+            self.paper.line_feed()
+        if bits == CR or (self.profile.feed_returns and bits == LF):
+            self._let_go(struck_at)
+        return strike
+
+    def _print(self, glyph: str, bits: int, start: float, struck_at: float) -> Strike:
+        home_at = self._left_at + self.body.flight_s(self._left_from) * self._mass
+        if home_at - struck_at > _EARLY_S:  # it spaces only once the carriage is home, so this one advances nothing
+            share = min(1.0, (home_at - struck_at) / (home_at - self._left_at))
+            column = min(round(self._left_from * share), self.paper.columns - 1)
+            self.paper.strike(glyph, column)
+            return Strike(start, bits, column, smeared=True)
+        full = self.column >= self.paper.columns
+        column = min(self.column, self.paper.columns - 1)
+        self.paper.strike(glyph, column)
+        self.column = self.paper.column = column + 1
+        bounced = bool(self._mass) and struck_at < home_at + BOUNCE_S - _EARLY_S
+        self._at_the_margin(start, struck_at, full)
+        return Strike(start, bits, column, piled_up=full, bounced=bounced)
+
+    def _at_the_margin(self, start: float, struck_at: float, full: bool) -> None:
+        if self.column in self._bells and not full:
+            self._ring(start)
+        if self.profile.auto_return and self.column == self.paper.columns:
+            # In the same cycle in which the last character is struck - Bulletin 310B 574-122-100TC 4.109 to 4.111.
+            self.paper.line_feed()
+            self._let_go(struck_at)
+
+    def _let_go(self, struck_at: float) -> None:
+        if struck_at >= self._left_at + self.body.flight_s(self._left_from) * self._mass:
+            self._left_at, self._left_from = struck_at, self.column  # a second CR in flight changes nothing
+        self.column = self.paper.column = 0
+
+    def _ring(self, start: float) -> None:
+        self.paper.bells += 1
+        self.bells_rung.append((start, self.column))
+
+    def _judge(self, strike: Strike, start: float, taping: bool) -> None:
+        early = start < self._last_start + self._character_s - _EARLY_S
+        self._last_start = start
+        control = strike.byte < 0x20 and strike.byte not in self._allowed and not taping
+        for faults, wrong in (
+            (self.smeared, strike.smeared),
+            (self.piled_up, strike.piled_up),
+            (self.forbidden, control),
+            (self.overspeed, early),
+        ):
+            if wrong:
+                faults.append(strike)
+
+
+def _allowed(profile: Profile) -> frozenset[int]:
+    """The controls that a driver may send to a machine with these options."""
+    fitted = {0x00, BEL, LF, CR, RUBOUT}
+    fitted |= {DC1, DC3} if profile.auto_reader else set()
+    fitted |= {DC2, DC4} if profile.auto_punch else set()
+    return frozenset(fitted | ({ENQ} if profile.answerback else set()))

@@ -1,0 +1,185 @@
+"""An open port as the event loop sees it: bytes out, and what is heard. `drivers.line` opens it.
+
+Knows its transport, be it pyserial's or a socket's, and counts. No names of ports, no characters, no pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import struct
+import termios
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from drivers.errors import LineLost
+from drivers.events import Break, Byte, Frame, HangUp, Heard, Marking
+from drivers.ports import Kind
+
+_DRAIN_S = 1.0  # two characters take 0.2 s; whoever is slower has stopped reading
+_GLANCE_S = 0.02
+_SIOCOUTQNSD = 0x894B  # bytes that TCP has not yet sent - linux/sockios.h
+_CURES = {
+    "tty": "see that the cable is in and the far end runs",
+    "pty": "see that the cable is in and the far end runs",
+    "socket": "see that the serial server and the network run",
+}
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has gone over one wire since it was opened."""
+
+    sent: int = 0
+    received: int = 0  # characters, the damaged ones among them
+    breaks: int = 0
+    frames: int = 0
+    hang_ups: int = 0
+
+
+class Wire(asyncio.Protocol):
+    """A `Line`. `kind` says what it was opened on."""
+
+    def __init__(self, name: str, kind: Kind, marking: Marking | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.name = name
+        self.kind = kind
+        self.counters = Counters()
+        self._cure = _CURES[kind]
+        self._gone: asyncio.Future[None] = loop.create_future()
+        self._writable = asyncio.Event()
+        self._marking = marking
+        self._transport: Any = None
+        self._listener: Callable[[Heard], None] | None = None
+        self._early: list[Heard] = []
+        self._closing = False
+
+    @property
+    def is_pty(self) -> bool:
+        return self.kind == "pty"
+
+    @property
+    def device(self) -> int | None:
+        """The descriptor of a real tty, for who would ask the kernel about it; None elsewhere, and after a hang-up."""
+        return self._port.fileno() if self.kind == "tty" and not self._transport.is_closing() else None
+
+    @property
+    def waiting(self) -> int:
+        # Of a socket, what the far end has not yet confirmed may long be there: only what was not sent is sure.
+        if self._transport.is_closing():
+            return 0
+        try:
+            below = self._port.out_waiting if self._port is not None else _unsent(self._socket)
+        except (OSError, termios.error):  # hung up just now
+            return 0
+        return int(self._transport.get_write_buffer_size() + below)
+
+    def set_rts(self, on: bool) -> None:
+        if self._port is not None and not self._transport.is_closing():
+            with contextlib.suppress(OSError, termios.error):  # a pty has no such line
+                self._port.rts = on
+
+    def listen(self, listener: Callable[[Heard], None]) -> None:
+        self._listener = listener
+        early, self._early = self._early, []
+        for heard in early:
+            listener(heard)
+
+    def unlisten(self, untold: Iterable[Heard] = ()) -> None:
+        """Nobody listens any more; whoever does next is told this first."""
+        self._listener = None
+        self._early = [*untold, *self._early]
+
+    def write(self, byte: int) -> None:
+        if self._transport.is_closing():
+            raise LineLost(self._hung_up())
+        self._transport.write(bytes((byte,)))
+        self.counters.sent += 1
+
+    async def drain(self) -> None:
+        await self._writable.wait()
+
+    async def close(self) -> None:
+        self._closing = True
+        if not self._transport.is_closing():
+            await self._let_out()
+        self._abort()
+        await asyncio.shield(self._gone)
+
+    async def _let_out(self) -> None:
+        """Waits for the last characters; what the far end does not take in time is thrown away.
+
+        The kernel would else hold close() for half a minute (closing_wait), and the event loop with it.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DRAIN_S
+        while self.waiting:
+            await asyncio.sleep(_GLANCE_S)
+            if loop.time() > deadline:
+                if self._port is not None and not self._transport.is_closing():
+                    with contextlib.suppress(OSError, termios.error):  # unplugged just now
+                        self._port.reset_output_buffer()
+                return
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=0)
+        self._port = transport.get_extra_info("serial")
+        self._socket = transport.get_extra_info("socket")
+        self._writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        for heard in self._marking.feed(data) if self._marking else map(Byte, data):
+            self._count(heard)
+            self._tell(heard)
+
+    def eof_received(self) -> None:
+        """A far end that says no more is gone, also if it still owes us room for what is to be written."""
+        self.fail()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
+        if not self._gone.done():
+            self._gone.set_result(None)
+        if not self._closing:
+            self.counters.hang_ups += 1
+            self._tell(HangUp(self._hung_up()))
+
+    def fail(self) -> None:
+        """What the port calls when the system refuses to read or write: the line is gone, whatever waits in it."""
+        asyncio.get_running_loop().call_soon(self._abort)
+
+    def _abort(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.abort()
+
+    def _hung_up(self) -> str:
+        return f"{self.name}: the line hung up: {self._cure}"
+
+    def _count(self, heard: Byte | Break | Frame) -> None:
+        if isinstance(heard, Break):
+            self.counters.breaks += 1
+            return
+        self.counters.received += 1
+        self.counters.frames += isinstance(heard, Frame)
+
+    def _tell(self, heard: Heard) -> None:
+        if self._listener is None:
+            self._early.append(heard)
+        else:
+            self._listener(heard)
+
+
+def _unsent(socket: Any) -> int:
+    count: int = struct.unpack("i", fcntl.ioctl(socket.fileno(), _SIOCOUTQNSD, bytes(4)))[0]
+    return count

@@ -1,0 +1,247 @@
+"""What was given out and never struck, what the machine printed by itself, and a line that was lost and found."""
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from test_printer import ART, PROFILES, TEXTS, WAYS, sheet, wire
+
+from drivers import carriage
+from drivers.paper import BEL, CR, LF, Paper
+from drivers.printer import Printer, Stroke
+from drivers.profile import Profile
+
+GO_ON = {
+    "feed": lambda printer: [],
+    "fresh line": lambda printer: printer.fresh_line(),
+    "echo": lambda printer: printer.echo("x"),
+    "bell": lambda printer: printer.echo("\a"),
+    "art": lambda printer: printer.raw("\r##\r##"),
+}
+KEYS = st.lists(st.sampled_from([*b"AB _\r\n\x07\x7f\x00", 0xC1, 0x8D]), max_size=40)
+
+
+def last_line(paper: Paper) -> list[str]:
+    return next((line for line in reversed(paper.cells()) if line), [])
+
+
+def cut(printer: Printer, strokes: list[Stroke], at: int) -> list[Stroke]:
+    printer.forget(strokes[at:])
+    return strokes[:at]
+
+
+# Never struck.
+
+
+@pytest.mark.parametrize("how", GO_ON)
+@pytest.mark.parametrize("way", ["prose", "typewriter", "echo"])
+@settings(max_examples=40)
+@given(text=TEXTS, first=st.integers(0, 200), second=st.integers(0, 4), profile=PROFILES)
+def test_whatever_was_never_struck_nothing_lands_on_another_glyph(way, how, text, first, second, profile):
+    assume(how != "art" or not profile.return_feeds)
+    printer = Printer(profile)
+    struck = cut(printer, WAYS[way](printer, text) + printer.flush(), first)
+    begun = len(struck)
+    more = GO_ON[how](printer) if how != "art" else []
+    struck += cut(printer, more + printer.feed("  again") + printer.flush(), second)
+    struck += printer.echo("once more")
+    lines = sheet(struck, profile).cells()
+    meant = sheet(struck[:begun], profile).overstruck()  # a typewriter's own
+    assert [over for over in sheet(struck, profile).overstruck() if over not in meant] == []
+    assert max(map(len, lines)) <= profile.usable
+    assert sheet(struck, profile).column == printer.column
+
+
+@given(text=ART, at=st.integers(0, 200), more=ART)
+def test_art_that_was_broken_off_is_not_struck_over(text, at, more):
+    printer = Printer()
+    struck = cut(printer, printer.raw(text), at)
+    before = sheet(struck).overstruck()
+    rest = printer.raw(more.replace("\r", ""))
+    assert [over for over in sheet(struck + rest).overstruck() if over not in before] == []
+
+
+def test_strokes_that_were_never_struck_do_not_move_the_carriage():
+    printer = Printer(column=0)
+    strokes = printer.feed("hello there wor")
+    printer.forget(strokes[3:])
+    assert (printer.column, printer.held, printer.flush()) == (3, 0, [])
+
+
+def test_a_line_feed_that_was_never_struck_is_made_up_for():
+    printer = Printer(column=5)
+    printer.forget(printer.fresh_line()[1:])
+    assert printer.column == 0
+    assert wire(printer.fresh_line()) == b"\n"
+    assert printer.fresh_line() == []
+
+
+def test_a_line_break_that_was_never_struck_leaves_the_line_before():
+    printer = Printer(column=0)
+    strokes = printer.feed("ab\ncd\n\nef\n")
+    printer.forget(strokes[2:])
+    assert printer.column == 2
+    assert wire(printer.restart()) == b"\r\nAB"
+
+
+def test_a_second_pass_that_was_never_struck_is_not_made_up_for():
+    printer = Printer(column=0)
+    strokes = printer.feed("b\bbo\bo", overstrike=True) + printer.flush()
+    printer.forget(strokes[2:])
+    assert wire(printer.fresh_line()) == b"\r\n"
+
+
+def test_strokes_of_a_verb_among_the_unstruck_are_passed_over():
+    printer = Printer(column=0)
+    strokes = printer.feed("abc def ")
+    printer.forget([*strokes[3:5], Stroke(0x14, 5), *strokes[5:], Stroke(BEL, 7), Stroke(0x12, 7)])
+    assert printer.column == 3
+
+
+def test_what_is_too_long_ago_is_not_guessed_at(monkeypatch):
+    monkeypatch.setattr(carriage, "_LINES", 5)
+    printer = Printer(column=0)
+    strokes = printer.feed("ab\n" * 20)
+    printer.forget(strokes[-8:])
+    assert printer.column == 0
+    printer.forget(strokes[:-8])
+    assert printer.column is None
+    assert wire(printer.fresh_line()) == b"\r\n"
+
+
+def test_a_line_overprinted_for_ever_takes_no_more_room(monkeypatch):
+    monkeypatch.setattr(carriage, "_ROOM", 100)
+    printer = Printer(column=0)
+    for _ in range(200):
+        printer.raw("abc\r")
+    assert len(printer.restart()) < 160
+
+
+# Half duplex: what the machine printed by itself.
+
+
+@given(KEYS, PROFILES)
+def test_the_column_follows_the_machines_own_keys(keys, profile):
+    printer, paper = Printer(profile, column=0), Paper.of(profile)
+    for byte in keys:
+        before = paper.column
+        paper.feed(bytes([byte]))
+        settle_s = printer.observe(byte)
+        assert printer.column == paper.column
+        home = before > 0 and paper.column == 0
+        far = before + (byte & 0x7F not in (CR, LF))
+        assert settle_s == (pytest.approx(0.1 + profile.travel_s * far / 72) if home else 0.0)
+    paper.feed(wire(printer.feed("x") + printer.flush()))
+    assert last_line(paper)[-1] == "X"
+
+
+@given(KEYS)
+def test_nothing_is_struck_over_what_was_typed(keys):
+    printer, paper = Printer(column=0), Paper(200)
+    for byte in keys:
+        paper.feed(bytes([byte]))
+        printer.observe(byte)
+    own = paper.overstruck()
+    paper.feed(wire(printer.feed("hello there") + printer.flush()))
+    assert paper.overstruck() == own
+
+
+def test_after_return_was_typed_a_line_feed_is_enough():
+    printer = Printer(column=0)
+    for byte in b"AB\r":
+        printer.observe(byte)
+    assert printer.echo("\n") == [Stroke(LF, 0)]
+
+
+def test_an_unknown_column_is_known_again_after_a_return():
+    printer = Printer()
+    printer.observe(ord("A"))
+    assert printer.column is None
+    assert printer.observe(CR) == pytest.approx(0.3)
+    assert printer.column == 0
+    assert wire(printer.fresh_line()) == b"\n"
+
+
+def test_the_margin_asks_for_a_bell_and_for_a_new_line():
+    printer = Printer(column=63)
+    assert printer.margin() == []
+    printer.observe(ord("A"))
+    assert wire(printer.margin()) == b"\a"
+    for byte in b"BCDEFGHI":
+        printer.observe(byte)
+    assert wire(printer.margin()) == b"\r\n"
+    assert printer.column == 0
+
+
+def test_a_key_between_strokes_that_are_forgotten_stays_typed():
+    printer = Printer(column=0)
+    strokes = printer.feed("ab cd ")
+    printer.observe(ord("X"))
+    printer.forget(strokes[2:])
+    assert printer.column == 3
+    assert wire(printer.restart()) == b"\r\nABX"
+
+
+def test_lost_track_means_a_clean_line_from_as_far_out_as_there_is():
+    printer = Printer(column=0)
+    printer.feed("b\bb ", overstrike=True)
+    printer.lost_track()
+    assert printer.column is None
+    assert printer.fresh_line()[0] == Stroke(CR, None, pytest.approx(0.3))
+
+
+# Lost and found.
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(text=TEXTS | ART, profile=PROFILES)
+def test_after_a_restart_the_line_stands_there_once_more(way, text, profile):
+    printer = Printer(profile)
+    strokes = WAYS[way](printer, text)
+    before, column, held = sheet(strokes, profile), printer.column, printer.held
+    again = sheet(printer.restart(), profile)
+    line = before.cells()[-1]
+    assert [sorted(cell) for cell in again.cells()[-1]] == [sorted(cell) for cell in line]
+    assert (printer.column, printer.held) == (column, held)
+    assert again.column == (column or 0)
+    assert again.bells == 0
+
+
+@pytest.mark.parametrize("way", ["prose", "typewriter", "art"])
+@given(text=TEXTS | ART, at=st.integers(0, 200))
+def test_what_was_not_yet_struck_follows_the_restart(way, text, at):
+    printer, whole = Printer(column=0), Printer(column=0)
+    strokes = WAYS[way](printer, text)
+    waiting = strokes[at:]
+    there = len(sheet(strokes[:at]).lines) - 1
+    again = sheet(printer.restart(waiting) + waiting).cells()[1:]
+    expected = sheet(WAYS[way](whole, text)).cells()[there:]
+    assert [list(map(sorted, line)) for line in again] == [list(map(sorted, line)) for line in expected]
+    assert printer.column == whole.column
+    assert wire(printer.feed(" on") + printer.flush()) == wire(whole.feed(" on") + whole.flush())
+
+
+def test_a_restart_may_be_lost_too():
+    printer = Printer(column=0)
+    printer.feed("hello ")
+    again = printer.restart()
+    assert wire(again) == b"\r\nHELLO"
+    assert wire(printer.restart(again[4:])) == b"\r\nHE"
+
+
+def test_a_restart_knows_nothing_of_what_was_forgotten():
+    printer = Printer(column=0)
+    cut(printer, printer.feed("hello there "), 3)
+    assert wire(printer.restart()) == b"\r\nHEL"
+
+
+def test_a_restart_on_a_clean_line_only_makes_another():
+    printer = Printer(column=0)
+    assert wire(printer.restart()) == b"\r\n"
+    assert Printer(Profile()).restart() == []
+
+
+def test_a_restart_keeps_what_waits_for_the_second_pass():
+    printer = Printer(column=0)
+    strokes = printer.feed("b\bb ", overstrike=True)
+    strokes += printer.restart() + printer.feed("\n")
+    assert wire(strokes) == b"B\r\nB\rB\r\n"

@@ -1,0 +1,97 @@
+import asyncio
+import os
+import shlex
+import sys
+import time
+
+import pytest
+from fakes import MachineLine
+
+from drivers.errors import MotorStuck
+from drivers.motor import AlwaysOn, ByCommand, ByRts, motor_for
+from drivers.profile import Profile
+
+
+def python(code: str) -> str:
+    return f"{shlex.quote(sys.executable)} -S -c {shlex.quote(code)}"
+
+
+def test_the_profile_names_the_switch():
+    line = MachineLine()
+    assert isinstance(motor_for(Profile(), line), AlwaysOn)
+    assert isinstance(motor_for(Profile(motor="rts"), line), ByRts)
+    assert isinstance(motor_for(Profile(motor="command", motor_on="a", motor_off="b"), line), ByCommand)
+
+
+async def test_a_relay_at_rts_follows_the_switch():
+    line = MachineLine()
+    motor = motor_for(Profile(motor="rts"), line)
+    await motor.switch(True)
+    assert line.rts
+    await motor.switch(False)
+    assert not line.rts
+
+
+async def test_a_motor_that_nobody_switches_is_content():
+    await AlwaysOn().switch(True)
+
+
+async def test_each_of_the_two_commands_is_run_without_a_shell(tmp_path):
+    note = tmp_path / "two words; $HOME"
+    write = "import sys; open(sys.argv[2], 'a').write(sys.argv[1])"
+    motor = ByCommand(f"{python(write)} on {shlex.quote(str(note))}", f"{python(write)} off {shlex.quote(str(note))}")
+    await motor.switch(True)
+    await motor.switch(False)
+    assert note.read_text() == "onoff"
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("/no/such/plug on", "No such file"),
+        ("", "it is empty"),
+        ("plug 'on", "No closing quotation"),
+        (python("raise SystemExit(3)"), "ended with 3"),
+    ],
+)
+async def test_a_switch_that_does_not_work_is_named(command, reason):
+    with pytest.raises(MotorStuck, match=rf"^machine.motor_on = .*{reason}") as raised:
+        await ByCommand(command, "true").switch(True)
+    assert "\n" not in str(raised.value)
+
+
+async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
+    pid = tmp_path / "pid"
+    script = tmp_path / "plug.sh"
+    script.write_text(f"sleep 60 & echo $! > {shlex.quote(str(pid))}; wait\n")
+    start = time.monotonic()
+    with pytest.raises(MotorStuck, match=r"did not end in 0\.5 s"):
+        await ByCommand(f"sh {shlex.quote(str(script))}", "true", limit_s=0.5).switch(True)
+    assert time.monotonic() - start < 10
+    assert await gone(int(pid.read_text()))
+
+
+async def test_a_command_does_not_outlive_whoever_waits_for_it(tmp_path):
+    pid = tmp_path / "pid"
+    code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    task = asyncio.ensure_future(ByCommand(python(code), "true").switch(True))
+    while not (pid.exists() and pid.read_text()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await gone(int(pid.read_text()))
+
+
+async def gone(pid: int) -> bool:
+    """Whether a process has ended, within a second; one that nobody has waited for yet has."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: ASYNC230, PTH123
+            if stat.read().rpartition(")")[2].split()[0] == "Z":
+                return True
+        await asyncio.sleep(0.01)
+    return False
