@@ -25,6 +25,7 @@ from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError, LineUnfit
 from drivers.events import Event
 from drivers.line import open_line
+from drivers.linetest import Verdict
 from drivers.teletype import Teletype
 from drivers.wire import Wire
 from model.base import Model
@@ -53,7 +54,7 @@ async def build(
     begun = time.monotonic()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(model.close)
-        line, chip = await opened(config, port, character_s)
+        line, tried = await opened(config, port, character_s)
         try:
             log = session_log.begin(log_folder(config), datetime.now(), begun)
         except BaseException:
@@ -70,11 +71,11 @@ async def build(
             WallClock(),
             config.machine,
             tap=_taps(log, config, port, stack),
-            character_s=character_s,
+            character_s=tried.character_s or character_s if tried else character_s,
             patient=patient,
         )
         stack.push_async_callback(_rest, tty)
-        daemon = App(tty, model, config, log, chip)
+        daemon = App(tty, model, config, log, tried.sentence if tried else "")
         if patient:
             stack.push_async_callback(_stopped, asyncio.ensure_future(connection.keep(tty)))
         if lasting:
@@ -82,20 +83,20 @@ async def build(
         yield daemon, log.path
 
 
-async def opened(config: Config, port: str, character_s: float) -> tuple[Wire, str]:
-    """The line, tried out if it is a real one, and what the test says of its adapter. Raises DriverError."""
+async def opened(config: Config, port: str, character_s: float) -> tuple[Wire, Verdict | None]:
+    """The line, tried out if it is a real one, and what the test says of it. Raises DriverError."""
     line = await open_line(port, config.line.marked)
     try:
         if character_s == 0 and not line.is_pty:
             raise LineUnfit("--fast is for a virtual machine: a real one prints ten characters a second")
         if line.kind != "tty" or not config.line.self_test:
-            return line, ""
+            return line, None
         found = await linetest.try_out(line)
     except BaseException:
         await line.close()
         raise
     _log.info("%s", found.sentence)
-    return line, found.sentence
+    return line, found
 
 
 def _begin(log: SessionLog, begun: float, config: Config, port: str, model: str) -> None:

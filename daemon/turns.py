@@ -11,7 +11,7 @@ import secrets
 import time
 from dataclasses import asdict
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from daemon import words
 from daemon.config import Config
@@ -124,7 +124,8 @@ class App:
             return
         asked = asyncio.ensure_future(self.loans.asked.wait())
         try:
-            await asyncio.wait({reading, asked}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {reading, asked}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             asked.cancel()
 

@@ -64,7 +64,9 @@ class Ear:
         if isinstance(heard, Frame):
             self.keyboard.damaged += 1
             verdict = self.echo.framed(heard.value, at)
-            return Sense("break", route="echo") if verdict == "break" else Sense("damaged")
+            if verdict == "break":
+                return Sense("break", route="echo")
+            return Sense("garbled" if verdict == "garbled" else "damaged")
         verdict = self.echo.heard(heard.value, at)
         if verdict == "key":
             return self._typed(heard.value, at)

@@ -164,6 +164,7 @@ class Echo:
             return "echo"
         if first.is_echoed_by(byte):
             self._awaited.popleft()
+            return "key"
         for sent in self._awaited:  # a key has come between: what is already under way proves nothing any more
             sent.spoilt = True
         self._matches = 0

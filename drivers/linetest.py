@@ -14,6 +14,7 @@ import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 from drivers.adapter import ANOTHER, Adapter, adapter_at
@@ -74,13 +75,13 @@ def verdict(name: str, adapter: Adapter | None, measured: Measured) -> Verdict:
     return Verdict("unknown", f"{who} cannot be timed: if the machine prints garble, {cure}")
 
 
-async def try_out(wire: Wire) -> Verdict:
+async def try_out(wire: Wire, sys: Path = Path("/sys")) -> Verdict:
     """The whole test, some two seconds, before anyone listens. Raises LineUnfit when refused, and LineLost."""
     if wire.kind == "pty":
         return Verdict("unknown", f"{wire.name}: a pty has no speed that could be tested")
     if wire.kind == "socket":
         return Verdict("unknown", f"{wire.name}: the serial server sets the speed: see that it says 110 baud, 8N2")
-    found = verdict(wire.name, adapter_at(wire.name), await measure(wire))
+    found = verdict(wire.name, adapter_at(wire.name, sys), await measure(wire))
     if found.outcome == "refused":
         raise LineUnfit(found.sentence)
     return found

@@ -141,7 +141,7 @@ class Operator:
                 self._wheel.go_on()
             case "row" if isinstance(heard, events.Byte):
                 self._rows.append(heard.value)
-            case "garbled" if isinstance(heard, events.Byte):
+            case "garbled" if not isinstance(heard, events.Break):
                 # Somebody typed over us: what is on the paper, and how far it went, nobody knows.
                 self._counters.garbled += 1
                 self._printer.lost_track()

@@ -112,10 +112,12 @@ class Printer:
         return self._carriage.bell()
 
     def margin(self) -> list[Stroke]:
-        """What the right margin asks for after a key that the machine printed itself: its bell, a new line."""
-        if self.column is not None and self.column >= self._profile.usable:
-            return self._new_line()
-        return self._margin_bell()
+        """What the right margin asks for after a key that the machine printed itself: a new line.
+
+        No bell: in half duplex it would garble the next key.
+        """
+        full = self.column is not None and self.column >= self._profile.usable
+        return self._new_line() if full else []
 
     def observe(self, byte: int) -> float:
         """A byte that the machine printed from its own keyboard; says how long the carriage travels, from its start."""

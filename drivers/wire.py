@@ -139,7 +139,7 @@ class Wire(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """A far end that says no more is gone, also if it still owes us room for what is to be written."""
-        self.fail()
+        self._transport.abort()
 
     def pause_writing(self) -> None:
         self._writable.clear()

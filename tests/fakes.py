@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import select
 import selectors
@@ -15,11 +16,12 @@ from typing import Any, TypeVar
 from drivers import errors, events
 from drivers.charset import even_parity
 from drivers.clock import CHARACTER_S
-from drivers.events import Break, Byte, Frame, HangUp, Heard
+from drivers.events import Break, Byte, Frame, HangUp, Heard, Marking
 from drivers.paper import Paper
 from drivers.profile import Profile
 from drivers.teletype import Teletype
-from drivers.virtual import Machine
+from drivers.virtual import Fitted, Machine, Station
+from drivers.virtual.adapter import wire_bytes
 
 T = TypeVar("T")
 E = TypeVar("E", bound=events.Event)
@@ -179,6 +181,80 @@ class MachineLine:
         self._listener(HangUp("memory: the line hung up"))
 
 
+class StationLine:
+    """A `Line` in memory with a whole machine behind it: keys, drum, reader and punch, in either duplex."""
+
+    name = "station"
+    is_pty = True
+    waiting = 0
+
+    def __init__(self, fitted: Fitted, *, seed: int = 33) -> None:
+        self.station = Station(fitted, chance=random.Random(seed))
+        self.lost = False
+        self.rts = False
+        self.heard: list[Heard] = []
+        self._mode = fitted.break_mode
+        self._marking = Marking() if fitted.break_mode == "marked" else None
+        self._free_at = float("-inf")
+        self._listener: Callable[[Heard], None] = self.heard.append
+
+    @property
+    def machine(self) -> Machine:
+        return self.station.unit
+
+    def set_rts(self, on: bool) -> None:
+        self.rts = on
+
+    def listen(self, listener: Callable[[Heard], None]) -> None:
+        self._listener = listener
+
+    def write(self, byte: int) -> None:
+        if self.lost:
+            raise errors.LineLost("station: the line hung up")
+        loop = asyncio.get_running_loop()
+        start = max(loop.time(), self._free_at)
+        self._free_at = start + CHARACTER_S
+        loop.call_at(start, self._hear, byte, start)
+
+    async def drain(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.lost = True
+
+    # The far end.
+
+    async def type(self, text: str, *, every_s: float = CHARACTER_S) -> None:
+        for key in text:
+            await self._until(self.station.keys_free_at - CHARACTER_S + every_s)
+            self.station.press(self.station.keytops.code(key), asyncio.get_running_loop().time())
+            self._happen()
+        await self._until(self.station.keys_free_at)
+
+    async def press_break(self) -> None:
+        await self._until(self.station.keys_free_at)
+        self.station.hold_break(asyncio.get_running_loop().time())
+        self._happen()
+
+    def _hear(self, byte: int, start: float) -> None:
+        self._happen()
+        self.station.hear(byte, start)
+        self._happen()
+
+    def _happen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for one in self.station.advance(loop.time()):
+            if isinstance(one, Byte | Break | Frame):
+                data = wire_bytes(one, self._mode)
+                for heard in self._marking.feed(data) if self._marking else map(Byte, data):
+                    self._listener(heard)
+        if self.station.due is not None:
+            loop.call_at(self.station.due, self._happen)
+
+    async def _until(self, moment: float) -> None:
+        await asyncio.sleep(max(0.0, moment - asyncio.get_running_loop().time()))
+
+
 def overstruck(paper: Paper) -> list[str]:
     """The cells with more than one glyph in them."""
     return [cell for line in paper.lines for cell in line if len(cell.replace(" ", "")) > 1]
@@ -193,6 +269,7 @@ class Bench:
         *,
         profile: Profile | None = None,
         line: MachineLine | None = None,
+        limit: int = 50,
         patient: bool = False,
     ) -> None:
         # Full duplex is said, not found out: a line in memory has no first second in which to listen.
@@ -202,7 +279,7 @@ class Bench:
         self.clock = JumpingClock()
         self.seen: list[events.Event] = []
         self.tty = Teletype(
-            self.line, self.clock, profile, tap=self.seen.append, character_s=character_s, limit=50, patient=patient
+            self.line, self.clock, profile, tap=self.seen.append, character_s=character_s, limit=limit, patient=patient
         )
 
     def told(self, kind: type[E]) -> list[E]:

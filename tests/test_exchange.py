@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from fakes import PROSE, Bench, jump
 
-from daemon.app import App, tap_into
 from daemon.config import AnswerConfig, Config
 from daemon.exchange import exchange
+from daemon.record import tap_into
 from daemon.session_log import SessionLog
+from daemon.turns import App
 from drivers.errors import LineLost
 from drivers.teletype import CHARACTER_S, Teletype
 from model.base import Piece, Sampling
@@ -192,8 +193,8 @@ def test_help_tells_the_commands_and_a_wrong_one_is_refused(tmp_path: Path) -> N
         await daemon.type(".help")
         await daemon.type(".BYEE")
         await daemon.app.listening.wait()
-        assert ".NEW  FORGET WHAT WAS SAID" in daemon.paper
-        assert "NO COMMAND .BYEE; THERE ARE .HELP .NEW .BYE" in daemon.paper
+        assert ".NEW     FORGET WHAT WAS SAID" in daemon.paper
+        assert "NO COMMAND .BYEE; THERE ARE .HELP .NEW .READ .STATUS .BYE" in daemon.paper
         assert model.prompts == 0
         daemon.running.cancel()
 

@@ -18,6 +18,9 @@ MAY_IMPORT = {
 PURE = [
     "drivers/charset.py",
     "drivers/printer.py",
+    "drivers/emphasis.py",
+    "drivers/charset_table.py",
+    "drivers/carriage.py",
     "drivers/echo.py",
     "drivers/editor.py",
     "drivers/keyboard.py",

@@ -10,64 +10,7 @@ from drivers import errors, events
 from drivers.clock import WallClock
 from drivers.line import open_line
 from drivers.teletype import Teletype
-from drivers.virtual import Machine, Strike, VirtualTeletype
-
-
-def typed(data: bytes, interval_s: float = 0.1, machine: Machine | None = None) -> Machine:
-    machine = machine or Machine()
-    for n, byte in enumerate(data):
-        machine.receive(byte, n * interval_s)
-    return machine
-
-
-def test_a_line_and_its_return_are_clean_with_the_time_they_need():
-    machine = typed(b"HELLO\r\nWORLD")
-    assert machine.paper.text() == "HELLO\nWORLD"
-    assert machine.faults == []
-
-
-def test_a_glyph_in_flight_is_smeared_and_costs_its_column():
-    machine = typed(b"A" * 72 + b"\rBCD")
-    smeared = [(chr(strike.byte), strike.column) for strike in machine.smeared]
-    # 207 ms from column 72: B is struck 100 ms into the flight, C at 200 ms, and D is the first at home.
-    assert smeared == [("B", 37), ("C", 3)]
-    assert machine.column == 1
-    assert machine.paper.lines[0][0] == "AD"
-    assert machine.paper.lines[0][37] == "AB"
-
-
-def test_a_blank_in_flight_does_not_space_either():
-    machine = typed(b"A" * 72 + b"\r\n B")
-    assert [strike.byte for strike in machine.smeared] == [0x20]
-    assert machine.column == 1
-
-
-def test_a_second_return_in_flight_changes_nothing():
-    machine = typed(b"A" * 72 + b"\r\r\rB")
-    assert not machine.smeared
-    assert machine.paper.lines[0][0] == "AB"
-
-
-def test_past_the_last_column_strikes_pile_up():
-    machine = typed(b"A" * 74)
-    assert [strike.column for strike in machine.piled_up] == [71, 71]
-    assert machine.column == machine.paper.column == 72
-    assert machine.paper.lines[0][71] == "AAA"
-
-
-def test_a_byte_that_comes_too_soon_is_overspeed():
-    assert len(typed(b"ABC", interval_s=0.0909).overspeed) == 2  # one stop bit
-
-
-def test_only_harmless_controls_are_allowed():
-    machine = typed(bytes((0x00, 0x07, 0x7F, 0x0D, 0x0A, 0x05, 0x11, 0x1B)))
-    assert [strike.byte for strike in machine.forbidden] == [0x05, 0x11, 0x1B]
-    assert machine.paper.bells == 1
-
-
-def test_parity_and_bit_six_do_not_reach_the_wheel():
-    assert typed(b"\xc1b\x7f").paper.text() == "AB"
-
+from drivers.virtual import Strike, VirtualTeletype
 
 # On a pty.
 
@@ -281,9 +224,3 @@ async def test_whoever_waits_no_longer_does_not_stop_the_machine():
                 await machine.running()
         await strike(machine, struck)
         assert machine.machine.paper.text() == "A"
-
-
-def test_all_that_was_ever_struck_is_counted_though_not_kept():
-    machine = typed(b"AB\r\n" * 10)
-    machine.strikes.clear()
-    assert typed(b"A", machine=machine).struck == 41

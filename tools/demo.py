@@ -18,8 +18,8 @@ from logging.handlers import MemoryHandler
 from typing import Any
 
 from daemon import app
-from daemon.app import App
 from daemon.config import Config
+from daemon.turns import App
 from drivers.charset import fold
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper import BEL
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> int:
 async def _demo(chosen: Config, prompt: str | None, character_s: float) -> int:
     """Machine and daemon in one loop, and a real pty between them, as between two processes."""
     on_paper = _ring if sys.stdout.isatty() else lambda strike: show(strike, sys.stdout)
-    columns = chosen.line.columns
+    columns = chosen.machine.columns
     machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_paper)
     model = app.open_model(chosen)
     async with machine, app.build(chosen, model, machine.path, character_s) as (daemon, log):

@@ -1,7 +1,11 @@
 """The daemon: it owns one machine's line, reads what is typed there, and prints what a model answers.
 
-The machine may be real (/dev/serial/by-id/...) or virtual (the path that `asr33 virtual --link PATH` made).
-It runs until .BYE or ^D is typed at the machine, or until SIGTERM or Ctrl-C here.
+The machine may be real (/dev/serial/by-id/...), behind a serial server (socket://HOST:PORT), or virtual (the path
+that `asr33 virtual --link PATH` made). A real line is tried out first, for two seconds; one that hangs up is waited
+for, and the paper goes on where it was. [line] self_test and reconnect = false leave these out.
+
+It runs until .BYE or ^D is typed at the machine, or until SIGTERM or Ctrl-C here. Meanwhile `asr33 print` and
+`asr33 punch` use the machine through it.
 """
 
 from __future__ import annotations
@@ -24,7 +28,14 @@ LEAVE = (signal.SIGTERM, signal.SIGINT)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line", metavar="PORT", help="the machine's line: /dev/... or the path of a virtual machine")
     parser.add_argument("--fast", action="store_true", help="no pace: for a virtual machine that has none either")
+    add_machine_argument(parser)
     add_answer_arguments(parser)
+
+
+def add_machine_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--machine", type=Path, metavar="FILE", help="the machine's profile, as asr33 calibrate writes it"
+    )
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +63,7 @@ def settings(args: argparse.Namespace, port: str | None = None) -> Config:
         },
         "log": {"folder": args.log},
     }
-    return config.load(flags, named=args.config)
+    return config.load(flags, named=args.config, machine=getattr(args, "machine", None))
 
 
 def main(args: argparse.Namespace) -> int:
@@ -65,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
 
 async def _run(chosen: Config, port: str, character_s: float) -> int:
     model = app.open_model(chosen)
-    async with app.build(chosen, model, port, character_s) as (daemon, log):
+    async with app.build(chosen, model, port, character_s, lasting=True) as (daemon, log):
         logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
         running = asyncio.ensure_future(daemon.run())
         loop = asyncio.get_running_loop()

@@ -175,8 +175,7 @@ class VirtualTeletype:
             sent_at = self.station.press(code, now)
         if sent_at > self._clock.now():
             await self._clock.sleep_until(sent_at)
-        with self._moment():
-            pass  # it is at the far end when we are back
+        self._catch_up()  # it is at the far end when we are back
 
     async def _keys_free(self) -> None:
         await self._clock.sleep_until(self.station.keys_free_at)
@@ -204,21 +203,23 @@ class VirtualTeletype:
             start = max(arrived, self._free_at)
             await self._clock.sleep_until(start)
             self.backlog = max(self.backlog, self._port.waiting)
+            before = self.taken
             data = bytes(self._again) or self._wire(1 if self._character_s else 4096)
             self._again = list(data[1:]) if self._character_s else []
             with self._moment():
                 for byte in data[:1] if self._character_s else data:
                     self.station.hear(byte, start)
             self._free_at = start + self._character_s * (1.0 + self._faults.skew)
-            await self._mishap(len(data))
+            await self._mishap(before)
 
     def _wire(self, most: int) -> bytes:
         """What the line makes of the bytes that are on it."""
-        return b"".join(map(self._noise.through, self._port.read(most)))
+        data = self._port.read(most)
+        self.taken += len(data)
+        return b"".join(map(self._noise.through, data))
 
-    async def _mishap(self, count: int) -> None:
+    async def _mishap(self, before: int) -> None:
         """What happens to the line after so many bytes."""
-        before, self.taken = self.taken, self.taken + count
         if before < self._faults.open_after <= self.taken:
             self.open_loop(_OPEN_S)
         if before < self._faults.unplug_after <= self.taken:
@@ -237,8 +238,11 @@ class VirtualTeletype:
             finally:
                 for wake in wakes:
                     wake.cancel()
-            with self._moment():
-                pass
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        with self._moment():
+            pass
 
     @contextmanager
     def _moment(self) -> Iterator[float]:
