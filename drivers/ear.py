@@ -51,11 +51,15 @@ class Ear:
         self._capturing = self.keyboard.reading_tape = on
 
     def hear(self, heard: Byte | Break | Frame, at: float) -> Iterator[tuple[Byte | Break | Frame, Sense]]:
-        """What this is; before it what was taken for an echo, and was none as it turns out now."""
+        """What this is, and before it what turns out by it."""
         sense = self._sense(heard, at)
+        yield from self.taken_back(at)
+        yield heard, sense
+
+    def taken_back(self, at: float) -> Iterator[tuple[Byte, Sense]]:
+        """Keys that were taken for echoes while nobody knew."""
         for byte in self.echo.take_back():
             yield Byte(byte), self._typed(byte, at)
-        yield heard, sense
 
     def _sense(self, heard: Byte | Break | Frame, at: float) -> Sense:
         if isinstance(heard, Break):

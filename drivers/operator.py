@@ -41,6 +41,7 @@ class Operator:
         self.ear = Ear(profile, character_s)
         self._clock, self._printer, self._wheel, self._counters, self._tap = clock, printer, wheel, counters, tap
         self._keys: deque[str] = deque()  # typed, not yet read
+        self._begun = ""
         self._more = asyncio.Event()
         self._rows = bytearray()  # of a tape or of an answer, while the ear is told so
         self._scope: BreakScope | None = None
@@ -63,8 +64,12 @@ class Operator:
         await self._more.wait()
 
     def put_back(self, text: str) -> None:
-        """As if typed ahead."""
-        self._keys.extendleft(reversed(text))
+        """What stood in a line whose reading was cancelled: it begins the next one, and is typed by nobody."""
+        self._begun = text
+
+    def take_begun(self) -> str:
+        begun, self._begun = self._begun, ""
+        return begun
 
     @contextlib.contextmanager
     def captured(self) -> Iterator[bytearray]:
@@ -104,6 +109,16 @@ class Operator:
             for one, sense in self.ear.hear(heard, now):
                 self._report(one, sense, now)
                 self._act(one, sense, now)
+        self._more.set()
+
+    def listen_again(self) -> None:
+        """Looks whether it is certain by now that nothing comes back."""
+        now = self._clock.now()
+        self.ear.echo.expire(now)
+        for one, sense in self.ear.taken_back(now):
+            self._report(one, sense, now)
+            self._act(one, sense, now)
+        self._learn("duplex", self.ear.echo.duplex, now)
         self._more.set()
 
     def forget(self) -> int:
@@ -163,6 +178,7 @@ class Operator:
         """Ends the scope, or else is a ^C for whoever reads; what was typed or not yet written before it goes."""
         self._counters.breaks += 1
         self._keys.clear()
+        self._begun = ""
         self._route = route
         self._tap(events.Broke(now, route, self.forget()))
         self._wheel.go_on()

@@ -91,12 +91,14 @@ class Printer:
         return strokes
 
     def echo(self, text: str) -> list[Stroke]:
-        """Typed keys: nothing held back, no word kept whole, `\\a` rings; the margin bell rings too."""
+        """Typed keys: nothing held back, no word kept whole; `\\a` rings, `\\r` returns the carriage and no more."""
         strokes = self.flush()
         self._begin_anew()
         for char in text:
             if char == "\a":
                 strokes += self.bell()
+            elif char == "\r":
+                strokes += self._carriage.back()
             else:
                 for glyph in fold(char, wheel=self._profile.wheel):
                     strokes += self._echo_one(glyph)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from drivers import apparatus, errors, events
 from drivers.charset import Style, level8
 from drivers.clock import CHARACTER_S, Clock, Later
+from drivers.echo import WINDOW_S
 from drivers.editor import LIMIT, Editor, unprinted
 from drivers.keyboard import Keyboard
 from drivers.line import Line
@@ -71,12 +72,13 @@ class Teletype:
         self._operator = Operator(profile, clock, self._printer, self._wheel, self.counters, self._tap, character_s)
         self._power = Power(profile, line, clock, self._pace, self._tap)
         self._hold = Later(clock, self._flush_held)
+        self._listen = Later(clock, self._listen_again)
         self._editor: Editor | None = None  # while a line is read
         line.listen(self._operator.hear)
 
     async def close(self) -> None:
         """Stop what would else happen later. The line is its opener's."""
-        for later in (self._hold, self._power, self._wheel):
+        for later in (self._hold, self._listen, self._power, self._wheel):
             await later.close()
 
     # What whoever watches may ask.
@@ -186,6 +188,11 @@ class Teletype:
     def _sent(self, byte: int, start: float) -> None:
         self.counters.struck += 1
         self._operator.ear.echo.sent(byte, start)
+        if self._operator.ear.echo.duplex is None:
+            self._listen.at(start + self.character_s + 1.1 * WINDOW_S)
+
+    async def _listen_again(self) -> None:
+        self._operator.listen_again()
 
     # Reading a line.
 
@@ -199,6 +206,8 @@ class Teletype:
         await self.flush()
         editor = self._editor = Editor(prompt, limit=self._limit, half=self.half_duplex)
         try:
+            for key in self._operator.take_begun():
+                await self._strike(self._printer.echo(editor.press(key).echo))
             while True:
                 key = await self._key()
                 reply = editor.press(key)

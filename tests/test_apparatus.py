@@ -57,6 +57,54 @@ def test_the_duplex_is_found_out(wired, found):
     with_machine(body, Fitted(wired), replace(wired, duplex="auto"))
 
 
+def test_a_key_that_looked_like_an_echo_is_typed_as_soon_as_that_is_certain():
+    async def body(line: StationLine, tty: Teletype, seen: list[events.Event]) -> None:
+        reading = asyncio.ensure_future(tty.read_line("\n"))
+        await asyncio.sleep(0.3)
+        line.station.press(0x8D, 0.3)  # RETURN, in the very moment in which our own CR would come back
+        line._happen()
+        await asyncio.sleep(3.5)
+        assert reading.done()
+        assert await reading == ""
+        assert tty.status().duplex == "full"
+
+    with_machine(body, Fitted(FULL), replace(FULL, duplex="auto"))
+
+
+@pytest.mark.parametrize("wired", [FULL, HALF])
+def test_a_line_whose_reading_is_cancelled_stands_in_the_next_one(wired):
+    async def body(line: StationLine, tty: Teletype, seen: list[events.Event]) -> None:
+        await tty.print("\n")
+        await asyncio.sleep(2.0)
+        reading = asyncio.ensure_future(tty.read_line("> "))
+        await asyncio.sleep(1.0)
+        await line.type("HELLO W")
+        await asyncio.sleep(1.0)
+        reading.cancel()
+        await tty.fresh_line()
+        again = asyncio.ensure_future(tty.read_line("> "))
+        await asyncio.sleep(3.0)
+        await line.type("ORLD\r")
+        assert await again == "HELLO WORLD"
+        await tty.finish()
+        assert line.machine.paper.text().split("\n")[-3:] == ["> HELLO W", "> HELLO WORLD", ""]
+
+    with_machine(body, Fitted(wired))
+
+
+def test_in_half_duplex_line_feed_goes_to_the_margin_of_the_next_line():
+    async def body(line: StationLine, tty: Teletype, seen: list[events.Event]) -> None:
+        await tty.print("\n")
+        await asyncio.sleep(2.0)
+        typing = asyncio.ensure_future(line.type("ONE\nTWO\r", every_s=0.6))
+        assert await tty.read_line() == "ONE\nTWO"
+        await typing
+        await tty.finish()
+        assert line.machine.paper.text().split("\n")[-3:] == ["ONE", "TWO", ""]
+
+    with_machine(body, Fitted(HALF))
+
+
 def test_half_duplex_hears_no_key_in_its_own_text():
     async def body(line: StationLine, tty: Teletype, seen: list[events.Event]) -> None:
         await tty.print("IT WAS THE BEST OF TIMES, IT WAS THE WORST OF TIMES " * 5)

@@ -23,53 +23,6 @@ from model.base import Piece, Sampling
 from model.errors import ModelDamaged, ModelError, PromptTooLong
 
 
-@dataclass
-class ScriptedModel:
-    """Says the same words to each prompt, a pause before every one; knows whether it was closed in between."""
-
-    words: list[str]
-    pause_s: float = 0.02
-    failure: ModelError | None = None
-    unready: ModelError | None = None
-    loading_s: float = 1.0
-    name: str = "script"
-    context: int = 64
-    prompts: int = 0
-    last_prompt: str = ""
-    seed: int = -1
-    cut: int = 0
-
-    def count(self, text: str) -> int:
-        return len(text.split())
-
-    async def ready(self) -> None:
-        await asyncio.sleep(self.loading_s)
-        if self.unready is not None:
-            raise self.unready
-
-    async def close(self) -> None:
-        pass
-
-    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
-        self.prompts += 1
-        self.last_prompt, self.seed = prompt, sampling.seed
-        if self.failure is not None:
-            raise self.failure
-        whole = False
-        try:
-            for number, word in enumerate(self.words):
-                await asyncio.sleep(self.pause_s)
-                finish = "sentence" if number == len(self.words) - 1 else None
-                yield Piece(word, (number,), asyncio.get_running_loop().time(), finish)
-            whole = True
-        finally:
-            self.cut += not whole
-
-
-def words_of(text: str) -> list[str]:
-    return [f" {word}" for word in text.split()]
-
-
 def test_an_answer_stands_on_the_paper_as_it_was_said() -> None:
     async def main() -> None:
         bench, noted = Bench(), list[Piece]()
@@ -116,30 +69,6 @@ def test_an_outer_cancellation_is_no_break() -> None:
             await task
 
     jump(main())
-
-
-class Daemon:
-    """An App on a bench, with a log in a folder."""
-
-    def __init__(self, folder: Path, model: ScriptedModel, seed: int | None = 7) -> None:
-        self.bench = Bench()
-        self.log = SessionLog(folder / "session.jsonl", 0.0)
-        self.bench.tty = Teletype(self.bench.line, self.bench.clock, tap=tap_into(self.log))
-        self.app = App(self.bench.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log)
-        self.running = asyncio.ensure_future(self.app.run())
-
-    async def type(self, line: str) -> None:
-        await self.app.listening.wait()
-        self.bench.line.key(line + "\r")
-        await asyncio.sleep(len(line) * CHARACTER_S + 1)  # its echo, CR LF, and the way back of the carriage
-
-    @property
-    def paper(self) -> str:
-        return self.bench.machine.paper.text()
-
-    def logged(self, ev: str) -> list[dict[str, object]]:
-        records = [json.loads(line) for line in self.log.path.read_text().splitlines()]
-        return [record for record in records if record["ev"] == ev]
 
 
 def test_a_conversation_goes_on_from_what_stands_on_the_paper(tmp_path: Path) -> None:

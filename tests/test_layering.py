@@ -21,11 +21,15 @@ PURE = [
     "drivers/emphasis.py",
     "drivers/charset_table.py",
     "drivers/carriage.py",
+    "drivers/ear.py",
     "drivers/echo.py",
     "drivers/editor.py",
+    "drivers/glyphs.py",
     "drivers/keyboard.py",
+    "drivers/pace.py",
     "drivers/paper.py",
     "drivers/profile.py",
+    "drivers/status.py",
     "drivers/tape.py",
     "drivers/virtual/adapter.py",
     "drivers/virtual/body.py",
@@ -53,6 +57,7 @@ DOORS = {
     "onnx": {"model/graph.py"},
     "tokenizers": {"model/tokenizer.py"},
     "cattrs": {"daemon/config.py"},
+    "PIL": {"drivers/picture.py"},
 }
 
 
@@ -112,7 +117,7 @@ def test_a_bare_help_loads_nothing_heavy() -> None:
         "import contextlib, io\nfrom tools.main import main\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main(['--help'])"
     )
-    assert not loaded & {"numpy", "onnxruntime", "onnx", "tokenizers", "torch", "rich", "httpx2", "serial", "asyncio"}
+    assert not loaded & {"numpy", "onnxruntime", "onnx", "tokenizers", "torch", "rich", "httpx2", "serial", "asyncio", "PIL"}
 
 
 def test_a_session_runs_without_onnx_and_torch() -> None:

@@ -1,3 +1,4 @@
+import argparse
 import asyncio
 import io
 import json
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import Popen
@@ -19,9 +20,13 @@ from fakes import shown_until, terminal
 from drivers import errors, events
 from drivers.clock import WallClock
 from drivers.line import open_line
+from drivers.profile import Profile
 from drivers.teletype import Teletype
-from drivers.virtual import Machine
-from tools.virtual import show, twice_within
+from drivers.virtual import Fitted, Machine, VirtualTeletype
+from tools import fit
+from tools.levers import HELP, Levers
+from tools.main import main
+from tools.virtual import add_arguments, show, twice_within
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")
@@ -219,6 +224,150 @@ def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
         shown_until(hand, "[?] \\^C\r*\n")
         os.write(hand, b"\x03\x03")
         assert process.wait(10) == 0
+
+
+# What is fitted, and what is kept.
+
+
+def sent_to(link: Path, data: bytes, until: Callable[[bytes], bool]) -> bytes:
+    """Raw bytes to a machine, and all that it says until that is enough."""
+    fd = os.open(link, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        os.write(fd, data)
+        said, deadline = b"", time.monotonic() + 10
+        while not until(said):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.01)
+            with suppress(BlockingIOError):
+                said += os.read(fd, 4096)
+        return said
+    finally:
+        os.close(fd)
+
+
+def test_reader_and_punch_are_files_and_the_drum_answers(tmp_path):
+    link, tape, punched = tmp_path / "tty", tmp_path / "in", tmp_path / "out"
+    tape.write_bytes(b"\x00\x00TAPE\xff")
+    punched.write_bytes(b"OLD")
+    words = ["--link", str(link), "--fast", "--tape", str(tape), "--punch", str(punched), "--answerback", "HI\\x06"]
+    with started(*words) as process:
+        wait_for(link)
+        assert sent_to(link, b"\x11", lambda said: len(said) >= 8) == b"\x00\x00TAPE\xff\xff"  # marked: FF is doubled
+        assert bytes(byte & 0x7F for byte in sent_to(link, b"\x05", lambda said: len(said) >= 3)) == b"HI\x06"
+        sent_to(link, b"\x12A\x00\xff\x14B", lambda said: len(punched.read_bytes()) == 7)
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert punched.read_bytes() == b"OLDA\x00\xff\x14"
+
+
+def test_the_sheet_is_kept_as_text_with_the_arrows_of_its_wheel(tmp_path):
+    link, paper = tmp_path / "tty", tmp_path / "sheet.txt"
+    with started("--link", str(link), "--fast", "--paper", str(paper), "--options", "wheel-1963,lf-returns") as process:
+        wait_for(link)
+        sent_to(link, b"A^_\nB", lambda said: True)
+        assert process.stdout is not None
+        assert process.stdout.read(5) == "A^_\nB"
+        process.terminate()
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert paper.read_text() == "A↑←\nB\n"
+
+
+def test_the_sheet_is_kept_as_a_picture(tmp_path):
+    pytest.importorskip("PIL")
+    link, paper = tmp_path / "tty", tmp_path / "sheet.png"
+    with started("--link", str(link), "--fast", "--paper", str(paper)) as process:
+        wait_for(link)
+        printed_on(link, "Hello, paper.\n")
+        process.terminate()
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert paper.read_bytes().startswith(b"\x89PNG")
+
+
+def test_half_duplex_and_a_break_of_no_kind_at_all(tmp_path):
+    link = tmp_path / "tty"
+    words = ["--link", str(link), "--fast", "--duplex", "half", "--break", "none"]
+    with started(*words, stdin=subprocess.PIPE) as process:
+        wait_for(link)
+        assert sent_to(link, b"\x41\xff", lambda said: len(said) >= 2) == b"\x41\xff"
+        assert process.stdin is not None
+        process.stdin.write("\x03b")
+        process.stdin.flush()
+        assert sent_to(link, b"", lambda said: len(said) >= 1) == b"B"
+        process.terminate()
+        out, _ = process.communicate(timeout=10)
+    assert out == "AB"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--options", "acr,gold"], 65, "no option 'gold': there are acr, "),
+        (["--faults", "lost=2"], 65, "'lost=2' has no amount: lost wants a share"),
+        (["--faults", "lots"], 65, "no fault 'lots': there are lost=N"),
+        (["--answerback", "A" * 21], 65, "room for 20 characters"),
+        (["--answerback", "É"], 65, "give ASCII"),
+        (["--answerback", "\\x0"], 65, "cannot be read"),
+        (["--tape", "/no/tape"], 66, "/no/tape cannot be read"),
+        (["--punch", "/no/punch"], 74, "/no/punch cannot be written"),
+        (["--paper", "/no/paper.txt"], 74, "/no/paper.txt cannot be written"),
+        (["--body", "stout"], 2, "invalid choice: 'stout'"),
+        (["--seed", "x"], 2, "invalid int value"),
+    ],
+)
+def test_what_no_machine_is_made_of_is_said_in_a_line(words, code, says, capsys):
+    try:
+        left = main(["virtual", *words])
+    except SystemExit as stop:
+        left = stop.code
+    out, err = capsys.readouterr()
+    assert (left, out) == (code, "")
+    assert says in err.splitlines()[-1]
+    assert code == 2 or err.count("\n") == 1
+
+
+def fitted(*words: str) -> Fitted:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return fit.fitted(parser.parse_args(words))
+
+
+def test_each_option_is_fitted():
+    plain = fitted()
+    assert plain == Fitted(profile=Profile(duplex="full"))
+    for name in set(fit.OPTIONS) - {"manual"}:
+        assert fitted("--options", name) != plain, name
+    assert fitted("--options", "end-bell, margin-bell").bells == (71, 62)
+    assert fitted("--punch", "x", "--options", "manual").profile.auto_punch is False
+    assert fitted("--body", "gummy", "--break", "nul").break_mode == "nul"
+
+
+async def test_levers_are_behind_an_escape_and_all_else_goes_through():
+    notes: list[str] = []
+    async with VirtualTeletype(WallClock(), character_s=0.0, fitted=Fitted(tape=b"ROW")) as machine:
+        line = await open_line(machine.path)
+        heard: list[events.Heard] = []
+        line.listen(heard.append)
+        levers = Levers(machine, notes.append)
+        await levers.type("A\x1d\x1d")
+        await levers.type("\x1d")
+        await levers.type("s")
+        await asyncio.sleep(0.05)
+        await levers.type("\x1dx\x1dp\x1dl\x1dl\x1dm\x1dm\x1du\x1du\x1dh\x1do\x1dq")
+        assert bytes(one.value & 0x7F for one in heard if isinstance(one, events.Byte)) == b"A\x1dROW"
+        assert machine.station.punch.on
+        assert machine.station.switch == "line"
+        assert machine.plugged
+        await line.close()
+    assert notes == [
+        *["reader START", "reader STOP", "punch ON", "LOCAL", "LINE", "motor OFF", "motor ON", "the cable is out"],
+        f"the cable is in: {machine.path}",
+        "HERE IS: no drum is fitted, see --answerback",
+        "the loop is open for a second",
+        HELP,
+    ]
 
 
 # Its parts.

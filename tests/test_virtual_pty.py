@@ -5,7 +5,6 @@ import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from drivers.events import Break, Byte, Frame, HangUp, Heard
 from drivers.line import Line, open_line
 from drivers.profile import Profile
 from drivers.virtual import Faults, Fitted, VirtualTeletype, coded
+from drivers.virtual.port import Port
 
 GRACE_S = 0.01  # real time, before each jump: a pty hands its bytes on a moment later
 HALF = Profile(duplex="half")
@@ -70,17 +70,19 @@ async def hosted(marked: bool = True, **options: Any) -> AsyncIterator[Host]:
 @settings(max_examples=20)
 def test_bytes_pass_a_pty_unchanged_with_parmrk_clear(data):
     async def main() -> bytes:
-        async with VirtualTeletype(WallClock(), character_s=0.0) as machine:
-            fd = os.open(machine.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-            try:
-                assert not termios.tcgetattr(fd)[0] & termios.PARMRK
-                machine._port.write(data)
-                came = b""
-                while len(came) < len(data):
-                    came += os.read(fd, 4096)
-                return came
-            finally:
-                os.close(fd)
+        port = Port(WallClock())
+        port.plug_in()
+        fd = os.open(port.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            assert not termios.tcgetattr(fd)[0] & termios.PARMRK
+            assert port.write(data) == 0
+            came = b""
+            while len(came) < len(data):
+                came += os.read(fd, 4096)
+            return came
+        finally:
+            os.close(fd)
+            port.unplug()
 
     assert asyncio.run(main()) == data
 
@@ -388,11 +390,3 @@ def test_a_frame_that_a_line_has_damaged_is_told_as_one():
             return host.heard
 
     assert jump(main(), GRACE_S) == [Frame(0x55 & 0x35)]
-
-
-def test_a_link_is_a_path_wherever_it_is_made(tmp_path: Path) -> None:
-    async def main() -> bool:
-        async with VirtualTeletype(JumpingClock(), link=tmp_path / "a", faults=Faults(split=True)) as machine:
-            return (tmp_path / "a").readlink() == Path(machine.path)
-
-    assert jump(main())
