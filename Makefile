@@ -15,12 +15,16 @@ READY_TEST := $(VENV)/ready-test-$(TRAIN)
 comma      := ,
 EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 
-.PHONY: demo test soak clean
+# Programs of others that tests/test_peers.py tries the line against; a test whose program is absent is skipped.
+PEERS       := socat ser2net picocom tio minicom
+PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell command -v $(one)),,$(one))))
+
+.PHONY: demo test soak peers clean
 
 demo: $(READY_RUN)
 	@$(BIN)/asr33 demo $(ARGS)
 
-test: $(READY_TEST)
+test: $(READY_TEST) peers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 ifeq ($(TRAIN),0)
@@ -32,7 +36,7 @@ else
 	$(BIN)/pytest -m "not soak"
 endif
 
-soak: $(READY_TEST)
+soak: $(READY_TEST) peers
 	$(BIN)/pytest -m soak
 
 $(BIN)/python:
@@ -50,6 +54,15 @@ $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing asr33, its engine and its tests$(if $(filter 0,$(TRAIN)),,$(comma) and torch) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(READY_RUN)
+
+peers:
+	@absent="$(PEERS_ABSENT)"; [ -z "$$absent" ] || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing $$absent ..."; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get install -qq --no-install-recommends $$absent >/dev/null 2>&1 || \
+	  { apt-get update -qq && apt-get install -qq --no-install-recommends $$absent; } >/dev/null 2>&1 || \
+	  echo "apt-get could not install $$absent: the tests that want them are skipped"; \
+	else echo "Not installed: $$absent; the tests that want them are skipped (apt-get install $$absent)"; fi
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

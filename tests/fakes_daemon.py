@@ -82,26 +82,24 @@ class Daemon:
         patient: bool = False,
         line: Any = None,
     ) -> None:
-        self.bench = Bench()
+        profile = profile or Profile(duplex="full")
+        self.bench = Bench(profile=profile)
         self.line = line or self.bench.line
         self.log = SessionLog(folder / "session.jsonl", 0.0)
-        self.bench.tty = Teletype(
-            self.line, self.bench.clock, profile, tap=tap_into(self.log), patient=patient
-        )
-        self.app = App(self.bench.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log)
+        self.tty = Teletype(self.line, self.bench.clock, profile, tap=tap_into(self.log), patient=patient)
+        self.app = App(self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log)
         self.running = asyncio.ensure_future(self.app.run())
 
     async def type(self, line: str) -> None:
         await self.app.listening.wait()
-        self.bench.line.key(line + "\r")
+        self.line.key(line + "\r")
         await asyncio.sleep(len(line) * CHARACTER_S + 1)  # its echo, CR LF, and the way back of the carriage
 
     @property
     def paper(self) -> str:
-        return self.bench.machine.paper.text()
+        text: str = self.line.machine.paper.text()
+        return text
 
     def logged(self, ev: str) -> list[dict[str, object]]:
         records = [json.loads(line) for line in self.log.path.read_text().splitlines()]
         return [record for record in records if record["ev"] == ev]
-
-

@@ -59,8 +59,8 @@ def test_the_duplex_is_found_out(wired, found):
 
 def test_a_key_that_looked_like_an_echo_is_typed_as_soon_as_that_is_certain():
     async def body(line: StationLine, tty: Teletype, seen: list[events.Event]) -> None:
-        reading = asyncio.ensure_future(tty.read_line("\n"))
         reading = asyncio.ensure_future(tty.read_line("\nREADY\n"))
+        await asyncio.sleep(0.3)
         line.station.press(0x8D, 0.3)  # RETURN, in the very moment in which our own CR would come back
         line._happen()
         await asyncio.sleep(3.5)

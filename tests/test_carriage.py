@@ -16,7 +16,12 @@ GO_ON = {
     "echo": lambda printer: printer.echo("x"),
     "bell": lambda printer: printer.echo("\a"),
 }
-KEYS = st.lists(st.sampled_from([*b"AB _\r\n\x07\x7f\x00", 0xC1, 0x8D]), max_size=40)
+KEYS = st.lists(
+    st.sampled_from(
+        [b"ABCDEFGHIJKLMNOPQRSTU", b"A", b" ", b"_", b"\r", b"\n", b"\x07", b"\x7f", b"\0", b"\xc1", b"\x8d"]
+    ),
+    max_size=30,
+).map(b"".join)
 
 
 def last_line(paper: Paper) -> list[str]:
@@ -106,11 +111,13 @@ def test_what_is_too_long_ago_is_not_guessed_at(monkeypatch):
 
 
 def test_a_line_overprinted_for_ever_takes_no_more_room(monkeypatch):
-    monkeypatch.setattr(carriage, "_ROOM", 100)
+    monkeypatch.setattr(carriage, "_ROOM", 102)
     printer = Printer(column=0)
     for _ in range(200):
-        printer.raw("abc\r")
-    assert len(printer.restart()) < 160
+        printer.raw("abcd\r")
+    again = printer.restart()
+    assert len(again) < 160
+    assert [set(cell) for cell in sheet(again).cells()[-1]] == [{"A"}, {"B"}, {"C"}, {"D"}]
 
 
 # Half duplex: what the machine printed by itself.
@@ -233,6 +240,23 @@ def test_a_restart_on_a_clean_line_only_makes_another():
     printer = Printer(column=0)
     assert wire(printer.restart()) == b"\r\n"
     assert Printer(Profile()).restart() == []
+
+
+@pytest.mark.parametrize(
+    ("column", "keys", "again"),
+    [
+        (0, b"AB\nC", b"\r\n  C"),
+        (None, b"X\rA", b"\r\nA"),
+        (None, b"X", b""),
+        (0, b"A" * 80, b"\r\n" + b"A" * 72),
+        (0, b"AB\r-\x07", b"\r\nAB\r-"),
+    ],
+)
+def test_a_restart_strikes_what_was_typed_too(column, keys, again):
+    printer = Printer(column=column)
+    for byte in keys:
+        printer.observe(byte)
+    assert wire(printer.restart()) == again
 
 
 def test_a_restart_keeps_what_waits_for_the_second_pass():

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes import PROSE, Bench, jump
+from fakes import PROSE, Bench, StationLine, jump
+from fakes_daemon import Daemon, ScriptedModel, words_of
 
-from daemon.config import AnswerConfig, Config
 from daemon.exchange import exchange
-from daemon.record import tap_into
-from daemon.session_log import SessionLog
-from daemon.turns import App
+from drivers import tape
 from drivers.errors import LineLost
-from drivers.teletype import CHARACTER_S, Teletype
+from drivers.profile import Profile
+from drivers.virtual import Fitted
 from model.base import Piece, Sampling
-from model.errors import ModelDamaged, ModelError, PromptTooLong
+from model.errors import ModelDamaged, PromptTooLong
 
 
 def test_an_answer_stands_on_the_paper_as_it_was_said() -> None:
@@ -102,7 +98,7 @@ def test_the_log_has_each_byte_that_was_struck_and_when_each_token_existed(tmp_p
         daemon = Daemon(tmp_path, ScriptedModel(words_of("a machine.")))
         await daemon.type("THE TELETYPE IS")
         await daemon.app.listening.wait()
-        await daemon.bench.tty.finish()
+        await daemon.tty.finish()
         assert [record["b"] for record in daemon.logged("tx")] == [
             f"{byte & 0x7F:02x}" for byte in daemon.bench.line.wire
         ]
@@ -242,6 +238,56 @@ def test_a_full_conversation_gives_up_its_oldest_lines(tmp_path: Path) -> None:
             await daemon.type("GO ON")
         assert model.count(model.last_prompt) <= 32
         assert model.last_prompt.startswith("Go on one two")
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_status_is_told_on_paper_in_lines_that_fit(tmp_path: Path) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel([]))
+        await daemon.type(".STATUS")
+        await daemon.app.listening.wait()
+        assert "LINE MEMORY\n" in daemon.paper
+        assert "COLUMN 1 OF 72, DUPLEX FULL, KEYBOARD PARITY" in daemon.paper
+        assert "STRUCK " in daemon.paper
+        assert "TYPED 8, BREAKS 0" in daemon.paper
+        assert max(map(len, daemon.paper.splitlines())) <= 72
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_a_prompt_comes_from_tape(tmp_path: Path) -> None:
+    async def main() -> None:
+        profile = Profile(duplex="full", auto_reader=True)
+        rows = tape.leader(10) + tape.text_rows("THE TAPE SAYS\n") + tape.leader(10)
+        line = StationLine(Fitted(profile, tape=rows))
+        model = ScriptedModel(words_of("so."))
+        daemon = Daemon(tmp_path, model, profile=profile, line=line)
+        await daemon.app.listening.wait()
+        await line.type(".READ\r")
+        await asyncio.sleep(20)
+        assert model.last_prompt == "The tape says"
+        assert bytes.fromhex(str(daemon.logged("tape")[0]["rows"])).strip(b"\0") == rows.strip(b"\0")
+        assert line.machine.faults == []
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_a_torn_tape_is_told_of_and_the_next_line_is_read(tmp_path: Path) -> None:
+    async def main() -> None:
+        profile = Profile(duplex="full", auto_reader=True)
+        rows = bytearray(tape.leader(5) + tape.text_rows("HELLO\n"))
+        rows[7] ^= 0x80
+        line = StationLine(Fitted(profile, tape=bytes(rows)))
+        daemon = Daemon(tmp_path, ScriptedModel([]), profile=profile, line=line)
+        await daemon.app.listening.wait()
+        await line.type(".READ\r")
+        await asyncio.sleep(30)
+        assert "-- ROW 3 OF THE TAPE" in daemon.paper
+        assert daemon.paper.endswith("READY\n")
         daemon.running.cancel()
 
     jump(main())

@@ -20,6 +20,7 @@ from drivers import errors, events
 from drivers.clock import WallClock
 from drivers.events import Break, Byte, HangUp
 from drivers.line import open_line
+from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.virtual import VirtualTeletype
 
@@ -29,6 +30,8 @@ TERMINALS = {
     "tio": ["tio", "--baudrate", "110"],
     "minicom": ["minicom", "--baudrate", "110", "--noinit", "--device"],
 }
+
+TERMINAL = {"ASR33_LINE_MARKING": "off", "ASR33_MACHINE_SEND_PARITY": "space"}
 
 
 def needs(program):
@@ -222,21 +225,22 @@ async def test_ser2net_killed_is_a_hang_up_and_started_anew_a_line(tmp_path, cap
 async def test_a_terminal_program_shows_what_is_printed_and_types_what_is_read(program, tmp_path):
     with paired(tmp_path) as (a, b, _), terminal() as (screen, keys):
         line = await opened(a, marked=False)
-        listener: list[events.Event] = []
-        teletype = Teletype(line, WallClock(), tap=listener.append, character_s=0)
+        seen: list[events.Event] = []
+        plain = Profile(send_parity="space")  # they show the parity bit as a letter of some other alphabet
+        teletype = Teletype(line, WallClock(), plain, tap=seen.append, character_s=0)
         await until((tmp_path / "B").exists)
         with started(*TERMINALS[program], b, at=keys):
             await shown_when_it_is_ready(line, screen)
             await teletype.print("Hello, operator.\n")
             await teletype.finish()
             await asyncio.to_thread(shown_until, screen, r"HELLO, OPERATOR\.", 10)
-            os.write(screen, b"who\xff\x7f is it\r")
+            os.write(screen, b"whom_ is it\r")
             async with asyncio.timeout(10):
-                assert await teletype.read_line("? ") == "W IS IT"
+                assert await teletype.read_line("? ") == "WHO IS IT"
             await teletype.finish()
-            await asyncio.to_thread(shown_until, screen, r"\? ", 10)
+            await asyncio.to_thread(shown_until, screen, r"\? WHOM\\M\\ IS IT", 10)
         await line.close()
-    assert not any(isinstance(event, events.Broke) for event in listener)
+    assert not any(isinstance(event, events.Broke) for event in seen)
 
 
 async def shown_when_it_is_ready(line, screen: int) -> None:
@@ -256,17 +260,21 @@ async def shown_when_it_is_ready(line, screen: int) -> None:
 
 @needs("socat")
 @needs("picocom")
-async def test_leaving_the_terminal_program_is_a_hang_up_behind_socat(tmp_path, caplog):
+async def test_a_terminal_program_that_leaves_may_come_back(tmp_path):
     with paired(tmp_path) as (a, b, _), terminal() as (screen, keys):
         line = await opened(a, marked=False)
         listener = Listener(line)
         await until((tmp_path / "B").exists)
-        with started(*TERMINALS["picocom"], b, at=keys):
-            await shown_when_it_is_ready(line, screen)
-            os.write(screen, b"\x01\x18")  # C-a C-x
-            assert isinstance((await listener.first(1))[-1], HangUp)
+        for typed in (b"A\xff", b"B\x00"):
+            listener.heard.clear()
+            with started(*TERMINALS["picocom"], b, at=keys) as picocom:
+                await shown_when_it_is_ready(line, screen)
+                os.write(screen, typed)
+                assert await listener.first(2) == [Byte(value) for value in typed]
+                os.write(screen, b"\x01\x18")  # C-a C-x
+                assert await asyncio.to_thread(picocom.wait, 10) == 0
         await line.close()
-    assert not caplog.records
+        assert len(listener.heard) == 2
 
 
 @needs("socat")
@@ -277,7 +285,7 @@ def test_the_whole_daemon_answers_at_a_terminal_program(tmp_path):
         command = [sys.executable, "-m", "tools.main", "run", "--fast", "--line", a, "--log", str(tmp_path / "log")]
         with (
             started(*TERMINALS["picocom"], b, at=keys),
-            started(*command, "--length", "60", "--seed", "7", ASR33_LINE_MARKED="false") as daemon,
+            started(*command, "--length", "60", "--seed", "7", **TERMINAL) as daemon,
         ):
             shown_until(screen, r"READY\r\n")
             os.write(screen, b"THE TELETYPE IS\r")

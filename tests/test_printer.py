@@ -228,6 +228,7 @@ def test_the_margin_bell_is_for_typing_and_not_for_text():
         ("snake_case \b_\n", b"SNAKE_CASE_\r\n"),
         ("—\b—\n—\b_a\n", b"--\r--\r\n--A\r__\r\n"),
         ("3½\b_ x\n", b"3 1/2 X\r  ___\r\n"),
+        ("—\b-a\n", b"--A\r-\r\n"),
         ("\bx\n\by\n", b"X\r\nY\r\n"),
         ("a\b\n\bb\b ", b"A\r\nB"),
     ],
@@ -259,8 +260,27 @@ def test_a_pair_may_be_flushed_in_between():
     assert wire(strokes) == b"ABC\r B\r\n"
 
 
+def test_a_backspace_does_not_reach_into_text_that_has_none():
+    printer = Printer(column=0)
+    strokes = printer.feed("ab\b", overstrike=True) + printer.feed("c") + printer.feed("d\n", overstrike=True)
+    assert wire(strokes) == b"ABCD\r\n"
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_cell_is_struck_eight_times_at_most(flushed):
+    printer = Printer(column=0)
+    strokes = printer.feed("x", overstrike=True)
+    for _ in range(50):
+        strokes += printer.flush() if flushed else []
+        strokes += printer.feed("\bx", overstrike=True)
+    assert wire(strokes + printer.feed("\n")) == b"X\rX\rX\rX\rX\rX\rX\rX\r\n"
+
+
 def test_the_wheel_of_1963_cannot_underline():
     assert printed("_\ba b\b_ _ x\bx\n", way="typewriter", wheel="1963") == b"A B - X\r      X\r\n"
+    printer = Printer(Profile(wheel="1963"), column=0)
+    strokes = printer.feed("a", overstrike=True) + printer.flush() + printer.feed("\b_\n", overstrike=True)
+    assert wire(strokes) == b"A\r\n"
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c\bc", "_\bd", "e\b_", " ", "\n", "f\bf\b_"]), max_size=120))
@@ -308,6 +328,23 @@ def test_text_after_an_unfinished_overprint_begins_a_line():
     assert wire(printer.raw("abc\r-") + printer.feed("d ") + printer.flush()) == b"ABC\r-\r\nD "
 
 
+def test_text_ends_what_art_had_begun():
+    printer = Printer(column=0)
+    assert wire(printer.raw("a\r") + printer.feed("b ") + printer.raw("c")) == b"AB C"
+
+
+def test_art_may_be_flushed_in_the_second_pass():
+    printer = Printer(column=0)
+    assert wire(printer.raw("abc\r ") + printer.flush() + printer.raw("-\r") + printer.flush()) == b"ABC\r -"
+
+
+def test_art_goes_on_on_a_clean_line_when_nobody_knows_where_the_carriage_is():
+    printer = Printer(column=0)
+    printer.raw("abc\r-")
+    printer.lost_track()
+    assert wire(printer.raw("d")) == b"\r\nD"
+
+
 @given(ART)
 def test_art_on_paper_is_what_was_drawn(text):
     drawn = Paper(200)
@@ -350,6 +387,7 @@ def test_where_cr_feeds_the_paper_it_is_the_new_line():
     assert printed("a\n\nb\n", **profile) == b"A\r\nB\r"
     assert printed("b\bb\n", way="typewriter", **profile) == b"B\r"
     assert printed("ab\r--\nc", way="art", **profile) == b"AB\rC"
+    assert printed("\rab\n  \rc", way="art", **profile) == b"AB\rC"
 
 
 def test_where_lf_returns_the_carriage_its_flight_is_waited_for():

@@ -17,8 +17,7 @@ from drivers.errors import NoSuchKey
 from drivers.events import Break, Byte, Frame, HangUp, Heard
 from drivers.line import Line, open_line
 from drivers.profile import Profile
-from drivers.virtual import Faults, Fitted, VirtualTeletype, coded
-from drivers.virtual.port import Port
+from drivers.virtual import Faults, Fitted, PtyPort, VirtualTeletype, coded
 
 GRACE_S = 0.01  # real time, before each jump: a pty hands its bytes on a moment later
 HALF = Profile(duplex="half")
@@ -70,7 +69,7 @@ async def hosted(marked: bool = True, **options: Any) -> AsyncIterator[Host]:
 @settings(max_examples=20)
 def test_bytes_pass_a_pty_unchanged_with_parmrk_clear(data):
     async def main() -> bytes:
-        port = Port(WallClock())
+        port = PtyPort(WallClock())
         port.plug_in()
         fd = os.open(port.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         try:

@@ -64,7 +64,7 @@ def test_in_half_duplex_a_key_prints_and_is_heard():
     machine.press(0x41, 0.0)
     assert heard(machine.advance(0.2)) == [Byte(0x41)]
     assert machine.unit.paper.text() == "A"
-    assert [strike.local for strike in machine.unit.strikes] == [True]
+    assert [(strike.start, strike.local) for strike in machine.unit.strikes] == [(0.0, True)]
 
 
 @pytest.mark.parametrize("apart", [-0.05, 0.0, 0.07])
@@ -102,6 +102,14 @@ def test_in_local_the_keys_print_and_the_line_neither_hears_nor_is_heard():
     assert heard(machine.advance(2.0)) == []
     assert machine.unit.paper.text() == "A"
     assert machine.unheard == 4
+
+
+def test_a_character_that_is_under_way_as_the_knob_goes_to_local_is_not_printed():
+    machine = station()
+    machine.hear(0x41, 0.0)
+    machine.advance(0.05)
+    machine.turn_switch("local")
+    assert machine.advance(1.0) == []
 
 
 def test_switched_off_it_is_dead():
@@ -249,6 +257,13 @@ def test_what_is_sent_with_the_silent_row_is_not_heard():
     assert data(machine.advance(9.0)) == b"XAB"
 
 
+def test_a_reader_that_the_drum_cannot_stop_is_ored_into_the_answer():
+    machine = station(Fitted(answer=b"\x41\x42", tape=b"\x20\x04\x08\x10"), answerback=True)
+    machine.here_is(0.0)
+    machine.start_reader(0.0)
+    assert heard(machine.advance(9.0)) == [Byte(0x61), Byte(0x46), Byte(0x08), Byte(0x10)]
+
+
 # The reader.
 
 
@@ -323,7 +338,8 @@ def test_switched_off_it_stops_and_stays_stopped():
     machine.turn_switch("off")
     machine.advance(1.0)
     machine.turn_switch("line")
-    assert machine.advance(9.0) == []
+    machine.press(0x42, 1.0)
+    assert data(machine.advance(9.0)) == b"B"
 
 
 # The punch.
@@ -362,12 +378,14 @@ def test_in_full_duplex_a_typed_key_is_not_punched_and_in_local_it_is():
 
 def test_an_open_loop_is_one_break_to_the_host_and_chatter_at_the_machine():
     machine = station()
+    machine.punch.on = True
     machine.open_loop(0.0, 2.0)
     happened = told(machine, b"LOST")
     happened += machine.advance(2.0)
     happened += told(machine, b"HEARD", at=2.0)
     assert heard(happened) == [Break()]
     assert machine.unit.blanks == 20
+    assert bytes(machine.punch.tape[:20]) == bytes(20)
     assert machine.unit.paper.text() == "HEARD"
     assert machine.unheard == 4
 
@@ -403,7 +421,9 @@ def test_what_the_host_sends_is_struck_whole_and_echoed_in_half_duplex_alone(sen
 ACTS = st.one_of(
     st.tuples(st.just("hear"), st.integers(0, 255)),
     st.tuples(st.just("press"), st.integers(0, 255)),
-    st.tuples(st.sampled_from(["break", "here is", "reader", "open", "local", "line", "motor"]), st.just(0)),
+    st.tuples(
+        st.sampled_from(["break", "here is", "reader", "open", "local", "line", "motor on", "motor off"]), st.just(0)
+    ),
 )
 
 
@@ -441,8 +461,8 @@ def history(machine: Station, acts: list[tuple[tuple[str, int], float]]) -> list
             machine.start_reader(now)
         elif act == "open":
             machine.open_loop(now, 0.5)
-        elif act == "motor":
-            machine.switch_motor(byte == 0, now)
+        elif act.startswith("motor"):
+            machine.switch_motor(act == "motor on", now)
         elif act in ("local", "line"):
             machine.turn_switch("local" if act == "local" else "line")
     return happened + machine.advance(now + 60.0)

@@ -29,6 +29,14 @@ class NoTape(Exception):
     exit_code: ClassVar[int] = 66
 
 
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT, [HOST]:PORT or :PORT, which is of this computer alone. Raises BadFitting."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
+        raise BadFitting(f"{text!r} is no place to listen at: give HOST:PORT, as 127.0.0.1:4033")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def _profile(**changes: bool | str) -> _Fit:
     return lambda fitted: replace(fitted, profile=replace(fitted.profile, **changes))  # type: ignore[arg-type]
 
@@ -62,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--break",
         dest="break_mode",
         choices=("marked", "nul", "none"),
-        default="marked",
-        help="what its adapter makes of a BREAK: FF 00 00 with FF doubled, a bare NUL, nothing",
+        help="what its adapter makes of a BREAK: FF 00 00 with FF doubled, a bare NUL, nothing; "
+        "marked on a pty, nul at a TCP port",
     )
     parser.add_argument("--tape", type=Path, metavar="FILE", help="a tape in the reader, raw; DC1 starts it, or START")
     parser.add_argument("--answerback", metavar="TEXT", help="up to 20 characters on the drum; \\r \\n \\x7f as in C")
@@ -77,7 +85,7 @@ def fitted(args: argparse.Namespace) -> Fitted:
 
     Raises BadFitting, NoTape, NoSuchKey for what no drum can hold.
     """
-    machine = Fitted(body=BODIES[args.body], break_mode=args.break_mode)
+    machine = Fitted(body=BODIES[args.body], break_mode=args.break_mode or ("nul" if args.listen else "marked"))
     machine = _profile(duplex=args.duplex, auto_reader=args.tape is not None, auto_punch=args.punch is not None)(
         machine
     )

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, TextIO
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper import BEL, CR, LF, Paper, glyph_of
 from drivers.profile import Wheel
-from drivers.virtual import Strike, VirtualTeletype
+from drivers.virtual import SocketPort, Strike, VirtualTeletype
 from drivers.virtual.faults import parse
 from tools import fit
 from tools.keys import at_terminal, operate
@@ -38,7 +38,9 @@ class OutputLost(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--link", type=Path, metavar="PATH", help="a name for the pty, which asr33 run --line takes")
+    line = parser.add_mutually_exclusive_group()
+    line.add_argument("--link", type=Path, metavar="PATH", help="a name for the pty, which asr33 run --line takes")
+    line.add_argument("--listen", metavar="HOST:PORT", help="a TCP port, as of a serial server, in place of a pty")
     parser.add_argument("--fast", action="store_true", help="print as fast as bytes come, not ten a second")
     parser.add_argument("--events", type=Path, metavar="FILE", help="write a JSON line for each strike")
     parser.add_argument("--punch", type=Path, metavar="FILE", help="what is punched, raw, appended row by row")
@@ -57,20 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Runs until SIGTERM, or Ctrl-C twice within a second. Raises DriverError, OutputLost, BrokenPipeError."""
     machine, faults = fit.fitted(args), parse(args.faults)
-    character_s = 0.0 if args.fast else CHARACTER_S
+    clock, character_s = WallClock(), 0.0 if args.fast else CHARACTER_S
     with contextlib.ExitStack() as stack:
         record = stack.enter_context(contextlib.closing(Record(args.events))) if args.events else None
         rows = stack.enter_context(contextlib.closing(Record(args.punch, "ab", "rows"))) if args.punch else None
         keep = _keeper(args.paper) if args.paper else None
         keeping = Keeping(record, rows)
         virtual = VirtualTeletype(
-            WallClock(),
+            clock,
             link=args.link,
             character_s=character_s,
             on_strike=keeping.take,
             fitted=machine,
             faults=faults,
             chance=random.Random(args.seed),
+            port=SocketPort(clock, *fit.address(args.listen)) if args.listen else None,
         )
         keeping.tape = virtual.station.punch.tape
         try:

@@ -22,6 +22,7 @@ from drivers.virtual.faults import Chance, Faults, Noise
 from drivers.virtual.fitted import Fitted
 from drivers.virtual.machine import Machine, Strike
 from drivers.virtual.port import Port
+from drivers.virtual.pty_port import PtyPort
 from drivers.virtual.station import Station, Switch
 
 _GLANCE_S = 0.01  # how often to look whether the wire is empty; the kernel carries a byte over in far less
@@ -44,10 +45,12 @@ class VirtualTeletype:
         fitted: Fitted = Fitted(),  # noqa: B008 - frozen
         faults: Faults = Faults(),  # noqa: B008 - frozen
         chance: Chance | None = None,
+        port: Port | None = None,
     ) -> None:
         """`character_s` 0: as fast as it comes. `on_strike` is told each byte as the mechanism takes it.
 
-        `columns` goes before the profile's; `chance` is what the faults fall by, the same each time if not given.
+        `columns` goes before the profile's; `chance` is what the faults fall by, the same each time if not given;
+        `port` a line that is no pty.
         """
         if columns is not None:
             fitted = replace(fitted, profile=replace(fitted.profile, columns=columns))
@@ -57,7 +60,7 @@ class VirtualTeletype:
         self.overrun = 0  # bytes sent that the far end had no room for
         self.taken = 0  # bytes that came over the wire
         self._clock = clock
-        self._port = Port(clock, link)
+        self._port = port or PtyPort(clock, link)
         self._character_s = character_s
         self._faults = faults
         self._noise = Noise(faults, chance)

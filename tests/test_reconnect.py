@@ -1,0 +1,110 @@
+"""A line that is pulled out and put back, at any moment: the paper goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice, pairwise
+from pathlib import Path
+
+import pytest
+from fakes import PROSE, MachineLine, jump
+from fakes_daemon import Daemon, ScriptedModel, words_of
+
+from daemon.reconnect import Connection, intervals
+from drivers.errors import LineNotFound
+
+
+class Socket:
+    """Where a line is plugged in; for some tries nothing is there."""
+
+    def __init__(self, line: MachineLine, empty: int) -> None:
+        self.line = line
+        self.tries = 0
+        self._empty = empty
+
+    async def open(self) -> MachineLine:
+        self.tries += 1
+        if self.tries <= self._empty:
+            raise LineNotFound("no port memory")
+        self.line = self.line.plugged_in_again()
+        return self.line
+
+
+def whole(paper: str) -> list[str]:
+    """The words of the answer, read as a person does who sees a line broken off and begun again."""
+    lines = [line for line in paper.split("GO ON", 1)[1].splitlines() if line.strip()]
+    kept = [line for line, after in pairwise([*lines, ""]) if not (after and after.startswith(line))]
+    return [word for line in kept for word in line.split() if word not in ("GO", "ON", "READY")]
+
+
+@pytest.mark.parametrize("tenths", range(1, 60, 3))
+def test_an_answer_goes_on_in_the_same_sentence(tmp_path: Path, tenths: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel(words_of(PROSE)), patient=True)
+        at = Socket(daemon.bench.line, empty=3)
+        connection = Connection(at.line, at.open)
+        keeping = asyncio.ensure_future(connection.keep(daemon.tty))
+        await daemon.type("GO ON")
+        await asyncio.sleep(tenths / 10 + 0.05)
+        daemon.bench.line.hang_up()
+        await asyncio.sleep(90)
+        assert at.tries == 4
+        assert daemon.paper.endswith("READY\n")
+        assert whole(daemon.paper) == PROSE.upper().split()
+        assert len(daemon.logged("lost")) == len(daemon.logged("found")) == 1
+        keeping.cancel()
+        daemon.running.cancel()
+
+    with caplog.at_level("INFO", "asr33"):
+        jump(main())
+    told = [record.message for record in caplog.records if "memory" in record.message]
+    assert len(told) == 2
+    assert "trying again" in told[0]
+    assert "is back" in told[1]
+
+
+def test_what_was_being_typed_is_there_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel(words_of("yes."))
+        daemon = Daemon(tmp_path, model, patient=True)
+        at = Socket(daemon.bench.line, empty=30)
+        keeping = asyncio.ensure_future(Connection(at.line, at.open).keep(daemon.tty))
+        await daemon.app.listening.wait()
+        daemon.line.key("WHO IS ")
+        await asyncio.sleep(2)
+        daemon.bench.line.hang_up()
+        await asyncio.sleep(400)
+        at.line.key("ADA\r")
+        await asyncio.sleep(5)
+        assert model.last_prompt == "Who is Ada"
+        assert "WHO IS \nWHO IS ADA\n" in daemon.paper.replace("WHO IS\n", "WHO IS \n")
+        keeping.cancel()
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_a_daemon_without_its_line_leaves_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        daemon = Daemon(tmp_path, ScriptedModel(words_of(PROSE)), patient=True)
+        at = Socket(daemon.bench.line, empty=10**6)
+        keeping = asyncio.ensure_future(Connection(at.line, at.open).keep(daemon.tty))
+        await daemon.type("GO ON")
+        daemon.bench.line.hang_up()
+        await asyncio.sleep(1000)
+        before = daemon.bench.clock.now()
+        for task in (keeping, daemon.running):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await daemon.tty.close()
+        assert daemon.bench.clock.now() == before
+
+    jump(main())
+
+
+def test_it_tries_every_second_at_first_and_every_ten_at_last() -> None:
+    waits = list(islice(intervals(), 40))
+    assert waits[:10] == [1.0] * 10
+    assert waits[-1] == 10.0
+    assert all(sooner <= later for sooner, later in pairwise(waits))

@@ -1,0 +1,129 @@
+"""Files onto the paper: prose with its words wrapped, code that can be read back, or art cell by cell.
+
+A daemon that runs at the machine prints it between two lines of its operator's; where none runs, the line is opened
+here. a<backspace>b strikes b over a, as nroff writes bold and underline; in --raw a carriage return does. Tabs stand
+at every eighth column. BREAK at the machine, or Ctrl-C here, ends it within two characters.
+
+asr33 print --raw picture.txt
+man -P cat ls | asr33 print --line /dev/ttyUSB0
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from daemon import config
+from daemon.config import Config
+from daemon.errors import BadOrder
+from daemon.orders import Print
+from daemon.reach import reached
+from drivers.clock import CHARACTER_S
+from model.errors import TextDamaged, TextNotFound
+from tools.run import add_machine_argument
+from tools.terminal import Told, until_interrupted
+from tools.virtual import say
+
+TAB = 8
+WHOLE = 1_000_000  # characters: a day and a night of paper
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", default=["-"], metavar="FILE", help="texts in UTF-8; none or -: stdin")
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument("--raw", action="store_true", help="art: nothing wrapped, a carriage return overprints")
+    style.add_argument("--code", action="store_true", help="every character so that it can be read back: \\( for {")
+    add_line_arguments(parser)
+
+
+def add_line_arguments(parser: argparse.ArgumentParser) -> None:
+    """What commands share that use a machine: which one, and whether to wait for it."""
+    parser.add_argument(
+        "--line", metavar="PORT", help="the machine's line (default: that of the daemon, or configured)"
+    )
+    parser.add_argument("--wait", action="store_true", help="if somebody is at the machine, wait for a turn")
+    parser.add_argument("--fast", action="store_true", help="no pace: for a virtual machine that has none either")
+    add_machine_argument(parser)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file over those of the system and the user")
+
+
+def settings(args: argparse.Namespace) -> Config:
+    """What those arguments ask for, over what files and environment say."""
+    return config.load({"line": {"port": args.line}}, named=args.config, machine=args.machine)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Raises BrokenOff, MachineBusy, OrderRefused, ConfigError, DriverError, TextDamaged, TextNotFound."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    chosen = settings(args)
+    text = "".join(ended(expanded(read(name))) for name in args.files)
+    if len(text) > WHOLE:
+        raise BadOrder(f"{len(text):,} characters are more than a day of paper: print it in parts")
+    order = Print(text, raw=args.raw, style="code" if args.code else "prose", overstrike=not args.raw)
+    return until_interrupted(_print(chosen, order, args))
+
+
+async def _print(chosen: Config, order: Print, args: argparse.Namespace) -> None:
+    pace = 0.0 if args.fast else CHARACTER_S
+    async with reached(chosen, wait=args.wait, character_s=pace, queued=waiting) as machine:
+        if order.raw and (long := too_long(order.text, machine.profile.usable)):
+            lines = "1 line is" if long == 1 else f"{long} lines are"
+            say(f"asr33: {lines} longer than {machine.profile.usable} characters; what is beyond is cut off")
+        told = Told("characters")
+        try:
+            await machine.do(order, told.tell)
+        finally:
+            told.end()
+
+
+def waiting() -> None:
+    say("asr33: somebody is at the machine; waiting for a turn")
+
+
+def read(name: str) -> str:
+    """A file's text, or standard input's. Raises TextNotFound, TextDamaged."""
+    where = "standard input" if name == "-" else name
+    try:
+        if name != "-":
+            raw = Path(name).read_bytes()
+        elif sys.stdin is None:
+            raise TextNotFound("no text: name a file, or pipe one in")
+        else:
+            raw = sys.stdin.buffer.read()
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise TextNotFound(f"{where}: {error.strerror}; name a file that can be read") from None
+    except UnicodeDecodeError as error:
+        raise TextDamaged(f"{where} is not UTF-8 at byte {error.start}: convert it, as with iconv -t UTF-8") from None
+
+
+def expanded(text: str) -> str:
+    """Blanks for tabs, up to every eighth column; a backspace goes back one."""
+    out: list[str] = []
+    column = 0
+    for char in text:
+        if char == "\t":
+            char = " " * (TAB - column % TAB)
+        out.append(char)
+        if char in ("\n", "\r"):
+            column = 0
+        else:
+            column = max(0, column - 1) if char == "\b" else column + len(char)
+    return "".join(out)
+
+
+def ended(text: str) -> str:
+    """Two files do not share a line."""
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+def too_long(text: str, columns: int) -> int:
+    """How many lines have a pass that goes beyond the margin; blanks at its end do not count."""
+    return sum(longest(line.split("\r")) > columns for line in text.split("\n"))
+
+
+def longest(passes: Sequence[str]) -> int:
+    return max(len(one.rstrip()) for one in passes)
