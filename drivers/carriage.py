@@ -107,36 +107,6 @@ class Carriage:
         self._lines = deque([_Line(None)])
         self._stand()
 
-    def forget(self, unstruck: Sequence[Stroke]) -> None:
-        """These strokes, the last ones given out, were never struck."""
-        self._take_back(unstruck)
-
-    def restart(self, unstruck: Sequence[Stroke]) -> list[Stroke]:
-        """To a clean line from wherever the carriage is now, and what was struck on this line struck once more.
-
-        `unstruck` are the last ones given out, which stay to be struck after these.
-        """
-        later = self._take_back(unstruck)
-        strokes: list[Stroke] = []
-        if self.column is not None:  # where it is unknown a clean line is made in any case
-            start, struck = self._lines[-1].start, bytes(self._lines[-1].strokes)
-            self.column = None
-            strokes = self.new_line() + self._again(start, struck)
-        for byte in later:
-            self._log(byte)
-        return strokes
-
-    def _again(self, start: int | None, struck: bytes) -> list[Stroke]:
-        strokes = self.strike(" " * (start or 0))
-        known = start is not None
-        for byte in struck:
-            if byte & 0x7F == CR:
-                strokes += self.back()
-                known = True
-            elif known and glyph_of(byte) and (self.column or 0) < self._profile.columns:
-                strokes += self.strike(glyph_of(byte))
-        return strokes
-
     def _function(self, byte: int) -> Stroke:
         stroke = Stroke(byte, self.column, self._settle_s(byte))
         self._log(byte)
@@ -199,10 +169,10 @@ class Carriage:
             return True
         return False
 
-    def _take_back(self, unstruck: Sequence[Stroke]) -> bytes:
-        """Takes these out of what was given out, and says which bytes that were; what is not ours is passed over."""
+    def forget(self, unstruck: Sequence[Stroke]) -> None:
+        """These strokes, the last ones given out, were never struck; what is not ours among them is passed over."""
         wanted = [stroke.byte for stroke in unstruck]
-        taken, by_itself = bytearray(), bytearray()
+        by_itself = bytearray()
         while wanted:
             strokes = self._lines[-1].strokes
             if not strokes:
@@ -212,11 +182,10 @@ class Carriage:
             elif strokes[-1] & _BY_ITSELF:
                 by_itself.append(strokes.pop() & 0x7F)
             elif strokes[-1] == wanted.pop():
-                taken.append(strokes.pop())
+                strokes.pop()
         self._stand()
         for byte in reversed(by_itself):
             self._log(byte, _BY_ITSELF)
-        return bytes(reversed(taken))
 
     def _stand(self) -> None:
         """Finds column and ink anew from the last line."""

@@ -139,13 +139,6 @@ class Printer:
         self._blanks = 0
         self._begin_anew()
 
-    def restart(self, unstruck: Sequence[Stroke] = ()) -> list[Stroke]:
-        """After a line was lost and found: to a clean line, and what was struck on the old one struck again.
-
-        `unstruck`, the last strokes given out, are not in it: they stay good, and are to be struck after these.
-        """
-        return self._carriage.restart(unstruck)
-
     # Prose.
 
     def _take(self, glyph: str) -> list[Stroke]:

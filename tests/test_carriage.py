@@ -8,7 +8,6 @@ from test_printer import ART, PROFILES, TEXTS, WAYS, sheet, wire
 from drivers import carriage
 from drivers.paper import BEL, CR, LF, Paper
 from drivers.printer import Printer, Stroke
-from drivers.profile import Profile
 
 GO_ON = {
     "feed": lambda printer: [],
@@ -82,7 +81,7 @@ def test_a_line_break_that_was_never_struck_leaves_the_line_before():
     strokes = printer.feed("ab\ncd\n\nef\n")
     printer.forget(strokes[2:])
     assert printer.column == 2
-    assert wire(printer.restart()) == b"\r\nAB"
+    assert wire(printer.feed("x ")) == b"X"
 
 
 def test_a_second_pass_that_was_never_struck_is_not_made_up_for():
@@ -110,14 +109,13 @@ def test_what_is_too_long_ago_is_not_guessed_at(monkeypatch):
     assert wire(printer.fresh_line()) == b"\r\n"
 
 
-def test_a_line_overprinted_for_ever_takes_no_more_room(monkeypatch):
+def test_on_a_line_overprinted_for_ever_the_carriage_is_still_known(monkeypatch):
     monkeypatch.setattr(carriage, "_ROOM", 102)
     printer = Printer(column=0)
     for _ in range(200):
-        printer.raw("abcd\r")
-    again = printer.restart()
-    assert len(again) < 160
-    assert [set(cell) for cell in sheet(again).cells()[-1]] == [{"A"}, {"B"}, {"C"}, {"D"}]
+        strokes = printer.raw("abcd\r")
+    printer.forget(strokes[-2:])
+    assert printer.column == 2
 
 
 # Half duplex: what the machine printed by itself.
@@ -180,7 +178,7 @@ def test_a_key_between_strokes_that_are_forgotten_stays_typed():
     printer.observe(ord("X"))
     printer.forget(strokes[2:])
     assert printer.column == 3
-    assert wire(printer.restart()) == b"\r\nABX"
+    assert wire(printer.feed("ef ")) == b"EF"
 
 
 def test_lost_track_means_a_clean_line_from_as_far_out_as_there_is():
@@ -189,78 +187,3 @@ def test_lost_track_means_a_clean_line_from_as_far_out_as_there_is():
     printer.lost_track()
     assert printer.column is None
     assert printer.fresh_line()[0] == Stroke(CR, None, pytest.approx(0.3))
-
-
-# Lost and found.
-
-
-@pytest.mark.parametrize("way", WAYS)
-@given(text=TEXTS | ART, profile=PROFILES)
-def test_after_a_restart_the_line_stands_there_once_more(way, text, profile):
-    printer = Printer(profile)
-    strokes = WAYS[way](printer, text)
-    before, column, held = sheet(strokes, profile), printer.column, printer.held
-    again = sheet(printer.restart(), profile)
-    line = before.cells()[-1]
-    assert [sorted(cell) for cell in again.cells()[-1]] == [sorted(cell) for cell in line]
-    assert (printer.column, printer.held) == (column, held)
-    assert again.column == (column or 0)
-    assert again.bells == 0
-
-
-@pytest.mark.parametrize("way", ["prose", "typewriter", "art"])
-@given(text=TEXTS | ART, at=st.integers(0, 200))
-def test_what_was_not_yet_struck_follows_the_restart(way, text, at):
-    printer, whole = Printer(column=0), Printer(column=0)
-    strokes = WAYS[way](printer, text)
-    waiting = strokes[at:]
-    there = len(sheet(strokes[:at]).lines) - 1
-    again = sheet(printer.restart(waiting) + waiting).cells()[1:]
-    expected = sheet(WAYS[way](whole, text)).cells()[there:]
-    assert [list(map(sorted, line)) for line in again] == [list(map(sorted, line)) for line in expected]
-    assert printer.column == whole.column
-    assert wire(printer.feed(" on") + printer.flush()) == wire(whole.feed(" on") + whole.flush())
-
-
-def test_a_restart_may_be_lost_too():
-    printer = Printer(column=0)
-    printer.feed("hello ")
-    again = printer.restart()
-    assert wire(again) == b"\r\nHELLO"
-    assert wire(printer.restart(again[4:])) == b"\r\nHE"
-
-
-def test_a_restart_knows_nothing_of_what_was_forgotten():
-    printer = Printer(column=0)
-    cut(printer, printer.feed("hello there "), 3)
-    assert wire(printer.restart()) == b"\r\nHEL"
-
-
-def test_a_restart_on_a_clean_line_only_makes_another():
-    printer = Printer(column=0)
-    assert wire(printer.restart()) == b"\r\n"
-    assert Printer(Profile()).restart() == []
-
-
-@pytest.mark.parametrize(
-    ("column", "keys", "again"),
-    [
-        (0, b"AB\nC", b"\r\n  C"),
-        (None, b"X\rA", b"\r\nA"),
-        (None, b"X", b""),
-        (0, b"A" * 80, b"\r\n" + b"A" * 72),
-        (0, b"AB\r-\x07", b"\r\nAB\r-"),
-    ],
-)
-def test_a_restart_strikes_what_was_typed_too(column, keys, again):
-    printer = Printer(column=column)
-    for byte in keys:
-        printer.observe(byte)
-    assert wire(printer.restart()) == again
-
-
-def test_a_restart_keeps_what_waits_for_the_second_pass():
-    printer = Printer(column=0)
-    strokes = printer.feed("b\bb ", overstrike=True)
-    strokes += printer.restart() + printer.feed("\n")
-    assert wire(strokes) == b"B\r\nB\rB\r\n"

@@ -274,7 +274,7 @@ def test_a_socket_left_by_a_killed_daemon_is_replaced_and_no_other(tmp_path: Pat
         async with started(tmp_path):
             async with reached(MEMORY):
                 pass
-            modes.append(os.stat(runtime / socket_name()).st_mode & 0o777)  # noqa: ASYNC240, PTH116
+            modes.append(os.stat(runtime / socket_name()).st_mode & 0o777)  # noqa: PTH116
 
     modes: list[int] = []
     jump(main())

@@ -128,6 +128,8 @@ async def test_a_symlink_to_a_pty_is_a_line_too(tmp_path):
         link = tmp_path / "tty"
         link.symlink_to(end.path)
         line = await open_line(str(link))
+        assert line.name == str(link)
+        assert line.is_pty
         line.write(0x41)
         assert await read_from(end, 1) == b"A"
         await line.close()

@@ -34,8 +34,12 @@ TERMINALS = {
 TERMINAL = {"ASR33_LINE_MARKING": "off", "ASR33_MACHINE_SEND_PARITY": "space"}
 
 
+SEARCHED = f"{os.environ['PATH']}:/usr/sbin"  # where Debian has ser2net, and not everybody looks
+
+
 def needs(program):
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
+    absent = shutil.which(program, path=SEARCHED) is None
+    return pytest.mark.skipif(absent, reason=f"{program} is not installed")
 
 
 @contextmanager
@@ -43,12 +47,12 @@ def started(*words: str, at: int | None = None, **settings: str) -> Iterator[sub
     """A program while the block lasts, at a terminal of its own if `at` is given."""
     stream = subprocess.DEVNULL if at is None else at
     process = subprocess.Popen(
-        words,
+        [shutil.which(words[0], path=SEARCHED) or words[0], *words[1:]],
         cwd=ROOT,
         stdin=stream,
         stdout=stream,
         stderr=stream,
-        env={**os.environ, "TERM": "vt100", **settings},
+        env={**os.environ, "PATH": SEARCHED, "TERM": "vt100", **settings},
         start_new_session=True,
     )
     try:

@@ -91,6 +91,11 @@ def test_what_is_marked_is_read_as_it_was_however_it_is_split(heard, seed):
     assert [one for piece in noise.pieces(data) for one in marking.feed(piece)] == heard
 
 
+def test_an_adapter_that_marks_doubles_a_rubout():
+    assert wire_bytes(Byte(0xFF), "marked") == b"\xff\xff"
+    assert wire_bytes(Frame(0xFF), "marked") == b"\xff\x00\xff"
+
+
 def test_an_adapter_that_marks_nothing_hands_a_break_on_as_a_nul_or_not_at_all():
     assert wire_bytes(Break(), "nul") == b"\x00"
     assert wire_bytes(Break(), "none") == b""

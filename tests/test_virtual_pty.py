@@ -163,15 +163,16 @@ def test_rept_repeats_at_ten_a_second_and_chords_are_what_they_say():
     assert [b - a for a, b in pairwise(host.at)] == pytest.approx([0.1] * 5, abs=0.02)
 
 
-def test_two_hands_lock_each_other_out():
+def test_several_hands_lock_each_other_out():
     async def main() -> Host:
         async with hosted() as host:
-            await asyncio.gather(host.machine.type("AAAA"), host.machine.type("BBBB"), host.machine.press_break())
+            hands = [host.machine.type(key * 4) for key in "ABCD"]
+            await asyncio.gather(*hands, host.machine.press_break())
             await host.wait(0.1)
             return host
 
     host = jump(main(), GRACE_S)
-    assert sorted(host.data) == sorted(b"AAAABBBB")
+    assert sorted(host.data) == sorted(b"ABCD" * 4)
     assert all(b - a > 0.08 for a, b in pairwise(host.at))
 
 
@@ -218,6 +219,23 @@ def test_a_bad_line_loses_doubles_and_flips_in_both_directions():
     assert data != bytes(struck)
 
 
+@pytest.mark.parametrize(
+    ("faults", "paper"),
+    [(Faults(doubled=1.0), "AABBCC"), (Faults(lost=1.0), ""), (Faults(), "ABC")],
+    ids=["doubled", "lost", "good"],
+)
+def test_a_doubled_character_is_struck_twice_and_a_lost_one_not_at_all(faults, paper):
+    async def main() -> VirtualTeletype:
+        async with hosted(faults=faults) as host:
+            await host.say(b"ABC")
+            await host.machine.idle()
+            return host.machine
+
+    machine = jump(main(), GRACE_S).machine
+    assert machine.paper.text() == paper
+    assert machine.overspeed == []
+
+
 def test_marks_that_are_split_come_together():
     async def main() -> list[Heard]:
         async with hosted(faults=Faults(split=True)) as host:
@@ -260,6 +278,8 @@ def test_a_driver_that_writes_all_at_once_is_seen_by_its_backlog():
     async def main() -> int:
         async with hosted() as host:
             await host.say(b"A" * 30, every_s=0.0)
+            await host.wait(0.5)
+            assert host.machine.taken <= 7  # the rest lies in the kernel, where it can be counted
             await host.machine.idle()
             return host.machine.backlog
 

@@ -261,7 +261,8 @@ def test_a_reader_that_the_drum_cannot_stop_is_ored_into_the_answer():
     machine = station(Fitted(answer=b"\x41\x42", tape=b"\x20\x04\x08\x10"), answerback=True)
     machine.here_is(0.0)
     machine.start_reader(0.0)
-    assert heard(machine.advance(9.0)) == [Byte(0x61), Byte(0x46), Byte(0x08), Byte(0x10)]
+    # It begins after the first row, and the rows that are not coded silence it too.
+    assert heard(machine.advance(9.0)) == [Byte(0x61), Byte(0x46)]
 
 
 # The reader.

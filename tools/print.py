@@ -108,10 +108,8 @@ def expanded(text: str) -> str:
         if char == "\t":
             char = " " * (TAB - column % TAB)
         out.append(char)
-        if char in ("\n", "\r"):
-            column = 0
-        else:
-            column = max(0, column - 1) if char == "\b" else column + len(char)
+        step = -1 if char == "\b" else len(char)
+        column = 0 if char in ("\n", "\r") else max(0, column + step)
     return "".join(out)
 
 

@@ -68,7 +68,9 @@ async def _onto_tape(machine: Machine, order: Punch) -> None:
     if by_hand:
         await asked_to("switch the punch on")
     told = Told("rows")
-    say(f"asr33: {len(order.rows):,} rows, {len(order.rows) / INCH / 12:.1f} feet of tape")
+    say(
+        f"asr33: {len(order.rows):,} rows, {len(order.rows) / INCH / 12:.1f} feet of tape, {len(order.rows) / 10:.0f} s"
+    )
     try:
         await machine.do(order, told.tell)
     finally:
@@ -87,15 +89,17 @@ def content(what: str) -> bytes:
     """A file's bytes, standard input's, or the text itself. Raises TextNotFound."""
     if what == "-":
         return sys.stdin.buffer.read() if sys.stdin is not None else b""
+    path = Path(what)
     try:
-        if Path(what).is_file():
-            return Path(what).read_bytes()
-    except ValueError:  # no file has such a name
-        pass
+        named = path.is_file()
+    except (OSError, ValueError):  # no file can have such a name
+        named = False
+    if not named:
+        return what.encode("utf-8", "surrogateescape")
+    try:
+        return path.read_bytes()
     except OSError as error:
-        if "\n" not in what and Path(what).suffix:
-            raise TextNotFound(f"{what}: {error.strerror}; name a file that can be read") from None
-    return what.encode("utf-8", "surrogateescape")
+        raise TextNotFound(f"{what}: {error.strerror}; name a file that can be read") from None
 
 
 def text_of(data: bytes, profile: Profile) -> bytes:

@@ -15,7 +15,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO
 
@@ -58,31 +59,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs until SIGTERM, or Ctrl-C twice within a second. Raises DriverError, OutputLost, BrokenPipeError."""
-    machine, faults = fit.fitted(args), parse(args.faults)
-    clock, character_s = WallClock(), 0.0 if args.fast else CHARACTER_S
+    keeping = Keeping()
+    virtual = _built(args, keeping.take)
     with contextlib.ExitStack() as stack:
-        record = stack.enter_context(contextlib.closing(Record(args.events))) if args.events else None
-        rows = stack.enter_context(contextlib.closing(Record(args.punch, "ab", "rows"))) if args.punch else None
         keep = _keeper(args.paper) if args.paper else None
-        keeping = Keeping(record, rows)
-        virtual = VirtualTeletype(
-            clock,
-            link=args.link,
-            character_s=character_s,
-            on_strike=keeping.take,
-            fitted=machine,
-            faults=faults,
-            chance=random.Random(args.seed),
-            port=SocketPort(clock, *fit.address(args.listen)) if args.listen else None,
-        )
-        keeping.tape = virtual.station.punch.tape
+        if args.events:
+            keeping.record = stack.enter_context(contextlib.closing(Record(args.events)))
+        if args.punch:
+            keeping.rows = stack.enter_context(contextlib.closing(Record(args.punch, "ab", "rows")))
+            keeping.tape = virtual.station.punch.tape
         try:
             asyncio.run(_run(virtual, args.link))
         finally:
             keeping.take_rows()
             if keep is not None:
-                keep(virtual.machine.paper, machine.profile.wheel)
+                keep(virtual.machine.paper, virtual.machine.profile.wheel)
     return 0
+
+
+def _built(args: argparse.Namespace, on_strike: Callable[[Strike], None]) -> VirtualTeletype:
+    clock = WallClock()
+    return VirtualTeletype(
+        clock,
+        link=args.link,
+        character_s=0.0 if args.fast else CHARACTER_S,
+        on_strike=on_strike,
+        fitted=fit.fitted(args),
+        faults=parse(args.faults),
+        chance=random.Random(args.seed),
+        port=SocketPort(clock, *fit.address(args.listen)) if args.listen else None,
+    )
 
 
 async def _run(machine: VirtualTeletype, link: Path | None) -> None:
@@ -92,7 +98,7 @@ async def _run(machine: VirtualTeletype, link: Path | None) -> None:
     async with machine:
         say(f"asr33 virtual: the line is {link or machine.path}")
         if at_terminal():
-            say("asr33 virtual: Ctrl-C is BREAK; twice within a second leaves")
+            say("asr33 virtual: Ctrl-] and ? names the levers; Ctrl-C is BREAK, twice within a second leaves")
         levers = Levers(machine, lambda note: say(f"asr33 virtual: {note}"))
         await first_of(leave.wait(), machine.running(), operate(levers, twice_within(_TWICE_S, time.monotonic)))
     if at_terminal():
@@ -102,33 +108,33 @@ async def _run(machine: VirtualTeletype, link: Path | None) -> None:
 class Keeping:
     """What is kept of the machine's work, and what of it is shown."""
 
-    def __init__(self, record: Record | None, rows: Record | None) -> None:
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.rows: Record | None = None
         self.tape = bytearray()
-        self._record = record
-        self._rows = rows
         self._punched = 0
 
     def take(self, strike: Strike) -> None:
-        if self._record is not None:
-            self._record.strike(strike)
+        if self.record is not None:
+            self.record.write(json.dumps(asdict(strike)).encode() + b"\n")
         self.take_rows()
         show(strike, sys.stdout)
 
     def take_rows(self) -> None:
         """What the punch has made since the last time."""
-        if self._rows is not None and (rows := bytes(self.tape[self._punched :])):
-            self._rows.write(rows)
+        if self.rows is not None and (rows := bytes(self.tape[self._punched :])):
+            self.rows.write(rows)
             self._punched += len(rows)
 
 
 def _keeper(path: Path) -> Callable[[Paper, Wheel], None]:
     """How the sheet is kept at the end. What stands against it is said now. Raises OutputLost, ModuleNotFoundError."""
-    contents: Callable[[Paper, Wheel], bytes] = _text
+    contents: Callable[[Paper, Wheel], Iterable[bytes]] = _text
     if path.suffix.lower() == ".png":
-        from drivers.picture import draw
+        from drivers.picture import pages
 
-        def drawn(paper: Paper, wheel: Wheel) -> bytes:
-            return draw(paper.lines, columns=paper.columns, wheel=wheel)
+        def drawn(paper: Paper, wheel: Wheel) -> Iterable[bytes]:
+            return pages(paper.lines, columns=paper.columns, wheel=wheel)
 
         contents = drawn
     with contextlib.closing(Record(path, "ab")):
@@ -136,16 +142,21 @@ def _keeper(path: Path) -> Callable[[Paper, Wheel], None]:
     return lambda paper, wheel: _keep(path, contents(paper, wheel))
 
 
-def _keep(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise OutputLost(f"{path} cannot be written ({error.strerror}): name a file in a folder of yours") from None
+def _keep(path: Path, sheets: Iterable[bytes]) -> None:
+    """A sheet too long for one picture goes on in sheet-2.png."""
+    for number, data in enumerate(sheets, 1):
+        place = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        try:
+            place.write_bytes(data)
+        except OSError as error:
+            raise OutputLost(
+                f"{place} cannot be written ({error.strerror}): name a file in a folder of yours"
+            ) from None
 
 
-def _text(paper: Paper, wheel: Wheel) -> bytes:
+def _text(paper: Paper, wheel: Wheel) -> Iterable[bytes]:
     text = paper.text() + "\n"
-    return (text.translate({0x5E: "↑", 0x5F: "←"}) if wheel == "1963" else text).encode()
+    return [(text.translate({0x5E: "↑", 0x5F: "←"}) if wheel == "1963" else text).encode()]
 
 
 async def first_of(*works: Coroutine[Any, Any, object]) -> None:
@@ -217,11 +228,6 @@ class Record:
             self._file = path.open(mode, buffering=0)
         except OSError as error:
             raise OutputLost(f"{path} cannot be written ({error.strerror}): name a file in a folder of yours") from None
-
-    def strike(self, strike: Strike) -> None:
-        """One line of JSON."""
-        fields = {"start": strike.start, "byte": strike.byte, "column": strike.column, "smeared": strike.smeared}
-        self.write(json.dumps(fields).encode() + b"\n")
 
     def write(self, data: bytes) -> None:
         if self._file.closed:

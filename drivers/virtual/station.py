@@ -157,6 +157,7 @@ class Station:
         if on and not self._motor:
             self._steady_at = now + self.fitted.profile.spin_up_ms / 1000
         self._motor = on
+        self._go(now)  # a reader that was running runs on
 
     # The distributor: one shaft for keyboard, reader and drum, their contacts in parallel - 574-122-100TC 4.127.
 

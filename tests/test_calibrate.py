@@ -1,0 +1,171 @@
+"""The calibration print, with a virtual machine of every kind and an operator who only looks at its paper."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import JumpingClock, StationLine, jump
+
+from daemon.config import load
+from drivers.profile import Profile, as_toml
+from drivers.virtual import FAST, GUMMY, TYPICAL, Fitted
+from tools.calibrate import write
+from tools.calibration import Calibration, Found, ruler
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Looker:
+    """Answers what is asked on the paper by what stands on the paper; knows of the machine what its owner knows."""
+
+    def __init__(self, line: StationLine, fitted: Fitted) -> None:
+        self._line, self._fitted = line, fitted
+        self.asked: list[str] = []
+
+    def _sheet(self) -> list[list[str]]:
+        """The patterns: no empty lines, and no questions."""
+        lines = self._line.machine.paper.lines
+        return [line for line in lines if any(cell.strip() for cell in line) and "?" not in "".join(line)]
+
+    def sees(self, question: str) -> bool:
+        profile, above = self._fitted.profile, self._sheet()
+        last = ["".join(cell.split()) for cell in above[-1]]
+        if "STAND ON EACH OTHER" in question:
+            return set(last[-1]) == {"I", "-"}
+        if "NEW LINE BY ITSELF" in question:
+            return [cell for cell in last if cell] == ["-"]
+        if "I'S STAND ON THE H'S" in question:
+            return last[:8] == ["HI"] * 8
+        if "LOWER I'S" in question:
+            return last[:8] == ["I"] * 8
+        if "CLEAN H" in question:
+            return all(line[0] == "H" and "H" not in "".join(line[1:]) for line in above[-4:])
+        if "ARROW" in question:
+            return profile.wheel == "1963"
+        if "READER" in question:
+            return profile.auto_reader
+        if "DID IT PUNCH" in question:
+            return b"PUNCHED" in bytes(row & 0x7F for row in self._line.station.punch.tape)
+        return {"PUNCH OBEY": profile.auto_punch, "ANSWERBACK": profile.answerback}.get(
+            next((word for word in ("PUNCH OBEY", "ANSWERBACK") if word in question), ""), True
+        )
+
+
+async def calibrated(fitted: Fitted, known: Profile | None = None) -> tuple[Found, StationLine, Looker]:
+    line = StationLine(fitted)
+    looker = Looker(line, fitted)
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def nobody() -> str:
+        return await asyncio.get_running_loop().create_future()
+
+    async def operate() -> None:
+        while True:
+            question = await told.get()
+            if "press BREAK" in question:
+                await asyncio.sleep(3)
+                await line.press_break()
+            if not question.endswith("? "):
+                continue
+            looker.asked.append(question)
+            await asyncio.sleep(len(question) * 0.1 + 3)
+            if len(looker.asked) == 2:
+                await line.type("?\r")
+                continue
+            await line.type(("YES" if looker.sees(question) else "N") + "\r")
+
+    operating = asyncio.ensure_future(operate())
+    found = await Calibration(line, JumpingClock(), known or Profile(), nobody, told.put_nowait).run()
+    operating.cancel()
+    return found, line, looker
+
+
+BARE = Profile(duplex="full", break_detect="marked")
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        Fitted(BARE, body=FAST),
+        Fitted(replace(BARE, travel_ms=150), body=TYPICAL, key_parity="mark"),
+        Fitted(replace(BARE, travel_ms=200, columns=74, wheel="1963"), body=GUMMY, key_parity="space"),
+        Fitted(replace(BARE, columns=71), break_mode="marked"),
+        Fitted(replace(BARE, columns=64)),
+        Fitted(replace(BARE, columns=86)),
+        Fitted(replace(BARE, columns=72, auto_return=True)),
+        Fitted(replace(BARE, return_feeds=True)),
+        Fitted(replace(BARE, feed_returns=True)),
+        Fitted(replace(BARE, duplex="half")),
+        Fitted(replace(BARE, break_detect="nul"), break_mode="nul"),
+        Fitted(
+            replace(BARE, auto_reader=True, auto_punch=True, answerback=True),
+            tape=bytes(10) + b"HELLO",
+            every_other=True,
+        ),
+    ],
+    ids=lambda fitted: as_toml(fitted.profile).replace("\n", " ") + fitted.body.name,
+)
+def test_what_is_found_is_what_the_machine_is(fitted: Fitted) -> None:
+    travel_ms = {FAST: 150, TYPICAL: 150, GUMMY: 200}[fitted.body]
+    if fitted.profile.columns > 80:
+        travel_ms = 150
+
+    async def main() -> None:
+        found, line, looker = await calibrated(fitted)
+        assert found.profile == replace(fitted.profile, travel_ms=travel_ms)
+        assert found.duplex == fitted.profile.duplex
+        assert found.keyboard_parity == fitted.key_parity
+        assert line.machine.overspeed == []
+        assert bool(found.answerback) == fitted.profile.answerback
+        assert looker.asked[1] == looker.asked[2]
+        assert "THAT IS ALL." in line.machine.paper.text()
+
+    jump(main())
+
+
+def test_a_carriage_slower_than_all_is_given_more_time() -> None:
+    async def main() -> None:
+        body = replace(GUMMY, per_column_s=0.008)
+        found, _, _ = await calibrated(Fitted(BARE, body=body))
+        assert found.profile.travel_ms == 500
+
+    jump(main())
+
+
+def test_the_ruler_has_one_strike_more_than_it_is_asked_for() -> None:
+    for count in range(20, 132):
+        assert len(ruler(count)) == count + 1
+        assert ruler(count).endswith("-I-")
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    found = Profile(columns=74, wheel="1963", travel_ms=250)
+    write(tmp_path / "machine.toml", as_toml(found))
+    config = load({}, {"XDG_CONFIG_HOME": "/nonexistent"}, system=tmp_path, machine=tmp_path / "machine.toml")
+    assert config.machine == found
+    assert [path.name for path in tmp_path.iterdir()] == ["machine.toml"]
+
+
+def refused(*words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.main", "calibrate", *words],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_what_cannot_be_written_is_said_before_anybody_has_answered(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, said = refused("--line", "/dev/null", "--output", str(tmp_path / "file" / "machine.toml"))
+    assert (code, said.count("\n")) == (74, 1), said
+    assert "--output" in said

@@ -1,0 +1,91 @@
+"""Finds out what your machine is, with you as its eyes: patterns are printed, and you say what you see.
+
+Answer at the machine's own keyboard or in this terminal: Y or N and RETURN, ? to see it again. It takes some ten
+minutes and two feet of paper. What is found - columns, carriage, wheel, options, how BREAK comes - is written as
+machine.toml, which all other commands then read. Ctrl-C writes nothing. A daemon at that line must be stopped first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+from daemon import folders
+from daemon.app import opened
+from daemon.config import Config
+from daemon.errors import ConfigError
+from drivers.clock import CHARACTER_S, WallClock
+from drivers.profile import as_toml
+from tools.calibration import Calibration, Found
+from tools.print import settings
+from tools.run import add_machine_argument
+from tools.terminal import line_typed, until_interrupted
+from tools.virtual import OutputLost, say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--line", metavar="PORT", help="the machine's line (default: the configured one)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there (default: machine.toml of this user)")
+    add_machine_argument(parser)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file over those of the system and the user")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Raises ConfigError, DriverError, OutputLost."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    chosen = settings(args)
+    if chosen.line.port is None:
+        raise ConfigError("no line to calibrate: name it with --line /dev/serial/by-id/...")
+    return until_interrupted(_calibrate(chosen, chosen.line.port, output(args.output)))
+
+
+def output(named: Path | None) -> Path:
+    """Where it goes. Raises ConfigError, OutputLost, before anybody has answered anything."""
+    own = folders.own_configuration()
+    if named is None and own is None:
+        raise ConfigError("this user has no home to keep machine.toml in: name a file with --output")
+    path = named or own / folders.MACHINE  # type: ignore[operator]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputLost(f"{path} cannot be written ({error.strerror}): name another with --output") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputLost(f"{path} cannot be written: name a file in a folder of yours with --output")
+    return path
+
+
+async def _calibrate(chosen: Config, port: str, path: Path) -> None:
+    line, _ = await opened(chosen, port, CHARACTER_S)
+    try:
+        found = await Calibration(line, WallClock(), chosen.machine, line_typed, say).run()
+    finally:
+        await line.close()
+    write(path, as_toml(found.profile))
+    tell(found, path)
+
+
+def write(path: Path, text: str) -> None:
+    """All of it or nothing, also if the power fails. Raises OutputLost."""
+    new = path.with_name(path.name + ".new")
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise OutputLost(f"{path} cannot be written ({error.strerror}): name another with --output") from None
+
+
+def tell(found: Found, path: Path) -> None:
+    sys.stdout.write(as_toml(found.profile))
+    say(f"asr33: duplex {found.duplex or 'unknown'}, keyboard parity {found.keyboard_parity or 'unknown'}")
+    if found.answerback:
+        say(f"asr33: the answerback says {found.answerback.hex(' ')}")
+    say(f"asr33: written to {path}")
