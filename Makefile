@@ -19,12 +19,12 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 PEERS       := socat ser2net picocom tio minicom
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
-.PHONY: demo test soak peers clean
+.PHONY: demo test soak programs clean
 
 demo: $(READY_RUN)
 	@$(BIN)/asr33 demo $(ARGS)
 
-test: $(READY_TEST) peers
+test: $(READY_TEST) programs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 ifeq ($(TRAIN),0)
@@ -36,7 +36,7 @@ else
 	$(BIN)/pytest -m "not soak"
 endif
 
-soak: $(READY_TEST) peers
+soak: $(READY_TEST) programs
 	$(BIN)/pytest -m soak
 
 $(BIN)/python:
@@ -56,7 +56,7 @@ $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
 	@touch $@ $(READY_RUN)
 
 # ser2net, where it is new here, is for the tests alone: its package would have it serve this computer's ports.
-peers:
+programs:
 	@absent="$(PEERS_ABSENT)"; [ -z "$$absent" ] && exit; \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
 	  { echo "Not installed: $$absent; tests that want them are skipped (apt-get install $$absent)"; exit 0; }; \
