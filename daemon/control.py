@@ -31,7 +31,7 @@ from drivers.teletype import Teletype
 CALLERS = 8
 SILENCE_S = 600.0  # somebody may be sent to the machine to put a tape in
 _SLOW_BYTES = 1 << 16  # not yet taken by the caller: progress need not be told
-_NAME = 40  # a socket's path may have 108 bytes - unix(7)
+_NAME = 20  # a socket's path may have 108 bytes with its folder - unix(7)
 TEMPFAIL, PROTOCOL = 75, 76  # sysexits.h
 
 _log = logging.getLogger("asr33")

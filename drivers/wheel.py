@@ -173,7 +173,12 @@ class Wheel:
             self.hang_up(str(error))
             return
         self._ready.popleft()
-        await self._hand_over(due)
+        # Told before it can be on the wire: a daemon that is killed has logged all that was struck.
+        start = self._pace.written(due.stroke, self._clock.now())
+        self._sent(due.byte, start)
+        self._record(due)
+        self._tap(events.Struck(start, due.queued, due.stroke.byte, due.stroke.column))
+        await self._let_go(start)
 
     def _standing(self) -> bool:
         return not self._ready or self.lost is not None or self.paused_at is not None
@@ -190,17 +195,15 @@ class Wheel:
             await self._power()
         return not self._standing()
 
-    async def _hand_over(self, due: Due) -> None:
+    async def _let_go(self, start: float) -> None:
+        """Waits until the byte is out of our hands."""
         try:
             await self.line.drain()
         finally:
-            if self.lost is None:  # it is on its way, whatever else happens
-                start = self._pace.written(due.stroke, self._clock.now())
-                self._sent(due.byte, start)
-                self._record(due)
-                self._tap(events.Struck(start, due.queued, due.stroke.byte, due.stroke.column))
-            elif self._patient:
-                self._ready.appendleft(due)
+            if self._clock.now() > start + _GLANCE_S:  # the far end took nothing for a while
+                self._pace.slipped(self._clock.now())
+        if self._above_sure_at == float("inf"):
+            self._above_sure_at = self._pace.free_at
         if self.lost is not None and not self._patient:
             raise errors.LineLost(self.lost)
 
@@ -210,5 +213,5 @@ class Wheel:
         self._line_struck.append(due)
         if due.stroke.byte in self._feeds:
             self._line_above = list(self._line_struck)
-            self._above_sure_at = self._pace.free_at
+            self._above_sure_at = float("inf")
             self._line_struck.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -49,8 +50,25 @@ def test_a_file_is_no_port(tmp_path: Path) -> None:
     check(asr33("run", "--line", str(tmp_path / "file")), 69, "no tty")
 
 
-def test_a_network_line_is_for_later() -> None:
-    check(asr33("run", "--line", "socket://localhost:1"), 69, "socket://")
+def test_a_serial_server_that_does_not_answer() -> None:
+    check(asr33("run", "--line", "socket://127.0.0.1:1"), 69, "socket://")
+
+
+@pytest.mark.parametrize("command", ["run", "print", "calibrate"])
+def test_a_machine_that_was_never_calibrated(command: str) -> None:
+    check(asr33(command, "--line", "/dev/null", "--machine", "/nonexistent/m.toml"), 78, "/nonexistent/m.toml")
+
+
+def test_no_line_to_print_on_or_to_calibrate(tmp_path: Path) -> None:
+    nowhere = {name: str(tmp_path) for name in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "TMPDIR")}
+    check(asr33("print", stdin=b"x", **nowhere), 78, "--line", "asr33 run")
+    check(asr33("calibrate", **nowhere), 78, "--line")
+
+
+def test_no_pace_for_a_machine_of_steel() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        check(asr33("print", "--fast", "--line", f"socket://127.0.0.1:{port}", stdin=b"x"), 69, "--fast")
 
 
 def test_a_remote_model_is_for_later() -> None:

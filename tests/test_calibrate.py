@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import JumpingClock, StationLine, jump
@@ -30,7 +31,11 @@ class Looker:
     def _sheet(self) -> list[list[str]]:
         """The patterns: no empty lines, and no questions."""
         lines = self._line.machine.paper.lines
-        return [line for line in lines if any(cell.strip() for cell in line) and "?" not in "".join(line)]
+        return [
+            line
+            for line in lines
+            if any(cell.strip() for cell in line) and not "".join(line).rstrip("YESN").endswith("? ")
+        ]
 
     def sees(self, question: str) -> bool:
         profile, above = self._fitted.profile, self._sheet()
@@ -56,13 +61,12 @@ class Looker:
         )
 
 
-async def calibrated(fitted: Fitted, known: Profile | None = None) -> tuple[Found, StationLine, Looker]:
+async def calibrated(fitted: Fitted, *, at_terminal: bool = False) -> tuple[Found, StationLine, Looker]:
     line = StationLine(fitted)
     looker = Looker(line, fitted)
     told: asyncio.Queue[str] = asyncio.Queue()
 
-    async def nobody() -> str:
-        return await asyncio.get_running_loop().create_future()
+    answers: asyncio.Queue[str] = asyncio.Queue()
 
     async def operate() -> None:
         while True:
@@ -77,12 +81,23 @@ async def calibrated(fitted: Fitted, known: Profile | None = None) -> tuple[Foun
             if len(looker.asked) == 2:
                 await line.type("?\r")
                 continue
-            await line.type(("YES" if looker.sees(question) else "N") + "\r")
+            answer = "YES" if looker.sees(question) else "N"
+            if at_terminal:
+                answers.put_nowait(f" {answer.lower()} ")
+            else:
+                await line.type(answer + "\r")
 
     operating = asyncio.ensure_future(operate())
-    found = await Calibration(line, JumpingClock(), known or Profile(), nobody, told.put_nowait).run()
+    calibrating = asyncio.ensure_future(
+        Calibration(line, JumpingClock(), Profile(), answers.get, told.put_nowait).run()
+    )
+    either: set[asyncio.Future[Any]] = {operating, calibrating}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if operating.done():
+        calibrating.cancel()
+        operating.result()
     operating.cancel()
-    return found, line, looker
+    return calibrating.result(), line, looker
 
 
 BARE = Profile(duplex="full", break_detect="marked")
@@ -124,6 +139,16 @@ def test_what_is_found_is_what_the_machine_is(fitted: Fitted) -> None:
         assert bool(found.answerback) == fitted.profile.answerback
         assert looker.asked[1] == looker.asked[2]
         assert "THAT IS ALL." in line.machine.paper.text()
+
+    jump(main())
+
+
+def test_answers_may_come_from_the_terminal() -> None:
+    async def main() -> None:
+        found, line, _ = await calibrated(Fitted(replace(BARE, wheel="1963")), at_terminal=True)
+        assert found.profile == replace(BARE, wheel="1963", travel_ms=150)
+        assert found.keyboard_parity is None
+        assert line.machine.overspeed == []
 
     jump(main())
 

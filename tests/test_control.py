@@ -150,6 +150,26 @@ def test_a_caller_who_leaves_takes_his_work_with_him(tmp_path: Path, leaves: str
     jump(main())
 
 
+def test_what_was_stopped_is_not_called_done(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with started(tmp_path):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "asr33" / socket_name())
+            writer.write(orders.encode(Take()))
+            assert orders.reply_of(await reader.readline()) == orders.Taken()
+            writer.write(orders.encode(Print(PROSE)))
+            await asyncio.sleep(3)
+            writer.write(orders.encode(orders.Stop()))
+            reply: Any = Progress(0, 0)
+            while isinstance(reply, Progress):
+                reply = orders.reply_of(await reader.readline())
+            assert isinstance(reply, Ended)
+            assert reply.how == "stopped"
+            assert 20 < reply.struck < 35
+            writer.close()
+
+    jump(main())
+
+
 def test_a_tape_is_punched_and_read_back_in_one_loan(tmp_path: Path) -> None:
     async def main() -> None:
         profile = Profile(duplex="full", auto_reader=True, auto_punch=True)

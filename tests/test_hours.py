@@ -21,19 +21,21 @@ from drivers.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 
-async def main(path, lines):
+async def main(path, lines, length):
     line = await open_line(path)
     tty = Teletype(line, WallClock(), Profile(duplex="full"))
     for number in range(lines):
-        await tty.print(f"{number:05} THE TYPE WHEEL NEVER WAITS, AND NEVER RUNS AWAY. 0123456789 ABC\\n")
+        await tty.print(f"{number:05} THE TYPE WHEEL NEVER WAITS, AND NEVER RUNS AWAY. 0123456789 ABC"[:length] + "\\n")
     await tty.finish()
     await line.close()
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 """
 
 
-async def printed(lines: int, stall: tuple[float, float] | None = None) -> tuple[list[Strike], VirtualTeletype]:
+async def printed(
+    lines: int, length: int, stall: tuple[float, float] | None = None
+) -> tuple[list[Strike], VirtualTeletype]:
     """What a machine here was made to strike by a process that may be stopped for a while: (after, for so long)."""
     strikes: list[Strike] = []
     due = asyncio.Event()
@@ -45,7 +47,7 @@ async def printed(lines: int, stall: tuple[float, float] | None = None) -> tuple
 
     async with VirtualTeletype(WallClock(), on_strike=on_strike) as machine:
         daemon = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PRINTER, machine.path, str(lines), cwd=ROOT, env={**os.environ}
+            sys.executable, "-c", PRINTER, machine.path, str(lines), str(length), cwd=ROOT, env={**os.environ}
         )
         if stall is not None:
             await due.wait()
@@ -71,7 +73,7 @@ def ideal_s(strikes: list[Strike]) -> float:
 
 
 async def test_after_a_stop_of_three_seconds_the_paper_is_late_and_never_hurried():
-    strikes, machine = await printed(1, stall=(1.5, 3.0))
+    strikes, machine = await printed(1, 24, stall=(1.0, 3.0))
     starts = [strike.start for strike in strikes]
     gaps = [after - before for before, after in pairwise(starts)]
     assert min(gaps) > 0.099
@@ -81,7 +83,7 @@ async def test_after_a_stop_of_three_seconds_the_paper_is_late_and_never_hurried
 
 @pytest.mark.soak
 async def test_ten_minutes_of_paper_drift_by_less_than_a_thousandth():
-    strikes, machine = await printed(82)
+    strikes, machine = await printed(82, 70)
     took_s, wanted_s = strikes[-1].start - strikes[0].start, ideal_s(strikes)
     drift = took_s / wanted_s - 1
     print(f"{len(strikes)} characters in {took_s:.3f} s, {wanted_s:.3f} s wanted: {drift:.5%}")  # noqa: T201

@@ -47,6 +47,8 @@ PURE = [
     "model/detokenizer.py",
     "model/loop.py",
     "daemon/conversation.py",
+    "daemon/orders.py",
+    "daemon/words.py",
 ]
 IMPURE = {"asyncio", "logging", "os", "pathlib", "random", "socket", "subprocess", "sys", "threading", "time", "rich"}
 # Each foreign library has one door (torch has a folder).
@@ -117,7 +119,18 @@ def test_a_bare_help_loads_nothing_heavy() -> None:
         "import contextlib, io\nfrom tools.main import main\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main(['--help'])"
     )
-    assert not loaded & {"numpy", "onnxruntime", "onnx", "tokenizers", "torch", "rich", "httpx2", "serial", "asyncio", "PIL"}
+    assert not loaded & {
+        "numpy",
+        "onnxruntime",
+        "onnx",
+        "tokenizers",
+        "torch",
+        "rich",
+        "httpx2",
+        "serial",
+        "asyncio",
+        "PIL",
+    }
 
 
 def test_a_session_runs_without_onnx_and_torch() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import IO
 
 import pytest
 from fakes import PROSE, MachineLine, jump
 from fakes_daemon import Daemon, ScriptedModel, words_of
+from fakes_room import opened, until
 
 from daemon.reconnect import Connection, intervals
 from drivers.errors import LineNotFound
@@ -101,6 +103,42 @@ def test_a_daemon_without_its_line_leaves_at_once(tmp_path: Path) -> None:
         assert daemon.bench.clock.now() == before
 
     jump(main())
+
+
+def test_a_machine_that_was_switched_off_and_on_is_found_again_by_its_name(tmp_path: Path) -> None:
+    with opened(tmp_path) as room:
+        first = room.machine("--fast")
+        daemon = room.daemon("--fast")
+        first.kill()
+        first.wait(10)
+        assert daemon.stderr is not None
+        until_said(daemon.stderr, b"trying again")
+        room.events.unlink()
+        second = room.machine("--fast")
+        until_said(daemon.stderr, b"is back")
+        assert second.stdin is not None
+        second.stdin.write(b".HELP\n")
+        second.stdin.flush()
+        until(lambda: room.events.exists() and "FORGET WHAT WAS SAID" in room.paper())
+
+
+def until_said(said: IO[bytes], what: bytes) -> None:
+    while line := said.readline():
+        if what in line:
+            return
+    raise AssertionError(f"nobody said {what!r}")
+
+
+def test_sigterm_ends_a_daemon_that_waits_for_its_line(tmp_path: Path) -> None:
+    with opened(tmp_path) as room:
+        machine = room.machine("--fast")
+        daemon = room.daemon("--fast")
+        machine.kill()
+        machine.wait(10)
+        assert daemon.stderr is not None
+        until_said(daemon.stderr, b"trying again")
+        daemon.terminate()
+        assert daemon.wait(3) == 0
 
 
 def test_it_tries_every_second_at_first_and_every_ten_at_last() -> None:

@@ -13,7 +13,11 @@ import pytest
 
 from daemon import session_log
 from daemon.errors import LogUnmakable
+from daemon.hours import MotorHours
+from daemon.record import tap_into
 from daemon.session_log import SessionLog
+from drivers import events
+from drivers.events import MotorSwitched, Struck
 
 
 def records(path: Path) -> list[dict[str, object]]:
@@ -160,3 +164,64 @@ def test_a_full_disk_is_told_of_once_and_stops_nothing(
     last = path.read_text().splitlines()[-1]
     assert json.loads(last)["t"] == 99
     assert os.path.getsize(path) > 200  # noqa: PTH202
+
+
+def test_each_thing_that_the_teletype_tells_is_a_record_of_its_moment(tmp_path: Path) -> None:
+    log = SessionLog(tmp_path / "a.jsonl", begun=10.0)
+    tap = tap_into(log)
+    for event in (
+        events.Keyed(11.0, 0xC1),
+        events.Keyed(11.1, 0x81, damaged=True),
+        events.Broke(11.2, "nul", 7),
+        events.Lost(11.3, "gone"),
+        events.Found(11.4, "/dev/x", 12),
+        events.Learned(11.5, "parity", "mark"),
+        events.Paused(11.6),
+        events.Resumed(11.9, 0.3),
+        events.Resumed(11.9, 300.0, forgotten=True),
+        events.Answered(12.0, b"\x8d\x0a"),
+        events.Garbled(12.1, 0x41, 0x40),
+        MotorSwitched(12.2, on=True),
+        MotorSwitched(15.2, on=False, ran_s=3.0),
+    ):
+        tap(event)
+    log.close()
+    assert [list(record.values()) for record in records(tmp_path / "a.jsonl")] == [
+        [1.0, "rx", "c1"],
+        [1.1, "rx", "81", True],
+        [1.2, "break", "nul", 7],
+        [1.3, "lost", "gone"],
+        [1.4, "found", "/dev/x", 12],
+        [1.5, "learned", "parity", "mark"],
+        [1.6, "paused"],
+        [1.9, "resumed", 0.3],
+        [1.9, "resumed", 300.0, True],
+        [2.0, "answerback", "8d0a"],
+        [2.1, "garbled", "41", "40"],
+        [2.2, "motor", True],
+        [5.2, "motor", False, 3.0],
+    ]
+
+
+def test_a_motors_hours_are_summed_over_sessions_and_kept_while_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "tty.hours"
+    first = MotorHours(path)
+    first.tap(MotorSwitched(100.0, on=True))
+    first.tap(MotorSwitched(3700.0, on=False, ran_s=3600.0))
+    first.close(4000.0)
+    second = MotorHours(path)
+    assert second.total_s == 3600.0
+    second.tap(MotorSwitched(0.0, on=True))
+    for second_of in range(0, 200, 10):
+        second.tap(Struck(float(second_of), 0.0, 0x41, 0))
+    assert 3700 < MotorHours(path).total_s < 3800  # as a killed daemon leaves it
+    second.close(400.0)
+    assert MotorHours(path).total_s == 4000.0
+
+
+def test_hours_that_cannot_be_kept_are_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hours = MotorHours(tmp_path / "nowhere" / "tty.hours")
+    for _ in range(2):
+        hours.tap(MotorSwitched(0.0, on=False, ran_s=5.0))
+    assert hours.total_s == 10.0
+    assert [record.message.endswith("the motor's hours are not kept") for record in caplog.records] == [True]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from drivers import errors, events
 from drivers.charset import fold
+from drivers.profile import Profile
 from drivers.teletype import Teletype
 
 TEXTS = st.text(st.sampled_from("etaoin shrdlu \n—½🚀é") | st.characters(), max_size=300)
@@ -300,15 +301,20 @@ class StuckLine(MachineLine):
         super().hang_up()
 
 
-def test_a_character_that_waited_when_the_line_hung_up_was_not_struck():
+def test_a_character_that_the_far_end_never_took_is_told_before_the_loss_and_struck_again():
     async def main() -> None:
         line = StuckLine()
         seen: list[events.Event] = []
-        tty = Teletype(line, JumpingClock(), tap=seen.append)
+        tty = Teletype(line, JumpingClock(), Profile(duplex="full"), tap=seen.append, patient=True)
         asyncio.get_running_loop().call_later(2.0, line.hang_up)
-        with pytest.raises(errors.LineLost, match="hung up"):
-            await tty.print("\n")
-        assert seen == [events.Lost(2.0, "memory: the line hung up")]
+        printing = asyncio.ensure_future(tty.print("\n"))
+        await asyncio.sleep(3.0)
+        assert [type(event) for event in seen] == [events.Struck, events.Lost]
+        found = MachineLine()
+        await tty.attach(found)
+        await printing
+        assert bytes(byte & 0x7F for byte in found.wire) == b"\r\n\r\n"
+        await tty.finish()
 
     jump(main())
 
