@@ -55,6 +55,7 @@ class App:
 
     async def run(self) -> None:
         """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
+        await self._who_is_there()
         await self._greet()
         try:
             while True:
@@ -62,6 +63,12 @@ class App:
         except EndOfInput:
             self.doing = "leaving"
             await self._say("\nGOODBYE.\n")
+
+    async def _who_is_there(self) -> None:
+        """The machine's own answer, for the log: which of several machines a sheet was struck on."""
+        if self.tty.profile.answerback:
+            async with self.tty.until_break():
+                await self.tty.answerback()
 
     async def _greet(self) -> None:
         """The model loads meanwhile; one that cannot be loaded cuts the greeting short."""
@@ -200,8 +207,16 @@ class App:
         else:
             self._talk.answered(prompt, said)
             self._answers += 1
+            if finish == "break":
+                await self._mark_break()
         finally:
             self._log.write(time.monotonic(), "end", finish=finish)
+
+    async def _mark_break(self) -> None:
+        """Behind what was struck, so that whoever reads the sheet knows why the sentence ends there."""
+        async with self.tty.until_break():
+            await self.tty.print("^C")
+            await self.tty.flush()
 
     def _fits(self, prompt: str) -> bool:
         # A token is three characters or more; the answer may take half of the context, no more.

@@ -1,7 +1,12 @@
 """What every test may rely on, however the suite was started."""
 
+import os
 import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # A suite in the background of a shell, or under nohup, starts with these ignored, and so would all that it starts.
@@ -11,3 +16,22 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # A busy machine is slow, not wrong.
 settings.register_profile("asr33", deadline=None)
 settings.load_profile("asr33")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _a_room_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the daemons, the settings or the sessions of whoever runs it, and none of these see a test."""
+    tmp_path_factory.getbasetemp()  # stays where it was
+    # And not in there: the name of a Unix socket has a hundred characters, no more.
+    with tempfile.TemporaryDirectory(prefix="asr33-tests-") as room, pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "TMPDIR"):
+            folder = Path(room) / name.lower()
+            folder.mkdir(mode=0o700)
+            patch.setenv(name, str(folder))
+        for name in [name for name in os.environ if name.startswith("ASR33_")] + [
+            "RUNTIME_DIRECTORY",
+            "LOGS_DIRECTORY",
+        ]:
+            patch.delenv(name, raising=False)
+        patch.setattr(tempfile, "tempdir", str(Path(room) / "tmpdir"))
+        yield

@@ -34,7 +34,6 @@ def quiet(done: int, total: int) -> None: ...
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     return tmp_path / "asr33"
 
 

@@ -139,6 +139,24 @@ def test_after_a_break_the_next_prompt_is_read(tmp_path: Path) -> None:
         assert model.last_prompt.startswith("It was It was the best of")
         assert model.last_prompt.endswith("\nAgain")
         assert daemon.logged("end")[0]["finish"] == "break"
+        cut = daemon.paper.split("IT WAS\n")[1].split("\nREADY")[0]
+        assert cut.endswith("^C\n")
+        assert PROSE.upper().startswith(cut.removesuffix("^C\n").strip().replace("\n", " "))
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_the_machine_is_asked_who_it_is_and_the_log_has_its_answer(tmp_path: Path) -> None:
+    async def main() -> None:
+        machine = Fitted(Profile(answerback=True, duplex="full"))
+        line = StationLine(machine)
+        daemon = Daemon(tmp_path, ScriptedModel([" ok."]), profile=machine.profile, line=line)
+        await daemon.app.listening.wait()
+        await line.type("HELLO\r")
+        await asyncio.sleep(5)
+        assert [bytes.fromhex(str(record["b"])) for record in daemon.logged("answerback")] == [machine.answer]
+        assert daemon.paper.endswith("HELLO\nOK.\n\nREADY\n")
         daemon.running.cancel()
 
     jump(main())

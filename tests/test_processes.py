@@ -151,7 +151,7 @@ def test_after_a_break_two_more_characters_at_most_then_the_next_prompt(started:
         until(lambda number=number: pair.paper().count("READY\n") == number + 2)
         moment = pair.log("session")[0]["monotonic"] + pair.log("break")[number + 1]["t"]
         text = "".join(chr(int(strike["byte"])) for strike in pair.struck() if strike["start"] > moment)
-        assert re.fullmatch(r".{0,2}?(\r\n)?\nREADY\r\n", text, re.DOTALL), text
+        assert re.fullmatch(r".{0,2}?(\r\n)?\^C\r\n\nREADY\r\n", text, re.DOTALL), text
         assert pair.log("end")[number]["finish"] == "break"
         assert all(piece["made"] <= pair.log("break")[number + 1]["t"] for piece in pair.log("piece"))
         assert str(pair.log("prompt")[number]["text"]).endswith(f"{number} came")
