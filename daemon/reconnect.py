@@ -38,8 +38,7 @@ class Connection:
             await self.line.close()
             self.line = await self._found(tty)
             _log.info("%s is back, and goes on where it was", self.line.name)
-            with contextlib.suppress(DriverError):  # gone again, or a motor that does not start: whoever prints is told
-                await tty.attach(self.line)
+            tty.attach(self.line)
 
     async def _found(self, tty: Teletype) -> Line:
         for wait_s in intervals():

@@ -6,8 +6,9 @@ is not asked: an FTDI says 110 and sends at 275.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 ANOTHER = "take an adapter with a PL2303 or CH340, a 16550 or PL011 of the computer's own, or socket://HOST:PORT"
@@ -90,7 +91,7 @@ _NO_DRIVERS = {"port", "ctrl"}
 
 def adapter_at(port: str, sys: Path = Path("/sys")) -> Adapter | None:
     """The adapter at a tty, also at a link to one such as /dev/serial/by-id has; None if the kernel shows nothing."""
-    device = sys / "class" / "tty" / Path(port).resolve().name / "device"
+    device = sys / "class" / "tty" / Path(os.path.realpath(port)).name / "device"
     if not device.exists():
         return None
     folders = _upwards(device.resolve(), sys.resolve())
@@ -108,14 +109,7 @@ def adapter_at(port: str, sys: Path = Path("/sys")) -> Adapter | None:
 
 def _upwards(folder: Path, top: Path) -> list[Path]:
     """This folder and those above it, below /sys."""
-
-    def chain() -> Iterator[Path]:
-        for one in (folder, *folder.parents):
-            if one == top:
-                return
-            yield one
-
-    return list(chain())
+    return list(takewhile(lambda one: one != top, (folder, *folder.parents)))
 
 
 def _driver(device: Path) -> str:

@@ -5,13 +5,13 @@ Each is a straight line of sending and listening on a Teletype. Knows no prompt 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from drivers import tape
 from drivers.charset import level8, strip_parity
-from drivers.errors import LineLost
+from drivers.errors import LineLost, TapeDamaged
 from drivers.paper import LF
 from drivers.printer import Stroke
 
@@ -29,7 +29,7 @@ _LATE_CHARACTERS = 4  # on the wire both ways, and what a reader still sends aft
 async def answerback(tty: Teletype) -> bytes:
     """Asks twice: a drum without its last suppression tine answers every other ENQ (574-122-100TC 4.132)."""
     await tty.flush()
-    with tty.captured() as rows:
+    with tty.captured("answer") as rows:
         for _ in range(2):
             await _send(tty, ENQ)
             await tty.rest(ANSWER_CHARACTERS)
@@ -42,27 +42,25 @@ async def answerback(tty: Teletype) -> bytes:
 
 
 async def read_tape(tty: Teletype) -> bytes:
-    """DC1 if the reader obeys it, then whatever comes until nothing does; DC3."""
+    """DC1 if the reader obeys it, then whatever comes until nothing does; DC3. Raises TapeDamaged after a hang-up."""
     await tty.flush()
-    with tty.captured() as read:
+    with _unbroken(tty), tty.captured() as read:
         read += tty.tape_ahead
         tty.tape_ahead.clear()
-        async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader):
+        async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader, late=_LATE_CHARACTERS):
             await _until_out(tty, read)
-        await tty.rest(_LATE_CHARACTERS)
     return bytes(read)
 
 
 async def read_tape_line(tty: Teletype) -> bytes:
-    """DC1, rows to an LF, DC3; a row or two that come after it are kept for the next line."""
+    """DC1, rows to an LF, DC3; a row or two that come after it are kept for the next line. Raises TapeDamaged."""
     await tty.flush()
-    with tty.captured() as read:
+    with _unbroken(tty), tty.captured() as read:
         read += tty.tape_ahead
         tty.tape_ahead.clear()
         if _end_of_line(read) is None:
-            async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader):
+            async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader, late=_LATE_CHARACTERS):
                 await _until_out(tty, read, line=True)
-            await tty.rest(_LATE_CHARACTERS)
     end = _end_of_line(read) or len(read)
     tty.tape_ahead += read[end:]
     return bytes(read[:end])
@@ -76,22 +74,36 @@ async def punch(tty: Teletype, rows: bytes, *, text: bool) -> None:
     await tty.flush()
     hang_ups = tty.counters.hang_ups
     auto = tty.profile.auto_punch
-    with tty.captured():
+    with tty.captured("noise"):
         try:
             async with _running(tty, PUNCH_ON, PUNCH_OFF, fitted=auto):
                 for byte, is_row in tape.punched(rows, text=text) if auto else [(row, True) for row in rows]:
                     await _send(tty, byte, raw=is_row, strike=text)
                     if tty.counters.hang_ups != hang_ups:
                         raise LineLost("the line hung up while a tape was punched: it is spoilt, punch it again")
-        finally:
-            if not text:
-                tty.lose_track()
+        except BaseException:
+            tty.lose_track()  # a row that was counted may not have gone out
+            raise
+        if not text:
+            tty.lose_track()
         await tty.rest(ANSWER_CHARACTERS if not text and _asks(rows) else _LATE_CHARACTERS)
 
 
+@contextmanager
+def _unbroken(tty: Teletype) -> Iterator[None]:
+    """The reader does not wait for a line that has hung up: the rows of that time are gone."""
+    hang_ups = tty.counters.hang_ups
+    yield
+    if tty.counters.hang_ups != hang_ups:
+        raise TapeDamaged("the line hung up while the tape was read: read it again from its beginning")
+
+
 @asynccontextmanager
-async def _running(tty: Teletype, on: int, off: int, *, fitted: bool) -> AsyncIterator[None]:
-    """Set going and stopped by their codes, if the machine obeys these; stopped after a BREAK too."""
+async def _running(tty: Teletype, on: int, off: int, *, fitted: bool, late: int = 0) -> AsyncIterator[None]:
+    """Set going and stopped by their codes, if the machine obeys these; stopped after a BREAK too.
+
+    `late` characters may still come up the wire then.
+    """
     if fitted:
         await _send(tty, on)
     try:
@@ -99,6 +111,7 @@ async def _running(tty: Teletype, on: int, off: int, *, fitted: bool) -> AsyncIt
     finally:
         if fitted and tty.lost is None:
             await _send(tty, off, urgent=True)
+        await tty.rest(late)
 
 
 def _asks(rows: bytes) -> bool:
@@ -118,7 +131,7 @@ async def _send(tty: Teletype, byte: int, *, raw: bool = False, strike: bool = T
     column = tty.column
     settle_s = tty.observe(bits) if strike else 0.0
     wire = byte if raw else level8(bits, tty.profile.send_parity)
-    await tty.send([(Stroke(bits, column, settle_s), wire)], urgent=urgent)
+    await tty.send([(Stroke(bits, column, settle_s), wire)], urgent=urgent, kept=strike)
 
 
 async def _until_out(tty: Teletype, read: bytearray, *, line: bool = False) -> None:

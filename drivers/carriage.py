@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
-from drivers.paper import BEL, COLUMNS, CR, LF, RUBOUT, glyph_of
+from drivers.paper import BEL, CR, LF, RUBOUT, glyph_of
 from drivers.profile import Profile
 
 Fill = Literal["idle", "rubout", "nul"]
@@ -129,7 +129,7 @@ class Carriage:
             flies = self._profile.auto_return and self.column is not None and column >= self._profile.columns
         else:
             flies = byte == CR or (byte == LF and self._profile.feed_returns)
-        return CYCLE_S + self._profile.travel_s * column / COLUMNS if flies and column else 0.0
+        return CYCLE_S + self._profile.flight_s(column) if flies and column else 0.0
 
     # What was given out.
 

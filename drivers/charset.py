@@ -11,14 +11,14 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal
 
-from drivers.charset_table import APART, ARROWS_1963, BY_CATEGORY, GLYPHS
+from drivers.charset_table import APART, ARROWS_1963, BY_CATEGORY, GLYPHS, RELATIONS, SYMBOLS, Touch
 from drivers.profile import Level8, Wheel
 
 Style = Literal["prose", "code"]
 
-_LETTER = re.compile(r".*LETTER(?: SMALL)? ([A-Z]{1,3})|HANGUL SYLLABLE ([A-Z]+)")
-_NAME_ROOM = 18  # of "[ROCKET]": enough to read, too short to bore
-_LEADS_ON = {"A", "AND", "BUT", "FOR", "IN", "NOT", "OF", "ON", "OR", "OVER", "THE", "TO", "UNDER", "WITH"}
+_LETTER = re.compile(r".*LETTER(?: SMALL)? ([A-Z]{1,3})(?: WITH .*)?|HANGUL SYLLABLE ([A-Z]+)")
+_NAME_ROOM = 24  # of "[ROCKET]": whole or not at all, for names cut short are alike; longer ones bore
+_NEGATED = "\u0338"  # the stroke through a relation
 _NOBODY_S = {"Cn", "Co", "Cs"}  # unassigned, private, half a pair: no name, no case
 
 # As V7 Unix wrote what a terminal of capitals lacks (tty.c, `maptab`); the rest of the code style is our own.
@@ -40,29 +40,60 @@ def unfold(text: str) -> str:
 class Folding:
     """The fold of a text that comes in pieces: cut anywhere, they give what the whole gives.
 
-    It remembers the last glyph, and whether that must not touch a digit; all else is looked at alone.
+    It remembers the last glyph and what that may touch, a CR, and whether the text is Greek; all else is looked at
+    alone.
     """
 
     def __init__(self, wheel: Wheel = "1968") -> None:
         self._wheel = wheel
-        self._last = ""
-        self._apart = False
+        self._touch: Touch
+        self._before: tuple[str, Touch]  # last and touch, without the last character
+        self._forget()
 
     def feed(self, text: str, style: Style = "prose") -> str:
         """One piece."""
         if style == "code":
-            self._last = ""
+            self._forget()
             return "".join(map(_code, text))
         return "".join(map(self._prose, text))
 
+    def back(self) -> None:
+        """The last character is to be struck over: what comes next stands where it stands."""
+        self._last, self._touch = self._before
+
+    def _forget(self) -> None:
+        self._last = ""
+        self._touch = "all"
+        self._before = ("", "all")
+        self._returned = self._greek = False
+
     def _prose(self, char: str) -> str:
-        glyphs, apart = _prose(char, self._wheel)
+        returned, self._returned = self._returned, char == "\r"
+        if returned and char == "\n":
+            return ""
+        glyphs, touch = _prose(char, self._wheel)
+        if char in SYMBOLS:
+            glyphs, touch = (glyphs, touch) if self._greek else SYMBOLS[char]
+        elif char.isalnum():
+            self._greek = "\u0370" <= char <= "\u03ff" or "\u1f00" <= char <= "\u1fff"
         if not glyphs:
             return ""
-        number = (self._last.isdigit() and apart) or (self._apart and self._last.isalnum())
-        between = " " if number and (glyphs[0].isdigit() or (apart and glyphs[0].isalpha())) else ""
-        self._last, self._apart = glyphs[-1], apart
+        between = self._between(glyphs[0], touch)
+        self._before = self._last, self._touch
+        self._last, self._touch = glyphs[-1], touch
         return between + glyphs
+
+    def _between(self, first: str, touch: Touch) -> str:
+        """What keeps a glyph from running into the last one."""
+        touches, last = {touch, self._touch}, self._last
+        if touch == "raised" and self._touch != "raised":
+            return "^"  # once: 10²³ is 10^23
+        if "blanks" in touches:
+            return " " if last and last not in " \n([" and first not in " \n)],.;:" else ""
+        if "marks" in touches:
+            return " " if last.isalnum() and first.isalnum() else ""
+        # log₂8 is not log28
+        return " " if touch != self._touch and last.isdigit() and first.isdigit() else ""
 
 
 def level8(byte: int, parity: Level8) -> int:
@@ -111,12 +142,23 @@ def _unfolded(found: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=8192)
-def _prose(char: str, wheel: Wheel) -> tuple[str, bool]:
-    """The glyphs, and whether they must not touch a digit."""
+def _prose(char: str, wheel: Wheel) -> tuple[str, Touch]:
+    """The glyphs, and what they may touch."""
     glyphs = _glyphs(char)
     if wheel == "1963":
         glyphs = ARROWS_1963.get(char) or glyphs.replace("_", "-")
-    return glyphs, char in APART or (unicodedata.category(char) == "Sc" and glyphs.isalpha())
+    return glyphs, _touch(char, glyphs)
+
+
+def _touch(char: str, glyphs: str) -> Touch:
+    if char in RELATIONS or glyphs.startswith("NOT "):
+        return "blanks"
+    if char in APART or (unicodedata.category(char) == "Sc" and glyphs.isalpha()):
+        return "marks"
+    if char in GLYPHS or (glyphs.isalpha() and char not in "ⁿⁱ"):  # 1ˢᵗ is 1ST
+        return "all"
+    tag = unicodedata.decomposition(char).partition(" ")[0]
+    return "raised" if tag == "<super>" else "lowered" if tag == "<sub>" else "all"
 
 
 @lru_cache(maxsize=2048)
@@ -131,11 +173,19 @@ def _glyphs(char: str) -> str:
     if upper != char:
         return "".join(map(_glyphs, upper))
     plain = unicodedata.normalize("NFKD", char)
+    if _NEGATED in plain:
+        return "NOT " + "".join(map(_glyphs, plain.replace(_NEGATED, "")))
     syllable = "가" <= char <= "힣" or "\u3040" <= char <= "\u30ff"  # Korean, Japanese: its name reads better
     if plain != char and not syllable:
-        raised = unicodedata.decomposition(char).startswith("<super>") and not plain.isalpha()
-        return "^" * raised + "".join(map(_glyphs, plain))  # 10³ is not 103
+        return _composed(plain, unicodedata.decomposition(char).partition(" ")[0])
     return _by_nature(char)
+
+
+def _composed(plain: str, tag: str) -> str:
+    if tag == "<square>":  # ㎛
+        return "".join(SYMBOLS[char][0] if char in SYMBOLS else _glyphs(char) for char in plain)
+    glyphs = "".join(map(_glyphs, plain))
+    return f"({glyphs})" if tag == "<circle>" else glyphs
 
 
 def _by_nature(char: str) -> str:
@@ -145,7 +195,8 @@ def _by_nature(char: str) -> str:
     name = unicodedata.name(char, "")
     if category[0] == "N":
         value = unicodedata.numeric(char)
-        return str(int(value)) if value == int(value) else "?"
+        number = str(int(value)) if value == int(value) else "?"
+        return f"({number})" if "CIRCLED" in name else number
     if category[0] == "L":
         letter = _LETTER.fullmatch(name)
         return (letter[1] or letter[2]) if letter else "?"
@@ -158,17 +209,29 @@ def _by_nature(char: str) -> str:
 
 def _symbol(char: str, name: str) -> str:
     if "\u2500" <= char <= "\u257f":  # box drawing
-        if " AND " in name or "DIAGONAL" in name:
-            return "+"
-        return "!" if "VERTICAL" in name else "-"
+        return _box(name)
     if name.startswith("REGIONAL INDICATOR"):
         return name[-1]
     if "MODIFIER" in name:  # the colour of a skin
         return ""
-    if " ARROW" in name and ("LEFTWARDS" in name) != ("RIGHTWARDS" in name):
-        return "<-" if "LEFTWARDS" in name else "->"
-    words = name.split()
-    if len(name) > _NAME_ROOM:
-        while len(" ".join(words)) > _NAME_ROOM or (words[-1:] and words[-1] in _LEADS_ON):
-            words.pop()
-    return f"[{' '.join(words)}]" if words else "*"
+    plain = "?" if unicodedata.category(char) == "Sm" else "*"  # an unknown relation is no ornament
+    return _arrow(name) or (f"[{name}]" if 0 < len(name) <= _NAME_ROOM else plain)
+
+
+def _box(name: str) -> str:
+    if " AND " in name:
+        return "+"
+    if "DOUBLE HORIZONTAL" in name:
+        return "="
+    return "!" if set(name.split()) & {"VERTICAL", "UP", "DOWN"} else "-"
+
+
+def _arrow(name: str) -> str:
+    """Where it points, of all that is drawn as an arrow; not of a thing that has one on it."""
+    head = name.partition(" WITH ")[0]
+    if " ARROW" not in head:
+        return ""
+    left, right, up, down = (f" {way}" in f" {head}" for way in ("LEFT", "RIGHT", "UP", "DOWN"))
+    if left or right:
+        return "" if up or down else "<" * left + "-" + ">" * right
+    return "" if up == down else "^" if up else "V"

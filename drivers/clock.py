@@ -41,9 +41,12 @@ class Later:
         self._sleeps_until = float("inf")
         self._task: asyncio.Task[None] | None = None
         self._doing: asyncio.Task[None] | None = None
+        self._closed = False
 
     def at(self, deadline: float) -> None:
         """Do it then, and not when was said before."""
+        if self._closed:
+            return
         self._deadline = deadline
         if self._task is not None and deadline < self._sleeps_until:
             self._task.cancel()
@@ -57,6 +60,7 @@ class Later:
 
     async def close(self) -> None:
         """Do nothing any more, and stop what is being done."""
+        self._closed = True
         tasks = [task for task in (self._task, self._doing) if task is not None]
         for task in tasks:
             task.cancel()
@@ -65,12 +69,15 @@ class Later:
 
     async def _wait(self) -> None:
         # Moved deadlines are looked at when the old one comes: a key typed costs no new task.
-        while (deadline := self._deadline) > self._clock.now():
-            if deadline == float("inf"):
+        while self._doing is not None or self._deadline > self._clock.now():
+            if self._doing is not None:
+                await asyncio.wait({self._doing})  # one at a time
+            elif self._deadline == float("inf"):
                 self._task = None
                 return
-            self._sleeps_until = deadline
-            await self._clock.sleep_until(deadline)
+            else:
+                self._sleeps_until = self._deadline
+                await self._clock.sleep_until(self._deadline)
         self._deadline = self._sleeps_until = float("inf")
         self._doing, self._task = self._task, None
         try:

@@ -17,6 +17,7 @@ from drivers.profile import Profile
 
 X_ON, X_OFF = "\x11", "\x13"
 
+Captured = Literal["tape", "answer", "noise"]
 Kind = Literal["key", "row", "pause", "go on", "break", "garbled", "echo", "unheard", "damaged"]
 
 
@@ -31,24 +32,21 @@ class Sense:
 
 
 class Ear:
-    """`capturing`: what comes now are rows of a tape or an answer to ENQ, and no keys."""
+    """Told by `capture` that no keys are to come now, but rows of a tape, an answer to ENQ, or mere noise."""
 
     def __init__(self, profile: Profile, character_s: float = CHARACTER_S) -> None:
         self.keyboard = Keyboard(profile.break_detect)
         self.echo = Echo(profile.duplex, character_s=character_s)
-        self._capturing = False
+        self._captured: Captured | None = None
 
     @property
     def half_duplex(self) -> bool:
         return self.echo.duplex == "half"
 
-    @property
-    def capturing(self) -> bool:
-        return self._capturing
-
-    @capturing.setter
-    def capturing(self, on: bool) -> None:
-        self._capturing = self.keyboard.reading_tape = on
+    def capture(self, what: Captured | None) -> None:
+        """BREAK as a bare NUL, and ^C, end what makes noise alone: on a tape and on a drum these are rows."""
+        self._captured = what
+        self.keyboard.reading_tape = what in ("tape", "answer")
 
     def hear(self, heard: Byte | Break | Frame, at: float) -> Iterator[tuple[Byte | Break | Frame, Sense]]:
         """What this is, and before it what turns out by it."""
@@ -78,13 +76,15 @@ class Ear:
 
     def _typed(self, byte: int, at: float) -> Sense:
         printed = byte if self.half_duplex else None
-        if self._capturing:
+        if self.keyboard.reading_tape:
             return Sense("row", machine_printed=printed)
         key = self.keyboard.receive(byte, at)
         if key == BREAK_KEY:
             return Sense("break", route="nul")
         if key == INTERRUPT:
             return Sense("break", route="^C", machine_printed=printed)
+        if self._captured:
+            return Sense("row", machine_printed=printed)
         if key == "":
             return Sense("unheard", machine_printed=printed)
         if key in (X_ON, X_OFF):

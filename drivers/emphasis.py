@@ -32,9 +32,9 @@ class Word:
         self._width = 0 if glyphs == "\n" else len(glyphs.strip()) or 1
         self.backed = 0
 
-    def back(self) -> None:
-        """One backspace."""
-        self.backed += self._width
+    def back(self, most: int) -> None:
+        """One backspace, but no further from the end of the word than so many cells."""
+        self.backed = min(self.backed + self._width, most)
 
     def over(self, glyphs: str) -> tuple[str, dict[int, str]]:
         """Puts the glyphs of one character over those that stand there.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import struct
 import termios
 from collections.abc import Callable
@@ -28,8 +29,10 @@ _BAUD = 110
 _CHARACTER_S = _BITS / _BAUD
 _LEAD = 2  # characters sent before: what chip and kernel add to each burst then falls out
 _SLACK = 0.05  # a selector bears 4 bits in 100 - Bulletin 310B 574-122-100TC; tcdrain is late by 3 in 100
-_NOTHING_S = 0.05  # ten characters out in less: 2400 baud or more, or a chip that only says so
+_LYING_S = 0.05  # ten characters out in less by what the UART says: its clock has gone wild, or it lies
+_SWALLOWED_S = 0.25  # a USB chip may swallow ten characters and be asked again this late, whatever it sends
 _LIMIT_S = 3.0
+_NEVER = math.inf
 _GLANCE_S = 0.001
 _TAIL_S = 0.2  # an echo in half duplex is a character late, and a USB chip's timer
 _TCGETS2 = 0x802C542A  # linux/termbits.h: a speed that has no name is in c_ospeed alone
@@ -42,7 +45,7 @@ class Measured:
     """What a line was seen to do; None is what could not be seen."""
 
     speed: int | None = None  # as it reads back, in baud
-    drain_s: float | None = None  # that CHARACTERS took to go out
+    drain_s: float | None = None  # that CHARACTERS took to go out; infinite if they did not
     exact: bool = False  # the UART itself said when: to two milliseconds. Else the kernel did, late
     echo_s: float | None = None  # from one character to the next, come back in half duplex
 
@@ -62,17 +65,24 @@ def verdict(name: str, adapter: Adapter | None, measured: Measured) -> Verdict:
     cure = adapter.chip.cure if adapter else ANOTHER
     character_s = _timed(measured)
     if character_s is not None:
-        if abs(character_s / _CHARACTER_S - 1) > _SLACK:
-            baud = _BITS / character_s
-            return Verdict("refused", f"{who} sends at about {baud:.0f} baud, not at {_BAUD}: {cure}")
-        fine = measured.exact or character_s == measured.echo_s
-        said = f"{who} sends a character in {character_s * 1000:.1f} ms"
-        return Verdict("ok", said, character_s if fine else None)
+        return _paced(who, cure, character_s, well=measured.exact or character_s == measured.echo_s)
+    if measured.drain_s == _NEVER:
+        return Verdict("refused", f"{who} takes characters, and nothing goes out: pull it and put it back, else {cure}")
     if measured.speed is not None and abs(measured.speed / _BAUD - 1) > _SLACK:
         return Verdict("refused", f"{who} makes {measured.speed} baud of {_BAUD}: {cure}")
+    if measured.exact and measured.drain_s is not None:
+        said = f"says at once that {CHARACTERS} characters are out, which take a second"
+        return Verdict("unknown", f"{who} {said}: if the machine prints garble, {cure}")
     if adapter is not None and adapter.chip.can_110 is not None:
         return Verdict("ok" if adapter.chip.can_110 else "refused", adapter.sentence)
     return Verdict("unknown", f"{who} cannot be timed: if the machine prints garble, {cure}")
+
+
+def _paced(who: str, cure: str, character_s: float, *, well: bool) -> Verdict:
+    if abs(character_s / _CHARACTER_S - 1) > _SLACK:
+        return Verdict("refused", f"{who} sends at about {_BITS / character_s:.0f} baud, not at {_BAUD}: {cure}")
+    said = f"{who} sends a character in {character_s * 1000:.1f} ms"
+    return Verdict("ok", said, character_s if well else None)
 
 
 async def try_out(wire: Wire, sys: Path = Path("/sys")) -> Verdict:
@@ -106,11 +116,9 @@ async def measure(wire: Wire) -> Measured:
 
 
 async def timed(send: Callable[[], None], is_out: Callable[[], bool]) -> float:
-    """What CHARACTERS take from first bit to last, by a UART that says when it is empty."""
+    """What CHARACTERS take from first bit to last, by a UART that says when it is empty; infinite if it never is."""
     lead_s = await _burst(send, is_out, _LEAD)
-    if lead_s >= _LIMIT_S:
-        return lead_s
-    return await _burst(send, is_out, _LEAD + CHARACTERS) - lead_s
+    return lead_s if lead_s == _NEVER else await _burst(send, is_out, _LEAD + CHARACTERS) - lead_s
 
 
 def between(echo: list[float]) -> float | None:
@@ -129,10 +137,11 @@ async def _burst(send: Callable[[], None], is_out: Callable[[], bool], count: in
     begun = loop.time()
     for _ in range(count):
         send()
-    while True:
+    await asyncio.sleep(_GLANCE_S)
+    while not is_out():
+        if loop.time() > begun + _LIMIT_S:
+            return _NEVER
         await asyncio.sleep(_GLANCE_S)
-        if is_out() or loop.time() > begun + _LIMIT_S:
-            break
     taken = loop.time() - begun
     await asyncio.sleep(max(_TAIL_S, count * _CHARACTER_S - taken))  # one that lied is sending still
     return taken
@@ -144,12 +153,16 @@ async def _drained(wire: Wire) -> float:
     fd, begun = _device(wire), loop.time()
     for _ in range(CHARACTERS):
         wire.write(0)
-    await wire.drain()
-    draining = asyncio.ensure_future(asyncio.to_thread(_tcdrain, fd))
-    done, _ = await asyncio.wait({draining}, timeout=_LIMIT_S)
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            await wire.drain()
+            await asyncio.to_thread(_tcdrain, fd)
+    except TimeoutError:
+        return _NEVER
+    finally:
+        if wire.waiting:
+            wire.discard()  # lets the thread go
     taken = loop.time() - begun
-    if not done:
-        termios.tcflush(_device(wire), termios.TCOFLUSH)  # lets the thread go
     await asyncio.sleep(max(0.0, CHARACTERS * _CHARACTER_S - taken) + _TAIL_S)
     return taken
 
@@ -163,16 +176,17 @@ def _tcdrain(fd: int) -> None:
 
 def _timed(measured: Measured) -> float | None:
     """The time of one character, if anything was measured that can be believed."""
-    drained = measured.drain_s / CHARACTERS if measured.drain_s and measured.drain_s > _NOTHING_S else None
-    if drained is not None and measured.exact:
-        return drained
-    return measured.echo_s or drained
+    least_s = _LYING_S if measured.exact else _SWALLOWED_S
+    drain_s = measured.drain_s or 0.0
+    drained = drain_s / CHARACTERS if least_s < drain_s < _NEVER else None
+    return drained if drained and measured.exact else measured.echo_s or drained
 
 
 def _sifted(came: list[tuple[float, Heard]]) -> tuple[list[float], list[Heard]]:
     """When our own NULs came back, whatever their parity bit; and all the rest."""
-    echo = [at for at, heard in came if isinstance(heard, Byte) and heard.value & 0x7F == 0]
-    return echo, [heard for _, heard in came if not (isinstance(heard, Byte) and heard.value & 0x7F == 0)]
+    ours = [isinstance(heard, Byte) and heard.value & 0x7F == 0 for _, heard in came]
+    echo = [at for (at, _), own in zip(came, ours, strict=True) if own]
+    return echo, [heard for (_, heard), own in zip(came, ours, strict=True) if not own]
 
 
 def _device(wire: Wire) -> int:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from drivers import events
-from drivers.charset import strip_parity
+from drivers.charset import level8, strip_parity
 from drivers.clock import CHARACTER_S, Clock
-from drivers.ear import Ear, Sense
+from drivers.ear import X_ON, Captured, Ear, Sense
 from drivers.keyboard import INTERRUPT
 from drivers.printer import Printer, Stroke
 from drivers.profile import Profile
@@ -26,7 +26,7 @@ _TYPE_AHEAD = 4096  # keys; ten minutes of typing that nobody reads
 
 
 class Operator:
-    """Hears one line; `key` is what is typed, `until_break` what BREAK ends."""
+    """Hears one line; `key` is what is typed, and BREAK ends the scope that was entered last."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Operator:
         character_s: float = CHARACTER_S,
     ) -> None:
         self.ear = Ear(profile, character_s)
+        self._profile = profile
         self._clock, self._printer, self._wheel, self._counters, self._tap = clock, printer, wheel, counters, tap
         self._keys: deque[str] = deque()  # typed, not yet read
         self._begun = ""
@@ -63,23 +64,28 @@ class Operator:
         self._more.clear()
         await self._more.wait()
 
-    def put_back(self, text: str) -> None:
-        """What stood in a line whose reading was cancelled: it begins the next one, and is typed by nobody."""
-        self._begun = text
+    def put_back(self, text: str, key: str = "") -> None:
+        """What stood in a line whose reading was cancelled: it begins the next one, and is typed by nobody.
+
+        `key`, if there is one, had already ended that line. After a BREAK all of it is thrown away.
+        """
+        if not self.has_broken:
+            self._begun = text
+            self._keys.extendleft([key] if key else [])
 
     def take_begun(self) -> str:
         begun, self._begun = self._begun, ""
         return begun
 
     @contextlib.contextmanager
-    def captured(self) -> Iterator[bytearray]:
+    def captured(self, what: Captured = "tape") -> Iterator[bytearray]:
         """What comes up the wire meanwhile, raw: rows or an answer, not keys."""
         rows = self._rows = bytearray()
-        self.ear.capturing = True
+        self.ear.capture(what)
         try:
             yield rows
         finally:
-            self.ear.capturing = False
+            self.ear.capture(None)
 
     # What BreakScope calls.
 
@@ -103,7 +109,6 @@ class Operator:
     def hear(self, heard: events.Heard) -> None:
         now = self._clock.now()
         if isinstance(heard, events.HangUp):
-            self._counters.hang_ups += 1
             self._wheel.hang_up(heard.reason)
         else:
             for one, sense in self.ear.hear(heard, now):
@@ -111,7 +116,7 @@ class Operator:
                 self._act(one, sense, now)
         self._more.set()
 
-    def listen_again(self) -> None:
+    async def listen_again(self) -> None:
         """Looks whether it is certain by now that nothing comes back."""
         now = self._clock.now()
         self.ear.echo.expire(now)
@@ -121,11 +126,19 @@ class Operator:
         self._learn("duplex", self.ear.echo.duplex, now)
         self._more.set()
 
+    def fresh_line(self) -> list[tuple[Stroke, int]]:
+        """To a clean line from wherever the carriage may be."""
+        strokes = Printer(self._profile).fresh_line()
+        return [(stroke, level8(stroke.byte, self._profile.send_parity)) for stroke in strokes]
+
     def forget(self) -> int:
         """Throws away all that is not yet written; says how many characters that was."""
+        astray = self._wheel.strikes_again
         forgotten = self._wheel.forget()
         count = len(forgotten) + self._printer.held
         self._printer.forget(forgotten)
+        if astray:
+            self._printer.lost_track()
         return count
 
     def _report(self, heard: events.Byte | events.Break | events.Frame, sense: Sense, now: float) -> None:
@@ -155,7 +168,11 @@ class Operator:
             case "go on":
                 self._wheel.go_on()
             case "row" if isinstance(heard, events.Byte):
-                self._rows.append(heard.value)
+                # Stopped by ^S before anything was asked of the machine: what lets it go on is not an answer.
+                if self._wheel.paused_at is not None and strip_parity(heard.value) == ord(X_ON):
+                    self._wheel.go_on()
+                else:
+                    self._rows.append(heard.value)
             case "garbled" if not isinstance(heard, events.Break):
                 # Somebody typed over us: what is on the paper, and how far it went, nobody knows.
                 self._counters.garbled += 1
@@ -167,11 +184,14 @@ class Operator:
                     self._keys.append(sense.key)
 
     def _follow(self, byte: int) -> None:
-        """In half duplex the machine has printed its own key; over strokes that stand ready the column is lost."""
-        stroke = Stroke(strip_parity(byte), self._printer.column)
+        """In half duplex the machine has printed its own key; what stands ready for this line begins another."""
+        column = self._printer.column
         settle_s = self._printer.observe(byte)
-        self._wheel.printed_itself(stroke, byte, settle_s)
-        if self._wheel.unwritten:
+        self._wheel.printed_itself(Stroke(strip_parity(byte), column, settle_s), byte)
+        ready = self._wheel.next
+        if ready is not None:
+            if ready.spaces:
+                self._wheel.go_first(self.fresh_line())
             self._printer.lost_track()
 
     def _break(self, now: float, route: events.Route) -> None:

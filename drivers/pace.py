@@ -5,6 +5,8 @@ Knows the character time and what the carriage needs. No line, no clock, no queu
 
 from __future__ import annotations
 
+from collections import deque
+
 from drivers.clock import CHARACTER_S
 from drivers.printer import Stroke
 
@@ -15,8 +17,13 @@ class Pace:
     def __init__(self, character_s: float = CHARACTER_S) -> None:
         self._character_s = character_s
         self._struck_at = float("-inf")  # the start of the last stroke
+        self._written: deque[float] = deque(maxlen=2)  # the starts of the last two: more are never below us
         self.free_at = float("-inf")  # when that one is done
         self._settled_at = float("-inf")  # when the carriage is back
+
+    def below(self, now: float) -> int:
+        """How many strokes are handed over and not done, the one being struck among them."""
+        return sum(start + self._character_s > now + 1e-6 for start in self._written)
 
     def write_at(self, stroke: Stroke) -> float:
         """As the stroke before begins, so that the wheel finds the next byte ready; past a hold, not before its end.
@@ -30,6 +37,7 @@ class Pace:
         """The start of a stroke that is handed over now. Too late is too late: nothing later makes up for it."""
         start = max(now, self._earliest(stroke))
         self._struck_at = start
+        self._written.append(start)
         self.free_at = start + self._character_s
         self._settle(start, stroke.settle_s)
         return start
@@ -41,6 +49,8 @@ class Pace:
             if self._settled_at > self._struck_at:
                 self._settled_at += late_s
             self._struck_at += late_s
+            if self._written:
+                self._written[-1] = self._struck_at
             self.free_at += late_s
 
     def keyed(self, settle_s: float, now: float) -> None:

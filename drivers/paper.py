@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # profile wants COLUMNS from here
     from drivers.profile import Profile, Wheel
 
 COLUMNS = 72  # 10 to the inch on 8 1/2 inch paper - Teletype Bulletin 310B 574-100-101TC, 2.08
+PITCH, FINE_PITCH = 10, 12  # columns to the inch; fine with kit 182056
+LINE_IN = 8  # inches of the paper that a line can have
 
 BEL, LF, CR, RUBOUT = 0x07, 0x0A, 0x0D, 0x7F
 
@@ -27,6 +29,11 @@ def glyph_of(byte: int) -> str:
     if byte < 0x20 or byte == RUBOUT:
         return ""
     return chr(byte if byte < 0x60 else byte - 0x20)
+
+
+def pitch(columns: int) -> int:
+    """Columns to the inch of a machine that has so many: too many for the paper are of one with the kit."""
+    return PITCH if columns <= PITCH * LINE_IN else FINE_PITCH
 
 
 class Paper:

@@ -14,12 +14,13 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from drivers import glyphs
 from drivers.errors import DriverError
-from drivers.paper import COLUMNS
+from drivers.paper import COLUMNS, pitch
 from drivers.profile import Wheel
 
 PAPER, INK = (246, 239, 221), (34, 25, 51)  # red, green, blue; the usual ribbon is black with violet in it
 PAPER_IN, MARGIN_IN = 8.5, 0.5  # the roll's width; what is left blank above the first line and below the last
-PITCH, FINE_PITCH, LINES_PER_IN = 10, 12, 6
+LINES_PER_IN = 6
+COARSEST, FINEST = 30, 600  # dots to the inch: below it letters are blots, above it a picture is hundreds of megabytes
 TALLEST = 32_000  # dots: most programs that show pictures end at 32767
 
 _SUPER = 4  # a dot is drawn as so many by as many, then averaged
@@ -27,6 +28,12 @@ _PAD = 2  # dots around a glyph's box, for ink that the carriage has put a littl
 _DARK = (0.80, 0.98)  # of the ink that there could be: what the ribbon leaves in one strike
 _UNEVEN = 12  # 255ths of darkness between a stroke and the next
 _CLOTH = 256  # the tile of ribbon, in dots
+
+
+class PictureUnfit(DriverError, ValueError):
+    """No picture can be had of this size."""
+
+    exit_code = 65
 
 
 class SheetTooLong(DriverError, ValueError):
@@ -64,20 +71,21 @@ def pages(
     seed: int = 33,
 ) -> Iterator[bytes]:
     """The sheet as PNGs of `length` lines each, the last one shorter; at least one, and one in memory at a time."""
-    length = min(length or longest(per_inch), longest(per_inch))
-    press = _Press(columns, _Face(wheel, per_inch, _pitch(columns), slashed_zero), random.Random(seed))
+    most = longest(per_inch)
+    length = most if length is None else length
+    if length < 1:
+        raise PictureUnfit(f"{length} lines to a page: give at least 1")
+    length = min(length, most)
+    press = _Press(columns, _Face(wheel, per_inch, pitch(columns), slashed_zero), random.Random(seed))
     for first in range(0, max(len(lines), 1), length):
         yield press.page(lines[first : first + length])
 
 
 def longest(per_inch: int = 150) -> int:
     """How many lines one picture can have."""
+    if not COARSEST <= per_inch <= FINEST:
+        raise PictureUnfit(f"{per_inch} dots to the inch: give {COARSEST} to {FINEST}")
     return (TALLEST - 2 * round(MARGIN_IN * per_inch)) // round(per_inch / LINES_PER_IN)
-
-
-def _pitch(columns: int) -> int:
-    """Columns to the inch: a line too long for the roll is of a machine with kit 182056, 12 to the inch."""
-    return PITCH if columns <= PITCH * (PAPER_IN - MARGIN_IN) else FINE_PITCH
 
 
 class _Face:

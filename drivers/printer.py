@@ -30,6 +30,7 @@ class Printer:
         self._passes = Passes()  # over this line, before it ends
         self._returned = False  # art: a CR came, and it is not yet known whether its LF follows
         self._overprinting = False  # art: this line has ink under the carriage on purpose
+        self._backed = 0  # art: how far backspaces have gone back from the column
 
     @property
     def column(self) -> int | None:
@@ -61,7 +62,7 @@ class Printer:
         With `overstrike` a backspace in prose is a typewriter's: `X\\bX` is bold, `_\\bX` underlined.
         """
         if text:
-            self._returned = self._overprinting = False
+            self._end_art()
         if overstrike and style == "prose":
             return self._typewrite(text)
         self._word.backed = 0
@@ -81,7 +82,7 @@ class Printer:
         return strokes
 
     def raw(self, text: str) -> list[Stroke]:
-        """Art: each character in its cell, what is too far right cut off; `\\r` goes back for a second pass.
+        """Art: each character in its cell, what is too far right cut off; `\\r` and `\\b` go back for a second pass.
 
         No word is held back, only blanks: they are not struck at the end of a line. The pieces may be cut anywhere.
         """
@@ -129,7 +130,7 @@ class Printer:
         """The carriage may stand anywhere: somebody typed in LOCAL, or the motor was off."""
         self._carriage.lost_track()
         self._passes.forget()
-        self._returned = self._overprinting = False
+        self._end_art()
 
     def forget(self, unstruck: Sequence[Stroke]) -> None:
         """These strokes, the last ones given out, were never struck; what is held back goes with them."""
@@ -193,14 +194,14 @@ class Printer:
         for row in self._passes.take():
             if self.column is not None and not self._profile.return_feeds:
                 strokes += self._carriage.back() + self._carriage.strike(row)
-        self._returned = self._overprinting = False
+        self._end_art()
         return strokes + self._carriage.new_line()
 
     def _begin_anew(self) -> None:
         """What comes next has nothing to do with what came before."""
         self._folding = Folding(self._profile.wheel)
         self._word.forget()
-        self._returned = self._overprinting = False
+        self._end_art()
 
     # A typewriter's overstrikes.
 
@@ -208,35 +209,46 @@ class Printer:
         strokes: list[Stroke] = []
         for char in text:
             if char == "\b":
-                self._word.back()
+                self._folding.back()
+                self._backspace()
             elif glyphs := self._folding.feed(char):
-                glyphs = UNDERLINE if char == "_" else glyphs
-                for glyph in self._overstrike(glyphs) if self._word.backed else self._plain(glyphs):
-                    strokes += self._take(glyph)
+                strokes += self._type(UNDERLINE if char == "_" else glyphs)
         return strokes
 
-    def _plain(self, glyphs: str) -> str:
-        self._word.typed(glyphs)
-        return glyphs
+    def _type(self, glyphs: str) -> list[Stroke]:
+        """One character, over what stands where the backspaces have led."""
+        strokes: list[Stroke] = []
+        if not self._word.backed or glyphs == "\n":
+            self._word.typed(glyphs)
+        else:
+            glyphs, before = self._word.over(glyphs)
+            strokes += self._clean_line() if before else []
+            for at, glyph in before.items():
+                self._passes.add(min(max(self._end + at, 0), self._profile.usable - 1), glyph)
+        for glyph in glyphs:
+            strokes += self._take(glyph)
+        return strokes
 
-    def _overstrike(self, glyphs: str) -> str:
-        """Returns what is to be struck as if nothing were there."""
-        if glyphs == "\n":
-            return self._plain(glyphs)
-        if not self._word and self._blanks:  # a blank has no ink: it is struck instead
-            self._blanks -= 1
-            return self._plain(glyphs)
-        beyond, before = self._word.over(glyphs)
-        for at, glyph in before.items():
-            if not self._blanks and self.column is not None and self.column + at >= 0:
-                self._passes.add(self.column + at, glyph)
-        return beyond
+    def _backspace(self) -> None:
+        if self._blanks and not self._word:
+            self._blanks -= 1  # a blank has no ink: it is struck instead
+        else:
+            self._word.back(self._end + len(self._word))
+
+    @property
+    def _end(self) -> int:
+        """The column where the held word would begin on this line."""
+        return (self.column or 0 if self._carriage.clean else 0) + self._blanks
 
     # Art.
 
+    def _end_art(self) -> None:
+        self._returned = self._overprinting = False
+        self._backed = 0
+
     def _one_glyph(self, char: str) -> str:
-        if char in "\r\f\v":
-            return char.strip("\f\v")
+        if char in "\r\b":
+            return char
         glyphs = fold(char, wheel=self._profile.wheel)
         return glyphs if len(glyphs) < 2 else glyphs[0] if len(set(glyphs)) == 1 else "?"
 
@@ -249,20 +261,38 @@ class Printer:
         if glyph in ("", "\r"):
             return []
         strokes = self._overprint() if self._returned else []
-        if glyph == " ":
+        if glyph == "\b" or self._backed:
+            self._strike_back(glyph)
+        elif glyph == " ":
             self._blanks += 1
-            return strokes
-        if not self._overprinting:
-            strokes += self._clean_line()
-        elif self._profile.return_feeds:
+        else:
+            strokes += self._strike_raw(glyph)
+        return strokes
+
+    def _strike_raw(self, glyph: str) -> list[Stroke]:
+        strokes = [] if self._overprinting else self._clean_line()
+        if self._overprinting and self._profile.return_feeds:
             return strokes  # no second pass on this machine
         if (self.column or 0) + self._blanks < self._profile.usable:
             strokes += self._carriage.strike(" " * self._blanks + glyph)
             self._blanks = 0
+        else:
+            self._blanks += 1  # cut off, but it has its cell
         return strokes
+
+    def _strike_back(self, glyph: str) -> None:
+        """A backspace, or what comes after it: that is for a later pass."""
+        if glyph != "\b":
+            if glyph != " ":
+                self._passes.add((self.column or 0) - self._backed, glyph)
+            self._backed -= 1
+        elif self._blanks:
+            self._blanks -= 1
+        elif self._carriage.clean or self._overprinting:
+            self._backed = min(self._backed + 1, self.column or 0)
 
     def _overprint(self) -> list[Stroke]:
         strokes = [] if self._overprinting else self._clean_line()
-        self._returned, self._blanks = False, 0
+        self._returned, self._blanks, self._backed = False, 0, 0
         self._overprinting = self._overprinting or self.column != 0
         return strokes + self._carriage.back()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
-from drivers.paper import COLUMNS
+from drivers.paper import COLUMNS, PITCH, pitch
 
 Wheel = Literal["1963", "1968"]
 Level8 = Literal["even", "mark", "space"]
@@ -49,6 +49,10 @@ class Profile:
     def travel_s(self) -> float:
         """What a CR from the right margin takes beyond its own character time."""
         return (self.travel_ms + self.gentle * BOUNCE_MS) / 1000
+
+    def flight_s(self, column: int) -> float:
+        """What it takes beyond that from any column: the way counts, and is shorter at 12 to the inch."""
+        return self.travel_s * column / COLUMNS * PITCH / pitch(self.columns)
 
     @property
     def usable(self) -> int:

@@ -24,6 +24,7 @@ class BreakScope:
         self.route: events.Route | None = None
         self._teletype = teletype
         self._outer: BreakScope | None = None
+        self._over = False
         self._timeout = asyncio.timeout(None)
 
     @property
@@ -38,6 +39,7 @@ class BreakScope:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        self._over = True
         self._teletype.leave(self._outer)
         try:
             await self._timeout.__aexit__(kind, error, trace)
@@ -47,6 +49,6 @@ class BreakScope:
 
     def end(self, route: events.Route) -> None:
         """The body is cancelled at its next wait."""
-        if not self.broken:
+        if not (self.broken or self._over):
             self.route = route
             self._timeout.reschedule(asyncio.get_running_loop().time())

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Iterable
 
 from drivers import apparatus, errors, events
 from drivers.charset import Style, level8
 from drivers.clock import CHARACTER_S, Clock, Later
+from drivers.ear import Captured
 from drivers.echo import WINDOW_S
-from drivers.editor import LIMIT, Editor, unprinted
+from drivers.editor import LIMIT, Editor, Reply, unprinted
 from drivers.keyboard import Keyboard
 from drivers.line import Line
 from drivers.operator import Operator
@@ -64,6 +64,7 @@ class Teletype:
             clock,
             self._pace,
             self._tap,
+            self.counters,
             sent=self._sent,
             power=lambda: self._power.on(),
             feeds=(CR, LF) if profile.return_feeds else (LF,),
@@ -72,9 +73,9 @@ class Teletype:
         self._operator = Operator(profile, clock, self._printer, self._wheel, self.counters, self._tap, character_s)
         self._power = Power(profile, line, clock, self._pace, self._tap)
         self._hold = Later(clock, self._flush_held)
-        self._listen = Later(clock, self._listen_again)
+        self._listen = Later(clock, self._operator.listen_again)
         self._editor: Editor | None = None  # while a line is read
-        line.listen(self._operator.hear)
+        line.listen(self._hear)
 
     async def close(self) -> None:
         """Stop what would else happen later. The line is its opener's."""
@@ -86,8 +87,8 @@ class Teletype:
     @property
     def column(self) -> int | None:
         """Where the carriage will be when all that was written is struck; None is unknown."""
-        unwritten = self._wheel.unwritten
-        return unwritten[0].column if unwritten else self._printer.column
+        ready = self._wheel.next
+        return ready.column if ready else self._printer.column
 
     @property
     def begun(self) -> bool:
@@ -111,7 +112,7 @@ class Teletype:
 
     def status(self) -> Status:
         now = self.clock.now()
-        below_s = max(0.0, self._pace.free_at - now)
+        self._operator.ear.echo.expire(now)
         return Status(
             line=self._wheel.line.name,
             lost=self._wheel.lost,
@@ -119,9 +120,9 @@ class Teletype:
             keyboard_parity=self._operator.ear.keyboard.parity,
             wrong_parity=self._operator.ear.keyboard.wrong,
             duplex=self._operator.ear.echo.duplex,
-            below=math.ceil(below_s / self.character_s - 1e-6) if self.character_s else 0,
-            ready=len(self._wheel.unwritten) + self._printer.held,
-            idle_ms=round(below_s * 1000),
+            below=self._pace.below(now),
+            ready=self._wheel.ready + self._printer.held,
+            idle_ms=round(max(0.0, self._pace.free_at - now) * 1000),
             character_ms=self.character_s * 1000,
             paused=self._wheel.paused_at is not None,
             motor_on=self._power.is_on,
@@ -137,6 +138,8 @@ class Teletype:
 
         `overstrike`: a\\bb strikes b over a, as typewriters and nroff do it; else a \\b is nothing.
         """
+        if not text:
+            return
         self._hold.off()
         await self._strike(self._printer.feed(text, style=style, overstrike=overstrike))
         if self._printer.word_is_held:
@@ -163,36 +166,31 @@ class Teletype:
         await self.clock.sleep_until(self._pace.free_at)
 
     async def _flush_held(self) -> None:
-        with contextlib.suppress(errors.LineLost):  # whoever prints next is told
+        with contextlib.suppress(errors.DriverError):  # whoever prints next is told
             await self._strike(self._printer.flush())
 
     async def _strike(self, strokes: Iterable[Stroke]) -> None:
         await self.send((stroke, level8(stroke.byte, self.profile.send_parity)) for stroke in strokes)
 
-    async def send(self, strokes: Iterable[tuple[Stroke, int]], *, urgent: bool = False) -> None:
+    async def send(self, strokes: Iterable[tuple[Stroke, int]], *, urgent: bool = False, kept: bool = True) -> None:
         """Strokes, each with its byte of 8 bits; back when all is written. For codes that no text can be.
 
-        `urgent` ones go out after a BREAK too.
+        `urgent` ones go out after a BREAK too; what is not `kept` is not struck again after a hang-up.
         """
         if self._operator.has_broken and not urgent:
             self._printer.forget([stroke for stroke, _ in strokes])
             await asyncio.sleep(0)  # the cancellation is on its way, and lands here
             return
         try:
-            await self._wheel.strike(strokes)
+            await self._wheel.strike(strokes, kept=kept)
         except BaseException:
             self._operator.forget()
             raise
-        self._power.used()
 
     def _sent(self, byte: int, start: float) -> None:
-        self.counters.struck += 1
         self._operator.ear.echo.sent(byte, start)
         if self._operator.ear.echo.duplex is None:
             self._listen.at(start + self.character_s + 1.1 * WINDOW_S)
-
-    async def _listen_again(self) -> None:
-        self._operator.listen_again()
 
     # Reading a line.
 
@@ -205,10 +203,12 @@ class Teletype:
         await self.print(prompt)
         await self.flush()
         editor = self._editor = Editor(prompt, limit=self._limit, half=self.half_duplex)
+        key, reply = "", Reply("")
         try:
-            for key in self._operator.take_begun():
-                await self._strike(self._printer.echo(editor.press(key).echo))
+            begun = [editor.press(key).echo for key in self._operator.take_begun()]
+            await self._strike(self._printer.echo("".join(begun)))
             while True:
+                key, reply = "", Reply("")
                 key = await self._key()
                 reply = editor.press(key)
                 await self._strike(self._echo(key, reply.echo))
@@ -219,7 +219,7 @@ class Teletype:
                 if reply.outcome == "end":
                     raise errors.EndOfInput("the operator typed ^D")
         except asyncio.CancelledError:
-            self._operator.put_back(editor.text)
+            self._operator.put_back(editor.text, key if reply.outcome == "submit" else "")
             raise
         finally:
             self._editor = None
@@ -259,9 +259,9 @@ class Teletype:
         """The rows up to the next LF; what the reader sends after its X-OFF belongs to the line after. Empty: out."""
         return await apparatus.read_tape_line(self)
 
-    def captured(self) -> contextlib.AbstractContextManager[bytearray]:
+    def captured(self, what: Captured = "tape") -> contextlib.AbstractContextManager[bytearray]:
         """What comes up the wire meanwhile, raw: rows or an answer, not keys."""
-        return self._operator.captured()
+        return self._operator.captured(what)
 
     def report_answer(self, data: bytes) -> None:
         self._tap(events.Answered(self.clock.now(), data))
@@ -285,13 +285,16 @@ class Teletype:
 
     # The line: lost, found, listened to.
 
+    def _hear(self, heard: events.Heard) -> None:
+        self._power.used()
+        self._operator.hear(heard)
+
     async def hung_up(self) -> str:
         """Back when the line is lost, with the reason."""
         return await self._wheel.hung_up()
 
-    async def attach(self, line: Line) -> None:
-        """Go on, on this line: the one that stood half printed when it was lost is struck again, and nothing is left
-        out."""
-        fresh = Printer(self.profile).fresh_line()
-        line.listen(self._operator.hear)
-        await self._wheel.attach(line, [(stroke, level8(stroke.byte, self.profile.send_parity)) for stroke in fresh])
+    def attach(self, line: Line) -> None:
+        """Go on, on this line: what stood half printed when it was lost is struck again, and nothing is left out."""
+        self._power.attach(line)
+        line.listen(self._hear)
+        self._wheel.attach(line, self._operator.fresh_line())

@@ -101,11 +101,18 @@ class Wire(asyncio.Protocol):
     async def drain(self) -> None:
         await self._writable.wait()
 
+    def discard(self) -> None:
+        """Throws away what the kernel still holds for a far end that takes nothing; frees whoever waits for it."""
+        if self._port is not None and not self._transport.is_closing():
+            with contextlib.suppress(OSError, termios.error):  # unplugged just now
+                self._port.reset_output_buffer()
+
     async def close(self) -> None:
         self._closing = True
-        if not self._transport.is_closing():
+        try:
             await self._let_out()
-        self._abort()
+        finally:
+            self._abort()
         await asyncio.shield(self._gone)
 
     async def _let_out(self) -> None:
@@ -115,13 +122,14 @@ class Wire(asyncio.Protocol):
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DRAIN_S
-        while self.waiting:
-            await asyncio.sleep(_GLANCE_S)
-            if loop.time() > deadline:
-                if self._port is not None and not self._transport.is_closing():
-                    with contextlib.suppress(OSError, termios.error):  # unplugged just now
-                        self._port.reset_output_buffer()
-                return
+        try:
+            while self.waiting:
+                await asyncio.sleep(_GLANCE_S)
+                if loop.time() > deadline:
+                    return
+        finally:
+            if self.waiting:
+                self.discard()
 
     # What the transport calls.
 

@@ -124,3 +124,9 @@ def test_whatever_a_device_calls_itself_is_one_line(tmp_path_factory, product):
     adapter = adapter_at("/dev/ttyUSB0", sys)
     assert isinstance(adapter, Adapter)
     assert adapter.sentence.isprintable()
+
+
+def test_a_link_that_leads_to_itself_has_no_adapter(tmp_path):
+    link = tmp_path / "circle"
+    link.symlink_to(link)
+    assert adapter_at(str(link), tmp_path / "sys") is None

@@ -1,9 +1,11 @@
 """What was given out and never struck, what the machine printed by itself, and a line that was lost and found."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_printer import ART, PROFILES, TEXTS, WAYS, sheet, wire
+from test_printer import ART, PROFILES, TEXTS, WAYS, sheet, travel_s, wire
 
 from drivers import carriage
 from drivers.paper import BEL, CR, LF, Paper
@@ -57,7 +59,7 @@ def test_art_that_was_broken_off_is_not_struck_over(text, at, more):
     printer = Printer()
     struck = cut(printer, printer.raw(text), at)
     before = sheet(struck).overstruck()
-    rest = printer.raw(more.replace("\r", ""))
+    rest = printer.raw(re.sub("[\r\b]", "", more))
     assert [over for over in sheet(struck + rest).overstruck() if over not in before] == []
 
 
@@ -89,6 +91,13 @@ def test_a_second_pass_that_was_never_struck_is_not_made_up_for():
     strokes = printer.feed("b\bbo\bo", overstrike=True) + printer.flush()
     printer.forget(strokes[2:])
     assert wire(printer.fresh_line()) == b"\r\n"
+
+
+def test_a_break_in_a_bold_word_leaves_no_ghost_of_it_on_the_line_after():
+    printer = Printer(column=0)
+    strokes = printer.feed("b\bbo\bol\bld\bd ", overstrike=True)
+    printer.forget(strokes[2:])
+    assert wire(printer.feed("d over\n")) == b"D OVER\r\n"
 
 
 def test_strokes_of_a_verb_among_the_unstruck_are_passed_over():
@@ -131,7 +140,7 @@ def test_the_column_follows_the_machines_own_keys(keys, profile):
         assert printer.column == paper.column
         home = before > 0 and paper.column == 0
         far = before + (byte & 0x7F not in (CR, LF))
-        assert settle_s == (pytest.approx(0.1 + profile.travel_s * far / 72) if home else 0.0)
+        assert settle_s == (pytest.approx(0.1 + travel_s(profile, far)) if home else 0.0)
     paper.feed(wire(printer.feed("x") + printer.flush()))
     assert last_line(paper)[-1] == "X"
 

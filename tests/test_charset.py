@@ -1,13 +1,18 @@
+import re
+import unicodedata
+from itertools import groupby, pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.charset import Folding, even_parity, fold, level8, strip_parity, unfold
+from drivers.charset_table import GLYPHS
 
 PRINTS = {chr(code) for code in range(0x20, 0x60)} | {"\n"}
 BLOCKS = [range(first, first + 256) for first in range(0, 0x110000, 256) if not 0xD800 <= first < 0xE000]
 # Text with what needs care: figures beside fractions and money, the escapes of code, letters of both cases.
-TEXTS = st.text(st.sampled_from("0123 ½¼€£°_←↑abAB\\[](){}|~`'!^\n—é🚀") | st.characters())
+TEXTS = st.text(st.sampled_from("0123 ½¼€£°²³⁴⁻₁₂_←↑abAB\\[](){}|~`'!^\r\n—é🚀∉≮πμΩλ\u0338") | st.characters())
 
 
 def test_every_unicode_scalar_becomes_printable_or_nothing_on_both_wheels():
@@ -41,6 +46,39 @@ def test_an_escape_that_says_nothing_stays_as_it_is():
     assert unfold("\\[110000] \\[G] \\[ \\5 \\") == "\\[110000] \\[g] \\[ \\5 \\"
 
 
+def test_what_is_negated_says_so():
+    points = map(chr, range(0x110000))
+    negated = [char for char in points if "\u0338" in unicodedata.normalize("NFKD", char) and char not in "≠\u0338"]
+    assert len(negated) > 40
+    assert [char for char in negated if not fold(char).startswith("NOT ")] == []
+
+
+def test_a_name_in_brackets_is_the_whole_name():
+    for char in map(chr, range(0x110000)):
+        named = re.fullmatch(r"\[([A-Z].+)\]", fold(char))
+        if named and char not in GLYPHS and unicodedata.normalize("NFKD", char) == char:
+            assert unicodedata.name(char) == named[1]
+
+
+def test_no_two_marks_of_a_row_are_alike():
+    for row in ("★☆", "█▓▒░", "☑☐☒", "✓✗", "▶◀▲▼", "▁▂▃▄▅▆▇█", "▏▎▍▌▋▊▉█", "╱╲╳", "①②", "∈∉"):
+        assert len({fold(mark) for mark in row}) == len(row)
+
+
+@given(st.text(st.sampled_from("1²³⁻ⁿ₂x ½")), st.lists(st.integers(0, 20)))
+def test_raised_figures_may_be_cut_anywhere(text, cuts):
+    folding = Folding()
+    edges = [0, *sorted(cuts), len(text)]
+    assert "".join(folding.feed(text[a:b]) for a, b in pairwise(edges)) == fold(text)
+
+
+@given(st.text(st.sampled_from("12²³₁₂"), max_size=9))
+def test_figures_of_one_height_stand_together_and_others_apart(text):
+    runs = [(height, "".join(run)) for height, run in groupby(text, key=lambda char: "12²³₁₂".index(char) // 2)]
+    plain = "".join(f"^{run}" if height == 1 else f" {run}" for height, run in runs)
+    assert fold(text) == plain.translate(str.maketrans("²³₁₂", "2312")).lstrip(" ")
+
+
 def test_even_a_lone_surrogate_is_no_error():
     assert fold("\ud800") == "?"
     assert unfold(fold("\ud800", style="code")) == "\ud800"
@@ -69,14 +107,31 @@ def test_what_the_wheel_has_stays_as_it_is(code):
         ("Müller naïve Ångström ß Øre", "MULLER NAIVE ANGSTROM SS ORE"),
         ("e\u0301te\u0301", "ETE"),
         ("½ 3½ 3 ½ ¼", "1/2 3 1/2 3 1/2 1/4"),
-        ("½½ ½3 ⅟3 ٣½ x½", "1/2 1/2 1/2 3 1/3 3 1/2 X1/2"),
+        ("½½ ½3 ⅟3 ٣½ x½", "1/2 1/2 1/2 3 1/3 3 1/2 X 1/2"),
         ("10³ x²", "10^3 X^2"),
+        ("10²³ x²y³ 10⁻⁶ 2ⁿ⁺¹ 1ˢᵗ", "10^23 X^2Y^3 10^-6 2^N+1 1ST"),
+        ("H₂O C₁₂ log₂8 1011₂ x²3", "H2O C12 LOG2 8 1011 2 X^2 3"),
         ("£5 5€ 50¢ US$6 10₩", "GBP 5 5 EUR 50 CENTS US$6 10 WON"),
-        ("20°C 20 ℃ 40°30", "20 DEGC 20 DEG C 40 DEG 30"),
+        ("20°C 20 ℃ 40°30", "20 DEG C 20 DEG C 40 DEG 30"),
+        ("5‰ №7 ①② ❸ √2 n√2 ∬x", "5 0/00 NO.7 (1)(2) (3) SQRT 2 N SQRT 2 INT INT X"),
         ("a → b ≤ c ≠ d × e ≈ f", "A -> B <= C <> D X E APPROX F"),
+        ("x∉A, x ≮ y, a≢b, (∄)", "X NOT IN A, X NOT < Y, A NOT == B, (NOT [THERE EXISTS])"),
+        ("x∈A p∧¬q\n∨(¬r)", "X IN A P AND NOT Q\nOR (NOT R)"),
+        ("=\u0338 ≦ ⊊", "=/ <= ?"),
+        ("5 μm 10 µF 10 kΩ 3\u2126 ㎛", "5 UM 10 UF 10 KOHM 3OHM UM"),
+        ("2πr² π", "2 PI R^2 PI"),
+        ("Ο νόμος π", "O NOMOS P"),
+        ("★★★☆☆ ███▒░ ▁▂▃▅", "***-- ###:. _.-+"),
+        ("☐ ☑ ✓ ✗ ▶ ◀ ▲ ▼", "[ ] [X] [OK] [NO] > < ^ V"),
+        ("⇄ ⬆ ↻ ⇌ 📲 💍", "<-> ^ * <=> * [RING]"),
+        ("Home › Help ‹x› ╱╲╳ ═║╵", "HOME > HELP <X> /\\X =!!"),
+        ("Његош Џеп Љубав", "NJEGOSH DZEP LJUBAV"),
+        ("საქართველო Հայաստան", "SAKARTVELO HAYASTAN"),
+        ("ƌ ɓ ƙ", "D B K"),
+        ("a\rb\r\nc\r\r\nd", "A\nB\nC\n\nD"),
         ("a_b ← c ↑", "A_B <- C ^"),
         ("🚀 👍🏽 🇫🇷 ☃️", "[ROCKET] [THUMBS UP SIGN] FR [SNOWMAN]"),
-        ("👩\u200d🚀 😍 ⇠ ✓", "[WOMAN][ROCKET] [SMILING FACE] <- [X]"),
+        ("👩\u200d🚀 😍 ⇠ ✓", "[WOMAN][ROCKET] <3 <- [OK]"),
         ("привет", "PRIVET"),
         ("λόγος", "LOGOS"),
         ("שלום سلام", "SHLVM SLAM"),

@@ -106,8 +106,23 @@ async def test_what_comes_before_anyone_listens_is_kept():
         await line.close()
 
 
+def unfit_modes(fd):
+    """All that a program before us may have left."""
+    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = termios.tcgetattr(fd)
+    iflag |= termios.BRKINT | termios.IGNBRK | termios.ISTRIP | termios.IGNPAR | termios.IXON | termios.IXOFF
+    iflag |= termios.PARMRK | termios.INPCK
+    cflag = cflag & ~termios.CSTOPB | termios.HUPCL | termios.CRTSCTS
+    lflag |= termios.ECHO | termios.ICANON | termios.ISIG
+    termios.tcsetattr(fd, termios.TCSANOW, [iflag, oflag | termios.OPOST, cflag, lflag, ispeed, ospeed, cc])
+    set_to = termios.tcgetattr(fd)
+    assert set_to[0] & iflag == iflag
+    assert set_to[2] & termios.HUPCL
+    assert set_to[3] & lflag == lflag
+
+
 async def test_the_port_is_set_8n2_at_110_with_nothing_eaten_on_the_way():
     with far_end() as end:
+        unfit_modes(end.slave)
         line = await open_line(end.path)
         assert end.slave is not None
         iflag, oflag, cflag, lflag, ispeed, ospeed, _ = termios.tcgetattr(end.slave)
@@ -229,6 +244,7 @@ def modes(end):
 
 async def test_a_real_tty_keeps_its_marking_whatever_pyserial_sets_later():
     with far_end() as end:
+        unfit_modes(end.slave)
         line = await as_a_real_tty(end.path)
         opened = modes(end)
         assert opened[:2] == (termios.PARMRK | termios.INPCK, 0)

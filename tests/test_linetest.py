@@ -1,5 +1,7 @@
 import asyncio
+import math
 import os
+import termios
 
 import pytest
 from fakes import jump
@@ -49,7 +51,16 @@ def chips(tmp_path_factory):
         ("", Measured(110, 0.01), "unknown", None),
         ("", Measured(110, 0.01, exact=True), "unknown", None),
         ("", Measured(None, None), "unknown", None),
-        ("", Measured(110, 3.0), "refused", None),  # it never came out
+        ("", Measured(110, math.inf), "refused", None),  # it never came out
+        ("pl2303", Measured(110, math.inf), "refused", None),
+        ("pl2303", Measured(110, math.inf, exact=True), "refused", None),
+        ("pl2303", Measured(110, math.inf, echo_s=0.1), "ok", 100.0),  # it did come out, whatever the kernel says
+        ("pl2303", Measured(110, 0.06), "ok", None),  # swallowed, and asked again
+        ("", Measured(110, 0.24), "unknown", None),
+        ("", Measured(110, 0.26), "refused", None),
+        ("pl2303", Measured(110, 0.004, exact=True), "unknown", None),  # a clock gone wild, or a UART that lies
+        ("ch341-uart", Measured(110, 0.0, exact=True), "unknown", None),
+        ("pl2303", Measured(110, 0.004, exact=True, echo_s=0.1), "ok", 100.0),
         ("", Measured(110, 0.115, exact=True), "refused", None),  # the mini-UART at 500 MHz
         ("", Measured(110, 1.02, echo_s=0.1075), "refused", None),
     ],
@@ -69,6 +80,19 @@ def test_a_refusal_names_the_chip_its_speed_and_the_cure(chips):
     assert verdict(PORT, chips["cp210x"], Measured(300, 0.004)).sentence == (
         f"/dev/ttyUSB0: a CP210x (10c4:ea60) makes 300 baud of 110: {ANOTHER}"
     )
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_line_that_nothing_comes_out_of_is_told_as_that(chips, exact):
+    assert verdict(PORT, chips["pl2303"], Measured(110, math.inf, exact)).sentence == (
+        f"/dev/ttyUSB0: a PL2303 (067b:23c3) takes characters, and nothing goes out: pull it and put it back, "
+        f"else {ANOTHER}"
+    )
+
+
+def test_a_uart_that_is_done_at_once_is_not_believed(chips):
+    said = verdict(PORT, chips["pl2303"], Measured(110, 0.004, exact=True)).sentence
+    assert "says at once that 10 characters are out, which take a second: if the machine prints garble" in said
 
 
 @given(st.floats(0.2, 3), st.sampled_from(["ftdi_sio", "cp210x", "pl2303", "ch341-uart", "cdc_acm", ""]))
@@ -99,9 +123,11 @@ class Uart:
         self._character_s = character_s
         self._late_s = late_s
         self._free_at = 0.0
+        self.sent = 0
 
-    def send(self):
-        self._free_at = max(self._free_at, asyncio.get_running_loop().time()) + self._character_s
+    def send(self, lasting_s=None):
+        self.sent += 1
+        self._free_at = max(self._free_at, asyncio.get_running_loop().time()) + (lasting_s or self._character_s)
 
     def is_out(self):
         return asyncio.get_running_loop().time() >= self._free_at + self._late_s
@@ -116,8 +142,18 @@ def test_a_uart_one_in_a_hundred_slow_is_known_for_it(character_s, late_s):
 
 def test_a_uart_that_sends_nothing_does_not_hold_the_test_up():
     uart = Uart(1000)
-    assert jump(timed(uart.send, uart.is_out)) >= 3.0
-    assert verdict(PORT, None, Measured(110, 3.0, exact=True)).outcome == "refused"
+    assert jump(timed(uart.send, uart.is_out)) == math.inf
+
+
+def test_a_uart_that_stands_still_on_its_way_has_not_sent():
+    uart = Uart(0.1)
+
+    def send():
+        uart.send()
+        if uart.sent == 5:
+            uart.send(1000)
+
+    assert jump(timed(send, uart.is_out)) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -155,6 +191,22 @@ async def test_the_test_takes_its_own_echo_and_leaves_what_was_typed_meanwhile()
         assert Listener(wire).heard == [Byte(0x41), Break()]
         assert os.read(end.master, 100) == bytes(CHARACTERS)
         await wire.close()
+
+
+def test_a_tty_that_takes_nothing_does_not_hold_the_test_up():
+    async def main():
+        with far_end() as end:
+            wire = Wire(end.path, "tty", Marking())
+            await wired(wire, end.path, kernel_marks=False)
+            termios.tcflow(end.slave, termios.TCOOFF)
+            begun = asyncio.get_running_loop().time()
+            measured = await measure(wire)
+            assert asyncio.get_running_loop().time() - begun < 5
+            assert verdict(PORT, None, measured).outcome == "refused"
+            assert "nothing goes out" in verdict(PORT, None, measured).sentence
+            await wire.close()
+
+    jump(main())
 
 
 async def test_a_cable_pulled_during_the_test_is_a_hang_up():

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from drivers.paper import Paper
-from drivers.picture import INK, PAPER, SheetTooLong, draw, longest, pages
+from drivers.picture import INK, PAPER, PictureUnfit, SheetTooLong, draw, longest, pages
 from tools.main import EXTRAS
 
 CELL, LINE, TOP, LEFT = 15, 25, 75, 97  # dots at 150 to the inch: the text in the middle of the roll
@@ -110,6 +110,23 @@ def test_more_lines_than_a_picture_can_have_are_refused_or_cut_into_pages():
     with pytest.raises(SheetTooLong, match="cut the sheet"):
         draw(lines)
     assert [seen(png).height for png in pages(lines, length=10**6)] == [2 * TOP + longest() * LINE, 2 * TOP + LINE]
+
+
+@pytest.mark.parametrize("per_inch", [-1, 0, 1, 29, 601, 2400])
+def test_dots_too_coarse_or_too_fine_are_refused_in_one_line(per_inch):
+    with pytest.raises(PictureUnfit, match=f"^{per_inch} dots to the inch: give 30 to 600$"):
+        draw(sheet("A"), per_inch=per_inch)
+
+
+@pytest.mark.parametrize("per_inch", [30, 600])
+def test_the_coarsest_and_the_finest_picture_can_be_drawn(per_inch):
+    assert seen(draw(sheet("A"), per_inch=per_inch)).width == round(8.5 * per_inch)
+
+
+@pytest.mark.parametrize("length", [-1, 0])
+def test_a_page_has_a_line_at_least(length):
+    with pytest.raises(PictureUnfit, match="give at least 1"):
+        list(pages(sheet("A"), length=length))
 
 
 def test_no_picture_is_higher_than_programs_show():

@@ -1,4 +1,6 @@
+import os
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,8 @@ def kernel_shows(root, *names, types=None):
         if types and name in types:
             (tty / "type").write_text(f"{types[name]}\n")
     (root / "dev").mkdir()
+    for name in names:
+        (root / "dev" / name).touch()
     return {"dev": root / "dev", "sys": root / "sys"}
 
 
@@ -31,6 +35,17 @@ def test_ports_go_by_the_name_that_stays_where_there_is_one(tmp_path):
     ]
 
 
+def test_links_by_id_that_lead_nowhere_or_in_a_circle_are_no_ports(tmp_path):
+    computer = kernel_shows(tmp_path, "ttyUSB0")
+    by_id = tmp_path / "dev" / "serial" / "by-id"
+    by_id.mkdir(parents=True)
+    (by_id / "circle").symlink_to("circle")
+    (by_id / "there").symlink_to("back")
+    (by_id / "back").symlink_to("there")
+    (by_id / "gone").symlink_to("../../ttyUSB9")
+    assert ports.ports(**computer) == [str(tmp_path / "dev" / "ttyUSB0")]
+
+
 def test_a_console_and_a_port_with_no_card_in_it_are_no_ports(tmp_path):
     computer = kernel_shows(tmp_path, "ttyS0", "ttyS1", types={"ttyS0": 4, "ttyS1": 0})
     (tmp_path / "sys" / "class" / "tty" / "tty1").mkdir()
@@ -39,6 +54,63 @@ def test_a_console_and_a_port_with_no_card_in_it_are_no_ports(tmp_path):
 
 def test_a_computer_without_ports_has_none(tmp_path):
     assert ports.ports(tmp_path / "dev", tmp_path / "sys") == []
+
+
+def test_a_port_that_somebody_named_in_two_lines_does_not_break_the_message(tmp_path):
+    computer = kernel_shows(tmp_path, "ttyUSB0")
+    by_id = tmp_path / "dev" / "serial" / "by-id"
+    by_id.mkdir(parents=True)
+    (by_id / "usb-Some\nFirm\x1b[2J").symlink_to("../../ttyUSB0")
+    said = ports.listed(ports.ports(**computer))
+    assert r"usb-Some\nFirm" in said
+    assert said.isprintable()
+
+
+def test_a_link_that_leads_nowhere_says_where_it_leads(tmp_path):
+    link, other = tmp_path / "tty", tmp_path / "other"
+    link.symlink_to(other)
+    with pytest.raises(errors.LineNotFound, match=rf"^{link} leads to {other}, which is not there: "):
+        ports.kind_of(str(link))
+    other.symlink_to(link)
+    with pytest.raises(errors.LineNotFound, match=rf"^{link} is a link that leads to itself: "):
+        ports.kind_of(str(link))
+
+
+@pytest.mark.parametrize("where", ["/dev/tty", "/dev/tty0", "/dev/tty1", "/dev/tty63"])
+def test_a_screen_of_this_computer_is_no_port(where):
+    if not Path(where).exists():
+        pytest.skip(f"no {where} here")
+    with pytest.raises(errors.LineUnfit, match=rf"^{where} is a screen of this computer and no port: give a port like"):
+        ports.kind_of(where)
+
+
+@pytest.mark.parametrize("where", ["/dev/ptmx", "/dev/pts/ptmx"])
+def test_what_makes_ptys_is_none(where):
+    if not Path(where).exists():
+        pytest.skip(f"no {where} here")
+    before = os.listdir("/dev/pts")  # noqa: PTH208
+    with pytest.raises(errors.LineUnfit, match=rf"^{where} makes ptys and is none: give the path of one"):
+        ports.kind_of(where)
+    assert os.listdir("/dev/pts") == before  # noqa: PTH208
+
+
+def test_no_name_at_all_is_told_as_that():
+    with pytest.raises(errors.LineNotFound, match=r"^the line has no name: (there are|this computer shows)"):
+        ports.kind_of("")
+
+
+@pytest.mark.parametrize("where", ["/dev/" + "x" * 300, "/dev/" + "x/" * 3000])
+def test_a_name_longer_than_any_is_counted_and_not_repeated(where):
+    with pytest.raises(errors.LineNotFound, match=rf"^no port has a name of {len(where)} characters: "):
+        ports.kind_of(where)
+
+
+@pytest.mark.parametrize("where", ["socket://" + "x" * 5000, "socket://" + "\n" * 5000 + ":1", "http://" + "x" * 5000])
+def test_a_line_longer_than_any_is_named_by_its_beginning(where):
+    with pytest.raises(errors.LineUnfit) as caught:
+        ports.kind_of(where)
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).startswith(("socket://", "'socket://", "http://"))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +175,7 @@ def test_no_name_is_an_error_of_another_kind(name):
     ("error", "words"),
     [
         (ConnectionRefusedError(111, "Connection refused"), "nothing listens at port 4001 of pi: start"),
-        (TimeoutError(), "pi does not answer: see that it is switched on"),
+        (TimeoutError(), "pi does not answer: see that it is on"),
         (TimeoutError(110, "Connection timed out"), "pi does not answer"),
         (socket.gaierror(-2, "Name or service not known"), "no host pi is known: correct the name"),
         (UnicodeError("label too long"), "no host pi is known"),
@@ -115,3 +187,7 @@ def test_each_way_not_to_be_reached_has_its_cure(error, words):
     translated = ports.unreached("socket://pi:4001", error)
     assert isinstance(translated, errors.LineNotFound)
     assert str(translated).startswith(f"socket://pi:4001: {words}")
+
+
+def test_a_host_longer_than_any_is_named_by_its_beginning():
+    assert len(str(ports.unreached(f"socket://{'x' * 5000}:4001", UnicodeError("label too long")))) < 800

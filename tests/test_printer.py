@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from drivers.charset import fold
@@ -12,8 +12,8 @@ from drivers.paper import CR, LF, Paper
 from drivers.printer import Printer, Stroke
 from drivers.profile import Profile
 
-TEXTS = st.text(st.sampled_from("abcdefgh    \n—½🚀é_\b") | st.characters(), max_size=200)
-ART = st.text(st.sampled_from("/\\X#   \n\r\r\f—é🚀"), max_size=150)
+TEXTS = st.text(st.sampled_from("abcdefgh    \n\r—½²³🚀é_\b") | st.characters(), max_size=200)
+ART = st.text(st.sampled_from("/\\X#   \n\r\r\f\b—é🚀"), max_size=150)
 CUTS = st.lists(st.integers(0, 200), max_size=6)
 PROFILES = st.builds(
     Profile,
@@ -42,6 +42,12 @@ def wire(strokes: list[Stroke]) -> bytes:
 def printed(text: str, columns: int = 72, way: str = "prose", **profile) -> bytes:
     printer = Printer(Profile(columns=columns, **profile), column=0)
     return wire(WAYS[way](printer, text) + printer.flush())
+
+
+def travel_s(profile: Profile, column: int) -> float:
+    """Twelve columns to the inch are less way than ten."""
+    inches = column / (12 if profile.columns == 86 else 10)
+    return profile.travel_s * inches / 7.2
 
 
 def sheet(strokes: list[Stroke], profile: Profile = Profile()) -> Paper:  # noqa: B008
@@ -120,7 +126,7 @@ def test_each_stroke_says_where_the_carriage_stands_and_how_long_it_flies(way, t
     for stroke in WAYS[way](printer, text) + printer.flush() + printer.fresh_line():
         assert stroke.column == column
         far = profile.columns if column is None else column
-        assert stroke.settle_s == (pytest.approx(0.1 + profile.travel_s * far / 72) if stroke.byte == CR else 0.0)
+        assert stroke.settle_s == (pytest.approx(0.1 + travel_s(profile, far)) if stroke.byte == CR else 0.0)
         column = 0 if stroke.byte == CR else column if column is None else column + stroke.spaces
     assert printer.column == column
 
@@ -231,10 +237,64 @@ def test_the_margin_bell_is_for_typing_and_not_for_text():
         ("—\b-a\n", b"--A\r-\r\n"),
         ("\bx\n\by\n", b"X\r\nY\r\n"),
         ("a\b\n\bb\b ", b"A\r\nB"),
+        ("ab cd\b\b\b\b/ x\n", b"AB CD\r / X\r\n"),
+        ("a   \b\bx\n", b"A X\r\n"),
+        ("a \b\b\b\b/b\n", b"AB\r/\r\n"),
+        ("ab cd\b\b\b/\n", b"AB CD\r  /\r\n"),
+        ("x²\b²³\b³ _\b1_\b0_\b²\n", b"X^23 10^2\r ^23 ___\r\n"),
     ],
 )
 def test_a_typewriters_overstrikes_are_later_passes(text, paper):
     assert printed(text, way="typewriter") == paper
+
+
+def test_a_backspace_at_the_right_margin_loses_no_ink():
+    printer = Printer(Profile(columns=20), column=0)
+    strokes = printer.feed("x" * 20 + "    ", overstrike=True) + printer.flush()
+    strokes += printer.feed("yy\b\b\b/\n", overstrike=True)
+    assert sorted("".join(map("".join, sheet(strokes).cells()))) == sorted("X" * 20 + "YY/")
+
+
+def ink(paper: Paper) -> list[str]:
+    return sorted(glyph for line in paper.cells() for cell in line for glyph in cell)
+
+
+TYPED = st.lists(st.sampled_from(["a", "b", "cde", "  ", " ", "\b", "\b\b", "/", "\n"]), max_size=40)
+
+
+@given(TYPED, CUTS, st.sampled_from([20, 30, 72]), st.sampled_from([None, 0, 9]))
+def test_whatever_is_struck_over_leaves_its_ink(keys, cuts, columns, column):
+    text = "".join(keys)
+    printer = Printer(Profile(columns=columns), column=column)
+    strokes: list[Stroke] = []
+    for first, end in pairwise([0, *sorted(cuts), len(text)]):
+        strokes += printer.feed(text[first:end], overstrike=True) + printer.flush()
+    paper = sheet(strokes + printer.fresh_line())
+    assume(max((len(cell) for line in paper.cells() for cell in line), default=0) < 8)
+    assert ink(paper) == sorted(glyph for glyph in text.upper() if glyph > " ")
+
+
+@given(TYPED)
+def test_on_a_line_with_room_all_lands_where_a_typewriter_has_it(keys):
+    text = "".join(keys)
+    assume(max(map(len, text.split("\n"))) <= 72)
+    printer = Printer(column=0)
+    paper = sheet(printer.feed(text, overstrike=True) + printer.fresh_line())
+    lines: list[list[str]] = [[]]
+    column = 0
+    for char in text.upper():
+        if char == "\n":
+            lines.append([])
+        line = lines[-1]
+        column = 0 if char == "\n" else max(0, column - 1) if char == "\b" else column
+        if char >= " ":
+            line.extend([""] * (column + 1 - len(line)))
+            line[column] += char.strip()
+            column += 1
+    assume(max((len(cell) for line in lines for cell in line), default=0) < 8)
+    meant = [stripped([sorted(cell) for cell in line]) for line in lines]
+    cells = [stripped([sorted(cell) for cell in line]) for line in paper.cells()]
+    assert cells[: len(meant)] == meant
 
 
 def test_without_overstrike_a_backspace_vanishes():
@@ -309,7 +369,11 @@ def test_overstrikes_change_no_line_and_land_on_their_letters(characters):
         ("ab\r  \r\n", b"AB\r\n"),
         ("ab   \n   \nc", b"AB\r\n\nC"),
         ("\n\nx", b"\n\nX"),
-        ("a\fb\x07\x1b", b"AB"),
+        ("a\fb\x07\x1b", b"A\r\nB"),
+        ("abc\r \rX", b"ABC\rX"),
+        ("ab\b\b__c\n", b"ABC\r__\r\n"),
+        ("a  \bb\bx\n", b"A B\r  X\r\n"),
+        ("a\b\b\b_\n\b_", b"A\r_\r\n_"),
         ("é—…½🚀█", b"E-.??#"),
         ("\rx\r-", b"X\r-"),
     ],
@@ -321,6 +385,7 @@ def test_art_is_struck_as_it_is(text, paper):
 def test_art_that_is_too_wide_is_cut_and_not_wrapped():
     assert printed("x" * 90 + "\r" + "-" * 73 + "\ny", way="art") == b"X" * 72 + b"\r" + b"-" * 72 + b"\r\nY"
     assert printed(" " * 72 + "x\ny", way="art") == b"\nY"
+    assert printed("x" * 75 + "\b\b\b\b/", way="art") == printed("x" * 72 + "\b/", way="art")
 
 
 def test_text_after_an_unfinished_overprint_begins_a_line():
@@ -348,7 +413,8 @@ def test_art_goes_on_on_a_clean_line_when_nobody_knows_where_the_carriage_is():
 @given(ART)
 def test_art_on_paper_is_what_was_drawn(text):
     drawn = Paper(200)
-    for line in text.replace("\f", "").replace("\r\n", "\n").split("\n"):
+    text = text.replace("\b", "")
+    for line in text.replace("\r\n", "\n").replace("\f", "\n").split("\n"):
         drawn.feed(re.sub("\r+", "\r", fold_art(line)).encode() + b"\r\n")
     printer = Printer(Profile(columns=74), column=0)
     strokes = printer.raw(text)
@@ -378,8 +444,8 @@ def test_the_carriage_gets_the_time_that_its_column_needs(column, settle_s):
 
 def test_a_slow_and_wide_machine_gets_more_time():
     profile = Profile(columns=86, travel_ms=400, gentle=True)
-    assert Printer(profile).fresh_line()[0].settle_s == pytest.approx(0.1 + 0.5 * 86 / 72)
-    assert Printer(profile, column=36).fresh_line()[0].settle_s == pytest.approx(0.35)
+    assert Printer(profile).fresh_line()[0].settle_s == pytest.approx(0.1 + 0.5 * 86 / 72 * 10 / 12)
+    assert Printer(profile, column=36).fresh_line()[0].settle_s == pytest.approx(0.1 + 0.5 * 30 / 72)
 
 
 def test_where_cr_feeds_the_paper_it_is_the_new_line():

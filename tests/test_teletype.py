@@ -311,7 +311,7 @@ def test_a_character_that_the_far_end_never_took_is_told_before_the_loss_and_str
         await asyncio.sleep(3.0)
         assert [type(event) for event in seen] == [events.Struck, events.Lost]
         found = MachineLine()
-        await tty.attach(found)
+        tty.attach(found)
         await printing
         assert bytes(byte & 0x7F for byte in found.wire) == b"\r\n\r\n"
         await tty.finish()

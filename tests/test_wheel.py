@@ -152,7 +152,7 @@ def test_a_line_lost_in_a_sentence_comes_back_and_the_sentence_goes_on(moment):
         await asyncio.sleep(17.0)
         assert not task.done()
         bench.line = bench.line.plugged_in_again()
-        await bench.tty.attach(bench.line)
+        bench.tty.attach(bench.line)
         await task
         await bench.tty.finish()
         bench.assert_clean()
@@ -181,7 +181,7 @@ def test_a_character_that_was_below_us_when_the_line_went_is_struck_again():
         await bench.tty.print("HELLO\n")  # back with the LF just handed over: the machine has not struck the O
         lost = MachineLine(Machine())
         bench.line.hang_up()
-        await bench.tty.attach(lost)
+        bench.tty.attach(lost)
         await bench.tty.print("WORLD\n")
         assert lost.machine.paper.text().split() == ["HELLO", "WORLD"]
 
@@ -195,7 +195,7 @@ def test_a_line_that_was_surely_left_is_not_struck_again():
         await asyncio.sleep(1.0)
         found = MachineLine(Machine())
         bench.line.hang_up()
-        await bench.tty.attach(found)
+        bench.tty.attach(found)
         await bench.tty.print("WORLD\n")
         assert found.machine.paper.text().split() == ["WORLD"]
 
@@ -213,9 +213,8 @@ def test_hang_ups_at_any_moment_lose_no_word(seed):
             bench.line.hang_up()
             await asyncio.sleep(rng.uniform(0.0, 3.0))
             bench.line = bench.line.plugged_in_again()
-            attached = asyncio.ensure_future(bench.tty.attach(bench.line))
+            bench.tty.attach(bench.line)
         await task
-        await attached
         await bench.tty.finish()
         bench.assert_clean()
         text = bench.machine.paper.text()
@@ -235,7 +234,7 @@ def test_a_line_that_is_typed_survives_a_hang_up():
         bench.line.hang_up()
         await asyncio.sleep(5.0)
         bench.line = bench.line.plugged_in_again()
-        await bench.tty.attach(bench.line)
+        bench.tty.attach(bench.line)
         bench.line.key("ORLD\r")
         assert await task == "HELLO WORLD"
         assert bench.machine.paper.text().rstrip().endswith("\n> HELLO WORLD")

@@ -1,33 +1,17 @@
 import asyncio
+import contextlib
+import fcntl
 import os
 import random
-import socket
 import time
 
 import pytest
-from fakes_wire import Listener, Server, far_end, read_from
+from fakes_wire import Listener, far_end, read_from
 
 from drivers import errors
-from drivers.events import Break, Byte, Frame, HangUp
-from drivers.line import open_line
-
-
-async def open_to(server, **settings):
-    line = await open_line(server.url, **settings)
-    await server.accepted()
-    return line
-
-
-async def stuff(line):
-    """As many bytes as the kernels of both ends hold, and more."""
-    transport = line._transport
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    transport.write(bytes(20_000_000))
-    left = 0
-    while left != line.waiting:
-        left = line.waiting
-        await asyncio.sleep(0.05)
-    assert left
+from drivers.events import Break, Byte, Frame, HangUp, Marking
+from drivers.line import open_line, plug_in
+from drivers.wire import Wire
 
 
 async def assert_hung_up(line, listener, caplog):
@@ -47,9 +31,6 @@ async def assert_hung_up(line, listener, caplog):
         f"{' and the network run' if '://' in line.name else ' is in and the far end runs'}"
     ]
     assert not caplog.records
-
-
-# A pty.
 
 
 @pytest.mark.parametrize("held_open", [False, True])
@@ -114,6 +95,93 @@ async def test_whoever_waits_for_room_is_let_go_by_a_hang_up(caplog):
         await assert_hung_up(line, listener, caplog)
 
 
+async def as_a_real_tty(path):
+    wire = Wire(path, "tty", Marking())
+    await plug_in(wire, path, kernel_marks=True)
+    return wire
+
+
+@pytest.mark.parametrize("kind", ["tty", "pty"])
+@pytest.mark.parametrize("doing", ["nothing", "writing", "reading", "a full line"])
+async def test_what_the_kernel_does_to_an_adapter_pulled_out_is_one_hang_up(kind, doing, caplog):
+    with far_end() as end:
+        line = await (as_a_real_tty(end.path) if kind == "tty" else open_line(end.path))
+        listener = Listener(line)
+        match doing:
+            case "writing":
+                line.write(0x41)
+            case "reading":
+                os.write(end.master, b"A" * 1000)
+            case "a full line":
+                end.fill()
+                for _ in range(100):
+                    line.write(0x41)
+        try:
+            fcntl.ioctl(end.slave, 0x5437)  # TIOCVHANGUP
+        except PermissionError:
+            await line.close()
+            pytest.skip("only root may hang a tty up")
+        await assert_hung_up(line, listener, caplog)
+        assert line.device is None
+
+
+async def test_an_adapter_pulled_out_while_its_line_is_closed_does_not_keep_it(caplog):
+    with far_end() as end:
+        line = await open_line(end.path)
+        end.fill()
+        line.write(0x41)
+        closing = asyncio.create_task(line.close())
+        await asyncio.sleep(0.05)
+        end.hang_up()
+        await asyncio.wait_for(closing, 0.5)
+        assert not caplog.records
+
+
+async def test_a_far_end_that_takes_one_at_a_time_gets_every_byte_once():
+    with far_end() as end:
+        line = await open_line(end.path)
+        end.fill()
+        sent = bytes(n * 7 % 251 for n in range(3000))
+        for byte in sent:
+            line.write(byte)
+        taken = bytearray()
+        async with asyncio.timeout(20):
+            while not taken.endswith(sent[-250:]):
+                for _ in range(50):
+                    with contextlib.suppress(BlockingIOError):
+                        taken += os.read(end.master, 1 + len(taken) % 3)
+                await asyncio.sleep(0)
+        assert bytes(taken[-len(sent) :]) == sent
+        assert set(taken[: -len(sent)]) <= {0x41}
+        await asyncio.wait_for(line.drain(), 5)
+        assert line.waiting == 0
+        await line.close()
+
+
+async def test_a_flood_of_wake_ups_for_nothing_loses_nothing_and_hangs_nothing_up():
+    with far_end() as end:
+        line = await open_line(end.path)
+        listener = Listener(line)
+        end.fill()
+        for byte in b"XYZ":
+            line.write(byte)
+        for _ in range(1000):  # each is told EAGAIN
+            line._transport._write_ready()
+            line._transport._read_ready()
+        assert line.waiting == 3
+        assert listener.heard == []
+        taken = b""
+        async with asyncio.timeout(5):
+            while not taken.endswith(b"XYZ"):
+                with contextlib.suppress(BlockingIOError):
+                    taken += os.read(end.master, 1000)
+                await asyncio.sleep(0)
+        assert set(taken[:-3]) == {0x41}
+        os.write(end.master, b"B")
+        assert await listener.first(1) == [Byte(0x42)]
+        await line.close()
+
+
 async def test_close_reports_no_hang_up_and_frees_whoever_closes_twice():
     with far_end() as end:
         line = await open_line(end.path)
@@ -173,154 +241,3 @@ async def test_what_one_listener_leaves_the_next_is_told():
         await asyncio.sleep(0.02)
         assert await Listener(line).first(2) == [Byte(0x42), Byte(0x43)]
         await line.close()
-
-
-# A serial server.
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_bytes_go_both_ways_over_a_socket(host):
-    try:
-        server = await Server(host).__aenter__()
-    except OSError:
-        pytest.skip(f"no {host} here")
-    line = await open_to(server)
-    listener = Listener(line)
-    for byte in b"\x8d\x0a\x00\xff":
-        line.write(byte)
-        await line.drain()
-    assert await server.reader.readexactly(4) == b"\x8d\x0a\x00\xff"
-    server.say(bytes(range(256)))
-    assert await listener.first(256) == [Byte(value) for value in range(256)]
-    line.set_rts(True)
-    assert not line.is_pty
-    assert line.device is None
-    await line.close()
-    assert await server.reader.read() == b""
-    assert len(listener.heard) == 256
-    await server.__aexit__()
-
-
-async def test_a_serial_server_that_marks_its_breaks_can_be_said_to():
-    async with Server() as server:
-        line = await open_to(server, marked=True)
-        listener = Listener(line)
-        server.say(b"\xff\x00\x00\xff\xff")
-        assert await listener.first(2) == [Break(), Byte(0xFF)]
-        await line.close()
-
-
-@pytest.mark.parametrize("ending", [Server.finish, Server.reset])
-@pytest.mark.parametrize("writing", [False, True])
-async def test_a_far_end_that_ends_or_crashes_is_one_hang_up(ending, writing, caplog):
-    async with Server() as server:
-        line = await open_to(server)
-        listener = Listener(line)
-        if writing:
-            line.write(0x41)
-        server.say(b"A")
-        await listener.first(1)
-        ending(server)
-        if writing:
-            line.write(0x41)
-        await assert_hung_up(line, listener, caplog)
-        assert listener.heard[0] == Byte(0x41)
-
-
-@pytest.mark.parametrize("seed", range(20))
-async def test_a_socket_reset_at_any_moment_of_a_conversation_is_one_hang_up(seed, caplog):
-    dice = random.Random(seed)
-    async with Server() as server:
-        line = await open_to(server)
-        listener = Listener(line)
-        for _ in range(dice.randrange(12)):
-            match dice.randrange(3):
-                case 0:
-                    line.write(0x41)
-                case 1:
-                    server.say(b"B")
-                case 2:
-                    await asyncio.sleep(dice.random() / 500)
-        dice.choice([Server.reset, Server.finish])(server)
-        await assert_hung_up(line, listener, caplog)
-
-
-async def test_a_far_end_that_ends_while_it_takes_nothing_is_a_hang_up_too(caplog):
-    async with Server() as server:
-        line = await open_to(server)
-        listener = Listener(line)
-        await stuff(line)
-        server.finish()
-        await assert_hung_up(line, listener, caplog)
-
-
-async def test_close_gives_up_on_a_server_that_takes_nothing():
-    async with Server() as server:
-        line = await open_to(server)
-        await stuff(line)
-        async with asyncio.timeout(3):
-            await line.close()
-
-
-async def test_a_socket_is_kept_alive_and_holds_no_character_back():
-    async with Server() as server:
-        line = await open_to(server)
-        connected = line._transport.get_extra_info("socket")
-        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
-        await line.close()
-
-
-async def test_a_port_where_nothing_listens_names_the_server():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can have it
-        port = taken.getsockname()[1]
-        with pytest.raises(errors.LineNotFound, match=f"nothing listens at port {port} of 127.0.0.1: start the serial"):
-            await open_line(f"socket://127.0.0.1:{port}")
-
-
-async def test_a_host_that_nobody_knows_is_named():
-    with pytest.raises(errors.LineNotFound, match=r"no host asr33\.invalid is known: correct the name"):
-        await open_line("socket://asr33.invalid:4001")
-    with pytest.raises(errors.LineNotFound, match="is known"):
-        await open_line(f"socket://{'x' * 70}:4001")
-
-
-async def test_a_host_that_does_not_answer_is_given_up_and_the_loop_runs_on():
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        url = "socket://{}:{}".format(*deaf.getsockname())
-        waiting = [socket.socket() for _ in range(3)]  # its queue is full: the kernel lets nobody else in
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(deaf.getsockname())
-        ticks = 0
-        opening = asyncio.create_task(open_line(url, connect_s=0.3))
-        while not opening.done():
-            ticks += 1
-            await asyncio.sleep(0.01)
-        with pytest.raises(errors.LineNotFound, match=r"127\.0\.0\.1 does not answer: see that it is switched on"):
-            await opening
-        assert ticks > 10
-        for one in waiting:
-            one.close()
-
-
-async def test_whoever_gives_up_opening_leaves_nothing_open():
-    async with Server() as server:
-        opening = asyncio.create_task(open_line(server.url))
-        await asyncio.sleep(0)
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-    with far_end() as end:
-        opening = asyncio.create_task(open_line(end.path))
-        await asyncio.sleep(0)
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-        await asyncio.sleep(0.01)
-        again = await open_line(end.path)
-        await again.close()

@@ -19,8 +19,8 @@ class Body:
     release_s: float
     per_column_s: float
 
-    def flight_s(self, column: int) -> float:
-        """From the moment at which the CR takes hold until the carriage is home."""
+    def flight_s(self, column: float) -> float:
+        """From the moment at which the CR takes hold until the carriage is home; columns are of 10 to the inch."""
         return self.release_s + self.per_column_s * column
 
 

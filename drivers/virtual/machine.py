@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from drivers.charset import even_parity
 from drivers.clock import CHARACTER_S
-from drivers.paper import BEL, CR, LF, RUBOUT, Paper, glyph_of
+from drivers.paper import BEL, CR, LF, PITCH, RUBOUT, Paper, glyph_of, pitch
 from drivers.profile import Profile
 from drivers.virtual.body import BOUNCE_S, STRIKE_S, TYPICAL, Body
 
@@ -117,7 +117,7 @@ class Machine:
         return strike
 
     def _print(self, glyph: str, bits: int, start: float, struck_at: float) -> Strike:
-        home_at = self._left_at + self.body.flight_s(self._left_from) * self._mass
+        home_at = self._home_at()
         if home_at - struck_at > _EARLY_S:  # it spaces only once the carriage is home, so this one advances nothing
             share = min(1.0, (home_at - struck_at) / (home_at - self._left_at))
             column = min(round(self._left_from * share), self.paper.columns - 1)
@@ -139,8 +139,12 @@ class Machine:
             self.paper.line_feed()
             self._let_go(struck_at)
 
+    def _home_at(self) -> float:
+        column = self._left_from * PITCH / pitch(self.paper.columns)
+        return self._left_at + self.body.flight_s(column) * self._mass
+
     def _let_go(self, struck_at: float) -> None:
-        if struck_at >= self._left_at + self.body.flight_s(self._left_from) * self._mass:
+        if struck_at >= self._home_at():
             self._left_at, self._left_from = struck_at, self.column  # a second CR in flight changes nothing
         self.column = self.paper.column = 0
 

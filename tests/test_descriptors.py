@@ -1,0 +1,129 @@
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+
+import pytest
+from fakes_wire import Listener, far_end
+
+from drivers import errors
+from drivers.line import open_line
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+async def refused(where, kind=errors.DriverError, **settings):
+    with pytest.raises(kind):
+        await open_line(where, **settings)
+
+
+async def test_two_hundred_ptys_opened_closed_refused_and_given_up_leave_no_descriptor(tmp_path):
+    with far_end() as end:
+        (tmp_path / "gone").symlink_to(tmp_path / "nothing")
+        await (await open_line(end.path)).close()
+        before = descriptors()
+        for _ in range(200):
+            line = await open_line(end.path)
+            await refused(end.path, errors.LineBusy)
+            await refused("/dev/null", errors.LineUnfit)
+            await refused(str(tmp_path / "gone"), errors.LineNotFound)
+            line.write(0x41)
+            await line.drain()
+            await line.close()
+            opening = asyncio.create_task(open_line(end.path))
+            await asyncio.sleep(0)
+            opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await (await opening).close()
+            await asyncio.sleep(0)
+            with contextlib.suppress(BlockingIOError):
+                os.read(end.master, 1000)
+        await asyncio.sleep(0.01)
+        assert descriptors() <= before
+
+
+async def test_two_hundred_ptys_that_hang_up_leave_no_descriptor():
+    before = descriptors()
+    for _ in range(200):
+        with far_end() as end:
+            line = await open_line(end.path)
+            end.hang_up()
+            await Listener(line).hang_up()
+            await line.close()
+    assert descriptors() <= before
+
+
+async def test_two_hundred_calls_to_a_serial_server_leave_no_descriptor():
+    async def serve(reader, writer):
+        served.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    served = set()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = "socket://{}:{}".format(*server.sockets[0].getsockname())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening
+        nobody = "socket://{}:{}".format(*taken.getsockname())
+        await (await open_line(url)).close()
+        await refused(nobody)
+        await asyncio.gather(*served)
+        before = descriptors()
+        for number in range(200):
+            line = await open_line(url)
+            line.write(0x41)
+            await line.close()
+            await refused(nobody, errors.LineNotFound)
+            opening = asyncio.create_task(open_line(url))
+            for _ in range(number % 6):
+                await asyncio.sleep(0)
+            opening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await (await opening).close()
+        await asyncio.sleep(0.05)
+        await asyncio.gather(*served)
+        assert descriptors() <= before
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_server_that_resets_whoever_comes_is_a_hang_up_and_no_error_of_another_kind(caplog):
+    async def crash(reader, writer):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(crash, "127.0.0.1", 0)
+    url = "socket://{}:{}".format(*server.sockets[0].getsockname())
+    before = descriptors()
+    for _ in range(100):
+        with contextlib.suppress(errors.LineNotFound):  # it was quicker than the opening
+            line = await open_line(url)
+            async with asyncio.timeout(5):
+                await Listener(line).hang_up()
+            await line.close()
+    await asyncio.sleep(0.05)
+    assert descriptors() <= before
+    assert not caplog.records
+    server.close()
+    await server.wait_closed()
+
+
+async def test_whoever_gives_up_closing_has_closed():
+    with far_end() as end:
+        before = descriptors()
+        line = await open_line(end.path)
+        end.fill()
+        line.write(0x41)
+        closing = asyncio.create_task(line.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await asyncio.sleep(0.01)
+        assert descriptors() <= before
