@@ -42,6 +42,7 @@ class App:
         self.tty = tty
         self.chip = chip
         self._answers = 0
+        self._drum = ""  # what HERE IS sends
         self._model = model
         self._log = log
         self._answer = config.answer
@@ -68,7 +69,7 @@ class App:
         """The machine's own answer, for the log: which of several machines a sheet was struck on."""
         if self.tty.profile.answerback:
             async with self.tty.until_break():
-                await self.tty.answerback()
+                self._drum = tape.read_text(await self.tty.answerback()).strip()
 
     async def _greet(self) -> None:
         """The model loads meanwhile; one that cannot be loaded cuts the greeting short."""
@@ -148,6 +149,8 @@ class App:
         match typed.strip().upper():
             case "":
                 return
+            case here_is if here_is == self._drum:
+                return
             case ".HELP":
                 await self._say(words.HELP)
             case ".NEW":
@@ -175,7 +178,7 @@ class App:
             return
         self._log.write(time.monotonic(), "tape", rows=rows.hex())
         try:
-            text = tape.read_text(rows, self.tty.keyboard.parity)
+            text = tape.read_text(rows, tape.parity_of(rows))
         except TapeDamaged as error:
             await self._say(f"-- {error} --\n")
             return

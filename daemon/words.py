@@ -46,8 +46,8 @@ def status(now: Status, profile: Profile, chip: str) -> str:
         f"KEYBOARD PARITY {now.keyboard_parity or 'UNKNOWN'} ({now.wrong_parity} WRONG)",
         f"{now.below} CHARACTERS BELOW, {now.ready} READY, IDLE IN {now.idle_ms} MS, "
         f"{now.character_ms:.1f} MS A CHARACTER",
-        f"STRUCK {seen.struck}, TYPED {seen.keyed}, BREAKS {seen.breaks}, DAMAGED {seen.damaged}, "
-        f"GARBLED {seen.garbled}, NO ECHO {now.missing_echoes}, HUNG UP {seen.hang_ups}",
+        f"STRUCK {seen.struck}, TYPED {seen.keyed}, BREAKS {seen.breaks}, HANG-UPS {seen.hang_ups}",
+        f"DAMAGED {seen.damaged}, GARBLED {seen.garbled}, WITHOUT ECHO {now.missing_echoes}",
     ]
     if profile.motor != "always":
         lines.append(f"MOTOR {'ON' if now.motor_on else 'OFF'}, {now.motor_ran_s / 3600:.1f} HOURS SINCE THE START")

@@ -41,7 +41,7 @@ class Ear:
 
     @property
     def half_duplex(self) -> bool:
-        return self.echo.duplex == "half"
+        return self.echo.half
 
     def capture(self, what: Captured | None) -> None:
         """BREAK as a bare NUL, and ^C, end what makes noise alone: on a tape and on a drum these are rows."""

@@ -21,6 +21,7 @@ WINDOW_S = 1.0  # from when an echo could be here to when it is given up: UART, 
 _JITTER_S = 0.02  # of a wire that has no pace
 _MATCHES_AT_START = 2  # a CR and an LF
 _MATCHES_LATER = 6  # once the machine has been taken for full duplex: an operator may repeat what was printed
+_MATCHES_AGAINST = 16  # against what the profile says: a machine that types what it prints would not end by itself
 _MISSES_AT_START = 2
 _MISSES_LATER = 8
 _CERTAIN = 32  # echoes; a machine that is switched to LOCAL for a while then still counts as half duplex
@@ -51,7 +52,7 @@ class Echo:
         self.missing = 0
         self.expected = 0
         self._said = duplex != "auto"
-        self._sure = duplex == "full"  # no longer looking
+        self._sure = False  # no longer looking
         self._character_s = character_s
         self._window_s = window_s
         self._slack_s = max(character_s / 2, _JITTER_S)  # keys and echoes never overlap: half a character tells
@@ -63,6 +64,10 @@ class Echo:
         self._keyed = False  # full duplex: the machine is there, whether it echoes or not
         self._taken = bytearray()
 
+    @property
+    def half(self) -> bool:
+        return self.duplex == "half"
+
     def sent(self, byte: int, at: float) -> None:
         """This byte, of 8 bits, starts on its way at `at`."""
         self.expire(at)
@@ -72,18 +77,18 @@ class Echo:
     def heard(self, byte: int, at: float) -> Verdict:
         """What this byte, which came at `at`, is. While nobody knows, it is an echo if it is what was sent first."""
         self.expire(at)
-        if self.duplex == "half":
+        if self.half:
             return self._in_half(byte, at)
         if self.duplex is None:
             return self._at_start(byte, at)
         if not self._sure:
             self._doubt(byte, at)
-        return "key"
+        return "echo" if self.half else "key"
 
     def framed(self, byte: int, at: float) -> Verdict:
         """The same of a byte without its stop bits; a key if it has nothing to do with ours."""
         self.expire(at)
-        if self.duplex != "half":
+        if not self.half:
             return "key"
         verdict = self._in_half(byte, at)
         if verdict != "key" or not (due := self._due(at)):
@@ -171,7 +176,7 @@ class Echo:
         return "key"
 
     def _doubt(self, byte: int, at: float) -> None:
-        """A machine that was off when we began echoed nothing, and looked like full duplex."""
+        """A machine that was off when we began echoed nothing, and looked like full duplex; or it was said to be."""
         own = self._own(byte, at)
         if own is None:
             self._matches = 0
@@ -179,7 +184,8 @@ class Echo:
                 self._keyed, self._misses = True, 0
             return
         self._matched(own, at)
-        if self._matches >= _MATCHES_LATER and self._lag is not None:
+        enough = _MATCHES_AGAINST if self._said else _MATCHES_LATER
+        if self._matches >= enough and self._lag is not None:
             self._decide("half")
 
     def _matched(self, sent: _Sent, at: float) -> None:
@@ -192,7 +198,7 @@ class Echo:
     def _missed(self, sent: _Sent) -> None:
         self._matches = 0
         self._misses += 1
-        if self.duplex == "half":
+        if self.half:
             self.missing += not sent.spoilt
             if not self._said and self._echoes < _CERTAIN and self._misses >= _MISSES_LATER:
                 self._decide("full")

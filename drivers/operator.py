@@ -153,9 +153,19 @@ class Operator:
         self._learn("duplex", self.ear.echo.duplex, now)
 
     def _learn(self, what: Literal["parity", "duplex"], value: str | None, now: float) -> None:
-        if value is not None and value != self._learned[what]:
+        before = self._learned[what]
+        if value is not None and value != before:
             self._learned[what] = value
             self._tap(events.Learned(now, what, value))
+            if (before, value) == ("full", "half"):
+                self._forget_echoes()
+
+    def _forget_echoes(self) -> None:
+        """What was taken for keys until now was our own print: a line that is being read begins again."""
+        self._keys.clear()
+        self._begun = ""
+        if self._scope is None:
+            self._keys.append(INTERRUPT)
 
     def _act(self, heard: events.Byte | events.Break | events.Frame, sense: Sense, now: float) -> None:
         if sense.machine_printed is not None:

@@ -37,6 +37,18 @@ def text_rows(folded: str, parity: Level8 = "even") -> bytes:
     return bytes(level8(row, parity) for row in rows)
 
 
+def parity_of(rows: bytes) -> Parity | None:
+    """How most rows of a tape have their level 8; None if they have it in no way that is known.
+
+    A tape is judged by itself: it may be older than this keyboard, and of another machine.
+    """
+    told = [row for row in rows.strip(_BLANK) if strip_parity(row) not in _SILENT]
+    modes: tuple[Parity, ...] = ("even", "mark", "space")
+    agreed = {mode: sum(row == level8(strip_parity(row), mode) for row in told) for mode in modes}
+    best = max(modes, key=agreed.__getitem__)
+    return best if 4 * agreed[best] >= 3 * len(told) else None  # of any text half the rows are even by chance
+
+
 def read_text(rows: bytes, parity: Parity | None = None) -> str:
     """What a tape says, each line break as `\\n`; leader, RUBOUTs and functions are skipped.
 

@@ -231,6 +231,10 @@ class StationLine:
             self._happen()
         await self._until(self.station.keys_free_at)
 
+    def here_is(self) -> None:
+        self.station.here_is(asyncio.get_running_loop().time())
+        self._happen()
+
     async def press_break(self) -> None:
         await self._until(self.station.keys_free_at)
         self.station.hold_break(asyncio.get_running_loop().time())

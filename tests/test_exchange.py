@@ -157,6 +157,9 @@ def test_the_machine_is_asked_who_it_is_and_the_log_has_its_answer(tmp_path: Pat
         await asyncio.sleep(5)
         assert [bytes.fromhex(str(record["b"])) for record in daemon.logged("answerback")] == [machine.answer]
         assert daemon.paper.endswith("HELLO\nOK.\n\nREADY\n")
+        line.here_is()
+        await asyncio.sleep(10)
+        assert len(daemon.logged("prompt")) == 1
         daemon.running.cancel()
 
     jump(main())
@@ -256,6 +259,25 @@ def test_a_full_conversation_gives_up_its_oldest_lines(tmp_path: Path) -> None:
             await daemon.type("GO ON")
         assert model.count(model.last_prompt) <= 32
         assert model.last_prompt.startswith("Go on one two")
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_a_machine_that_prints_its_own_keys_and_is_said_not_to_does_not_talk_to_itself(tmp_path: Path) -> None:
+    async def main() -> None:
+        line = StationLine(Fitted(Profile(duplex="half")))
+        model = ScriptedModel([" ok."])
+        daemon = Daemon(tmp_path, model, profile=Profile(duplex="full"), line=line)
+        await asyncio.sleep(60)
+        struck = line.machine.struck
+        await asyncio.sleep(600)
+        assert line.machine.struck == struck
+        assert [(one["what"], one["value"]) for one in daemon.logged("learned")][-1] == ("duplex", "half")
+        await line.type("HELLO\r")
+        await asyncio.sleep(10)
+        assert model.last_prompt == "Hello"
+        assert daemon.paper.endswith("HELLO\nOK.\n\nREADY\n")
         daemon.running.cancel()
 
     jump(main())

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import TapeDamaged
-from drivers.tape import compare, leader, picture, punched, read_text, text_rows
+from drivers.tape import compare, leader, parity_of, picture, punched, read_text, text_rows
 
 FOLDED = st.text(st.sampled_from("ABC 09@\\_\n") | st.characters(min_codepoint=0x20, max_codepoint=0x5F))
 PARITY = st.sampled_from(["even", "mark", "space"])
@@ -51,6 +51,19 @@ def test_a_hole_too_many_is_named_by_its_row(text, data):
     rows[bad] ^= 0x80
     with pytest.raises(TapeDamaged, match=rf"^row {bad + 1} of the tape"):
         read_text(leader(9) + bytes(rows), "even")
+
+
+@pytest.mark.parametrize("parity", ["even", "mark", "space"])
+def test_a_tape_is_judged_by_its_own_parity(parity):
+    rows = leader(9) + text_rows("THE QUICK BROWN FOX\n", parity) + leader(9)
+    assert parity_of(rows) == parity
+    torn = rows.replace(b"Q", b"\xd1").replace(b"\xd1", b"Q")  # one row of another parity at most
+    assert parity_of(torn) == parity
+
+
+def test_a_tape_of_odd_parity_is_of_none_that_a_teletype_has():
+    odd = bytes(row ^ 0x80 for row in text_rows("THE QUICK BROWN FOX\n") if row != 0xFF)
+    assert parity_of(odd) is None
 
 
 def test_leader_and_rubouts_are_skipped_and_a_line_may_end_in_many_ways():

@@ -66,7 +66,7 @@ class Disturbed:
         for piece in self.pieces(words):
             await self.bench.tty.print(piece)
             if self.chance.random() < 0.3:
-                await asyncio.sleep(self.chance.choice([0.01, 0.5, 3.0]))
+                await asyncio.sleep(self.chance.choice([0.01, 0.5, 1.5]))
         await self.bench.tty.flush()
 
     async def act(self) -> None:
