@@ -142,7 +142,7 @@ def test_a_daemon_whose_machine_goes_away_says_so_and_ends(started: Callable[...
 
 def test_after_a_break_two_more_characters_at_most_then_the_next_prompt(started: Callable[..., Pair]) -> None:
     pair = started("--length", "2000", fast=False)
-    for number, after in enumerate([0, 5, 40]):
+    for number, after in enumerate([0, 5, 20]):
         pair.type(f"{number} CAME\n")
         until(lambda typed=f"{number} CAME\n": typed in pair.paper())
         there = len(pair.struck()) + after
@@ -211,7 +211,7 @@ def most_ahead(pieces: list[dict[str, float]], struck: list[dict[str, float]]) -
 
 
 def test_the_wheel_does_not_wait_while_the_model_thinks(started: Callable[..., Pair]) -> None:
-    pair = started("--length", "60", fast=False)
+    pair = started("--length", "30", fast=False)
     pair.type("THE TELETYPE IS\n")
     until(lambda: pair.paper().count("READY\n") == 2, 60.0)
     answer = answer_only(pair.struck())

@@ -97,7 +97,13 @@ class Disturbed:
                 reading.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Interrupted):
                     await reading
-        await tty.fresh_line()
+        await self._fresh_line()
+
+    async def _fresh_line(self) -> None:
+        breaks = -1
+        while breaks != self.bench.tty.counters.breaks:  # a BREAK takes this new line away too
+            breaks = self.bench.tty.counters.breaks
+            await self.bench.tty.fresh_line()
 
     def _at_most_two_since(self, begun: float) -> None:
         pressed = max(begun, self.bench.told(events.Broke)[-1].at)
