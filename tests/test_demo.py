@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,22 @@ def test_paper_that_can_go_nowhere_ends_the_demo_in_one_line(tmp_path):
         _, err = process.communicate(timeout=30)
     assert process.returncode == 74
     assert re.fullmatch(r"asr33: the paper can go nowhere \(No space left on device\): .*\n", err)
+
+
+def test_with_its_output_closed_the_demo_says_so_in_one_line(tmp_path):
+    words = ["sh", "-c", 'exec "$0" "$@" >&-', *COMMAND, str(tmp_path), "--prompt", "X"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 74
+    assert re.fullmatch(r"asr33: the paper can go nowhere \(it is closed\): .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_told_to_leave_leaves_well(tmp_path, number):
+    with terminal() as (hand, tty), started(tmp_path, stdin=tty, stdout=tty, stderr=tty) as process:
+        shown_until(hand, "LISTENING")
+        process.send_signal(number)
+        shown_until(hand, "the session is kept in")
+        assert process.wait(10) == 0
 
 
 def test_with_its_input_closed_the_demo_asks_for_a_prompt(tmp_path):

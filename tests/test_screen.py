@@ -40,6 +40,20 @@ def test_the_line_being_struck_stands_above_the_state():
     assert state.strip() == "COLUMN 71"
 
 
+def test_a_narrow_screen_says_what_part_of_the_sheet_it_shows():
+    assert rows(LINES, 39, 60, 5)[-1].strip() == "1-60/72 COLUMN 71"
+    assert rows(LINES, 70, 60, 5)[-1].strip() == "12-71/72 COLUMN 71"
+
+
+def test_ink_upon_ink_is_bold_and_a_line_under_a_glyph_is_under_it():
+    sheet = frame([["A", "BB", "C_"]], 70, "", 72, 80, 2).renderables[0].renderable
+    styled = {sheet.plain[one.start : one.end]: one.style for one in sheet.spans if one.end - one.start == 1}
+    assert sheet.plain.strip() == "ABC"
+    assert styled["B"].bold
+    assert styled["C"].underline
+    assert "A" not in styled
+
+
 def test_paper_that_is_short_stands_at_the_foot():
     shown = rows(["ONE", "TWO"], 3, 80, 6)
     assert [row.strip() for row in shown] == ["", "", "", "ONE", "TWO", "COLUMN 71"]

@@ -37,7 +37,7 @@ def test_a_list_of_faults_is_read():
 def test_a_fault_that_cannot_be_read_is_named(text, says):
     with pytest.raises(BadFaults, match=says) as raised:
         parse(text)
-    assert raised.value.exit_code == 65
+    assert raised.value.exit_code == 2
     assert "\n" not in str(raised.value)
 
 

@@ -25,8 +25,10 @@ from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper import BEL
 from drivers.virtual import Strike, VirtualTeletype
 from tools.keys import at_terminal, operate
+from tools.output import open_output, say, written
 from tools.run import add_answer_arguments, settings
-from tools.virtual import first_of, say, show, written
+from tools.shown import show
+from tools.virtual import first_of
 
 REDRAW_S = 0.04
 _MESSAGES = 10_000  # held back while the screen is drawn on
@@ -40,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    open_output()
     chosen = settings(args)
     if args.prompt is None and not at_terminal():
         say("asr33: no terminal to type at; give the line here: asr33 demo --prompt 'THE TELETYPE IS'")
@@ -55,7 +58,7 @@ async def _demo(chosen: Config, prompt: str | None, character_s: float) -> int:
     model = app.open_model(chosen)
     async with machine, app.build(chosen, model, machine.path, character_s) as (daemon, log):
         left = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, left.set)
         with _shown(machine, daemon, columns) as drawing:
             operator = _operate(machine, daemon) if prompt is None else _type(machine, daemon, prompt)
@@ -112,17 +115,17 @@ def held_back(logger: logging.Logger) -> Iterator[None]:
 
 
 async def _draw(
-    machine: VirtualTeletype, daemon: App, draw: Callable[[Callable[[int], Sequence[str]], int, str], None]
+    machine: VirtualTeletype, daemon: App, draw: Callable[[Callable[[int], Sequence[Sequence[str]]], int, str], None]
 ) -> None:
     drawn: object = None
+    unit = machine.machine
     while True:
-        unit = machine.machine
         ctrl_c = "LEAVES" if daemon.idle else "BREAKS"
         state = f"COLUMN {unit.column + 1:2}   {daemon.doing.upper():9}   CTRL-C {ctrl_c}"
         with written():
             if (now := (unit.struck, state, os.get_terminal_size())) != drawn:
                 drawn = now
-                draw(unit.paper.foot, unit.column, state)
+                draw(lambda count: unit.paper.lines[-count:], unit.column, state)
         await asyncio.sleep(REDRAW_S)
 
 

@@ -11,16 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from drivers.virtual import BODIES, Fitted, coded
+from drivers.errors import NoSuchKey
+from drivers.virtual import BODIES, Drum, Fitted, coded
 from drivers.virtual.fitted import END_BELL, MARGIN_BELL
 
 _Fit = Callable[[Fitted], Fitted]
 
 
 class BadFitting(Exception):
-    """No machine is made like that. `exit_code` is EX_DATAERR of sysexits.h."""
+    """No machine is made like that: the flag is wrong. `exit_code` is argparse's own."""
 
-    exit_code: ClassVar[int] = 65
+    exit_code: ClassVar[int] = 2
 
 
 class NoTape(Exception):
@@ -83,14 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fitted(args: argparse.Namespace) -> Fitted:
     """The machine that was asked for: a tape brings an automatic reader, a punch file an automatic punch.
 
-    Raises BadFitting, NoTape, NoSuchKey for what no drum can hold.
+    Raises BadFitting, NoTape.
     """
     machine = Fitted(body=BODIES[args.body], break_mode=args.break_mode or ("nul" if args.listen else "marked"))
     machine = _profile(duplex=args.duplex, auto_reader=args.tape is not None, auto_punch=args.punch is not None)(
         machine
     )
     if args.answerback is not None:
-        machine = replace(_profile(answerback=True)(machine), answer=coded(_unescaped(args.answerback)))
+        machine = replace(_profile(answerback=True)(machine), answer=_drum(args.answerback))
     if args.tape is not None:
         machine = replace(machine, tape=_tape(args.tape))
     for name in filter(None, (word.strip() for word in args.options.split(","))):
@@ -98,6 +99,13 @@ def fitted(args: argparse.Namespace) -> Fitted:
             raise BadFitting(f"no option {name!r}: there are {', '.join(OPTIONS)}")
         machine = OPTIONS[name](machine)
     return machine
+
+
+def _drum(text: str) -> bytes:
+    try:
+        return Drum(coded(_unescaped(text))).rows
+    except NoSuchKey as error:
+        raise BadFitting(str(error)) from None
 
 
 def _unescaped(text: str) -> str:

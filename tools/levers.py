@@ -10,7 +10,10 @@ from collections.abc import Callable
 from drivers.virtual import VirtualTeletype
 
 ESCAPE = "\x1d"
-HELP = "Ctrl-] and then H HERE IS, S reader START, X reader STOP, P punch, L LOCAL, M motor, O open loop, U cable"
+HELP = (
+    "Ctrl-] and H HERE IS, S reader START, X reader STOP, P punch,\n"
+    "    T punched tape into the reader, L LOCAL, M motor, O open loop, U cable"
+)
 _OPEN_S = 1.0
 
 
@@ -22,11 +25,14 @@ class Levers:
         self._note = note
         self._escaped = False
         self._motor = True
+        self._torn = 0  # rows of what was punched that were torn off
+        self._tape = b""  # the last of them
         self._levers: dict[str, Callable[[], str]] = {
             "H": self._here_is,
             "S": self._start,
             "X": self._stop,
             "P": self._punch,
+            "T": self._tear_off,
             "L": self._local,
             "M": self._switch_motor,
             "O": self._open,
@@ -55,7 +61,7 @@ class Levers:
 
     def _start(self) -> str:
         if self._machine.station.reader.out:
-            return "reader START: no tape is in it, see --tape"
+            return "reader START: no tape is in it: T puts the punched one there, see also --tape"
         self._machine.start_reader()
         return "reader START"
 
@@ -67,6 +73,16 @@ class Levers:
         punch = self._machine.station.punch
         punch.on = not punch.on
         return f"punch {'ON' if punch.on else 'OFF'}"
+
+    def _tear_off(self) -> str:
+        """The tape punched since the last time goes into the reader, or that one again."""
+        punched = self._machine.station.punch.tape
+        if len(punched) > self._torn:
+            self._tape, self._torn = bytes(punched[self._torn :]), len(punched)
+        if not self._tape:
+            return "nothing is punched: P is the punch's switch"
+        self._machine.station.reader.load(self._tape)
+        return f"the punched tape is in the reader, {len(self._tape)} rows: S starts it"
 
     def _local(self) -> str:
         to = "line" if self._machine.station.switch == "local" else "local"

@@ -8,47 +8,64 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.align import Align
 from rich.console import Console, Group
 from rich.live import Live
+from rich.style import Style
 from rich.text import Text
+
+from tools.scroll import seen
 
 MARGIN = 2  # blank columns of paper on either side of the 72
 PAPER = "grey11 on #f2ead7"
 HEAD = "#f2ead7 on grey11"
 STATE = "grey70 on grey11"
 
+Lines = Sequence[Sequence[str]]  # of cells, each with all that was struck there
 
-def frame(lines: Sequence[str], column: int, state: str, columns: int, width: int, height: int) -> Group:
+
+def frame(lines: Lines, column: int, state: str, columns: int, width: int, height: int) -> Group:
     """What the terminal shows: the foot of the sheet, the carriage as a block, and the state below.
 
     The line being struck is always the last but one of the screen, as it is just under the ribbon. A screen that is
-    narrower than the sheet goes along with the carriage; one of a single line has no room for the state.
+    narrower than the sheet goes along with the carriage, and says what part it shows; one of a single line has no
+    room for the state.
     """
     count = max(1, height - 1)
-    shown = [*[""] * count, *lines][-count:]
+    shown = [*[()] * count, *lines][-count:]
     column = min(column, columns - 1)
     left = max(0, column + 1 - width)
     edge = MARGIN if width >= columns + 2 * MARGIN else 0
     sheet = Text(no_wrap=True, overflow="crop", end="")
     for number, line in enumerate(shown):
         last = number == len(shown) - 1
-        row = Text(" " * edge + line.ljust(columns)[left:columns][:width] + " " * edge, style=PAPER)
+        row = _row(line, range(left, min(columns, left + width)), edge)
         if last:
             row.stylize(HEAD, edge + column - left, edge + column - left + 1)
         sheet.append_text(row)
         if not last:
             sheet.append("\n")
+    if width < columns:
+        state = f"{left + 1}-{left + width}/{columns} {' '.join(state.split())}"
     below = Text(state.center(width)[:width], style=STATE, no_wrap=True, overflow="crop", end="")
     return Group(Align.center(sheet, width=width), *([below] if height > 1 else []))
 
 
+def _row(line: Sequence[str], columns: range, edge: int) -> Text:
+    cells = [seen(line[column] if column < len(line) else "") for column in columns]
+    row = Text(" " * edge + "".join(glyph for glyph, _, _ in cells) + " " * edge, style=PAPER)
+    for at, (_, bold, underlined) in enumerate(cells, edge):
+        if bold or underlined:
+            row.stylize(Style(bold=bold, underline=underlined), at, at + 1)
+    return row
+
+
 @contextlib.contextmanager
-def opened(console: Console, columns: int) -> Iterator[Callable[[Callable[[int], Sequence[str]], int, str], None]]:
+def opened(console: Console, columns: int) -> Iterator[Callable[[Callable[[int], Lines], int, str], None]]:
     """The terminal's other screen, so that what stood there before is there again afterwards.
 
     Yields a function that draws: it asks for the foot of the sheet, so many lines, and is told column and state.
     """
     live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
-    def draw(foot: Callable[[int], Sequence[str]], column: int, state: str) -> None:
+    def draw(foot: Callable[[int], Lines], column: int, state: str) -> None:
         width, height = console.size
         live.update(frame(foot(height), column, state, columns, width, height), refresh=True)
 

@@ -13,9 +13,9 @@ from drivers.errors import DriverError
 
 
 class BadFaults(DriverError, ValueError):
-    """The list of faults cannot be read."""
+    """The list of faults cannot be read. It is a flag: `exit_code` is argparse's own."""
 
-    exit_code: ClassVar[int] = 65
+    exit_code: ClassVar[int] = 2
 
 
 class Chance(Protocol):

@@ -6,7 +6,6 @@ known of it.
 
 from __future__ import annotations
 
-import errno
 import os
 import tty
 from pathlib import Path
@@ -72,8 +71,9 @@ class PtyPort(Port):
         except FileExistsError:
             raise LineBusy(f"{self._link} is there and no link of ours: remove it, or name another --link") from None
         except OSError as error:
-            reason = errno.errorcode.get(error.errno or 0, "?")
-            raise LineNotFound(f"{self._link} cannot be made ({reason}): name a --link in a folder of yours") from None
+            raise LineNotFound(
+                f"{self._link} cannot be made ({error.strerror}): name a --link in a folder of yours"
+            ) from None
 
 
 def _pty_behind(link: Path) -> Path | None:

@@ -1,0 +1,49 @@
+"""The sheet that `--paper` keeps: its text, or a picture of it, by the file's name.
+
+Nothing stands there before the end, and then all of it.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from drivers.paper import Paper
+from drivers.profile import Wheel
+from tools.fit import BadFitting
+from tools.output import put, tried
+
+
+def keeper(path: Path) -> Callable[[Paper, Wheel], None]:
+    """How the sheet is kept at the end, which raises OutputLost. What stands against it is said now.
+
+    Raises OutputLost, BadFitting, ModuleNotFoundError.
+    """
+    contents: Callable[[Paper, Wheel], Iterable[bytes]] = _text
+    if path.suffix.lower() == ".png":
+        from drivers.picture import pages
+
+        def drawn(paper: Paper, wheel: Wheel) -> Iterable[bytes]:
+            return pages(paper.lines, columns=paper.columns, wheel=wheel)
+
+        contents = drawn
+    elif _is_for_eyes(path):
+        raise BadFitting(f"{path}: the sheet is kept as text or as a PNG: name it {path.with_suffix('.png').name}")
+    tried(path)
+    return lambda paper, wheel: _keep(path, contents(paper, wheel))
+
+
+def _is_for_eyes(path: Path) -> bool:
+    kind, _ = mimetypes.guess_type(path.name)
+    return kind is not None and (kind.startswith("image/") or kind == "application/pdf")
+
+
+def _keep(path: Path, sheets: Iterable[bytes]) -> None:
+    """A sheet too long for one picture goes on in sheet-2.png."""
+    for number, data in enumerate(sheets, 1):
+        put(path if number == 1 else path.with_stem(f"{path.stem}-{number}"), data)
+
+
+def _text(paper: Paper, wheel: Wheel) -> Iterable[bytes]:
+    return [(paper.text(wheel) + "\n").encode()]
