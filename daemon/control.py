@@ -145,12 +145,19 @@ class _Caller:
 
     def _report(self) -> Report:
         tty = self._app.tty
-        return Report(self._port, self._app.doing, self._app.chip, asdict(tty.status()), asdict(tty.profile))
+        return Report(
+            self._port, self._app.doing, self._busy(), self._app.chip, asdict(tty.status()), asdict(tty.profile)
+        )
+
+    def _busy(self) -> str:
+        if self._app.idle and not self._app.loans:
+            return ""
+        doing = "somebody types" if self._app.listening.is_set() else f"it is {self._app.doing}"
+        return f"the machine is busy ({doing}): try again, or say --wait"
 
     async def _lend(self, wait: bool) -> None:
-        if not wait and (self._app.loans or not self._app.idle):
-            doing = "somebody types" if self._app.listening.is_set() else f"it is {self._app.doing}"
-            self.say(Refused(f"the machine is busy ({doing}): try again, or say --wait", TEMPFAIL))
+        if not wait and (busy := self._busy()):
+            self.say(Refused(busy, TEMPFAIL))
             return
         tty = self._app.tty
         with self._app.loans.ask() as loan:

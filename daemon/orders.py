@@ -59,10 +59,11 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `.STATUS` would print, and the machine's profile, as data."""
+    """What `.STATUS` would print, and the machine's profile, as data; `busy` is why it would be refused now."""
 
     line: str
     doing: str
+    busy: str = ""
     chip: str = ""
     status: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +81,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """So many of the order's characters or rows are handed over."""
+    """So many of the order's characters or rows are struck."""
 
     done: int
     total: int

@@ -21,10 +21,12 @@ from daemon.config import Config
 from daemon.errors import BadOrder, BrokenOff, ConfigError, MachineBusy, OrderRefused
 from daemon.orders import AskStatus, Ended, Print, Progress, Punch, Queued, Read, Refused, Report, Stop, Take, Taken
 from daemon.work import carry_out, size
+from drivers import ports
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 
+NO_LINE = "no line to print on: name it with --line /dev/serial/by-id/..., or start asr33 run"
 ANSWER_S = 5.0  # within which a daemon that lives has answered
 Tell = Callable[[int, int], None]
 
@@ -35,9 +37,10 @@ class Machine(Protocol):
     profile: Profile
 
     async def do(self, order: Print | Punch | Read, tell: Tell) -> bytes:
-        """Back when it is done, with the rows that were read. `tell` hears how much of how much is handed over.
+        """Back when it is done, with the rows that were read. `tell` hears how much of how much is struck.
 
-        Cancelled, it stops within two characters. Raises BrokenOff, OrderRefused, and DriverError.
+        Cancelled, it stops within two characters, and the CancelledError says after how many. Raises BrokenOff,
+        OrderRefused, and DriverError.
         """
         ...
 
@@ -56,9 +59,22 @@ async def reached(
             await call.take(wait, queued or (lambda: None))
             yield call
         elif config.line.port is None:
-            raise ConfigError("no line to print on: name it with --line /dev/serial/by-id/..., or start asr33 run")
+            raise ConfigError(NO_LINE)
         else:
             yield await _opened(config, config.line.port, character_s, stack)
+
+
+async def glance(config: Config) -> None:
+    """Back if `reached` would have the machine now; it is not taken. Raises ConfigError, MachineBusy, DriverError."""
+    async with contextlib.AsyncExitStack() as stack:
+        call = await _found(config.line.port, stack)
+        if call is not None:
+            if call.busy:
+                raise MachineBusy(call.busy)
+        elif config.line.port is None:
+            raise ConfigError(NO_LINE)
+        else:
+            ports.kind_of(config.line.port)
 
 
 class Call:
@@ -67,6 +83,7 @@ class Call:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.profile = Profile()
+        self.busy = ""  # when it last reported
 
     async def report(self) -> Report:
         """Raises BadOrder, TimeoutError, ConnectionError."""
@@ -74,6 +91,7 @@ class Call:
             reply = await self._ask(AskStatus())
         if not isinstance(reply, Report):
             raise BadOrder("a daemon that does not say how it is")
+        self.busy = reply.busy
         known = {item.name for item in fields(Profile)}
         self.profile = Profile(**{name: value for name, value in reply.machine.items() if name in known})
         return reply
@@ -95,8 +113,9 @@ class Call:
                 tell(reply.done, reply.total)
                 reply = await self._reply()
         except asyncio.CancelledError:
-            await self._stop()
-            raise
+            if (struck := await self._stop()) is None:
+                raise
+            raise stopped(struck) from None
         self._unrefused(reply, Ended)
         assert isinstance(reply, Ended)
         if reply.how == "break":
@@ -108,12 +127,15 @@ class Call:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> int | None:
+        """How much was struck, if the daemon still says so."""
+        reply: orders.Reply | None = None
         with contextlib.suppress(TimeoutError, OrderRefused, ConnectionError):
             async with asyncio.timeout(ANSWER_S):
                 reply = await self._ask(Stop())
                 while isinstance(reply, Progress):
                     reply = await self._reply()
+        return reply.struck if isinstance(reply, Ended) else None
 
     async def _ask(self, order: orders.Order) -> orders.Reply:
         self._writer.write(orders.encode(order))
@@ -146,11 +168,13 @@ class OwnLine:
             async with self._tty.until_break() as scope:
                 rows = await carry_out(self._tty, order, lambda done: tell(done, total))
         except asyncio.CancelledError:
+            struck = self._tty.counters.struck - struck
             await self._to_margin()
-            raise
+            raise stopped(struck) from None
         if scope.broken:
+            struck = self._tty.counters.struck - struck
             await self._to_margin()
-            raise broken_off(self._tty.counters.struck - struck)
+            raise broken_off(struck)
         return rows
 
     async def _to_margin(self) -> None:
@@ -161,6 +185,10 @@ class OwnLine:
 
 def broken_off(struck: int) -> BrokenOff:
     return BrokenOff(f"broken off by BREAK after {struck} characters")
+
+
+def stopped(struck: int) -> asyncio.CancelledError:
+    return asyncio.CancelledError(f"stopped after {struck} characters")
 
 
 async def _opened(config: Config, port: str, character_s: float, stack: contextlib.AsyncExitStack) -> OwnLine:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import terminal
 from fakes_model import TINY, tiny_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,6 +120,18 @@ def test_a_closed_standard_input_is_one_line(folder: Path) -> None:
     done = subprocess.run(["sh", "-c", line], capture_output=True, cwd=ROOT, timeout=60)
     assert "no prompt: say asr33 ask PROMPT, or pipe one in" in complaint(done)
     assert done.returncode == 66
+
+
+def test_at_a_terminal_it_says_that_it_reads_the_prompt_there(folder: Path) -> None:
+    with terminal() as (hand, tty):
+        command = [sys.executable, "-m", "tools.main", "ask", "--max-tokens", "3", "--model", str(folder)]
+        with subprocess.Popen(command, cwd=ROOT, stdin=tty, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stderr
+            assert b"type the prompt here; Ctrl-D" in child.stderr.readline()
+            os.write(hand, b"The operator\n\x04")
+            answer, _ = child.communicate(timeout=30)
+    assert child.returncode == 0
+    assert answer
 
 
 def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:

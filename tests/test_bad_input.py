@@ -147,5 +147,65 @@ def test_a_log_folder_that_cannot_be_made(tmp_path: Path) -> None:
     check((code, said), 73, "--log")
 
 
+def shell(line: str, **environ: str) -> tuple[int, str]:
+    """`asr33 ...` with redirections."""
+    command = line.replace("asr33", f"exec {sys.executable} -m tools.main", 1)
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=os.environ | environ, capture_output=True, timeout=60)
+    return done.returncode, done.stderr.decode()
+
+
+def test_a_line_without_a_name() -> None:
+    for command in ("run", "print", "calibrate"):
+        check(asr33(command, "--line", ""), 69, "the line has no name")
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "run --help", "model list"])
+def test_an_output_that_takes_nothing(words: str) -> None:
+    if Path("/dev/full").exists():
+        check(shell(f"asr33 {words} >/dev/full", PYTHONUNBUFFERED=""), 74, "No space left")
+
+
+@pytest.mark.parametrize("words", ["--version", "model list", "ask x", "calibrate --line /dev/null"])
+def test_an_output_that_is_closed(words: str) -> None:
+    check(shell(f"asr33 {words} >&-"), 74, "standard output is closed")
+
+
+def test_messages_that_nobody_can_read_do_not_change_the_exit_code() -> None:
+    assert shell("asr33 print --line /nonexistent/x 2>&- </dev/null") == (69, "")
+
+
+@pytest.mark.parametrize("module", ["argparse", "tools.model", "model.errors", "importlib.metadata"])
+def test_control_c_while_it_loads_is_quiet(module: str) -> None:
+    words = ["--version"] if module == "importlib.metadata" else ["model", "list"]
+    program = f"""
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+assert {module!r} not in sys.modules
+sys.meta_path.insert(0, Interrupted())
+from tools.main import main
+sys.exit(main({words!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_texts_to_train_on_that_are_not_there_are_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None; from tools.main import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "train", str(tmp_path / "no.txt"), "--name", "x", "--steps", "1"],
+        cwd=ROOT,
+        env=os.environ | {"ASR33_MODELS": str(tmp_path / "models")},
+        capture_output=True,
+        timeout=30,
+    )
+    check((done.returncode, done.stderr.decode()), 66, "no.txt")
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_command_that_is_not_there() -> None:
     check(asr33("rnu"), 2, "did you mean 'run'")

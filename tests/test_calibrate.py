@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import JumpingClock, StationLine, jump
+from fakes import JumpingClock, StationLine, jump, shown_until, terminal
+from fakes_room import opened
 
 from daemon.config import load
 from drivers.profile import Profile, as_toml
 from drivers.virtual import FAST, GUMMY, TYPICAL, Fitted
-from tools.calibrate import write
+from tools.answers import Answers
 from tools.calibration import Calibration, Found, ruler
+from tools.output import put
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,7 +66,11 @@ class Looker:
         )
 
 
-async def calibrated(fitted: Fitted, *, at_terminal: bool = False) -> tuple[Found, StationLine, Looker]:
+async def calibrated(
+    fitted: Fitted, *, at_terminal: bool = False, slips: Collection[str] = ()
+) -> tuple[Found, StationLine, Looker]:
+    """`slips`: to a question with one of these words the answer is wrong once, and then taken back."""
+    slipped: list[str] = []
     line = StationLine(fitted)
     looker = Looker(line, fitted)
     told: asyncio.Queue[str] = asyncio.Queue()
@@ -82,6 +91,12 @@ async def calibrated(fitted: Fitted, *, at_terminal: bool = False) -> tuple[Foun
                 await line.type("?\r")
                 continue
             answer = "YES" if looker.sees(question) else "N"
+            if slipped and slipped[-1] != "":
+                slipped.append("")
+                answer = "BACK"
+            elif slip := next((word for word in slips if word in question and word not in slipped), ""):
+                slipped.append(slip)
+                answer = "N" if answer == "YES" else "YES"
             if at_terminal:
                 answers.put_nowait(f" {answer.lower()} ")
             else:
@@ -153,6 +168,59 @@ def test_answers_may_come_from_the_terminal() -> None:
     jump(main())
 
 
+def test_a_wrong_answer_is_taken_back() -> None:
+    async def main() -> None:
+        slips = ("LOWER I'S", "CLEAN H", "ARROW", "READER")
+        fitted = Fitted(replace(BARE, auto_punch=True, answerback=True))
+        found, line, looker = await calibrated(fitted, slips=slips)
+        assert found.profile == replace(fitted.profile, travel_ms=150)
+        assert found.answerback
+        assert line.machine.overspeed == []
+        for word in slips[:3]:
+            asked = [question for question in looker.asked if word in question]
+            assert asked[0] == asked[1]
+        assert sum("I'S STAND ON THE H'S" in question for question in looker.asked) == 1
+
+    jump(main())
+
+
+def test_nothing_is_taken_back_from_before_the_first_answer() -> None:
+    answers = Answers()
+    answers.take_back()
+
+    async def main() -> None:
+        async def learn() -> int:
+            return 1
+
+        async def learn_more() -> int:
+            return 2
+
+        assert await answers.once(learn, "A") == 1
+        assert await answers.once(learn) == 1
+        answers.take_back()
+        answers.from_the_top()
+        assert await answers.once(learn_more, "A") == 2
+        answers.from_the_top()
+        assert await answers.once(learn, "A") == 2
+
+    asyncio.run(main())
+
+
+def test_it_says_at_once_that_it_prints_and_control_c_leaves(tmp_path: Path) -> None:
+    with opened(tmp_path) as room, terminal() as (hand, tty):
+        room.machine()
+        words = ["calibrate", "--line", str(room.link), "--output", str(tmp_path / "machine.toml")]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tools.main", *words], cwd=ROOT, env=room.environ, stdin=tty, stderr=tty
+        )
+        begun = time.monotonic()
+        shown_until(hand, "answer there or here; Ctrl-C leaves, and writes nothing")
+        assert time.monotonic() - begun < 2
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert not (tmp_path / "machine.toml").exists()
+
+
 def test_a_carriage_slower_than_all_is_given_more_time() -> None:
     async def main() -> None:
         body = replace(GUMMY, per_column_s=0.008)
@@ -170,7 +238,7 @@ def test_the_ruler_has_one_strike_more_than_it_is_asked_for() -> None:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     found = Profile(columns=74, wheel="1963", travel_ms=250)
-    write(tmp_path / "machine.toml", as_toml(found))
+    put(tmp_path / "machine.toml", as_toml(found).encode())
     config = load({}, {"XDG_CONFIG_HOME": "/nonexistent"}, system=tmp_path, machine=tmp_path / "machine.toml")
     assert config.machine == found
     assert [path.name for path in tmp_path.iterdir()] == ["machine.toml"]

@@ -54,7 +54,7 @@ def test_what_is_negated_says_so():
 
 
 def test_a_name_in_brackets_is_the_whole_name():
-    for char in map(chr, range(0x110000)):
+    for char in map(chr, [*range(0x2000, 0x3400), *range(0x1D000, 0x1FC00)]):
         named = re.fullmatch(r"\[([A-Z].+)\]", fold(char))
         if named and char not in GLYPHS and unicodedata.normalize("NFKD", char) == char:
             assert unicodedata.name(char) == named[1]

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from daemon import control, orders
 from daemon.config import Config, LineConfig
 from daemon.errors import BadOrder, BrokenOff, ConfigError, MachineBusy, OrderRefused
 from daemon.orders import Ended, Print, Progress, Punch, Read, Refused, Report, Take
-from daemon.reach import reached
+from daemon.reach import glance, reached
+from drivers.errors import LineNotFound
 from drivers.profile import Profile
 from drivers.virtual import Fitted
 
@@ -111,6 +113,82 @@ def test_break_ends_the_job_and_says_after_how_much(tmp_path: Path) -> None:
             await asyncio.sleep(3)
             assert daemon.paper.endswith("\n\nREADY\n")
             daemon.bench.assert_clean()
+
+    jump(main())
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        Print("-" * 72 + "\n" + "WORDS AND SO ON " * 4),
+        Print("/" * 70 + "\n" + "X" * 70, raw=True),
+        Punch(b"HELLO\r\n" * 12),
+    ],
+)
+def test_progress_is_told_every_second_by_what_is_struck(tmp_path: Path, order: Any) -> None:
+    async def main() -> None:
+        profile = Profile(duplex="full", auto_punch=True)
+        async with started(tmp_path, profile=profile, line=StationLine(Fitted(profile))):
+            loop = asyncio.get_running_loop()
+            told = [(loop.time(), 0)]
+            async with reached(MEMORY) as machine:
+                await machine.do(order, lambda done, total: told.append((loop.time(), done)))
+            assert loop.time() - told[0][0] > 6
+            gaps = [later[0] - earlier[0] for earlier, later in pairwise(told)]
+            steps = [later[1] - earlier[1] for earlier, later in pairwise(told)]
+            assert max(gaps) <= 1.0
+            assert all(0 <= step <= 10 for step in steps[:-1])
+
+    jump(main())
+
+
+def test_whoever_stops_it_is_told_how_far_it_came(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with started(tmp_path) as daemon:
+
+            async def print_it() -> None:
+                async with reached(MEMORY) as machine:
+                    await machine.do(Print(PROSE), quiet)
+
+            begun = len(daemon.line.wire)
+            printing = asyncio.ensure_future(print_it())
+            await asyncio.sleep(5)
+            struck = len(daemon.line.wire) - begun
+            printing.cancel()
+            with pytest.raises(asyncio.CancelledError, match=r"stopped after \d+ characters") as caught:
+                await printing
+            assert 0 <= int(str(caught.value).split()[2]) - struck <= 2
+
+    jump(main())
+
+
+def test_break_gives_back_a_machine_that_waits_for_its_borrower(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with started(tmp_path) as daemon, reached(MEMORY) as machine:
+            await machine.do(Print("-- SWITCH THE PUNCH ON --"), quiet)
+            daemon.line.press_break()
+            await asyncio.sleep(3)
+            assert daemon.app.idle
+            with pytest.raises(BrokenOff):
+                await machine.do(Punch(b"HELLO"), quiet)
+
+    jump(main())
+
+
+def test_a_glance_takes_nothing_and_says_who_is_there(tmp_path: Path) -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigError, match="no line to print on"):
+            await glance(Config())
+        with pytest.raises(LineNotFound):
+            await glance(Config(line=LineConfig("/dev/nothing-there")))
+        async with started(tmp_path) as daemon:
+            before = len(daemon.line.wire)
+            await glance(MEMORY)
+            assert len(daemon.line.wire) == before
+            daemon.line.key("WHO")
+            await asyncio.sleep(1)
+            with pytest.raises(MachineBusy, match=r"somebody types.*--wait"):
+                await glance(MEMORY)
 
     jump(main())
 

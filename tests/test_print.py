@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes_room import Room, opened, until
+from fakes_room import ROOT, Room, opened, until
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,9 +55,10 @@ def test_through_a_daemon_and_not_while_somebody_types(room: Room) -> None:
     machine.stdin.write(b"WHO")
     machine.stdin.flush()
     until(lambda: room.paper().endswith("WHO"))
-    code, said = room.ask("print", "--line", str(room.link), stdin=b"not now")
-    assert (code, said.count("\n")) == (75, 1)
-    assert "--wait" in said
+    refused = room.start("print", "--line", str(room.link))  # before anything was piped in, that would be lost
+    assert refused.wait(30) == 75
+    assert refused.stderr is not None
+    assert b"--wait" in refused.stderr.readline()
     waiting = room.start("print", "--wait", "-")
     assert waiting.stdin is not None
     waiting.stdin.write(b"my turn")
@@ -83,6 +87,10 @@ def test_ctrl_c_stops_within_two_characters_at_a_clean_margin(room: Room, throug
     printing.send_signal(signal.SIGINT)
     struck = len(room.strikes())
     assert printing.wait(10) == 130
+    assert printing.stderr is not None
+    said = re.fullmatch(rb"asr33: stopped after (\d+) characters\n", printing.stderr.read())
+    assert said
+    assert abs(int(said[1]) - (struck - before)) <= 4
     after = "" if through == "own line" else "\nREADY\r\n"
     until(lambda: bytes(room.strikes()).decode().endswith("\r\n" + after))
     assert len(room.strikes()) - struck <= 4 + len("\r\n" + after)  # two, and what was struck as the signal went
@@ -112,6 +120,9 @@ def test_bytes_that_are_not_text_and_files_that_are_not_there(room: Room) -> Non
     assert (code, said) == (66, "asr33: /nonexistent/x: No such file or directory; name a file that can be read\n")
     code, said = room.ask("print", stdin=b"x")
     assert (code, said.count("\n")) == (78, 1)
+    line = f"exec {sys.executable} -m tools.main print - --line /dev/null <&-"
+    closed = subprocess.run(["sh", "-c", line], cwd=ROOT, env=room.environ, capture_output=True, timeout=30)
+    assert (closed.returncode, closed.stderr) == (66, b"asr33: no text: name a file, or pipe one in\n")
 
 
 @given(TEXT, TEXT)
@@ -121,6 +132,7 @@ def test_no_tab_is_left_and_all_else_stays(head: str, tail: str) -> None:
     assert [char for char in whole if char != " "] == [char for char in head + tail if char not in "\t "]
     assert expanded("a\n\tb") == "a\n        b"
     assert expanded("x\bx\ty") == "x\bx       y"
+    assert expanded("e\u0301\ty") == "e\u0301       y"
 
 
 def test_lines_are_counted_pass_by_pass() -> None:

@@ -111,10 +111,12 @@ def test_bye_ends_the_daemon_with_a_word(started: Callable[..., Pair]) -> None:
     until(lambda: pair.paper().endswith("GOODBYE.\n"))
 
 
-def test_sigterm_ends_the_daemon_well(started: Callable[..., Pair]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_or_a_closed_terminal_ends_the_daemon_well(started: Callable[..., Pair], number: int) -> None:
     pair = started()
-    pair.daemon.send_signal(signal.SIGTERM)
+    pair.daemon.send_signal(number)
     assert pair.daemon.wait(10) == 0
+    assert len(pair.log("close")) == 1
 
 
 def test_a_killed_daemon_has_logged_all_that_was_struck_and_typed(started: Callable[..., Pair]) -> None:

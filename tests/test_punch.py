@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes_room import Room, opened, until
+from fakes_room import ROOT, Room, opened, until
 
 from drivers import tape
 from drivers.profile import Profile
-from model.errors import TextDamaged
-from tools.punch import content, text_of
+from model.errors import TextDamaged, TextNotFound
+from tools import terminal
+from tools.punch import content, text_of, warn_of_long_lines
 
 HELLO = tape.text_rows("HELLO WORLD\n")
 
@@ -42,7 +48,7 @@ def test_a_tape_is_read_back_and_compared(room: Room, tmp_path: Path, right: boo
     code, said = room.ask("punch", "--fast", "--verify", "--line", str(room.link), "HELLO WORLD")
     lines = said.splitlines()
     assert code == (0 if right else 65)
-    assert lines[1] == "asr33: put the tape into the reader"
+    assert lines[2] == "asr33: put the tape into the reader"
     assert lines[-1].startswith("asr33: the tape reads as it was punched" if right else "asr33: row 3 of the tape")
 
 
@@ -58,14 +64,109 @@ def test_bytes_go_onto_the_tape_as_they_are(room: Room, tmp_path: Path) -> None:
     assert (tmp_path / "punched").read_bytes()[:256] == data
 
 
-def test_without_an_automatic_punch_somebody_is_asked(room: Room, tmp_path: Path) -> None:
+def test_without_an_automatic_punch_and_with_nobody_to_switch_it_on_nothing_is_punched(room: Room) -> None:
     room.environ |= {"ASR33_MACHINE_AUTO_PUNCH": "false"}
     room.machine("--fast")
     code, said = room.ask("punch", "--fast", "--line", str(room.link), "HI")
-    assert code == 0
-    assert said.splitlines()[0] == "asr33: switch the punch on"
-    assert said.splitlines()[-1] == "asr33: switch the punch off"
-    until(lambda: room.paper().endswith("HI\n" + "\x7f\x7f" + "\0" * 120))
+    assert (code, said.count("\n")) == (69, 1)
+    assert "auto_punch" in said
+    assert not room.events.exists() or "HI" not in room.paper()
+
+
+@contextmanager
+def punching_at_a_terminal(room: Room, keys: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """With the terminal as standard input, or with a text piped in and the terminal where the messages go."""
+    room.environ |= {"ASR33_MACHINE_AUTO_PUNCH": "false"}
+    room.machine("--fast")
+    hand, tty = pty.openpty()
+    what = "HI" if keys == "stdin" else "-"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.main", "punch", "--fast", "--line", str(room.link), what],
+        cwd=ROOT,
+        env=room.environ,
+        stdin=tty if keys == "stdin" else subprocess.PIPE,
+        stderr=tty,
+    )
+    os.close(tty)
+    if process.stdin is not None:
+        process.stdin.write(b"HI")
+        process.stdin.close()
+    try:
+        yield hand, process
+    finally:
+        process.kill()
+        process.wait(10)
+        os.close(hand)
+
+
+def said_until(hand: int, words: bytes) -> bytes:
+    said = b""
+    while words not in said:
+        said += os.read(hand, 4096)
+    return said
+
+
+@pytest.mark.parametrize("keys", ["stdin", "stderr"])
+def test_somebody_is_asked_here_and_on_the_paper(room: Room, keys: str) -> None:
+    with punching_at_a_terminal(room, keys) as (hand, process):
+        said_until(hand, b"switch the punch on, then press RETURN here")
+        until(lambda: room.paper() == "\n-- SWITCH THE PUNCH ON --\n")
+        os.write(hand, b"\n")
+        said_until(hand, b"switch the punch off, then press RETURN here")
+        until(lambda: room.paper().endswith("HI\n" + "\x7f\x7f" + "\0" * 120))
+        os.write(hand, b"\n")
+        assert process.wait(10) == 0
+
+
+def test_control_d_leaves_where_return_is_waited_for(room: Room) -> None:
+    with punching_at_a_terminal(room, "stdin") as (hand, process):
+        said_until(hand, b"press RETURN here")
+        os.write(hand, b"\x04")
+        said_until(hand, b"asr33: left by Ctrl-D")
+        assert process.wait(10) == 130
+        assert "HI" not in room.paper()
+
+
+async def test_return_is_not_waited_for_all_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand, tty = pty.openpty()
+    with os.fdopen(tty) as keys:
+        monkeypatch.setattr(sys, "stdin", keys)
+        monkeypatch.setattr(terminal, "PATIENCE_S", 0.05)
+        with pytest.raises(terminal.Left, match="the machine is given back"):
+            await terminal.asked_to("switch the punch on")
+    os.close(hand)
+
+
+def test_a_mistyped_name_is_told_and_with_binary_refused(
+    tmp_path: Path, room: Room, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(tmp_path / "missing.bin")
+    assert content(missing) == missing.encode()
+    assert content("missing.txt") == b"missing.txt"
+    assert capsys.readouterr().err.count("its name is punched as a text\n") == 2
+    assert content("HELLO, WORLD. 1/2 PAST 3 O'CLOCK") == b"HELLO, WORLD. 1/2 PAST 3 O'CLOCK"
+    assert capsys.readouterr().err == ""
+    for binary in (True, False):
+        with pytest.raises(TextNotFound, match="is a folder"):
+            content(str(tmp_path), binary=binary)
+    code, said = room.ask("punch", "--binary", "--line", "/dev/null", missing)
+    assert (code, said) == (66, f"asr33: {missing}: No such file or directory; name a file that can be read\n")
+
+
+def test_nothing_is_no_tape(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for what in ("", str(tmp_path / "empty"), "-"):
+        code, said = room.ask("punch", "--line", "/dev/null", what)
+        assert (code, said) == (66, "asr33: nothing to punch: name a text, or a file that is not empty\n")
+
+
+def test_a_line_that_piles_up_on_the_paper_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    warn_of_long_lines(tape.text_rows("A" * 72 + "   \n" + "B" * 60 + "\r" + "B" * 60), 72)
+    assert capsys.readouterr().err == ""
+    warn_of_long_lines(tape.text_rows("A\n" + "B" * 80 + "\n" + "C" * 99), 72)
+    assert capsys.readouterr().err == (
+        "asr33: line 2 is 80 characters long (and there are 1 more): what is beyond 72 piles up on the paper\n"
+    )
 
 
 def test_no_tape_is_longer_than_a_reel(room: Room) -> None:

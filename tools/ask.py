@@ -17,8 +17,9 @@ from contextlib import aclosing
 from pathlib import Path
 
 from model.base import RANGES, THREADS, Sampling
-from model.errors import TextDamaged, TextNotFound
+from model.errors import TextDamaged
 from model.text import plain
+from tools.terminal import standard_input
 
 DEFAULTS = Sampling()
 FRACTIONS = {"temperature", "top_p", "repetition_penalty"}
@@ -103,12 +104,7 @@ async def _answer(folder: Path, prompt: str, sampling: Sampling, threads: int) -
 
 def _prompt(typed: str) -> str:
     """The prompt as typed or piped, without the blanks at its end: a model's words bring their own in front."""
-    if typed != "-":
-        raw = os.fsencode(typed)
-    elif sys.stdin is None or sys.stdin.isatty():
-        raise TextNotFound("no prompt: say asr33 ask PROMPT, or pipe one in")
-    else:
-        raw = sys.stdin.buffer.read()
+    raw = os.fsencode(typed) if typed != "-" else standard_input("prompt", "say asr33 ask PROMPT")
     try:
         return plain(raw.decode("utf-8")).rstrip()
     except UnicodeDecodeError as error:

@@ -1,14 +1,14 @@
 """Finds out what your machine is, with you as its eyes: patterns are printed, and you say what you see.
 
-Answer at the machine's own keyboard or in this terminal: Y or N and RETURN, ? to see it again. It takes some ten
-minutes and two feet of paper. What is found - columns, carriage, wheel, options, how BREAK comes - is written as
-machine.toml, which all other commands then read. Ctrl-C writes nothing. A daemon at that line must be stopped first.
+Answer at the machine's own keyboard or in this terminal: Y or N and RETURN, ? to see it again, B to take the last
+answer back. It takes some ten minutes and two feet of paper. What is found - columns, carriage, wheel, options, how
+BREAK comes - is written as machine.toml, which all other commands then read. Ctrl-C writes nothing. A daemon at that
+line must be stopped first.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import sys
@@ -19,12 +19,13 @@ from daemon.app import opened
 from daemon.config import Config
 from daemon.errors import ConfigError
 from drivers.clock import CHARACTER_S, WallClock
+from drivers.errors import EndOfInput
 from drivers.profile import as_toml
 from tools.calibration import Calibration, Found
+from tools.output import OutputLost, put, say
 from tools.print import settings
 from tools.run import add_machine_argument
-from tools.terminal import line_typed, until_interrupted
-from tools.virtual import OutputLost, say
+from tools.terminal import Left, line_typed, until_interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Raises ConfigError, DriverError, OutputLost."""
+    """Raises ConfigError, DriverError, OutputLost, Left."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     chosen = settings(args)
     if chosen.line.port is None:
@@ -60,32 +61,21 @@ def output(named: Path | None) -> Path:
 
 async def _calibrate(chosen: Config, port: str, path: Path) -> None:
     line, _ = await opened(chosen, port, CHARACTER_S)
+    say(f"asr33: it prints at {port}; answer there or here; Ctrl-C leaves, and writes nothing")
     try:
         found = await Calibration(line, WallClock(), chosen.machine, line_typed, say).run()
+    except EndOfInput:
+        raise Left("left by ^D at the machine: nothing is written") from None
     finally:
         await line.close()
-    write(path, as_toml(found.profile))
-    tell(found, path)
+    tell(found)
+    put(path, as_toml(found.profile).encode())
+    say(f"asr33: written to {path}")
 
 
-def write(path: Path, text: str) -> None:
-    """All of it or nothing, also if the power fails. Raises OutputLost."""
-    new = path.with_name(path.name + ".new")
-    try:
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise OutputLost(f"{path} cannot be written ({error.strerror}): name another with --output") from None
-
-
-def tell(found: Found, path: Path) -> None:
+def tell(found: Found) -> None:
+    """Before it is written: what took ten minutes to find stands here even if the disk is full."""
     sys.stdout.write(as_toml(found.profile))
     say(f"asr33: duplex {found.duplex or 'unknown'}, keyboard parity {found.keyboard_parity or 'unknown'}")
     if found.answerback:
         say(f"asr33: the answerback says {found.answerback.hex(' ')}")
-    say(f"asr33: written to {path}")

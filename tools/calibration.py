@@ -25,6 +25,7 @@ from drivers.printer import Stroke
 from drivers.profile import Profile
 from drivers.tape import leader, text_rows
 from drivers.teletype import Teletype
+from tools.answers import Answers, Learned, TakenBack
 
 SAFE_MS = 500  # for questions: slower than any carriage that still goes home
 TRAVEL_MS = (400, 350, 300, 250, 200, 150)
@@ -64,13 +65,26 @@ class Calibration:
         self._line, self._clock, self._typed, self._say = line, clock, typed, say
         self._known = known
         # The motor is switched on once, before all of it.
-        self._found = replace(known, motor="always", auto_return=False, return_feeds=False, feed_returns=False)
+        self._bare = replace(known, motor="always", auto_return=False, return_feeds=False, feed_returns=False)
+        self._found = self._bare
+        self._answers = Answers()
         self._keyboard = Keyboard()  # of all answers together: one is too short to learn its parity from
         self._duplex: str | None = None
         self._answer = b""
 
     async def run(self) -> Found:
         """From the first greeting to the last question. Raises EndOfInput (^D), LineLost, and what the driver does."""
+        await self._start_motor()
+        while True:
+            try:
+                return await self._through()
+            except TakenBack:
+                self._answers.take_back()
+
+    async def _through(self) -> Found:
+        """All of it, by what was learned already as far as that goes, and then by asking."""
+        self._found = self._bare
+        self._answers.from_the_top()
         await self._begin()
         await self._margin()
         await self._kits()
@@ -82,14 +96,15 @@ class Calibration:
         await self._show(lambda tty: tty.print("\nTHAT IS ALL.\n" + profiles.as_toml(profile)))
         return Found(profile, self._duplex, self._keyboard.parity, self._answer)
 
-    async def _begin(self) -> None:
+    async def _start_motor(self) -> None:
         if self._known.motor != "always":
             async with self._machine(self._known) as tty:
                 await tty.switch_motor(True)
                 await self._clock.sleep_until(self._clock.now() + self._known.spin_up_ms / 1000)
 
+    async def _begin(self) -> None:
         async def greet(tty: Teletype) -> None:
-            await tty.print("\nASR33 CALIBRATION. ANSWER Y OR N AND RETURN; ? REPEATS.\n")
+            await tty.print("\nASR33 CALIBRATION. ANSWER Y OR N AND RETURN; ? REPEATS, B GOES BACK.\n")
             await tty.finish()
             await self._clock.sleep_until(self._clock.now() + DUPLEX_S)
 
@@ -182,43 +197,56 @@ class Calibration:
     # The wire and what hangs at it.
 
     async def _break(self) -> None:
+        route = await self._answers.once(self._break_pressed)
+        if route == "break":
+            self._found = replace(self._found, break_detect="marked")
+        elif route == "nul":
+            self._found = replace(self._found, break_detect="nul")
+
+    async def _break_pressed(self) -> str | None:
+        """By which route it came."""
         async with self._machine(replace(self._found, break_detect="auto")) as tty, tty.until_break() as scope:
             await tty.fresh_line()
             await tty.print(f"\nPRESS BREAK WITHIN {BREAK_S:.0f} SECONDS.\n")
             await tty.finish()
             self._say("press BREAK at the machine")
             await self._clock.sleep_until(self._clock.now() + BREAK_S)
-        if scope.route == "break":
-            self._found = replace(self._found, break_detect="marked")
-        elif scope.route == "nul":
-            self._found = replace(self._found, break_detect="nul")
-        else:
+        if scope.route not in ("break", "nul"):
             self._say("no BREAK was heard" if scope.route is None else f"BREAK was heard by its {scope.route}")
+        return scope.route
 
     async def _options(self) -> None:
+        self._answer = read = b""
         if await self._yes(None, "MAY THE ANSWERBACK BE ASKED"):
-            async with self._machine(replace(self._found, answerback=True)) as tty:
-                self._answer = await tty.answerback()
-        read = b""
+            self._answer = await self._answers.once(lambda: self._at_one(Teletype.answerback, answerback=True))
         if await self._yes(None, "DOES THE READER OBEY X-ON, AND IS A TAPE IN IT"):
-            async with self._machine(replace(self._found, auto_reader=True)) as tty:
-                read = await tty.read_tape()
+            read = await self._answers.once(lambda: self._at_one(Teletype.read_tape, auto_reader=True))
         punches = False
         if await self._yes(None, "DOES THE PUNCH OBEY TAPE ON (DC2)"):
-            async with self._machine(replace(self._found, auto_punch=True)) as tty:
-                await tty.punch(leader(5) + text_rows("PUNCHED\n", self._found.send_parity) + leader(5), text=True)
+            rows = leader(5) + text_rows("PUNCHED\n", self._found.send_parity) + leader(5)
+            await self._answers.once(lambda: self._at_one(lambda tty: tty.punch(rows, text=True), auto_punch=True))
             punches = await self._yes(None, "DID IT PUNCH BY ITSELF")
         self._found = replace(self._found, answerback=bool(self._answer), auto_reader=bool(read), auto_punch=punches)
+
+    async def _at_one(self, do: Callable[[Teletype], Awaitable[Learned]], **fitted: bool) -> Learned:
+        """At a machine that has this."""
+        async with self._machine(replace(self._found, **fitted)) as tty:  # type: ignore[arg-type]
+            return await do(tty)
 
     # Showing and asking.
 
     async def _yes(self, show: Show | None, question: str, shown_by: Profile | None = None) -> bool:
+        return await self._answers.once(lambda: self._seen(show, question, shown_by), question)
+
+    async def _seen(self, show: Show | None, question: str, shown_by: Profile | None) -> bool:
         """Shows it, and asks; `?` shows it again."""
         while True:
             if show is not None:
                 await self._show(show, shown_by)
             async with self._machine() as tty:
                 answer = await self._answered(tty, f"{question}? ")
+            if answer[:1] == "B":
+                raise TakenBack
             if answer[:1] in ("Y", "N"):
                 return answer[:1] == "Y"
 

@@ -1,10 +1,10 @@
-"""`asr33`: finds the command, loads its file and no other, and turns errors into one line and an exit code."""
+"""`asr33`: finds the command, loads its file and no other, and turns errors into one line and an exit code.
+
+Loads nothing before it can be interrupted well: what is imported in a function here is so for that reason.
+"""
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -19,11 +19,14 @@ COMMANDS = {
     "ask": "one answer, here, with no machine",
     "train": "a model of your own from your texts",
     "model": "the models on this disk: list, verify, score",
+    "bench": "how fast a model is on this machine, and others beside it",
 }
 
 # What `pip install .` alone leaves out, and the extra that brings it.
 _ENGINE = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
 EXTRAS = {"torch": "train", "PIL": "png"} | dict.fromkeys(_ENGINE, "cpu")
+
+SPEAKS = ("ask", "bench", "calibrate", "model")  # on standard output; the others need none, or refuse for themselves
 
 USAGE = 2
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -33,11 +36,9 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] not in COMMANDS:
-        return _front_page(words)
     try:
-        return _run(words[0], words[1:])
+        _fill_descriptors()
+        return _flushed(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -58,7 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
 
 
+def _flushed(words: Sequence[str]) -> int:
+    """Whatever stands against the output is known before the exit code is."""
+    try:
+        return _run(words[0], words[1:]) if words and words[0] in COMMANDS else _front_page(words)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
 def _run(command: str, words: Sequence[str]) -> int:
+    import argparse
+    import importlib
+
     module = importlib.import_module(f"tools.{command}")
     parser = argparse.ArgumentParser(
         prog=f"asr33 {command}",
@@ -66,12 +79,17 @@ def _run(command: str, words: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    code: int = module.main(parser.parse_args(words))
-    sys.stdout.flush()
+    args = parser.parse_args(words)
+    if sys.stdout is None and command in SPEAKS:
+        return _complain("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
+    code: int = module.main(args)
     return code
 
 
 def _front_page(words: Sequence[str]) -> int:
+    import argparse
+    import difflib
+
     parser = argparse.ArgumentParser(
         prog="asr33",
         description="A GPT-2 at a Teletype Model 33: it answers on paper, ten characters a second.",
@@ -88,11 +106,20 @@ def _front_page(words: Sequence[str]) -> int:
     if parser.parse_args(words).version:
         from importlib.metadata import version
 
+        if sys.stdout is None:
+            return _complain("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
         sys.stdout.write(f"asr33 {version('asr33')}\n")
     else:
         parser.print_help(sys.stdout if words else sys.stderr)
         return 0 if words else USAGE
     return 0
+
+
+def _fill_descriptors() -> None:
+    """No line or file of ours gets the number of a standard stream that is closed, and what is meant for that."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(spare)
 
 
 def _drop_output() -> None:
@@ -101,7 +128,9 @@ def _drop_output() -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"asr33: {message}\n")
+    from tools.output import say
+
+    say(f"asr33: {message}")
     return code
 
 

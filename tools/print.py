@@ -11,8 +11,10 @@ man -P cat ls | asr33 print --line /dev/ttyUSB0
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +22,12 @@ from daemon import config
 from daemon.config import Config
 from daemon.errors import BadOrder
 from daemon.orders import Print
-from daemon.reach import reached
+from daemon.reach import glance, reached
 from drivers.clock import CHARACTER_S
 from model.errors import TextDamaged, TextNotFound
+from tools.output import say
 from tools.run import add_machine_argument
-from tools.terminal import Told, until_interrupted
-from tools.virtual import say
+from tools.terminal import Told, standard_input, until_interrupted
 
 TAB = 8
 WHOLE = 1_000_000  # characters: a day and a night of paper
@@ -59,11 +61,20 @@ def main(args: argparse.Namespace) -> int:
     """Raises BrokenOff, MachineBusy, OrderRefused, ConfigError, DriverError, TextDamaged, TextNotFound."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     chosen = settings(args)
+    if "-" in args.files:
+        asked_first(chosen, args)
     text = "".join(ended(expanded(read(name))) for name in args.files)
     if len(text) > WHOLE:
         raise BadOrder(f"{len(text):,} characters are more than a day of paper: print it in parts")
     order = Print(text, raw=args.raw, style="code" if args.code else "prose", overstrike=not args.raw)
     return until_interrupted(_print(chosen, order, args))
+
+
+def asked_first(chosen: Config, args: argparse.Namespace) -> None:
+    """Before standard input is read: what may take minutes to type is not refused afterwards. Raises as `glance`."""
+    if not args.wait:
+        asyncio.run(glance(chosen))
+        args.wait = True
 
 
 async def _print(chosen: Config, order: Print, args: argparse.Namespace) -> None:
@@ -87,13 +98,10 @@ def read(name: str) -> str:
     """A file's text, or standard input's. Raises TextNotFound, TextDamaged."""
     where = "standard input" if name == "-" else name
     try:
-        if name != "-":
-            raw = Path(name).read_bytes()
-        elif sys.stdin is None:
-            raise TextNotFound("no text: name a file, or pipe one in")
-        else:
-            raw = sys.stdin.buffer.read()
+        raw = standard_input("text", "name a file") if name == "-" else Path(name).read_bytes()
         return raw.decode("utf-8")
+    except TextNotFound:
+        raise
     except OSError as error:
         raise TextNotFound(f"{where}: {error.strerror}; name a file that can be read") from None
     except UnicodeDecodeError as error:
@@ -108,7 +116,7 @@ def expanded(text: str) -> str:
         if char == "\t":
             char = " " * (TAB - column % TAB)
         out.append(char)
-        step = -1 if char == "\b" else len(char)
+        step = -1 if char == "\b" else sum(not unicodedata.combining(one) for one in char)  # an accent takes no room
         column = 0 if char in ("\n", "\r") else max(0, column + step)
     return "".join(out)
 

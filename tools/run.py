@@ -4,8 +4,8 @@ The machine may be real (/dev/serial/by-id/...), behind a serial server (socket:
 that `asr33 virtual --link PATH` made). A real line is tried out first, for two seconds; one that hangs up is waited
 for, and the paper goes on where it was. [line] self_test and reconnect = false leave these out.
 
-It runs until .BYE or ^D is typed at the machine, or until SIGTERM or Ctrl-C here. Meanwhile `asr33 print` and
-`asr33 punch` use the machine through it.
+It runs until .BYE or ^D is typed at the machine, or until SIGTERM or Ctrl-C here, or until this terminal is closed.
+Meanwhile `asr33 print` and `asr33 punch` use the machine through it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from pathlib import Path
 from daemon import app, config
 from daemon.config import Config, Settings
 from daemon.errors import ConfigError
-
-LEAVE = (signal.SIGTERM, signal.SIGINT)
+from tools.terminal import leaving_signals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,15 +78,15 @@ async def _run(chosen: Config, port: str, character_s: float) -> int:
     async with app.build(chosen, model, port, character_s, lasting=True) as (daemon, log):
         logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
         running = asyncio.ensure_future(daemon.run())
-        loop = asyncio.get_running_loop()
+        loop, leaving = asyncio.get_running_loop(), leaving_signals()
 
         def leave() -> None:
             running.cancel()
-            for number in LEAVE:  # a model may be loading for minutes: the second signal does not wait for it
+            for number in leaving:  # a model may be loading for minutes: the second signal does not wait for it
                 loop.remove_signal_handler(number)
                 signal.signal(number, signal.SIG_DFL)
 
-        for number in LEAVE:
+        for number in leaving:
             loop.add_signal_handler(number, leave)
         with contextlib.suppress(asyncio.CancelledError):
             await running

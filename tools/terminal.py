@@ -6,44 +6,67 @@ Knows standard input and standard error; no machine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
-from tools.virtual import say
+from model.errors import TextNotFound
+from tools.output import say
 
 SOON_S = 2.0  # what takes no longer needs no telling
-_EVERY_S = 0.5
-INTERRUPTED, TERMINATED = 130, 143  # 128 and the signal, as shells count
+PATIENCE_S = 300.0  # nobody else has the machine while RETURN is waited for
+_EVERY_S = 0.4
+INTERRUPTED = 130  # 128 and SIGINT, as shells count
+
+
+class Left(Exception):
+    """Whoever was asked at this terminal has typed Ctrl-D, or has gone away."""
+
+    exit_code: ClassVar[int] = INTERRUPTED
+
+
+class Unattended(Exception):
+    """Somebody must do something by hand, and no terminal is here to ask at."""
+
+    exit_code: ClassVar[int] = 69
 
 
 def until_interrupted(work: Coroutine[Any, Any, None]) -> int:
-    """Runs it; Ctrl-C and SIGTERM cancel it once, and a second one does not wait for what it still does then."""
+    """Runs it; Ctrl-C, SIGTERM and a terminal that is closed cancel it once, and a second time is not waited for."""
     return asyncio.run(_until_interrupted(work))
+
+
+def leaving_signals() -> list[signal.Signals]:
+    """Those by which a command is told to leave; under nohup a closed terminal is none."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hang_up]
 
 
 async def _until_interrupted(work: Coroutine[Any, Any, None]) -> int:
     working = asyncio.ensure_future(work)
-    loop, code = asyncio.get_running_loop(), 0
+    loop, code, leaving = asyncio.get_running_loop(), 0, leaving_signals()
 
     def stop(number: signal.Signals) -> None:
         nonlocal code
         code = 128 + number
         working.cancel()
-        for other in (signal.SIGINT, signal.SIGTERM):
+        for other in leaving:
             loop.remove_signal_handler(other)
             signal.signal(other, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in leaving:
         loop.add_signal_handler(number, stop, number)
     try:
         await working
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as stopped:
         if not code:
             raise
+        if stopped.args:  # how far it came
+            say(f"asr33: {stopped}")
     return code
 
 
@@ -60,12 +83,16 @@ class Told:
         now = time.monotonic()
         if self._terminal and done and now - self._begun > SOON_S and now - self._last > _EVERY_S:
             self._last, self._shown = now, True
-            sys.stderr.write(f"\r{progress(done, total, now - self._begun, self._what)}\x1b[K")
-            sys.stderr.flush()
+            self._write(f"\r{progress(done, total, now - self._begun, self._what)}\x1b[K")
 
     def end(self) -> None:
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
+            self._write("\r\x1b[K")
+
+    @staticmethod
+    def _write(text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
             sys.stderr.flush()
 
 
@@ -76,31 +103,67 @@ def progress(done: int, total: int, seconds: float, what: str) -> str:
     return f"{done:,} of {total:,} {what}, {left} left"
 
 
+def attended() -> bool:
+    """Whether somebody can be asked here."""
+    return _keys() is not None
+
+
 async def asked_to(do: str) -> None:
-    """Back when RETURN is pressed at this terminal; at once where nobody can."""
-    if sys.stdin is None or not sys.stdin.isatty():
+    """Back when RETURN is pressed at this terminal; at once where there is none. Raises Left, also after PATIENCE_S."""
+    if not attended():
         say(f"asr33: {do}")
         return
-    say(f"asr33: {do}, then press RETURN")
-    await line_typed()
+    say(f"asr33: {do}, then press RETURN here")
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await line_typed()
+    except TimeoutError:
+        raise Left(f"nobody has pressed RETURN for {PATIENCE_S / 60:.0f} minutes: the machine is given back") from None
 
 
 async def line_typed() -> str:
-    """A line from this terminal, without its end. Never back where there is no terminal."""
+    """A line from this terminal, without its end. Raises Left at Ctrl-D; never back where there is no terminal."""
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[str] = loop.create_future()
-    if sys.stdin is None or not sys.stdin.isatty():
+    fd = _keys()
+    if fd is None:
         return await typed
-    fd = sys.stdin.fileno()
 
     def readable() -> None:
-        data = os.read(fd, 4096)
-        loop.remove_reader(fd)  # also at the end of the terminal's input: nobody is there then
-        if data and not typed.done():
+        loop.remove_reader(fd)
+        try:
+            data = os.read(fd, 4096)
+        except OSError:  # the terminal is gone
+            data = b""
+        if typed.done():
+            return
+        if data:
             typed.set_result(data.decode(errors="replace").rstrip("\n"))
+        else:
+            typed.set_exception(Left("left by Ctrl-D"))
 
     loop.add_reader(fd, readable)
     try:
         return await typed
     finally:
         loop.remove_reader(fd)
+
+
+def _keys() -> int | None:
+    """Where this terminal's keys are read: where standard input is a text, from the terminal that messages go to."""
+    for stream in (sys.stdin, sys.stderr):
+        if stream is not None and stream.isatty():
+            return stream.fileno()
+    return None
+
+
+def standard_input(what: str, otherwise: str) -> bytes:
+    """All of it; a terminal is asked to type `what`. Raises TextNotFound, which names `otherwise`, if it is closed."""
+    if sys.stdin is None:
+        raise TextNotFound(f"no {what}: {otherwise}, or pipe one in")
+    if sys.stdin.isatty():
+        say(f"asr33: type the {what} here; Ctrl-D on a line of its own ends it")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise TextNotFound(f"standard input: {error.strerror}; {otherwise}") from None
