@@ -204,7 +204,7 @@ class Echo:
                 self._decide("full")
         elif self.duplex is None and self._misses >= _MISSES_AT_START:
             self._decide("full")
-        elif self._keyed and self._misses >= _MISSES_LATER:  # it types, and still echoes nothing
+        elif (self._keyed or self._said) and self._misses >= _MISSES_LATER:  # it types, and still echoes nothing
             self._sure = True
             self._awaited.clear()
 

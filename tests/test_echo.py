@@ -356,3 +356,16 @@ def test_a_mistake_for_half_duplex_is_mended_when_nothing_echoes():
         echo.sent(byte, 1.0 + index * CHAR)
     echo.expire(20.0)
     assert echo.duplex == "full"
+
+
+def test_a_key_that_repeats_in_step_with_its_echo_does_not_make_a_machine_half_duplex():
+    echo, now = Echo("full"), 0.0
+    for byte in b"ASR33 TIME-SHARING":
+        echo.sent(byte, now)
+        now += 0.1
+    now += 2.0
+    for _ in range(40):  # REPT, ten a second
+        assert echo.heard(ord("A"), now) == "key"
+        echo.sent(ord("A"), now)
+        now += 0.1
+    assert echo.duplex == "full"
