@@ -14,7 +14,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 100),
     "top_k": (0, 1_000_000),
     "top_p": (1e-6, 1),
+    "min_p": (0, 1),
     "repetition_penalty": (0.01, 100),
+    "no_repeat_ngram": (0, 1_000_000),
     "seed": (0, 2**63 - 1),
     "max_tokens": (1, 1_000_000),
     "length": (1, 1_000_000),
@@ -56,31 +58,41 @@ class Shape:
 class Sampling:
     """How an answer is drawn and where it ends.
 
-    `temperature` 0 takes the likeliest token. `top_k` 0 and `top_p` 1 leave all tokens in. After `length`
-    characters the answer ends with the sentence it is in; `max_tokens` cuts it wherever it is.
+    `temperature` 0 takes the likeliest token. `top_k` 0, `top_p` 1 and `min_p` 0 leave all tokens in; `min_p` leaves
+    out those less likely than this share of the likeliest. `no_repeat_ngram` N lets no N tokens come twice in the
+    same order, 0 all. After `length` characters the answer ends with the sentence it is in; `max_tokens` cuts it
+    wherever it is. `logprobs` asks for `Piece.logprobs`.
     """
 
     temperature: float = 0.7
     top_k: int = 40
     top_p: float = 1.0
+    min_p: float = 0.0
     repetition_penalty: float = 1.1
+    no_repeat_ngram: int = 0
     seed: int = 33
     max_tokens: int = 1024
     length: int | None = None
     stop: tuple[str, ...] = ()
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Whole characters that came with one or more tokens; the last piece says how it ended, maybe with no text.
 
-    `made` is when the last of its tokens existed, in seconds of the monotonic clock.
+    `made` is when the last of its tokens existed, in seconds of the monotonic clock. `logprobs`, where asked for, has
+    the natural logarithm of each token's probability as the model has it: of the tokens that the mask allows, before
+    penalty, temperature and all other filters. `forgotten`: so many characters, the oldest of prompt and answer, had
+    gone before it, because the context was full.
     """
 
     text: str
     tokens: tuple[int, ...]
     made: float
     finish: Finish | None = None
+    logprobs: tuple[float, ...] = ()
+    forgotten: int = 0
 
 
 class Model(Protocol):
@@ -100,6 +112,13 @@ class Model(Protocol):
 
     async def ready(self) -> None:
         """Return when the model can answer. Raises ModelError if it never will."""
+        ...
+
+    def listen(self, prompt: str) -> None:
+        """So far has this prompt been typed: what is settled of it may be read before it is asked for.
+
+        Returns at once, never fails, and may be called at every key: the newest counts. Answers go first.
+        """
         ...
 
     def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:

@@ -58,14 +58,11 @@ class Detokenizer:
         return self._take(self._decoder.decode(data))
 
     def flush(self) -> str:
-        """What was held back: nothing more will come. Half a character becomes U+FFFD."""
+        """What was held back: nothing more will come. Half a character is left out."""
         if self.finish:
             return ""
-        text = self._take(self._decoder.decode(b"", final=True))
-        if self.finish:
-            return text
         held, self._held = self._held, ""
-        return text + self._ended(held)
+        return self._ended(held)
 
     def _take(self, text: str) -> str:
         if self.finish or not text:

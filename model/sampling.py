@@ -1,6 +1,8 @@
 """Logits -> the next token. Pure: its random number is a function of the seed and the token's position alone.
 
-So a text is the same on every start, and one that was cut and goes on from its ids goes on as it would have.
+So a text is the same on every start, and one that was cut and goes on from its ids goes on as it would have. The
+filters come in the order that transformers has them in: mask, repetition penalty, n-grams, temperature, top-k, top-p,
+min-p.
 """
 
 from __future__ import annotations
@@ -14,27 +16,43 @@ from numpy.typing import NDArray
 from model.base import Sampling
 from model.errors import ModelDamaged
 
-Scores = NDArray[np.float64]
-Order = NDArray[np.intp]
+Scores = NDArray[np.float32]
+Allowed = NDArray[np.bool_]
+Reals = NDArray[np.floating]
 
 COLD = 1e-6  # below it a temperature is 0: a division by it overflows, and the likeliest takes all in any case
-HEAD = 1024  # the likeliest tokens, sorted first; all of GPT-2's 50,257 are sorted only when these do not suffice
+HEAD = 1024  # the highest scores, sorted first; all of GPT-2's 50,257 are sorted only when fewer do not suffice
+MORE = 8  # times as many are sorted next
+NEVER = np.float32(-np.inf)
 
 
-def choose(logits: NDArray[np.float32], sampling: Sampling, position: int, recent: Sequence[int] = ()) -> int:
+@np.errstate(over="ignore")  # a score at the very end of float32 may become infinite: that is never, or damaged
+def choose(
+    logits: Scores, sampling: Sampling, position: int, recent: Sequence[int] = (), allowed: Allowed | None = None
+) -> int:
     """The token for `position`, counted from 0 at the start of the context.
 
-    logits [V]; `recent` are the tokens that `repetition_penalty` makes less likely. Tokens of equal logits are taken
-    in the order of their ids. Raises ModelDamaged if the logits are no numbers.
+    logits [V]; `recent` are the tokens that `repetition_penalty` makes less likely and in which `no_repeat_ngram` looks
+    for what has been said; `allowed` [V] has False for a token that must not come. Tokens of equal logits are taken in
+    the order of their ids. Raises ModelDamaged if the logits are no numbers.
     """
-    scores = _penalised(logits.astype(np.float64), recent, sampling.repetition_penalty)
-    best = int(scores.argmax())
-    if not np.isfinite(scores[best]):
-        raise ModelDamaged("the model gives no numbers (NaN or infinite logits): its file or its training is broken")
+    scores = _masked(logits, allowed)
+    _penalise(scores, recent, sampling.repetition_penalty)
+    _forbid(scores, _repeating(recent, sampling.no_repeat_ngram))
+    best = _likeliest(scores)
     if sampling.temperature < COLD:
         return best
-    weights = np.exp((scores - scores[best]) / sampling.temperature)
-    return _drawn(scores, weights, sampling, uniform(sampling.seed, position))
+    values, place = _drawn(scores, scores[best], sampling, uniform(sampling.seed, position), HEAD)
+    equal = np.flatnonzero(scores == values[place])
+    return int(equal[place - np.count_nonzero(values > values[place])])
+
+
+@np.errstate(over="ignore")
+def logprob(logits: Scores, token: int, allowed: Allowed | None = None) -> float:
+    """The natural logarithm of the token's probability among those allowed, before any other filter."""
+    scores = _masked(logits, allowed)
+    scores -= scores[_likeliest(scores)]
+    return float(scores[token]) - float(np.log(np.exp(scores).sum(dtype=np.float64)))
 
 
 def uniform(seed: int, position: int) -> float:
@@ -43,38 +61,84 @@ def uniform(seed: int, position: int) -> float:
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-def _penalised(scores: Scores, recent: Sequence[int], penalty: float) -> Scores:
+def _masked(logits: Scores, allowed: Allowed | None) -> Scores:
+    """A copy, in which only what is allowed has a chance."""
+    if allowed is None:
+        return logits.astype(np.float32)
+    return np.where(allowed, logits, NEVER).astype(np.float32, copy=False)
+
+
+def _likeliest(scores: Scores) -> int:
+    best = int(scores.argmax())
+    if not np.isfinite(scores[best]):
+        raise ModelDamaged("the model gives no numbers (NaN or infinite logits): its file or its training is broken")
+    return best
+
+
+def _penalise(scores: Scores, recent: Sequence[int], penalty: float) -> None:
     """Divide what speaks for a token, multiply what speaks against it (Keskar et al. 2019, CTRL, 4.1)."""
     if penalty != 1.0 and recent:
         ids = np.asarray(recent, np.intp)
-        scores[ids] = np.where(scores[ids] > 0, scores[ids] / penalty, scores[ids] * penalty)
-    return scores
+        said = scores[ids]
+        scores[ids] = np.where(said > 0, said / np.float32(penalty), said * np.float32(penalty))
 
 
-def _drawn(scores: Scores, weights: Scores, sampling: Sampling, random: float) -> int:
-    """Walk down from the likeliest token until `random` of the kept weight is behind us."""
-    keep = min(sampling.top_k, len(scores)) if sampling.top_k > 0 else len(scores)
-    for size in (HEAD, keep) if HEAD < keep == len(scores) else (keep,):
-        order = _likeliest(scores, size)
-        behind = np.cumsum(weights[order])
-        whole = behind[-1] if size == keep else weights.sum()
-        if sampling.top_p < 1.0:
-            # The smallest set of the likeliest that has top_p of the weight; its last member counts.
-            last = int(np.searchsorted(behind, sampling.top_p * whole))
-            if last >= size < keep:
-                continue
-            whole = behind[min(last, size - 1)]
-        place = int(np.searchsorted(behind, random * whole, side="right"))
-        if place < size or size == keep:
-            break
-    return int(order[min(place, size - 1)])
+def _repeating(recent: Sequence[int], size: int) -> NDArray[np.intp]:
+    """The tokens with which the last `size` tokens would be such as have been there before."""
+    if not 0 < size <= len(recent):
+        return np.empty(0, np.intp)
+    ids = np.asarray(recent, np.intp)
+    # For each place: whether the size - 1 tokens that begin there are those that are last.
+    same = np.ones(len(ids) - size + 1, np.bool_)
+    for back in range(1, size):
+        same &= ids[size - 1 - back : len(ids) - back] == ids[len(ids) - back]
+    return ids[size - 1 :][same]
 
 
-def _likeliest(scores: Scores, count: int) -> Order:
-    """The ids of the `count` highest scores, highest first, equal ones by id."""
-    if count < len(scores):
-        border = np.partition(scores, len(scores) - count)[len(scores) - count]
-        ids = np.flatnonzero(scores >= border)
-    else:
-        ids = np.arange(len(scores))
-    return ids[np.argsort(-scores[ids], kind="stable")][:count]
+def _forbid(scores: Scores, tokens: NDArray[np.intp]) -> None:
+    """None of these, unless they are all there is."""
+    if tokens.size:
+        before = scores[tokens]
+        scores[tokens] = NEVER
+        if not np.isfinite(scores.max()):
+            scores[tokens] = before
+
+
+def _drawn(scores: Scores, best: np.float32, sampling: Sampling, random: float, size: int) -> tuple[Scores, int]:
+    """Walk down from the highest score until `random` of the kept weight is behind us.
+
+    The highest scores, `size` of them if these suffice, and the place reached among them.
+    """
+    keep = min(sampling.top_k or len(scores), len(scores))
+    size = size if size < keep == len(scores) else keep
+    values = _highest(scores, size)
+    # Doubles take five times as long to raise, and in a long tail they change nothing that could be noticed.
+    exact: Reals = values.astype(np.float64) if size <= HEAD else values
+    weights = _weights(exact, best, sampling.temperature)
+    behind = np.cumsum(weights.astype(np.float64, copy=False))
+    whole = behind[-1] if size == keep else _weights(scores, best, sampling.temperature).sum(dtype=np.float64)
+    kept = int(np.count_nonzero((weights >= sampling.min_p) & (weights > 0)))
+    if sampling.top_p < 1:
+        # The smallest set of the likeliest that has top_p of the weight; its last member counts.
+        kept = min(kept, int(np.searchsorted(behind, sampling.top_p * whole)) + 1)
+    if kept < size or size == keep:
+        return values, min(_place(behind, random * behind[kept - 1]), kept - 1)
+    if sampling.top_p == 1 and sampling.min_p == 0 and (place := _place(behind, random * whole)) < size:
+        return values, place
+    return _drawn(scores, best, sampling, random, size * MORE if behind[-1] * MORE > whole else keep)
+
+
+def _highest(scores: Scores, count: int) -> Scores:
+    """The highest scores, highest first."""
+    above = len(scores) - count
+    return np.sort(np.partition(scores, above)[above:] if above else scores)[::-1]
+
+
+def _weights(scores: Reals, best: np.float32, temperature: float) -> Reals:
+    weights: Reals = scores - best
+    weights /= temperature
+    return np.exp(weights, out=weights)
+
+
+def _place(behind: NDArray[np.float64], weight: float) -> int:
+    return int(np.searchsorted(behind, weight, side="right"))

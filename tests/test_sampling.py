@@ -12,27 +12,33 @@ from numpy.typing import NDArray
 
 from model.base import Sampling
 from model.errors import ModelDamaged
-from model.sampling import HEAD, choose, uniform
+from model.sampling import HEAD, choose, logprob, uniform
 
 Floats = NDArray[np.float32]
 
 PLAIN = Sampling(temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.0)
 
 
-def brute_force(logits: Floats, sampling: Sampling, position: int, recent: list[int]) -> int:
+def brute_force(
+    logits: Floats, sampling: Sampling, position: int, recent: list[int], allowed: list[bool] | None = None
+) -> int:
     """The definition, word for word, on Python's own numbers."""
-    scores = [float(value) for value in logits]
-    for token in set(recent):
-        factor = sampling.repetition_penalty
-        scores[token] = scores[token] / factor if scores[token] > 0 else scores[token] * factor
-    order = sorted(range(len(scores)), key=lambda token: (-scores[token], token))
+    scores = {
+        token: float(penalised(value, sampling.repetition_penalty) if token in recent else value)
+        for token, value in enumerate(logits)
+        if allowed is None or allowed[token]
+    }
+    repeating = said_before(recent, sampling.no_repeat_ngram)
+    if scores.keys() - repeating:
+        scores = {token: score for token, score in scores.items() if token not in repeating}
+    order = sorted(scores, key=lambda token: (-scores[token], token))
     if sampling.temperature == 0:
         return order[0]
     order = order[: sampling.top_k or None]
     weights = [math.exp((scores[token] - scores[order[0]]) / sampling.temperature) for token in order]
     whole, behind, kept = sum(weights), 0.0, 0
     for weight in weights:
-        if kept and behind >= sampling.top_p * whole:
+        if kept and (behind >= sampling.top_p * whole or weight < sampling.min_p):
             break
         behind, kept = behind + weight, kept + 1
     random, passed = uniform(sampling.seed, position) * sum(weights[:kept]), 0.0
@@ -43,12 +49,26 @@ def brute_force(logits: Floats, sampling: Sampling, position: int, recent: list[
     return order[kept - 1]
 
 
+def penalised(value: np.float32, penalty: float) -> np.float32:
+    return value / np.float32(penalty) if value > 0 else value * np.float32(penalty)
+
+
+def said_before(recent: list[int], size: int) -> set[int]:
+    """The tokens that would make the last `size` tokens a row that is in `recent`."""
+    if size == 0:
+        return set()
+    rows = {tuple(recent[start : start + size]) for start in range(len(recent) - size + 1)}
+    return {row[-1] for row in rows if row[:-1] == tuple(recent[len(recent) - size + 1 :])}
+
+
 samplings = st.builds(
     Sampling,
     temperature=st.sampled_from([0.0, 0.1, 0.7, 1.0, 3.0]),
     top_k=st.sampled_from([0, 1, 2, 5, 40, 5000]),
     top_p=st.sampled_from([0.01, 0.3, 0.5, 0.9, 1.0]),
-    repetition_penalty=st.sampled_from([1.0, 1.1, 2.0]),
+    min_p=st.sampled_from([0.0, 0.0, 0.01, 0.2, 0.7, 1.0]),
+    repetition_penalty=st.sampled_from([1.0, 1.1, 2.0, 0.5]),
+    no_repeat_ngram=st.sampled_from([0, 0, 1, 2, 3, 50]),
     seed=st.integers(-(2**70), 2**70),
 )
 
@@ -64,19 +84,22 @@ def test_it_chooses_as_brute_force_does(
     steps: list[int], sampling: Sampling, position: int, data: st.DataObject
 ) -> None:
     logits = np.array(steps, np.float32) / 4  # many are equal
-    recent = data.draw(st.lists(st.integers(0, len(steps) - 1), max_size=10))
-    assert choose(logits, sampling, position, recent) == brute_force(logits, sampling, position, recent)
+    recent = data.draw(st.lists(st.integers(0, min(len(steps), data.draw(st.sampled_from([3, 60]))) - 1), max_size=20))
+    allowed = data.draw(st.none() | st.lists(st.booleans(), min_size=len(steps), max_size=len(steps)).filter(any))
+    mask = None if allowed is None else np.array(allowed)
+    assert choose(logits, sampling, position, recent, mask) == brute_force(logits, sampling, position, recent, allowed)
 
 
-@pytest.mark.parametrize("top_k", [0, 1, 40, HEAD, HEAD + 1, 3000])
-@pytest.mark.parametrize("top_p", [0.5, 0.999, 1.0])
-@pytest.mark.parametrize("spread", [0.1, 6.0])
-def test_a_vocabulary_of_gpt2s_size_goes_the_same_way(top_k: int, top_p: float, spread: float) -> None:
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "min_p"),
+    [(k, p, 0.0) for k in (0, 40, HEAD, HEAD + 1) for p in (0.5, 0.999, 1.0)] + [(0, p, 0.001) for p in (0.9, 1.0)],
+)
+@pytest.mark.parametrize("spread", [0.1, 2.0, 6.0])
+def test_a_vocabulary_of_gpt2s_size_goes_the_same_way(top_k: int, top_p: float, min_p: float, spread: float) -> None:
     """With a flat spread the drawn token lies past the first HEAD; with a steep one it does not."""
     logits = (np.random.default_rng(3).standard_normal(50257) * spread).astype(np.float32)
-    for position in range(3):
-        sampling = replace(PLAIN, top_k=top_k, top_p=top_p, seed=position)
-        assert choose(logits, sampling, position) == brute_force(logits, sampling, position, [])
+    sampling = replace(PLAIN, top_k=top_k, top_p=top_p, min_p=min_p)
+    assert choose(logits, sampling, 5) == brute_force(logits, sampling, 5, [])
 
 
 @pytest.mark.parametrize("top_k", [0, 7, 500])
@@ -113,6 +136,31 @@ def test_top_p_keeps_the_token_that_crosses_it() -> None:
     assert drawn == {0.5: {0}, 0.7: {0, 1}, 0.95: {0, 1, 2}}
 
 
+def test_min_p_leaves_those_that_have_this_share_of_the_likeliest() -> None:
+    logits = np.log([0.5, 0.3, 0.15, 0.05]).astype(np.float32)
+    drawn = {
+        p: {choose(logits, replace(PLAIN, min_p=p), position) for position in range(300)} for p in (0.05, 0.2, 0.5, 1.0)
+    }
+    assert drawn == {0.05: {0, 1, 2, 3}, 0.2: {0, 1, 2}, 0.5: {0, 1}, 1.0: {0}}
+
+
+def test_a_row_of_tokens_comes_once() -> None:
+    logits = np.array([3.0, 2.0, 1.0], np.float32)
+    greedy = replace(PLAIN, temperature=0, no_repeat_ngram=3)
+    assert choose(logits, greedy, 0, [1, 2, 0, 1, 2]) == 1
+    assert choose(logits, greedy, 0, [1, 2, 0, 2, 1]) == 0
+    assert choose(logits, greedy, 0, [1, 2, 0, 1, 2, 1, 1, 2]) == 2
+    assert choose(logits, greedy, 0, [1, 2]) == 0
+    assert choose(logits, replace(greedy, no_repeat_ngram=1), 0, [0]) == 1
+
+
+def test_where_every_token_would_repeat_they_may() -> None:
+    logits = np.array([3.0, 2.0, 1.0], np.float32)
+    once = replace(PLAIN, temperature=0, no_repeat_ngram=1)
+    assert choose(logits, once, 0, [0, 1, 2]) == 0
+    assert choose(logits, once, 0, [1, 2], np.array([False, True, True])) == 1
+
+
 def test_what_was_said_is_less_likely_once_however_often_it_was_said() -> None:
     logits = np.array([2.0, 1.5, -1.0], np.float32)
     greedy = replace(PLAIN, temperature=0, repetition_penalty=1.3)
@@ -125,7 +173,8 @@ def test_what_was_said_is_less_likely_once_however_often_it_was_said() -> None:
 
 def test_the_logits_are_left_as_they_were() -> None:
     logits = np.array([2.0, 1.5, -1.0], np.float32)
-    choose(logits, Sampling(), 0, [0, 1, 2])
+    choose(logits, Sampling(no_repeat_ngram=1, min_p=0.5), 0, [0, 1, 2], np.array([True, True, False]))
+    logprob(logits, 0)
     assert logits.tolist() == [2.0, 1.5, -1.0]
 
 
@@ -139,11 +188,22 @@ def test_random_numbers_are_a_function_of_seed_and_position_for_ever() -> None:
     assert abs(sum(grid) / len(grid) - 0.5) < 0.01
 
 
+@pytest.mark.parametrize("sampling", [PLAIN, replace(PLAIN, no_repeat_ngram=1, repetition_penalty=1.3)])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_are_an_error(bad: float) -> None:
+def test_logits_that_are_no_numbers_are_an_error(bad: float, sampling: Sampling) -> None:
     logits = np.array([1.0, bad, 0.0], np.float32)
     with pytest.raises(ModelDamaged, match="no numbers"):
-        choose(logits, PLAIN, 0)
+        choose(logits, sampling, 0, [0, 2])
+    with pytest.raises(ModelDamaged, match="no numbers"):
+        logprob(logits, 0)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1e-6])
+def test_logits_at_the_end_of_single_precision_are_numbers(temperature: float) -> None:
+    least = float(np.finfo(np.float32).min)
+    logits = np.array([least, 3.0, least], np.float32)
+    assert choose(logits, replace(PLAIN, temperature=temperature, repetition_penalty=2.0), 0, [0]) == 1
+    assert logprob(logits, 1) == 0
 
 
 @pytest.mark.parametrize("temperature", [1e-7, 1e-310])
@@ -155,3 +215,76 @@ def test_a_temperature_next_to_nothing_is_none(temperature: float) -> None:
 def test_a_masked_token_is_never_drawn() -> None:
     logits = np.array([0.0, -np.inf, 0.0], np.float32)
     assert {choose(logits, replace(PLAIN, repetition_penalty=1.1), n, [0, 1]) for n in range(100)} == {0, 2}
+    allowed, logits = np.array([True, False, True]), np.array([0.0, 9.0, 0.0], np.float32)
+    assert {choose(logits, PLAIN, n, allowed=allowed) for n in range(100)} == {0, 2}
+    assert choose(logits, replace(PLAIN, temperature=0), 0, allowed=allowed) == 0
+
+
+@given(st.lists(st.integers(-40, 40), min_size=1, max_size=20), st.data())
+def test_a_logprob_is_the_logarithm_of_the_share_among_those_allowed(steps: list[int], data: st.DataObject) -> None:
+    logits = np.array(steps, np.float32) / 2
+    allowed = data.draw(st.lists(st.booleans(), min_size=len(steps), max_size=len(steps)).filter(any))
+    whole = math.fsum(math.exp(value) for value, one in zip(logits, allowed, strict=True) if one)
+    for token, value in enumerate(logits):
+        wanted = float(value) - math.log(whole) if allowed[token] else -math.inf
+        assert logprob(logits, token, np.array(allowed)) == pytest.approx(wanted, abs=1e-5)
+
+
+CASES = [
+    Sampling(temperature=1.0, top_k=0, repetition_penalty=1.0),
+    Sampling(temperature=0.7, top_k=40, repetition_penalty=1.1),
+    Sampling(temperature=1.3, top_k=0, top_p=0.8, repetition_penalty=1.3),
+    Sampling(temperature=0.9, top_k=0, min_p=0.05, no_repeat_ngram=2),
+    Sampling(temperature=1.5, top_k=200, top_p=0.9, min_p=0.02, repetition_penalty=1.2, no_repeat_ngram=3),
+    Sampling(temperature=0.5, top_k=0, top_p=0.95, min_p=0.1, repetition_penalty=0.8, no_repeat_ngram=1),
+]
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("sampling", CASES)
+def test_the_tokens_left_and_their_shares_are_those_of_transformers(sampling: Sampling) -> None:
+    random = np.random.default_rng(6)
+    for position in range(60):
+        logits = (3 * random.standard_normal(600)).astype(np.float32)
+        recent = [int(token) for token in random.integers(0, 12 if position % 2 else 600, 40)]
+        allowed = random.random(600) < 0.9
+        shares = shares_of_transformers(logits, sampling, recent, allowed)
+        order = np.argsort(-shares, kind="stable")
+        place = np.searchsorted(np.cumsum(shares[order]), uniform(sampling.seed, position), side="right")
+        assert choose(logits, sampling, position, recent, allowed) == order[place]
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("penalty", [0.7, 1.1, 2.0])
+def test_the_likeliest_is_that_of_transformers(penalty: float) -> None:
+    random = np.random.default_rng(7)
+    sampling = Sampling(temperature=0, top_k=0, repetition_penalty=penalty, no_repeat_ngram=2)
+    for position in range(60):
+        logits = random.integers(-9, 9, 50).astype(np.float32)
+        recent = [int(token) for token in random.integers(0, 8, 40)]
+        shares = shares_of_transformers(logits, sampling, recent, np.ones(50, np.bool_))
+        assert choose(logits, sampling, position, recent) == shares.argmax()
+
+
+def shares_of_transformers(
+    logits: Floats, sampling: Sampling, recent: list[int], allowed: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The processors that `generate` puts in a row, in its order (transformers 5, `_get_logits_processor`)."""
+    torch = pytest.importorskip("torch")
+    theirs = pytest.importorskip("transformers.generation.logits_process")
+    steps = [theirs.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)]
+    if sampling.no_repeat_ngram:
+        steps.append(theirs.NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram))
+    if sampling.temperature:
+        steps.append(theirs.TemperatureLogitsWarper(sampling.temperature))
+    if sampling.top_k:
+        steps.append(theirs.TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        steps.append(theirs.TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        steps.append(theirs.MinPLogitsWarper(sampling.min_p))
+    scores = torch.from_numpy(np.where(allowed, logits, np.float32(-np.inf)))[None]
+    for step in steps:
+        scores = step(torch.tensor([recent]), scores)
+    shares: NDArray[np.float64] = scores[0].double().softmax(0).numpy()
+    return shares
