@@ -21,6 +21,7 @@ from daemon.record import tap_into
 from daemon.session_log import SessionLog
 from daemon.turns import App
 from drivers import linetest
+from drivers.charset import fold
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError, LineUnfit
 from drivers.events import Event
@@ -40,7 +41,10 @@ def open_model(config: Config) -> Model:
     from model import store
     from model.local import Local
 
-    return Local(store.find(config.model.name), threads=config.model.threads)
+    def kept(char: str) -> bool:
+        return fold(char, wheel=config.machine.wheel) != ""
+
+    return Local(store.find(config.model.name), threads=config.model.threads, kept=kept)
 
 
 @asynccontextmanager

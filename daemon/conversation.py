@@ -60,23 +60,30 @@ class Conversation:
 
     memory: str = ""
 
-    def prompt(self, typed: str, fits: Callable[[str], bool]) -> str:
-        """The memory, and the typed line below it; the oldest lines go until it fits.
+    def prompt(self, typed: str) -> str:
+        """The memory, and the typed line below it.
 
         Never ends in a blank: a token that begins with one is how GPT-2 writes a word, and after a blank
         it can only stumble.
         """
-        line = sentence_case(typed).strip()
-        memory = self.memory.rstrip()
-        prompt = f"{memory}\n{line}".strip()
-        while memory and not fits(prompt):
-            _, _, memory = memory.partition("\n")
-            prompt = f"{memory}\n{line}".strip()
-        return prompt
+        return f"{self.memory.rstrip()}\n{sentence_case(typed).strip()}".strip()
 
-    def answered(self, prompt: str, answer: str) -> None:
-        """What was written so far is what the next line continues."""
-        self.memory = (prompt + answer).rstrip()
+    def make_room(self, typed: str, count: Callable[[str], int], most: int, kept: int) -> int:
+        """Forget the oldest whole lines where the prompt has more than `most` tokens; how many characters these were.
+
+        They go until `kept` tokens are left, so that the prompts after it begin alike for a while; but the last of
+        them stays if it fits.
+        """
+        before, tokens = len(self.memory), count(self.prompt(typed))
+        if tokens > most:
+            while self.memory and (tokens > most or (tokens > kept and "\n" in self.memory)):
+                self.memory = self.memory.partition("\n")[2]
+                tokens = count(self.prompt(typed))
+        return before - len(self.memory)
+
+    def answered(self, prompt: str, answer: str, forgotten: int = 0) -> None:
+        """What was written so far is what the next line continues, but for the characters that the model forgot."""
+        self.memory = (prompt + answer)[forgotten:].rstrip()
 
     def forget(self) -> None:
         self.memory = ""

@@ -10,6 +10,7 @@ The records, by `ev`:
     typed    a line that was submitted: text
     prompt   what the model was given: text, seed
     piece    text and tokens, `made` when the last token existed, `t` when the paper asked for it
+    forgot   the context was full: so many `characters` went, the oldest lines of what the model is given
     end      an answer is over: how it ended in the model's words, or "break", "error", "lost", "stopped"
     tx       a byte given to the line: b (hex), q when queued, at when its strike begins, col
     rx       a byte from the line, parity and all: b (hex), and bad if it came damaged

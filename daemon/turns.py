@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from drivers import tape
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
 from drivers.teletype import Teletype
 from model.base import Model, Piece, Sampling
+from model.context import kept
 from model.errors import ModelError
 
 Doing = Literal["starting", "listening", "thinking", "printing", "reading", "lent", "leaving"]
@@ -42,12 +44,14 @@ class App:
         self.tty = tty
         self.chip = chip
         self._answers = 0
+        self._forgotten = 0  # characters of this prompt and its answer
         self._drum = ""  # what HERE IS sends
         self._model = model
         self._log = log
         self._answer = config.answer
         self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
         self._talk = Conversation()
+        self._draft = Conversation()  # with the line that is typed: what it leaves out comes back if it is not answered
 
     @property
     def idle(self) -> bool:
@@ -97,6 +101,7 @@ class App:
         # Not in a scope of its own: a BREAK here is the reader's, who shows it and comes back to READY.
         await self.tty.fresh_line()
         await self.tty.print("\nREADY\n")
+        self._draft = replace(self._talk)
         self.doing = "listening"
         self.listening.set()
         try:
@@ -113,7 +118,7 @@ class App:
 
     async def _line(self) -> str | None:
         """What is typed; or nothing, if the machine is wanted before a line is begun."""
-        reading = asyncio.ensure_future(self.tty.read_line())
+        reading = asyncio.ensure_future(self.tty.read_line(typed=self._read_along))
         try:
             if self.loans:  # they waited for READY: whoever stands at the machine goes first
                 await asyncio.wait({reading}, timeout=GLANCE_S)
@@ -125,6 +130,11 @@ class App:
         finally:
             reading.cancel()  # what stands in the line is as if typed ahead
             await asyncio.wait({reading})
+
+    def _read_along(self, text: str) -> None:
+        """The model reads what stands in the line before it is submitted; commands are not for it."""
+        if not re.match(r"\s*\.([A-Za-z]|\s*$)", text):
+            self._model.listen(self._prompt(text))
 
     async def _typed_or_wanted(self, reading: asyncio.Future[str]) -> None:
         if self.loans:
@@ -193,9 +203,10 @@ class App:
             seed=self._seed + self._answers,
         )
         self.doing = "thinking"
-        prompt = self._talk.prompt(typed, self._fits)
+        prompt = self._prompt(typed)
+        self._forgot(len(self._talk.memory) - len(self._draft.memory))
         self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
-        finish = "stopped"
+        finish, self._forgotten = "stopped", 0
         try:
             said, finish = await exchange(self.tty, self._model, prompt, sampling, self._note)
         except ModelError as error:
@@ -208,7 +219,7 @@ class App:
             finish = "lost"
             raise
         else:
-            self._talk.answered(prompt, said)
+            self._talk.answered(prompt, said, self._forgotten)
             self._answers += 1
             if finish == "break":
                 await self._mark_break()
@@ -221,13 +232,22 @@ class App:
             await self.tty.print("^C")
             await self.tty.flush()
 
-    def _fits(self, prompt: str) -> bool:
-        # A token is three characters or more; the answer may take half of the context, no more.
-        room = min(self._model.context // 2, self._answer.length // 3 + 64)
-        return self._model.count(prompt) <= self._model.context - room
+    def _prompt(self, typed: str) -> str:
+        """What the model is to continue; the oldest lines are left out where they leave the answer no room."""
+        context = self._model.context
+        # A token is three characters or more. An answer that needs a quarter of the context makes itself room.
+        most = context - min(context // 4, self._answer.length // 3 + 64)
+        self._draft.make_room(typed, self._model.count, most, kept(context))
+        return self._draft.prompt(typed)
+
+    def _forgot(self, characters: int) -> None:
+        if characters:
+            self._log.write(time.monotonic(), "forgot", characters=characters)
 
     def _note(self, piece: Piece) -> None:
         self.doing = "printing"
+        self._forgotten += piece.forgotten
+        self._forgot(piece.forgotten)
         self._log.write(
             time.monotonic(),
             "piece",

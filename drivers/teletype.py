@@ -194,11 +194,11 @@ class Teletype:
 
     # Reading a line.
 
-    async def read_line(self, prompt: str = "") -> str:
+    async def read_line(self, prompt: str = "", typed: Callable[[str], None] = lambda text: None) -> str:
         """What is typed up to RETURN, echoed and edited; keys typed ahead come first. `\\n` is a soft new line.
 
         Raises Interrupted on BREAK or ^C, EndOfInput on ^D in an empty line, LineLost. What stands in the line
-        when the wait is cancelled is as if typed ahead for the next one.
+        when the wait is cancelled is as if typed ahead for the next one. `typed` is told at every key what stands.
         """
         await self.print(prompt)
         await self.flush()
@@ -206,11 +206,11 @@ class Teletype:
         key, reply = "", Reply("")
         try:
             begun = [editor.press(key).echo for key in self._operator.take_begun()]
+            typed(editor.text)
             await self._strike(self._printer.echo("".join(begun)))
             while True:
-                key, reply = "", Reply("")
-                key = await self._key()
-                reply = editor.press(key)
+                reply = editor.press(key := await self._key())
+                typed(editor.text)
                 await self._strike(self._echo(key, reply.echo))
                 if reply.outcome == "submit":
                     return editor.text
@@ -268,8 +268,8 @@ class Teletype:
 
     async def rest(self, characters: int) -> None:
         """So many character times after the last stroke; where there is no pace, a tenth of that."""
-        last = max(self.clock.now(), self._pace.free_at)
-        await self.clock.sleep_until(last + characters * (self.character_s or CHARACTER_S / 10))
+        resting_s = characters * (self.character_s or CHARACTER_S / 10)
+        await self.clock.sleep_until(max(self.clock.now(), self._pace.free_at) + resting_s)
 
     def observe(self, byte: int) -> float:
         """The machine acts on this byte, from whomever it comes: the column follows. Returns the carriage's time."""

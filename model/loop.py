@@ -2,95 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.base import Finish, Sampling
+from model.context import Text, Vocabulary, check
 from model.detokenizer import Detokenizer
-from model.errors import PromptTooLong
-from model.sampling import choose
+from model.mask import Mask
+from model.prefix import CHUNK as CHUNK
+from model.prefix import Cache, Forward
+from model.sampling import choose, logprob
 
-CHUNK = 128  # tokens of a prompt in one step: costs nothing in all, and BREAK need not wait for a long prompt
-ROOM = 16  # tokens that a prompt must leave for its answer
 REMEMBERED = 128  # tokens back that the repetition penalty looks; further back, a word may well come again
-
-
-class Forward(Protocol):
-    """What is asked of the session."""
-
-    context: int
-
-    def forward(self, ids: Sequence[int]) -> NDArray[np.float32]: ...
-
-    def rewind(self, length: int) -> None: ...
-
-
-class Vocabulary(Protocol):
-    """What is asked of the tokenizer."""
-
-    end_of_text: int
-
-    def bytes_of(self, token: int) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step gave: nothing while the prompt is read or characters are held back."""
+    """What one step gave: nothing while the prompt is read or characters are held back.
+
+    `forgotten`: so many characters, the oldest of prompt and answer, have gone because the context was full.
+    """
 
     text: str = ""
     tokens: tuple[int, ...] = ()
     finish: Finish | None = None
+    logprobs: tuple[float, ...] = ()
+    forgotten: int = 0
 
 
-def check(prompt: Sequence[int], context: int) -> None:
-    """Raise PromptTooLong where a prompt leaves less than ROOM."""
-    if len(prompt) > context - ROOM:
-        raise PromptTooLong(
-            f"the prompt is {len(prompt)} tokens, the model takes {context - ROOM} "
-            f"({context} less {ROOM} for the answer): shorten it by {len(prompt) - context + ROOM}"
-        )
-
-
-def generate(session: Forward, prompt: Sequence[int], sampling: Sampling, vocabulary: Vocabulary) -> Iterator[Step]:
+def generate(
+    session: Cache | Forward,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    vocabulary: Vocabulary,
+    *,
+    said: Sequence[int] = (),
+    mask: Mask | None = None,
+) -> Iterator[Step]:
     """Steps of one forward pass each, until one has a finish. Raises PromptTooLong before the first.
 
-    The prompt is not empty; it begins with the end of text, as every document did in training.
+    The prompt is not empty; it begins with the end of text, as every document did in training. `said` are the tokens
+    of an answer that was cut: it goes on behind them as it would have. What a Cache holds of the prompt is not
+    computed again; a bare session starts from nothing. The `mask` says what may come.
     """
     check(prompt, session.context)
-    session.rewind(0)
-    logits = None
-    for start in range(0, len(prompt), CHUNK):
-        if start:
-            yield Step()
-        logits = session.forward(prompt[start : start + CHUNK])
-    assert logits is not None, "an empty prompt"
-    ids, detokenizer = list(prompt), Detokenizer(sampling.stop, sampling.length)
-    while True:
-        token = choose(logits, sampling, len(ids), _recent(ids, vocabulary.end_of_text))
-        ids.append(token)
-        step = _step(token, len(ids) - len(prompt), session.context - len(ids), sampling, vocabulary, detokenizer)
-        yield step
-        if step.finish:
-            return
-        logits = session.forward([token])
+    cache = session if isinstance(session, Cache) else Cache(session)
+    answer = _Answer(Text(prompt, cache.context, vocabulary), sampling, vocabulary, mask)
+    for token in said:
+        answer.text.roll()
+        answer.take(token)
+    while answer.finish is None:
+        if forgotten := answer.text.roll():
+            yield Step(forgotten=forgotten)
+        logits = yield from _read(cache, answer.text.window)
+        token, told = answer.draw(logits)
+        yield Step(answer.take(token), (token,), answer.finish, told)
 
 
-def _step(
-    token: int, made: int, room: int, sampling: Sampling, vocabulary: Vocabulary, detokenizer: Detokenizer
-) -> Step:
-    if token == vocabulary.end_of_text:
-        finish: Finish | None = "end"
+def _read(cache: Cache, ids: Sequence[int]) -> Generator[Step, None, NDArray[np.float32]]:
+    """The logits after these ids; a step for each CHUNK but the last."""
+    at = cache.turn_to(ids[:-1])
+    while at + CHUNK < len(ids):
+        cache.forward(ids[at : at + CHUNK])
+        at += CHUNK
+        yield Step()
+    return cache.forward(ids[at:])
+
+
+class _Answer:
+    """One answer as far as it has come: what may follow, and whether it is over."""
+
+    def __init__(self, text: Text, sampling: Sampling, vocabulary: Vocabulary, mask: Mask | None) -> None:
+        self.text = text
+        self.finish: Finish | None = None
+        self._sampling, self._vocabulary, self._mask = sampling, vocabulary, mask
+        self._detokenizer = Detokenizer(sampling.stop, sampling.length)
+        self._last = len(text.ids) + sampling.max_tokens
+        self._open = b""  # the bytes of half a character
+
+    def draw(self, logits: NDArray[np.float32]) -> tuple[int, tuple[float, ...]]:
+        """The next token, and what the model thought of it if that was asked."""
+        allowed = self._mask.allowed(self._open) if self._mask else None
+        recent = _recent(self.text.ids, self._vocabulary.end_of_text)
+        # The position counts what is forgotten too, so that the draw does not know where the context ended.
+        token = choose(logits, self._sampling, len(self.text.ids), recent, allowed)
+        return token, (logprob(logits, token, allowed),) if self._sampling.logprobs else ()
+
+    def take(self, token: int) -> str:
+        """The characters that are certain with this token; `finish` is set if they are the last."""
+        self.text.ids.append(token)
+        self._open = self._mask.after(self._open, token) if self._mask else b""
         text = ""
-    else:
-        text = detokenizer.push(vocabulary.bytes_of(token))
-        finish = detokenizer.finish or ("length" if made >= sampling.max_tokens else "context" if room <= 0 else None)
-    if finish and not detokenizer.finish:
-        text += detokenizer.flush()
-    return Step(text, (token,), detokenizer.finish or finish)
+        if token == self._vocabulary.end_of_text:
+            self.finish = "end"
+        else:
+            text = self._detokenizer.push(self._vocabulary.bytes_of(token))
+            self.finish = "length" if len(self.text.ids) >= self._last else None
+        if self.finish and not self._detokenizer.finish:
+            text += self._detokenizer.flush()
+        self.finish = self._detokenizer.finish or self.finish
+        return text
 
 
 def _recent(ids: Sequence[int], end_of_text: int) -> list[int]:

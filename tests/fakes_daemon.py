@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class ScriptedModel:
     last_prompt: str = ""
     seed: int = -1
     cut: int = 0
+    heard: list[tuple[float, str]] = field(default_factory=list)  # when, and what was typed so far
 
     def count(self, text: str) -> int:
         return len(text.split())
@@ -48,6 +49,9 @@ class ScriptedModel:
 
     async def close(self) -> None:
         pass
+
+    def listen(self, prompt: str) -> None:
+        self.heard.append((asyncio.get_running_loop().time(), prompt))
 
     async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
         self.prompts += 1

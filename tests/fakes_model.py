@@ -57,7 +57,7 @@ def tiny_folder(parent: Path, name: str = "tiny", shape: Shape = TINY) -> Path:
 class Script:
     """A session and its vocabulary of the 256 bytes: whatever the prompt, it says the text, then ends it.
 
-    It counts its passes; while `gate` is cleared they wait.
+    It counts its passes and their ids; while `gate` is cleared they wait.
     """
 
     end_of_text = 256
@@ -66,8 +66,10 @@ class Script:
     def __init__(self, text: str | bytes, context: int = 1_000_000) -> None:
         self.script = [*(text if isinstance(text, bytes) else text.encode()), self.end_of_text]
         self.context = context
-        self.length = self.passes = self.said = 0
+        self.length = self.passes = 0
+        self.said: int | None = None  # what was said last, while nothing else went in
         self.seen: list[int] = []
+        self.counts: list[int] = []  # how many ids each pass got
         self.gate, self.entered = threading.Event(), threading.Event()
         self.gate.set()
         self.threads: set[str] = set()
@@ -76,8 +78,10 @@ class Script:
         self.entered.set()
         assert self.gate.wait(10), "the test forgot to open the gate"
         self.threads.add(threading.current_thread().name)
-        self.said = self.said + 1 if self.length and list(ids) == [self.script[self.said]] else 0
+        goes_on = self.said is not None and list(ids) == [self.script[self.said]]
+        self.said = self.said + 1 if self.said is not None and goes_on else 0
         self.passes += 1
+        self.counts.append(len(ids))
         self.length += len(ids)
         self.seen += ids
         assert self.length <= self.context
@@ -86,8 +90,9 @@ class Script:
         return logits
 
     def rewind(self, length: int) -> None:
-        assert length == 0
-        self.length, self.seen = 0, []
+        assert 0 <= length <= self.length
+        self.length, self.said = length, None
+        del self.seen[length:]
 
     def bytes_of(self, token: int) -> bytes:
         return bytes([token]) if token < self.end_of_text else b""

@@ -3,10 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.conversation import Conversation, sentence_case
+from model.prefix import settled
 
 
-def anything_fits(prompt: str) -> bool:
-    return True
+def characters(prompt: str) -> int:
+    return len(prompt)
 
 
 @pytest.mark.parametrize(
@@ -43,27 +44,77 @@ def test_sentence_case_changes_nothing_but_case_and_escapes(typed: str) -> None:
 
 @given(st.text(), st.text())
 def test_a_prompt_never_ends_in_a_blank(memory: str, typed: str) -> None:
-    prompt = Conversation(memory).prompt(typed, anything_fits)
+    prompt = Conversation(memory).prompt(typed)
     assert prompt == prompt.rstrip()
 
 
 def test_the_next_line_goes_below_what_was_answered() -> None:
     talk = Conversation()
-    first = talk.prompt("THE TELETYPE IS", anything_fits)
+    first = talk.prompt("THE TELETYPE IS")
     talk.answered(first, " a machine.\n")
-    assert talk.prompt("IT PRINTS", anything_fits) == "The Teletype is a machine.\nIt prints"
+    assert talk.prompt("IT PRINTS") == "The Teletype is a machine.\nIt prints"
 
 
-def test_the_oldest_whole_lines_go_when_the_context_is_full() -> None:
-    talk = Conversation("One line.\nAnother line.\nA third.")
-    assert talk.prompt("GO", lambda prompt: len(prompt) <= 24) == "Another line.\nA third.\nGo"[14:]
+MEMORY = "One line.\nAnother line.\nA third.\nA fourth."
+
+
+def test_while_all_fits_nothing_is_forgotten() -> None:
+    talk = Conversation(MEMORY)
+    assert talk.make_room("GO", characters, len(MEMORY) + 3, 10) == 0
+    assert talk.prompt("GO") == f"{MEMORY}\nGo"
+
+
+def test_when_the_context_is_full_the_oldest_whole_lines_go_until_about_half_is_left() -> None:
+    talk = Conversation(MEMORY)
+    assert talk.make_room("GO", characters, len(MEMORY) + 2, 24) == len("One line.\nAnother line.\n")
+    assert talk.prompt("GO") == "A third.\nA fourth.\nGo"
+
+
+def test_what_is_forgotten_stays_forgotten_when_the_line_is_rubbed_out() -> None:
+    talk = Conversation(MEMORY)
+    talk.make_room("A LINE", characters, len(MEMORY) + 2, 24)
+    talk.make_room("", characters, len(MEMORY) + 2, 24)
+    assert talk.prompt("") == "A fourth."
+
+
+def test_a_last_line_that_fills_more_than_half_stays_if_it_fits() -> None:
+    talk = Conversation("Old.\nA line that is long.")
+    assert talk.make_room("GO", characters, 25, 10) == len("Old.\n")
+    assert talk.prompt("GO") == "A line that is long.\nGo"
 
 
 def test_a_line_that_never_fits_is_left_whole_for_the_model_to_refuse() -> None:
-    assert Conversation("Old.").prompt("LONG", lambda prompt: False) == "Long"
+    talk = Conversation("Old.")
+    assert talk.make_room("LONG", characters, 3, 2) == 4
+    assert talk.prompt("LONG") == "Long"
+
+
+@given(st.lists(st.text("ab \n.", max_size=30)), st.text("AB .", max_size=20), st.integers(1, 80), st.integers(1, 80))
+def test_only_whole_lines_go_and_only_where_they_must(said: list[str], typed: str, most: int, kept: int) -> None:
+    memory = "\n".join(said)
+    talk = Conversation(memory)
+    before = talk.prompt(typed)
+    gone = talk.make_room(typed, characters, most, kept)
+    assert memory[gone:] == talk.memory
+    assert gone == 0 or memory[gone - 1] == "\n" or talk.memory == ""
+    assert (gone > 0) == (len(before) > most and memory != "")
+    assert len(talk.prompt(typed)) <= most or talk.memory == ""
+    assert talk.make_room(typed, characters, most, kept) == 0
+
+
+def test_what_the_model_forgot_in_mid_answer_is_no_longer_said_to_it() -> None:
+    talk = Conversation()
+    talk.answered("One.\nTwo.\nThree", " four.\nFive.\n", len("One.\nTwo.\n"))
+    assert talk.prompt("GO") == "Three four.\nFive.\nGo"
+
+
+@given(st.text("AEI 'NSTG.!?\\\"3-\n", max_size=30), st.text("AEI 'NSTG.!?\\\"3-\n", max_size=9))
+def test_what_is_settled_of_a_line_stands_in_every_longer_one(typed: str, more: str) -> None:
+    talk = Conversation("It was said.")
+    assert talk.prompt(typed + more).startswith(settled(talk.prompt(typed)))
 
 
 def test_new_forgets() -> None:
     talk = Conversation("Something.")
     talk.forget()
-    assert talk.prompt("GO", anything_fits) == "Go"
+    assert talk.prompt("GO") == "Go"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes import PROSE, Bench, StationLine, jump
 from fakes_daemon import Daemon, ScriptedModel, words_of
 
+from daemon.conversation import sentence_case
 from daemon.exchange import exchange
 from drivers import tape
 from drivers.errors import LineLost
@@ -257,11 +261,138 @@ def test_a_full_conversation_gives_up_its_oldest_lines(tmp_path: Path) -> None:
         daemon = Daemon(tmp_path, model)
         for _ in range(8):
             await daemon.type("GO ON")
-        assert model.count(model.last_prompt) <= 32
+        assert model.count(model.last_prompt) <= model.context * 3 // 4
         assert model.last_prompt.startswith("Go on one two")
+        (forgot,) = daemon.logged("forgot")
+        assert forgot["characters"] == 3 * len("Go on one two three four five six seven.\n")
         daemon.running.cancel()
 
     jump(main())
+
+
+def standing(paper: str) -> str:
+    """What an operator reads in the last line of a sheet: what was rubbed out stands there once more in backslashes."""
+    line, rubbed, text = paper.rpartition("\n")[2], False, ""
+    for char in line:
+        if char == "\\":
+            rubbed = not rubbed
+        else:
+            text = text[:-1] if rubbed else text + char
+    return text
+
+
+def test_the_model_reads_along_with_what_stands_on_the_paper(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel([" ok."])
+        daemon = Daemon(tmp_path, model)
+        await daemon.type("FIRST")
+        await daemon.app.listening.wait()
+        for key in "I AM ADA\x7f\x7f_ORA, NOT ADO\x7fA\x7f\x7f\x7fI":
+            before = asyncio.get_running_loop().time()
+            daemon.bench.line.key(key)
+            await asyncio.sleep(0.4)
+            when, heard = model.heard[-1]
+            assert when == before, "it was told late"
+            assert heard == f"First ok.\n{sentence_case(standing(daemon.paper))}".strip()
+        assert standing(daemon.paper) == "I AM ORA, NOT I"
+        heard = model.heard[-1][1]
+        daemon.bench.line.key("\r")
+        await asyncio.sleep(2)
+        assert model.last_prompt == heard == "First ok.\nI am ora, not I"
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_the_model_hears_what_was_typed_ahead(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel(words_of("a machine."))
+        daemon = Daemon(tmp_path, model)
+        await daemon.type("GO")
+        model.heard.clear()
+        daemon.bench.line.key("TYPED AHEAD")
+        await daemon.app.listening.wait()
+        await asyncio.sleep(3)
+        assert standing(daemon.paper) == "TYPED AHEAD"
+        assert model.heard[0][1] == "Go a machine."
+        assert model.heard[-1][1] == "Go a machine.\nTyped ahead"
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_who_listens_hears_a_line_that_was_put_back_before_its_first_key() -> None:
+    async def main() -> None:
+        bench, heard = Bench(), list[str]()
+        reading = asyncio.create_task(bench.tty.read_line())
+        bench.line.key("PUT BACK")
+        await asyncio.sleep(2)
+        reading.cancel()
+        await asyncio.wait([reading])
+        again = asyncio.create_task(bench.tty.read_line(typed=heard.append))
+        await asyncio.sleep(0)
+        assert heard == ["PUT BACK"]
+        await asyncio.sleep(2)
+        bench.line.key("\x17ON\r")
+        assert await again == "PUT ON"
+        assert heard == ["PUT BACK", "PUT ", "PUT O", "PUT ON", "PUT ON"]
+
+    jump(main())
+
+
+def test_commands_are_not_for_the_model(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel([" ok."])
+        daemon = Daemon(tmp_path, model)
+        await daemon.app.listening.wait()
+        await daemon.type(".HELP")
+        await daemon.app.listening.wait()
+        assert {text for _, text in model.heard} == {""}
+        await daemon.type(".5 IS HALF")
+        assert ".5 is half" in [text for _, text in model.heard]
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_what_the_context_has_no_room_for_is_forgotten_and_the_log_says_so(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Forgetful(["One.", "\nTwo.", "\nThree."])
+        daemon = Daemon(tmp_path, model)
+        await daemon.type("GO")
+        await daemon.type("ON")
+        assert model.last_prompt == "Two.\nThree.\nOn"
+        assert daemon.logged("forgot")[0]["characters"] == len("GoOne.\n")
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_for_a_line_that_is_refused_nothing_is_forgotten(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = ScriptedModel([" ok."])
+        daemon = Daemon(tmp_path, model)
+        await daemon.type("FIRST")
+        await daemon.app.listening.wait()
+        model.failure = PromptTooLong("shorten it")
+        await daemon.type("A " * 60)
+        assert model.last_prompt == "A" + " a" * 59
+        await daemon.app.listening.wait()
+        model.failure = None
+        await daemon.type("GO")
+        assert model.last_prompt == "First ok.\nGo"
+        daemon.running.cancel()
+
+    jump(main())
+
+
+class Forgetful(ScriptedModel):
+    """Its context is full before the last word of an answer; then the oldest line goes."""
+
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        async with aclosing(super().stream(prompt, sampling)) as pieces:
+            async for piece in pieces:
+                yield replace(piece, forgotten=len("GoOne.\n") if piece.finish else 0)
 
 
 def test_a_machine_that_prints_its_own_keys_and_is_said_not_to_does_not_talk_to_itself(tmp_path: Path) -> None:

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 import pytest
-from fakes_model import TINY, Script, tiny_weights, words
+from fakes_model import TINY, Floats, Script, tiny_weights, words
 
 from model import graph
 from model.base import Sampling
 from model.errors import PromptTooLong
-from model.loop import CHUNK, ROOM, generate
+from model.loop import generate
+from model.mask import Mask
+from model.prefix import CHUNK, Cache
+from model.sampling import choose
 from model.session import Session
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0)
@@ -45,11 +52,6 @@ def test_a_sentence_that_the_last_token_ends_is_a_sentence() -> None:
     assert said(Script("One. Two"), sampling) == ("One.", "sentence")
 
 
-def test_prompt_and_answer_together_fill_the_context_and_no_more() -> None:
-    assert said(Script("x" * 100, context=40), prompt=20) == ("x" * 20, "context")
-    assert said(Script("x" * 100, context=ROOM + 5), prompt=5) == ("x" * ROOM, "context")
-
-
 def test_a_prompt_that_leaves_no_room_is_refused_before_any_work() -> None:
     script = Script("x", context=100)
     with pytest.raises(PromptTooLong, match=r"85 tokens, the model takes 84 \(100 less 16 .*shorten it by 1$"):
@@ -81,17 +83,148 @@ def test_tokens_of_the_steps_are_all_that_were_drawn() -> None:
     assert [step.text for step in steps] == ["a", "", "", "“", "b", ""]
 
 
-def tiny_ids(prompt: list[int], sampling: Sampling) -> list[int]:
-    session = Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
-    return [token for step in generate(session, prompt, sampling, words()) for token in step.tokens]
+def tiny_session() -> Session:
+    return Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
 
 
-def test_a_text_cut_anywhere_goes_on_from_its_ids_as_it_would_have() -> None:
-    prompt, sampling = [words().end_of_text, 70, 80], Sampling(top_k=0, temperature=1.5, seed=5)
-    whole = tiny_ids(prompt, sampling)
-    assert len(whole) > 20
-    for place in (1, 2, 9, 20):
-        assert tiny_ids(prompt + whole[:place], sampling) == whole[place:]
+def tiny_ids(prompt: list[int], sampling: Sampling, said: Sequence[int] = ()) -> list[int]:
+    steps = generate(tiny_session(), prompt, sampling, words(), said=said)
+    return [token for step in steps for token in step.tokens]
+
+
+WILD = Sampling(top_k=20, temperature=1.5, seed=5, max_tokens=30, repetition_penalty=1.2, no_repeat_ngram=3)
+
+
+@pytest.mark.parametrize("tokens", [30, 110], ids=["in one context", "while the context rolls"])
+def test_a_text_cut_after_any_token_goes_on_from_its_ids_as_it_would_have(tokens: int) -> None:
+    prompt, sampling = [words().end_of_text, *words().encode("The operator sat")], replace(WILD, max_tokens=tokens)
+    cache = Cache(tiny_session())
+    steps = list(generate(cache, prompt, sampling, words()))
+    whole = [token for step in steps for token in step.tokens]
+    assert len(whole) == tokens
+    assert any(step.forgotten for step in steps) == (len(prompt) + tokens > TINY.n_positions)
+    for place in range(tokens):
+        rest = generate(cache, prompt, sampling, words(), said=whole[:place])
+        assert [token for step in rest for token in step.tokens] == whole[place:]
+        if place % 10 == 0:
+            assert tiny_ids(prompt, sampling, whole[:place]) == whole[place:], "the cache was of use, and of harm"
+
+
+def test_the_draw_of_a_token_does_not_know_what_stands_in_the_cache_of_others() -> None:
+    prompt, cache = [words().end_of_text, 70, 80], Cache(tiny_session())
+    alone = tiny_ids(prompt, WILD)
+    for inside in ([words().end_of_text], [words().end_of_text, 70], prompt, [*prompt, *alone], [*prompt, 5], [90]):
+        cache.read(inside)
+        assert [token for step in generate(cache, prompt, WILD, words()) for token in step.tokens] == alone
+
+
+class Counting(Script):
+    """Says the letters after the one it saw last, and after every seventh of them a new line."""
+
+    def forward(self, ids: Sequence[int]) -> Floats:
+        logits = super().forward(ids)
+        logits[:] = 0.0
+        last = self.seen[-1]
+        line = bytes(self.seen[-7:]).find(b"\n") < 0 if last < 256 and self.length > 7 else False
+        logits[ord("\n") if line else 97 + (last + 1) % 26] = 9.0
+        return logits
+
+
+def test_a_full_context_gives_up_its_oldest_lines_and_the_answer_goes_on() -> None:
+    script = Counting("", context=4 * CHUNK)
+    sampling = replace(GREEDY, max_tokens=6 * CHUNK)
+    steps = list(generate(script, [script.end_of_text, *b"One\n"], sampling, script))
+    text = "One\n" + "".join(step.text for step in steps)
+    rolls = [step.forgotten for step in steps if step.forgotten]
+    assert len(rolls) == 2
+    assert steps[-1].finish == "length"
+    assert len(text) == 6 * CHUNK + 4
+    gone = sum(rolls)
+    assert text[gone - 1] == "\n"
+    assert bytes(script.seen[1:]).decode() == text[gone:-1]
+    assert script.seen[0] == script.end_of_text
+
+
+def test_what_is_left_when_the_context_rolls_is_read_in_chunks_and_each_is_a_step() -> None:
+    script = Counting("", context=6 * CHUNK)
+    prompt = [script.end_of_text, *b"One\n"]
+    steps = generate(script, prompt, replace(GREEDY, max_tokens=7 * CHUNK), script)
+    for step in steps:
+        before = script.passes
+        if step.forgotten:
+            break
+    assert script.passes == before, "the paper was kept waiting for the roll itself"
+    script.counts.clear()
+    while not next(steps).tokens:
+        assert script.counts[-1] == CHUNK
+        assert len(script.counts) == script.passes - before
+    assert script.length == 1 + sum(script.counts)
+    assert 2 * CHUNK < script.length < 4 * CHUNK
+    assert next(steps).tokens
+    assert script.counts[-1] == 1
+
+
+def test_a_context_rolls_only_when_another_token_is_wanted() -> None:
+    for said, rolls in ((20, 0), (21, 1)):
+        script = Script("x" * said, context=40)
+        sampling = replace(GREEDY, max_tokens=said + 1)
+        steps = list(generate(script, [script.end_of_text, *b"y" * 19], sampling, script))
+        assert sum(step.forgotten > 0 for step in steps) == rolls
+
+
+def test_the_chance_of_a_token_is_that_of_its_place_in_the_whole_text() -> None:
+    class Flat(Script):
+        def forward(self, ids: Sequence[int]) -> Floats:
+            super().forward(ids)
+            return np.zeros(256, np.float32)
+
+    script, sampling = Flat("", context=40), Sampling(1.0, top_k=0, repetition_penalty=1.0, seed=9, max_tokens=100)
+    steps = list(generate(script, [script.end_of_text, *b"Hi"], sampling, script))
+    drawn = [token for step in steps for token in step.tokens]
+    assert drawn == [choose(np.zeros(256, np.float32), sampling, 3 + place) for place in range(100)]
+
+
+def test_what_two_prompts_begin_with_is_read_once() -> None:
+    script = Script("abc")
+    cache = Cache(script)
+    list(generate(cache, [script.end_of_text, *b"One. Two"], GREEDY, script))
+    script.counts.clear()
+    list(generate(cache, [script.end_of_text, *b"One. Twoabcd. Three"], GREEDY, script))
+    assert script.counts == [len("d. Three"), 1, 1, 1]
+    assert bytes(script.seen[1:]) == b"One. Twoabcd. Threeabc"
+
+
+def test_the_same_prompt_again_costs_one_pass_of_one_token() -> None:
+    script = Script("a")
+    cache = Cache(script)
+    for _ in range(2):
+        list(generate(cache, [script.end_of_text, *b"x" * 500], GREEDY, script))
+    assert script.counts[-2:] == [1, 1]
+
+
+class Endless(Script):
+    def forward(self, ids: Sequence[int]) -> Floats:
+        logits = super().forward(ids)
+        logits[self.end_of_text] = -1e9
+        return logits
+
+
+def test_what_the_mask_forbids_is_not_said_also_behind_a_cut() -> None:
+    mask = Mask([*(bytes([n]) for n in range(256)), b""], 256, lambda char: char in "ab“”")
+    script = Endless("")
+    sampling = Sampling(temperature=100, top_k=0, max_tokens=200, seed=3)
+    tokens = [t for step in generate(script, [256, *b"Hi"], sampling, script, mask=mask) for t in step.tokens]
+    assert set(bytes(tokens).decode("utf-8", "ignore")) == set("ab“”")
+    for place in range(1, 12):
+        rest = generate(script, [256, *b"Hi"], sampling, script, said=tokens[:place], mask=mask)
+        assert [t for step in rest for t in step.tokens] == tokens[place:]
+
+
+def test_each_token_has_its_probability_where_that_is_asked() -> None:
+    sampling = replace(WILD, logprobs=True)
+    steps = list(generate(tiny_session(), [words().end_of_text, 70, 80], sampling, words()))
+    assert all(len(step.logprobs) == len(step.tokens) for step in steps)
+    assert all(number < 0 for step in steps for number in step.logprobs)
 
 
 def test_another_seed_is_another_text() -> None:

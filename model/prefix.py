@@ -1,0 +1,74 @@
+"""What two prompts begin with alike is computed once; so is a prompt that is still being typed. Pure.
+
+Knows which ids are in a session's cache, and what of a line is settled while its end is not. Draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK = 128  # tokens of a prompt in one pass: costs nothing in all, and nobody need wait for a long prompt
+
+
+class Forward(Protocol):
+    """What is asked of the session."""
+
+    context: int
+
+    def forward(self, ids: Sequence[int]) -> NDArray[np.float32]: ...
+
+    def rewind(self, length: int) -> None: ...
+
+
+class Cache:
+    """A session and the `ids` in its cache: always the beginning of what was asked of it last."""
+
+    def __init__(self, session: Forward) -> None:
+        """Whatever is in the session is forgotten; from here on nobody else may touch it."""
+        self.context = session.context
+        self.ids: list[int] = []
+        self._session = session
+        session.rewind(0)
+
+    def turn_to(self, ids: Sequence[int]) -> int:
+        """Forget what these do not begin with; how many of them are in the cache."""
+        shared = _shared(self.ids, ids)
+        if shared < len(self.ids):
+            self._session.rewind(shared)
+            del self.ids[shared:]
+        return shared
+
+    def forward(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Take these after those in the cache; the logits of the last, good until the next call."""
+        logits = self._session.forward(ids)
+        self.ids += ids
+        return logits
+
+    def read(self, ids: Sequence[int]) -> bool:
+        """Take the next CHUNK of a prompt that may yet change; False if there was nothing left to take."""
+        at = self.turn_to(ids)
+        if at == len(ids):
+            return False
+        self.forward(ids[at : at + CHUNK])
+        return True
+
+
+def settled(prompt: str) -> str:
+    """What of a prompt keeps its ids whatever is typed behind it: all but the last word.
+
+    GPT-2 divides a text before the blank in front of a word, and a line's ids are its own; so a border there stays,
+    while a word may still grow, take its blanks along, or become a name with a capital.
+    """
+    before = prompt.rstrip(" ")
+    at = max(before.rfind(" "), before.rfind("\n"))
+    return before[: at + 1].rstrip(" ")
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    if one == other[: len(one)]:
+        return len(one)
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(other))
