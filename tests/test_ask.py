@@ -115,6 +115,18 @@ def test_a_bad_number_names_itself(words: str) -> None:
     assert done.returncode == 2
 
 
+def test_where_it_runs_is_said_to_whoever_asks_for_a_device(folder: Path) -> None:
+    done = asr33("ask", "The", "--max-tokens", "2", "--device", "cpu", "--threads", "1", "--model", folder)
+    assert (done.returncode, done.stderr) == (0, b"asr33: asked for cpu; the model runs on: CPU, 1 thread\n")
+    assert done.stdout.endswith(b"\n")
+
+
+def test_a_gpu_that_is_not_to_be_had_is_one_line(folder: Path) -> None:
+    done = asr33("ask", "The", "--device", "cuda", "--model", folder)
+    assert re.search("asked for CUDA|float16 alone", complaint(done))
+    assert done.returncode in (69, 71)
+
+
 def test_a_closed_standard_input_is_one_line(folder: Path) -> None:
     line = f"exec {sys.executable} -m tools.main ask --model {folder} <&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, cwd=ROOT, timeout=60)

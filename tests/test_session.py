@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ import onnx
 import pytest
 from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
+from onnxruntime import get_available_providers
 
 from model import graph
 from model.base import SHAPE_KEY, Shape
-from model.errors import EngineFailed, ModelDamaged, ModelNotFound, PromptTooLong
+from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound, PromptTooLong
+from model.runtime import Loaded, Provider
 from model.session import Session
 
 Floats = NDArray[np.float32]
@@ -88,6 +91,67 @@ def test_half_precision_on_disk_moves_the_logits_by_little(judge: NDArray[np.flo
     assert furthest(ours, judge[-1]) > CLOSE, "nothing was rounded, so this test shows nothing"
 
 
+def halved(data: bytes) -> bytes:
+    """The same graph in float16 throughout, as a GPU wants it: weights, cache and logits."""
+    model = onnx.load_from_string(data)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
+    for entry in (*model.graph.input, *model.graph.output):
+        if entry.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            entry.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def test_a_graph_of_half_precision_throughout_has_a_cache_of_its_own_kind(judge: NDArray[np.float64]) -> None:
+    ours = Session(halved(graph.build(tiny_weights(), TINY, "float32")), threads=1)
+    assert {array.dtype for array, _ in ours._cache if array is not None} == {np.dtype(np.float16)}
+    for start, stop in ((0, 30), (30, 31), (31, 40)):
+        logits = ours.forward(IDS[start:stop])
+        assert logits.dtype == np.float32
+        assert furthest(logits, judge[stop - 1]) < 0.05 * judge.std()
+    ours.rewind(10)
+    assert furthest(ours.forward_from(IDS[10:40], 3), judge[13:40]) < 0.05 * judge.std()
+
+
+GPU = "CUDAExecutionProvider" in get_available_providers()
+
+
+@pytest.mark.skipif(not GPU, reason="this onnxruntime is for the CPU")
+def test_a_gpu_gives_the_judges_logits_and_sends_a_graph_of_float32_back(judge: NDArray[np.float64]) -> None:
+    data = graph.build(tiny_weights(), TINY, "float32")
+    try:
+        ours = Session(halved(data), provider="cuda")
+    except EngineMissing as error:
+        pytest.skip(str(error))
+    assert ours.provider == "CUDA"
+    for start, stop in ((0, 30), (30, 31), (31, 40)):
+        assert furthest(ours.forward(IDS[start:stop]), judge[stop - 1]) < 0.05 * judge.std()
+    ours.rewind(10)
+    assert furthest(ours.forward_from(IDS[10:40], 3), judge[13:40]) < 0.05 * judge.std()
+    with pytest.raises(EngineFailed, match="its attention is float32, CUDA has float16 alone"):
+        Session(data, provider="cuda")
+    assert Session(data).provider.startswith("CPU, ")
+
+
+@pytest.mark.skipif(GPU, reason="this onnxruntime is for a GPU")
+def test_a_gpu_asked_for_where_there_is_none_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    data = graph.build(tiny_weights(), TINY)
+    with pytest.raises(EngineMissing, match=r"asked for CUDA, but .* CPU alone: .*pip install '\.\[gpu\]'$") as caught:
+        Session(data, provider="cuda")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("provider", ["cpu", "auto"])
+def test_it_says_where_it_runs(provider: Provider) -> None:
+    data = graph.build(tiny_weights(), TINY)
+    assert re.match(r"CPU, 1 thread\b", Session(data, threads=1, provider=provider).provider)
+    assert re.match(r"CPU, 2 threads\b", Session(data, threads=2, provider=provider).provider)
+
+
 @pytest.mark.train
 def test_the_graph_gives_the_logits_of_transformers() -> None:
     torch = pytest.importorskip("torch")
@@ -137,11 +201,13 @@ def test_a_rewind_forward_is_refused(session: Session) -> None:
 
 def test_files_that_are_no_models_are_one_line_each(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     good = graph.build(tiny_weights(), TINY)
-    stranger, odd = onnx.load_from_string(good), onnx.load_from_string(good)
+    stranger, odd, deeper = (onnx.load_from_string(good) for _ in range(3))
     del stranger.metadata_props[:]
-    onnx.helper.set_model_props(odd, {SHAPE_KEY: '{"vocab_size": "x", "layers": 2}'})
+    for model, shape in ((odd, {"vocab_size": "x", "layers": 2}), (deeper, asdict(replace(TINY, n_layer=3)))):
+        onnx.helper.set_model_props(model, {SHAPE_KEY: json.dumps(shape)})
     cases = {"empty": b"", "noise": b"\x08\x99 not a model" * 99, "cut": good[: len(good) // 2]}
     cases |= {"stranger": stranger.SerializeToString(), "odd": odd.SerializeToString()}
+    cases |= {"deeper": deeper.SerializeToString()}
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ModelDamaged, match=name) as caught:
@@ -150,6 +216,47 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path, capfd: pytes
     with pytest.raises(ModelNotFound, match="nowhere"):
         Session(tmp_path / "nowhere")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("newer", ["opset", "version", "operator"])
+def test_a_file_of_a_later_day_is_one_line_that_says_so(newer: str) -> None:
+    model = onnx.load_from_string(graph.build(tiny_weights(), TINY))
+    if newer == "opset":
+        model.opset_import[0].version = 999
+    elif newer == "version":
+        model.ir_version = 999
+    else:
+        next(node for node in model.graph.node if node.op_type == "FastGelu").op_type = "FasterGelu"
+    with pytest.raises(ModelDamaged, match=r"^the model: made for a newer onnxruntime than \d") as caught:
+        Session(model.SerializeToString(), threads=1)
+    assert "\n" not in str(caught.value)
+    assert "onnxruntime_src" not in str(caught.value)
+
+
+def test_weights_that_lie_beside_the_graph_are_found_and_missed(tmp_path: Path, judge: NDArray[np.float64]) -> None:
+    model = onnx.load_from_string(graph.build(tiny_weights(), TINY, "float32"))
+    path, beside = tmp_path / "model.onnx", tmp_path / "model.data"
+    onnx.save_model(model, path, save_as_external_data=True, location=beside.name, size_threshold=64)
+    assert furthest(Session(path, threads=1).forward(IDS[:9]), judge[8]) < CLOSE
+    weights = beside.read_bytes()
+    for left in (weights[: len(weights) // 2], None):
+        beside.unlink()
+        if left is not None:
+            beside.write_bytes(left)
+        with pytest.raises(ModelDamaged, match="onnxruntime cannot load it") as caught:
+            Session(path, threads=1)
+        assert "\n" not in str(caught.value)
+
+
+def test_any_graph_tells_what_it_takes_and_gives() -> None:
+    loaded = Loaded(graph.build(tiny_weights(), TINY), threads=1)
+    assert loaded.inputs["past_key_0"].dims == (1, TINY.n_head, TINY.n_positions, TINY.head_size)
+    assert [loaded.inputs[name].dtype for name in ("past_key_0", "input_ids", "total_seq")] == [
+        np.float32,
+        np.int64,
+        np.int32,
+    ]
+    assert loaded.outputs["logits"].dims == (1, "N", TINY.vocab_size)
 
 
 def test_a_cache_beyond_all_memory_is_one_line() -> None:

@@ -7,19 +7,22 @@ fortune | asr33 ask --length 300
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import math
 import os
 import sys
 from collections.abc import Callable
-from contextlib import aclosing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.base import RANGES, THREADS, Sampling
 from model.errors import TextDamaged
 from model.text import plain
-from tools.terminal import standard_input
+from tools.given import standard_input
+from tools.output import say
+
+if TYPE_CHECKING:
+    from model.runtime import Provider
 
 DEFAULTS = Sampling()
 FRACTIONS = {"temperature", "top_p", "repetition_penalty"}
@@ -64,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="1: none (%(default)s)",
     )
     add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs; auto: a GPU if there is one")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -83,23 +87,23 @@ def main(args: argparse.Namespace) -> int:
     prompt = _prompt(args.prompt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without curly quotes gets question marks
-    asyncio.run(_answer(folder, prompt, sampling, args.threads))
+    _answer(folder, prompt, sampling, args.threads, args.device)
     return 0
 
 
-async def _answer(folder: Path, prompt: str, sampling: Sampling, threads: int) -> None:
-    from model.local import Local
+def _answer(folder: Path, prompt: str, sampling: Sampling, threads: int, device: Provider) -> None:
+    # No event loop: to load one takes a good part of the time to the first word.
+    from model.loading import load
+    from model.loop import generate
 
-    model = Local(folder, threads=threads)
-    try:
-        async with aclosing(model.stream(prompt, sampling)) as pieces:
-            async for piece in pieces:
-                sys.stdout.write(piece.text)
-                sys.stdout.flush()
-        sys.stdout.write("\n")
+    session, words = load(folder, threads, device)
+    if device != "auto":
+        say(f"asr33: asked for {device}; the model runs on: {session.provider}")
+    for step in generate(session, [words.end_of_text, *words.encode_lines(prompt)], sampling, words):
+        sys.stdout.write(step.text)
         sys.stdout.flush()
-    finally:
-        await model.close()
+    sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def _prompt(typed: str) -> str:

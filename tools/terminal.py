@@ -14,7 +14,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
-from model.errors import TextNotFound
+from tools.given import standard_input as standard_input
 from tools.output import say
 
 SOON_S = 2.0  # what takes no longer needs no telling
@@ -155,15 +155,3 @@ def _keys() -> int | None:
         if stream is not None and stream.isatty():
             return stream.fileno()
     return None
-
-
-def standard_input(what: str, otherwise: str) -> bytes:
-    """All of it; a terminal is asked to type `what`. Raises TextNotFound, which names `otherwise`, if it is closed."""
-    if sys.stdin is None:
-        raise TextNotFound(f"no {what}: {otherwise}, or pipe one in")
-    if sys.stdin.isatty():
-        say(f"asr33: type the {what} here; Ctrl-D on a line of its own ends it")
-    try:
-        return sys.stdin.buffer.read()
-    except OSError as error:
-        raise TextNotFound(f"standard input: {error.strerror}; {otherwise}") from None

@@ -1,0 +1,196 @@
+"""One graph as onnxruntime has loaded it: what it takes and gives, where it runs; the only file that knows onnxruntime.
+
+Of what the tensors mean it knows nothing: that is for the sessions to know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as faults
+
+from model import cores
+from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound
+
+Provider = Literal["auto", "cpu", "cuda"]
+Device = Literal["cpu", "cuda"]
+
+NAMES: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+FATAL = 4  # onnxruntime's own log level; what matters comes as an exception
+GPU_ANEW = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install '.[gpu]'"
+# What onnxruntime says of a file that only a later one can read.
+_NEWER = ("opset", "IR version", "is not a registered function/op", "No Op registered")
+# Its messages begin with a code and the place in its own source.
+_PREFIX = re.compile(r"(\[ONNXRuntimeError\] : \d+ : \w+ : )?(\S+\.(cc|h|cpp):\d+ .*?\) (?=[A-Z\"']))?")
+
+_FAULTS = (
+    faults.EPFail,
+    faults.EngineError,
+    faults.Fail,
+    faults.InvalidArgument,
+    faults.InvalidGraph,
+    faults.InvalidProtobuf,
+    faults.NoModel,
+    faults.NotFound,
+    faults.NotImplemented,
+    faults.RuntimeException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What a graph takes or gives, in its own words; a dimension that it leaves open is a name or None."""
+
+    kind: str
+    dims: tuple[int | str | None, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Raises ModelDamaged for what no array can hold."""
+        try:
+            return np.dtype(self.kind.replace("double", "float64").replace("tensor(float)", "tensor(float32)")[7:-1])
+        except TypeError:
+            raise ModelDamaged(f"a {self.kind} is nothing that asr33 can give a model") from None
+
+
+class Loaded:
+    """A graph, ready to run. `device` is where; `provider` says it to a person."""
+
+    def __init__(self, model: Path | bytes, *, threads: int = 0, provider: Provider = "auto") -> None:
+        """`threads` 0 leaves the choice to `model.cores`; `provider` auto takes CUDA where there is some.
+
+        Raises ModelNotFound, ModelDamaged, EngineFailed where memory or threads do not suffice, and EngineMissing
+        where onnxruntime cannot use what was asked for.
+        """
+        self.name = "the model" if isinstance(model, bytes) else str(model)
+        threads = threads or cores.choose()
+        why = ""
+        self.device: Device
+        if provider == "auto":
+            self._engine, self.device, why = _best(model, self.name, _options(threads))
+        else:
+            self._engine, self.device = _engine(model, self.name, _options(threads), provider), provider
+        on_cpu = f"CPU, {threads} {'thread' if threads == 1 else 'threads'}" + (f" ({why})" if why else "")
+        self.provider = "CUDA" if self.device == "cuda" else on_cpu
+        self.inputs = {entry.name: Tensor(entry.type, tuple(entry.shape)) for entry in self._engine.get_inputs()}
+        self.outputs = {entry.name: Tensor(entry.type, tuple(entry.shape)) for entry in self._engine.get_outputs()}
+        self.metadata: Mapping[str, str] = self._engine.get_modelmeta().custom_metadata_map
+        self.binding = self._engine.io_binding()
+
+    def value(self, array: NDArray[Any]) -> ort.OrtValue:
+        """The array's own memory, as onnxruntime sees it: keep the array. What runs elsewhere copies it when bound."""
+        return ort.OrtValue.ortvalue_from_numpy(array)
+
+    def placed(self, array: NDArray[Any]) -> ort.OrtValue:
+        """The array where the graph runs: its own memory on the CPU, a copy on a GPU."""
+        return ort.OrtValue.ortvalue_from_numpy(array, *(() if self.device == "cpu" else (self.device, 0)))
+
+    def resident(self, size: Sequence[int], dtype: np.dtype[Any]) -> tuple[NDArray[Any] | None, ort.OrtValue]:
+        """Zeros that stay where the graph runs, and the array that holds their memory, if it is the CPU's."""
+        try:
+            zeros = np.zeros(size, dtype)
+            return (zeros if self.device == "cpu" else None), self.placed(zeros)
+        except (MemoryError, *_FAULTS, RuntimeError) as error:
+            raise _too_little(self.name, error) from None
+
+    def run(self) -> None:
+        """Run what is bound. Raises ModelDamaged."""
+        try:
+            self._engine.run_with_iobinding(self.binding)
+        except (*_FAULTS, RuntimeError) as error:
+            raise ModelDamaged(f"{self.name}: it cannot be run ({_first_line(error)})") from None
+
+
+def _best(model: Path | bytes, name: str, options: ort.SessionOptions) -> tuple[ort.InferenceSession, Device, str]:
+    """On a GPU where that can be, else on the CPU, and why if a GPU was to be expected."""
+    why = ""
+    if NAMES["cuda"] in ort.get_available_providers():
+        try:
+            return _engine(model, name, options, "cuda"), "cuda", why
+        except (EngineMissing, EngineFailed) as error:
+            why = str(error)
+    return _engine(model, name, options, "cpu"), "cpu", why
+
+
+def _engine(model: Path | bytes, name: str, options: ort.SessionOptions, device: Device) -> ort.InferenceSession:
+    ort.set_default_logger_severity(FATAL)
+    lost = _prepare_cuda() if device == "cuda" else ""
+    wanted = [NAMES[device]] if device == "cpu" else [NAMES[device], NAMES["cpu"]]
+    try:
+        source = model if isinstance(model, bytes) else str(model)
+        engine = ort.InferenceSession(source, options, providers=wanted)
+    except faults.NoSuchFile:
+        raise ModelNotFound(f"{name}: no such file; see what there is with: asr33 model list") from None
+    except _FAULTS as error:
+        raise _refused(name, device, error) from None
+    except (MemoryError, RuntimeError) as error:
+        raise _too_little(name, error) from None
+    # What onnxruntime falls back to when a provider fails, it says nowhere that a caller could see.
+    if (got := engine.get_providers())[0] != wanted[0]:
+        cure = GPU_ANEW if device == "cuda" else "pip install '.[cpu]' anew"
+        raise EngineMissing(f"asked for {wanted[0]}, got {', '.join(got)}{lost and f' ({lost})'}: {cure}")
+    return engine
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL
+    # Never onnxruntime's own default: it ties each thread to a core, and the wheel's clock may need that one.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # Idle threads that wait by turning burn 36 ms of CPU a step, against 2 ms, and are no faster: measured with a
+    # step every 50 ms on two threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _prepare_cuda() -> str:
+    """Load CUDA's libraries; which are lost, if any. Raises EngineMissing where no GPU can be had."""
+    if NAMES["cuda"] not in ort.get_available_providers():
+        raise EngineMissing(f"asked for CUDA, but this onnxruntime is for the CPU alone: {GPU_ANEW}")
+    if not (devices := _devices()):
+        nothing = "no NVIDIA driver is installed here" if devices is None else "the NVIDIA driver finds no GPU here"
+        raise EngineMissing(f"asked for CUDA, but {nothing}: take the CPU, or another machine")
+    with contextlib.redirect_stdout(io.StringIO()) as said:  # it prints what it does not find
+        ort.preload_dlls()
+    return _first_line(said.getvalue())
+
+
+def _devices() -> int | None:
+    """How many GPUs the NVIDIA driver has; None without a driver."""
+    import ctypes  # is slow to load, and of use to few
+
+    count = ctypes.c_int(0)
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        with contextlib.suppress(OSError):
+            driver = ctypes.CDLL(name)
+            return 0 if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) else count.value
+    return None
+
+
+def _refused(name: str, device: Device, error: Exception) -> ModelDamaged | EngineFailed:
+    said = _first_line(error)
+    if device == "cuda" and "CUDA" in said:
+        return EngineFailed(f"{name}: the GPU cannot take it ({said}); free its memory, or run it on the CPU")
+    if any(word in said for word in _NEWER):
+        return ModelDamaged(f"{name}: made for a newer onnxruntime than {ort.__version__} ({said}); install that")
+    return ModelDamaged(f"{name}: onnxruntime cannot load it ({said}); fetch it again")
+
+
+def _too_little(name: str, error: Exception) -> EngineFailed:
+    why = _first_line(error) or "too little memory"
+    return EngineFailed(f"{name}: this machine cannot load it ({why}); free memory, or give fewer --threads")
+
+
+def _first_line(error: Exception | str) -> str:
+    return _PREFIX.sub("", str(error).strip().partition("\n")[0], count=1)
