@@ -56,3 +56,9 @@ class TextDamaged(ModelError, ValueError):
     """Bytes that are not text, or text that is not what was said of it."""
 
     exit_code = 65
+
+
+class ExportRefused(ModelError, ValueError):
+    """A model rounded to fewer bits that is not near enough to what it was made from."""
+
+    exit_code = 65

@@ -11,7 +11,9 @@ Inputs, with S new tokens after P that are in the cache, T the context, H heads 
 Outputs: logits float [1, N, V]; present_key_i, present_value_i, to be bound to the buffers of the past.
 
 Initializers have the names of the Hugging Face hub (`h.0.attn.c_attn.weight`, stored [in, out]) and the head is
-`wte.weight`, stored once: so the file that runs is also the base for more training.
+`wte.weight`, stored once: so the file that runs is also the base for more training. A file of few bits is not: each of
+its matrices is MatMulNBits' own [out, in / block, bytes], with `.scales` and maybe `.zeros` beside it, and the head is
+stored apart from the embedding, since onnxruntime packs anew what it multiplies by.
 """
 
 from __future__ import annotations
@@ -30,40 +32,30 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.base import SHAPE_KEY, Shape
 from model.errors import ModelDamaged
+from model.quantise import Quantised
+from model.weights import EMBEDDING, HEAD, Weights, fitting
+from model.weights import weight_shapes as weight_shapes
 
-Weights = Mapping[str, NDArray[np.float32]]
 Store = Literal["float16", "float32"]
+Packed = Mapping[str, Quantised]
 
 OPSET, IR_VERSION = 21, 10
 EPSILON = 1e-5  # of every layer normalisation in GPT-2
 MICROSOFT = "com.microsoft"
+BENT = "mlp.c_proj"  # the layer that multiplies what GELU gave
+LIFT = np.float32(0.1701)  # GELU never goes further below zero
+TABLE = "embedding"  # the rounded embedding, which is never multiplied by
+INTEGERS = 4  # MatMulNBits' accuracy_level that rounds the activations too, block by block; 8 bit is slow without
 
 
-def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """The name and the dimensions of every weight of a model of this shape."""
-    width = shape.n_embd
-    shapes: dict[str, tuple[int, ...]] = {
-        "wte.weight": (shape.vocab_size, width),
-        "wpe.weight": (shape.n_positions, width),
-    }
-    linears = {"attn.c_attn": (width, 3 * width), "attn.c_proj": (width, width)}
-    linears |= {"mlp.c_fc": (width, 4 * width), "mlp.c_proj": (4 * width, width)}
-    norms = ["ln_f"]
-    for layer in range(shape.n_layer):
-        norms += [f"h.{layer}.ln_1", f"h.{layer}.ln_2"]
-        for name, size in linears.items():
-            shapes |= {f"h.{layer}.{name}.weight": size, f"h.{layer}.{name}.bias": size[1:]}
-    for norm in norms:
-        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-    return shapes
-
-
-def build(weights: Weights, shape: Shape, store_as: Store = "float16") -> bytes:
+def build(weights: Weights, shape: Shape, store_as: Store = "float16", packed: Packed | None = None) -> bytes:
     """A serialised model. With float16 the matrices are stored so, and cast once when the session loads.
 
-    Raises ModelDamaged where a weight is missing, has other dimensions, or numbers that float16 cannot hold.
+    `packed` has rounded matrices [out, in] to take instead of those of the same names: linear layers, `wte.weight` for
+    the embedding and HEAD for the head. Raises ModelDamaged where a weight is missing, has other dimensions, or numbers
+    that float16 cannot hold.
     """
-    graph = _Graph(weights, shape, store_as)
+    graph = _Graph(weights, shape, store_as, packed or {})
     hidden = graph.embedding()
     for layer in range(shape.n_layer):
         hidden = graph.block(layer, *hidden)
@@ -89,48 +81,24 @@ def read_weights(path: Path) -> tuple[dict[str, NDArray[np.float32]], Shape]:
         raise ModelDamaged(f"{path}: not a model that asr33 made ({error})") from None
     except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
         raise ModelDamaged(f"{path}: not an ONNX file ({error})") from None
-    return _fitting(stored, shape), shape
-
-
-def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The weights of a file of the hub, with or without `transformer.` before each name. Raises ModelDamaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise ModelDamaged(f"{path}: not a safetensors file of float16 or float32 ({error})") from None
-    weights = {name.removeprefix("transformer."): value.astype(np.float32) for name, value in tensors.items()}
-    head = weights.pop("lm_head.weight", None)
-    if head is not None and "wte.weight" in weights and not np.array_equal(head, weights["wte.weight"]):
-        raise ModelDamaged(f"{path}: its head is not its embedding, so it is no GPT-2")
-    # The causal masks that old files of the hub carry are no weights.
-    return {name: value for name, value in weights.items() if not name.endswith((".attn.bias", ".attn.masked_bias"))}
-
-
-def _fitting(weights: Weights, shape: Shape) -> dict[str, NDArray[np.float32]]:
-    """Just the weights of the shape, each checked."""
-    fitting: dict[str, NDArray[np.float32]] = {}
-    for name, size in weight_shapes(shape).items():
-        found = weights.get(name)
-        if found is None:
-            raise ModelDamaged(f"the weight {name} is missing")
-        if found.shape != size:
-            raise ModelDamaged(f"the weight {name} is {list(found.shape)}, not {list(size)}")
-        fitting[name] = found
-    return fitting
+    if any(node.op_type == "MatMulNBits" for node in model.graph.node):
+        raise ModelDamaged(f"{path}: its weights are rounded to few bits; take the model that it was made from")
+    return fitting(stored, shape), shape
 
 
 class _Graph:
     """The graph as it grows; each method adds nodes and returns the names of what they give."""
 
-    def __init__(self, weights: Weights, shape: Shape, store_as: Store) -> None:
-        self._shape = shape
+    def __init__(self, weights: Weights, shape: Shape, store_as: Store, packed: Packed) -> None:
+        self._shape, self._packed = shape, packed
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
         self._names: dict[str, str] = {}
-        for name, value in _fitting(weights, shape).items():
+        for name, value in fitting(weights, shape).items():
+            if name in packed and (name != EMBEDDING or HEAD in packed):
+                continue
+            if (bent := packed.get(name.replace(".bias", ".weight"))) and bent.whole and name.endswith(f"{BENT}.bias"):
+                value = value - LIFT * bent.dequantised().sum(axis=1)
             # Vectors are few, and what a norm multiplies by is worth its 32 bits.
             self._names[name] = self._store(name, value, store_as if value.ndim > 1 else "float32")
 
@@ -142,8 +110,8 @@ class _Graph:
         self._initializers.append(numpy_helper.from_array(stored, name))
         return name if dtype == "float32" else self._add("Cast", [name], f"{name}.f32", to=TensorProto.FLOAT)
 
-    def _constant(self, name: str, values: list[int]) -> str:
-        self._initializers.append(numpy_helper.from_array(np.array(values, np.int64), name))
+    def _constant(self, name: str, value: NDArray[Any]) -> str:
+        self._initializers.append(numpy_helper.from_array(value, name))
         return name
 
     def _add(self, kind: str, inputs: list[str], *outputs: str, domain: str = "", **attributes: Any) -> str:
@@ -160,20 +128,94 @@ class _Graph:
 
     def embedding(self) -> tuple[str, str]:
         """Token and position; gives the input of the first block, normalised and not."""
-        token = self._add("Gather", [self._names["wte.weight"], "input_ids"], "wte")
+        token = self._tokens()
         position = self._add("Gather", [self._names["wpe.weight"], "position_ids"], "wpe")
         return self._skip_norm("embedding", token, position, "h.0.ln_1")
+
+    def _tokens(self) -> str:
+        if (table := self._packed.get(EMBEDDING)) is None:
+            return self._add("Gather", [self._names[EMBEDDING], "input_ids"], "wte")
+        data, scales, zeros = self._stored(table, TABLE)
+        size = {"bits": table.bits, "block_size": table.block, "gather_axis": 0, "quantize_axis": 1}
+        inputs = [data, "input_ids", scales] + ([zeros] if zeros else [])
+        return self._add("GatherBlockQuantized", inputs, "wte", domain=MICROSOFT, **size)
+
+    def _linear(self, name: str, x: str, output: str) -> str:
+        """x through a matrix; with the bias where that costs nothing, else the caller's next node adds it."""
+        weight = f"{name}.weight"
+        if (matrix := self._packed.get(weight)) is None:
+            return self._add("MatMul", [x, self._names[weight]], output)
+        if matrix.whole:
+            return self._multiply_rows(matrix, weight, x, output, bent=name.endswith(BENT))
+        return self._multiply_blocks(matrix, weight, x, output, self._names[f"{name}.bias"])
+
+    def _rest(self, name: str) -> str:
+        """The bias that `_linear` did not add."""
+        matrix = self._packed.get(f"{name}.weight")
+        return f"{name}.bias" if matrix is None or matrix.whole else ""
+
+    def _multiply_blocks(self, matrix: Quantised, weight: str, x: str, output: str, bias: str = "") -> str:
+        rows, width = matrix.codes.shape
+        size = {"N": rows, "K": width, "bits": matrix.bits, "block_size": matrix.block, "accuracy_level": INTEGERS}
+        inputs = [x, *self._stored(matrix, weight), "", bias]
+        while not inputs[-1]:
+            inputs.pop()
+        return self._add("MatMulNBits", inputs, output, domain=MICROSOFT, **size)
+
+    def _multiply_rows(self, matrix: Quantised, weight: str, x: str, output: str, *, bent: bool) -> str:
+        """One scale for each row of x and of the matrix: the fastest for long prompts, and rows do not mix.
+
+        The codes of x are unsigned around 128, since onnxruntime has no quick way to multiply signed by signed on x86;
+        what GELU has bent is lifted above zero, where it has all 255 to itself, and the bias takes the lift back.
+        """
+        codes = (matrix.codes.astype(np.int16) - 128).astype(np.int8).T
+        stored = self._constant(weight, np.ascontiguousarray(codes))
+        scales = self._constant(f"{weight}.scales", np.ascontiguousarray(matrix.scales[:, 0]))
+        if "rows.zeros" not in self._names:
+            self._ready_for_rows()
+        size = x = self._add("Add", [x, "rows.lift"], f"{x}.lifted") if bent else x
+        if not bent:
+            size = self._add("Abs", [x], f"{x}.size")
+        size = self._add("ReduceMax", [size, "rows.axis"], f"{x}.largest", keepdims=1)
+        size = self._add("Mul", [size, "rows.step.bent" if bent else "rows.step"], f"{x}.step")
+        size = self._add("Max", [size, "rows.least"], f"{x}.scale")
+        flat = self._add("Reshape", [size, "rows.axis"], f"{x}.scales")
+        near = self._add("QuantizeLinear", [x, flat, "rows.zeros.bent" if bent else "rows.zeros"], f"{x}.codes", axis=1)
+        sums = [near, stored, "rows.one", scales, "rows.zero.bent" if bent else "rows.zero"]
+        product = self._add("MatMulIntegerToFloat", sums, f"{output}.sums", domain=MICROSOFT)
+        return self._add("Mul", [product, size], output)
+
+    def _ready_for_rows(self) -> None:
+        values: dict[str, Any] = {"axis": np.array([-1]), "least": np.float32(1e-12), "one": np.float32(1)}
+        values |= {"lift": LIFT, "step": np.float32(1 / 127), "step.bent": np.float32(1 / 255)}
+        values |= {"zero": np.uint8(128), "zero.bent": np.uint8(0)}
+        for name, value in values.items():
+            self._constant(f"rows.{name}", np.asarray(value))
+        count = self._add("Shape", ["input_ids"], "rows.count", start=1)
+        for which in ("", ".bent"):
+            one = self._constant(f"rows.zero.each{which}", np.array([values[f"zero{which}"]]))
+            self._names[f"rows.zeros{which}"] = self._add("Expand", [one, count], f"rows.zeros{which}")
+
+    def _stored(self, matrix: Quantised, name: str) -> tuple[str, str, str]:
+        """The names of its codes, scales and zero points."""
+        codes = matrix.packed()
+        # GatherBlockQuantized reads rows, MatMulNBits blocks.
+        self._constant(name, codes.reshape(len(codes), -1) if name == TABLE else codes)
+        self._constant(f"{name}.scales", matrix.scales)
+        zeros = matrix.packed_zeros()
+        return name, f"{name}.scales", "" if zeros is None else self._constant(f"{name}.zeros", zeros)
 
     def block(self, layer: int, x: str, residual: str) -> tuple[str, str]:
         """One block; gives its output, normalised for the next, and the residual stream."""
         at = f"h.{layer}"
         x, residual = self._skip_norm(
-            f"{at}.attn", self._attention(layer, x), residual, f"{at}.ln_2", f"{at}.attn.c_proj.bias"
+            f"{at}.attn", self._attention(layer, x), residual, f"{at}.ln_2", self._rest(f"{at}.attn.c_proj")
         )
-        fc = self._add("MatMul", [x, self._names[f"{at}.mlp.c_fc.weight"]], f"{at}.fc")
-        fc = self._add("FastGelu", [fc, self._names[f"{at}.mlp.c_fc.bias"]], f"{at}.gelu", domain=MICROSOFT)
-        out = self._add("MatMul", [fc, self._names[f"{at}.mlp.c_proj.weight"]], f"{at}.mlp")
-        bias = f"{at}.mlp.c_proj.bias"
+        fc = [self._linear(f"{at}.mlp.c_fc", x, f"{at}.fc")]
+        fc += [self._names[bias] for bias in [self._rest(f"{at}.mlp.c_fc")] if bias]
+        gelu = self._add("FastGelu", fc, f"{at}.gelu", domain=MICROSOFT)
+        out = self._linear(f"{at}.mlp.c_proj", gelu, f"{at}.mlp")
+        bias = self._rest(f"{at}.mlp.c_proj")
         if layer + 1 < self._shape.n_layer:
             return self._skip_norm(f"{at}.end", out, residual, f"h.{layer + 1}.ln_1", bias)
         # Past the last block only the wanted positions go on: norm and head are most of the work of a long prompt.
@@ -181,8 +223,9 @@ class _Graph:
 
     def _attention(self, layer: int, x: str) -> str:
         at, shape = f"h.{layer}.attn", self._shape
-        qkv = self._add("MatMul", [x, self._names[f"{at}.c_attn.weight"]], f"{at}.matmul")
-        qkv = self._add("Add", [qkv, self._names[f"{at}.c_attn.bias"]], f"{at}.qkv")
+        qkv = self._linear(f"{at}.c_attn", x, f"{at}.matmul")
+        if bias := self._rest(f"{at}.c_attn"):
+            qkv = self._add("Add", [qkv, self._names[bias]], f"{at}.qkv")
         mixed = self._add(
             "GroupQueryAttention",
             [qkv, "", "", f"past_key_{layer}", f"past_value_{layer}", "seqlens_k", "total_seq"],
@@ -195,20 +238,23 @@ class _Graph:
             scale=1.0 / math.sqrt(shape.head_size),
             do_rotary=0,
         )
-        return self._add("MatMul", [mixed, self._names[f"{at}.c_proj.weight"]], f"{at}.proj")
+        return self._linear(f"{at}.c_proj", mixed, f"{at}.proj")
 
     def _wanted(self, x: str, name: str) -> str:
         """x [1, S, D] at the positions in `last` -> [1, N, D]."""
         if "last.index" not in self._names:
-            axis = self._constant("last.axis", [-1])
+            axis = self._constant("last.axis", np.array([-1]))
             self._names["last.index"] = self._add("Unsqueeze", ["last", axis], "last.index")
         return self._add("GatherND", [x, self._names["last.index"]], f"last.{name}", batch_dims=1)
 
     def head(self, x: str) -> None:
         """Logits of the normalised hidden state [1, N, D]; the head is the embedding, which Gemm itself turns round."""
-        rows = self._add("Reshape", [x, self._constant("head.rows", [-1, self._shape.n_embd])], "head.in")
-        flat = self._add("Gemm", [rows, self._names["wte.weight"]], "head.out", transB=1)
-        shape = self._constant("head.shape", [1, -1, self._shape.vocab_size])
+        if (matrix := self._packed.get(HEAD)) is not None:
+            self._multiply_blocks(matrix, HEAD, x, "logits")
+            return
+        rows = self._add("Reshape", [x, self._constant("head.rows", np.array([-1, self._shape.n_embd]))], "head.in")
+        flat = self._add("Gemm", [rows, self._names[EMBEDDING]], "head.out", transB=1)
+        shape = self._constant("head.shape", np.array([1, -1, self._shape.vocab_size]))
         self._add("Reshape", [flat, shape], "logits")
 
     def proto(self) -> onnx.GraphProto:

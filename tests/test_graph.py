@@ -10,7 +10,7 @@ import pytest
 from fakes_model import TINY, tiny_weights
 from safetensors.numpy import save_file
 
-from model import graph
+from model import graph, hub
 from model.errors import ModelDamaged
 
 
@@ -64,7 +64,7 @@ def test_safetensors_of_the_hub_are_read_with_and_without_the_prefix(tmp_path: P
     tensors["lm_head.weight"] = weights["wte.weight"].copy()
     tensors[prefix + "h.0.attn.bias"] = np.ones((1, 1, 64, 64), np.float32)  # a causal mask, not a weight
     save_file(tensors, tmp_path / "model.safetensors")
-    back = graph.read_safetensors(tmp_path / "model.safetensors")
+    back = hub.read_safetensors(tmp_path / "model.safetensors")
     assert back.keys() == weights.keys()
     assert graph.build(back, TINY) == graph.build(weights, TINY)
 
@@ -73,7 +73,7 @@ def test_a_head_that_is_not_the_embedding_is_refused(tmp_path: Path) -> None:
     weights = tiny_weights()
     save_file(weights | {"lm_head.weight": weights["wte.weight"] + 1}, tmp_path / "m.safetensors")
     with pytest.raises(ModelDamaged, match="head is not its embedding"):
-        graph.read_safetensors(tmp_path / "m.safetensors")
+        hub.read_safetensors(tmp_path / "m.safetensors")
 
 
 def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
             graph.read_weights(written(tmp_path / name, data))
         assert "\n" not in str(caught.value)
         with pytest.raises(ModelDamaged, match=name):
-            graph.read_safetensors(tmp_path / name)
+            hub.read_safetensors(tmp_path / name)
     with pytest.raises(ModelDamaged, match="nowhere"):
         graph.read_weights(tmp_path / "nowhere")
 

@@ -46,6 +46,16 @@ PURE = [
     "model/sampling.py",
     "model/detokenizer.py",
     "model/loop.py",
+    "model/context.py",
+    "model/prefix.py",
+    "model/mask.py",
+    "model/gptq.py",
+    "model/judge.py",
+    "model/quantise.py",
+    "model/reference.py",
+    "model/rounding.py",
+    "model/smoothing.py",
+    "model/weights.py",
     "daemon/conversation.py",
     "daemon/orders.py",
     "daemon/words.py",
@@ -55,11 +65,13 @@ IMPURE = {"asyncio", "logging", "os", "pathlib", "random", "socket", "subprocess
 DOORS = {
     "serial": {"drivers/line.py"},
     "serial_asyncio": {"drivers/line.py"},
-    "onnxruntime": {"model/session.py"},
+    "onnxruntime": {"model/runtime.py"},
     "onnx": {"model/graph.py"},
     "tokenizers": {"model/tokenizer.py"},
     "cattrs": {"daemon/config.py"},
     "PIL": {"drivers/picture.py"},
+    "ctranslate2": {"tools/benching/ctranslate.py"},
+    "llama_cpp": {"tools/benching/llama.py"},
 }
 
 
@@ -103,9 +115,10 @@ def test_each_foreign_library_has_one_door(library: str) -> None:
     assert doors <= DOORS[library]
 
 
-def test_torch_is_known_to_training_alone() -> None:
+def test_torch_is_known_to_training_and_to_the_peer_that_needs_it() -> None:
     users = {path.relative_to(ROOT).parts for path in sources() if "torch" in imported(path)}
-    assert all(parts[:2] in {("tools", "training"), ("tools", "train.py")} for parts in users)
+    peer = ("tools", "benching", "hugging.py")
+    assert all(parts[:2] in {("tools", "training"), ("tools", "train.py")} or parts == peer for parts in users)
 
 
 def modules_after(code: str) -> set[str]:
@@ -135,6 +148,13 @@ def test_a_bare_help_loads_nothing_heavy() -> None:
 
 def test_a_session_runs_without_onnx_and_torch() -> None:
     assert not modules_after("import model.local, model.session, model.score") & {"onnx", "torch", "safetensors"}
+
+
+def test_an_answer_needs_no_event_loop() -> None:
+    """It would take a fifth of the time to the first word."""
+    loaded = modules_after("from tools.main import main\nmain(['ask', 'The', '--max-tokens', '1'])")
+    assert {"numpy", "onnxruntime", "tokenizers"} <= loaded
+    assert not loaded & {"asyncio", "ssl", "onnx", "rich"}
 
 
 def test_the_thin_client_loads_neither_numpy_nor_an_engine() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from model.base import THREADS
 from model.errors import ModelError
+from tools import make_model
 from tools.ask import number
 
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verifying = actions.add_parser("verify", help="check files by hash", description="Check every file by its hash.")
     verifying.add_argument("names", nargs="*", metavar="NAME|PATH", help="the models (all)")
     verifying.set_defaults(action=_verify)
+
+    making = actions.add_parser(
+        "make",
+        help="a model in fewer bits, or from the hub's files",
+        description="Make a model from the hub's files, or from one of ours: rounded, judged against float32, written.",
+    )
+    make_model.add_arguments(making)
+    making.set_defaults(action=make_model.main)
 
     scoring = actions.add_parser(
         "score",

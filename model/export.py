@@ -1,0 +1,171 @@
+"""Weights -> a model's folder: rounded to the width asked for, judged against float32, and only then written.
+
+It knows how well is well enough; how to round and how to judge others know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import graph, judge, store, tokenizer
+from model.errors import ExportRefused
+from model.hub import Source
+from model.judge import Quality
+from model.rounding import Rounding, rounded
+from model.session import Session
+from model.store import Manifest
+from model.text import read_documents
+
+As = Literal["int8", "int4", "float16", "float32"]
+WIDTHS: tuple[As, ...] = get_args(As)
+TEXTS = Path(__file__).parent / "texts"
+WINDOW = 512  # tokens of a window to round or judge by, where the context has so many
+ROUND_BY, JUDGE_BY = 16_384, 8_192  # tokens at most
+# The perplexity over float32's that is still well enough; a float32 graph has no excuse but the order of its sums.
+RATIOS: dict[As, float] = {"int8": 1.01, "int4": 1.06, "float16": 1.001, "float32": 1.0001}
+LOGITS = 1e-3  # of float32, for each unit of the largest logit above one
+DIGITS = 6
+FILE_LIMIT = 1 << 31  # bytes of a message of protobuf
+
+# Hears (what is being done, how much is done, of how much).
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be made. `block` 0 leaves it to us; with no `documents` the texts serve that asr33 brings."""
+
+    name: str
+    store_as: As = "int8"
+    block: int = 0
+    documents: tuple[str, ...] = ()
+
+
+def export(source: Source, folder: Path, asked: Asked, progress: Progress | None = None) -> Manifest:
+    """Make the model and write it to the folder. Raises ExportRefused, having written nothing, if it is not good."""
+    require_room(source, asked)
+    words = tokenizer.from_json(source.tokenizer_json)
+    length = min(WINDOW, source.shape.n_positions)
+    judged_by = judge.windows(words, _judging(asked.documents), length, JUDGE_BY)
+    how = rounding(asked)
+    by = None if how is None else judge.windows(words, _calibrating(asked.documents), length, ROUND_BY)
+    onnx_bytes = _built(source, asked, how, by, progress)
+    session = Session(onnx_bytes)
+    quality = judge.compare(session, source.weights, source.shape, judged_by, _told(progress, "judging"))
+    del session
+    refuse(quality, asked)
+    training = record(source, asked, how, quality)
+    return store.write(
+        folder,
+        name=asked.name,
+        shape=source.shape,
+        onnx_bytes=onnx_bytes,
+        tokenizer_json=source.tokenizer_json,
+        training=training,
+        card=card(source, asked, quality, len(onnx_bytes)),
+    )
+
+
+def _built(
+    source: Source, asked: Asked, how: Rounding | None, by: NDArray[np.int64] | None, progress: Progress | None
+) -> bytes:
+    """The graph. What it took is gone when it is there: a large model fills the memory."""
+    kind: graph.Store = "float32" if asked.store_as == "float32" else "float16"
+    if how is None or by is None:
+        return graph.build(source.weights, source.shape, kind)
+    near = rounded(source.weights, source.shape, how, by, _told(progress, "rounding"))
+    return graph.build(near.weights, source.shape, kind, near.packed)
+
+
+def require_room(source: Source, asked: Asked) -> None:
+    """Raises ExportRefused for a model that no single ONNX file can hold."""
+    size = source.shape.parameters * {"float32": 4, "float16": 2}.get(asked.store_as, 1)
+    if size >= FILE_LIMIT:
+        raise ExportRefused(
+            f"{asked.name}: {size / 1e9:.1f} GB as {asked.store_as}, and one ONNX file holds 2.1; give it --as int8"
+        )
+
+
+def rounding(asked: Asked) -> Rounding | None:
+    """How the width asked for is rounded; None where it is not."""
+    match asked.store_as:
+        case "int8":
+            return Rounding(8, asked.block, head_block=asked.block or 32)
+        case "int4":
+            return Rounding(4, asked.block or 128, asymmetric=True, head_bits=4, smooth=0.5)
+        case _:
+            return None
+
+
+def refuse(quality: Quality, asked: Asked) -> None:
+    """Raises ExportRefused where the quality is not good enough for the width."""
+    most = RATIOS[asked.store_as]
+    if not quality.ratio <= most:  # a NaN is refused too
+        cure = {"int4": "--as int8, or a smaller --block", "int8": "a smaller --block, or --as float16"}
+        raise ExportRefused(
+            f"{asked.name}: perplexity {quality.ratio:.4f} times that of float32 where {asked.store_as} may have "
+            f"{most}; try {cure.get(asked.store_as, '--as float32')}"
+        )
+    if asked.store_as == "float32" and not quality.logits <= LOGITS:
+        raise ExportRefused(
+            f"{asked.name}: a logit is {quality.logits:.2g} off where {LOGITS} is allowed: this onnxruntime is not "
+            "to be trusted with float32; install another version"
+        )
+
+
+def record(source: Source, asked: Asked, how: Rounding | None, quality: Quality) -> dict[str, Any]:
+    """The `training` of the manifest: that of the source, and what was done to it."""
+    rounded_figures = {
+        key: round(value, DIGITS) if isinstance(value, float) else value for key, value in asdict(quality).items()
+    }
+    return source.training | {
+        "from": source.name,
+        "as": asked.store_as,
+        "rounding": None if how is None else asdict(how),
+        "quality": rounded_figures,
+    }
+
+
+def card(source: Source, asked: Asked, quality: Quality, size: int) -> str:
+    """The README.md of the model."""
+    shape = source.shape
+    lines = [
+        f"# {asked.name}",
+        "",
+        f"{source.name}, a GPT-2 of {shape.parameters / 1e6:.1f} million parameters: {shape.n_layer} layers, width "
+        f"{shape.n_embd}, {shape.n_head} heads, a context of {shape.n_positions} tokens, a vocabulary of "
+        f"{shape.vocab_size}. Weights stored as {asked.store_as}, {size / 1e6:.1f} MB. Made by `asr33 model make`.",
+        "",
+        "## Quality",
+        "",
+        f"Against float32, on {quality.tokens} tokens of a text that it was not rounded by:",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| perplexity | {quality.perplexity:.3f}, {quality.ratio:.5f} times float32's |",
+        f"| KL divergence | {quality.kl:.6f} nats a token |",
+        f"| same likeliest token | {quality.agree:.2%} |",
+        f"| largest difference of a logit | {quality.logits:.4g} |",
+    ]
+    if licence := source.training.get("licence"):
+        lines += ["", f"Licence: {licence}"]
+    return "\n".join(lines) + "\n"
+
+
+def _calibrating(own: Sequence[str]) -> list[str]:
+    """The first half of each document of one's own; else what asr33 brings."""
+    return [text[: len(text) // 2] for text in own] or read_documents([TEXTS / "calibration.txt"])
+
+
+def _judging(own: Sequence[str]) -> list[str]:
+    return [text[len(text) // 2 :] for text in own] or read_documents([TEXTS / "judge.txt"])
+
+
+def _told(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, whole: progress(what, done, whole)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes_model import TINY, tiny_folder, tiny_weights, words
+from safetensors.numpy import save_file
+
+from model import graph, hub
+from model.base import Shape
+from model.errors import ModelDamaged, ModelError, ModelNotFound
+
+CONFIG: dict[str, Any] = {
+    "model_type": "gpt2",
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-05,
+    "vocab_size": TINY.vocab_size,
+    "n_positions": TINY.n_positions,
+    "n_embd": TINY.n_embd,
+    "n_layer": TINY.n_layer,
+    "n_head": TINY.n_head,
+}
+
+
+def folder(parent: Path, **config: object) -> Path:
+    """As the hub has a small GPT-2."""
+    path = parent / "small"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(CONFIG | config))
+    save_file(tiny_weights(), path / "model.safetensors")
+    (path / "tokenizer.json").write_text(words().to_json())
+    return path
+
+
+def test_a_folder_of_the_hub_is_read_whole(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    for name in (path, str(path), path / "model.safetensors", path / "config.json"):
+        source = hub.read(name)
+        assert source.name == "small"
+        assert source.shape == TINY
+        assert all(np.array_equal(source.weights[key], value) for key, value in tiny_weights().items())
+        assert source.tokenizer_json == words().to_json()
+
+
+def test_weights_in_several_files_come_together(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    (path / "model.safetensors").unlink()
+    names = list(tiny_weights())
+    halves = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, some in halves.items():
+        save_file({f"transformer.{name}": tiny_weights()[name] for name in some}, path / file)
+    index = {f"transformer.{name}": file for file, some in halves.items() for name in some}
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert graph.build(hub.read(path).weights, TINY) == graph.build(tiny_weights(), TINY)
+    (path / "b.safetensors").unlink()
+    with pytest.raises(ModelNotFound, match=r"b\.safetensors: no such file"):
+        hub.read(path)
+
+
+def test_half_precision_is_taken_for_what_it_is(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    save_file({name: value.astype(np.float16) for name, value in tiny_weights().items()}, path / "model.safetensors")
+    weights = hub.read(path).weights
+    assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(weights["wte.weight"], tiny_weights()["wte.weight"], rtol=1e-3, atol=1e-6)
+
+
+def test_the_vocabulary_may_be_in_two_files(tmp_path: Path) -> None:
+    path = folder(tmp_path)
+    bpe = json.loads((path / "tokenizer.json").read_text())["model"]
+    (path / "tokenizer.json").unlink()
+    with pytest.raises(ModelNotFound, match=r"vocab\.json with merges\.txt"):
+        hub.read(path)
+    (path / "vocab.json").write_text(json.dumps(bpe["vocab"] | {"<|endoftext|>": len(bpe["vocab"])}))
+    (path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in bpe["merges"]) + "\n")
+    again = hub.tokenizer.from_json(hub.read(path).tokenizer_json)
+    assert again.encode_lines("The motor hummed.\n") == words().encode_lines("The motor hummed.\n")
+    assert again.end_of_text == words().end_of_text
+
+
+def test_a_model_of_ours_is_a_source_too(tmp_path: Path) -> None:
+    source = hub.read(tiny_folder(tmp_path))
+    assert (source.name, source.shape, source.training) == ("tiny", TINY, {"bits_per_byte": 7.5})
+    np.testing.assert_allclose(source.weights["wte.weight"], tiny_weights()["wte.weight"], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("model_type", "llama", "model_type is 'llama'"),
+        ("activation_function", "relu", "activation_function is 'relu'"),
+        ("layer_norm_epsilon", 1e-6, "layer_norm_epsilon"),
+        ("scale_attn_by_inverse_layer_idx", True, "scale_attn_by_inverse_layer_idx"),
+        ("n_inner", 100, "n_inner"),
+        ("n_embd", None, "n_embd"),
+        ("n_head", 3, "3 heads"),
+        ("n_layer", 0, "n_layer"),
+        ("n_layer", 3, r"h\.2.* is missing"),
+        ("n_positions", 65, "wpe.weight is"),
+        ("vocab_size", 299, "300 tokens"),
+    ],
+)
+def test_a_config_of_another_model_is_one_line(tmp_path: Path, key: str, value: object, complaint: str) -> None:
+    with pytest.raises(ModelDamaged, match=complaint) as caught:
+        hub.read(folder(tmp_path, **{key: value}))
+    assert "\n" not in str(caught.value)
+
+
+def cut(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("config.json", lambda path: path.write_text("{")),
+        ("config.json", lambda path: path.write_text("[]")),
+        ("config.json", lambda path: path.write_bytes(b"\xff\xfe")),
+        ("model.safetensors", lambda path: cut(path, 0.5)),
+        ("model.safetensors", lambda path: cut(path, 0.0)),
+        ("model.safetensors", lambda path: path.write_bytes(bytes(range(256)) * 9)),
+        ("model.safetensors", lambda path: path.unlink()),
+        ("model.safetensors", lambda path: save_file({"x": np.zeros(3, np.float32)}, path)),
+        ("model.safetensors", lambda path: save_file(tiny_weights() | {"ln_f.bias": np.full(32, np.nan, "f4")}, path)),
+        ("tokenizer.json", lambda path: cut(path, 0.5)),
+        ("tokenizer.json", lambda path: path.write_text("{}")),
+        ("model.safetensors.index.json", lambda path: path.write_text("{}")),
+        ("model.safetensors.index.json", lambda path: path.write_text('{"weight_map": {"wte.weight": 3}}')),
+    ],
+)
+def test_damaged_files_are_one_line_each(tmp_path: Path, name: str, harm: Callable[[Path], object]) -> None:
+    path = folder(tmp_path)
+    harm(path / name)
+    with pytest.raises(ModelError, match="small") as caught:
+        hub.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_something_else_and_no_folder_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"neither config\.json nor manifest\.json"):
+        hub.read(tmp_path)
+    with pytest.raises(ModelNotFound, match="no model 'nowhere'"):
+        hub.read("nowhere")
+
+
+@pytest.mark.train
+def test_the_safetensors_of_transformers_give_its_logits(tmp_path: Path) -> None:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from model.session import Session
+
+    torch.manual_seed(33)
+    shape = Shape(vocab_size=300, n_positions=64, n_embd=64, n_layer=3, n_head=4)
+    sizes = {name: getattr(shape, name) for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}
+    theirs = GPT2LMHeadModel(GPT2Config(**sizes, initializer_range=0.2, bos_token_id=0, eos_token_id=0)).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs" / "tokenizer.json").write_text(words().to_json())
+    source = hub.read(tmp_path / "theirs")
+    assert source.shape == shape
+    session = Session(graph.build(source.weights, source.shape, "float32"), threads=1)
+    random = np.random.default_rng(3)
+    for _ in range(10):
+        ids = [int(token) for token in random.integers(0, 300, 50)]
+        session.rewind(0)
+        with torch.no_grad():
+            wanted = theirs(torch.tensor([ids])).logits[0].numpy()
+        assert np.abs(session.forward_from(ids, 0) - wanted).max() < 1e-4

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes_model import TEXT, TINY, tiny_folder
+
+from model import export, store
+from model.errors import ExportRefused, ModelNotFound, TextDamaged
+from model.session import Session
+from tools import make_model
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
+    (tmp_path / "text.txt").write_text(TEXT * 8)
+    return tmp_path
+
+
+def make(home: Path, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    make_model.add_arguments(parser)
+    return make_model.main(parser.parse_args([*words, "--text", str(home / "text.txt")]))
+
+
+def test_a_model_is_made_found_and_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tiny_folder(home)
+    assert make(home, str(source), "--name", "half", "--as", "float16") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("half: 0.")
+    assert out.count("\n") == 1
+    assert "perplexity 1.0000 times that of float32" in out
+    assert err == ""
+    folder = store.find("half")
+    assert store.verify(folder).training["from"] == "tiny"
+    assert Session(folder / store.GRAPH, threads=1).forward([1, 2, 3]).shape == (TINY.vocab_size,)
+
+
+def test_eight_bits_are_asked_for_when_nothing_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(export.RATIOS, "int8", 9.0)  # noise has no perplexity worth the name
+    assert make(home, str(tiny_folder(home)), "--name", "eight") == 0
+    training = store.read_manifest(store.find("eight")).training
+    assert (training["as"], training["rounding"]["bits"], training["rounding"]["block"]) == ("int8", 8, 0)
+
+
+def test_a_name_that_is_taken_stays_whose_it_was_unless_told(home: Path) -> None:
+    source = str(tiny_folder(home))
+    make(home, source, "--name", "mine", "--as", "float32")
+    with pytest.raises(make_model.ModelUnwritten, match="choose another --name, or --replace"):
+        make(home, source, "--name", "mine", "--as", "float16")
+    assert store.read_manifest(store.find("mine")).training["as"] == "float32"
+    make(home, source, "--name", "mine", "--as", "float16", "--replace")
+    assert store.read_manifest(store.find("mine")).training["as"] == "float16"
+
+
+def test_what_is_not_good_enough_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(export.RATIOS, "int4", 0.5)
+    with pytest.raises(ExportRefused, match=r"bad: perplexity"):
+        make(home, str(tiny_folder(home)), "--name", "bad", "--as", "int4")
+    assert not (home / "models").exists() or not list((home / "models").iterdir())
+
+
+def test_a_source_that_is_not_there_and_a_text_too_short_are_said(home: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no model 'nowhere'"):
+        make(home, "nowhere", "--name", "mine")
+    (home / "text.txt").write_text("Short.\n")
+    with pytest.raises(TextDamaged, match="tokens"):
+        make(home, str(tiny_folder(home)), "--name", "mine")
+
+
+@pytest.mark.parametrize("name", ["embedded", "../mine", "", ".mine", "a b"])
+def test_a_name_is_a_name(home: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        make(home, "tiny", "--name", name)
+    assert "make a name" in capsys.readouterr().err
+
+
+def test_a_disk_that_refuses_is_one_line(home: Path) -> None:
+    (home / "models").write_text("a file where the folder should be")
+    with pytest.raises(make_model.ModelUnwritten, match="cannot be written") as caught:
+        make(home, str(tiny_folder(home)), "--name", "mine", "--as", "float32")
+    assert "\n" not in str(caught.value)
+
+
+def test_progress_is_told_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    tell: Callable[[str, int, int], None] = make_model._lines(lambda: now)
+    tell("rounding", 1, 12)
+    now = 3.0
+    tell("rounding", 2, 12)
+    now = 4.0
+    tell("rounding", 3, 12)
+    assert capsys.readouterr().err == "rounding: 2 of 12\n"

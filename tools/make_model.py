@@ -1,0 +1,121 @@
+"""`asr33 model make`: a model from the hub's files, or from another of ours, in fewer bits."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.errors import ModelError
+
+if TYPE_CHECKING:
+    from model.export import Asked, Progress
+    from model.hub import Source
+    from model.store import Manifest
+
+AS = ("int8", "int4", "float16", "float32")
+BLOCKS = (16, 32, 64, 128, 256)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+QUIET_S = 2.0  # what takes no longer needs no word
+
+
+class ModelUnwritten(ModelError):
+    """The model cannot be put where it should go: something is there, or there is no room."""
+
+    exit_code = 73
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder of the hub's files (config.json, model.safetensors), or a model of ours",
+    )
+    parser.add_argument("--name", type=_name, required=True, metavar="NAME", help="what it shall be called")
+    parser.add_argument(
+        "--as", dest="store_as", choices=AS, default="int8", help="how its weights are stored (%(default)s)"
+    )
+    parser.add_argument(
+        "--block",
+        type=int,
+        choices=BLOCKS,
+        default=0,
+        metavar="N",
+        help="weights that share a scale: 16, 32, 64, 128 or 256",
+    )
+    parser.add_argument(
+        "--text", type=Path, metavar="FILE", help="a text to round and to judge by (public-domain books, in English)"
+    )
+    parser.add_argument("--replace", action="store_true", help="in place of a model of that name")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Raises ModelError: the source is missing or damaged, the result not good enough."""
+    from model import export, hub, store
+    from model.text import read_documents
+
+    folder = store.home() / args.name
+    if folder.exists() and not args.replace:
+        raise ModelUnwritten(f"{folder}: there is a model of that name; choose another --name, or --replace it")
+    documents = tuple(read_documents([args.text])) if args.text else ()
+    asked = export.Asked(args.name, args.store_as, args.block, documents)
+    source = hub.read(args.source)
+    with _progress() as progress:
+        manifest = _exported(source, folder, asked, progress)
+    quality = manifest.training["quality"]
+    size = sum(record.bytes for record in manifest.files.values()) / 1e6
+    sys.stdout.write(
+        f"{args.name}: {size:.1f} MB in {folder}; perplexity {quality['ratio']:.4f} times that of float32, "
+        f"KL {quality['kl']:.5f} nats a token, the same likeliest token in {quality['agree']:.1%}\n"
+    )
+    return 0
+
+
+def _exported(source: Source, folder: Path, asked: Asked, progress: Progress) -> Manifest:
+    from model import export
+
+    try:
+        return export.export(source, folder, asked, progress)
+    except ModelError:
+        raise
+    except OSError as error:
+        raise ModelUnwritten(f"{folder}: cannot be written ({error.strerror}); make room there, or let it") from None
+    except MemoryError:
+        raise ModelUnwritten(f"{source.name}: too little memory; a model takes about 12 bytes a parameter") from None
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text) or text == "embedded":
+        raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, dots, dashes and underlines make a name")
+    return text
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error, where that is a terminal; else a line when a stage begins and long after another."""
+    if not sys.stderr.isatty():
+        yield _lines(time.monotonic)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda what, done, whole: bar.update(task, description=what, completed=done, total=whole)
+
+
+def _lines(clock: Callable[[], float]) -> Callable[[str, int, int], None]:
+    told = clock()
+
+    def tell(what: str, done: int, whole: int) -> None:
+        nonlocal told
+        if clock() - told >= QUIET_S:
+            told = clock()
+            sys.stderr.write(f"{what}: {done} of {whole}\n")
+
+    return tell
