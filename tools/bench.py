@@ -1,0 +1,159 @@
+"""How fast a model is here: tokens a second, time to the first token, memory, load, and how many Teletypes that feeds.
+
+asr33 bench                          the embedded model, as it lies there
+asr33 bench --size 124M              random weights of a GPT-2's size, in each of our widths
+asr33 bench --peers --json out.json  beside ctranslate2, llama.cpp and transformers, round by round
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.base import THREADS
+from tools.ask import number
+from tools.benching.candidates import SIZES
+
+if TYPE_CHECKING:
+    from tools.benching.figures import Report
+    from tools.benching.run import Setting
+    from tools.benching.subject import Subject
+
+PROMPTS = (32, 128, 512, 1000)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    subject = parser.add_mutually_exclusive_group()
+    subject.add_argument("--model", metavar="NAME|PATH", help="the model (embedded, or with --peers 124M)")
+    subject.add_argument("--size", choices=SIZES, help="random weights of that size, in each of our widths")
+    add("--peers", action="store_true", help="beside whichever is installed of ctranslate2, llama.cpp, transformers")
+    add("--also", action="append", default=[], metavar="NAME|PATH", help="a model of the same weights, beside the rest")
+    add("--only", type=_words, default=[], metavar="WORD,WORD", help="only those whose name has one of the words")
+    add(
+        "--peer-python",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="the Python of another environment that peers may live in",
+    )
+    add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
+    add("--rounds", type=number(int, 1, 1000), default=5, metavar="N", help="how often each is measured (%(default)s)")
+    add("--prompts", type=_prompts, default=PROMPTS, metavar="N,N", help="tokens of prompts (32,128,512,1000)")
+    add("--tokens", type=number(int, 1, 1000), default=64, metavar="N", help="tokens decoded at a time (%(default)s)")
+    add("--windows", type=number(int, 1, 10_000), default=16, metavar="N", help="windows to judge by (%(default)s)")
+    add("--text", type=Path, metavar="FILE", help="the text to judge by, one that the model was not trained on")
+    add("--seed", type=number(int, 0, 2**63 - 1), default=33, metavar="N", help="of weights and order (%(default)s)")
+    add("--json", metavar="FILE|-", help="every number as JSON, - in place of the table")
+
+
+def main(args: argparse.Namespace) -> int:
+    from tools import output
+    from tools.benching import subject
+
+    if args.json not in (None, "-"):
+        output.tried(Path(args.json))
+    with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="asr33-bench-") as folder:
+        report = _report(args, subject.find(args), Path(folder))
+    data = json.dumps(report.data(), indent=1, ensure_ascii=False) + "\n"
+    if args.json == "-":
+        sys.stdout.write(data)
+        return 0
+    if args.json is not None:
+        output.put(Path(args.json), data.encode("utf-8"))
+    from tools.benching import table
+
+    table.show(report, sys.stdout)
+    return 0
+
+
+def _report(args: argparse.Namespace, subject: Subject, folder: Path) -> Report:
+    """Everything that takes time; what it writes is in the folder."""
+    from tools.benching import judging, run
+    from tools.benching.errors import WorkerFailed
+    from tools.benching.figures import Report
+    from tools.benching.progress import shown
+
+    setting, chance = _setting(args, subject), random.Random(args.seed)
+    here, parts = machine(), len(subject.candidates) * (2 + args.rounds)
+    with shown(parts) as tell:
+        prepared = subject.prepared(folder, setting, args.seed, tell)
+        order = run.rounds(prepared, setting, args.rounds, chance, tell)
+        windows = subject.windows(args.windows)
+        judging.judge(prepared, setting, windows, folder, is_text=subject.is_text, tell=tell)
+    if not any(result.visits for result in prepared.results):
+        raise WorkerFailed(
+            next((result.fault for result in prepared.results), "nothing to measure: --only fits no name")
+        )
+    about = {"format": 1, "model": subject.title, "rounds": args.rounds, "threads": setting.threads, "seed": args.seed}
+    about |= {"tokens": args.tokens, "machine": here}
+    prompts = setting.prompts
+    return Report(about, prompts, subject.characters, subject.is_text, prepared.results, prepared.absent, order)
+
+
+def _setting(args: argparse.Namespace, subject: Subject) -> Setting:
+    from model import cores
+    from tools.benching.run import DECODED_AFTER, Setting
+
+    context = subject.shape.n_positions
+    # Where none fits, the context itself is a prompt.
+    prompts = tuple(sorted({prompt for prompt in args.prompts if prompt <= context})) or (context,)
+    ids = tuple(subject.ids[: max(DECODED_AFTER, *prompts)])
+    tokens = min(args.tokens, context - DECODED_AFTER)
+    return Setting(args.threads or cores.choose(), prompts, tokens, ids, tuple(args.peer_python))
+
+
+def machine() -> dict[str, str | float]:
+    """What the figures hold for; `load` is that of the last minute, so ask before there is any of ours."""
+    import platform
+
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return {
+        "processor": processor,
+        "cores": os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+@contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """SIGTERM and SIGHUP end it as ^C does: nothing is left on the disk or at work."""
+
+    def end(signum: int, _: object) -> None:
+        sys.exit(128 + signum)
+
+    before = {signum: signal.signal(signum, end) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def _prompts(text: str) -> tuple[int, ...]:
+    try:
+        prompts = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        prompts = (0,)
+    if min(prompts) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of lengths such as 32,128,512")
+    return prompts

@@ -1,0 +1,64 @@
+"""What an engine must do to be measured, and which file knows each; the libraries are loaded when one is made.
+
+A worker may live in another environment than asr33: nothing here or in the four files needs more than numpy and the
+library itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Logits = NDArray[np.float32]
+
+_FILES = {
+    "ours": "tools.benching.ours",
+    "ctranslate2": "tools.benching.ctranslate",
+    "llama.cpp": "tools.benching.llama",
+    "transformers": "tools.benching.hugging",
+}
+
+
+class Runner(Protocol):
+    """A model that is loaded. Times are those of the runner's own clock."""
+
+    version: str
+
+    def first(self, ids: Sequence[int]) -> float:
+        """Seconds from a prompt, with nothing of it in the cache, to its first token."""
+        ...
+
+    def decode(self, ids: Sequence[int], tokens: int) -> float:
+        """Seconds of `tokens` single steps after a prompt's first token."""
+        ...
+
+    def logits(self, ids: Sequence[int]) -> Logits:
+        """The logits [len(ids), V] of every position."""
+        ...
+
+
+class Library(Protocol):
+    """One of the four files."""
+
+    def prepare(self, weights: Path, form: str, block: int, to: Path) -> None:
+        """Write the weights in that form to the folder `to`."""
+        ...
+
+    def Runner(self, folder: Path, form: str, threads: int) -> Runner: ...
+
+
+def library(engine: str) -> Library:
+    module: Library = importlib.import_module(_FILES[engine])
+    return module
+
+
+def ready(modules: Sequence[str]) -> None:
+    """Raises ImportError, with the library's name, where one cannot be had."""
+    for name in modules:
+        importlib.import_module(name)

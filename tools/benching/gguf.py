@@ -1,0 +1,98 @@
+"""GPT-2's weights -> a GGUF file in float32, as llama.cpp reads it; it knows nothing of llama.cpp itself.
+
+The format is ggml's docs/gguf.md, version 3. There is no vocabulary in it: ids go in and logits come out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from model.base import Shape
+
+if TYPE_CHECKING:
+    from tools.benching.tensors import Weights
+
+VERSION = 3
+ALIGNMENT = 32
+UINT32, FLOAT32, STRING = 4, 6, 8
+F32 = 0
+EPSILON = 1e-5
+
+_LAYER = {
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+
+
+def write(weights: Weights, shape: Shape, path: Path) -> None:
+    facts = _facts(shape)
+    tensors = list(_names(shape))
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", VERSION, len(tensors), len(facts)))
+        for key, value in facts.items():
+            file.write(_string(key) + _value(value))
+        offset = 0
+        for theirs, ours in tensors:
+            # Their linear layers lie [out, in], ours [in, out]; and their first dimension is the one that runs fastest.
+            size = weights[ours].shape if _turned(ours) else weights[ours].shape[::-1]
+            file.write(_string(theirs) + struct.pack(f"<I{len(size)}QIQ", len(size), *size, F32, offset))
+            offset += -(-weights[ours].nbytes // ALIGNMENT) * ALIGNMENT
+        _align(file)
+        for _, ours in tensors:
+            tensor = weights[ours]
+            file.write((tensor.T if _turned(ours) else tensor).tobytes())
+            _align(file)
+
+
+def _facts(shape: Shape) -> dict[str, str | int | float]:
+    return {
+        "general.architecture": "gpt2",
+        "gpt2.vocab_size": shape.vocab_size,
+        "gpt2.context_length": shape.n_positions,
+        "gpt2.embedding_length": shape.n_embd,
+        "gpt2.feed_forward_length": 4 * shape.n_embd,
+        "gpt2.block_count": shape.n_layer,
+        "gpt2.attention.head_count": shape.n_head,
+        "gpt2.attention.layer_norm_epsilon": EPSILON,
+        "tokenizer.ggml.model": "no_vocab",
+    }
+
+
+def _names(shape: Shape) -> Iterator[tuple[str, str]]:
+    """(their name, our name) of every tensor."""
+    yield "token_embd.weight", "wte.weight"
+    yield "position_embd.weight", "wpe.weight"
+    pairs = {
+        f"h.{layer}.{ours}": f"blk.{layer}.{name}" for layer in range(shape.n_layer) for ours, name in _LAYER.items()
+    }
+    pairs["ln_f"] = "output_norm"
+    for ours, theirs in pairs.items():
+        yield f"{theirs}.weight", f"{ours}.weight"
+        yield f"{theirs}.bias", f"{ours}.bias"
+
+
+def _turned(name: str) -> bool:
+    return ".c_" in name and name.endswith(".weight")
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode("utf-8")
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _value(value: str | int | float) -> bytes:
+    if isinstance(value, str):
+        return struct.pack("<I", STRING) + _string(value)
+    kind, form = (UINT32, "<II") if isinstance(value, int) else (FLOAT32, "<If")
+    return struct.pack(form, kind, value)
+
+
+def _align(file: IO[bytes]) -> None:
+    file.write(bytes(-file.tell() % ALIGNMENT))

@@ -1,0 +1,138 @@
+"""A report for people: rich's tables on a terminal, the same columns with blanks between them elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+
+from tools.benching.figures import Comparison, Report, Result, comparisons
+
+MEGA = 1e6
+BUSY = 0.3  # of the cores: a load from which on the figures are others' too
+CACHED = 48e6  # bytes: a processor's caches may hold that much
+WIDE = 200  # columns where there is no terminal: nothing is folded that a program may read
+
+Rows = Sequence[Sequence[str]]
+
+
+def show(report: Report, file: IO[str]) -> None:
+    terminal = file.isatty()
+    console = Console(file=file, width=None if terminal else WIDE, highlight=False, emoji=False)
+    for line in _head(report):
+        console.print(line, markup=False, soft_wrap=True)
+    for title, columns, rows in tables(report):
+        console.print(f"\n{title}", markup=False, soft_wrap=True)
+        console.print(_table(columns, rows, terminal))
+    for line in _foot(report):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def tables(report: Report) -> Iterator[tuple[str, Sequence[str], Rows]]:
+    """(title, columns, rows) of each table that has rows."""
+    whole = [result for result in report.results if result.visits and not result.fault]
+    if whole:
+        title = "Tokens a second; share of the memory's bandwidth; lines of 10 cps so fed; ms to the first token"
+        yield title, *_speed(whole, report)
+        yield "Seconds to load; MB in memory, at most, and in files; quality against float32", *_rest(whole)
+    if pairs := comparisons(report.results, report.prompts):
+        title = "Ours against theirs of the same width, above 1 is ours ahead: median of the rounds, the worst below it"
+        yield title, *_ratios(pairs, whole, report)
+
+
+def _table(columns: Sequence[str], rows: Rows, terminal: bool) -> Table:
+    """As narrow as may be, with 80 columns in mind; no figure is ever cut."""
+    table = Table(box=None, padding=(0, 1 if terminal else 2, 0, 0), pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _head(report: Report) -> Iterator[str]:
+    about = report.about
+    rounds = f"{about['rounds']} round{'s' if about['rounds'] != 1 else ''}"
+    yield f"{about['model']}: {about['threads']} threads, {rounds}, one text at a time; medians [least-most]"
+    yield f"{about['machine']['processor']}, {about['machine']['cores']} cores, {about['machine']['system']}"
+
+
+def _speed(results: Sequence[Result], report: Report) -> tuple[Sequence[str], Rows]:
+    columns = ["", "tok/s", "[least-most]", "read", "lines", *(f"1st {prompt}" for prompt in report.prompts)]
+    rows = []
+    for result in results:
+        decode = result.decode
+        row = [result.candidate.name, _figure(median(decode)), f"[{_figure(min(decode))}-{_figure(max(decode))}]"]
+        row += [_share(result), f"{result.lines(report.characters):.0f}"]
+        rows.append(row + [_figure(1000 * median(result.first(prompt))) for prompt in report.prompts])
+    return columns, rows
+
+
+def _figure(number: float) -> str:
+    """Three digits or more."""
+    return f"{number:.2f}" if number < 10 else f"{number:.1f}" if number < 100 else f"{number:.0f}"
+
+
+def _share(result: Result) -> str:
+    """What a cache may hold is not read from memory."""
+    return f"{100 * median(result.share):.0f}%" if result.step_bytes > CACHED else "-"
+
+
+def _rest(results: Sequence[Result]) -> tuple[Sequence[str], Rows]:
+    columns = ["", "load s", "MB", "peak", "file", "KL", "perplexity", "same token"]
+    rows = []
+    for result in results:
+        visits, quality = result.visits, result.quality
+        row = [result.candidate.name, f"{median(visit.load_s for visit in visits):.2f}"]
+        row += [f"{median(visit.resident_bytes for visit in visits) / MEGA:.0f}"]
+        row += [f"{median(visit.peak_bytes for visit in visits) / MEGA:.0f}", f"{result.file_bytes / MEGA:.0f}"]
+        if quality is None:
+            row += ["-", "-", "-"]
+        else:
+            ratio = "-" if quality.perplexity is None else f"x {quality.perplexity:.4f}"
+            row += [f"{quality.divergence:.5f}", ratio, f"{100 * quality.agreement:.1f}%"]
+        rows.append(row)
+    return columns, rows
+
+
+def _ratios(pairs: Sequence[Comparison], results: Sequence[Result], report: Report) -> tuple[Sequence[str], Rows]:
+    quality = {result.candidate.name: result.quality for result in results}
+    columns = ["", "decode", *(f"1st {prompt}" for prompt in report.prompts), "load", "peak", "KL no worse"]
+    rows = []
+    for pair in pairs:
+        own, other = quality[pair.ours], quality[pair.theirs]
+        no_worse = "-" if own is None or other is None else "yes" if own.divergence <= other.divergence else "no"
+        ratios = pair.ratios.values()
+        name = f"{pair.ours.removeprefix('ours ')} / {pair.theirs}"
+        rows.append([name, *(_figure(ratio.median) for ratio in ratios), no_worse])
+        rows.append(["", *(_figure(ratio.worst) for ratio in ratios), ""])
+    return columns, rows
+
+
+def _foot(report: Report) -> Iterator[str]:
+    results = report.results
+    read = [visit.bandwidth for result in results for visit in result.visits]
+    yield ""
+    if read:
+        yield (
+            f"Memory read beside it: {median(read) / 1e9:.1f} GB/s [{min(read) / 1e9:.1f}-{max(read) / 1e9:.1f}]; "
+            "the share of it is what the reading of weights takes while decoding."
+        )
+    how = "on the model's own tokenizer" if report.measured_characters else "assumed, there is no tokenizer"
+    yield f"Lines: at {report.characters:.2f} characters a token, {how}."
+    versions = dict.fromkeys(result.version for result in results if result.version)
+    yield f"Engines: {'; '.join(versions)}."
+    if any(result.quality for result in results) and not report.measured_characters:
+        yield "Quality on random weights shows that all run the same model; it ranks nothing."
+    here = report.about["machine"]
+    if here["load"] > BUSY * here["cores"]:
+        load = f"load {here['load']}, {here['cores']} cores"
+        yield f"Something else ran here too ({load}): measure again when nothing does."
+    for result in results:
+        if result.fault:
+            yield f"Left out: {result.fault}"
+    for why in report.absent.values():
+        yield f"Left out: {why}"
