@@ -21,7 +21,7 @@ from daemon.record import tap_into
 from daemon.session_log import SessionLog
 from daemon.turns import App
 from drivers import linetest
-from drivers.charset import fold
+from drivers.charset import prints
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError, LineUnfit
 from drivers.events import Event
@@ -41,10 +41,12 @@ def open_model(config: Config) -> Model:
     from model import store
     from model.local import Local
 
-    def kept(char: str) -> bool:
-        return fold(char, wheel=config.machine.wheel) != ""
-
-    return Local(store.find(config.model.name), threads=config.model.threads, kept=kept)
+    return Local(
+        store.find(config.model.name),
+        threads=config.model.threads,
+        device=config.model.device,
+        kept=lambda char: prints(char, config.machine.wheel),
+    )
 
 
 @asynccontextmanager

@@ -53,10 +53,11 @@ class LineConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """[model]: what answers. `threads` 0 leaves the choice to the machine."""
+    """[model]: what answers, and where. `threads` 0 and `device` auto leave the choice to the machine."""
 
     name: str = "embedded"
     threads: int = 0
+    device: base.Provider = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class AnswerConfig:
     temperature: float = DEFAULTS.temperature
     top_k: int = DEFAULTS.top_k
     top_p: float = DEFAULTS.top_p
+    min_p: float = DEFAULTS.min_p
     repetition_penalty: float = DEFAULTS.repetition_penalty
+    no_repeat_ngram: int = DEFAULTS.no_repeat_ngram
     seed: int | None = None
 
 

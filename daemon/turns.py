@@ -80,6 +80,7 @@ class App:
         greeted = asyncio.ensure_future(self._say(words.greeting(self._model.name, datetime.now())))
         try:
             await self._model.ready()
+            _log.info("model %s runs on %s", self._model.name, self._model.device)
             await greeted
         except ModelError:
             greeted.cancel()

@@ -26,10 +26,18 @@ _ESCAPES = {"{": "\\(", "}": "\\)", "|": "\\!", "~": "\\^", "`": "\\'", "\\": "\
 _UNESCAPED = {escape[1]: char for char, escape in _ESCAPES.items() if len(escape) == 2}
 _CODE = re.compile(r"\\\[([0-9A-F]{1,6})\]|\\([A-Z()!^'\\])|([A-Z])")
 
+_ASKING = "؟❓❔"  # question marks that are none to Unicode
+
 
 def fold(text: str, *, style: Style = "prose", wheel: Wheel = "1968") -> str:
     """The text in SP to 0x5F, and "\\n" for each line break; never an error. A text in pieces wants a Folding."""
     return Folding(wheel).feed(text, style)
+
+
+def prints(char: str, wheel: Wheel = "1968") -> bool:
+    """Whether one character comes out as itself, or as something that says so: neither nothing nor a stand-in `?`."""
+    glyphs = fold(char, wheel=wheel)
+    return bool(glyphs) and ("?" not in glyphs or "?" in unicodedata.normalize("NFKD", char) or char in _ASKING)
 
 
 def unfold(text: str) -> str:

@@ -23,6 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 THREADS = (0, 256)  # 0 leaves the choice to the machine
 
+Provider = Literal["auto", "cpu", "cuda"]
 Finish = Literal["end", "stop", "sentence", "length", "context"]
 
 
@@ -100,6 +101,11 @@ class Model(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs, for a log; empty until it is ready."""
+        ...
 
     @property
     def context(self) -> int:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from model import store
+from model.base import Provider
 from model.errors import ModelDamaged
 
 if TYPE_CHECKING:
     from model.foreign import Foreign
-    from model.runtime import Provider
     from model.session import Session
     from model.tokenizer import Tokenizer
 

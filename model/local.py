@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from model import store
-from model.base import Piece, Sampling
+from model.base import Piece, Provider, Sampling
 from model.loading import load as load
 
 if TYPE_CHECKING:
@@ -51,14 +51,15 @@ class Engine:
     session: Forward
     tokenizer: Words
     mask: Mask | None = None
+    device: str = ""
 
 
-def _loaded(folder: Path, threads: int, kept: Callable[[str], bool] | None) -> Engine:
+def _loaded(folder: Path, threads: int, device: Provider, kept: Callable[[str], bool] | None) -> Engine:
     from model.mask import Mask
 
-    session, words = load(folder, threads)
+    session, words = load(folder, threads, device)
     spelled = [words.bytes_of(token) for token in range(session.shape.vocab_size)]
-    return Engine(session, words, Mask(spelled, words.end_of_text, kept) if kept else None)
+    return Engine(session, words, Mask(spelled, words.end_of_text, kept) if kept else None, session.provider)
 
 
 class Local:
@@ -70,6 +71,7 @@ class Local:
         *,
         name: str = "",
         threads: int = 0,
+        device: Provider = "auto",
         ahead: int = AHEAD,
         kept: Callable[[str], bool] | None = None,
         clock: Clock = time.monotonic,
@@ -90,12 +92,18 @@ class Local:
         self._turn = threading.Lock()  # of the two above
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._loading: Future[_Reader] = self._worker.submit(
-            lambda: _Reader(_loaded(source, threads, kept) if isinstance(source, Path) else source())
+            lambda: _Reader(_loaded(source, threads, device, kept) if isinstance(source, Path) else source())
         )
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def device(self) -> str:
+        """Where it runs; empty until it is loaded."""
+        done = self._loading.done() and self._loading.exception() is None
+        return self._loading.result().device if done else ""
 
     @property
     def context(self) -> int:
@@ -194,6 +202,7 @@ class _Reader:
 
         self.words = engine.tokenizer
         self.cache = prefix.Cache(engine.session)
+        self.device = engine.device
         self._mask = engine.mask
         self._generate, self._check, self._settled = loop.generate, context.check, prefix.settled
         self._ids_of = lru_cache(LINES)(self.words.encode_lines)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+# Else 1.31 begins a thread at its import that writes down what it is used for, to send it to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from model import cores
+from model.base import Provider
 from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound
 
-Provider = Literal["auto", "cpu", "cuda"]
 Device = Literal["cpu", "cuda"]
 
 NAMES: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import SHAPE_KEY, Shape
+from model.base import SHAPE_KEY, Provider, Shape
 from model.errors import EngineFailed, ModelDamaged, PromptTooLong
-from model.runtime import Loaded, Provider
+from model.runtime import Loaded
 
 if TYPE_CHECKING:
     from model.foreign import Foreign

@@ -32,6 +32,7 @@ class ScriptedModel:
     unready: ModelError | None = None
     loading_s: float = 1.0
     name: str = "script"
+    device: str = "paper"
     context: int = 64
     prompts: int = 0
     last_prompt: str = ""

@@ -13,19 +13,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from model.base import RANGES, THREADS, Sampling
+from model.base import RANGES, THREADS, Provider, Sampling
 from model.errors import TextDamaged
 from model.text import plain
 from tools.given import standard_input
 from tools.output import say
 
-if TYPE_CHECKING:
-    from model.runtime import Provider
-
 DEFAULTS = Sampling()
-FRACTIONS = {"temperature", "top_p", "repetition_penalty"}
+FRACTIONS = {"temperature", "top_p", "min_p", "repetition_penalty"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="1: none (%(default)s)",
     )
+    add(
+        "--min-p",
+        type=within["min_p"],
+        default=DEFAULTS.min_p,
+        metavar="P",
+        help="those at least P times as likely as the likeliest (%(default)s)",
+    )
+    add(
+        "--no-repeat-ngram",
+        type=within["no_repeat_ngram"],
+        default=DEFAULTS.no_repeat_ngram,
+        metavar="N",
+        help="no N tokens in a row twice; 0: they may (%(default)s)",
+    )
+    add("--logprobs", action="store_true", help="on standard error, how likely each token was (natural logarithm)")
     add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs; auto: a GPU if there is one")
 
@@ -81,6 +92,9 @@ def main(args: argparse.Namespace) -> int:
         seed=args.seed,
         max_tokens=args.max_tokens,
         length=args.length,
+        min_p=args.min_p,
+        no_repeat_ngram=args.no_repeat_ngram,
+        logprobs=args.logprobs,
         stop=tuple(args.stop),
     )
     folder = store.find(args.model)
@@ -102,6 +116,8 @@ def _answer(folder: Path, prompt: str, sampling: Sampling, threads: int, device:
     for step in generate(session, [words.end_of_text, *words.encode_lines(prompt)], sampling, words):
         sys.stdout.write(step.text)
         sys.stdout.flush()
+        for token, likely in zip(step.tokens, step.logprobs, strict=False):
+            say(f"{token:6} {likely:9.4f} {words.bytes_of(token).decode('utf-8', 'replace')!r}")
     sys.stdout.write("\n")
     sys.stdout.flush()
 
