@@ -30,10 +30,12 @@ test: $(READY_TEST) programs
 ifeq ($(TRAIN),0)
 	@echo "TRAIN=0: torch is not installed; training is neither type-checked nor tested"
 	$(BIN)/mypy -p daemon -p drivers -p model
-	$(BIN)/pytest -m "not soak and not train"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not pace and not train"
+	$(BIN)/pytest -m "pace and not soak and not train"
 else
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not pace"
+	$(BIN)/pytest -m "pace and not soak"
 endif
 
 soak: $(READY_TEST) programs

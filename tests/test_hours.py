@@ -13,6 +13,8 @@ from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper import CR
 from drivers.virtual import Strike, VirtualTeletype
 
+pytestmark = pytest.mark.pace
+
 ROOT = Path(__file__).resolve().parents[1]
 PRINTER = """
 import asyncio, sys

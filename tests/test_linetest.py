@@ -18,6 +18,8 @@ from drivers.line import plug_in as wired
 from drivers.linetest import CHARACTERS, Measured, between, measure, timed, try_out, verdict
 from drivers.wire import Wire
 
+pytestmark = pytest.mark.pace
+
 PORT = "/dev/ttyUSB0"
 
 

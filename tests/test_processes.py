@@ -17,6 +17,8 @@ from statistics import median
 
 import pytest
 
+pytestmark = pytest.mark.pace
+
 ROOT = Path(__file__).resolve().parents[1]
 CHARACTER_S = 0.1
 # From a CR to the next glyph: a tenth of a second always, two more from column 72 (Bulletin 310B 574-100-101TC 3.12).
@@ -144,7 +146,7 @@ def test_a_daemon_whose_machine_goes_away_says_so_and_ends(started: Callable[...
 
 def test_after_a_break_two_more_characters_at_most_then_the_next_prompt(started: Callable[..., Pair]) -> None:
     pair = started("--length", "2000", fast=False)
-    for number, after in enumerate([0, 5, 20]):
+    for number, after in enumerate([0, 5]):
         pair.type(f"{number} CAME\n")
         until(lambda typed=f"{number} CAME\n": typed in pair.paper())
         there = len(pair.struck()) + after

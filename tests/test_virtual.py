@@ -12,6 +12,8 @@ from drivers.line import open_line
 from drivers.teletype import Teletype
 from drivers.virtual import Strike, VirtualTeletype
 
+pytestmark = pytest.mark.pace
+
 # On a pty.
 
 

@@ -19,6 +19,8 @@ from drivers.line import Line, open_line
 from drivers.profile import Profile
 from drivers.virtual import Faults, Fitted, PtyPort, VirtualTeletype, coded
 
+pytestmark = pytest.mark.pace
+
 GRACE_S = 0.01  # real time, before each jump: a pty hands its bytes on a moment later
 HALF = Profile(duplex="half")
 
