@@ -26,6 +26,7 @@ _ESCAPES = {"{": "\\(", "}": "\\)", "|": "\\!", "~": "\\^", "`": "\\'", "\\": "\
 _UNESCAPED = {escape[1]: char for char, escape in _ESCAPES.items() if len(escape) == 2}
 _CODE = re.compile(r"\\\[([0-9A-F]{1,6})\]|\\([A-Z()!^'\\])|([A-Z])")
 
+_PREFIXES = " kKMGmnp"  # between a figure and its unit
 _ASKING = "؟❓❔"  # question marks that are none to Unicode
 
 
@@ -48,8 +49,8 @@ def unfold(text: str) -> str:
 class Folding:
     """The fold of a text that comes in pieces: cut anywhere, they give what the whole gives.
 
-    It remembers the last glyph and what that may touch, a CR, and whether the text is Greek; all else is looked at
-    alone.
+    It remembers the last glyph and what that may touch, a CR, a figure whose unit may follow, and whether the text is
+    Greek; all else is looked at alone.
     """
 
     def __init__(self, wheel: Wheel = "1968") -> None:
@@ -73,7 +74,7 @@ class Folding:
         self._last = ""
         self._touch = "all"
         self._before = ("", "all")
-        self._returned = self._greek = False
+        self._returned = self._greek = self._figure = False
 
     def _prose(self, char: str) -> str:
         returned, self._returned = self._returned, char == "\r"
@@ -81,9 +82,11 @@ class Folding:
             return ""
         glyphs, touch = _prose(char, self._wheel)
         if char in SYMBOLS:
-            glyphs, touch = (glyphs, touch) if self._greek else SYMBOLS[char]
+            # A unit has a figure before it; π stands for itself in any text but a Greek one.
+            glyphs, touch = SYMBOLS[char] if not self._greek and (self._figure or char == "π") else (glyphs, touch)
         elif char.isalnum():
             self._greek = "\u0370" <= char <= "\u03ff" or "\u1f00" <= char <= "\u1fff"
+        self._figure = char.isdigit() or (self._figure and char in _PREFIXES)
         if not glyphs:
             return ""
         between = self._between(glyphs[0], touch)

@@ -121,6 +121,7 @@ def test_what_the_wheel_has_stays_as_it_is(code):
         ("5 μm 10 µF 10 kΩ 3\u2126 ㎛", "5 UM 10 UF 10 KOHM 3OHM UM"),
         ("2πr² π", "2 PI R^2 PI"),
         ("Ο νόμος π", "O NOMOS P"),
+        ("Ωμέγα, μῆνις; 2π, 47 kΩ, 3 μs", "OMEGA, MENIS; 2 PI, 47 KOHM, 3 US"),
         ("★★★☆☆ ███▒░ ▁▂▃▅", "***-- ###:. _.-+"),
         ("☐ ☑ ✓ ✗ ▶ ◀ ▲ ▼", "[ ] [X] [OK] [NO] > < ^ V"),
         ("⇄ ⬆ ↻ ⇌ 📲 💍", "<-> ^ * <=> * [RING]"),
