@@ -48,10 +48,10 @@ JUDGE = Candidate("ours", "float32", "float")
 
 
 def ours(shape: Shape) -> list[Candidate]:
-    """Our graph in every width that the model's width allows."""
+    """Our graph in every width that the model's width allows; without a block, as `asr33 model make` makes it."""
     blocks = [block for block in BLOCKS if shape.n_embd % block == 0]
-    eight = [Candidate("ours", "int8", "8 bit", block) for block in blocks]
-    four = [Candidate("ours", "int4", "4 bit", block) for block in blocks[:1]]
+    eight = [Candidate("ours", "int8", "8 bit", block) for block in (0, *blocks) if blocks]
+    four = [Candidate("ours", "int4", "4 bit", block) for block in (0, *blocks[:1]) if blocks]
     return [*eight, *four, JUDGE]
 
 
