@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drivers.charset import fold
+from drivers.charset import prints
 from drivers.charset_table import GLYPHS, SYMBOLS
 from model import tokenizer
 from model.base import Sampling
@@ -23,15 +23,6 @@ from model.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT.parent / "shared" / "gpt2-tokenizer"
-ASKING = "؟❓❔"  # question marks that are none to Unicode
-
-
-def prints(char: str) -> bool:
-    """On a Model 33, and as itself: a question mark for what has no glyph is garbage."""
-    glyphs = fold(char)
-    return bool(glyphs) and ("?" not in glyphs or "?" in unicodedata.normalize("NFKD", char) or char in ASKING)
-
-
 # Small vocabularies, of pieces of text cut anywhere.
 
 POOL = "ab é“”—😀🚀ъ\r\n\t\x07\u0301\ufffd\ue000"
