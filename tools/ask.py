@@ -23,59 +23,29 @@ from tools.output import say
 DEFAULTS = Sampling()
 FRACTIONS = {"temperature", "top_p", "min_p", "repetition_penalty"}
 
+# What each is called in the help, and what it says there.
+DRAWN = {
+    "seed": ("N", "same seed, same text"),
+    "max_tokens": ("N", "end there"),
+    "temperature": ("T", "0: no chance"),
+    "top_k": ("K", "the K likeliest; 0: all"),
+    "top_p": ("P", "those that have P of it all"),
+    "min_p": ("P", "those at least P times as likely as the likeliest"),
+    "repetition_penalty": ("R", "1: none"),
+    "no_repeat_ngram": ("N", "no N tokens in a row twice; 0: they may"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     within = {name: number(float if name in FRACTIONS else int, *RANGES[name]) for name in RANGES}
     add = parser.add_argument
     add("prompt", nargs="?", default="-", metavar="PROMPT", help="the text to go on from; none or -: standard input")
     add("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
-    add("--seed", type=within["seed"], default=DEFAULTS.seed, metavar="N", help="same seed, same text (%(default)s)")
-    add(
-        "--max-tokens",
-        type=within["max_tokens"],
-        default=DEFAULTS.max_tokens,
-        metavar="N",
-        help="end there (%(default)s)",
-    )
+    for name, (letter, says) in DRAWN.items():
+        flag = f"--{name.replace('_', '-')}"
+        add(flag, type=within[name], default=getattr(DEFAULTS, name), metavar=letter, help=f"{says} (%(default)s)")
     add("--length", type=within["length"], metavar="N", help="end with the sentence that is N characters on")
     add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
-    temperature = within["temperature"]
-    add("--temperature", type=temperature, default=DEFAULTS.temperature, metavar="T", help="0: no chance (%(default)s)")
-    add(
-        "--top-k",
-        type=within["top_k"],
-        default=DEFAULTS.top_k,
-        metavar="K",
-        help="the K likeliest; 0: all (%(default)s)",
-    )
-    add(
-        "--top-p",
-        type=within["top_p"],
-        default=DEFAULTS.top_p,
-        metavar="P",
-        help="those that have P of it all (%(default)s)",
-    )
-    add(
-        "--repetition-penalty",
-        type=within["repetition_penalty"],
-        default=DEFAULTS.repetition_penalty,
-        metavar="R",
-        help="1: none (%(default)s)",
-    )
-    add(
-        "--min-p",
-        type=within["min_p"],
-        default=DEFAULTS.min_p,
-        metavar="P",
-        help="those at least P times as likely as the likeliest (%(default)s)",
-    )
-    add(
-        "--no-repeat-ngram",
-        type=within["no_repeat_ngram"],
-        default=DEFAULTS.no_repeat_ngram,
-        metavar="N",
-        help="no N tokens in a row twice; 0: they may (%(default)s)",
-    )
     add("--logprobs", action="store_true", help="on standard error, how likely each token was (natural logarithm)")
     add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs; auto: a GPU if there is one")
@@ -84,19 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from model import store
 
-    sampling = Sampling(
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        repetition_penalty=args.repetition_penalty,
-        seed=args.seed,
-        max_tokens=args.max_tokens,
-        length=args.length,
-        min_p=args.min_p,
-        no_repeat_ngram=args.no_repeat_ngram,
-        logprobs=args.logprobs,
-        stop=tuple(args.stop),
-    )
+    drawn = {name: getattr(args, name) for name in DRAWN}
+    sampling = Sampling(**drawn, logprobs=args.logprobs, length=args.length, stop=tuple(args.stop))
     folder = store.find(args.model)
     prompt = _prompt(args.prompt)
     if isinstance(sys.stdout, io.TextIOWrapper):
