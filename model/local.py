@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 AHEAD = 144  # characters: two lines of paper, so that a BREAK wastes little
 LINES = 512  # whose ids are remembered: the same lines are counted and read at every key of the next
+FEW, QUICK_S = 8, 0.03  # tokens, and what they may take to be read at every key: a third of the time between two
 
 Clock = Callable[[], float]
 
@@ -92,7 +93,7 @@ class Local:
         self._turn = threading.Lock()  # of the two above
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._loading: Future[_Reader] = self._worker.submit(
-            lambda: _Reader(_loaded(source, threads, device, kept) if isinstance(source, Path) else source())
+            lambda: _Reader(_loaded(source, threads, device, kept) if isinstance(source, Path) else source(), clock)
         )
 
     @property
@@ -196,7 +197,7 @@ class Local:
 class _Reader:
     """A model that is loaded, and what it has read. All but `ids` is the thread's alone."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
         # Here, while there is time, and not before the first token.
         from model import context, loop, prefix
 
@@ -205,6 +206,7 @@ class _Reader:
         self.device = engine.device
         self._mask = engine.mask
         self._generate, self._check, self._settled = loop.generate, context.check, prefix.settled
+        self._clock, self._quick = clock, False
         self._ids_of = lru_cache(LINES)(self.words.encode_lines)
 
     def ids(self, text: str) -> list[int]:
@@ -214,10 +216,17 @@ class _Reader:
         return self._generate(self.cache, self._with_end(prompt), sampling, self.words, mask=self._mask)
 
     def read_along(self, prompt: str) -> bool:
-        """A chunk of what is settled of the prompt; False if all of that is read. Raises PromptTooLong."""
-        ids = self._with_end(self._settled(prompt))
+        """A chunk of the prompt; False if there was nothing to read. Raises PromptTooLong.
+
+        Its last word changes with the next key, and is read only where a few tokens cost next to nothing.
+        """
+        ids = self._with_end(prompt)
         self._check(ids, self.cache.context)
-        return self.cache.read(ids)
+        begun = self._clock()
+        read = self.cache.read(ids if self._quick else self._with_end(self._settled(prompt)))
+        if 0 < read <= FEW:
+            self._quick = self._clock() - begun < QUICK_S
+        return read > 0
 
     def _with_end(self, prompt: str) -> list[int]:
         return [self.words.end_of_text, *self.ids(prompt)]

@@ -1,6 +1,7 @@
 """What two prompts begin with alike is computed once; so is a prompt that is still being typed. Pure.
 
-Knows which ids are in a session's cache, and what of a line is settled while its end is not. Draws nothing.
+Knows which ids are in a session's cache, the logits after them, and what of a line is settled while its end is not.
+Draws nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Cache:
         """Whatever is in the session is forgotten; from here on nobody else may touch it."""
         self.context = session.context
         self.ids: list[int] = []
+        self.logits: NDArray[np.float32] | None = None  # after the last of them, where that is known
         self._session = session
         session.rewind(0)
 
@@ -40,21 +42,23 @@ class Cache:
         if shared < len(self.ids):
             self._session.rewind(shared)
             del self.ids[shared:]
+            self.logits = None
         return shared
 
     def forward(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Take these after those in the cache; the logits of the last, good until the next call."""
+        self.logits = None  # a pass that fails leaves none
         logits = self._session.forward(ids)
         self.ids += ids
+        self.logits = logits
         return logits
 
-    def read(self, ids: Sequence[int]) -> bool:
-        """Take the next CHUNK of a prompt that may yet change; False if there was nothing left to take."""
+    def read(self, ids: Sequence[int]) -> int:
+        """Take the next CHUNK of a prompt that may yet change; how many ids that were."""
         at = self.turn_to(ids)
-        if at == len(ids):
-            return False
-        self.forward(ids[at : at + CHUNK])
-        return True
+        if part := ids[at : at + CHUNK]:
+            self.forward(part)
+        return len(part)
 
 
 def settled(prompt: str) -> str:

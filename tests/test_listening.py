@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import random
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -29,16 +30,23 @@ MEMORY = "It was the best of times, it was the worst of times.\n" * 20
 LINE = "The quick brown fox"
 
 
-async def typed(model: Local, script: Script, prompt: str) -> None:
-    """So much stands in the line, and the thread has had the time to read it."""
+async def heard(model: Local, prompt: str) -> None:
+    """So much stands in the line, and the thread has had the time for it."""
     model.listen(prompt)
     await until(lambda: not model._reading)
+
+
+async def typed(model: Local, script: Script, prompt: str) -> None:
+    """The same on a slow machine, which reads what is settled."""
+    await heard(model, prompt)
     assert bytes(script.seen[1:]).decode() == settled_of(prompt)
 
 
 @asynccontextmanager
-async def listening(script: Script) -> AsyncIterator[Local]:
-    async with local(script.engine) as model:
+async def listening(script: Script, a_look: float = 1.0) -> AsyncIterator[Local]:
+    """On a machine on which the clock goes on by so many seconds between two looks at it."""
+    looks = itertools.count()
+    async with local(script.engine, clock=lambda: a_look * next(looks)) as model:
         await model.ready()
         yield model
 
@@ -61,6 +69,34 @@ async def test_each_word_is_read_once_as_it_is_typed() -> None:
             await typed(model, script, LINE[:end])
         # The end of text stands before every prompt, and is there before the first key.
         assert script.counts == [1, len("The"), len(" quick"), len(" brown")]
+
+
+async def test_where_a_word_costs_nothing_it_is_read_at_every_key_and_return_finds_the_logits_there() -> None:
+    script = Script("!")
+    async with listening(script, a_look=0.001) as model:
+        for end in range(len(LINE) + 1):
+            await heard(model, LINE[:end])
+            assert bytes(script.seen[1:]).decode() == LINE[:end]
+        script.counts.clear()
+        assert text_of(await said(model, LINE)) == "!"
+        assert script.counts == [1], "all that was left is the token of the answer itself"
+
+
+async def test_a_machine_that_has_become_slow_leaves_the_last_word_alone() -> None:
+    script, a_look, now = Script("!"), 0.001, 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += a_look
+        return now
+
+    async with local(script.engine, clock=clock) as model:
+        await heard(model, "One")
+        assert bytes(script.seen[1:]) == b"One"
+        a_look = 1.0
+        await heard(model, "One two")
+        await heard(model, "One two six")
+        assert bytes(script.seen[1:]) == b"One two"
 
 
 async def test_a_line_that_is_edited_is_read_again_from_the_place_of_the_edit() -> None:
@@ -219,7 +255,7 @@ async def test_a_line_heard_while_the_model_is_loaded_is_read_after_it() -> None
     script = Script("x")
     async with local(script.engine) as model:
         model.listen("One two")
-        await until(lambda: bytes(script.seen[1:]) == b"One")
+        await until(lambda: bytes(script.seen[1:]) == b"One two")
 
 
 async def test_closing_ends_the_reading_at_its_next_chunk_and_hears_no_more() -> None:

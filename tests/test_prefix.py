@@ -56,7 +56,7 @@ def test_of_what_two_prompts_have_in_common_nothing_is_read_again() -> None:
     session = Counted()
     cache = Cache(session)
     memory = list(range(300))
-    assert [cache.read(memory) for _ in range(4)] == [True, True, True, False]
+    assert [cache.read(memory) for _ in range(4)] == [CHUNK, CHUNK, 300 - 2 * CHUNK, 0]
     assert session.passes == [CHUNK, CHUNK, 300 - 2 * CHUNK]
     cache.read([*memory, 1, 2, 3])
     cache.read([*memory, 1, 5])
