@@ -1,4 +1,4 @@
-"""GPT-2's weights <-> one ONNX graph that does prefill and step; the only file that knows `onnx`.
+"""GPT-2's weights -> one ONNX graph that does prefill and step; of files it knows nothing.
 
 Running a model needs nothing of this: the session reads what it must know from the file's own metadata.
 
@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +37,7 @@ from model.weights import weight_shapes as weight_shapes
 
 Store = Literal["float16", "float32"]
 Packed = Mapping[str, Quantised]
+Keep = Callable[[NDArray[Any], str], onnx.TensorProto]  # where a tensor is kept, and what the graph says of it
 
 OPSET, IR_VERSION = 21, 10
 EPSILON = 1e-5  # of every layer normalisation in GPT-2
@@ -48,14 +48,20 @@ TABLE = "embedding"  # the rounded embedding, which is never multiplied by
 INTEGERS = 4  # MatMulNBits' accuracy_level that rounds the activations too, block by block; 8 bit is slow without
 
 
-def build(weights: Weights, shape: Shape, store_as: Store = "float16", packed: Packed | None = None) -> bytes:
-    """A serialised model. With float16 the matrices are stored so, and cast once when the session loads.
+def build(
+    weights: Weights,
+    shape: Shape,
+    store_as: Store = "float16",
+    packed: Packed | None = None,
+    keep: Keep = numpy_helper.from_array,
+) -> bytes:
+    """A serialised model, under 2 GiB. With float16 the matrices are stored so, and cast once when the session loads.
 
     `packed` has rounded matrices [out, in] to take instead of those of the same names: linear layers, `wte.weight` for
     the embedding and HEAD for the head. Raises ModelDamaged where a weight is missing, has other dimensions, or numbers
     that float16 cannot hold.
     """
-    graph = _Graph(weights, shape, store_as, packed or {})
+    graph = _Graph(weights, shape, store_as, packed or {}, keep)
     hidden = graph.embedding()
     for layer in range(shape.n_layer):
         hidden = graph.block(layer, *hidden)
@@ -71,29 +77,15 @@ def build(weights: Weights, shape: Shape, store_as: Store = "float16", packed: P
     return serialised
 
 
-def read_weights(path: Path) -> tuple[dict[str, NDArray[np.float32]], Shape]:
-    """The weights of a file that `build` made, in float32. Raises ModelDamaged."""
-    try:
-        model = onnx.load(path)
-        shape = Shape(**json.loads({prop.key: prop.value for prop in model.metadata_props}[SHAPE_KEY]))
-        stored = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in model.graph.initializer}
-    except (OSError, KeyError, ValueError, TypeError, onnx.checker.ValidationError) as error:
-        raise ModelDamaged(f"{path}: not a model that asr33 made ({error})") from None
-    except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
-        raise ModelDamaged(f"{path}: not an ONNX file ({error})") from None
-    if any(node.op_type == "MatMulNBits" for node in model.graph.node):
-        raise ModelDamaged(f"{path}: its weights are rounded to few bits; take the model that it was made from")
-    return fitting(stored, shape), shape
-
-
 class _Graph:
     """The graph as it grows; each method adds nodes and returns the names of what they give."""
 
-    def __init__(self, weights: Weights, shape: Shape, store_as: Store, packed: Packed) -> None:
-        self._shape, self._packed = shape, packed
+    def __init__(self, weights: Weights, shape: Shape, store_as: Store, packed: Packed, keep: Keep) -> None:
+        self._shape, self._packed, self._keep = shape, packed, keep
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
         self._names: dict[str, str] = {}
+        self._rows = "input_ids"  # what has as many entries as there are rows at this point of the graph
         for name, value in fitting(weights, shape).items():
             if name in packed and (name != EMBEDDING or HEAD in packed):
                 continue
@@ -107,30 +99,33 @@ class _Graph:
             stored = np.ascontiguousarray(value, dtype)
         if not np.isfinite(stored).all():
             raise ModelDamaged(f"the weight {name} has numbers that {dtype} cannot hold: its training ran away")
-        self._initializers.append(numpy_helper.from_array(stored, name))
+        self._initializers.append(self._keep(stored, name))
         return name if dtype == "float32" else self._add("Cast", [name], f"{name}.f32", to=TensorProto.FLOAT)
 
     def _constant(self, name: str, value: NDArray[Any]) -> str:
-        self._initializers.append(numpy_helper.from_array(value, name))
+        self._initializers.append(self._keep(value, name))
         return name
 
     def _add(self, kind: str, inputs: list[str], *outputs: str, domain: str = "", **attributes: Any) -> str:
         self._nodes.append(helper.make_node(kind, inputs, outputs, domain=domain, **attributes))
         return outputs[0]
 
-    def _skip_norm(self, at: str, x: str, residual: str, norm: str, bias: str = "") -> tuple[str, str]:
-        """Add x and its bias to the residual stream; gives the normalised sum, and the sum."""
-        inputs = [x, residual, self._names[f"{norm}.weight"], self._names[f"{norm}.bias"]]
-        inputs += [self._names[bias]] if bias else []
-        outputs = (f"{at}.norm", "", "", f"{at}.residual")
-        self._add("SkipLayerNormalization", inputs, *outputs, domain=MICROSOFT, epsilon=EPSILON)
-        return outputs[0], outputs[3]
+    def _added_norm(self, at: str, x: str, residual: str, norm: str, bias: str = "") -> tuple[str, str]:
+        """Add x and its bias to the residual stream; gives the normalised sum, and the sum.
+
+        Three nodes, for SkipLayerNormalization's one takes four times as long (onnxruntime 1.31 on x86).
+        """
+        if bias:
+            x = self._add("Add", [x, self._names[bias]], f"{at}.biased")
+        total = self._add("Add", [x, residual], f"{at}.residual")
+        norms = [self._names[f"{norm}.weight"], self._names[f"{norm}.bias"]]
+        return self._add("LayerNormalization", [total, *norms], f"{at}.norm", epsilon=EPSILON), total
 
     def embedding(self) -> tuple[str, str]:
         """Token and position; gives the input of the first block, normalised and not."""
         token = self._tokens()
         position = self._add("Gather", [self._names["wpe.weight"], "position_ids"], "wpe")
-        return self._skip_norm("embedding", token, position, "h.0.ln_1")
+        return self._added_norm("embedding", token, position, "h.0.ln_1")
 
     def _tokens(self) -> str:
         if (table := self._packed.get(EMBEDDING)) is None:
@@ -171,8 +166,7 @@ class _Graph:
         codes = (matrix.codes.astype(np.int16) - 128).astype(np.int8).T
         stored = self._constant(weight, np.ascontiguousarray(codes))
         scales = self._constant(f"{weight}.scales", np.ascontiguousarray(matrix.scales[:, 0]))
-        if "rows.zeros" not in self._names:
-            self._ready_for_rows()
+        zeros = self._zeros(bent=bent)
         size = x = self._add("Add", [x, "rows.lift"], f"{x}.lifted") if bent else x
         if not bent:
             size = self._add("Abs", [x], f"{x}.size")
@@ -180,21 +174,28 @@ class _Graph:
         size = self._add("Mul", [size, "rows.step.bent" if bent else "rows.step"], f"{x}.step")
         size = self._add("Max", [size, "rows.least"], f"{x}.scale")
         flat = self._add("Reshape", [size, "rows.axis"], f"{x}.scales")
-        near = self._add("QuantizeLinear", [x, flat, "rows.zeros.bent" if bent else "rows.zeros"], f"{x}.codes", axis=1)
+        near = self._add("QuantizeLinear", [x, flat, zeros], f"{x}.codes", axis=1)
         sums = [near, stored, "rows.one", scales, "rows.zero.bent" if bent else "rows.zero"]
         product = self._add("MatMulIntegerToFloat", sums, f"{output}.sums", domain=MICROSOFT)
         return self._add("Mul", [product, size], output)
+
+    def _zeros(self, *, bent: bool) -> str:
+        """A zero point for each row that is still there, all alike."""
+        name = f"rows.zeros.{self._rows}" + (".bent" if bent else "")
+        if name not in self._names:
+            if "rows.axis" not in self._names:
+                self._ready_for_rows()
+            count = self._add("Shape", [self._rows], f"{name}.count", start=1)
+            self._names[name] = self._add("Expand", ["rows.zero.each" + (".bent" if bent else ""), count], name)
+        return self._names[name]
 
     def _ready_for_rows(self) -> None:
         values: dict[str, Any] = {"axis": np.array([-1]), "least": np.float32(1e-12), "one": np.float32(1)}
         values |= {"lift": LIFT, "step": np.float32(1 / 127), "step.bent": np.float32(1 / 255)}
         values |= {"zero": np.uint8(128), "zero.bent": np.uint8(0)}
+        values |= {"zero.each": np.array([128], np.uint8), "zero.each.bent": np.array([0], np.uint8)}
         for name, value in values.items():
-            self._constant(f"rows.{name}", np.asarray(value))
-        count = self._add("Shape", ["input_ids"], "rows.count", start=1)
-        for which in ("", ".bent"):
-            one = self._constant(f"rows.zero.each{which}", np.array([values[f"zero{which}"]]))
-            self._names[f"rows.zeros{which}"] = self._add("Expand", [one, count], f"rows.zeros{which}")
+            self._names[f"rows.{name}"] = self._constant(f"rows.{name}", np.asarray(value))
 
     def _stored(self, matrix: Quantised, name: str) -> tuple[str, str, str]:
         """The names of its codes, scales and zero points."""
@@ -207,26 +208,26 @@ class _Graph:
 
     def block(self, layer: int, x: str, residual: str) -> tuple[str, str]:
         """One block; gives its output, normalised for the next, and the residual stream."""
-        at = f"h.{layer}"
-        x, residual = self._skip_norm(
-            f"{at}.attn", self._attention(layer, x), residual, f"{at}.ln_2", self._rest(f"{at}.attn.c_proj")
-        )
+        at, is_last = f"h.{layer}", layer + 1 == self._shape.n_layer
+        mixed = self._attention(layer, x)
+        if is_last:
+            # Nobody attends to what comes behind: of a long prompt only the wanted positions go on.
+            mixed, residual = self._wanted(mixed, "mixed"), self._wanted(residual, "residual")
+        x = self._linear(f"{at}.attn.c_proj", mixed, f"{at}.attn.proj")
+        x, residual = self._added_norm(f"{at}.attn", x, residual, f"{at}.ln_2", self._rest(f"{at}.attn.c_proj"))
         fc = [self._linear(f"{at}.mlp.c_fc", x, f"{at}.fc")]
         fc += [self._names[bias] for bias in [self._rest(f"{at}.mlp.c_fc")] if bias]
         gelu = self._add("FastGelu", fc, f"{at}.gelu", domain=MICROSOFT)
         out = self._linear(f"{at}.mlp.c_proj", gelu, f"{at}.mlp")
-        bias = self._rest(f"{at}.mlp.c_proj")
-        if layer + 1 < self._shape.n_layer:
-            return self._skip_norm(f"{at}.end", out, residual, f"h.{layer + 1}.ln_1", bias)
-        # Past the last block only the wanted positions go on: norm and head are most of the work of a long prompt.
-        return self._skip_norm("end", self._wanted(out, "mlp"), self._wanted(residual, "residual"), "ln_f", bias)
+        after = ("end", "ln_f") if is_last else (f"{at}.end", f"h.{layer + 1}.ln_1")
+        return self._added_norm(after[0], out, residual, after[1], self._rest(f"{at}.mlp.c_proj"))
 
     def _attention(self, layer: int, x: str) -> str:
         at, shape = f"h.{layer}.attn", self._shape
         qkv = self._linear(f"{at}.c_attn", x, f"{at}.matmul")
         if bias := self._rest(f"{at}.c_attn"):
             qkv = self._add("Add", [qkv, self._names[bias]], f"{at}.qkv")
-        mixed = self._add(
+        return self._add(
             "GroupQueryAttention",
             [qkv, "", "", f"past_key_{layer}", f"past_value_{layer}", "seqlens_k", "total_seq"],
             f"{at}.mixed",
@@ -238,13 +239,13 @@ class _Graph:
             scale=1.0 / math.sqrt(shape.head_size),
             do_rotary=0,
         )
-        return self._linear(f"{at}.c_proj", mixed, f"{at}.proj")
 
     def _wanted(self, x: str, name: str) -> str:
         """x [1, S, D] at the positions in `last` -> [1, N, D]."""
         if "last.index" not in self._names:
             axis = self._constant("last.axis", np.array([-1]))
             self._names["last.index"] = self._add("Unsqueeze", ["last", axis], "last.index")
+            self._rows = "last"
         return self._add("GatherND", [x, self._names["last.index"]], f"last.{name}", batch_dims=1)
 
     def head(self, x: str) -> None:

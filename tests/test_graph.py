@@ -10,7 +10,7 @@ import pytest
 from fakes_model import TINY, tiny_weights
 from safetensors.numpy import save_file
 
-from model import graph, hub
+from model import graph, graph_file, hub
 from model.errors import ModelDamaged
 
 
@@ -21,7 +21,7 @@ def written(path: Path, data: bytes) -> Path:
 
 def test_float32_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
     weights = tiny_weights()
-    back, shape = graph.read_weights(written(tmp_path / "m.onnx", graph.build(weights, TINY, "float32")))
+    back, shape = graph_file.read_weights(written(tmp_path / "m.onnx", graph.build(weights, TINY, "float32")))
     assert shape == TINY
     assert back.keys() == weights.keys()
     assert all(np.array_equal(back[name], weights[name]) for name in weights)
@@ -29,7 +29,7 @@ def test_float32_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_float16_weights_come_back_as_float32_within_half_precision(tmp_path: Path) -> None:
     weights = tiny_weights()
-    back, _ = graph.read_weights(written(tmp_path / "m.onnx", graph.build(weights, TINY, "float16")))
+    back, _ = graph_file.read_weights(written(tmp_path / "m.onnx", graph.build(weights, TINY, "float16")))
     for name, value in weights.items():
         assert back[name].dtype == np.float32
         np.testing.assert_allclose(back[name], value, rtol=2**-11, atol=2**-25)
@@ -37,7 +37,7 @@ def test_float16_weights_come_back_as_float32_within_half_precision(tmp_path: Pa
 
 def test_building_again_from_what_was_read_gives_the_same_file(tmp_path: Path) -> None:
     first = graph.build(tiny_weights(), TINY)
-    assert graph.build(*graph.read_weights(written(tmp_path / "m.onnx", first))) == first
+    assert graph.build(*graph_file.read_weights(written(tmp_path / "m.onnx", first))) == first
 
 
 def test_the_embedding_is_stored_once_and_matrices_in_half_precision() -> None:
@@ -88,12 +88,12 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
     }
     for name, data in cases.items():
         with pytest.raises(ModelDamaged, match=name) as caught:
-            graph.read_weights(written(tmp_path / name, data))
+            graph_file.read_weights(written(tmp_path / name, data))
         assert "\n" not in str(caught.value)
         with pytest.raises(ModelDamaged, match=name):
             hub.read_safetensors(tmp_path / name)
     with pytest.raises(ModelDamaged, match="nowhere"):
-        graph.read_weights(tmp_path / "nowhere")
+        graph_file.read_weights(tmp_path / "nowhere")
 
 
 def test_weights_that_do_not_fit_are_named() -> None:
