@@ -27,6 +27,12 @@ class ModelDamaged(ModelError, ValueError):
     exit_code = 65
 
 
+class ModelBusy(ModelError, RuntimeError):
+    """Another process is writing the model."""
+
+    exit_code = 75
+
+
 class EngineMissing(ModelError, ImportError):
     """A library or a device that the model was to run on is not there."""
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from model import graph, judge, store, tokenizer
+from model import graph, graph_file, judge, store, tokenizer
 from model.errors import ExportRefused
 from model.hub import Source
 from model.judge import Quality
@@ -31,7 +31,6 @@ ROUND_BY, JUDGE_BY = 16_384, 8_192  # tokens at most
 RATIOS: dict[As, float] = {"int8": 1.01, "int4": 1.06, "float16": 1.001, "float32": 1.0001}
 LOGITS = 1e-3  # of float32, for each unit of the largest logit above one
 DIGITS = 6
-FILE_LIMIT = 1 << 31  # bytes of a message of protobuf
 
 # Hears (what is being done, how much is done, of how much).
 Progress = Callable[[str, int, int], None]
@@ -49,47 +48,42 @@ class Asked:
 
 def export(source: Source, folder: Path, asked: Asked, progress: Progress | None = None) -> Manifest:
     """Make the model and write it to the folder. Raises ExportRefused, having written nothing, if it is not good."""
-    require_room(source, asked)
     words = tokenizer.from_json(source.tokenizer_json)
     length = min(WINDOW, source.shape.n_positions)
     judged_by = judge.windows(words, _judging(asked.documents), length, JUDGE_BY)
     how = rounding(asked)
     by = None if how is None else judge.windows(words, _calibrating(asked.documents), length, ROUND_BY)
-    onnx_bytes = _built(source, asked, how, by, progress)
-    session = Session(onnx_bytes)
-    quality = judge.compare(session, source.weights, source.shape, judged_by, _told(progress, "judging"))
-    del session
-    refuse(quality, asked)
-    training = record(source, asked, how, quality)
-    return store.write(
-        folder,
-        name=asked.name,
-        shape=source.shape,
-        onnx_bytes=onnx_bytes,
-        tokenizer_json=source.tokenizer_json,
-        training=training,
-        card=card(source, asked, quality, len(onnx_bytes)),
-    )
+    with store.draft(folder) as draft:
+        _write(draft, source, asked, how, by, progress)
+        session = Session(draft / store.GRAPH)
+        quality = judge.compare(session, source.weights, source.shape, judged_by, _told(progress, "judging"))
+        refuse(quality, asked)
+        return store.settle(
+            draft,
+            folder,
+            name=asked.name,
+            shape=source.shape,
+            tokenizer_json=source.tokenizer_json,
+            training=record(source, asked, how, quality),
+            card=card(source, asked, quality, sum(path.stat().st_size for path in draft.iterdir())),
+        )
 
 
-def _built(
-    source: Source, asked: Asked, how: Rounding | None, by: NDArray[np.int64] | None, progress: Progress | None
-) -> bytes:
+def _write(
+    draft: Path,
+    source: Source,
+    asked: Asked,
+    how: Rounding | None,
+    by: NDArray[np.int64] | None,
+    progress: Progress | None,
+) -> None:
     """The graph. What it took is gone when it is there: a large model fills the memory."""
     kind: graph.Store = "float32" if asked.store_as == "float32" else "float16"
     if how is None or by is None:
-        return graph.build(source.weights, source.shape, kind)
+        graph_file.write(draft, source.weights, source.shape, kind)
+        return
     near = rounded(source.weights, source.shape, how, by, _told(progress, "rounding"))
-    return graph.build(near.weights, source.shape, kind, near.packed)
-
-
-def require_room(source: Source, asked: Asked) -> None:
-    """Raises ExportRefused for a model that no single ONNX file can hold."""
-    size = source.shape.parameters * {"float32": 4, "float16": 2}.get(asked.store_as, 1)
-    if size >= FILE_LIMIT:
-        raise ExportRefused(
-            f"{asked.name}: {size / 1e9:.1f} GB as {asked.store_as}, and one ONNX file holds 2.1; give it --as int8"
-        )
+    graph_file.write(draft, near.weights, source.shape, kind, near.packed)
 
 
 def rounding(asked: Asked) -> Rounding | None:

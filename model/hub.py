@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model import graph, store, tokenizer
+from model import graph, graph_file, store, tokenizer
 from model.base import Shape
 from model.errors import ModelDamaged, ModelNotFound
 from model.weights import fitting
 
 CONFIG, TENSORS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 VOCABULARIES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+LENGTH = 8  # bytes that say how long the header of a safetensors file is
 MASKS = (".attn.bias", ".attn.masked_bias")  # the causal masks that old files of the hub carry are no weights
 # What a config may say, beside the sizes: all that our graph does. What it leaves out is so.
 GPT2: dict[str, tuple[object, ...]] = {
@@ -35,7 +36,7 @@ GPT2: dict[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A whole model in float32, and where it was read from."""
+    """A whole model in float32, and where it was read from: the file itself where it has float32."""
 
     name: str
     weights: dict[str, NDArray[np.float32]]
@@ -84,7 +85,7 @@ def shape_of(config: Any, path: Path) -> Shape:
 
 def _from_store(folder: Path) -> Source:
     manifest = store.verify(folder)
-    weights, shape = graph.read_weights(folder / store.GRAPH)
+    weights, shape = graph_file.read_weights(folder / store.GRAPH)
     text = (folder / store.TOKENIZER).read_text("utf-8")
     return _checked(Source(store.name_of(folder), weights, shape, text, manifest.training), folder / store.GRAPH)
 
@@ -113,7 +114,7 @@ def _checked(source: Source, path: Path) -> Source:
     except ModelDamaged as error:
         raise ModelDamaged(f"{path}: {error}; fetch it again") from None
     for name, value in weights.items():
-        if not np.isfinite(value).all():
+        if not (np.isfinite(value.min()) and np.isfinite(value.max())):
             raise ModelDamaged(f"{path}: the weight {name} has numbers that are none; fetch it again, or train anew")
     return Source(source.name, weights, source.shape, source.tokenizer_json, source.training)
 
@@ -145,15 +146,33 @@ def _tensors(path: Path) -> dict[str, NDArray[np.float32]]:
 
     weights: dict[str, NDArray[np.float32]] = {}
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(path, framework="np") as file:  # which knows whether the file is whole, and its header sound
+            mapped = _mapped(path)
             for key in file.keys():  # noqa: SIM118 - it is no dictionary
                 if not key.endswith(MASKS):
-                    weights[key.removeprefix("transformer.")] = file.get_tensor(key).astype(np.float32)
+                    weight = mapped[key] if key in mapped else file.get_tensor(key).astype(np.float32)
+                    weights[key.removeprefix("transformer.")] = weight
     except FileNotFoundError:
         raise ModelNotFound(f"{path}: no such file; fetch it from the hub beside {CONFIG}") from None
     except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelDamaged(f"{path}: not a safetensors file of float16 or float32 ({error})") from None
     return weights
+
+
+def _mapped(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The float32 tensors of a sound safetensors file where they lie in it: what is not looked at is not read."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(LENGTH), "little")
+        header = json.loads(file.read(length))
+    whole = np.memmap(path, np.uint8, "r").view(np.ndarray)[LENGTH + length :]
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, tensor in header.items():
+        if tensor.get("dtype") == "F32":
+            start, stop = tensor["data_offsets"]
+            weight = whole[start:stop].view(np.float32).reshape(tensor["shape"])
+            if weight.flags.aligned:  # what is not, BLAS would copy at each use
+                found[name] = weight
+    return found
 
 
 def _untied(weights: dict[str, NDArray[np.float32]], path: Path) -> dict[str, NDArray[np.float32]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model import beside
 from model.base import SHAPE_KEY, Provider, Shape
 from model.errors import EngineFailed, ModelDamaged, PromptTooLong
 from model.runtime import Loaded
@@ -35,6 +36,7 @@ def open_session(
     `shape` is what is known of the model; a graph from elsewhere does not tell how long its context is. Raises what
     Session raises; a graph that takes what nobody knows is a ModelDamaged that names it.
     """
+    beside.require_plain(model)
     loaded = Loaded(model, threads=threads, provider=provider)
     if SHAPE_KEY not in loaded.metadata:
         from model.foreign import Foreign, knows
@@ -133,6 +135,7 @@ class _Inputs:
 
 
 def _load(model: Path | bytes, threads: int, provider: Provider) -> Loaded:
+    beside.require_plain(model)
     return _settled(Loaded(model, threads=threads, provider=provider), model, threads, provider)
 
 

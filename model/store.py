@@ -1,50 +1,37 @@
 """Models on disk: a folder each, found by name or path, verified by hash, written whole or not at all.
 
 Standard library alone, so that `asr33 model list` is quick; what is in the files is for others to know. A folder has
-`model.onnx`, `tokenizer.json`, `manifest.json` (what the two must be) and `README.md` (the model card).
+`model.onnx`, maybe `model.data` with the weights that are not in it, `tokenizer.json`, `manifest.json` (what these
+must be) and `README.md` (the model card).
 """
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from model.base import Shape
-from model.errors import ModelDamaged, ModelError, ModelNotFound
-
-EMBEDDED = "embedded"
-GRAPH, TOKENIZER, MANIFEST, CARD = "model.onnx", "tokenizer.json", "manifest.json", "README.md"
-FORMAT = 1
-_KINDS: dict[type, str] = {str: "a text", dict: "a table", int: "a whole number"}
+from model.errors import ModelBusy, ModelError, ModelNotFound
+from model.manifest import CARD as CARD
+from model.manifest import DATA as DATA
+from model.manifest import EMBEDDED as EMBEDDED
+from model.manifest import FORMAT, record
+from model.manifest import GRAPH as GRAPH
+from model.manifest import MANIFEST as MANIFEST
+from model.manifest import TOKENIZER as TOKENIZER
+from model.manifest import Manifest as Manifest
+from model.manifest import read_manifest as read_manifest
+from model.manifest import verify as verify
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ASIDE = re.compile(r"\.(.+)\.old")
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """What a file was when it was written."""
-
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """`manifest.json`. `training` is free: where the weights come from and what was measured."""
-
-    name: str
-    shape: Shape
-    files: dict[str, FileRecord]
-    training: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,59 +80,51 @@ def name_of(folder: Path) -> str:
     return aside[1] if aside else name
 
 
-def verify(folder: Path) -> Manifest:
-    """Check the files against the manifest, every byte. Raises ModelNotFound and ModelDamaged."""
-    manifest = read_manifest(folder)
-    for name, record in manifest.files.items():
-        path = folder / name
-        try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                digest = hashlib.file_digest(file, "sha256").hexdigest() if size == record.bytes else ""
-        except OSError as error:
-            raise ModelDamaged(f"{path}: {error.strerror}; {_cure(manifest.name)}") from None
-        if size != record.bytes:
-            raise ModelDamaged(f"{path}: {size} bytes where {record.bytes} should be; {_cure(manifest.name)}")
-        if digest != record.sha256:
-            raise ModelDamaged(f"{path}: damaged, its sha256 is not the manifest's; {_cure(manifest.name)}")
-    return manifest
+@contextmanager
+def draft(folder: Path) -> Iterator[Path]:
+    """A new folder for the files of a graph that is to be a model's, gone afterwards unless `settle` took it.
 
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone, the files unseen. Raises ModelNotFound and ModelDamaged."""
-    path = folder / MANIFEST
+    Raises ModelBusy while another process writes the same model.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = _beside(folder, "new")
+    new.mkdir(exist_ok=True)
+    handle = os.open(new, os.O_RDONLY)
     try:
-        data = json.loads(path.read_text("utf-8"))
-        number = data["format"]
-        if number != FORMAT:
-            raise ModelDamaged(f"{path}: format {number}, this asr33 reads {FORMAT}; install a newer asr33")
-        manifest = _manifest(data)
-    except FileNotFoundError:
-        raise ModelNotFound(f"{path}: no such file, so {folder} is no model; {_cure(folder.name)}") from None
-    except OSError as error:
-        raise ModelDamaged(f"{path}: {error.strerror}; {_cure(folder.name)}") from None
-    except RecursionError:
-        raise ModelDamaged(f"{path}: not a manifest (it is nested without end); {_cure(folder.name)}") from None
-    except ModelDamaged:
+        _hold(new, handle)
+    except ModelBusy:
+        os.close(handle)
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelDamaged(f"{path}: not a manifest ({error}); {_cure(folder.name)}") from None
-    if manifest.files.keys() != {GRAPH, TOKENIZER}:
-        told = ", ".join(map(repr, manifest.files))
-        raise ModelDamaged(f"{path}: tells of {told}, not of {GRAPH}, {TOKENIZER}; {_cure(folder.name)}")
-    return manifest
+    try:
+        _mend(folder)
+        shutil.rmtree(_beside(folder, "old"), ignore_errors=True)
+        for leftover in new.iterdir():
+            leftover.unlink()
+        yield new
+    finally:
+        if _stands(new, handle):
+            shutil.rmtree(new, ignore_errors=True)
+        os.close(handle)
 
 
-def _manifest(data: dict[str, Any]) -> Manifest:
-    """Raises ValueError, KeyError, TypeError, AttributeError."""
-    files = {name: FileRecord(**record) for name, record in data["files"].items()}
-    manifest = Manifest(data["name"], Shape(**data["shape"]), files, data["training"])
-    wanted: list[tuple[str, object, type]] = [("name", manifest.name, str), ("training", manifest.training, dict)]
-    for name, record in files.items():
-        wanted += [(f"sha256 of {name}", record.sha256, str), (f"bytes of {name}", record.bytes, int)]
-    for key, value, kind in wanted:
-        if not isinstance(value, kind):
-            raise ValueError(f"{key} is {value!r}, not {_KINDS[kind]}")
+def settle(
+    new: Path, folder: Path, *, name: str, shape: Shape, tokenizer_json: str, training: Mapping[str, object], card: str
+) -> Manifest:
+    """Make a draft the model, in place of one that may be there. Killed at any moment it leaves the old or the new."""
+    (new / TOKENIZER).write_bytes(tokenizer_json.encode("utf-8"))
+    paths = [path for path in (new / GRAPH, new / DATA, new / TOKENIZER) if path.exists()]
+    manifest = Manifest(name, shape, {path.name: record(path) for path in paths}, dict(training))
+    fields = {"format": FORMAT, **asdict(manifest)}
+    (new / MANIFEST).write_bytes((json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+    (new / CARD).write_bytes(card.encode("utf-8"))
+    for path in (*paths, new / MANIFEST, new / CARD, new):
+        _sync(path)
+    old = _beside(folder, "old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
     return manifest
 
 
@@ -159,31 +138,10 @@ def write(
     training: Mapping[str, object],
     card: str,
 ) -> Manifest:
-    """Write a model, in place of one that may be there. Killed at any moment it leaves the old one or the new."""
-    contents = {GRAPH: onnx_bytes, TOKENIZER: tokenizer_json.encode("utf-8")}
-    files = {key: FileRecord(hashlib.sha256(value).hexdigest(), len(value)) for key, value in contents.items()}
-    manifest = Manifest(name, shape, files, dict(training))
-    fields = {"format": FORMAT, **asdict(manifest)}
-    contents[MANIFEST] = (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
-    contents[CARD] = card.encode("utf-8")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _mend(folder)
-    new, old = _beside(folder, "new"), _beside(folder, "old")
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    new.mkdir()
-    for key, value in contents.items():
-        with (new / key).open("wb") as file:
-            file.write(value)
-            file.flush()
-            os.fsync(file.fileno())
-    _sync(new)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-    return manifest
+    """A draft and its settling, for a graph with its weights inside."""
+    with draft(folder) as new:
+        (new / GRAPH).write_bytes(onnx_bytes)
+        return settle(new, folder, name=name, shape=shape, tokenizer_json=tokenizer_json, training=training, card=card)
 
 
 def list_models() -> list[Listed]:
@@ -245,12 +203,29 @@ def _mend(folder: Path) -> None:
         old.rename(folder)
 
 
-def _cure(name: str) -> str:
-    return "install asr33 again" if name == EMBEDDED else "train or fetch it again, or see: asr33 model list"
+def _hold(new: Path, handle: int) -> None:
+    """Keep others out of a draft until the handle is closed. Raises ModelBusy."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        busy = not _stands(new, handle)  # another has ended meanwhile
+    except BlockingIOError:
+        busy = True
+    except OSError:
+        busy = False  # some file servers lock no folders
+    if busy:
+        raise ModelBusy(f"{new}: another process writes this model; let it end, or stop it")
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _stands(new: Path, handle: int) -> bool:
+    """Whether the draft is still what was opened."""
+    try:
+        return os.path.samestat(os.fstat(handle), new.stat())
+    except OSError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import graph, store, tokenizer
+from model import graph, graph_file, store, tokenizer
 from model.base import Shape
 from model.local import Engine
 from model.tokenizer import Tokenizer
@@ -51,6 +51,17 @@ def tiny_folder(parent: Path, name: str = "tiny", shape: Shape = TINY) -> Path:
         training={"bits_per_byte": 7.5},
         card=f"# {name}\n\nRandom numbers.\n",
     )
+    return folder
+
+
+def two_files(parent: Path, name: str = "tiny") -> Path:
+    """The same with its weights beside the graph, as whatever makes a model writes it."""
+    folder = parent / name
+    with store.draft(folder) as draft:
+        graph_file.write(draft, tiny_weights(), TINY)
+        store.settle(
+            draft, folder, name=name, shape=TINY, tokenizer_json=words().to_json(), training={}, card=f"# {name}\n"
+        )
     return folder
 
 

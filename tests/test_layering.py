@@ -66,7 +66,7 @@ DOORS = {
     "serial": {"drivers/line.py"},
     "serial_asyncio": {"drivers/line.py"},
     "onnxruntime": {"model/runtime.py"},
-    "onnx": {"model/graph.py"},
+    "onnx": {"model/graph.py", "model/graph_file.py"},
     "tokenizers": {"model/tokenizer.py"},
     "cattrs": {"daemon/config.py"},
     "PIL": {"drivers/picture.py"},

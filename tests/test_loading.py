@@ -3,11 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fakes_foreign import exported
-from fakes_model import TINY, tiny_folder, tiny_weights, words
+from fakes_model import TINY, tiny_folder, tiny_weights, two_files, words
 
 from model import store
 from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound
@@ -50,6 +51,37 @@ def test_a_damaged_file_is_told_by_its_hash_whether_or_not_it_still_loads(tmp_pa
     with pytest.raises(ModelDamaged, match=rf"{name}: \d+ bytes where \d+ should be"):
         load(path.parent, threads=1)
     assert not [thread for thread in threading.enumerate() if thread.name == "loading"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.unlink(), "No such file or directory"),
+        (lambda path: path.write_bytes(b""), r"0 bytes where \d+ should be"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), r"\d+ bytes where \d+ should be"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"!"), r"\d+ bytes where \d+ should be"),
+        (lambda path: path.write_bytes(b"\x01" + path.read_bytes()[1:]), "damaged, its sha256 is not the manifest's"),
+    ],
+)
+def test_weights_beside_the_graph_are_held_to_their_hash(
+    tmp_path: Path, damage: Callable[[Path], object], says: str
+) -> None:
+    folder = two_files(tmp_path)
+    session, _ = load(folder, threads=1)
+    assert session.shape == TINY
+    damage(folder / store.DATA)
+    with pytest.raises(ModelDamaged, match=rf"model\.data: {says}; train or fetch it again") as caught:
+        load(folder, threads=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_no_manifest_tells_of_are_not_used(tmp_path: Path) -> None:
+    folder = two_files(tmp_path)
+    manifest = json.loads((folder / store.MANIFEST).read_text("utf-8"))
+    del manifest["files"][store.DATA]
+    (folder / store.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(ModelDamaged, match=r"model\.data: its manifest does not tell of it; train or fetch it again"):
+        load(folder, threads=1)
 
 
 def test_a_file_that_is_what_the_manifest_says_and_no_model_is_one_line(tmp_path: Path) -> None:

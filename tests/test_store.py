@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes_model import TINY, tiny_folder
+from fakes_model import TINY, tiny_folder, two_files
 
 from model import store
-from model.errors import ModelDamaged, ModelNotFound
-from model.store import CARD, GRAPH, MANIFEST, TOKENIZER
+from model.errors import ModelBusy, ModelDamaged, ModelNotFound
+from model.store import CARD, DATA, GRAPH, MANIFEST, TOKENIZER
 
 
 @pytest.fixture(autouse=True)
@@ -242,8 +243,11 @@ def count(event, args):
         if calls == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(count)
-store.write(pathlib.Path(sys.argv[1]), name="mine", shape=Shape(300), onnx_bytes=b"two" * 1000, tokenizer_json="two",
-            training={"words": "two"}, card="")
+folder = pathlib.Path(sys.argv[1])
+with store.draft(folder) as new:
+    (new / "model.onnx").write_bytes(b"two")
+    (new / "model.data").write_bytes(b"two" * 1000)
+    store.settle(new, folder, name="mine", shape=Shape(300), tokenizer_json="two", training={"words": "two"}, card="")
 print(calls)
 """
 
@@ -268,6 +272,54 @@ def test_killed_twice_in_a_row_a_write_still_leaves_the_old_model(home: Path) ->
         done = subprocess.run([sys.executable, "-c", KILLED, str(home / "mine"), str(act)], capture_output=True)
         assert done.returncode == -signal.SIGKILL
         assert store.verify(store.find("mine")).training["words"] == "one"
+
+
+def test_a_draft_that_is_not_settled_leaves_no_trace(home: Path) -> None:
+    small(home / "mine", "one")
+    with suppress(KeyError), store.draft(home / "mine") as draft:
+        (draft / GRAPH).write_bytes(b"half of")
+        assert store.verify(store.find("mine")).training["words"] == "one"
+        raise KeyError
+    assert [path.name for path in home.iterdir()] == ["mine"]
+    assert store.verify(store.find("mine")).training["words"] == "one"
+
+
+def test_two_do_not_write_one_model_at_once(home: Path) -> None:
+    with store.draft(home / "mine") as draft:
+        (draft / GRAPH).write_bytes(b"one")
+        with pytest.raises(ModelBusy, match="another process writes this model; let it end, or stop it") as caught:
+            small(home / "mine", "two")
+        assert caught.value.exit_code == 75
+        assert (draft / GRAPH).read_bytes() == b"one"
+        with store.draft(home / "other"):
+            pass
+    small(home / "mine", "two")
+    assert store.verify(home / "mine").training["words"] == "two"
+
+
+def test_a_model_of_two_files_takes_the_place_of_one_and_gives_it_back(home: Path) -> None:
+    small(home / "tiny")
+    one = store.verify(home / "tiny")
+    assert (one.graph_bytes, one.graph_sha256) == (one.files[GRAPH].bytes, one.files[GRAPH].sha256)
+    two = store.verify(two_files(home))
+    assert two.files.keys() == {GRAPH, DATA, TOKENIZER}
+    assert two.graph_bytes == sum((home / "tiny" / name).stat().st_size for name in (GRAPH, DATA))
+    assert two.graph_sha256 not in {record.sha256 for record in two.files.values()}
+    small(home / "tiny")
+    assert not (home / "tiny" / DATA).exists()
+    assert store.verify(home / "tiny") == one
+
+
+def test_other_weights_are_another_model_though_their_graph_is_the_same(home: Path) -> None:
+    def written(weight: bytes) -> store.Manifest:
+        with store.draft(home / "mine") as draft:
+            (draft / GRAPH).write_bytes(b"graph")
+            (draft / DATA).write_bytes(weight)
+            return store.settle(draft, home / "mine", name="mine", shape=TINY, tokenizer_json="", training={}, card="")
+
+    one, two = written(b"one"), written(b"two")
+    assert one.files[GRAPH] == two.files[GRAPH]
+    assert one.graph_sha256 != two.graph_sha256
 
 
 def test_the_store_is_standard_library_alone() -> None:

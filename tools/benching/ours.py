@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def prepare(weights: Path, form: str, block: int, to: Path) -> None:
     """As `asr33 model make` would, but that what is random is rounded to the nearest: no text moves it."""
-    from model import export, graph
+    from model import export, graph, graph_file
     from model.rounding import nearest, rounded
 
     values, shape = tensors.read(weights)
@@ -31,7 +31,7 @@ def prepare(weights: Path, form: str, block: int, to: Path) -> None:
     else:
         packed = nearest(values, shape, how)
     kind: graph.Store = "float32" if form == "float32" else "float16"
-    (to / store.GRAPH).write_bytes(graph.build(values, shape, kind, packed))
+    graph_file.write(to, values, shape, kind, packed)
 
 
 class Runner:

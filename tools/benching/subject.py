@@ -61,7 +61,7 @@ class Subject:
             prepared = run.prepare(self.candidates, self.shape, weights, setting, tell)
         for candidate, place in self.stored.items():
             manifest = store.read_manifest(place)
-            prepared.add(candidate, place, self.shape, manifest.files[store.GRAPH].bytes)
+            prepared.add(candidate, place, self.shape, manifest.graph_bytes)
             prepared.results[-1].quality = recorded(manifest.training.get("quality"))
         return prepared
 
@@ -122,8 +122,8 @@ def _stored(folders: Sequence[Path], shape: Shape) -> dict[Candidate, Path]:
             raise NotComparable(
                 f"{folder}: its shape is not that of the others; give --also a model of the same weights"
             )
-        size = manifest.files[store.GRAPH].bytes
-        found[candidates.stored(store.name_of(folder), shape, size, manifest.training)] = folder
+        title = store.name_of(folder)
+        found[candidates.stored(title, shape, manifest.graph_bytes, manifest.training)] = folder
     return found
 
 

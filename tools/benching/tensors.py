@@ -46,7 +46,7 @@ def take_from(model: Path, folder: Path) -> None:
     import numpy as np
 
     from model import export, judge, store, text, tokenizer
-    from model.graph import read_weights
+    from model.graph_file import read_weights
 
     weights, shape = read_weights(model / store.GRAPH)
     for name, value in weights.items():

@@ -58,7 +58,14 @@ def gather(options: Options, place: RunFolder, display: Display) -> Material:
     torch.manual_seed(options.seed)
     net = Gpt2(_shape(asked.size, words)) if base is None else _based(base, display)
     rates = loop.RATES if base is None else BASE_RATES
-    plan = Plan(options.length, options.batch, options.seed, *rates, save_every_s=options.save_every_s)
+    plan = Plan(
+        options.length,
+        options.batch,
+        options.seed,
+        *rates,
+        save_every_s=options.save_every_s,
+        threads=options.threads,
+    )
     with display.work("reading", sum(map(len, documents))) as advance:
         train, held_out = (data.encode(some, words, advance) for some in (corpus.train, corpus.held_out))
     display.say(f"{len(train):,} tokens to train on, {_held_out_words(held_out, net.shape)}")
@@ -89,7 +96,7 @@ def _recipe(options: Options, base: Path | None) -> Recipe:
     size, source = options.size, None
     if base is not None:
         manifest = store.read_manifest(base)
-        source = Source(manifest.name, manifest.files[store.GRAPH].sha256)
+        source = Source(manifest.name, manifest.graph_sha256)
         shape = manifest.shape
         size = Size(shape.vocab_size, shape.n_positions, shape.n_embd, shape.n_layer, shape.n_head)
     texts = tuple(Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in options.texts)
@@ -117,7 +124,7 @@ def _require_flat(options: Options, was: recipe.Length, progress: checkpoint.Pro
     """A run's length may change while its rate is flat, and to one by which it is flat still."""
     if options.length == was:
         return
-    if loop.done(was, progress) >= loop.FLAT or loop.done(options.length, progress) >= loop.FLAT:
+    if not (loop.flat(was, progress) and loop.flat(options.length, progress)):
         raise OtherRun(
             f"{options.length}: the run is at step {progress.step}, its rate falls by then and its length {was} stays; "
             f"to train more, make another model with --base {options.name}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model import graph
+from model import graph_file, store
 from model.session import Session
 from tools.training.data import Ids
 from tools.training.errors import RunHalted
@@ -20,26 +20,27 @@ STEPS = 8  # tokens of a checked window that are fed one by one, through the cac
 
 def from_onnx(path: Path) -> Gpt2:
     """A net with the weights of a stored model. Raises ModelDamaged."""
-    weights, shape = graph.read_weights(path)
+    weights, shape = graph_file.read_weights(path)
     net = Gpt2(shape)
     net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return net
 
 
-def to_onnx(net: Gpt2, windows: Ids, threads: int) -> bytes:
-    """The graph with its matrices in float16, proved on windows [N, T] of tokens: see `largest_difference`.
-
-    Raises RunHalted when the graph does not say what torch says, ModelDamaged when float16 cannot hold a weight.
-    """
+def to_onnx(net: Gpt2, folder: Path) -> Path:
+    """The graph with its matrices in float16, written into the folder. Raises ModelDamaged for what float16 cannot."""
     weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
-    onnx = graph.build(weights, net.shape, store_as="float16")
+    graph_file.write(folder, weights, net.shape, store_as="float16")
+    return folder / store.GRAPH
+
+
+def prove(onnx: Path, net: Gpt2, windows: Ids, threads: int) -> None:
+    """On windows [N, T] of tokens: see `largest_difference`. Raises RunHalted when the graph says other than torch."""
     difference = largest_difference(onnx, net, windows, threads)
     if not difference < TOLERANCE:
         raise RunHalted(f"the export differs from torch by {difference:.2g}, over {TOLERANCE:g}: nothing was written")
-    return onnx
 
 
-def largest_difference(onnx: bytes, net: Gpt2, windows: Ids, threads: int) -> float:
+def largest_difference(onnx: Path, net: Gpt2, windows: Ids, threads: int) -> float:
     """Between the graph's logits and those of torch with the same rounding, over all positions of the windows.
 
     The last tokens of each window go in one by one, so that the cache is proved too.

@@ -1,0 +1,72 @@
+"""Our graph <-> its files: `model.onnx`, and `model.data` beside it with what fills a page.
+
+With `model.graph` alone it knows `onnx`. A graph in one file, with its weights inside, is read too.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from model import beside, graph, manifest
+from model.base import SHAPE_KEY, Shape
+from model.errors import ModelDamaged
+from model.weights import Weights, fitting
+
+ROUNDED = ("MatMulNBits", "MatMulIntegerToFloat")  # what multiplies by few bits
+
+
+def write(
+    folder: Path, weights: Weights, shape: Shape, store_as: graph.Store = "float16", packed: graph.Packed | None = None
+) -> None:
+    """What `build` makes, in two files: what fills a page lies beside the graph, and none of it in memory."""
+    with (folder / manifest.DATA).open("wb") as file:
+        serialised = graph.build(weights, shape, store_as, packed, partial(_kept_beside, beside.Pages(file)))
+    (folder / manifest.GRAPH).write_bytes(serialised)
+
+
+def read_weights(path: Path) -> tuple[dict[str, NDArray[np.float32]], Shape]:
+    """The weights of a file that `build` or `write` made, in float32. Raises ModelDamaged."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+        shape = Shape(**json.loads({prop.key: prop.value for prop in model.metadata_props}[SHAPE_KEY]))
+        _require_whole(model, path)
+        stored = {tensor.name: _floats(tensor, path) for tensor in model.graph.initializer}
+    except ModelDamaged:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, OverflowError, onnx.checker.ValidationError) as error:
+        raise ModelDamaged(f"{path}: not a model that asr33 made ({error})") from None
+    except Exception as error:  # protobuf's DecodeError, whose home differs between its implementations
+        raise ModelDamaged(f"{path}: not an ONNX file ({error})") from None
+    return fitting(stored, shape), shape
+
+
+def _require_whole(model: onnx.ModelProto, path: Path) -> None:
+    if any(node.op_type in ROUNDED for node in model.graph.node):
+        raise ModelDamaged(f"{path}: its weights are rounded to few bits; take the model that it was made from")
+
+
+def _floats(tensor: onnx.TensorProto, path: Path) -> NDArray[np.float32]:
+    if tensor.data_location != TensorProto.EXTERNAL:
+        inside: NDArray[np.float32] = numpy_helper.to_array(tensor).astype(np.float32)
+        return inside
+    told = {entry.key: entry.value for entry in tensor.external_data}
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return np.asarray(beside.mapped(path, told, dtype, tuple(tensor.dims)), np.float32)
+
+
+def _kept_beside(pages: beside.Pages, value: NDArray[Any], name: str) -> onnx.TensorProto:
+    if value.nbytes < beside.PAGE:
+        return numpy_helper.from_array(value, name)
+    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+    tensor = TensorProto(name=name, dims=value.shape, data_type=kind, data_location=TensorProto.EXTERNAL)
+    for key, told in pages.put(value).items():
+        tensor.external_data.add(key=key, value=told)
+    return tensor
