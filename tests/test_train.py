@@ -139,10 +139,23 @@ def test_from_a_base_a_few_dozen_steps_lower_the_loss_on_text_held_out(text: Pat
     more, base = store.verify(home / "more"), store.verify(home / "base")
     assert more.shape == base.shape
     assert more.files[store.TOKENIZER] == base.files[store.TOKENIZER]
-    assert more.training["base"] == {"name": "base", "sha256": base.files[store.GRAPH].sha256}
+    assert more.training["base"] == {"name": "base", "sha256": base.graph_sha256}
     assert "Muon 0.004" in (home / "more" / store.CARD).read_text("utf-8")
     with pytest.raises(ModelNotFound, match="no model 'gone'"):
         command(text, "--name", "x", "--base", "gone", "--steps", 1, sized=False)
+
+
+def test_a_run_begun_without_an_end_is_given_one_while_its_rate_is_flat(text: Path, home: Path) -> None:
+    saved = home / ".training" / "m" / "checkpoint.safetensors"
+    process = begun(text, "--name", "m", "--steps", 1_000_000, "--save-every", 0.02)
+    wait_for_step(saved, 5, process)
+    process.kill()
+    process.communicate()
+    steps = checkpoint.read_progress(saved).step + 4
+    assert command(text, "--name", "m", "--steps", steps, "--fall", 100 * 3 / steps) == 0
+    assert store.verify(home / "m").training["steps"] == steps
+    with pytest.raises(OtherRun, match="its rate falls by then"):
+        command(text, "--name", "m", "--steps", 1_000_000)
 
 
 def test_with_nothing_held_out_it_says_that_there_is_no_figure(
@@ -187,7 +200,7 @@ def test_a_checkpoint_without_a_record_is_taken_over(
     (place / "run.json").unlink()
     assert command(text, "--name", "m", "--steps", 3) == 0
     assert "it has no run.json: taken for a run of this very command" in capsys.readouterr().out
-    assert json.loads((place / "run.json").read_text())["length"] == {"steps": 3, "minutes": None}
+    assert json.loads((place / "run.json").read_text())["length"] == {"steps": 3, "minutes": None, "fall": 0.5}
     (place / "tokenizer.json").unlink()
     with pytest.raises(ModelDamaged, match=r"tokenizer\.json: missing beside its checkpoint; --fresh"):
         command(text, "--name", "m", "--steps", 3)

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -103,14 +104,23 @@ def test_while_the_rate_is_flat_the_length_may_change_and_the_run_stays_the_same
     assert first + then == straight
 
 
+def test_while_the_rate_is_flat_its_fall_may_be_set_and_the_run_ends_soon(tmp_path: Path) -> None:
+    ended = replace(plan(), length=Length(10, None, fall=0.2))
+    straight = [report.loss for report in loop.train(tiny(), ROW, None, ended, tmp_path / "a.safetensors")]
+    with closing(loop.train(tiny(), ROW, None, plan(1_000_000), tmp_path / "b.safetensors")) as reports:
+        first = [report.loss for report in islice(reports, 7)]
+    then = [report.loss for report in loop.train(tiny(), ROW, None, ended, tmp_path / "b.safetensors")]
+    assert first + then == straight
+
+
 class Faulty(Gpt2):
     """A net whose loss is no number from the third step on."""
 
-    steps = 0
+    shares = 0  # two a step
 
     def loss(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        self.steps += 1
-        return super().loss(ids, targets) * (math.nan if self.steps > 2 else 1.0)
+        self.shares += 1
+        return super().loss(ids, targets) * (math.nan if self.shares > 4 else 1.0)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -139,12 +149,18 @@ def test_the_time_left_is_known(tmp_path: Path, length: Length, left_s: float) -
     assert report.tokens_per_s == pytest.approx(4 * 64 / 0.5)
 
 
-@given(st.floats(0, 1), st.integers(0, 10_000))
-def test_the_rate_rises_stays_and_falls(done: float, step: int) -> None:
-    share = loop.rate(done, step)
+@given(st.floats(0, 1), st.integers(0, 10_000), st.floats(0.01, 1))
+def test_the_rate_rises_stays_and_falls(done: float, step: int, fall: float) -> None:
+    share = loop.rate(done, step, fall)
     assert 0 < share <= 1
-    assert share == 1 or step + 1 < loop.WARM_UP or done >= loop.FLAT
-    assert loop.rate(1.0, 10_000) == pytest.approx(loop.LAST_RATE)
+    assert share == 1 or step + 1 < loop.WARM_UP or done >= 1 - fall
+    assert share < 1 or done <= 1 - fall
+    assert loop.rate(1.0, 10_000, fall) == pytest.approx(loop.LAST_RATE)
+
+
+@pytest.mark.parametrize(("fall", "flat"), [(0.5, False), (0.25, True), (1.0, False)])
+def test_a_run_is_flat_until_its_fall(fall: float, flat: bool) -> None:
+    assert loop.flat(Length(100, None, fall), Progress(step=60)) is flat
 
 
 def test_a_checkpoint_that_is_none_is_one_clear_line(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ RECIPE = Recipe((Source("a b.txt", "11" * 32), Source("c.txt.xz", "22" * 32)), (
         ("--minutes nan", "--minutes nan: give a number above zero"),
         ("--minutes inf", "--minutes inf: give a number above zero"),
         ("--steps 9 --batch 0", "--batch 0: give"),
+        ("--steps 9 --fall 0", "--fall 0: give a number above zero"),
+        ("--steps 9 --fall 101", "--fall 101: 100 per cent are the whole run, and the most"),
+        ("--steps 9 --fall nan", "--fall nan: give a number above zero"),
         ("--steps 9 --threads -1", "--threads -1: give"),
         ("--steps 9 --threads 257", "--threads 257: 256 are the most"),
         ("--steps 9 --layers 0", "--layers 0: give"),
@@ -65,13 +68,20 @@ def test_a_pipe_is_no_text_to_train_on() -> None:
 def test_the_defaults_are_those_of_the_embedded_model() -> None:
     asked = options.checked(fakes.asked("t.txt", "--name", "new", "--minutes", 112, "--hold-out", "26,10,10"))
     assert (asked.size, asked.batch, asked.threads, asked.seed) == (Size(4096, 512, 256, 5, 4), 8, 2, 33)
+    assert asked.length.fall == 0.5
     assert (asked.length, asked.hold_out) == (Length(None, 112.0), (10, 26))
 
 
 @pytest.mark.parametrize("made", [RECIPE, replace(RECIPE, base=Source("b", "33" * 32), hold_out=())])
 def test_a_recipe_comes_back_from_its_file(made: Recipe) -> None:
-    for length in (Length(500, None), Length(None, 1.5)):
+    for length in (Length(500, None), Length(None, 1.5), Length(500, None, 0.2)):
         assert recipe.from_json(recipe.to_json(made, length)) == (made, length)
+
+
+def test_a_record_from_before_the_fall_could_be_set_has_the_fall_of_then() -> None:
+    text = recipe.to_json(RECIPE, Length(500, None)).replace(',\n    "fall": 0.5', "")
+    assert "fall" not in text
+    assert recipe.from_json(text) == (RECIPE, Length(500, None, 0.5))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2}', '{"format": 1, "recipe": 3}'])
@@ -112,6 +122,7 @@ def test_the_command_says_all_that_is_not_the_default() -> None:
         "asr33 train 'a b.txt' c.txt.xz --name m --base gpt2 --steps 40 --seed 7 --batch 2"
     )
     assert recipe.command("m", replace(RECIPE, size=Size(layers=2)), Length(4, None)).endswith("--seed 7 --layers 2")
+    assert recipe.command("m", RECIPE, Length(4, None, 0.07)).endswith("--steps 4 --fall 7 --seed 7")
 
 
 def test_a_command_that_is_given_again_is_the_same_run() -> None:
@@ -182,6 +193,7 @@ def test_the_card_says_data_steps_seed_time_figure_and_command() -> None:
     wanted += ["| seed | 7 |", "2,900 of 8 x 64", "11,878,400: 1.19 times", "112.0 minutes", "**1.6051 bits per byte**"]
     wanted += ["    asr33 train 'a b.txt' c.txt.xz --name m --hold-out 2,5 --minutes 112 --seed 7\n"]
     assert [part for part in wanted if part not in text] == []
+    assert "flat, then falling over the last 50 % of the run" in text
     assert "Nothing was held out" in card.card(replace(RESULT, held_out=None))
 
 

@@ -24,7 +24,8 @@ def main(args: argparse.Namespace) -> int:
         import torch
     except ImportError:
         raise TorchMissing("training needs torch, which is not installed: pip install '.[cpu,train]'") from None
-    torch.set_num_threads(asked.threads)
+    # Threads share a batch, not a matrix: torch's own would wait for each other at every operation.
+    torch.set_num_threads(1)
 
     from tools.training.run import run
 

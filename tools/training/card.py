@@ -13,7 +13,7 @@ from tools.training.recipe import Length, Recipe, command
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished run. `rates` are those of matrices and vectors in the flat half."""
+    """A finished run. `rates` are those of matrices and vectors in the flat part."""
 
     name: str
     recipe: Recipe
@@ -97,7 +97,8 @@ def _training(result: Result) -> list[str]:
         f"| steps | {progress.step:,} of {recipe.batch} x {result.shape.n_positions} tokens |",
         f"| tokens seen | {progress.tokens:,}: {epochs:.2f} times the {result.train_tokens:,} there were |",
         f"| time in steps | {progress.elapsed_s / 60:.1f} minutes |",
-        f"| rates | Muon {matrix:g} for matrices, AdamW {vector:g} for the rest; flat for half the run, then falling |",
+        f"| rates | Muon {matrix:g} for matrices, AdamW {vector:g} for the rest; flat, then "
+        f"falling over the last {100 * result.length.fall:g} % of the run |",
     ]
 
 

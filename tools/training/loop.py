@@ -1,8 +1,8 @@
 """The training loop: a generator of reports, which knows nothing of terminals and files but its checkpoint.
 
-The rate rises for `WARM_UP` steps, stays flat for the first half of the run, then falls in a straight
-line to `LAST_RATE` of itself. While it is flat a run may still be made longer or shorter, and is then the
-same run that it would have been.
+The rate rises for `WARM_UP` steps, stays flat until the last part of the run, its fall, and goes down there
+in a straight line to `LAST_RATE` of itself. While it is flat a run may still be made longer or shorter, its
+fall too, and is then the same run that it would have been.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 
 import torch
 
-from tools.training import checkpoint
+from tools.training import checkpoint, shares
 from tools.training.checkpoint import Progress
 from tools.training.data import Ids, batches, sample_windows
 from tools.training.errors import RunHalted
 from tools.training.muon import Muon
 from tools.training.net import Gpt2
 from tools.training.recipe import Length
+from tools.training.shares import Spread
 
 RATES = (0.02, 3e-3)  # matrices, vectors
 WARM_UP = 50
-FLAT = 0.5
 LAST_RATE = 0.02
 SUSPENDED = 10  # a step that takes this many times the usual was a machine asleep, not work
 LOOK_WINDOWS = 64  # held-out windows of a look on the way: 32,768 tokens at context 512, a second or two
@@ -33,7 +33,7 @@ LOOK_WINDOWS = 64  # held-out windows of a look on the way: 32,768 tokens at con
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a run is done. Rates are those of the flat half: of Muon for matrices, of AdamW for vectors.
+    """How a run is done. Rates are those of the flat part: of Muon for matrices, of AdamW for vectors.
 
     A checkpoint is due every `save_every_s`: 100 s leave a kill no more than two minutes to take.
     """
@@ -45,6 +45,7 @@ class Plan:
     vector_rate: float = RATES[1]
     look_every: int = 250
     save_every_s: float = 100.0
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,9 @@ class Report:
     held_out: float | None
 
 
-def rate(done: float, step: int) -> float:
-    """The share of the full learning rate, 0 to 1."""
-    falling = 1.0 if done < FLAT else LAST_RATE + (1 - LAST_RATE) * (1 - done) / (1 - FLAT)
+def rate(done: float, step: int, fall: float) -> float:
+    """The share of the full learning rate, 0 to 1; it falls over the last `fall` of the run."""
+    falling = 1.0 if done < 1 - fall else LAST_RATE + (1 - LAST_RATE) * (1 - done) / fall
     return min(1.0, (step + 1) / WARM_UP) * falling
 
 
@@ -73,23 +74,19 @@ def done(length: Length, progress: Progress) -> float:
     return min(1.0, progress.elapsed_s / (60.0 * (length.minutes or 1.0)))
 
 
-def optimisers_for(net: Gpt2, plan: Plan) -> checkpoint.Optimisers:
+def flat(length: Length, progress: Progress) -> bool:
+    """Whether the rate of a run of that length has not begun to fall."""
+    return done(length, progress) < 1 - length.fall
+
+
+def optimisers_for(net: Gpt2, plan: Plan, spread: Spread = map) -> checkpoint.Optimisers:
     """Muon for the matrices of the blocks, AdamW for embeddings, norms and biases."""
     matrices = [p for name, p in net.named_parameters() if name.startswith("h.") and p.ndim == 2]
     others = [p for name, p in net.named_parameters() if not (name.startswith("h.") and p.ndim == 2)]
     return {
-        "muon": Muon(matrices, lr=plan.matrix_rate),
+        "muon": Muon(matrices, lr=plan.matrix_rate, spread=spread),
         "adam": torch.optim.AdamW(others, lr=plan.vector_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     }
-
-
-def held_out_loss(net: Gpt2, windows: Ids, batch: int) -> float:
-    """Mean nats a token over the windows [N, context + 1]."""
-    ids = torch.from_numpy(windows).long()
-    with torch.no_grad():
-        groups = [ids[start : start + batch] for start in range(0, len(ids), batch)]
-        parts = [float(net.loss(rows[:, :-1], rows[:, 1:])) * len(rows) for rows in groups]
-    return math.fsum(parts) / len(ids)
 
 
 def train(
@@ -104,7 +101,14 @@ def train(
 
     Raises RunHalted when the loss is no number; the checkpoint is then the last good one.
     """
-    optimisers = optimisers_for(net, plan)
+    with shares.spread(plan.threads) as spread:
+        yield from _train(net, ids, held_out, plan, saved, clock, spread)
+
+
+def _train(
+    net: Gpt2, ids: Ids, held_out: Ids | None, plan: Plan, saved: Path, clock: Callable[[], float], spread: Spread
+) -> Generator[Report, None, None]:
+    optimisers = optimisers_for(net, plan, spread)
     progress = checkpoint.load(saved, net, optimisers) if saved.exists() else Progress()
     context = net.shape.n_positions
     windows = None if held_out is None else sample_windows(held_out, context, LOOK_WINDOWS)
@@ -112,7 +116,8 @@ def train(
     usual, saved_at, saved_step = math.inf, clock(), progress.step if saved.exists() else -1
     while (so_far := done(plan.length, progress)) < 1.0:
         begun = clock()
-        loss = _step(net, torch.from_numpy(next(stream)).long(), optimisers, plan, rate(so_far, progress.step))
+        share = rate(so_far, progress.step, plan.length.fall)
+        loss = _step(net, torch.from_numpy(next(stream)).long(), optimisers, plan, share, spread)
         took = clock() - begun
         if not math.isfinite(loss):
             raise RunHalted(f"step {progress.step + 1}: the loss is {loss}; begin with --fresh and another --seed")
@@ -122,7 +127,7 @@ def train(
         progress.elapsed_s += min(took, SUSPENDED * usual)
         report = _report(plan, progress, loss, usual, context)
         if report.look and windows is not None:
-            report = replace(report, held_out=held_out_loss(net, windows, plan.batch))
+            report = replace(report, held_out=shares.loss(net, torch.from_numpy(windows).long(), spread))
         try:
             yield report
         except GeneratorExit:
@@ -153,13 +158,14 @@ def _report(plan: Plan, progress: Progress, loss: float, step_s: float, context:
     )
 
 
-def _step(net: Gpt2, batch: torch.Tensor, optimisers: checkpoint.Optimisers, plan: Plan, share: float) -> float:
-    loss = net.loss(batch[:, :-1], batch[:, 1:])
-    loss.backward()  # type: ignore[no-untyped-call]
+def _step(
+    net: Gpt2, batch: torch.Tensor, optimisers: checkpoint.Optimisers, plan: Plan, share: float, spread: Spread
+) -> float:
+    loss = shares.backward(net, batch, spread)
     # Muon's step has the same length whatever the gradient's; only AdamW needs the clip.
     torch.nn.utils.clip_grad_norm_(optimisers["adam"].param_groups[0]["params"], 1.0)
     for label, optimiser in optimisers.items():
         optimiser.param_groups[0]["lr"] = share * (plan.matrix_rate if label == "muon" else plan.vector_rate)
         optimiser.step()
         optimiser.zero_grad()
-    return float(loss.detach())
+    return loss

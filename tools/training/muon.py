@@ -9,22 +9,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 
+from tools.training.shares import Spread
+
 # The quintic of the Newton-Schulz iteration (Jordan 2024): steepest at zero, every singular value ends near 1.
 QUINTIC = (3.4445, -4.7750, 2.0315)
+AT_ONCE = 6  # matrices of one size that a thread makes orthogonal together
 
 
 class Muon(torch.optim.Optimizer):
     """Parameters are matrices [in, out]; one wider than it is high by 3 is taken as q, k and v."""
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, decay: float = 0.05, steps: int = 5
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        decay: float = 0.05,
+        steps: int = 5,
+        spread: Spread = map,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "steps": steps})
+        self._spread = spread
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -60,12 +71,15 @@ class Muon(torch.optim.Optimizer):
                 if weight.shape[0] > weight.shape[1]:
                     weight, grad = weight.t(), grad.t()
                 pieces.setdefault((weight.shape[0], weight.shape[1]), []).append((weight, grad, scale))
-        for same_size in pieces.values():
-            steps = orthogonal(torch.stack([grad for _, grad, _ in same_size]), group["steps"])
+        some = [same[at : at + AT_ONCE] for same in pieces.values() for at in range(0, len(same), AT_ONCE)]
+        stacks = [torch.stack([grad for _, grad, _ in same_size]) for same_size in some]
+        turned = self._spread(partial(orthogonal, steps=group["steps"]), stacks)
+        for same_size, steps in zip(some, turned, strict=True):
             for (weight, _, scale), step in zip(same_size, steps, strict=True):
                 weight.add_(step, alpha=-group["lr"] * scale)
 
 
+@torch.no_grad()
 def orthogonal(x: Tensor, steps: int) -> Tensor:
     """x [N, rows, columns], rows <= columns -> matrices of the same shape whose singular values are near 1."""
     a, b, c = QUINTIC

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model.base import THREADS
 from tools.training.errors import OptionRefused
-from tools.training.recipe import BATCH, SEED, Length, Size
+from tools.training.recipe import BATCH, FALL, SEED, Length, Size
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BYTES_AND_END = 257  # the least a byte-level vocabulary can be: 256 bytes and the end of text
@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, metavar="N", help="how long: this many steps")
     length.add_argument("--minutes", type=float, metavar="N", help="how long: this many minutes spent in steps")
+    falls = f"the end of the run, where the rate falls (default {100 * FALL:g}); till then it and the length may change"
+    parser.add_argument("--fall", type=float, default=100 * FALL, metavar="PERCENT", help=falls)
     parser.add_argument("--hold-out", default="", metavar="N,N", help="documents to judge by, never trained on")
     parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"(default {SEED})")
     for item in fields(Size):
@@ -64,8 +66,10 @@ def checked(args: argparse.Namespace) -> Options:
         raise OptionRefused(f"--name {args.name}: a model cannot be its own base; give the new one another --name")
     if any(str(text) == "-" for text in args.texts):
         raise OptionRefused("-: a run may have to read its texts again, so give files")
-    for option in ("steps", "minutes", "batch", "threads", "save_every"):
+    for option in ("steps", "minutes", "batch", "threads", "save_every", "fall"):
         _positive(option, getattr(args, option))
+    if args.fall > 100:
+        raise OptionRefused(f"--fall {args.fall:g}: 100 per cent are the whole run, and the most")
     if args.threads > THREADS[1]:
         raise OptionRefused(f"--threads {args.threads}: {THREADS[1]} are the most")
     if args.seed < 0:
@@ -74,7 +78,7 @@ def checked(args: argparse.Namespace) -> Options:
         texts=tuple(args.texts),
         name=args.name,
         base=args.base,
-        length=Length(args.steps, args.minutes),
+        length=Length(args.steps, args.minutes, args.fall / 100),
         hold_out=_hold_out(args.hold_out),
         seed=args.seed,
         batch=args.batch,

@@ -17,6 +17,7 @@ from tools.training.errors import OtherRun
 FORMAT = 1
 BATCH = 8
 SEED = 33
+FALL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,18 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """A run ends after so many steps, or after so many minutes spent in steps; one of the two is None."""
+    """A run ends after so many steps, or after so many minutes spent in steps; one of the two is None.
+
+    `fall` is the share of it at its end, above 0 to 1, over which the rate falls.
+    """
 
     steps: int | None
     minutes: float | None
+    fall: float = FALL
 
     def __str__(self) -> str:
-        return f"--steps {self.steps}" if self.steps is not None else f"--minutes {self.minutes:g}"
+        length = f"--steps {self.steps}" if self.steps is not None else f"--minutes {self.minutes:g}"
+        return length if self.fall == FALL else f"{length} --fall {100 * self.fall:g}"
 
 
 @dataclass(frozen=True, slots=True)

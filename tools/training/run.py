@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 from model import store
 from model.score import Score, bits_per_byte
@@ -46,12 +48,24 @@ def _run(options: Options, place: RunFolder, display: Display) -> None:
     assert windows is not None, "gather saw to it that there is a batch of them"
     if not material.goes_on:
         # An export that cannot be is better known now than after the last step, or when the run before is forgotten.
-        _export(material, windows, options.threads, display)
+        with _draft(options) as draft:
+            _export(draft, material, windows, options.threads, display)
     enter(place, material)
     _train(material, place, display)
-    onnx = _export(material, windows, options.threads, display)
-    score = _score(onnx, material, options.threads, display)
-    _write(options, material, place, onnx, score, display)
+    with _draft(options) as draft:
+        onnx = _export(draft, material, windows, options.threads, display)
+        score = _score(onnx, material, options.threads, display)
+        _settle(draft, options, material, place, score, display)
+
+
+@contextmanager
+def _draft(options: Options) -> Iterator[Path]:
+    """Where the model is written before it is in its place."""
+    written = store.home() / options.name
+    with ExitStack() as stack:
+        with folder.writing(written):
+            draft = stack.enter_context(store.draft(written))
+        yield draft
 
 
 def _train(material: Material, place: RunFolder, display: Display) -> None:
@@ -70,12 +84,15 @@ def _train(material: Material, place: RunFolder, display: Display) -> None:
             display.stop()
 
 
-def _export(material: Material, windows: Ids, threads: int, display: Display) -> bytes:
+def _export(draft: Path, material: Material, windows: Ids, threads: int, display: Display) -> Path:
     with display.work("proving the export against torch"):
-        return weights.to_onnx(material.net, windows, threads)
+        with folder.writing(draft):
+            onnx = weights.to_onnx(material.net, draft)
+        weights.prove(onnx, material.net, windows, threads)
+    return onnx
 
 
-def _score(onnx: bytes, material: Material, threads: int, display: Display) -> Score | None:
+def _score(onnx: Path, material: Material, threads: int, display: Display) -> Score | None:
     if not material.corpus.held_out:
         return None
     session = Session(onnx, threads=threads)
@@ -90,8 +107,8 @@ def _score(onnx: bytes, material: Material, threads: int, display: Display) -> S
         return bits_per_byte(session, material.words, material.corpus.held_out, progress)
 
 
-def _write(
-    options: Options, material: Material, place: RunFolder, onnx: bytes, score: Score | None, display: Display
+def _settle(
+    draft: Path, options: Options, material: Material, place: RunFolder, score: Score | None, display: Display
 ) -> None:
     plan = material.plan
     result = card.Result(
@@ -109,11 +126,11 @@ def _write(
     )
     written = store.home() / options.name
     with folder.writing(written):
-        store.write(
+        manifest = store.settle(
+            draft,
             written,
             name=options.name,
             shape=material.net.shape,
-            onnx_bytes=onnx,
             tokenizer_json=material.words.to_json(),
             training=card.record(result),
             card=card.card(result),
@@ -122,4 +139,4 @@ def _write(
         display.say(f"{score.bits_per_byte:.4f} bits per byte on the text held out")
     # That name alone is the model which asr33 came with.
     named = shlex.quote(str(written)) if options.name == store.EMBEDDED else options.name
-    display.say(f"{written}: {len(onnx) / 1e6:.1f} MB; try: asr33 ask 'It was' --model {named}")
+    display.say(f"{written}: {manifest.graph_bytes / 1e6:.1f} MB; try: asr33 ask 'It was' --model {named}")

@@ -1,0 +1,63 @@
+"""A batch in shares of a few sequences, worked out side by side: each thread takes the next share that is left.
+
+One thread does one share alone, so a core that other work holds up delays its own share and no other; and
+what comes out is the same to the last bit for any number of threads. It knows nothing of steps and rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tools.training.net import Gpt2
+
+SEQUENCES = 2  # a share: 1,024 tokens at context 512, whose activations stay near the core that works on them
+
+
+class Spread(Protocol):
+    """`map`, or a map over several threads: results in the order of what went in."""
+
+    def __call__(self, do: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
+
+
+@contextmanager
+def spread(threads: int) -> Generator[Spread, None, None]:
+    """A map over so many threads, of which each works alone."""
+    with ThreadPoolExecutor(threads, "share", torch.set_num_threads, (1,)) as pool:
+        yield pool.map
+
+
+def backward(net: Gpt2, batch: Tensor, spread: Spread = map) -> float:
+    """Leave the gradient of a batch [B, context + 1] in the net; returns the mean nats a token."""
+    params = list(net.parameters())
+
+    def share(rows: Tensor) -> tuple[float, tuple[Tensor, ...]]:
+        loss = net.loss(rows[:, :-1], rows[:, 1:]) * (len(rows) / len(batch))
+        return float(loss.detach()), torch.autograd.grad(loss, params)
+
+    whole, total = 0.0, None
+    for loss, grads in spread(share, torch.split(batch, SEQUENCES)):
+        whole += loss
+        if total is None:
+            total = list(grads)
+        else:
+            torch._foreach_add_(total, grads)
+    for p, grad in zip(params, total or (), strict=True):
+        p.grad = grad
+    return whole
+
+
+def loss(net: Gpt2, windows: Tensor, spread: Spread = map) -> float:
+    """Mean nats a token over windows [N, context + 1]."""
+
+    def share(rows: Tensor) -> float:
+        with torch.no_grad():
+            return float(net.loss(rows[:, :-1], rows[:, 1:])) * len(rows)
+
+    whole: float = sum(spread(share, torch.split(windows, SEQUENCES)))
+    return whole / len(windows)
