@@ -1,0 +1,54 @@
+"""On x86 without VNNI sums of bytes overflow, unless onnxruntime is told: seen on an emulated processor of 2013."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import graph, graph_file, store
+from model.base import Shape
+from model.rounding import Rounding, nearest
+from model.session import Session
+
+pytestmark = pytest.mark.soak
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPE = Shape(vocab_size=512, n_positions=64, n_embd=256, n_layer=2, n_head=4)
+IDS = list(range(5, 45))
+LOGITS = """
+import sys, numpy
+from pathlib import Path
+from model.session import Session
+numpy.save(sys.argv[2], Session(Path(sys.argv[1]), threads=1, provider="cpu").forward_from(range(5, 45), 0))
+"""
+
+
+def test_a_model_in_8_bit_says_the_same_on_a_processor_without_vnni(tmp_path: Path) -> None:
+    if (emulator := shutil.which("qemu-x86_64")) is None or os.uname().machine != "x86_64":
+        pytest.skip("no qemu-x86_64 here: apt-get install qemu-user")
+    chance = np.random.default_rng(3)
+    weights = {
+        name: np.ones(size, np.float32)
+        if len(size) == 1 and name.endswith(".weight")
+        else chance.normal(0, 0.14, size).astype(np.float32)
+        for name, size in graph.weight_shapes(SHAPE).items()
+    }
+    packed = nearest(weights, SHAPE, Rounding(8, 0, head_block=32))
+    graph_file.write(tmp_path, weights, SHAPE, "float16", packed)
+    onnx, found = tmp_path / store.GRAPH, tmp_path / "logits.npy"
+    subprocess.run(
+        [emulator, "-cpu", "Haswell", os.path.realpath(sys.executable), "-c", LOGITS, str(onnx), str(found)],
+        check=True,
+        capture_output=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+    )
+    here = Session(onnx, threads=1, provider="cpu").forward_from(IDS, 0)
+    # Rounding may fall otherwise where the order of a sum differs; an overflow is a hundred times as much.
+    assert float(np.abs(np.load(found) - here).mean()) < 0.01 * float(here.std())
