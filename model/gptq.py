@@ -1,8 +1,10 @@
-"""Rounding that looks ahead: the error of one column is made good by the columns that are not rounded yet (GPTQ).
+"""Rounding that looks back: each column makes good what the columns before it got wrong (GPTQ).
 
 After Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ: accurate post-training quantization" (2022): what counts is not
-how near the weights are, but how near their products with the inputs that a text gave. It knows no model and no text:
-the second moments of the inputs come as an argument.
+how near the weights are, but how near their products with the inputs that a text gave. Nothing is inverted here: with
+R R^T = X^T X, R upper triangular, the products of the errors E [N, K] are as long as E R, and column k of that is zero
+but for what its own rounding leaves if the column takes E's columns before it, each times R[i, k] / R[k, k]. It knows
+no model and no text: the second moments of the inputs come as an argument.
 """
 
 from __future__ import annotations
@@ -15,43 +17,69 @@ from model.quantise import Floats, Grid, Quantised, searched_grid
 Moments = NDArray[np.float64]
 
 DAMPING = 0.01  # of the mean second moment: inputs that the text never moved must not run away
-STRIP = 128  # columns whose errors are fed forward one by one; behind them, all at once
+STRIP = 64  # columns of whole rows that take the errors before them one by one; those further back come all at once
+PANEL = 256  # columns that are factored at once
+ROWS = 2048  # of the matrix, rounded at once
 
 
 def feed_forward(matrix: Floats, moments: Moments, bits: int, block: int, *, asymmetric: bool) -> Quantised:
-    """Round a matrix [N, K] for inputs of these second moments [K, K] (X^T X)."""
+    """Round a matrix [N, K] for inputs of these second moments [K, K] (X^T X), which are used up."""
     rows, width = matrix.shape
-    left = np.ascontiguousarray(matrix.T)  # [K, N]: a column of the matrix is a row of memory
-    codes = np.empty((width, rows), np.uint8)
+    factor = _factor(moments)
+    heard = np.diag(factor).copy()
+    factor /= heard
+    importance = np.square(heard).reshape(-1, 1, block)
+    codes = np.empty((rows, width), np.uint8)
     grids: list[Grid] = []
-    forward = _forward(moments)
-    importance = (1 / np.square(np.diag(forward))).reshape(-1, 1, block)
-    strip = max(STRIP, block)
+    for start in range(0, rows, ROWS):
+        part = np.ascontiguousarray(matrix[start : start + ROWS].T)  # a column of the matrix is a row of memory
+        near, grid = _fed(part, factor, importance, bits, asymmetric=asymmetric)
+        codes[start : start + ROWS] = near.T
+        grids.append(grid)
+    zeros = np.concatenate([grid.zeros for grid in grids]).astype(np.uint8) if asymmetric else None
+    return Quantised(bits, codes, np.concatenate([grid.scales for grid in grids]), zeros)
+
+
+def _fed(
+    left: Floats, factor: Floats, importance: Floats, bits: int, *, asymmetric: bool
+) -> tuple[NDArray[np.uint8], Grid]:
+    """The codes [K, n] of some rows, lying as [K, n], and their grids; `factor` has ones down its middle."""
+    width, block = len(left), importance.shape[2]
+    codes, off = np.empty(left.shape, np.uint8), np.empty_like(left)
+    grids: list[Grid] = []
+    strip = min(block, STRIP) if block == width else block
     for start in range(0, width, strip):
         stop = min(start + strip, width)
-        errors = np.empty((stop - start, rows), np.float32)
+        own = factor[start:stop, start:stop]
+        fed = factor[:start, start:stop].T @ off[:start]
+        if start % block == 0:
+            # Where the columns of the block would go if none of them were rounded: there its grid must lie.
+            goals = left[start : start + block] + (np.linalg.inv(own).T @ fed if start else 0)
+            blocks = np.ascontiguousarray(goals.T)[:, None, :]
+            grids.append(searched_grid(blocks, bits, importance[start // block], asymmetric=asymmetric))
+        fed += left[start:stop]
         for at in range(start, stop):
-            if at % block == 0:
-                blocks = np.ascontiguousarray(left[at : at + block].T)[:, None, :]
-                grids.append(searched_grid(blocks, bits, importance[at // block], asymmetric=asymmetric))
-            scales, zeros = grids[-1].scales[:, 0], grids[-1].zeros[:, 0]
-            code = np.clip(np.rint(left[at] / scales) + zeros, 0, 2**bits - 1)
-            codes[at] = code
-            error = (left[at] - (code - zeros) * scales) / forward[at, at]
-            left[at + 1 : stop] -= forward[at, at + 1 : stop, None] * error
-            errors[at - start] = error
-        left[stop:] -= forward[start:stop, stop:].T @ errors
-    return Quantised(
-        bits,
-        np.ascontiguousarray(codes.T),
-        np.concatenate([grid.scales for grid in grids], axis=1),
-        np.concatenate([grid.zeros for grid in grids], axis=1).astype(np.uint8) if asymmetric else None,
-    )
+            wanted = fed[at - start] + own[: at - start, at - start] @ off[start:at]
+            codes[at], off[at] = _nearest(wanted, left[at], grids[-1])
+    scales, zeros = ([getattr(grid, kind) for grid in grids] for kind in ("scales", "zeros"))
+    return codes, Grid(bits, np.concatenate(scales, axis=1), np.concatenate(zeros, axis=1))
 
 
-def _forward(moments: Moments) -> Floats:
-    """Row i: how much of the error of column i each later column must take, times what column i itself may err."""
-    moments = moments.copy()
-    moments[np.diag_indices_from(moments)] += DAMPING * max(float(np.diag(moments).mean()), 1e-30)
-    upper: Floats = np.linalg.cholesky(np.linalg.inv(moments)).T.astype(np.float32)
-    return upper
+def _nearest(wanted: Floats, true: Floats, grid: Grid) -> tuple[Floats, Floats]:
+    """The codes of a column, and how far what they stand for lies below the true weights."""
+    codes = grid.codes(wanted[:, None, None])
+    return codes[:, 0, 0], true - grid.weights(codes)[:, 0, 0]
+
+
+def _factor(moments: Moments) -> Floats:
+    """R, upper triangular, with R R^T = moments, damped; from the last columns to the first, in their place."""
+    width = len(moments)
+    moments[np.diag_indices(width)] += DAMPING * max(float(np.diag(moments).mean()), 1e-30)
+    for stop in range(width, 0, -PANEL):
+        start = max(0, stop - PANEL)
+        panel = moments[:stop, start:stop]
+        panel -= moments[:stop, stop:] @ moments[start:stop, stop:].T
+        own = np.linalg.cholesky(panel[start:, ::-1][::-1])[::-1, ::-1]
+        panel[:start] = panel[:start] @ np.linalg.inv(own).T
+        panel[start:] = own
+    return np.triu(moments.astype(np.float32))

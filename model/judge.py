@@ -17,7 +17,7 @@ from model.base import Shape
 from model.errors import TextDamaged
 from model.reference import Floats, Weights
 
-AT_ONCE = 4  # windows whose logits are held at a time
+ROWS = 8  # tokens whose logits are compared at once: so many stay in the cache
 
 
 class Judged(Protocol):
@@ -75,31 +75,34 @@ def compare(
 ) -> Quality:
     """Judge a session on windows [B, S] of ids."""
     sums = np.zeros(4)  # nats of float32, of the session, between them, agreements
-    furthest, done = 0.0, 0
-    for start in range(0, len(rows), AT_ONCE):
-        some = rows[start : start + AT_ONCE, :-1]
-        for row, wanted in zip(rows[start : start + AT_ONCE], reference.logits(weights, shape, some), strict=True):
-            session.rewind(0)
-            found = session.forward_from([int(token) for token in row[:-1]], 0)
-            furthest = max(furthest, float(np.abs(found - wanted).max()))
-            sums += _nats(_log_softmax(wanted), _log_softmax(found), row[1:])
-            done += 1
-            if progress is not None:
-                progress(done, len(rows))
+    furthest, wanted = 0.0, np.empty((rows.shape[1] - 1, shape.vocab_size), np.float32)
+    for done, row in enumerate(rows, start=1):
+        seen = reference.hidden(weights, shape, row[None, :-1], reference.plain(weights))
+        reference.logits(weights, seen, wanted)
+        session.rewind(0)
+        found = session.forward_from([int(token) for token in row[:-1]], 0)
+        for start in range(0, len(wanted), ROWS):
+            ours, true = found[start : start + ROWS], wanted[start : start + ROWS]
+            furthest = max(furthest, float(np.abs(ours - true).max()))
+            sums += _nats(_log_softmax(true), _log_softmax(ours), row[start + 1 : start + 1 + ROWS])
+        if progress is not None:
+            progress(done, len(rows))
     tokens = rows.shape[0] * (rows.shape[1] - 1)
-    true, ours, between, agree = (sums / tokens).tolist()
-    return Quality(tokens, furthest, between, agree, float(np.exp(ours)), float(np.exp(ours - true)))
+    least, most, between, agree = (sums / tokens).tolist()
+    return Quality(tokens, furthest, between, agree, float(np.exp(most)), float(np.exp(most - least)))
 
 
 def _nats(wanted: Floats, found: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    at = np.arange(len(targets))
-    between = (np.exp(wanted) * (wanted - found)).sum(dtype=np.float64)
-    agree = (wanted.argmax(axis=1) == found.argmax(axis=1)).sum()
+    """Of logarithms of chances [R, V]: what each loses on the targets, what lies between them, where they agree."""
+    at = np.arange(len(wanted))
     true, ours = -wanted[at, targets].sum(dtype=np.float64), -found[at, targets].sum(dtype=np.float64)
-    return np.array([true, ours, between, agree], np.float64)
+    agree = (wanted.argmax(axis=1) == found.argmax(axis=1)).sum()
+    apart = wanted - found
+    apart *= np.exp(wanted)
+    return np.array([true, ours, apart.sum(dtype=np.float64), agree], np.float64)
 
 
 def _log_softmax(logits: Floats) -> Floats:
-    below = logits - logits.max(axis=1, keepdims=True)
-    logs: Floats = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
+    logs: Floats = logits - logits.max(axis=1, keepdims=True)
+    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
     return logs

@@ -16,8 +16,9 @@ Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 BLOCKS = (16, 32, 64, 128, 256)  # what MatMulNBits takes
-AT_ONCE = 1 << 22  # weights rounded in one go: enough for numpy, little beside the model
-SHRINKS = np.linspace(1.0, 0.65, 8, dtype=np.float32)  # of a block's range, tried
+AT_ONCE = 1 << 18  # weights rounded in one go: what is worked out of them stays in the cache
+# Of a block's range, tried; steps as fine as those of 8 bits are not worth a clipped weight that is far out.
+SHRINKS = {bits: np.linspace(1.0, least, 8, dtype=np.float32) for bits, least in ((4, 0.65), (8, 0.93))}
 LEAST = np.float32(1e-30)  # under any scale that a block which is not all zeros has
 
 
@@ -31,7 +32,9 @@ class Grid:
 
     def codes(self, blocks: Floats) -> Floats:
         """The nearest code of each weight of [N, K / block, block]."""
-        codes: Floats = np.rint(blocks / self.scales[..., None]) + self.zeros[..., None]
+        codes: Floats = blocks / self.scales[..., None]
+        np.rint(codes, out=codes)
+        codes += self.zeros[..., None]
         np.clip(codes, 0, 2**self.bits - 1, out=codes)
         return codes
 
@@ -61,9 +64,10 @@ class Quantised:
 
     def dequantised(self) -> Floats:
         count = self.scales.shape[1]
-        zeros = np.float32(middle(self.bits)) if self.zeros is None else self.zeros[..., None].astype(np.float32)
-        blocks = self.codes.reshape(len(self.codes), count, -1).astype(np.float32) - zeros
-        weights: Floats = (blocks * self.scales[..., None]).reshape(self.codes.shape)
+        weights = self.codes.astype(np.float32)
+        blocks = weights.reshape(len(weights), count, -1)
+        blocks -= np.float32(middle(self.bits)) if self.zeros is None else self.zeros[..., None]
+        blocks *= self.scales[..., None]
         return weights
 
     def packed(self) -> Bytes:
@@ -110,23 +114,13 @@ def nearest_grid(blocks: Floats, bits: int, *, asymmetric: bool) -> Grid:
 def searched_grid(blocks: Floats, bits: int, importance: Floats, *, asymmetric: bool) -> Grid:
     """The grid of the least squared error, weighted by `importance` [K / block, block], among narrower ones.
 
-    Each is tried as it is and with the scale that suits its codes best.
+    Each is taken with the scale that suits its codes best.
     """
-    tried = nearest_grid(blocks, bits, asymmetric=asymmetric)
-    best, least = tried, _error(tried, blocks, importance)
-    low, high = blocks.min(axis=2), blocks.max(axis=2)
-    ends = [(a, b) for a in SHRINKS[::2] for b in SHRINKS[::2]] if asymmetric else [(a, a) for a in SHRINKS]
-    for below, above in ends:
-        narrower = replace(tried, scales=tried.scales * below)
-        grid = _spanning(low * below, high * above, bits) if asymmetric else narrower
-        for candidate in (grid, _fitted(grid, blocks, importance)):
-            error = _error(candidate, blocks, importance)
-            better = error < least
-            least = np.where(better, error, least)
-            best = Grid(
-                bits, np.where(better, candidate.scales, best.scales), np.where(better, candidate.zeros, best.zeros)
-            )
-    return best
+    ears = np.sqrt(importance)
+    step = max(1, AT_ONCE // blocks[0].size)
+    parts = [blocks[start : start + step] for start in range(0, len(blocks), step)]
+    grids = [_searched(part, bits, ears, asymmetric=asymmetric) for part in parts]
+    return Grid(bits, np.concatenate([grid.scales for grid in grids]), np.concatenate([grid.zeros for grid in grids]))
 
 
 def quantise(
@@ -134,20 +128,39 @@ def quantise(
 ) -> Quantised:
     """Round a matrix [N, K] to the nearest; with `importance` [K] the grids are searched."""
     rows, width = matrix.shape
-    parts = []
+    codes = np.empty((rows, width), np.uint8)
+    grids = []
     for start in range(0, rows, step := max(1, AT_ONCE // width)):
         blocks = matrix[start : start + step].reshape(-1, width // block, block)
         if importance is None:
             grid = nearest_grid(blocks, bits, asymmetric=asymmetric)
         else:
             grid = searched_grid(blocks, bits, importance.reshape(-1, block), asymmetric=asymmetric)
-        parts.append((grid.codes(blocks).astype(np.uint8).reshape(-1, width), grid))
+        codes[start : start + step] = grid.codes(blocks).reshape(-1, width)
+        grids.append(grid)
     return Quantised(
         bits,
-        np.concatenate([codes for codes, _ in parts]),
-        np.concatenate([grid.scales for _, grid in parts]),
-        np.concatenate([grid.zeros.astype(np.uint8) for _, grid in parts]) if asymmetric else None,
+        codes,
+        np.concatenate([grid.scales for grid in grids]),
+        np.concatenate([grid.zeros for grid in grids]).astype(np.uint8) if asymmetric else None,
     )
+
+
+def _searched(blocks: Floats, bits: int, ears: Floats, *, asymmetric: bool) -> Grid:
+    """As `searched_grid`; `ears` are the roots of the importance."""
+    best = nearest_grid(blocks, bits, asymmetric=asymmetric)
+    scales, low, high = best.scales, blocks.min(axis=2), blocks.max(axis=2)
+    heard = blocks * ears
+    least = _error(best, blocks, ears)
+    shrinks = SHRINKS[bits]
+    ends = [(a, b) for a in shrinks[::2] for b in shrinks[::2]] if asymmetric else [(a, a) for a in shrinks]
+    for below, above in ends:
+        grid = _spanning(low * below, high * above, bits) if asymmetric else replace(best, scales=scales * below)
+        grid, error = _fitted(grid, blocks, heard, ears)
+        better = error < least
+        least = np.where(better, error, least)
+        best = Grid(bits, np.where(better, grid.scales, best.scales), np.where(better, grid.zeros, best.zeros))
+    return best
 
 
 def _grid(scales: Floats, zero: int, bits: int) -> Grid:
@@ -164,16 +177,19 @@ def _spanning(low: Floats, high: Floats, bits: int) -> Grid:
     return Grid(bits, scales, np.clip(np.rint(-low / scales), 0, most))
 
 
-def _fitted(grid: Grid, blocks: Floats, importance: Floats) -> Grid:
-    """The same codes with the scale that least squares would have."""
-    steps = grid.codes(blocks) - grid.zeros[..., None]
-    above = np.einsum("nbk,nbk,bk->nb", blocks, steps, importance)
-    below = np.einsum("nbk,nbk,bk->nb", steps, steps, importance)
-    sound = (below > 0) & (np.abs(above) > LEAST * below)
-    return replace(grid, scales=np.where(sound, above / np.where(sound, below, 1), grid.scales).astype(np.float32))
+def _fitted(grid: Grid, blocks: Floats, heard: Floats, ears: Floats) -> tuple[Grid, Floats]:
+    """The scale that least squares would have for the codes of this grid, and the error that is left with it."""
+    steps = grid.codes(blocks)
+    steps -= grid.zeros[..., None]
+    steps *= ears
+    above, below = np.einsum("nbk,nbk->nb", heard, steps), np.einsum("nbk,nbk->nb", steps, steps)
+    scales = np.where(below > 0, above / np.where(below > 0, below, 1), grid.scales).astype(np.float32)
+    steps *= scales[..., None]
+    steps -= heard
+    return replace(grid, scales=scales), np.einsum("nbk,nbk->nb", steps, steps)
 
 
-def _error(grid: Grid, blocks: Floats, importance: Floats) -> Floats:
-    off = grid.weights(grid.codes(blocks)) - blocks
-    error: Floats = np.einsum("nbk,nbk,bk->nb", off, off, importance)
+def _error(grid: Grid, blocks: Floats, ears: Floats) -> Floats:
+    off = (grid.weights(grid.codes(blocks)) - blocks) * ears
+    error: Floats = np.einsum("nbk,nbk->nb", off, off)
     return error

@@ -3,75 +3,56 @@
 A block of inputs is rounded on the scale of its loudest, so that one loud channel costs all the others their last bits.
 Each channel is divided where it comes for nothing, in the norm before the layer or in the columns that make the values
 of attention, and its row of the matrix is multiplied (after Xiao et al., "SmoothQuant", 2022). What comes out of
-mlp.c_fc is bent before it goes on, and stays as it is.
+mlp.c_fc is bent before it goes on, and stays as it is. It knows no text: how loud the inputs are comes as an argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model import reference
-from model.base import Shape
-from model.quantise import Floats
-from model.weights import EMBEDDING, HEAD, Weights
+from model.quantise import Floats, Quantised
+from model.weights import HEAD, Weights
 
 QUIET = np.float32(1e-6)
+NORMS = {"attn.c_attn": "ln_1", "mlp.c_fc": "ln_2"}  # of a block: the norm that makes the inputs of a layer
 
 
-def smoothed(
-    weights: Weights,
-    shape: Shape,
-    windows: NDArray[np.int64],
-    share: float,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Floats]:
-    """The weights of the same function for inputs as loud as those of the windows [B, S] of ids.
+def norm_of(name: str) -> str | None:
+    """The norm whose outputs a matrix multiplies, and nothing else does; None where there is none."""
+    if name == HEAD:
+        return "ln_f"
+    _, layer, kind = name.removesuffix(".weight").split(".", 2)
+    return f"h.{layer}.{NORMS[kind]}" if kind in NORMS else None
 
-    `share` of the loudness goes to the matrix: all of it would make the matrix the loud one. The head is no longer the
-    embedding, and has its own name, HEAD. No array of `weights` is changed.
+
+def loudness(rows: Floats) -> Floats:
+    """The largest that each input of [R, K] comes to."""
+    loudest: Floats = np.maximum(rows.max(axis=0), -rows.min(axis=0))
+    return loudest
+
+
+def factors(loud: Floats, matrix: Floats, share: float) -> Floats:
+    """What to divide each input by, [K], and to multiply its column of the matrix [N, K] by.
+
+    `share` of the loudness goes to the matrix: all of it would make the matrix the loud one.
     """
-    loud: dict[str, Floats] = {}
-    plain = reference.plain(weights)
-
-    def linear(name: str, rows: Floats) -> Floats:
-        loud[name] = np.abs(rows).max(axis=0)
-        return plain(name, rows)
-
-    seen = reference.hidden(weights, shape, windows, linear, progress)
-    smooth = dict(weights)
-    for layer in range(shape.n_layer):
-        at = f"h.{layer}"
-        for norm, name in ((f"{at}.ln_1", f"{at}.attn.c_attn"), (f"{at}.ln_2", f"{at}.mlp.c_fc")):
-            _divide(smooth, norm, factors := _factors(loud[name], smooth[f"{name}.weight"], share))
-            smooth[f"{name}.weight"] = smooth[f"{name}.weight"] * factors[:, None]
-        _quieten_values(smooth, at, loud[f"{at}.attn.c_proj"], share)
-    factors = _factors(np.abs(seen).max(axis=0), weights[EMBEDDING].T, share)
-    _divide(smooth, "ln_f", factors)
-    smooth[HEAD] = weights[EMBEDDING] * factors
-    return smooth
+    strong = loudness(matrix)
+    found = np.maximum(loud, QUIET) ** np.float32(share) / np.maximum(strong, QUIET) ** np.float32(1 - share)
+    return np.asarray(found, np.float32)
 
 
-def _factors(loud: Floats, matrix: Floats, share: float) -> Floats:
-    """What to divide each input by, [K], for a matrix [K, N]."""
-    strong = np.abs(matrix).max(axis=1)
-    factors: Floats = np.maximum(loud, QUIET) ** np.float32(share) / np.maximum(strong, QUIET) ** np.float32(1 - share)
-    return factors.astype(np.float32)
+def divided(weights: Weights, norm: str, by: Floats) -> dict[str, Floats]:
+    """The weights of a norm that gives its outputs so much quieter."""
+    return {f"{norm}.{part}": weights[f"{norm}.{part}"] / by for part in ("weight", "bias")}
 
 
-def _divide(weights: dict[str, Floats], norm: str, factors: Floats) -> None:
-    for part in ("weight", "bias"):
-        weights[f"{norm}.{part}"] = weights[f"{norm}.{part}"] / factors
+def with_quiet_values(matrix: Quantised, bias: Floats, by: Floats) -> tuple[Quantised, Floats]:
+    """An attn.c_attn, rounded, and its bias, that make so much quieter values.
 
-
-def _quieten_values(weights: dict[str, Floats], at: str, loud: Floats, share: float) -> None:
-    """The last third of c_attn makes the values, and attention only takes averages of them."""
-    name, width = f"{at}.attn.c_proj.weight", len(loud)
-    factors = _factors(loud, weights[name], share)
-    weights[name] = weights[name] * factors[:, None]
-    for part in ("weight", "bias"):
-        both = weights[f"{at}.attn.c_attn.{part}"].copy()
-        both[..., 2 * width :] /= factors
-        weights[f"{at}.attn.c_attn.{part}"] = both
+    Its last third makes them, and attention only takes averages of them; the codes stay what they are.
+    """
+    values = np.ones(len(bias), np.float32)
+    values[-len(by) :] = by
+    return replace(matrix, scales=matrix.scales / values[:, None]), bias / values

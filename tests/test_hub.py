@@ -69,6 +69,34 @@ def test_half_precision_is_taken_for_what_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(weights["wte.weight"], tiny_weights()["wte.weight"], rtol=1e-3, atol=1e-6)
 
 
+def base(value: np.ndarray[Any, Any]) -> object:
+    while isinstance(value, np.ndarray) and not isinstance(value, np.memmap):
+        value = value.base
+    return value
+
+
+@pytest.mark.parametrize(("margin", "mapped"), [(0, True), (1, False)])
+def test_float32_stays_in_its_file_unless_it_lies_askew(tmp_path: Path, margin: int, mapped: bool) -> None:
+    path = folder(tmp_path)
+    data = (path / "model.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length] + b" " * margin
+    (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
+    weights = hub.read(path).weights
+    assert all(np.array_equal(weights[name], value) for name, value in tiny_weights().items())
+    assert {isinstance(base(value), np.memmap) for value in weights.values()} == {mapped}
+    assert mapped == (not weights["wte.weight"].flags.writeable)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_none_is_found(tmp_path: Path, number: float) -> None:
+    path, weights = folder(tmp_path), tiny_weights()
+    weights["h.1.mlp.c_fc.weight"][3, 4] = number
+    save_file(weights, path / "model.safetensors")
+    with pytest.raises(ModelDamaged, match=r"h\.1\.mlp\.c_fc\.weight has numbers that are none"):
+        hub.read(path)
+
+
 def test_the_vocabulary_may_be_in_two_files(tmp_path: Path) -> None:
     path = folder(tmp_path)
     bpe = json.loads((path / "tokenizer.json").read_text())["model"]

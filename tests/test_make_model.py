@@ -85,12 +85,33 @@ def test_a_disk_that_refuses_is_one_line(home: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_progress_is_told_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_says_how_long_it_will_still_take_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     tell: Callable[[str, int, int], None] = make_model._lines(lambda: now)
-    tell("rounding", 1, 12)
-    now = 3.0
-    tell("rounding", 2, 12)
-    now = 4.0
-    tell("rounding", 3, 12)
-    assert capsys.readouterr().err == "rounding: 2 of 12\n"
+    for moment, what, done, whole in (
+        (0.0, "rounding", 10, 100),
+        (1.0, "rounding", 15, 100),
+        (3.0, "rounding", 25, 100),
+        (20.0, "rounding", 30, 100),
+        (33.0, "rounding", 40, 100),
+        (400.0, "judging", 1, 17),
+        (700.0, "judging", 2, 17),
+    ):
+        now = moment
+        tell(what, done, whole)
+    assert capsys.readouterr().err == (
+        "rounding: 25%, 15 s left\nrounding: 40%, 66 s left\njudging: 12%, 1 h 15 min left\n"
+    )
+
+
+def test_what_is_broken_off_leaves_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in ("rounding", "judging"):
+
+        def stop(what: str, done: int, whole: int, stage: str = stage) -> None:
+            if what == stage:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(make_model, "_lines", lambda clock, stop=stop: stop)
+        with pytest.raises(KeyboardInterrupt):
+            make(home, str(tiny_folder(home)), "--name", "mine", "--as", "int8")
+        assert not (home / "models").exists() or not list((home / "models").iterdir())

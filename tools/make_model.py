@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.errors import ModelError
+from tools.output import say
 
 if TYPE_CHECKING:
     from model.export import Asked, Progress
@@ -22,6 +23,8 @@ AS = ("int8", "int4", "float16", "float32")
 BLOCKS = (16, 32, 64, 128, 256)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 QUIET_S = 2.0  # what takes no longer needs no word
+LINE_EVERY_S = 30.0
+SPEED_S = 300.0  # over so long the bar takes its speed: a matrix of a large model takes many seconds
 
 
 class ModelUnwritten(ModelError):
@@ -36,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="a folder of the hub's files (config.json, model.safetensors), or a model of ours",
     )
-    parser.add_argument("--name", type=_name, required=True, metavar="NAME", help="what it shall be called")
+    parser.add_argument("--name", type=as_name, required=True, metavar="NAME", help="what it shall be called")
+    add_rounding_arguments(parser)
+
+
+def add_rounding_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `make` and `pull` share."""
     parser.add_argument(
         "--as", dest="store_as", choices=AS, default="int8", help="how its weights are stored (%(default)s)"
     )
@@ -64,16 +72,21 @@ def main(args: argparse.Namespace) -> int:
         raise ModelUnwritten(f"{folder}: there is a model of that name; choose another --name, or --replace it")
     documents = tuple(read_documents([args.text])) if args.text else ()
     asked = export.Asked(args.name, args.store_as, args.block, documents)
-    source = hub.read(args.source)
-    with _progress() as progress:
-        manifest = _exported(source, folder, asked, progress)
+    with shown_progress() as progress:
+        line = made(hub.read(args.source), folder, asked, progress)
+    sys.stdout.write(line)
+    return 0
+
+
+def made(source: Source, folder: Path, asked: Asked, progress: Progress) -> str:
+    """Make it; gives what it has become, in a line. Raises ModelError."""
+    manifest = _exported(source, folder, asked, progress)
     quality = manifest.training["quality"]
     size = sum(record.bytes for record in manifest.files.values()) / 1e6
-    sys.stdout.write(
-        f"{args.name}: {size:.1f} MB in {folder}; perplexity {quality['ratio']:.4f} times that of float32, "
+    return (
+        f"{asked.name}: {size:.1f} MB in {folder}; perplexity {quality['ratio']:.4f} times that of float32, "
         f"KL {quality['kl']:.5f} nats a token, the same likeliest token in {quality['agree']:.1%}\n"
     )
-    return 0
 
 
 def _exported(source: Source, folder: Path, asked: Asked, progress: Progress) -> Manifest:
@@ -86,36 +99,59 @@ def _exported(source: Source, folder: Path, asked: Asked, progress: Progress) ->
     except OSError as error:
         raise ModelUnwritten(f"{folder}: cannot be written ({error.strerror}); make room there, or let it") from None
     except MemoryError:
-        raise ModelUnwritten(f"{source.name}: too little memory; a model takes about 12 bytes a parameter") from None
+        raise ModelUnwritten(
+            f"{source.name}: too little memory; close what else is running, or make it on a larger machine"
+        ) from None
 
 
-def _name(text: str) -> str:
+def as_name(text: str) -> str:
     if not NAME.fullmatch(text) or text == "embedded":
         raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, dots, dashes and underlines make a name")
     return text
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error, where that is a terminal; else a line when a stage begins and long after another."""
+def shown_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error, where that is a terminal; else a line now and then, if it takes long."""
     if not sys.stderr.isatty():
         yield _lines(time.monotonic)
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda what, done, whole: bar.update(task, description=what, completed=done, total=whole)
+    with Progress(console=Console(stderr=True), transient=True, speed_estimate_period=SPEED_S) as bar:
+        task, last = bar.add_task("reading", total=None), ""
+
+        def tell(what: str, done: int, whole: int) -> None:
+            nonlocal task, last
+            if what != last:  # another stage has another speed
+                bar.remove_task(task)
+                task, last = bar.add_task(what), what
+            bar.update(task, completed=done, total=whole)
+
+        yield tell
 
 
 def _lines(clock: Callable[[], float]) -> Callable[[str, int, int], None]:
-    told = clock()
+    told, wait = clock(), QUIET_S
+    stage, begun, first = "", 0.0, 0
 
     def tell(what: str, done: int, whole: int) -> None:
-        nonlocal told
-        if clock() - told >= QUIET_S:
-            told = clock()
-            sys.stderr.write(f"{what}: {done} of {whole}\n")
+        nonlocal told, wait, stage, begun, first
+        now = clock()
+        if what != stage:
+            stage, begun, first = what, now, done
+        elif now - told >= wait:
+            told, wait = now, LINE_EVERY_S
+            left = (whole - done) * (now - begun) / max(done - first, 1)
+            say(f"{what}: {done / whole:.0%}, {_roughly(left)} left")
 
     return tell
+
+
+def _roughly(seconds: float) -> str:
+    """`40 s`, `12 min`, `1 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{round(seconds)} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
