@@ -24,7 +24,7 @@ def _a_room_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     tmp_path_factory.getbasetemp()  # stays where it was
     # And not in there: the name of a Unix socket has a hundred characters, no more.
     with tempfile.TemporaryDirectory(prefix="asr33-tests-") as room, pytest.MonkeyPatch.context() as patch:
-        for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "TMPDIR"):
+        for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR"):
             folder = Path(room) / name.lower()
             folder.mkdir(mode=0o700)
             patch.setenv(name, str(folder))

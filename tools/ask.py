@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     within = {name: number(float if name in FRACTIONS else int, *RANGES[name]) for name in RANGES}
     add = parser.add_argument
     add("prompt", nargs="?", default="-", metavar="PROMPT", help="the text to go on from; none or -: standard input")
-    add("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
+    add("--model", metavar="NAME|PATH", help="the model (the one in use)")
     for name, (letter, says) in DRAWN.items():
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=within[name], default=getattr(DEFAULTS, name), metavar=letter, help=f"{says} (%(default)s)")
@@ -52,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from model import store
+    from model import in_use, store
 
     drawn = {name: getattr(args, name) for name in DRAWN}
     sampling = Sampling(**drawn, logprobs=args.logprobs, length=args.length, stop=tuple(args.stop))
-    folder = store.find(args.model)
+    folder = store.find(args.model or in_use.name())
     prompt = _prompt(args.prompt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without curly quotes gets question marks

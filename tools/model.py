@@ -1,4 +1,4 @@
-"""The models on this disk: list them, verify their files, score one on a text."""
+"""The models on this disk: pull one from the hub, list, show, verify, score and remove them, say which to use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from model.base import THREADS
 from model.errors import ModelError
-from tools import make_model
+from tools import make_model, pull_model, remove_model, show_model, use_model
 from tools.ask import number
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(action=_list)
 
+    showing = actions.add_parser("show", help="all about one of them", description=show_model.__doc__)
+    show_model.add_arguments(showing)
+    showing.set_defaults(action=show_model.main)
+
+    using = actions.add_parser("use", help="take it where nobody says", description=use_model.__doc__)
+    use_model.add_arguments(using)
+    using.set_defaults(action=use_model.main)
+
     verifying = actions.add_parser("verify", help="check files by hash", description="Check every file by its hash.")
     verifying.add_argument("names", nargs="*", metavar="NAME|PATH", help="the models (all)")
     verifying.set_defaults(action=_verify)
@@ -38,6 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     make_model.add_arguments(making)
     making.set_defaults(action=make_model.main)
+
+    pulling = actions.add_parser("pull", help="fetch one from the hub, and make it", description=pull_model.__doc__)
+    pull_model.add_arguments(pulling)
+    pulling.set_defaults(action=pull_model.main)
+
+    removing = actions.add_parser("remove", help="off this disk", description=remove_model.__doc__)
+    remove_model.add_arguments(removing)
+    removing.set_defaults(action=remove_model.main)
 
     scoring = actions.add_parser(
         "score",
@@ -62,19 +78,21 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from model import store
+    from model import in_use, store
 
     models = store.list_models()
+    used = {listed.name: in_use.is_it(listed.folder) for listed in models}
     if args.json:
-        _print(json.dumps([asdict(listed) | {"folder": str(listed.folder)} for listed in models], indent=2))
+        told = [asdict(one) | {"folder": str(one.folder), "in_use": used[one.name]} for one in models]
+        _print(json.dumps(told, indent=2))
         return 0
     if not models:
-        _print(f"no models in {store.home()}; make one: asr33 train TEXT --name NAME --minutes 60")
+        _print(f"no models in {store.home()}; pull one: asr33 model pull gpt2")
     rows = [("NAME", "PARAMETERS", "MB", "CONTEXT", "BITS/BYTE", "WHERE"), *map(_row, models)] if models else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *numbers, where in rows:
         middle = "  ".join(text.rjust(width) for text, width in zip(numbers, widths[1:], strict=False))
-        _print(f"{name.ljust(widths[0])}  {middle}  {where}")
+        _print(f"{name.ljust(widths[0])}  {middle}  {where}{'  (in use)' if used.get(name) else ''}")
     return 0
 
 

@@ -39,7 +39,7 @@ def add_machine_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     """What `run` and `demo` share: the model, how it answers, and where that is written down."""
-    parser.add_argument("--model", metavar="NAME|PATH", help="the model that answers (default: embedded)")
+    parser.add_argument("--model", metavar="NAME|PATH", help="the model that answers (the one in use)")
     parser.add_argument("--length", type=int, metavar="N", help="an answer ends at a sentence near N characters (600)")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="and at N tokens wherever it is (1024)")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest word each time (0.7)")

@@ -1,0 +1,72 @@
+"""Which model is taken where nobody says: a word in `.in-use`, in the folder of the models; without it the embedded.
+
+Standard library alone, since every command that answers asks it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from model import store
+from model.errors import ModelError
+
+FILE = ".in-use"
+LONGEST = 4096  # bytes of a path
+
+
+class NotKept(ModelError):
+    """There is no writing down what was chosen."""
+
+    exit_code = 73
+
+
+def name() -> str:
+    """The name, or the path, of the model in use; whether it is there is for others to see."""
+    try:
+        with (store.home() / FILE).open("rb") as file:
+            return file.read(LONGEST).decode("utf-8").strip() or store.EMBEDDED
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        return store.EMBEDDED
+
+
+def take(name_or_path: str) -> str:
+    """From now on this one; gives it as it is remembered. Raises ModelError if there is none, or no remembering it."""
+    folder = store.find(name_or_path)
+    store.read_manifest(folder)
+    chosen = name_or_path if _found_by_name(name_or_path, folder) else str(folder.resolve())
+    if "\n" in chosen:
+        raise NotKept(f"{chosen!r}: a path of two lines cannot be remembered; move the model")
+    try:
+        if chosen == store.EMBEDDED:
+            (store.home() / FILE).unlink(missing_ok=True)
+        else:
+            _write(store.home() / FILE, chosen)
+    except OSError as error:
+        raise NotKept(f"{store.home() / FILE}: cannot be written ({error.strerror}); see to its folder") from None
+    return chosen
+
+
+def is_it(folder: Path) -> bool:
+    """Whether the model in this folder is the one in use."""
+    try:
+        return store.find(name()).samefile(folder)
+    except (ModelError, OSError):
+        return False
+
+
+def _found_by_name(name_or_path: str, folder: Path) -> bool:
+    return name_or_path == store.EMBEDDED or (folder.parent == store.home() and folder.name == name_or_path)
+
+
+def _write(path: Path, chosen: str) -> None:
+    """All or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(chosen + "\n", "utf-8")
+        beside.replace(path)
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)

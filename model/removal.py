@@ -1,0 +1,68 @@
+"""A model off the disk, whole or not at all, and what a pull or a making of it may have left beside it.
+
+What a training run keeps to go on from is not its business: that is not the model.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from model import fetched, store
+from model.errors import ModelError, ModelNotFound
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class NotRemoved(ModelError):
+    """The model stays: it is not ours to remove, or the disk refuses."""
+
+    exit_code = 77
+
+
+def found(name: str) -> list[Path]:
+    """What there is of a model, or was left of one. Raises ModelNotFound, and NotRemoved for the embedded one."""
+    if name == store.EMBEDDED:
+        raise NotRemoved("the embedded model is a part of asr33 and stays; asr33 model list has the others")
+    if not _NAME.fullmatch(name):
+        raise ModelNotFound(f"{name!r} is no name of a model; what is removed has a name that asr33 model list shows")
+    home = store.home()
+    left = [fetched.folder_of(home, name), *(home / f".{name}.{what}" for what in ("new", "old", "gone"))]
+    there = [path for path in left if path.is_dir()]
+    if (home / name / store.MANIFEST).is_file():
+        there.append(home / name)
+    if not there:
+        names = ", ".join(listed.name for listed in store.list_models() if listed.name != store.EMBEDDED)
+        raise ModelNotFound(f"no model {name!r} in {home}; there are: {names or 'none but the embedded one'}")
+    return there
+
+
+def size(paths: Sequence[Path]) -> int:
+    """Bytes that they take."""
+    return sum(file.lstat().st_size for path in paths for file in path.rglob("*") if file.is_file())
+
+
+def remove(name: str) -> None:
+    """Raises ModelBusy while it is pulled or made, ModelNotFound and NotRemoved."""
+    found(name)
+    home = store.home()
+    folder, gone, pulled = home / name, home / f".{name}.gone", fetched.folder_of(home, name)
+    try:
+        # Held as those hold them who pull or make it; to begin a draft also mends what another left.
+        with fetched.place(home, name), store.draft(folder):
+            _clear(gone)
+            if folder.is_symlink():
+                folder.unlink()
+            elif folder.exists():
+                folder.rename(gone)  # in one stroke it is no model any more
+            _clear(gone)
+            _clear(pulled)
+    except OSError as error:
+        raise NotRemoved(f"{error.filename or folder}: {error.strerror}; see to its folder") from None
+
+
+def _clear(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from model import repository
+from model.repository import PINNED, Address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("gpt2", Address(*PINNED["gpt2"])),
+        ("openai-community/gpt2-xl", Address(*PINNED["gpt2-xl"])),
+        ("gpt2@main", Address("openai-community/gpt2", "main")),
+        ("some/tiny", Address("some/tiny", "main")),
+        ("https://huggingface.co/some/tiny@v1.0", Address("some/tiny", "v1.0")),
+    ],
+)
+def test_an_address_is_read(text: str, address: Address) -> None:
+    assert repository.parse(text) == address
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z0-9./@_-]+"))
+@example("../x")
+@example("a/..")
+@example("a/b@../../c")
+@example("a/b/c")
+@example("a/b@")
+def test_an_address_leads_to_a_repository_and_nowhere_else(text: str) -> None:
+    try:
+        address = repository.parse(text)
+    except ValueError:
+        return
+    assert address.repository.count("/") == 1
+    assert ".." not in str(address)
+    assert not set("\n \\?#%") & set(str(address))
+
+
+@given(st.text() | st.recursive(st.none() | st.text(), lambda inner: st.dictionaries(st.text(), inner)).map(json.dumps))
+@example('{"weight_map": {"a": ["b"]}}')
+@example('{"weight_map": {"a": "/etc/x.safetensors"}}')
+@example("[" * 100_000)
+def test_an_index_names_only_what_is_there(index: str) -> None:
+    weights = partial(repository.weight_files, index=index, where="some/tiny")
+    with pytest.raises(repository.RepositoryRefused, match="does not tell where"):
+        weights({"a.safetensors": None})

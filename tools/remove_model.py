@@ -1,0 +1,46 @@
+"""`asr33 model remove`: a model off this disk, with what a pull of it may have left."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from model import in_use, removal, store
+from model.errors import ModelError
+from tools.output import say
+
+
+class NotAsked(ModelError):
+    """Nobody is there to say yes."""
+
+    exit_code = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the model")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Raises ModelError."""
+    there = removal.found(args.name)
+    used = in_use.name() == args.name or in_use.is_it(store.home() / args.name)
+    what = f"{args.name}: {removal.size(there) / 1e6:.1f} MB in {store.home()}"
+    if used:
+        what += "; it is the one in use, and the embedded one will be"
+    if not args.yes and not _agreed(what):
+        say("asr33: it stays")
+        return 0
+    removal.remove(args.name)
+    if used:
+        in_use.take(store.EMBEDDED)
+    sys.stdout.write(f"{args.name}: removed{', and the embedded model is in use' if used else ''}\n")
+    return 0
+
+
+def _agreed(what: str) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise NotAsked(f"{what}; to remove it with nobody to ask, say --yes")
+    sys.stderr.write(f"{what}. Remove it? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

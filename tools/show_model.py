@@ -1,0 +1,84 @@
+"""`asr33 model show`: all that is known of one model: its shape, where it is from, how good it is, its card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from model import in_use, store
+from model.store import Manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME|PATH", help="the model (the one in use)")
+    parser.add_argument("--json", action="store_true", help="the manifest, as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Raises ModelError."""
+    name = args.name or in_use.name()
+    folder = store.find(name)
+    manifest = store.read_manifest(folder)
+    used = in_use.is_it(folder)
+    if args.json:
+        told = asdict(manifest) | {"folder": str(folder), "in_use": used}
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        return 0
+    facts = [*_facts(manifest), ("where", f"{folder}{'  (in use)' if used else ''}")]
+    width = max(len(what) for what, _ in facts) + 2
+    sys.stdout.write("".join(f"{what:<{width}}{_plain(is_so)}\n" for what, is_so in facts) + f"\n{_card(folder)}")
+    return 0
+
+
+def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    shape, training = manifest.shape, manifest.training
+    yield "name", manifest.name
+    yield (
+        "shape",
+        f"{shape.parameters / 1e6:.1f} M parameters: {shape.n_layer} layers, width {shape.n_embd}, "
+        f"{shape.n_head} heads; a context of {shape.n_positions} tokens, a vocabulary of {shape.vocab_size}",
+    )
+    for what, record in manifest.files.items():
+        yield what, f"{record.bytes / 1e6:.1f} MB, sha256 {record.sha256[:16]}..."
+    yield "from", _origin(training)
+    if "as" in training:
+        yield "stored as", str(training["as"])
+    yield from _quality(training)
+    yield "licence", str(training.get("licence") or "none is told; see the card, and its repository")
+
+
+def _origin(training: dict[str, Any]) -> str:
+    if repository := training.get("repository"):
+        return f"{repository}, commit {training.get('revision')}"
+    return str(training.get("from") or training.get("base") or "this asr33: it was trained here")
+
+
+def _quality(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    match training.get("quality"):
+        case {"ratio": float(ratio), "perplexity": float(perplexity), "kl": float(kl), "agree": float(agree)}:
+            yield (
+                "quality",
+                f"perplexity {perplexity:.2f}, {ratio:.4f} times that of float32; KL {kl:.5f} nats a token; "
+                f"the same likeliest token in {agree:.1%}",
+            )
+    match training.get("bits_per_byte"):
+        case float() | int() as bits:
+            yield "bits/byte", f"{bits:.3f}, on the texts held out"
+
+
+def _card(folder: Path) -> str:
+    try:
+        text = (folder / store.CARD).read_text("utf-8", "replace")
+    except OSError as error:
+        return f"It has no card ({error.strerror}).\n"
+    return "\n".join(map(_plain, text.splitlines())) + "\n"
+
+
+def _plain(line: str) -> str:
+    """A line that a stranger may have written does nothing to the terminal."""
+    return "".join(char for char in line if char.isprintable())

@@ -1,0 +1,31 @@
+"""`asr33 model use`: the model that `run`, `demo` and `ask` take where nobody says.
+
+It is remembered in `.in-use`, in the folder of the models. --model, ASR33_MODEL_NAME and [model] name are over it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from daemon import config
+from daemon.errors import ConfigError
+from model import in_use
+from tools.output import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME|PATH", help="the model; `embedded` goes back to ours")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Raises ModelError."""
+    chosen = in_use.take(args.name)
+    sys.stdout.write(f"{chosen}: run, demo and ask take it where nobody says\n")
+    try:
+        told = config.load({}).model.name
+    except ConfigError:
+        return 0  # whoever needs the settings will say so
+    if told != chosen:
+        say(f"asr33: but run and demo take {told}, by [model] name of the configuration, or by ASR33_MODEL_NAME")
+    return 0
