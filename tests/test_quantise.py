@@ -85,6 +85,46 @@ def test_a_searched_grid_is_never_worse_than_the_plain_one(seed: int, bits: int,
     assert errors[0] <= errors[1] * 1.00001
 
 
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_a_searched_grid_is_no_worse_than_any_narrower_one(asymmetric: bool) -> None:
+    random = np.random.default_rng(8)
+    blocks = random.standard_normal((60, 1, 32)).astype(np.float32)
+    blocks[:, 0, 0] *= 3
+    importance = np.ones((1, 32), np.float32)
+    importance[0, 0] = 0.01
+
+    def error(grid: quantise.Grid) -> Floats:
+        off = grid.weights(grid.codes(blocks)) - blocks
+        return np.asarray((np.square(off) * importance).sum(axis=2))
+
+    found = error(quantise.searched_grid(blocks, 4, importance, asymmetric=asymmetric))
+    narrower = []
+    for below in (1, 0.9, 0.8, 0.7):
+        for above in (1, 0.9, 0.8, 0.7) if asymmetric else (below,):
+            ends = blocks * np.where(blocks < 0, np.float32(below), np.float32(above))
+            narrower.append(error(quantise.nearest_grid(ends, 4, asymmetric=asymmetric)))
+    assert (found <= np.min(narrower, axis=0) * 1.001).all()
+    assert found.mean() < 0.8 * narrower[0].mean()
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_a_fitted_scale_is_the_best_for_its_codes_and_its_error_is_told(asymmetric: bool) -> None:
+    random = np.random.default_rng(11)
+    blocks = (random.standard_normal((9, 2, 16)) + 0.4).astype(np.float32)
+    ears = random.uniform(0.2, 2, (2, 16)).astype(np.float32)
+    grid = quantise.nearest_grid(blocks, 4, asymmetric=asymmetric)
+    steps = grid.codes(blocks) - grid.zeros[..., None]
+    fitted, told = quantise._fitted(grid, blocks, blocks * ears, ears)
+
+    def error(scales: Floats) -> Floats:
+        return np.asarray((np.square(steps * scales[..., None] - blocks) * np.square(ears)).sum(axis=2))
+
+    np.testing.assert_allclose(told, error(fitted.scales), rtol=1e-3)
+    for share in (0.98, 1.02):
+        assert (error(fitted.scales * np.float32(share)) > told).all()
+    assert (told <= error(grid.scales) * 1.0001).all()
+
+
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=9))
 def test_two_codes_lie_in_a_byte_the_first_of_them_low(codes: list[int]) -> None:
     packed = quantise.pack(np.array([codes], np.uint8), 4)[0]

@@ -1,0 +1,106 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.corpora.cleaning.network import links_removed, notice, retweet
+from tools.corpora.record import Record
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Thank you!https://t.co/AbC1234567", "Thank you!"),
+        ("word https://t.co/AbC1234567 word", "word word"),
+        ("https://t.co/AbC1234567 https://t.co/DeF1234567", ""),
+        ("one https://t.co/AbC1234567https://t.co/DeF1234567", "one"),
+        ("a\nhttps://t.co/AbC1234567\nb", "a\nb"),
+        ("see http://t.co/x1\nand HTTPS://T.CO/Y2 end", "see\nand end"),
+        ("at https://example.org/a_(b). Then", "at. Then"),
+        ("(https://example.org/a)", "()"),
+        ("(see https://example.org/a?b=c&d#e, or not)", "(see, or not)"),
+        ("[the manual](https://example.org/x) says", "the manual says"),
+        ("cut https://t.c…", "cut"),
+        ("cut https…", "cut"),
+        ("www.example.org/x and pic.twitter.com/abc", "and"),
+        ("https://example.org/ü日本", "日本"),
+        ("ftp is old, a.www.b too, e@www.x", "ftp is old, a.www.b too, e@www.x"),
+        ("http and https are names", "http and https are names"),
+    ],
+)
+def test_links_go_and_leave_no_gap(text: str, wanted: str) -> None:
+    assert links_removed(text) == wanted
+
+
+@given(st.lists(st.sampled_from(["https://t.co/a", "http", "s://t", ".co/b", "word", " ", "\n", ")", "(", "…"])))
+def test_no_link_is_left(parts: list[str]) -> None:
+    left = links_removed("".join(parts))
+    assert "https://t.co" not in left
+    assert links_removed(left) == left
+
+
+@given(st.text(st.characters(exclude_characters="hHwWpP[")))
+def test_what_has_no_link_stays(text: str) -> None:
+    assert links_removed(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["RT @a: words", "RT @a", '"RT @a: x"', "@bob: his words", '"@bob: his" Thanks!', "RT: x"]
+)
+def test_others_words_are_retweets(text: str) -> None:
+    assert retweet(Record("", "", text, kind="tweet"))
+
+
+@pytest.mark.parametrize(
+    "text", ["@bob thanks!", "RTFM", "RT if you agree", "START @x", "Great! RT @a: b", "@bob:x", ""]
+)
+def test_own_words_are_not(text: str) -> None:
+    assert not retweet(Record("", "", text, kind="tweet"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Diana left the group.",
+        "Diana Prince left the chat",
+        "Diana sent an attachment.",
+        "Diana named the group Amazons.",
+        "Diana set the nickname for Bob to Bobby.",
+        "You sent an attachment.",
+        "Reacted 👍 to your message ",
+        "This message was deleted",
+        "<Media omitted>",
+        "Missed voice call",
+        "You are now connected on Messenger.",
+    ],
+)
+def test_sentences_of_the_system_are_notices(text: str) -> None:
+    assert notice(Record("", "t", text, "Diana Prince", kind="message"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I left the group.",
+        "Bob left the group and I laughed",
+        "Bob left the chat",
+        "Diana left the group.\nor did she?",
+        "You sent an attachment? I saw none",
+        "You called him",
+        "Diana",
+        "",
+        "image",
+    ],
+)
+def test_what_people_say_of_such_things_is_none(text: str) -> None:
+    assert not notice(Record("", "t", text, "Diana Prince", kind="message"))
+
+
+@pytest.mark.parametrize(
+    "text", ["http" * 20_000, "[" * 20_000, "https://" * 3_000, "[a](https://" * 3_000, "www." * 9_000]
+)
+def test_what_is_made_to_be_slow_is_not(text: str) -> None:
+    begun = time.process_time()
+    links_removed(text)
+    assert time.process_time() - begun < 2

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tools.corpora import taking
+from tools.corpora.errors import CorpusNotFound
+from tools.corpora.members import Member
+from tools.corpora.record import Damaged, Record, Skipped
+from tools.corpora.taking import Lot
+
+MESSAGE = {"sender_name": "Ann", "timestamp_ms": 1600000000000, "content": "hello"}
+THREAD = {"participants": [{"name": "Ann"}, {"name": "Bob"}], "messages": [MESSAGE], "title": "Bob", "magic_words": []}
+SAID = {"type": "message", "user": "U1", "text": "morning", "ts": "1355517523.000005"}
+MESSENGER = {
+    "messages/inbox/bob_1/message_1.json": json.dumps(THREAD),
+    "messages/inbox/bob_1/photos/1.jpg": "\xff",
+    "messages/autofill.json": "{}",
+    "no-data.txt": "nothing here",
+}
+SLACK = {"users.json": "[]", "channels.json": '[{"id": "C1", "name": "general"}]'}
+SLACK_DAY = {"general/2012-12-14.json": json.dumps([SAID])}
+TWEETS = "window.YTD.tweets.part0 = " + json.dumps([{"tweet": {"full_text": "a tweet", "id_str": "1"}}])
+X = {"data/tweets.js": TWEETS, "data/manifest.js": "window.__THAR_CONFIG = {}", "README.txt": "Your archive"}
+PDF = "%PDF-1.4 broken"
+
+
+def folder(path: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(text.encode())
+    return path
+
+
+def zipped(path: Path, files: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path
+
+
+def kinds(path: Path, kind: str = "") -> dict[str, list[str]]:
+    return {lot.kind: [member.name for member in lot.members] for lot in taking.sorted_out(path, kind).lots}
+
+
+@pytest.mark.parametrize("put", [folder, zipped])
+def test_each_export_is_known_by_looking_and_its_litter_is_no_text(tmp_path: Path, put: type) -> None:
+    for kind, files in {"messenger": MESSENGER, "slack": SLACK | SLACK_DAY, "tweets": X}.items():
+        path = put(tmp_path / kind, files)
+        assert list(kinds(path)) == [kind]
+        (lot,) = taking.sorted_out(path).lots
+        assert [type(one) for one in taking.found(lot)].count(Record) == 1
+
+
+def test_what_is_left_is_counted_by_its_ending(tmp_path: Path) -> None:
+    left = taking.sorted_out(zipped(tmp_path / "m.zip", MESSENGER)).left
+    assert left == {".jpg": 1, ".json": 1, ".txt": 1}
+    strewn = {"__MACOSX/._a.txt": "x", ".DS_Store": "x", ".git/config": "x", "noise": "\0\1", "song.mp3": "x"}
+    assert taking.sorted_out(folder(tmp_path / "strewn", strewn)).left == {
+        "hidden": 3,
+        "without an ending": 1,
+        ".mp3": 1,
+    }
+
+
+def test_a_folder_of_many_things_is_parted_and_nothing_is_claimed_twice(tmp_path: Path) -> None:
+    files = {"a.txt": "text", "b.md": "text", "c.pdf": PDF, "tweets.csv": "tweets\nfirst\nsecond\n", "d.html": "<p>"}
+    path = folder(tmp_path / "heap", files)
+    assert kinds(path) == {"tweets": ["tweets.csv"], "pdf": ["c.pdf"], "text": ["a.txt", "b.md"]}
+    assert taking.sorted_out(path).left == {".html": 1}
+
+
+def test_exports_beside_one_another_in_a_folder_are_all_found(tmp_path: Path) -> None:
+    everything = folder(tmp_path / "x", {f"facebook/{name}": text for name, text in MESSENGER.items()})
+    folder(everything, {f"slack/{name}": text for name, text in (SLACK | SLACK_DAY).items()})
+    folder(everything, {f"x/{name}": text for name, text in X.items()})
+    assert list(kinds(everything)) == ["messenger", "slack", "tweets"]
+
+
+def test_zips_in_a_folder_are_each_a_path_of_their_own(tmp_path: Path) -> None:
+    zipped(tmp_path / "1.zip", MESSENGER)
+    zipped(tmp_path / "2.ZIP", SLACK | SLACK_DAY)
+    folder(tmp_path, {"notes.txt": "text"})
+    lots = {lot.kind: lot.path.name for lot in taking.sorted_out(tmp_path).lots}
+    assert lots == {"messenger": "1.zip", "slack": "2.ZIP", "text": tmp_path.name}
+
+
+def test_a_zip_in_a_zip_is_told_and_not_opened(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "inner.zip", {"a.txt": "a"})
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(inner, "inner.zip")
+        archive.writestr("b.txt", "b")
+    whole = taking.sorted_out(tmp_path / "outer.zip")
+    assert [damaged.why for damaged in whole.damaged] == [
+        "a ZIP in a ZIP, which is not opened: take it out, add it by itself"
+    ]
+    assert [member.name for lot in whole.lots for member in lot.members] == ["b.txt"]
+
+
+def test_a_document_of_an_office_program_is_told_what_to_do(tmp_path: Path) -> None:
+    zipped(tmp_path / "a.docx", {"[Content_Types].xml": "<x/>", "word/document.xml": "<x/>"})
+    for path in (tmp_path / "a.docx", tmp_path):
+        whole = taking.sorted_out(path)
+        assert whole.lots == []
+        assert [one.why.partition(": ")[2] for one in whole.damaged] == ["save it as text or PDF"]
+
+
+def test_what_is_said_to_be_of_a_kind_is_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "a.json").write_text("{}")
+    assert kinds(tmp_path / "old.txt") == {}
+    assert kinds(tmp_path / "old.txt", "text") == {"text": ["old.txt"]}
+    assert kinds(tmp_path, "text") == {"text": ["a.json", "old.txt"]}
+    heap = folder(tmp_path / "heap", {"a.csv": "tweets\none\ntwo\n", "b.txt": "text"})
+    assert kinds(heap, "tweets")["tweets"] == ["a.csv"]
+    assert taking.sorted_out(heap, "tweets").left == {".txt": 1}
+
+
+def test_an_absent_path_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CorpusNotFound):
+        taking.sorted_out(tmp_path / "absent")
+
+
+def test_members_go_through_seen(tmp_path: Path) -> None:
+    path = folder(tmp_path / "t", {"a.txt": "a"})
+    (lot,) = taking.sorted_out(path, seen=lambda member: replace(member, place="elsewhere")).lots
+    assert lot.members[0].place == "elsewhere"
+
+
+def text_lot(path: Path) -> Lot:
+    (lot,) = taking.sorted_out(path).lots
+    return lot
+
+
+def test_a_text_that_is_known_is_not_read_again_and_one_that_is_there_twice_once(tmp_path: Path) -> None:
+    folder(tmp_path, {"a.txt": "one", "b.txt": "two", "copy.txt": "one"})
+    first, known = taking.compared(text_lot(tmp_path), ())
+    assert ([member.name for member in first.members], known) == (["a.txt", "b.txt"], 1)
+    folder(tmp_path, {"c.txt": "three"})
+    again, known = taking.compared(text_lot(tmp_path), first.digests)
+    assert ([member.name for member in again.members], known) == (["c.txt"], 3)
+
+
+def test_an_export_is_new_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    first, known = taking.compared(text_lot(zipped(tmp_path / "a.zip", SLACK | SLACK_DAY)), ())
+    assert (len(first.members), known, len(first.digests)) == (3, 0, 1)
+    same, known = taking.compared(text_lot(folder(tmp_path / "unpacked", SLACK | SLACK_DAY)), first.digests)
+    assert (len(same.members), known) == (0, 3)
+    longer = SLACK | SLACK_DAY | {"general/2012-12-15.json": json.dumps([SAID])}
+    more, known = taking.compared(text_lot(zipped(tmp_path / "b.zip", longer)), first.digests)
+    assert (len(more.members), known) == (4, 0)
+
+
+def test_a_member_that_cannot_be_read_is_left_for_its_importer_to_tell(tmp_path: Path) -> None:
+    folder(tmp_path, {"a.txt": "one", "b.txt": "two"})
+    lot = text_lot(tmp_path)
+    (tmp_path / "a.txt").unlink()
+    left, known = taking.compared(lot, ())
+    assert (known, len(left.digests)) == (0, 1)
+    assert [one.source for one in taking.found(left) if isinstance(one, Damaged)] == [str(tmp_path / "a.txt")]
+
+
+def test_no_empty_text_gets_through_whatever_an_importer_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Careless:
+        KIND = "text"
+
+        def claim(self, members: list[Member]) -> list[Member]:
+            return members
+
+        def found(self, members: list[Member]) -> list[Record]:
+            return [Record("a", "a", " \n"), Record("a", "a", "b")]
+
+    monkeypatch.setattr(taking, "source", lambda kind: Careless())
+    lot = Lot(tmp_path, "text", ())
+    assert list(taking.found(lot)) == [Skipped("a", "an empty text"), Record("a", "a", "b")]

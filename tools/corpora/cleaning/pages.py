@@ -1,0 +1,167 @@
+"""What paper leaves in a text: running heads, page numbers, leaders, words divided at line ends. Pure.
+
+It sees a document whole, its pages parted by form feeds; texts of messages and tweets are none of its business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice, pairwise
+
+from tools.corpora.cleaning.counts import Count
+from tools.corpora.cleaning.step import Run
+from tools.corpora.record import Record
+
+PAGE = "\f"
+MOST_PAGES = 5000  # held at once: some 15 MB of text
+BORDER = 2  # lines at the top of a page, and at its foot, that may be heads
+OFTEN, NEAR = 3, 6  # a head comes so often in so many pages, left and right hand ones having their own
+
+_NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_PAGE_NUMBER = re.compile(r"[^\w#]*(?:page )?#(?: of #)?[^\w#]*")
+_LEADER = re.compile(r"(?:[.·…‥][ \t]?){6,}")
+_PLACE = re.compile(r"[\divxlcIVXLC.–-]{1,9}")
+_SOFT_AT_END = re.compile("\u00ad[ \t]*([\n\f][ \t\n\f]*)(\\S+)(?:[ \t]*\n|[ \t]+)?")
+_DIVIDED = re.compile(r"(?<![^\W\d_])([^\W\d_]{2,})[-‐][ \t]*([\n\f][ \t\n\f]*)([^\W\d_]{2,})(\S*)(?:[ \t]*\n|[ \t]+)?")
+_COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+[-‐][^\W\d_]+")
+
+
+def of_documents(change: Callable[[str], str]) -> Run:
+    """A step that sees all pages of a document in one text; `change` leaves each form feed in its place."""
+
+    def run(records: Iterator[Record], count: Count) -> Iterator[Record]:
+        pages: list[Record] = []
+        for record in records:
+            if pages and not (_of_one(pages[0], record) and len(pages) < MOST_PAGES):
+                yield from _done(pages, change, count)
+                pages = []
+            if record.kind != "document":
+                yield record
+            else:
+                pages.append(record)
+        yield from _done(pages, change, count)
+
+    return run
+
+
+def _of_one(first: Record, record: Record) -> bool:
+    """Whether both are pages of one document; a text that is part of nothing has no more pages."""
+    return record.kind == "document" and bool(record.thread) and _place(record) == _place(first)
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record.source, record.thread
+
+
+def _done(pages: Sequence[Record], change: Callable[[str], str], count: Count) -> Iterator[Record]:
+    for page, text in zip(pages, _changed([page.text for page in pages], change), strict=True):
+        if text == page.text:
+            yield page
+            continue
+        count.change(page.text, text)
+        yield replace(page, text=text)
+
+
+def _changed(texts: Sequence[str], change: Callable[[str], str]) -> Iterator[str]:
+    parts = iter(change(PAGE.join(texts)).split(PAGE))
+    for text in texts:
+        yield PAGE.join(islice(parts, text.count(PAGE) + 1))
+
+
+def heads_removed(document: str) -> str:
+    """Without the lines that come again and again at the borders of its pages, whatever number they have in them."""
+    pages = [page.split("\n") for page in document.split(PAGE)]
+    if len(pages) < OFTEN:
+        return document
+    heads = _heads(pages)
+    kept = []
+    for number, lines in enumerate(pages):
+        gone = {at for at in _border(lines) if (_alike(lines[at]), number) in heads}
+        kept.append("\n".join(line for at, line in enumerate(lines) if at not in gone))
+    return PAGE.join(kept)
+
+
+def _heads(pages: Sequence[Sequence[str]]) -> set[tuple[str, int]]:
+    """(line, page) of the lines that recur near to one another."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for number, lines in enumerate(pages):
+        for line in {_alike(lines[at]) for at in _border(lines)} - {""}:
+            places[line].append(number)
+    heads = set()
+    for line, numbers in places.items():
+        for first, last in zip(numbers, numbers[OFTEN - 1 :], strict=False):
+            if last - first < NEAR:
+                heads |= {(line, number) for number in numbers if first <= number <= last}
+    return heads
+
+
+def _border(lines: Sequence[str]) -> set[int]:
+    """Where the first lines and the last are, blank ones not counted; a page of few lines has none."""
+    full = [at for at, line in enumerate(lines) if line.strip()]
+    if len(full) <= 2 * BORDER:
+        return set(full[:1] + full[-1:])
+    return set(full[:BORDER] + full[-BORDER:])
+
+
+def _alike(line: str) -> str:
+    """What two heads have in common; empty for a line that is none, as a row of figures."""
+    common = _NUMBER.sub("#", " ".join(line.casefold().split()))
+    return common if _WORD.search(common) or _PAGE_NUMBER.fullmatch(common) else ""
+
+
+def leaders_shortened(text: str) -> str:
+    """Dotted lines become three dots; a table of contents goes."""
+    if not _LEADER.search(text):
+        return text
+    lines = re.split(r"([\n\f])", text)  # every other one is what parts them
+    full = [at for at in range(0, len(lines), 2) if lines[at].strip()]
+    contents = {at for at in full if _of_contents(lines[at])}
+    for before, after in pairwise(full):
+        if before in contents and after in contents:
+            lines[before] = lines[after] = ""
+    for at in full:
+        lines[at] = _shortened(lines[at])
+    return "".join(lines)
+
+
+def _of_contents(line: str) -> bool:
+    """A heading, dots, and the page where it stands."""
+    heading, *others = _LEADER.split(line)
+    return bool(others) and any(map(str.isalnum, heading)) and _PLACE.fullmatch(others[-1].strip()) is not None
+
+
+def _shortened(line: str) -> str:
+    if not _LEADER.search(line):
+        return line
+    parts = [part.strip() for part in _LEADER.split(line)]
+    return " ... ".join(parts).strip() if any(parts) else ""
+
+
+def words_joined(document: str) -> str:
+    """Soft hyphens go; a word divided at the end of a line is whole again there, and keeps a hyphen of its own."""
+    before, text = "", document
+    while before != text:
+        before = text
+        if "\u00ad" in text:
+            text = _SOFT_AT_END.sub(lambda match: f"{match[2]}{_break(match[1])}", text)
+        if _DIVIDED.search(text):
+            compounds = {word.casefold() for word in _COMPOUND.findall(text)}
+            text = _DIVIDED.sub(lambda match: _joined(match, compounds), text)  # noqa: B023 (called at once)
+    return text.replace("\u00ad", "")
+
+
+def _joined(match: re.Match[str], compounds: set[str]) -> str:
+    first, parted, second, rest = match[1], match[2], match[3], match[4]
+    if not second[0].islower() or first.isupper():
+        return match[0]
+    hyphen = "-" if f"{first}-{second}".casefold() in compounds else ""
+    return f"{first}{hyphen}{second}{rest}{_break(parted)}"
+
+
+def _break(parted: str) -> str:
+    """The end of the line, or of the page, after the word that went up."""
+    return PAGE * parted.count(PAGE) or "\n"

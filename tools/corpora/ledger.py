@@ -1,0 +1,82 @@
+"""What a corpus says of itself, `corpus.json`: where its records are from, what was left out and why. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from tools.corpora.cleaning import CleaningOptions
+from tools.corpora.errors import CorpusDamaged
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one path gave as one kind, and by `digests` what that was; without a kind, what was `left` of the path.
+
+    Of many that are `damaged` the first are named, the others counted by the last.
+    """
+
+    path: str
+    kind: str
+    added: str  # the moment, in ISO 8601
+    members: int = 0
+    digests: tuple[str, ...] = ()
+    records: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)  # why, and how often
+    damaged: tuple[tuple[str, str], ...] = ()  # the file, and what ails it
+    warned: tuple[tuple[str, str], ...] = ()
+    left: Mapping[str, int] = field(default_factory=dict)  # endings of files that nobody knew
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """`records` and `record_bytes` are what counts of records.jsonl, `kept` is the file with what cleaning left.
+
+    `counts` is `Counts.data()` of that cleaning.
+    """
+
+    name: str
+    batches: tuple[Batch, ...] = ()
+    records: int = 0
+    record_bytes: int = 0
+    kept: str = ""
+    kept_records: int = 0
+    kept_bytes: int = 0
+    generation: int = 0
+    options: CleaningOptions = field(default_factory=CleaningOptions)
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+    def digests(self) -> set[str]:
+        """Of all that is in it already."""
+        return {digest for batch in self.batches for digest in batch.digests}
+
+
+def to_json(ledger: Ledger) -> str:
+    """For `from_json`, and for people."""
+    options = asdict(ledger.options) | {"without": sorted(ledger.options.without)}
+    return json.dumps({"format": FORMAT, **asdict(ledger), "options": options}, indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Ledger:
+    """Raises CorpusDamaged."""
+    try:
+        data = json.loads(text)
+        if data.pop("format") != FORMAT:
+            raise CorpusDamaged("it was written by another asr33; remove it and add its files again")
+        options = dict(data.pop("options"))
+        batches = tuple(_batch(batch) for batch in data.pop("batches"))
+        options["without"] = frozenset(options["without"])
+        if set(data) - {item.name for item in fields(Ledger)}:
+            raise ValueError("a key that is none of ours")
+        return Ledger(**data, batches=batches, options=CleaningOptions(**options))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CorpusDamaged(f"not what was written there ({error}); remove it and add its files again") from None
+
+
+def _batch(data: Mapping[str, Any]) -> Batch:
+    pairs = {key: tuple((str(one), str(why)) for one, why in data[key]) for key in ("damaged", "warned")}
+    return Batch(**{**data, **pairs, "digests": tuple(data["digests"])})

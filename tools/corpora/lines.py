@@ -1,0 +1,73 @@
+"""A member line by line, and JSON Lines object by object. What is damaged is told by its number, and gone over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tools.corpora.members import Member
+from tools.corpora.record import Damaged, Warned
+
+CHUNK = 1 << 20
+LONGEST = 16 << 20  # bytes: no message is longer, and memory is bounded by it
+TOLD = 3  # damaged lines told one by one
+
+
+def lines(member: Member, blank: bool = False) -> Iterator[tuple[int, bytes | None]]:
+    """Each line with its number, without its end, `blank` ones too if wanted; None for one too long for a text.
+
+    Raises MemberRefused.
+    """
+    number, rest, flowing = 1, b"", False
+    with member.open() as file:
+        while chunk := file.read(CHUNK):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                if blank or line.strip():
+                    yield number, None if flowing else line
+                number, flowing = number + 1, False
+            if len(rest) > LONGEST:
+                rest, flowing = b".", True
+    if rest.strip():
+        yield number, None if flowing else rest
+
+
+def decoded(line: bytes) -> tuple[str, bool]:
+    """The line without a byte-order mark or the end of its line, and whether all of it was UTF-8."""
+    try:
+        return line.decode("utf-8-sig").rstrip("\r\n"), True
+    except UnicodeDecodeError:
+        return line.decode("utf-8-sig", "replace").rstrip("\r\n"), False
+
+
+def objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Damaged | Warned]:
+    """The objects of JSON Lines, each with the number of its line. Raises MemberRefused."""
+    damaged = foreign = 0
+    for number, line in lines(member):
+        text, whole = decoded(line or b"")
+        foreign += not whole
+        found = _parsed(text)
+        if found is not None:
+            yield number, found
+            continue
+        damaged += 1
+        if damaged <= TOLD:
+            yield Damaged(f"{member.place}, line {number}", "too long for a message" if line is None else "not JSON")
+    if damaged > TOLD:
+        yield Damaged(member.place, f"{damaged - TOLD} more lines are damaged")
+    if foreign:
+        yield Warned(member.place, not_utf8(foreign))
+
+
+def not_utf8(count: int) -> str:
+    """What to tell of so many lines with bytes that are none of UTF-8."""
+    return f"{count} lines are not all UTF-8; the bytes that could not be read stand as \ufffd"
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

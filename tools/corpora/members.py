@@ -1,0 +1,228 @@
+"""What was handed over - a file, a folder or a ZIP - as members with names, each read as a stream.
+
+Nothing is unpacked, no link is followed, no name from inside becomes a path on this disk. It does not know what is in
+the members: a ZIP inside a ZIP, or in a folder, is a member like any other.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from tools.corpora.errors import CorpusNotFound, MemberRefused
+from tools.corpora.record import Damaged
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+LARGEST = 4 << 30  # bytes of one member, unpacked
+SWELLING = 200  # times: no text packs better than this by deflate, but for a bomb
+SWOLLEN = 64 << 20  # bytes from which that is looked at
+HEAD = 4096
+CHUNK = 1 << 16
+ZIPPED = (b"PK\x03\x04", b"PK\x05\x06")  # the first member's header, or the end of a ZIP that has none
+UTF8_NAME = 1 << 11  # of a ZIP entry's flags: APPNOTE.TXT 4.4.4, bit 11
+
+_FAULTS = (
+    OSError,
+    EOFError,
+    RuntimeError,  # encrypted
+    NotImplementedError,  # packed in a way that Python does not know
+    UnicodeDecodeError,  # a name
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file. `name` is its path inside what was handed over, with slashes; `place` tells it to a person."""
+
+    name: str
+    place: str
+    size: int
+    opened: Callable[[], IO[bytes]]
+
+    def open(self) -> IO[bytes]:
+        """Its bytes from the start. Raises MemberRefused where they cannot be had; so does reading them."""
+        try:
+            return io.BufferedReader(_Told(self.opened(), self.place), CHUNK)
+        except _FAULTS as error:
+            raise MemberRefused(f"{self.place}: {_why(error)}") from None
+
+    def head(self, count: int = HEAD) -> bytes:
+        """Its first bytes, to look at. Raises MemberRefused."""
+        with self.open() as file:
+            return file.read(count)
+
+
+class _Told(io.RawIOBase):
+    """A stream whose faults name the member."""
+
+    def __init__(self, file: IO[bytes], place: str) -> None:
+        self._file = file
+        self._place = place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        try:
+            data = self._file.read(len(view))
+        except _FAULTS as error:
+            raise MemberRefused(f"{self._place}: {_why(error)}") from None
+        view[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except _FAULTS as error:
+            raise MemberRefused(f"{self._place}: {_why(error)}") from None
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def read(file: IO[bytes], member: Member, count: int = -1) -> bytes:
+    """So many bytes, or all. Raises MemberRefused where the member is damaged."""
+    try:
+        return file.read(count)
+    except _FAULTS as error:
+        raise MemberRefused(f"{member.place}: {_why(error)}") from None
+
+
+def members(path: Path) -> Iterator[Member | Damaged]:
+    """All that can be read under the path, by name; what cannot is told and gone over. Raises CorpusNotFound."""
+    try:
+        mode = path.stat().st_mode  # a link that a person names himself is meant
+    except OSError as error:
+        raise CorpusNotFound(f"{path}: {error.strerror}; name a file, a folder or a ZIP that can be read") from None
+    if stat.S_ISDIR(mode):
+        yield from _of_folder(path)
+    elif not stat.S_ISREG(mode):
+        raise CorpusNotFound(f"{path}: neither a file nor a folder; name a file, a folder or a ZIP")
+    else:
+        alone = Member(path.name, str(path), path.stat().st_size, partial(_opened, path))
+        yield from _of_zip(path) if zipped(alone) else [alone]
+
+
+def zipped(member: Member) -> bool:
+    """Whether it begins as a ZIP does, whole or not. A program with a ZIP behind it is none."""
+    try:
+        return member.head(4) in ZIPPED
+    except MemberRefused:
+        return False
+
+
+def _of_folder(top: Path) -> Iterator[Member | Damaged]:
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(top, onerror=closed.append, followlinks=False):
+        for name in sorted(folders):
+            if _leads_elsewhere(Path(folder) / name):
+                yield Damaged(str(Path(folder) / name), "a link, which is not followed")
+        folders.sort()
+        for name in sorted(names):
+            yield _of_file(top, Path(folder) / name)
+    for error in closed:
+        yield Damaged(str(error.filename), f"a folder that cannot be read: {error.strerror}")
+
+
+def _leads_elsewhere(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # whatever it is, going into it will be told
+        return False
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _of_file(top: Path, path: Path) -> Member | Damaged:
+    try:
+        found = path.lstat()
+    except OSError as error:
+        return Damaged(str(path), error.strerror or "it cannot be read")
+    if stat.S_ISLNK(found.st_mode):
+        return Damaged(str(path), "a link, which is not followed")
+    if not stat.S_ISREG(found.st_mode):
+        return Damaged(str(path), "not a file")
+    return Member(path.relative_to(top).as_posix(), str(path), found.st_size, partial(_opened, path))
+
+
+def _of_zip(path: Path) -> Iterator[Member | Damaged]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (*_FAULTS, ValueError) as error:
+        yield Damaged(str(path), f"not a whole ZIP ({_why(error)}); fetch it again")
+        return
+    # It stays open as long as one of its members is known, and closes itself then.
+    entries = archive.infolist()
+    if fault := _swindle(entries, path.stat().st_size):
+        yield Damaged(str(path), fault)
+        return
+    for name, entry in sorted(((_name(entry), entry) for entry in entries), key=lambda pair: pair[0]):
+        if entry.is_dir():
+            continue
+        place = f"{path}: {name}"
+        if fault := _refusal(name, entry):
+            yield Damaged(place, fault)
+        else:
+            yield Member(name, place, entry.file_size, partial(archive.open, entry))
+
+
+def _name(entry: zipfile.ZipInfo) -> str:
+    """Its name. Some programs write UTF-8 and do not say so, and Python then reads the IBM PC's first code page."""
+    if entry.flag_bits & UTF8_NAME or entry.filename.isascii():
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
+
+
+def _swindle(entries: list[zipfile.ZipInfo], size: int) -> str:
+    """Why a whole archive is not to be touched; empty if it may be."""
+    if sum(entry.compress_size for entry in entries) > size:
+        return "its members lie over each other: no archive, but a bomb"
+    whole = sum(entry.file_size for entry in entries if entry.file_size <= LARGEST)
+    if whole > SWOLLEN and whole > SWELLING * size:
+        return f"{whole / size:.0f} times its packed size: no texts, but a bomb"
+    return ""
+
+
+def _refusal(name: str, entry: zipfile.ZipInfo) -> str:
+    """Why a member is not to be touched; empty if it may be."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or not parts[0] or ":" in parts[0][:2]:
+        return "its name leads out of the archive"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "a link, which is not followed"
+    if entry.flag_bits & 1:
+        return "encrypted; give a ZIP without a password"
+    if entry.file_size > LARGEST:
+        return f"{entry.file_size / 1e9:.1f} GB, more than any text; take it out of the archive and give it by itself"
+    if entry.file_size > SWOLLEN and entry.file_size > SWELLING * max(1, entry.compress_size):
+        return f"{entry.file_size / max(1, entry.compress_size):.0f} times its packed size: no text, but a bomb"
+    return ""
+
+
+def _why(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -1,0 +1,97 @@
+"""Slack's way to write a text, into a plain one: who is meant, where it leads, and which picture a name stands for.
+
+By Slack's "Formatting text for app surfaces": `<@U1>`, `<#C1|general>`, `<!here>`, `<https://x|label>`, and three
+characters escaped as in HTML, once. Marks of bold and italic are left, as people type them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+_ANGLE = re.compile(r"<([^<>\n]+)>")
+_PICTURE = re.compile(r"(?<![0-9A-Za-z]):([a-z0-9_+'-]+):(?::skin-tone-([2-6]):)?")
+_FLAG = re.compile(r"flag-([a-z]{2})")
+_PICTURES = ((0x231A, 0x231B), (0x23E9, 0x23FA), (0x2600, 0x27BF), (0x2B05, 0x2B55), (0x1F300, 0x1FAFF))
+_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+_OF_TEXT = "\ufe0f"  # behind a character that is also one of text: as a picture
+
+# The commonest of those that Slack calls otherwise than Unicode.
+_CALLED = """
+    smile 😄 smiley 😃 grinning 😀 grin 😁 laughing 😆 satisfied 😆 sweat_smile 😅 joy 😂 rofl 🤣 wink 😉 blush 😊
+    slightly_smiling_face 🙂 simple_smile 🙂 upside_down_face 🙃 heart_eyes 😍 kissing_heart 😘 yum 😋
+    stuck_out_tongue 😛 stuck_out_tongue_winking_eye 😜 sunglasses 😎 star-struck 🤩 smirk 😏 unamused 😒
+    disappointed 😞 worried 😟 confused 😕 cry 😢 sob 😭 angry 😠 rage 😡 scream 😱 flushed 😳 sweat 😓 sleeping 😴
+    no_mouth 😶 open_mouth 😮 astonished 😲 relieved 😌 pensive 😔 weary 😩 tired_face 😫 grimacing 😬
+    slightly_frowning_face 🙁 white_frowning_face ☹️ face_with_rolling_eyes 🙄 hugging_face 🤗 thinking_face 🤔
+    zipper_mouth_face 🤐 nerd_face 🤓 facepalm 🤦 face_palm 🤦 shrug 🤷 exploding_head 🤯 partying_face 🥳
+    pleading_face 🥺 innocent 😇 smiling_imp 😈 skull 💀 poop 💩 hankey 💩 ghost 👻
+    see_no_evil 🙈 hear_no_evil 🙉 speak_no_evil 🙊
+    heart ❤️ hearts ♥️ broken_heart 💔 two_hearts 💕 100 💯 boom 💥 zzz 💤 dash 💨 speech_balloon 💬
+    +1 👍 thumbsup 👍 -1 👎 thumbsdown 👎 ok_hand 👌 clap 👏 wave 👋 raised_hands 🙌 pray 🙏 muscle 💪 fist ✊
+    punch 👊 facepunch 👊 v ✌️ point_up ☝️ point_up_2 👆 point_down 👇 point_left 👈 point_right 👉 crossed_fingers 🤞
+    the_horns 🤘 i_love_you_hand_sign 🤟 call_me_hand 🤙 eyes 👀 tada 🎉 confetti_ball 🎊 gift 🎁 birthday 🎂 cake 🍰
+    beer 🍺 beers 🍻 coffee ☕ pizza 🍕 fire 🔥 star ⭐ star2 🌟 sparkles ✨ zap ⚡ sunny ☀️ rainbow 🌈 rocket 🚀
+    white_check_mark ✅ heavy_check_mark ✔️ x ❌ warning ⚠️ no_entry ⛔ question ❓ exclamation ❗ bulb 💡 memo 📝
+    calendar 📆 date 📅 phone ☎️ email ✉️ computer 💻 lock 🔒 key 🔑 link 🔗 hammer 🔨 wrench 🔧 bug 🐛 mag 🔍
+    dog 🐶 cat 🐱 mouse 🐭 rabbit 🐰 bear 🐻 monkey 🐒 snake 🐍 unicorn_face 🦄 turtle 🐢 whale 🐳 penguin 🐧
+    sun_with_face 🌞 snowman ⛄ umbrella ☔ bell 🔔 trophy 🏆 soccer ⚽ checkered_flag 🏁 house 🏠 car 🚗 train 🚋
+    arrow_up ⬆️ arrow_down ⬇️ arrow_left ⬅️ arrow_right ➡️ red_circle 🔴 robot_face 🤖 man 👨 woman 👩 baby 👶
+"""
+_NAMES = _CALLED.split()
+PICTURES = dict(zip(_NAMES[::2], _NAMES[1::2], strict=True))
+
+
+def plain(text: str, people: Mapping[str, str], channels: Mapping[str, str]) -> str:
+    """The text as it is read; names are looked up by their ids."""
+    parts = _ANGLE.split(text)  # every second one stood between < and >
+    for number, part in enumerate(parts):
+        unescaped = _unescaped(part if number % 2 == 0 else _meant(part, people, channels))
+        parts[number] = unescaped if number % 2 else _PICTURE.sub(_picture, unescaped)
+    return "".join(parts)
+
+
+def _meant(inside: str, people: Mapping[str, str], channels: Mapping[str, str]) -> str:
+    target, _, label = inside.partition("|")
+    mark, number = target[0], target[1:]
+    if mark == "@":
+        return f"@{people.get(number) or label or number}"
+    if mark == "#":
+        return f"#{label or channels.get(number) or number}"
+    if mark == "!" and number.startswith("date^"):
+        return label
+    if mark == "!":
+        return f"@{(label or number.removeprefix('subteam^')).removeprefix('@')}"
+    return label or target.removeprefix("mailto:").removeprefix("tel:")
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _picture(match: re.Match[str]) -> str:
+    name, tone = match[1], match[2]
+    found = PICTURES.get(name) or _flag(name) or _by_unicode(name)
+    if not found:
+        return match[0]
+    return found.removesuffix(_OF_TEXT) + _TONES[int(tone) - 2] if tone else found
+
+
+def _flag(name: str) -> str:
+    """Two letters of ISO 3166, as two regional indicators."""
+    flag = _FLAG.fullmatch(name)
+    return "".join(chr(0x1F1E6 + ord(letter) - ord("a")) for letter in flag[1]) if flag else ""
+
+
+def _by_unicode(name: str) -> str:
+    """The picture that Unicode calls so; Slack often leaves the FACE or the SYMBOL out."""
+    called = name.replace("_", " ").replace("-", " ")
+    for full in (called, f"{called} face", f"{called} symbol", f"{called} sign"):
+        try:
+            char = unicodedata.lookup(full)
+        except KeyError:
+            continue
+        if len(char) == 1 and any(first <= ord(char) <= last for first, last in _PICTURES):
+            return char
+    return ""
