@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon import control, session_log
+from daemon.cast import Cast, cast
 from daemon.config import Config, log_folder
 from daemon.hours import MotorHours
 from daemon.reconnect import Connection
@@ -49,6 +50,19 @@ def open_model(config: Config) -> Model:
     )
 
 
+def cast_of(config: Config) -> Cast:
+    """Who speaks, as configured and as the model knows them. Raises ConfigError for a persona that it has not."""
+    from model import store
+    from model.errors import ModelError
+
+    known: dict[str, int] = {}
+    if config.conversation.persona:
+        with contextlib.suppress(ModelError):  # a model that is elsewhere does not say
+            found = store.read_manifest(store.find(config.model.name)).training.get("personas")
+            known = found if isinstance(found, dict) else {}
+    return cast(config.conversation, tuple(known))
+
+
 @asynccontextmanager
 async def build(
     config: Config, model: Model, port: str, character_s: float = CHARACTER_S, *, lasting: bool = False
@@ -60,6 +74,7 @@ async def build(
     begun = time.monotonic()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(model.close)
+        speakers = cast_of(config)
         line, tried = await opened(config, port, character_s)
         try:
             log = session_log.begin(log_folder(config), datetime.now(), begun)
@@ -81,7 +96,7 @@ async def build(
             patient=patient,
         )
         stack.push_async_callback(_rest, tty)
-        daemon = App(tty, model, config, log, tried.sentence if tried else "")
+        daemon = App(tty, model, config, log, tried.sentence if tried else "", speakers)
         if patient:
             stack.push_async_callback(_stopped, asyncio.ensure_future(connection.keep(tty)))
         if lasting:

@@ -22,10 +22,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from cattrs import ClassValidationError, Converter
 
 from daemon import folders
+from daemon.cast import ConversationConfig
 from daemon.errors import ConfigError
 from drivers import profile
 from drivers.profile import Profile
-from model import base
+from model import base, in_use
 from model.base import THREADS, Sampling
 
 Marking = Literal["auto", "on", "off"]
@@ -53,9 +54,12 @@ class LineConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """[model]: what answers, and where. `threads` 0 and `device` auto leave the choice to the machine."""
+    """[model]: what answers, and where. `threads` 0 and `device` auto leave the choice to the machine.
 
-    name: str = "embedded"
+    Where no name is set it is the one that `asr33 model use` chose.
+    """
+
+    name: str = field(default_factory=in_use.name)
     threads: int = 0
     device: base.Provider = "auto"
 
@@ -91,16 +95,18 @@ class Config:
     machine: Profile = field(default_factory=Profile)
     model: ModelConfig = field(default_factory=ModelConfig)
     answer: AnswerConfig = field(default_factory=AnswerConfig)
+    conversation: ConversationConfig = field(default_factory=ConversationConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
-NO_SETTINGS = {"ASR33_MODELS"}  # where models are kept: the store reads it
+NO_SETTINGS = {"ASR33_MODELS", "ASR33_CORPORA"}  # where models and corpora are kept
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, type] = {
     "line": LineConfig,
     "machine": Profile,
     "model": ModelConfig,
     "answer": AnswerConfig,
+    "conversation": ConversationConfig,
     "log": LogConfig,
 }
 MOVED = {("line", "columns"): "it is in [machine] now"}

@@ -1,5 +1,8 @@
 """What the model is given to continue: the memory of the paper, the typed line in mixed case, in one shape.
 
+With a persona that is the shape of a dialogue, `Name: text`, a line each, as a corpus of messages has it: what is
+typed is `You: `, and the persona's tag is the cue of the answer, which ends where somebody else's begins.
+
 Upper case exists on paper only. A Model 33 has no other, and GPT-2 given capitals shouts back, so what is
 typed becomes sentence case. `\\` before a letter keeps it a capital, `\\\\` is a backslash.
 """
@@ -9,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from daemon.cast import NOBODY, Cast
 
 # Words that are written with a capital anywhere in a sentence, as a person at the machine would expect.
 _PROPER = """
@@ -56,17 +61,26 @@ def _cased(word: str, starts: bool) -> str:
 
 @dataclass(slots=True)
 class Conversation:
-    """One sheet's worth of talk, as the model sees it."""
+    """One sheet's worth of talk, as the model sees it; a dialogue, if the cast has a persona to talk to."""
 
     memory: str = ""
+    cast: Cast = NOBODY
 
     def prompt(self, typed: str) -> str:
-        """The memory, and the typed line below it.
+        """The memory, the typed line below it, and the cue.
 
         Never ends in a blank: a token that begins with one is how GPT-2 writes a word, and after a blank
         it can only stumble.
         """
-        return f"{self.memory.rstrip()}\n{sentence_case(typed).strip()}".strip()
+        said = self.heard(typed)
+        return f"{said}\n{self.cast.persona}:".strip() if self.cast.persona else said
+
+    def heard(self, typed: str) -> str:
+        """The prompt so far, while the line is still typed: what the cue would follow."""
+        line = sentence_case(typed).strip()
+        if self.cast.persona and line:
+            line = f"{self.cast.you}: " + line.replace("\n", "\n  ")  # so that no line of a message looks like a tag
+        return f"{self.memory.rstrip()}\n{line}".strip()
 
     def make_room(self, typed: str, count: Callable[[str], int], most: int, kept: int) -> int:
         """Forget the oldest whole lines where the prompt has more than `most` tokens; how many characters these were.

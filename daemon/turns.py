@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from daemon import words
+from daemon.cast import NOBODY, Cast
 from daemon.config import Config
 from daemon.conversation import Conversation
 from daemon.exchange import exchange
@@ -36,7 +37,9 @@ _log = logging.getLogger("asr33")
 class App:
     """One machine, one model, one conversation. `doing` and `listening` are there for whoever watches."""
 
-    def __init__(self, tty: Teletype, model: Model, config: Config, log: SessionLog, chip: str = "") -> None:
+    def __init__(
+        self, tty: Teletype, model: Model, config: Config, log: SessionLog, chip: str = "", cast: Cast = NOBODY
+    ) -> None:
         """`chip` is what the start-up test says of the adapter."""
         self.doing: Doing = "starting"
         self.listening = asyncio.Event()  # set while a line may be typed that is not typed ahead
@@ -50,8 +53,10 @@ class App:
         self._log = log
         self._answer = config.answer
         self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
-        self._talk = Conversation()
-        self._draft = Conversation()  # with the line that is typed: what it leaves out comes back if it is not answered
+        self._talk = Conversation(cast=cast)
+        self._draft = replace(
+            self._talk
+        )  # with the line that is typed: what it leaves out comes back if it is not answered
 
     @property
     def idle(self) -> bool:
@@ -135,7 +140,8 @@ class App:
     def _read_along(self, text: str) -> None:
         """The model reads what stands in the line before it is submitted; commands are not for it."""
         if not re.match(r"\s*\.([A-Za-z]|\s*$)", text):
-            self._model.listen(self._prompt(text))
+            self._make_room(text)
+            self._model.listen(self._draft.heard(text))
 
     async def _typed_or_wanted(self, reading: asyncio.Future[str]) -> None:
         if self.loans:
@@ -202,6 +208,7 @@ class App:
         sampling = Sampling(
             **{name: value for name, value in asdict(self._answer).items() if name != "seed"},
             seed=self._seed + self._answers,
+            stop=self._talk.cast.stops,
         )
         self.doing = "thinking"
         prompt = self._prompt(typed)
@@ -234,12 +241,16 @@ class App:
             await self.tty.flush()
 
     def _prompt(self, typed: str) -> str:
-        """What the model is to continue; the oldest lines are left out where they leave the answer no room."""
+        """What the model is to continue."""
+        self._make_room(typed)
+        return self._draft.prompt(typed)
+
+    def _make_room(self, typed: str) -> None:
+        """The oldest lines are left out where they leave the answer no room."""
         context = self._model.context
         # A token is three characters or more. An answer that needs a quarter of the context makes itself room.
         most = context - min(context // 4, self._answer.length // 3 + 64)
         self._draft.make_room(typed, self._model.count, most, kept(context))
-        return self._draft.prompt(typed)
 
     def _forgot(self, characters: int) -> None:
         if characters:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fakes import Bench
 
+from daemon.cast import NOBODY, Cast
 from daemon.config import AnswerConfig, Config
 from daemon.record import tap_into
 from daemon.session_log import SessionLog
@@ -86,13 +87,14 @@ class Daemon:
         profile: Profile | None = None,
         patient: bool = False,
         line: Any = None,
+        cast: Cast = NOBODY,
     ) -> None:
         profile = profile or Profile(duplex="full")
         self.bench = Bench(profile=profile)
         self.line = line or self.bench.line
         self.log = SessionLog(folder / "session.jsonl", 0.0)
         self.tty = Teletype(self.line, self.bench.clock, profile, tap=tap_into(self.log), patient=patient)
-        self.app = App(self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log)
+        self.app = App(self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log, cast=cast)
         self.running = asyncio.ensure_future(self.app.run())
 
     async def type(self, line: str) -> None:

@@ -15,7 +15,7 @@ from tools.training.data import Ids
 SHAPE = Shape(vocab_size=300, n_positions=64, n_embd=32, n_layer=2, n_head=2)
 SIZE = [
     *("--vocabulary", "300", "--context", "64", "--width", "32"),
-    *("--layers", "2", "--heads", "2", "--batch", "4", "--threads", "1"),
+    *("--layers", "2", "--heads", "2", "--batch", "4", "--threads", "1", "--copied", "0"),
 ]
 
 WHO = ["The operator", "The machine", "A clerk", "The carriage", "My “friend”", "The night watch"]

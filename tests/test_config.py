@@ -45,11 +45,11 @@ def test_flags_stand_over_environment_over_files(tmp_path: Path) -> None:
         ("[anwser]\n", "config.toml:1: unknown section [anwser]; did you mean 'answer'?"),
         (
             "[line]\n[printer]\n",
-            "config.toml:2: unknown section [printer]; there are line, machine, model, answer, log",
+            "config.toml:2: unknown section [printer]; there are line, machine, model, answer, conversation, log",
         ),
         (
             "\nport = 1\n",
-            "config.toml:2: 'port' stands outside a section; the sections are line, machine, model, answer, log",
+            "config.toml:2: 'port' stands outside a section; the sections are line, machine, model, answer, ",
         ),
         ('[answer]\n\nlength = "long"\n', "config.toml:3: [answer] length: 'long' is not a whole number"),
         ("[answer]\nlength = true\n", "config.toml:2: [answer] length: True is not a whole number"),

@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.cast import Cast, ConversationConfig, cast
 from daemon.conversation import Conversation, sentence_case
+from daemon.errors import ConfigError
 from model.prefix import settled
 
 
@@ -118,3 +120,58 @@ def test_new_forgets() -> None:
     talk = Conversation("Something.")
     talk.forget()
     assert talk.prompt("GO") == "Go"
+
+
+ANN = Cast("Ann", "You", ("Ann", "Bob Stone"))
+PEOPLE = ("Ann", "Bob Stone")
+
+
+def test_a_persona_is_cued_by_its_tag_and_the_typed_line_has_one_too() -> None:
+    talk = Conversation(cast=ANN)
+    first = talk.prompt("HOW ARE YOU? I'M LATE.")
+    assert first == "You: How are you? I'm late.\nAnn:"
+    talk.answered(first, " So am I.")
+    assert talk.prompt("WHY") == f"{first} So am I.\nYou: Why\nAnn:"
+    assert talk.prompt("") == f"{first} So am I.\nAnn:"
+    assert Conversation(cast=ANN).prompt("") == "Ann:"
+
+
+def test_an_answer_ends_where_anybody_elses_tag_begins() -> None:
+    assert ANN.stops == ("\nYou:", "\nBob Stone:")
+    assert Cast().stops == ()
+
+
+def test_lines_of_a_message_are_indented_so_that_none_looks_like_a_tag() -> None:
+    assert Conversation(cast=ANN).prompt("ONE\nBOB STONE: TWO") == "You: One\n  Bob stone: two\nAnn:"
+
+
+@given(st.text(), st.text())
+def test_a_cued_prompt_never_ends_in_a_blank_either(memory: str, typed: str) -> None:
+    assert Conversation(memory, ANN).prompt(typed).endswith("Ann:")
+
+
+@given(st.text("AEI 'NSTG.!?\\\"3-\n", max_size=30), st.text("AEI 'NSTG.!?\\\"3-\n", max_size=9))
+def test_what_is_settled_of_a_line_to_a_persona_stands_in_the_prompt_with_its_cue(typed: str, more: str) -> None:
+    talk = Conversation("You: Hi.\nAnn: Hello.", ANN)
+    if typed.strip():  # till then nobody knows whose line it will be
+        assert talk.prompt(typed + more).startswith(settled(talk.heard(typed)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "found"),
+    [
+        (ConversationConfig(), PEOPLE, Cast()),
+        (ConversationConfig("ANN:"), PEOPLE, ANN),
+        (ConversationConfig("ann", "BOB STONE"), PEOPLE, Cast("Ann", "Bob Stone", PEOPLE)),
+        (ConversationConfig("Zoe "), (), Cast("Zoe")),
+    ],
+)
+def test_the_cast_is_found_whatever_its_case(asked: ConversationConfig, known: tuple[str, ...], found: Cast) -> None:
+    assert cast(asked, known) == found
+
+
+def test_a_persona_whom_the_model_does_not_know_is_one_line_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"^\[conversation\] persona = 'Anne': .* did you mean 'Ann'\?$"):
+        cast(ConversationConfig("Anne"), PEOPLE)
+    with pytest.raises(ConfigError, match=r"it knows Ann, Bob Stone$"):
+        cast(ConversationConfig("Zoe"), PEOPLE)

@@ -58,7 +58,7 @@ def text(tmp_path: Path) -> Path:
 
 def command(*words: object, sized: bool = True) -> int:
     """The command in this process."""
-    return train.main(fakes.asked(*words, *(fakes.SIZE if sized else ("--batch", 4, "--threads", 1))))
+    return train.main(fakes.asked(*words, *(fakes.SIZE if sized else ("--batch", 4, "--threads", 1, "--copied", 0))))
 
 
 def begun(*words: object, program: str = PROGRAM) -> subprocess.Popen[str]:

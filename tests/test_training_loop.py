@@ -22,11 +22,13 @@ from hypothesis import strategies as st
 
 from model.errors import ModelDamaged
 from tools.training import checkpoint, loop
+from tools.training import plan as plans
 from tools.training.checkpoint import Progress
 from tools.training.errors import RunHalted, RunUnwritten
-from tools.training.loop import Plan
-from tools.training.net import Gpt2
+from tools.training.net import Drop, Gpt2, kept
+from tools.training.plan import Plan
 from tools.training.recipe import Length
+from tools.training.steps import optimisers_for
 
 ROW, HELD_OUT = fakes.row(), fakes.row(800, seed=9)
 
@@ -118,16 +120,16 @@ class Faulty(Gpt2):
 
     shares = 0  # two a step
 
-    def loss(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(self, ids: torch.Tensor, targets: torch.Tensor, drop: Drop = kept) -> torch.Tensor:
         self.shares += 1
-        return super().loss(ids, targets) * (math.nan if self.shares > 4 else 1.0)
+        return super().loss(ids, targets, drop) * (math.nan if self.shares > 4 else 1.0)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     saved, other = tmp_path / "c.safetensors", tiny()
     with pytest.raises(RunHalted, match=r"step 3: the loss is nan; begin with --fresh and another --seed"):
         list(loop.train(Faulty(fakes.SHAPE), ROW, None, plan(save_every_s=0.0), saved))
-    assert checkpoint.load(saved, other, loop.optimisers_for(other, plan())).step == 2
+    assert checkpoint.load(saved, other, optimisers_for(other, plan())).step == 2
     assert all(torch.isfinite(value).all() for value in other.parameters())
 
 
@@ -151,16 +153,16 @@ def test_the_time_left_is_known(tmp_path: Path, length: Length, left_s: float) -
 
 @given(st.floats(0, 1), st.integers(0, 10_000), st.floats(0.01, 1))
 def test_the_rate_rises_stays_and_falls(done: float, step: int, fall: float) -> None:
-    share = loop.rate(done, step, fall)
+    share = plans.rate(done, step, fall)
     assert 0 < share <= 1
-    assert share == 1 or step + 1 < loop.WARM_UP or done >= 1 - fall
-    assert share < 1 or done <= 1 - fall
-    assert loop.rate(1.0, 10_000, fall) == pytest.approx(loop.LAST_RATE)
+    assert share == 1 or step + 1 < plans.WARM_UP or done >= 1 - fall
+    assert share < 1 or done <= 1 - fall + 1e-9
+    assert plans.rate(1.0, 10_000, fall) == pytest.approx(plans.LAST_RATE)
 
 
 @pytest.mark.parametrize(("fall", "flat"), [(0.5, False), (0.25, True), (1.0, False)])
 def test_a_run_is_flat_until_its_fall(fall: float, flat: bool) -> None:
-    assert loop.flat(Length(100, None, fall), Progress(step=60)) is flat
+    assert plans.flat(Length(100, None, fall), Progress(step=60)) is flat
 
 
 def test_a_checkpoint_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_a_checkpoint_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
         saved.write_bytes(bytes_left)
         net = tiny()
         with pytest.raises(ModelDamaged, match=r"^[^\n]*not a checkpoint of this run[^\n]*--fresh[^\n]*$"):
-            checkpoint.load(saved, net, loop.optimisers_for(net, plan()))
+            checkpoint.load(saved, net, optimisers_for(net, plan()))
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     list(loop.train(tiny(), ROW, None, plan(2), saved))
     net = Gpt2(fakes.Shape(300, 64, 48, 2, 2))
     with pytest.raises(ModelDamaged, match=r"^[^\n]*size mismatch[^\n]*$"):
-        checkpoint.load(saved, net, loop.optimisers_for(net, plan()))
+        checkpoint.load(saved, net, optimisers_for(net, plan()))
 
 
 def test_a_checkpoint_that_cannot_be_written_says_so_and_leaves_the_old_one(tmp_path: Path) -> None:
@@ -196,5 +198,5 @@ def test_the_format_is_the_one_that_runs_of_the_past_have(tmp_path: Path) -> Non
     list(loop.train(tiny(), ROW, None, plan(1), saved))
     raw = saved.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    assert set(json.loads(header["__metadata__"]["progress"])) == {"step", "tokens", "elapsed_s"}
+    assert set(json.loads(header["__metadata__"]["progress"])) >= {"step", "tokens", "elapsed_s"}
     assert {"net.wte.weight", "net.h.1.attn.c_attn.weight", "muon.0.momentum", "adam.0.exp_avg"} <= set(header)

@@ -23,6 +23,7 @@ from tools.training import card, folder, options, recipe
 from tools.training.checkpoint import Progress
 from tools.training.display import Display, duration
 from tools.training.errors import OptionRefused, OtherRun, RunUnwritten
+from tools.training.holding import HoldOut
 from tools.training.loop import Report
 from tools.training.recipe import Length, Recipe, Size, Source
 from tools.training.stopping import Stopped, Stopping
@@ -69,7 +70,7 @@ def test_the_defaults_are_those_of_the_embedded_model() -> None:
     asked = options.checked(fakes.asked("t.txt", "--name", "new", "--minutes", 112, "--hold-out", "26,10,10"))
     assert (asked.size, asked.batch, asked.threads, asked.seed) == (Size(4096, 512, 256, 5, 4), 8, 2, 33)
     assert asked.length.fall == 0.5
-    assert (asked.length, asked.hold_out) == (Length(None, 112.0), (10, 26))
+    assert (asked.length, asked.hold_out) == (Length(None, 112.0), HoldOut((10, 26)))
 
 
 @pytest.mark.parametrize("made", [RECIPE, replace(RECIPE, base=Source("b", "33" * 32), hold_out=())])
@@ -130,7 +131,7 @@ def test_a_command_that_is_given_again_is_the_same_run() -> None:
         "'a b.txt'", "a"
     )
     asked = options.checked(fakes.asked(*words.split()[2:]))
-    assert (asked.hold_out, asked.seed, asked.batch, asked.size) == ((2, 5), 7, 4, Size(layers=2))
+    assert (asked.hold_out, asked.seed, asked.batch, asked.size) == (HoldOut((2, 5)), 7, 4, Size(layers=2))
 
 
 def test_a_folder_is_for_one_process_at_a_time(tmp_path: Path) -> None:
@@ -184,6 +185,7 @@ RESULT = card.Result(
     held_out=Score(1.60512, 4.3, 677_000, 2_600_000),
     about="A model of prose.",
     licence="CC0",
+    out=(2, 5),
 )
 
 

@@ -13,10 +13,11 @@ pytestmark = [pytest.mark.train]
 import fakes_training as fakes
 
 from tools.training import loop, shares
-from tools.training.loop import Plan
 from tools.training.muon import Muon
 from tools.training.net import Gpt2
+from tools.training.plan import Plan
 from tools.training.recipe import Length
+from tools.training.shares import Way
 
 ROW = fakes.row(6000)
 
@@ -37,8 +38,8 @@ def test_the_gradient_in_shares_is_the_gradient_of_the_batch(count: int) -> None
     loss = whole.loss(batch[:, :-1], batch[:, 1:])
     loss.backward()
     with shares.spread(2) as spread:
-        assert shares.backward(parts, batch, spread) == pytest.approx(float(loss.detach()), rel=1e-5)
-        assert shares.loss(parts, batch, spread) == pytest.approx(float(loss.detach()), rel=1e-5)
+        assert shares.backward(parts, batch, Way(spread)) == pytest.approx(float(loss.detach()), rel=1e-5)
+        assert shares.loss(parts, batch, Way(spread)) == pytest.approx(float(loss.detach()), rel=1e-5)
     for (name, p), q in zip(whole.named_parameters(), parts.parameters(), strict=True):
         assert p.grad is not None
         assert q.grad is not None

@@ -17,16 +17,17 @@ COMMANDS = {
     "punch": "a text or a file onto paper tape, read back if you like",
     "calibrate": "find out what your machine is, with it and you",
     "ask": "one answer, here, with no machine",
+    "corpus": "your texts, tweets and messages, made ready to train on",
     "train": "a model of your own from your texts",
-    "model": "the models on this disk: list, verify, score",
+    "model": "the models on this disk: pull one from the hub, list, show, use, verify, score, remove",
     "bench": "how fast a model is on this machine, and others beside it",
 }
 
 # What `pip install .` alone leaves out, and the extra that brings it.
 _ENGINE = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
-EXTRAS = {"torch": "train", "PIL": "png"} | dict.fromkeys(_ENGINE, "cpu")
+EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "corpus"} | dict.fromkeys(_ENGINE, "cpu")
 
-SPEAKS = ("ask", "bench", "calibrate", "model")  # on standard output; the others need none, or refuse for themselves
+SPEAKS = ("ask", "bench", "calibrate", "corpus", "model")  # on standard output; the others need none, or refuse
 
 USAGE = 2
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h

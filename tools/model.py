@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.base import THREADS
 from model.errors import ModelError
-from tools import make_model, pull_model, remove_model, show_model, use_model
-from tools.ask import number
+from tools import make_model, pull_model, remove_model, score_model, show_model, use_model
 
 if TYPE_CHECKING:
     from model.store import Listed
@@ -55,21 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     remove_model.add_arguments(removing)
     removing.set_defaults(action=remove_model.main)
 
-    scoring = actions.add_parser(
-        "score",
-        help="bits per byte of a text",
-        description="Bits per byte of a text, in windows of the whole context, half of it overlapping: less is better.",
-    )
-    scoring.add_argument("file", type=Path, metavar="FILE", help="a text, or .xz of one; - is standard input")
-    scoring.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
-    scoring.add_argument(
-        "--hold-out", type=_numbers, default=[], metavar="N,N", help="score only these documents of the file, from 1"
-    )
-    scoring.add_argument(
-        "--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores"
-    )
-    scoring.add_argument("--json", action="store_true", help="as JSON")
-    scoring.set_defaults(action=_score)
+    scoring = actions.add_parser("score", help="bits per byte of a text", description=score_model.__doc__)
+    score_model.add_arguments(scoring)
+    scoring.set_defaults(action=score_model.main)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -123,48 +106,6 @@ def _verify(args: argparse.Namespace) -> int:
         else:
             _print(f"{name if name in there else store.name_of(folder)}: whole")
     return code
-
-
-def _score(args: argparse.Namespace) -> int:
-    from model import local, store, text
-    from model.score import bits_per_byte
-
-    folder = store.find(args.model)
-    documents = text.read_documents([args.file])
-    if args.hold_out:
-        documents = text.split(documents, args.hold_out).held_out
-    session, words = local.load(folder, args.threads)
-    with _progress("scoring") as progress:
-        score = bits_per_byte(session, words, documents, progress)
-    if args.json:
-        _print(json.dumps({"model": store.name_of(folder), "documents": len(documents)} | asdict(score)))
-    else:
-        _print(
-            f"{score.bits_per_byte:.4f} bits per byte ({score.nats_per_token:.4f} nats a token; "
-            f"{score.tokens} tokens, {score.bytes} bytes, {len(documents)} documents)"
-        )
-    return 0
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 10,14") from None
 
 
 def _print(line: str) -> None:

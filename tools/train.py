@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from model.errors import TextNotFound
-from tools.training import options
+from tools.training import options, texts
 from tools.training.errors import TorchMissing
 
 
@@ -17,9 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Raises TrainingError and ModelError, each with its exit code; 130 or 143 after a signal."""
     asked = options.checked(args)
-    for text in asked.texts:  # before torch, which takes seconds to load
-        if not os.access(text, os.R_OK):
-            raise TextNotFound(f"{text}: there is no such file, or it cannot be read; name one that can")
+    texts.require(asked.texts)  # before torch, which takes seconds to load
     try:
         import torch
     except ImportError:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,19 +25,38 @@ from tools.training.errors import RunUnwritten
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands. `elapsed_s` counts time spent in steps, so a machine that slept does not age the run."""
+    """Where a run stands. `elapsed_s` counts time spent in steps, so a machine that slept does not age the run.
+
+    `first` and `best` are nats a token of the text held out, before the first step and after `best_step`; `looks` were
+    taken since and found none better. `averaged` steps are in the mean.
+    """
 
     step: int = 0
     tokens: int = 0
     elapsed_s: float = 0.0
+    first: float | None = None
+    best: float | None = None
+    best_step: int = 0
+    looks: int = 0
+    averaged: int = 0
 
 
 Optimisers = dict[str, torch.optim.Optimizer]
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 
-def save(path: Path, progress: Progress, net: torch.nn.Module, optimisers: Optimisers) -> None:
+def numbers(net: torch.nn.Module) -> dict[str, Tensor]:
+    """What a run changes of a net: all of its state, or, where some of it is frozen, what is not."""
+    moved = {name for name, p in net.named_parameters() if p.requires_grad}
+    return {name: value for name, value in net.state_dict().items() if name in moved}
+
+
+def save(
+    path: Path, progress: Progress, net: torch.nn.Module, optimisers: Optimisers, mean: Mapping[str, Tensor] = NOTHING
+) -> None:
     """Write to a file beside, sync, rename: a kill at any moment leaves the old checkpoint or the new one."""
-    tensors = {f"net.{name}": value.detach().contiguous() for name, value in net.state_dict().items()}
+    tensors = {f"net.{name}": value.detach().contiguous() for name, value in numbers(net).items()}
+    tensors |= {f"mean.{name}": value.contiguous() for name, value in mean.items()}
     for label, optimiser in optimisers.items():
         for index, state in optimiser.state_dict()["state"].items():
             for key, value in state.items():
@@ -64,12 +85,14 @@ def read_progress(path: Path) -> Progress:
         raise _damaged(path, error) from None
 
 
-def load(path: Path, net: torch.nn.Module, optimisers: Optimisers) -> Progress:
-    """Put a checkpoint's numbers into net and optimisers; returns where the run stood."""
+def load(path: Path, net: torch.nn.Module, optimisers: Optimisers, mean: Mapping[str, Tensor] = NOTHING) -> Progress:
+    """Put a checkpoint's numbers into net, optimisers and mean; returns where the run stood."""
     progress = read_progress(path)
     try:
         tensors = load_file(path)
-        net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
+        _load_net(net, {name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
+        for name, value in mean.items() if progress.averaged else ():
+            value.copy_(tensors[f"mean.{name}"])
         for label, optimiser in optimisers.items():
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in tensors.items():
@@ -81,6 +104,14 @@ def load(path: Path, net: torch.nn.Module, optimisers: Optimisers) -> Progress:
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
         raise _damaged(path, error) from None
     return progress
+
+
+def _load_net(net: torch.nn.Module, found: dict[str, Tensor]) -> None:
+    """Raises RuntimeError unless it has just what a run changes."""
+    missing, unexpected = net.load_state_dict(found, strict=False)
+    left = set(missing) & set(numbers(net))
+    if left or unexpected:
+        raise RuntimeError(f"it has not {min(left)}" if left else f"its {min(unexpected)} is none of the net's")
 
 
 def _damaged(path: Path, error: Exception) -> ModelDamaged:

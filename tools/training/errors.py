@@ -33,6 +33,18 @@ class RunHalted(TrainingError, ArithmeticError):
     exit_code = 70
 
 
+class MemoryShort(TrainingError, MemoryError):
+    """There is less memory than the run needs, however small the batch is cut."""
+
+    exit_code = 71
+
+
+class DeviceMissing(TrainingError, RuntimeError):
+    """The device that was asked for is not in this machine, or torch cannot use it."""
+
+    exit_code = 69
+
+
 class RunUnwritten(TrainingError, OSError):
     """The disk does not take what a run must leave on it."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from random import Random
 
 import torch
 
@@ -13,28 +12,31 @@ from model.base import Shape
 from model.errors import ModelDamaged, TextDamaged
 from model.text import Corpus
 from model.tokenizer import Tokenizer
-from tools.training import checkpoint, data, folder, loop, recipe, weights
+from tools.training import bases, checkpoint, data, folder, holding, planning, recipe, texts
+from tools.training import plan as plans
+from tools.training.bases import Base
 from tools.training.data import Ids
 from tools.training.display import Display
 from tools.training.errors import OptionRefused, OtherRun
 from tools.training.folder import RunFolder
-from tools.training.loop import Plan
+from tools.training.holding import HoldOut
 from tools.training.net import Gpt2
 from tools.training.options import Options
-from tools.training.recipe import Recipe, Size, Source
+from tools.training.plan import Plan
+from tools.training.recipe import Recipe, Size
+from tools.training.texts import Texts
 
-# From a base the rates are a fifth: a step of Muon has the same length whatever the gradient, and fifty at the full
-# rate would write over what the base knows before the fall of the rate could mend it.
-BASE_RATES = (0.004, 6e-4)
+SHARE = 10.0  # per cent of a corpus that are held out by default: a person's heap of files has no numbers yet
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that the steps need; `goes_on` from a checkpoint, or anew."""
+    """All that the steps need; `goes_on` from a checkpoint, or anew. `out` are the documents held out, from 1."""
 
     goes_on: bool
     recipe: Recipe
     corpus: Corpus
+    out: tuple[int, ...]
     words: Tokenizer
     train: Ids
     held_out: Ids
@@ -47,30 +49,26 @@ def gather(options: Options, place: RunFolder, display: Display) -> Material:
 
     Raises ModelError of many a kind, each with its cure.
     """
-    documents = text.read_documents(options.texts)
-    corpus = text.split(documents, options.hold_out)
+    found = texts.gathered(options.texts)
+    if not found.documents:
+        raise TextDamaged("no text to train on: every document is blank")
+    hold_out = _hold_out(options, found)
+    out = holding.chosen(hold_out, found.units, Random(options.seed))
+    corpus = text.split(found.documents, out)
     if not corpus.train:
         raise TextDamaged("no text to train on: every document is blank or held out")
-    base = None if options.base is None else _base(options.base)
-    asked = _recipe(options, base)
+    base = None if options.base is None else _based(options.base, display)
+    asked = planning.recipe_of(options, found, hold_out, None if base is None else (base.source, base.shape))
     goes_on = _goes_on(options, place, asked, display)
     words = _kept_words(place) if goes_on else _new_words(asked, corpus, base, display)
     torch.manual_seed(options.seed)
-    net = Gpt2(_shape(asked.size, words)) if base is None else _based(base, display)
-    rates = loop.RATES if base is None else BASE_RATES
-    plan = Plan(
-        options.length,
-        options.batch,
-        options.seed,
-        *rates,
-        save_every_s=options.save_every_s,
-        threads=options.threads,
-    )
-    with display.work("reading", sum(map(len, documents))) as advance:
+    net = Gpt2(_shape(asked.size, words)) if base is None else base.net
+    with display.work("reading", sum(map(len, found.documents))) as advance:
         train, held_out = (data.encode(some, words, advance) for some in (corpus.train, corpus.held_out))
     display.say(f"{len(train):,} tokens to train on, {_held_out_words(held_out, net.shape)}")
     data.require_windows(train, net.shape.n_positions, options.batch)
-    return Material(goes_on, asked, corpus, words, train, held_out, net, plan)
+    plan = planning.plan_of(options, asked, net.shape, display)
+    return Material(goes_on, asked, corpus, out, words, train, held_out, net, plan)
 
 
 def enter(place: RunFolder, material: Material) -> None:
@@ -81,26 +79,15 @@ def enter(place: RunFolder, material: Material) -> None:
     folder.write(place.record, recipe.to_json(material.recipe, material.plan.length))
 
 
-def _base(name: str) -> Path:
-    found = store.find(name)
-    store.verify(found)
-    return found
+def _hold_out(options: Options, found: Texts) -> HoldOut:
+    if options.hold_out is not None:
+        return options.hold_out
+    return HoldOut(percent=SHARE) if found.corpus and len(set(found.units)) > 1 else HoldOut()
 
 
-def _based(base: Path, display: Display) -> Gpt2:
+def _based(name: str, display: Display) -> Base:
     with display.work("loading the base"):
-        return weights.from_onnx(base / store.GRAPH)
-
-
-def _recipe(options: Options, base: Path | None) -> Recipe:
-    size, source = options.size, None
-    if base is not None:
-        manifest = store.read_manifest(base)
-        source = Source(manifest.name, manifest.graph_sha256)
-        shape = manifest.shape
-        size = Size(shape.vocab_size, shape.n_positions, shape.n_embd, shape.n_layer, shape.n_head)
-    texts = tuple(Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in options.texts)
-    return Recipe(texts, options.hold_out, source, options.seed, options.batch, size or Size())
+        return bases.read(name)
 
 
 def _goes_on(options: Options, place: RunFolder, asked: Recipe, display: Display) -> bool:
@@ -124,7 +111,7 @@ def _require_flat(options: Options, was: recipe.Length, progress: checkpoint.Pro
     """A run's length may change while its rate is flat, and to one by which it is flat still."""
     if options.length == was:
         return
-    if not (loop.flat(was, progress) and loop.flat(options.length, progress)):
+    if not (plans.flat(was, progress) and plans.flat(options.length, progress)):
         raise OtherRun(
             f"{options.length}: the run is at step {progress.step}, its rate falls by then and its length {was} stays; "
             f"to train more, make another model with --base {options.name}"
@@ -138,10 +125,10 @@ def _kept_words(place: RunFolder) -> Tokenizer:
     return tokenizer.from_json(place.tokenizer.read_text("utf-8", errors="replace"))
 
 
-def _new_words(asked: Recipe, corpus: Corpus, base: Path | None, display: Display) -> Tokenizer:
+def _new_words(asked: Recipe, corpus: Corpus, base: Base | None, display: Display) -> Tokenizer:
     """The vocabulary of the base, or one learnt from the training text."""
     if base is not None:
-        return tokenizer.from_json((base / store.TOKENIZER).read_text("utf-8"))
+        return tokenizer.from_json(base.tokenizer_json)
     title = f"learning a vocabulary of {asked.size.vocabulary}"
     with display.work(title, sum(map(len, corpus.train))) as advance:
         words = tokenizer.learn(data.lines_of(corpus.train, advance), asked.size.vocabulary)

@@ -84,6 +84,8 @@ def orthogonal(x: Tensor, steps: int) -> Tensor:
     """x [N, rows, columns], rows <= columns -> matrices of the same shape whose singular values are near 1."""
     a, b, c = QUINTIC
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    if x.is_cuda:
+        x = x.bfloat16()  # is all that the iteration needs (Jordan 2024), and many times as fast there
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -7,6 +7,8 @@ stores them, so that a checkpoint of ours and one of the hub are read by the sam
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +18,14 @@ from torch import Tensor, nn
 from model.base import Shape
 
 HEAD_CHUNK = 256  # rows of logits alive at once: 256 x 8192 floats stay in a desktop's last-level cache
+CUDA_LOGITS = 1 << 26  # logits alive at once on CUDA, which wants few large products: 256 MiB
+
+Drop = Callable[[Tensor], Tensor]
+
+
+def kept(x: Tensor) -> Tensor:
+    """Nothing dropped."""
+    return x
 
 
 class Linear(nn.Module):
@@ -67,9 +77,9 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(shape.n_embd, eps=1e-5)
         self.mlp = Mlp(shape.n_embd, residual_std)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        y: Tensor = x + self.mlp(self.ln_2(x))
+    def forward(self, x: Tensor, drop: Drop = kept) -> Tensor:
+        x = x + drop(self.attn(self.ln_1(x)))
+        y: Tensor = x + drop(self.mlp(self.ln_2(x)))
         return y
 
 
@@ -84,11 +94,11 @@ class Gpt2(nn.Module):
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = nn.LayerNorm(shape.n_embd, eps=1e-5)
 
-    def hidden(self, ids: Tensor) -> Tensor:
+    def hidden(self, ids: Tensor, drop: Drop = kept) -> Tensor:
         """ids [B, T] -> the normalised last hidden state [B, T, D]."""
-        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device))
+        x = drop(self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device)))
         for block in self.h:
-            x = block(x)
+            x = block(x, drop)
         y: Tensor = self.ln_f(x)
         return y
 
@@ -96,9 +106,9 @@ class Gpt2(nn.Module):
         """ids [B, T] -> logits [B, T, V]; the head is the embedding."""
         return F.linear(self.hidden(ids), self.wte.weight)
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross entropy in nats a token; ids and targets [B, T]."""
-        hidden = self.hidden(ids).flatten(0, 1)
+    def loss(self, ids: Tensor, targets: Tensor, drop: Drop = kept) -> Tensor:
+        """Mean cross entropy in nats a token; ids and targets [B, T]. `drop` is put on whatever joins the stream."""
+        hidden = self.hidden(ids, drop).flatten(0, 1)
         total: Tensor = _HeadLoss.apply(hidden, self.wte.weight, targets.flatten())  # type: ignore[no-untyped-call]
         return total
 
@@ -111,26 +121,57 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        count = len(targets)
-        needs_grad = ctx.needs_input_grad[0]
-        hidden_grad = torch.empty_like(hidden) if needs_grad else None
-        weight_grad = torch.zeros_like(weight) if needs_grad else None
+        whole, count = hidden, len(targets)
+        hidden, weight = _as_multiplied(hidden), _as_multiplied(weight)
+        hidden_grad = torch.empty_like(whole) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), device=hidden.device)
-        for start in range(0, count, HEAD_CHUNK):
-            rows = slice(start, start + HEAD_CHUNK)
-            logits = (hidden[rows] @ weight.t()).float()
-            wanted = targets[rows, None]
-            norm = logits.logsumexp(dim=1, keepdim=True)
-            total += (norm - logits.gather(1, wanted)).sum()
-            if hidden_grad is not None and weight_grad is not None:
+        with _as_it_is(hidden.device):
+            for rows in _chunks(count, len(weight), hidden.device):
+                logits = (hidden[rows] @ weight.t()).float()
+                wanted = targets[rows, None]
+                norm = logits.logsumexp(dim=1, keepdim=True)
+                total += (norm - logits.gather(1, wanted)).sum()
+                if hidden_grad is None and weight_grad is None:
+                    continue
                 slope = logits.sub_(norm).exp_().scatter_add_(1, wanted, logits.new_full(wanted.shape, -1.0))
                 slope = slope.div_(count).to(hidden.dtype)
-                hidden_grad[rows] = slope @ weight
-                weight_grad.addmm_(slope.t(), hidden[rows])
+                if hidden_grad is not None:
+                    hidden_grad[rows] = slope @ weight
+                if weight_grad is not None:
+                    _add_product(weight_grad, slope.t(), hidden[rows])
         ctx.save_for_backward(hidden_grad, weight_grad)
         return total / count
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grads[0], weight_grad * grads[0], None
+        return (
+            None if hidden_grad is None else hidden_grad * grads[0],
+            None if weight_grad is None else weight_grad * grads[0],
+            None,
+        )
+
+
+def _as_multiplied(x: Tensor) -> Tensor:
+    """In the precision that an autocast around us asks of products."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
+def _as_it_is(device: torch.device) -> Any:
+    """No autocast: the head minds its own precision, and sums in float32."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def _chunks(count: int, vocabulary: int, device: torch.device) -> list[slice]:
+    step = max(HEAD_CHUNK, CUDA_LOGITS // vocabulary) if device.type == "cuda" else HEAD_CHUNK
+    return [slice(start, start + step) for start in range(0, count, step)]
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

@@ -7,25 +7,34 @@ import math
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_args
 
-from model.base import THREADS
+from model.base import THREADS, Provider
 from tools.training.errors import OptionRefused
-from tools.training.recipe import BATCH, FALL, SEED, Length, Size
+from tools.training.holding import HoldOut, parse
+from tools.training.recipe import BATCH, DECAY, FALL, SEED, Length, Size
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BYTES_AND_END = 257  # the least a byte-level vocabulary can be: 256 bytes and the end of text
+COPIED = 5000  # words
+PATIENCE = 3  # looks
+LORA = 1024  # the highest rank; beyond it, to train the whole net is cheaper
 HEAD_UNIT = 8  # the attention of onnxruntime takes heads in whole units of eight
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One run. `size` is None where the base decides it."""
+    """One run. `size` is None where the base decides it, `hold_out` and `patience` where the texts do.
+
+    `average` and `dropout` are shares, 0 to 1. `copied` is how many words the model writes to be compared with its
+    texts.
+    """
 
     texts: tuple[Path, ...]
     name: str
     base: str | None
     length: Length
-    hold_out: tuple[int, ...]
+    hold_out: HoldOut | None
     seed: int
     batch: int
     size: Size | None
@@ -34,28 +43,72 @@ class Options:
     licence: str
     about: str
     save_every_s: float
+    patience: int | None = None
+    look_every: int | None = None
+    lora: int = 0
+    dropout: float = 0.0
+    decay: float = DECAY
+    average: float = 0.0
+    device: Provider = "auto"
+    copied: int = COPIED
+    line: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    text = "plain or .xz, UTF-8; documents divided by <|endoftext|> on a line of its own, counted from 1 over all files"
-    parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help=text)
+    text = (
+        "plain or .xz, UTF-8; documents divided by <|endoftext|> on a line of its own, counted from 1 over all texts; "
+        "or the name of a corpus (asr33 corpus list), whose threads and books are counted"
+    )
+    parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT|CORPUS", help=text)
     parser.add_argument("--name", required=True, help="what the model is called; the same again goes on with its run")
-    parser.add_argument("--base", metavar="NAME", help="start from this model, with its shape and its vocabulary")
+    base = "start from this model, ours or a folder of the hub's, with its shape and its vocabulary"
+    parser.add_argument("--base", metavar="NAME|PATH", help=base)
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, metavar="N", help="how long: this many steps")
     length.add_argument("--minutes", type=float, metavar="N", help="how long: this many minutes spent in steps")
     falls = f"the end of the run, where the rate falls (default {100 * FALL:g}); till then it and the length may change"
     parser.add_argument("--fall", type=float, default=100 * FALL, metavar="PERCENT", help=falls)
-    parser.add_argument("--hold-out", default="", metavar="N,N", help="documents to judge by, never trained on")
+    held = "documents to judge by, never trained on: numbers, or a share drawn by seed (of a corpus 10%% by default)"
+    parser.add_argument("--hold-out", metavar="N,N|P%", help=held)
     parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"(default {SEED})")
     for item in fields(Size):
         parser.add_argument(f"--{item.name}", type=int, metavar="N", help=f"(default {item.default})")
     parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help=f"sequences a step (default {BATCH})")
+    _add_stopping(parser)
+    _add_learning(parser)
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="(default 2)")
     parser.add_argument("--save-every", type=float, default=100.0, metavar="S", help="seconds between checkpoints")
     parser.add_argument("--fresh", action="store_true", help="forget the run of that name and begin it again")
     parser.add_argument("--licence", default="that of its texts", metavar="TEXT", help="for the model card")
     parser.add_argument("--about", default="", metavar="TEXT", help="a sentence for the model card")
+
+
+def _add_stopping(parser: argparse.ArgumentParser) -> None:
+    patience = (
+        "end after so many looks at the text held out without a better one, with the best weights "
+        f"(with a base or a corpus {PATIENCE}, else 0: to the end, with the last)"
+    )
+    parser.add_argument("--patience", type=int, metavar="N", help=patience)
+    looks = "steps between two looks, each with a sample (250; with patience an eighth of the run if that is less)"
+    parser.add_argument("--look-every", type=int, metavar="N", help=looks)
+    copied = f"words that the model writes to see how many are copied from its texts (default {COPIED}; 0: none)"
+    parser.add_argument("--copied", type=int, default=COPIED, metavar="N", help=copied)
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> None:
+    lora = "train adapters of this rank beside a base that stays: little memory, for large ones (8 is usual)"
+    parser.add_argument("--lora", type=int, default=0, metavar="RANK", help=lora)
+    dropout = "share of numbers left out of each step, as .1, for many times the same text (default 0)"
+    parser.add_argument("--dropout", type=float, default=0.0, metavar="P", help=dropout)
+    parser.add_argument(
+        "--decay", type=float, default=DECAY, metavar="D", help=f"weight decay of the matrices (default {DECAY:g})"
+    )
+    average = "end with the mean of the weights over this last part of the run (default 0: the last ones)"
+    parser.add_argument("--average", type=float, default=0.0, metavar="PERCENT", help=average)
+    device = "where to train; on cuda products are in bfloat16 (default auto: cuda where there is one)"
+    parser.add_argument("--device", choices=get_args(Provider), default="auto", help=device)
+    line = "strike each sample on the machine at this line; - is the daemon's"
+    parser.add_argument("--line", metavar="PORT", help=line)
 
 
 def checked(args: argparse.Namespace) -> Options:
@@ -66,8 +119,9 @@ def checked(args: argparse.Namespace) -> Options:
         raise OptionRefused(f"--name {args.name}: a model cannot be its own base; give the new one another --name")
     if any(str(text) == "-" for text in args.texts):
         raise OptionRefused("-: a run may have to read its texts again, so give files")
-    for option in ("steps", "minutes", "batch", "threads", "save_every", "fall"):
+    for option in ("steps", "minutes", "batch", "threads", "save_every", "fall", "look_every"):
         _positive(option, getattr(args, option))
+    _learning(args)
     if args.fall > 100:
         raise OptionRefused(f"--fall {args.fall:g}: 100 per cent are the whole run, and the most")
     if args.threads > THREADS[1]:
@@ -88,7 +142,30 @@ def checked(args: argparse.Namespace) -> Options:
         licence=args.licence,
         about=args.about,
         save_every_s=args.save_every,
+        patience=args.patience,
+        look_every=args.look_every,
+        lora=args.lora,
+        dropout=args.dropout,
+        decay=args.decay,
+        average=args.average / 100,
+        device=args.device,
+        copied=args.copied,
+        line=args.line,
     )
+
+
+def _learning(args: argparse.Namespace) -> None:
+    limits = {"dropout": (0, 0.9), "decay": (0, 1), "lora": (0, LORA), "patience": (0, 10**6), "copied": (0, 10**6)}
+    for option, (least, most) in limits.items():
+        number = getattr(args, option)
+        if number is not None and not least <= number <= most:
+            raise OptionRefused(f"--{option} {number:g}: give a number from {least:g} to {most:,g}")
+    if not 0 <= args.average <= args.fall:
+        raise OptionRefused(f"--average {args.average:g}: give from 0 to the {args.fall:g} per cent of --fall, no more")
+    if args.average and args.patience:
+        raise OptionRefused("--average with --patience: a run ends with the mean or with the best; leave one out")
+    if args.lora and args.base is None:
+        raise OptionRefused(f"--lora {args.lora}: adapters stand beside a model; name one with --base")
 
 
 def _positive(option: str, number: float | None) -> None:
@@ -96,11 +173,13 @@ def _positive(option: str, number: float | None) -> None:
         raise OptionRefused(f"--{option.replace('_', '-')} {number:g}: give a number above zero")
 
 
-def _hold_out(text: str) -> tuple[int, ...]:
+def _hold_out(text: str | None) -> HoldOut | None:
     try:
-        return tuple(sorted({int(number) for number in text.split(",")})) if text else ()
+        return None if text is None else parse(text)
     except ValueError:
-        raise OptionRefused(f"--hold-out {text}: give numbers of documents, as in --hold-out 10,14") from None
+        raise OptionRefused(
+            f"--hold-out {text}: give numbers of documents, as in --hold-out 10,14, or a share, as in --hold-out 10%"
+        ) from None
 
 
 def _size(args: argparse.Namespace) -> Size | None:

@@ -13,11 +13,14 @@ from typing import Any
 
 from model.errors import ModelDamaged
 from tools.training.errors import OtherRun
+from tools.training.holding import HoldOut
 
 FORMAT = 1
+LATER = ("patience", "look_every", "lora", "dropout", "decay", "average")
 BATCH = 8
 SEED = 33
 FALL = 0.5
+DECAY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,11 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that the numbers of a run depend on, but for its length and the machine's rounding."""
+    """All that the numbers of a run depend on, but for its length and the machine's rounding.
+
+    `hold_out` are numbers of documents; or `hold_share` per cent of them are held out by the seed. `patience` and
+    `look_every` of 0 are not asked for, and no patience.
+    """
 
     texts: tuple[Source, ...]
     hold_out: tuple[int, ...] = ()
@@ -65,6 +72,17 @@ class Recipe:
     seed: int = SEED
     batch: int = BATCH
     size: Size = field(default_factory=Size)
+    hold_share: float = 0.0
+    patience: int = 0
+    look_every: int = 0
+    lora: int = 0
+    dropout: float = 0.0
+    decay: float = DECAY
+    average: float = 0.0
+
+
+def held(recipe: Recipe) -> HoldOut:
+    return HoldOut(recipe.hold_out, recipe.hold_share)
 
 
 def command(name: str, recipe: Recipe, length: Length) -> str:
@@ -72,10 +90,10 @@ def command(name: str, recipe: Recipe, length: Length) -> str:
     words = ["asr33", "train", *(shlex.quote(text.name) for text in recipe.texts), "--name", shlex.quote(name)]
     if recipe.base is not None:
         words += ["--base", shlex.quote(recipe.base.name)]
-    words += [option for key, option in _options(recipe) if key == "hold_out" and recipe.hold_out]
+    words += [option for key, option in _options(recipe) if key == "hold_out" and held(recipe)]
     words += [str(length), f"--seed {recipe.seed}"]
     plain = dict(_options(Recipe(texts=())))
-    left = ("batch",) if recipe.base is not None else ("batch", *(item.name for item in fields(Size)))
+    left = ("batch", *LATER) if recipe.base is not None else ("batch", *(item.name for item in fields(Size)), *LATER)
     words += [option for key, option in _options(recipe) if key in left and option != plain[key]]
     return " ".join(words)
 
@@ -117,14 +135,20 @@ def _recipe(found: dict[str, Any]) -> Recipe:
         seed=found["seed"],
         batch=found["batch"],
         size=Size(**found["size"]),
+        # What runs of the past could not be asked for, they had by default.
+        **{key: found[key] for key in ("hold_share", *LATER) if key in found},
     )
 
 
 def _options(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "texts", " ".join(shlex.quote(text.name) for text in recipe.texts)
-    yield "hold_out", f"--hold-out {','.join(map(str, recipe.hold_out))}" if recipe.hold_out else "nothing held out"
+    yield "hold_out", f"--hold-out {held(recipe)}" if held(recipe) else "nothing held out"
     yield "base", "no --base" if recipe.base is None else f"--base {recipe.base.name}"
     yield "seed", f"--seed {recipe.seed}"
     yield "batch", f"--batch {recipe.batch}"
     for key, number in asdict(recipe.size).items():
         yield key, f"--{key} {number}"
+    for key in LATER:
+        number = getattr(recipe, key)
+        words = str(number) if isinstance(number, int) else f"{100 * number if key == 'average' else number:g}"
+        yield key, f"--{key.replace('_', '-')} {words}"

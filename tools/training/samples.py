@@ -19,7 +19,8 @@ def sample(net: Gpt2, words: Tokenizer, seed: int) -> str:
     ids = [words.end_of_text, *words.encode(PROMPT)]
     while len(ids) < net.shape.n_positions and len(words.decode(ids)) < len(PROMPT) + CHARACTERS:
         with torch.no_grad():
-            logits = net.logits(torch.tensor([ids[-net.shape.n_positions :]]))[0, -1].numpy()
+            window = torch.tensor([ids[-net.shape.n_positions :]], device=net.wte.weight.device)
+            logits = net.logits(window)[0, -1].cpu().numpy()
         token = choose(logits, sampling, len(ids))
         if token == words.end_of_text:
             break

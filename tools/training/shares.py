@@ -6,14 +6,16 @@ what comes out is the same to the last bit for any number of threads. It knows n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from tools.training.dropping import dropping
 from tools.training.net import Gpt2
 
 SEQUENCES = 2  # a share: 1,024 tokens at context 512, whose activations stay near the core that works on them
@@ -25,6 +27,19 @@ class Spread(Protocol):
     def __call__(self, do: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a batch is worked out: `sequences` to a share, products in bfloat16 where `half`, so much dropout."""
+
+    spread: Spread = map
+    sequences: int = SEQUENCES
+    half: bool = False
+    dropout: float = 0.0
+
+    def precision(self, device: torch.device) -> Any:
+        return torch.autocast(device.type, torch.bfloat16) if self.half else nullcontext()
+
+
 @contextmanager
 def spread(threads: int) -> Generator[Spread, None, None]:
     """A map over so many threads, of which each works alone."""
@@ -32,16 +47,22 @@ def spread(threads: int) -> Generator[Spread, None, None]:
         yield pool.map
 
 
-def backward(net: Gpt2, batch: Tensor, spread: Spread = map) -> float:
-    """Leave the gradient of a batch [B, context + 1] in the net; returns the mean nats a token."""
-    params = list(net.parameters())
+def backward(net: Gpt2, batch: Tensor, way: Way = Way(), seeds: Sequence[int] = ()) -> float:
+    """Leave the gradient of a batch [B, context + 1] in the net; returns the mean nats a token.
 
-    def share(rows: Tensor) -> tuple[float, tuple[Tensor, ...]]:
-        loss = net.loss(rows[:, :-1], rows[:, 1:]) * (len(rows) / len(batch))
+    The draw of dropout depends on the seeds.
+    """
+    params = [p for p in net.parameters() if p.requires_grad]
+
+    def share(numbered: tuple[int, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
+        number, rows = numbered
+        drop = dropping(way.dropout, (*seeds, number), rows.device)
+        with way.precision(rows.device):
+            loss = net.loss(rows[:, :-1], rows[:, 1:], drop) * (len(rows) / len(batch))
         return float(loss.detach()), torch.autograd.grad(loss, params)
 
     whole, total = 0.0, None
-    for loss, grads in spread(share, torch.split(batch, SEQUENCES)):
+    for loss, grads in way.spread(share, enumerate(torch.split(batch, way.sequences))):
         whole += loss
         if total is None:
             total = list(grads)
@@ -52,12 +73,12 @@ def backward(net: Gpt2, batch: Tensor, spread: Spread = map) -> float:
     return whole
 
 
-def loss(net: Gpt2, windows: Tensor, spread: Spread = map) -> float:
-    """Mean nats a token over windows [N, context + 1]."""
+def loss(net: Gpt2, windows: Tensor, way: Way = Way()) -> float:
+    """Mean nats a token over windows [N, context + 1]; nothing is dropped."""
 
     def share(rows: Tensor) -> float:
-        with torch.no_grad():
+        with torch.no_grad(), way.precision(rows.device):
             return float(net.loss(rows[:, :-1], rows[:, 1:])) * len(rows)
 
-    whole: float = sum(spread(share, torch.split(windows, SEQUENCES)))
+    whole: float = sum(way.spread(share, torch.split(windows, way.sequences)))
     return whole / len(windows)

@@ -1,4 +1,4 @@
-"""The net's weights as the ONNX graph that runs, and back: the one place where torch meets the engine."""
+"""The net's weights as the ONNX graph that runs: the one place where torch meets the engine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,6 @@ from tools.training.net import Gpt2
 
 TOLERANCE = 1e-3  # between two engines in fp32, of logits that are some tens
 STEPS = 8  # tokens of a checked window that are fed one by one, through the cache
-
-
-def from_onnx(path: Path) -> Gpt2:
-    """A net with the weights of a stored model. Raises ModelDamaged."""
-    weights, shape = graph_file.read_weights(path)
-    net = Gpt2(shape)
-    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    return net
 
 
 def to_onnx(net: Gpt2, folder: Path) -> Path:

@@ -1,0 +1,42 @@
+"""What a model writes of itself, from nothing and by seed: text enough to be measured. Pure; the session is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from model.base import Sampling
+from model.context import Vocabulary
+from model.copied import words
+from model.loop import generate
+from model.prefix import Forward
+
+TRIES = 20  # texts in turn that may be blank, before a model is taken to have nothing to say
+
+
+def written(
+    session: Forward,
+    vocabulary: Vocabulary,
+    count: int,
+    sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Texts of so many words together, each from the beginning of a document; fewer from a model that is silent.
+
+    `progress` hears (words written, words in all).
+    """
+    texts: list[str] = []
+    done = number = blank = 0
+    while done < count and blank < TRIES:
+        asked = replace(sampling, seed=sampling.seed + number)
+        text, number = "", number + 1
+        for step in generate(session, [vocabulary.end_of_text], asked, vocabulary):
+            text += step.text
+            if len(step.text) > 0 and step.text[-1:].isspace() and done + len(words(text)) >= count:
+                break
+            if progress is not None:
+                progress(min(count, done + text.count(" ")), count)
+        done += len(words(text))
+        blank = 0 if text.strip() else blank + 1
+        texts.append(text)
+    return texts

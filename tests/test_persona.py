@@ -1,0 +1,80 @@
+"""A conversation with a persona: the prompt it gives, where its answers end, and who there is to talk to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fakes import jump
+from fakes_daemon import Daemon, ScriptedModel, words_of
+from fakes_model import Script, tiny_folder
+
+from daemon import config
+from daemon.app import cast_of
+from daemon.cast import Cast
+from daemon.errors import ConfigError
+from model import store
+from model.base import Piece, Sampling
+from model.loop import generate
+
+ANN = Cast("Ann", "You", ("Ann", "Bob Stone"))
+
+
+@dataclass
+class Asked(ScriptedModel):
+    """Knows where it was to stop."""
+
+    stop: tuple[str, ...] = ()
+
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        self.stop = sampling.stop
+        async for piece in super().stream(prompt, sampling):
+            yield piece
+
+
+def test_what_is_typed_is_said_to_the_persona_and_her_answer_is_remembered(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Asked(words_of("so am I."))
+        daemon = Daemon(tmp_path, model, cast=ANN)
+        await daemon.type("I AM LATE")
+        assert model.last_prompt == "You: I am late\nAnn:"
+        assert model.stop == ("\nYou:", "\nBob Stone:")
+        await daemon.type("WHY")
+        assert model.last_prompt == "You: I am late\nAnn: so am I.\nYou: Why\nAnn:"
+        assert not any("\nAnn:" in prompt[-5:] for _, prompt in model.heard)  # the cue comes when the line is whole
+        assert any(prompt.endswith("You: I am") for _, prompt in model.heard)
+        await daemon.app.listening.wait()
+        assert "SO AM I." in daemon.paper
+        assert "YOU:" not in daemon.paper
+        daemon.running.cancel()
+
+    jump(main())
+
+
+def test_an_answer_ends_where_another_begins_to_speak() -> None:
+    script = Script(" Fine.\n  Really.\nBob Stone: No.\nYou: Oh.\n")
+    steps = list(generate(script, [script.end_of_text], Sampling(stop=ANN.stops, temperature=0), script))
+    assert "".join(step.text for step in steps) == " Fine.\n  Really."
+    assert steps[-1].finish == "stop"
+
+
+def configured(tmp_path: Path, toml: str) -> config.Config:
+    (named := tmp_path / "config.toml").write_text(toml, "utf-8")
+    return config.load({}, {}, named, system=tmp_path)
+
+
+def test_the_persona_is_one_of_those_in_the_models_manifest(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    manifest = json.loads((folder / store.MANIFEST).read_text("utf-8"))
+    manifest["training"]["personas"] = {"Ann": 9, "Bob Stone": 2}
+    (folder / store.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    model = f'[model]\nname = "{folder}"\n[conversation]\n'
+    assert cast_of(configured(tmp_path, f'{model}persona = "ANN"\n')) == ANN
+    assert cast_of(configured(tmp_path, f'{model}persona = "ANN"\nyou = "bob stone"\n')).stops == ("\nBob Stone:",)
+    assert cast_of(configured(tmp_path, model)) == Cast()
+    with pytest.raises(ConfigError, match="did you mean 'Bob Stone'"):
+        cast_of(configured(tmp_path, f'{model}persona = "BOB STONES"\n'))
+    assert cast_of(configured(tmp_path, '[model]\nname = "gone"\n[conversation]\npersona = "Zoe"\n')) == Cast("Zoe")

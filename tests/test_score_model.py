@@ -1,0 +1,52 @@
+"""`asr33 model score`: what it prints of bits and of copying."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import fakes_model
+import pytest
+
+from model.base import END_OF_TEXT
+from tools import score_model
+
+
+def asked(*words: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    score_model.add_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+def said(capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: object) -> str:
+    text = tmp_path / "text.txt"
+    text.write_text(f"\n{END_OF_TEXT}\n".join([fakes_model.TEXT, "Two words.", fakes_model.TEXT]), "utf-8")
+    folder = tmp_path / "tiny"
+    if not folder.exists():
+        fakes_model.tiny_folder(tmp_path)
+    assert score_model.main(asked(text, "--model", folder, "--threads", 1, *words)) == 0
+    return capsys.readouterr().out
+
+
+def test_what_a_model_copies_is_said_beside_what_people_copy(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found = json.loads(said(capsys, tmp_path, "--copied", "--words", 30, "--hold-out", 3, "--json"))
+    assert (found["documents"], found["copied_percent"], found["copied_percent_of_held_out"]) == (1, 0.0, 100.0)
+    assert 30 <= found["copied_words"] < 200
+    assert found["bits_per_byte"] > 1
+
+
+def test_the_copying_alone_scores_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = said(capsys, tmp_path, "--copied", "--words", 30)
+    assert line.startswith("0.00 % of ")
+    assert line.endswith(" words it wrote are copied\n")
+    assert "bits" not in line
+
+
+def test_the_same_seed_writes_the_same(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    one, again, other = (
+        said(capsys, tmp_path, "--copied", "--words", 30, "--seed", seed, "--json") for seed in (1, 1, 2)
+    )
+    assert one == again != other

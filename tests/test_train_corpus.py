@@ -1,0 +1,241 @@
+"""The whole command on a corpus, from the hub's files, with adapters, with its samples on the paper."""
+
+# ruff: noqa: E402  torch may be missing
+
+import argparse
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.train]
+
+import fakes_model
+import fakes_training as fakes
+from fakes_room import opened, until
+from safetensors.numpy import save_file
+
+from model import export, store
+from model.errors import ModelDamaged
+from tools import make_model, train
+from tools.corpora import keeping
+from tools.corpora.record import Record
+from tools.training import recipe
+from tools.training.errors import MemoryShort, OptionRefused, OtherRun
+from tools.training.paper import Sheet, paper
+
+SMALL = ("--batch", 4, "--threads", 1, "--copied", 0)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("ASR33_CORPORA", str(tmp_path / "corpora"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return fakes.write_text(tmp_path / "text.txt")
+
+
+def command(*words: object) -> int:
+    return train.main(fakes.asked(*words))
+
+
+def chat(threads: int = 20, lines: int = 12) -> str:
+    """Ann and Bob, in many conversations."""
+    draw = Random(1)
+    with keeping.draft("chat") as draft:
+        for thread in range(threads):
+            for line in range(lines):
+                said = f"{draw.choice(fakes.WHO)} {draw.choice(fakes.DOES)} {draw.choice(fakes.WHAT)}."
+                draft.add(Record("f", f"thread {thread}", said, ("Ann", "Bob")[line % 2], float(line), "message"))
+        draft.keep(draft.records())
+        draft.settle()
+    return "chat"
+
+
+def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (chat(), "--name", "voice", "--steps", 40, *fakes.SIZE[:-2], "--copied", 60)
+    assert command(*words) == 0
+    told = capsys.readouterr().out
+    training = store.verify(home / "voice").training
+    assert training["personas"] == {"Ann": 108, "Bob": 108}  # of 20 threads two are held out
+    assert (len(training["held_out_documents"]), training["step_taken"]) == (2, 40)
+    assert training["command"].startswith("asr33 train chat --name voice --hold-out 10% --steps 40 --seed 33")
+    assert "--patience 3" in training["command"]
+    assert 60 <= training["copied_words"] < 200
+    assert 0 <= training["copied_percent"] <= 100 >= training["copied_percent_of_held_out"] > 0
+    assert "it ends when 3 looks in turn find nothing better" in told
+    assert "the weights are those after step 40 of 40, the best" in told
+    assert "% of" in told.splitlines()[-2]
+    readme = (home / "voice" / store.CARD).read_text("utf-8")
+    assert "Who speaks in it, in so many lines: Ann (108), Bob (108)." in readme
+    assert "stand in runs of 8 words or more that its texts have too; of the documents held out" in readme
+    assert "| weights | those after step 40, the best on the text held out |" in readme
+    assert command(*words) == 0  # the same run, which is over
+    with keeping.draft("chat") as draft:
+        draft.keep([Record("f", "t", "Changed.", "Ann", 0.0, "message")] * 2000)
+        draft.settle()
+    with pytest.raises(OtherRun, match="begun with another content of chat"):
+        command(*words, "--hold-out", "0%")
+
+
+def test_a_run_from_a_base_that_gets_worse_ends_soon_and_with_the_best(
+    text: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(text, "--name", "base", "--steps", 60, *fakes.SIZE) == 0
+    other = tmp_path / "other.txt"
+    same = text.read_text("utf-8").split("<|endoftext|>\n")[0]
+    noise = "".join(Random(1).choice("qxzjk ") for _ in range(4000))
+    other.write_text(f"{noise}\n<|endoftext|>\n{same}", "utf-8")
+    words = (other, "--name", "worse", "--base", "base", "--steps", 200, "--hold-out", 2, "--look-every", 5)
+    assert command(*words, *SMALL) == 0
+    training = store.verify(home / "worse").training
+    taken = training["step_taken"]
+    assert training["steps"] == taken + 15 < 100
+    assert training["bits_per_byte"] == pytest.approx(training["bits_per_byte_before"], abs=0.1)
+    assert f"the weights are those after step {taken} of {taken + 15}, the best" in capsys.readouterr().out
+    assert "Before the first step:" in (home / "worse" / store.CARD).read_text("utf-8")
+
+
+def hub_folder(parent: Path) -> Path:
+    """GPT-2 as the hub has it, small."""
+    (folder := parent / "hub-gpt2").mkdir()
+    shape = fakes_model.TINY
+    save_file(
+        {f"transformer.{name}": value for name, value in fakes_model.tiny_weights().items()},
+        folder / "model.safetensors",
+    )
+    sizes = {key: getattr(shape, key) for key in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}
+    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", **sizes}))
+    (folder / "tokenizer.json").write_text(fakes_model.words().to_json(), "utf-8")
+    return folder
+
+
+def test_a_base_may_be_a_folder_of_the_hubs_and_adapters_learn_beside_it(
+    text: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = hub_folder(tmp_path)
+    words = (text, "--name", "voice", "--base", folder, "--lora", 4, "--steps", 60, "--hold-out", "20%", *SMALL)
+    assert command(*words) == 0
+    training = store.verify(home / "voice").training
+    assert training["base"]["name"] == "hub-gpt2"
+    assert training["bits_per_byte"] < training["bits_per_byte_before"] - 0.2
+    assert "--lora 4" in training["command"]
+    assert "AdamW 0.002 for adapters of rank 4, merged" in (home / "voice" / store.CARD).read_text("utf-8")
+    assert command(*words) == 0
+    with pytest.raises(OtherRun, match="begun with --lora 4, not --lora 8"):
+        command(*words[:-2], "--copied", 0, "--lora", 8)
+    with (folder / "model.safetensors").open("ab"):
+        pass
+    save_file(fakes_model.tiny_weights(seed=34), folder / "model.safetensors")
+    with pytest.raises(OtherRun, match="begun with another content of --base hub-gpt2"):
+        command(*words)
+
+
+def test_a_model_rounded_to_few_bits_is_no_base(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(export.RATIOS, "int8", 9.0)  # noise has no perplexity worth the name
+    parser = argparse.ArgumentParser()
+    make_model.add_arguments(parser)
+    folder = fakes_model.tiny_folder(tmp_path)
+    assert make_model.main(parser.parse_args([str(folder), "--name", "few", "--text", str(text)])) == 0
+    with pytest.raises(ModelDamaged, match=r"^[^\n]*rounded to few bits; take the model that it was made from[^\n]*$"):
+        command(text, "--name", "m", "--base", "few", "--steps", 1, *SMALL)
+
+
+def test_dropout_average_and_decay_are_part_of_the_run(text: Path, home: Path) -> None:
+    words = (text, "--name", "m", "--steps", 20, "--dropout", 0.1, "--average", 20, "--decay", 0.1, *fakes.SIZE)
+    assert command(*words) == 0
+    training = store.verify(home / "m").training
+    assert training["command"].endswith("--dropout 0.1 --decay 0.1 --average 20")
+    assert "the mean over the last 20 % of the run" in (home / "m" / store.CARD).read_text("utf-8")
+    kept, length = recipe.from_json((home / ".training" / "m" / "run.json").read_text("utf-8"))
+    assert (kept.dropout, kept.average, kept.decay, length.steps) == (0.1, 0.2, 0.1, 20)
+    with pytest.raises(OtherRun, match=r"begun with --dropout 0\.1, not --dropout 0\.2"):
+        command(*words[:5], "--dropout", 0.2, "--average", 20, "--decay", 0.1, *fakes.SIZE)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--dropout", 1), "--dropout 1: give a number from 0 to 0.9"),
+        (("--average", 60), "--average 60: give from 0 to the 50 per cent of --fall"),
+        (("--average", 5, "--patience", 2), "--average with --patience"),
+        (("--lora", 4), "--lora 4: adapters stand beside a model; name one with --base"),
+        (("--look-every", 0), "--look-every 0: give a number above zero"),
+        (("--patience", -1), "--patience -1: give a number from 0"),
+        (("--hold-out", "100%"), "--hold-out 100%: give numbers of documents, as in --hold-out 10,14, or a share"),
+    ],
+)
+def test_what_no_run_can_be_is_one_line(text: Path, words: tuple[object, ...], complaint: str) -> None:
+    with pytest.raises(OptionRefused, match=f"^{complaint}[^\n]*$"):
+        command(text, "--name", "m", "--steps", 2, *words)
+
+
+def test_patience_with_nothing_held_out_is_told_and_left(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(text, "--name", "m", "--steps", 2, "--patience", 2, *fakes.SIZE) == 0
+    assert "nothing is held out, so there is no early end: --patience needs --hold-out" in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_fit_is_refused_before_it_begins(
+    text: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.training.device.free", lambda where: 100 << 20)
+    with pytest.raises(MemoryShort, match=r"of memory, and can have 94 MB: take a smaller base"):
+        command(text, "--name", "m", "--steps", 2, *fakes.SIZE)
+    assert not list(home.rglob("*.json"))
+
+
+def test_each_sample_is_struck_on_the_machine(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    struck: list[str] = []
+    monkeypatch.setattr("tools.training.paper.striking", lambda port: struck.append)
+    assert command(text, "--name", "m", "--steps", 3, "--line", "/dev/none", *fakes.SIZE) == 0
+    assert len(struck) == 1
+    assert struck[0].startswith("-- STEP 3 --\nIt was")
+
+
+def test_a_machine_that_is_away_is_told_of_and_stops_nothing(
+    text: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert command(text, "--name", "m", "--steps", 3, "--line", tmp_path / "gone", *fakes.SIZE) == 0
+    assert "the sample is not on the paper: " in capsys.readouterr().out
+
+
+def test_paper_that_is_slow_takes_the_next_sample_when_it_is_free() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Event
+
+    free, struck = Event(), list[str]()
+
+    def strike(text: str) -> None:
+        assert free.wait(30)
+        struck.append(text)
+
+    with ThreadPoolExecutor(1) as pool:
+        sheet = Sheet(strike, struck.append, pool)
+        sheet.show(1, "one")
+        sheet.show(2, "two")
+        free.set()
+        sheet.told()
+        sheet.show(3, "three")
+        sheet.told()
+    assert struck == ["-- STEP 1 --\none\n\n", "-- STEP 3 --\nthree\n\n"]
+    with paper(None, struck.append) as none:
+        none.show(4, "four")
+    assert len(struck) == 2
+
+
+def test_a_sample_stands_on_the_paper_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASR33_CORPORA")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    with opened(tmp_path) as room:
+        room.machine("--fast")
+        with paper(str(room.link), pytest.fail) as sheet:
+            sheet.show(3, "It was")
+        until(lambda: "-- STEP 3 --\nIT WAS\n" in room.paper())

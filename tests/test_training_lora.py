@@ -1,0 +1,175 @@
+"""Adapters beside a net that stays, and what a run takes of memory, with them and without."""
+
+# ruff: noqa: E402  torch may be missing
+
+import io
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.train]
+
+import fakes_training as fakes
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from safetensors.torch import load_file
+
+from model.base import Shape
+from model.errors import ModelDamaged
+from tools.training import checkpoint, device, loop, lora, memory, options, planning, shares
+from tools.training.display import Display
+from tools.training.errors import MemoryShort
+from tools.training.memory import Load
+from tools.training.net import Gpt2
+from tools.training.plan import LORA_RATES, Plan
+from tools.training.recipe import Length, Recipe
+from tools.training.steps import optimisers_for
+
+ROW, HELD_OUT = fakes.row(), fakes.row(800, seed=9)
+GPT2, GPT2_LARGE = Shape(50257, 1024, 768, 12, 12), Shape(50257, 1024, 1280, 36, 20)
+BATCH = torch.randint(300, (2, 65), generator=torch.Generator().manual_seed(1))
+
+
+def tiny(rank: int = 0) -> Gpt2:
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    net = Gpt2(fakes.SHAPE)
+    if rank:
+        lora.adapt(net, rank, 5)
+    return net
+
+
+def plan(steps: int) -> Plan:
+    return Plan(Length(steps, None), 4, 3, *LORA_RATES, save_every_s=1e9, look_every=20)
+
+
+def test_adapters_are_nothing_at_first_and_merged_the_net_is_as_it_was() -> None:
+    net = tiny(4)
+    assert shares.loss(net, BATCH) == pytest.approx(shares.loss(tiny(), BATCH), rel=1e-6)
+    lora.merge(net)
+    for name, value in tiny().state_dict().items():
+        assert torch.equal(net.state_dict()[name], value)
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_what_adapters_have_learnt_is_in_the_merged_net_and_the_rest_stays(tmp_path: Path) -> None:
+    net, before = tiny(4), tiny()
+    reports = list(loop.train(net, ROW, HELD_OUT, plan(60), tmp_path / "c.safetensors"))
+    assert reports[-1].loss < reports[0].loss - 0.3
+    adapted = shares.loss(net, BATCH)
+    lora.merge(net)
+    assert shares.loss(net, BATCH) == pytest.approx(adapted, rel=1e-5)
+    assert set(net.state_dict()) == set(before.state_dict())
+    assert torch.equal(net.wte.weight, before.wte.weight)
+    assert not torch.equal(net.get_parameter("h.1.mlp.c_fc.weight"), before.get_parameter("h.1.mlp.c_fc.weight"))
+
+
+def test_the_checkpoint_has_the_adapters_alone_and_the_run_goes_on_from_it(tmp_path: Path) -> None:
+    saved, whole, parts = tmp_path / "c.safetensors", tiny(4), tiny(4)
+    list(loop.train(whole, ROW, HELD_OUT, plan(20), tmp_path / "whole.safetensors"))
+    for more in (7, 100):
+        parts = tiny(4)
+        with closing(loop.train(parts, ROW, HELD_OUT, plan(20), saved)) as reports:
+            list(islice(reports, more))
+    assert all(torch.equal(value, parts.state_dict()[name]) for name, value in whole.state_dict().items())
+    kept = load_file(saved)
+    assert {name.rsplit(".", 1)[1] for name in kept if name.startswith("net.")} == {"a", "b"}
+    assert (
+        sum(value.numel() for name, value in kept.items() if name.startswith("net."))
+        == planning.moved(fakes.SHAPE, 4)[0]
+    )
+    for other in (tiny(), tiny(2)):
+        with pytest.raises(ModelDamaged, match="not a checkpoint of this run"):
+            checkpoint.load(saved, other, optimisers_for(other, plan(20)))
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_what_learns_is_counted_before_there_is_a_net(rank: int) -> None:
+    net = tiny(rank)
+    moved, matrices = planning.moved(fakes.SHAPE, rank)
+    assert moved == sum(p.numel() for p in net.parameters() if p.requires_grad)
+    muon = optimisers_for(net, plan(1)).get("muon")
+    assert matrices == (sum(p.numel() for p in muon.param_groups[0]["params"]) if muon else 0)
+
+
+def load(shape: Shape, sequences: int = 2, rank: int = 0, threads: int = 1) -> Load:
+    return Load(shape, *planning.moved(shape, rank), sequences, threads)
+
+
+@pytest.mark.parametrize(("layers", "sequences"), [(4, 2), (8, 1)])
+def test_what_a_block_keeps_for_its_gradient_is_what_is_reckoned(layers: int, sequences: int) -> None:
+    """All that autograd holds on to between forward and backward, each storage once, the weights not."""
+    shape = Shape(300, 128, 64, layers, 4)
+    net, held = Gpt2(shape), dict[int, int]()
+    own = {p.untyped_storage().data_ptr() for p in net.parameters()}
+
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        if x.untyped_storage().data_ptr() not in own:
+            held[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    batch = torch.randint(300, (sequences, 129))
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = net.loss(batch[:, :-1], batch[:, 1:])
+    reckoned = load(shape, 2 * sequences).bytes - load(shape, sequences).bytes
+    assert loss.isfinite()
+    assert 0.75 * reckoned < sum(held.values()) < 1.1 * reckoned
+
+
+def test_the_batch_is_cut_to_fit_then_the_threads() -> None:
+    whole = load(GPT2, sequences=16, threads=2)
+    assert memory.fitting(whole, None) == memory.fitting(whole, 1 << 50) == whole
+    assert memory.fitting(whole, 8 << 30).sequences == 2
+    cut = memory.fitting(whole, 5 << 30)
+    assert (cut.sequences, cut.threads) == (1, 1)
+
+
+def test_what_cannot_fit_is_one_line_with_its_cure_and_adapters_fit() -> None:
+    with pytest.raises(
+        MemoryShort, match=r"^the run needs about 1\d\.\d GB of memory, and can have 7\.7 GB: take [^\n]*--lora 8$"
+    ):
+        memory.fitting(load(GPT2_LARGE), 8 << 30)
+    assert memory.fitting(load(GPT2_LARGE, rank=8), 12 << 30).sequences == 2
+    with pytest.raises(MemoryShort, match=r"take a smaller base$"):
+        memory.fitting(load(GPT2_LARGE, rank=8), 1 << 30)
+
+
+@given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 64), st.booleans())
+def test_what_is_cut_fits_and_what_fits_is_not_cut(sequences: int, threads: int, gigabytes: int, half: bool) -> None:
+    whole, free = replace(load(GPT2, sequences, threads=threads), half=half), gigabytes << 30
+    try:
+        cut = memory.fitting(whole, free)
+    except MemoryShort:
+        assert replace(whole, sequences=1, threads=1).bytes > memory.MARGIN * free
+        return
+    assert cut.bytes <= memory.MARGIN * free
+    assert (cut == whole) == (whole.bytes <= memory.MARGIN * free)
+
+
+@pytest.mark.parametrize(
+    ("steps", "patience", "every"),
+    [(200, 3, 25), (40, 3, 25), (10, 3, 10), (1000, 3, 125), (9000, 3, 250), (200, 0, 250)],
+)
+def test_with_patience_a_short_run_is_looked_at_more_often(steps: int, patience: int, every: int) -> None:
+    assert planning.look_every(steps, patience) == every
+    assert planning.look_every(None, patience) == 250
+
+
+def test_what_the_run_takes_is_said_and_what_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = options.checked(
+        fakes.asked("t", "--name", "m", "--steps", 9, "--batch", 16, "--threads", 2, "--device", "cpu")
+    )
+    told = io.StringIO()
+    display = Display(Console(file=told, width=200), lambda: None)
+    monkeypatch.setattr(device, "free", lambda where: int(load(GPT2, 1, threads=2).bytes / memory.MARGIN) + 1)
+    plan = planning.plan_of(asked, Recipe(texts=(), patience=3), GPT2, display)
+    assert (plan.sequences, plan.threads, plan.batch, plan.device, plan.half) == (1, 2, 16, "cpu", False)
+    first, cut, patience = told.getvalue().splitlines()
+    assert first.startswith("on the CPU, about ")
+    assert cut == "cut to fit: 1 of a step's 16 sequences at once"
+    assert patience.startswith("it ends when 3 looks in turn find nothing better")

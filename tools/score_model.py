@@ -1,0 +1,122 @@
+"""Bits per byte of a text, in windows of the whole context, half of it overlapping: less is better.
+
+--copied lets the model write, by seed, and says how many of its words stand in runs of eight or more that the text has
+too; with --hold-out N,N those documents are no part of that text, but the yardstick: what people copy from it.
+
+asr33 model score base.txt.xz --hold-out 10,14,18,26 --copied
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.base import RANGES, THREADS, Sampling
+from tools.ask import number
+
+if TYPE_CHECKING:
+    from model.foreign import Foreign
+    from model.session import Session
+    from model.tokenizer import Tokenizer
+
+WORDS = 5000  # that the model writes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("file", type=Path, metavar="FILE", help="a text, or .xz of one; - is standard input")
+    parser.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
+    parser.add_argument(
+        "--hold-out", type=numbers, default=[], metavar="N,N", help="score only these documents of the file, from 1"
+    )
+    parser.add_argument("--copied", action="store_true", help="how much of what it writes is copied from the file")
+    words = number(int, 1, 1_000_000)
+    parser.add_argument(
+        "--words", type=words, default=WORDS, metavar="N", help="that it writes for --copied (%(default)s)"
+    )
+    seed = number(int, *map(int, RANGES["seed"]))
+    parser.add_argument("--seed", type=seed, default=Sampling().seed, metavar="N", help="of these (%(default)s)")
+    parser.add_argument(
+        "--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Raises ModelError of many a kind."""
+    from model import local, store, text
+
+    folder = store.find(args.model)
+    corpus = text.split(text.read_documents([args.file]), args.hold_out)
+    session, words = local.load(folder, args.threads)
+    found: dict[str, Any] = {"model": store.name_of(folder)}
+    if args.hold_out or not args.copied:
+        found |= _scored(session, words, corpus.held_out if args.hold_out else corpus.train)
+    if args.copied:
+        found |= _copied(session, words, args, corpus.train, corpus.held_out)
+    _print(json.dumps(found) if args.json else "\n".join(_lines(found)))
+    return 0
+
+
+def numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 10,14") from None
+
+
+def _scored(session: Session | Foreign, words: Tokenizer, documents: Sequence[str]) -> dict[str, Any]:
+    from model.score import bits_per_byte
+
+    with _progress("scoring") as progress:
+        score = bits_per_byte(session, words, documents, progress)
+    return {"documents": len(documents)} | asdict(score)
+
+
+def _copied(
+    session: Session | Foreign, words: Tokenizer, args: argparse.Namespace, corpus: list[str], held_out: list[str]
+) -> dict[str, Any]:
+    from model.copied import copied
+    from model.writing import written
+
+    with _progress("writing") as progress:
+        wrote = written(session, words, args.words, Sampling(seed=args.seed), progress)
+    model, yardstick = copied([wrote, held_out], corpus)
+    found: dict[str, Any] = {"copied_percent": model.percent, "copied_words": model.words, "seed": args.seed}
+    return found | ({"copied_percent_of_held_out": yardstick.percent} if held_out else {})
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    if "bits_per_byte" in found:
+        yield (
+            f"{found['bits_per_byte']:.4f} bits per byte ({found['nats_per_token']:.4f} nats a token; "
+            f"{found['tokens']} tokens, {found['bytes']} bytes, {found['documents']} documents)"
+        )
+    if "copied_percent" in found:
+        held_out = found.get("copied_percent_of_held_out")
+        yardstick = "" if held_out is None else f"; of the documents held out {held_out:.2f} %"
+        yield f"{found['copied_percent']:.2f} % of {found['copied_words']:,} words it wrote are copied{yardstick}"
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")

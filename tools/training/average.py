@@ -1,0 +1,29 @@
+"""The mean of a net's weights over many steps: it lies lower than any one of them while the rate is not yet nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tools.training import checkpoint
+from tools.training.net import Gpt2
+
+
+class Mean:
+    """`numbers` are the mean of all that was added, by the names of the net's own."""
+
+    def __init__(self, net: Gpt2) -> None:
+        self.numbers: dict[str, Tensor] = {
+            name: torch.zeros_like(value) for name, value in checkpoint.numbers(net).items()
+        }
+
+    @torch.no_grad()
+    def add(self, net: Gpt2, before: int) -> None:
+        """The weights as they are now, to `before` others that are in the mean."""
+        now = checkpoint.numbers(net)
+        torch._foreach_lerp_(list(self.numbers.values()), [now[name] for name in self.numbers], 1 / (before + 1))
+
+    @torch.no_grad()
+    def into(self, net: Gpt2) -> None:
+        for name, value in checkpoint.numbers(net).items():
+            value.copy_(self.numbers[name])

@@ -1,0 +1,54 @@
+"""What a run begins from: one of our models, or a folder of the hub's files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model import hub, store
+from model.base import Shape
+from tools.training.net import Gpt2
+from tools.training.recipe import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """`source` says which it was."""
+
+    source: Source
+    net: Gpt2
+    tokenizer_json: str
+
+    @property
+    def shape(self) -> Shape:
+        return self.net.shape
+
+
+def read(name_or_path: str) -> Base:
+    """Raises ModelNotFound and ModelDamaged: for weights that are rounded to few bits too, which nobody can train."""
+    found = hub.read(name_or_path)
+    with torch.device("meta"):  # no numbers are drawn that are not wanted
+        net = Gpt2(found.shape)
+    net.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()}, assign=True)
+    return Base(Source(_name(name_or_path, found.name), _hash(name_or_path)), net, found.tokenizer_json)
+
+
+def _name(asked: str, found: str) -> str:
+    """That by which the same command finds it again; of a path, its last part."""
+    return asked if "/" not in asked else found
+
+
+def _hash(name_or_path: str) -> str:
+    """Of the file that has the weights; of several, of their hashes."""
+    folder = Path(name_or_path)
+    folder = folder if folder.is_dir() else folder.parent
+    if not (folder / hub.CONFIG).is_file() or not (tensors := sorted(folder.glob("*.safetensors"))):
+        return store.read_manifest(store.find(name_or_path)).graph_sha256
+    hashes = []
+    for path in tensors:
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

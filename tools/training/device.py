@@ -1,0 +1,57 @@
+"""Where a run is worked out, and how much memory is free there. Nothing else of training asks the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from model.base import Provider
+from tools.training.errors import DeviceMissing
+
+Device = Literal["cpu", "cuda"]
+LIMITS = (  # of a container: what it may have, and what it has
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def chosen(asked: Provider) -> Device:
+    """Raises DeviceMissing."""
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise DeviceMissing("--device cuda: torch sees no such card here; take --device cpu, or install torch for CUDA")
+    if asked == "cpu" or not there:
+        return "cpu"
+    torch.set_float32_matmul_precision("high")  # of what is not in bfloat16
+    return "cuda"
+
+
+def name(device: Device) -> str:
+    """For a person."""
+    return torch.cuda.get_device_name() if device == "cuda" else "the CPU"
+
+
+def free(device: Device) -> int | None:
+    """Bytes that can be had; None where nobody says."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    known = [count for count in (_available(), *map(_left, LIMITS)) if count is not None]
+    return min(known, default=None)
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def _left(limit: tuple[str, str]) -> int | None:
+    try:
+        most, used = (int(Path(path).read_text("ascii")) for path in limit)
+    except (OSError, ValueError):  # there is no limit
+        return None
+    return max(0, most - used)

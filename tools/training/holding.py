@@ -1,0 +1,60 @@
+"""What is held out: documents by their numbers, or a share of them by seed. Data in, data out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from model.errors import TextDamaged
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOut:
+    """`numbers` count from 1; or `percent` of all, drawn by the seed of the run."""
+
+    numbers: tuple[int, ...] = ()
+    percent: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.percent else ",".join(map(str, self.numbers))
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers or self.percent)
+
+
+def parse(text: str) -> HoldOut:
+    """`10,14` or `10%`. Raises ValueError."""
+    if not text.endswith("%"):
+        return HoldOut(tuple(sorted({int(number) for number in text.split(",")})) if text else ())
+    percent = float(text[:-1])
+    if not 0 <= percent < 100:
+        raise ValueError(text)
+    return HoldOut(percent=percent)
+
+
+def chosen(held: HoldOut, units: Sequence[int], draw: Random) -> tuple[int, ...]:
+    """Which documents are held out, from 1; document i is part of `units[i]`, and a unit goes whole.
+
+    The numbers are those of units. Raises TextDamaged for one that there is not, and where a share would be nothing.
+    """
+    there = sorted(set(units))
+    if beyond := [number for number in held.numbers if number not in there]:
+        raise TextDamaged(f"--hold-out {beyond[0]}: there are only {len(there)} documents, counted from 1")
+    out = set(held.numbers) if not held.percent else _drawn(held.percent, units, there, draw)
+    return tuple(number for number, unit in enumerate(units, start=1) if unit in out)
+
+
+def _drawn(percent: float, units: Sequence[int], there: list[int], draw: Random) -> set[int]:
+    if len(there) < 2:
+        raise TextDamaged(f"--hold-out {percent:g}%: of {len(there)} document nothing can be held out; add more texts")
+    sizes = {unit: 0 for unit in there}
+    for unit in units:
+        sizes[unit] += 1
+    wanted, out, held = percent / 100 * len(units), set[int](), 0
+    for unit in draw.sample(there, len(there) - 1):
+        if out and held >= wanted:
+            break
+        out.add(unit)
+        held += sizes[unit]
+    return out

@@ -1,0 +1,93 @@
+"""What there is to train on: the documents of text files, and of corpora, whose names stand where a path may."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model import text
+from model.base import END_OF_TEXT
+from model.errors import TextDamaged, TextNotFound
+from tools.training.recipe import Source
+
+if TYPE_CHECKING:
+    from tools.corpora.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """`units[i]` is the number, from 1, of the book or thread that document i is part of: what is held out whole."""
+
+    sources: tuple[Source, ...]
+    documents: list[str]
+    units: list[int]
+    corpus: bool  # whether one of them is a corpus
+
+
+def require(asked: Sequence[Path]) -> None:
+    """Raises TextNotFound for what is neither a file that can be read nor a corpus."""
+    for path in asked:
+        if not os.access(path, os.R_OK) and not _is_corpus(path):
+            raise TextNotFound(
+                f"{path}: there is no such file or corpus, or it cannot be read; name one that can, or see: "
+                "asr33 corpus list"
+            )
+
+
+def gathered(asked: Sequence[Path]) -> Texts:
+    """Raises TextNotFound, TextDamaged, CorpusError."""
+    sources: list[Source] = []
+    documents: list[str] = []
+    units: list[int] = []
+    corpora = False
+    for path in asked:
+        if not path.is_file() and _is_corpus(path):
+            found = list(_rendered(str(path)))
+            sources.append(Source(str(path), _hash(document for _, document in found)))
+            corpora = True
+        elif path.is_dir():
+            raise TextDamaged(f"{path}: a folder; take it into a corpus: asr33 corpus add {path} --name NAME")
+        else:
+            found = [(str(number), document) for number, document in enumerate(text.read_documents([path]))]
+            sources.append(Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
+        last = units[-1] if units else 0
+        for number, (_, group) in enumerate(groupby(found, key=lambda pair: pair[0]), start=last + 1):
+            whole = [document for _, document in group]
+            documents += whole
+            units += [number] * len(whole)
+    return Texts(tuple(sources), documents, units, corpora)
+
+
+def _is_corpus(path: Path) -> bool:
+    from tools.corpora import keeping
+
+    return len(path.parts) == 1 and keeping.stands(str(path))
+
+
+def _rendered(name: str) -> Iterator[tuple[str, str]]:
+    """(thread, document) as the model will see them; a text that is part of nothing is a thread of its own."""
+    from tools.corpora import keeping, rendering
+
+    def thread(record: Record) -> tuple[str, str]:
+        # A conversation may be spread over files; books of one name in two files are two.
+        return record.thread, record.source if record.thread and record.kind == "document" else ""
+
+    number = 0
+    for key, records in groupby(keeping.kept(name), key=thread):
+        for document in rendering.documents(records):
+            number += 1
+            if document.strip():
+                yield "\0".join(key) if key[0] else f"\0{number}", document
+
+
+def _hash(documents: Iterable[str]) -> str:
+    """Of all documents in order."""
+    whole = hashlib.sha256()
+    for document in documents:
+        whole.update(document.encode("utf-8", "replace") + f"{END_OF_TEXT}\n".encode())
+    return whole.hexdigest()
