@@ -1,4 +1,4 @@
-"""How many threads a model gets where nobody says: the cores that this process may really use.
+"""How many threads a model gets where nobody says: the cores that this process may really use; and how they add.
 
 Affinity, the shares of a container and hyperthreads are respected; what else runs on the machine is not looked at.
 """
@@ -6,11 +6,13 @@ Affinity, the shares of a container and hyperthreads are respected; what else ru
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 MOST = 8  # a step waits for memory; more cores than this do not make it come sooner
+VNNI = {"avx512_vnni", "avx_vnni"}
 _SIBLINGS = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 _GROUPS = "sys/fs/cgroup"
 
@@ -20,6 +22,13 @@ def choose(root: Path = Path("/"), processors: Iterable[int] | None = None) -> i
     cores = _cores(root, _allowed() if processors is None else set(processors))
     # A share of one core and a half keeps two threads waiting for each other: what is cut off is not used.
     return max(1, min([MOST, cores, *(int(share) for share in _shares(root))]))
+
+
+def overflows(root: Path = Path("/"), machine: str = "") -> bool:
+    """Whether products of bytes may be added in sixteen bits here: on x86 without VNNI, or where nothing is known."""
+    if (machine or platform.machine()).lower() not in {"x86_64", "amd64", "i686"}:
+        return False
+    return not VNNI & set(_read(root / "proc/cpuinfo").partition("flags")[2].partition("\n")[0].split())
 
 
 def _allowed() -> set[int]:
@@ -57,6 +66,6 @@ def _share(group: Path) -> Iterator[float]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("ascii").strip()
+        return path.read_text("ascii", "replace").strip()
     except (OSError, ValueError):
         return ""

@@ -87,7 +87,8 @@ def test_only_those_of_one_width_are_compared_and_none_that_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "block", "megabytes"), [("float32", 0, 494), ("int8", 32, 139), ("int8", 128, 127), ("int4", 32, 79)]
+    ("form", "block", "megabytes"),
+    [("float32", 0, 494), ("int4", 0, 66), ("int8", 32, 139), ("int8", 128, 127), ("int4", 32, 79)],
 )
 def test_the_bytes_of_a_step_are_those_that_were_counted_by_hand(form: str, block: int, megabytes: int) -> None:
     widths: dict[str, Width] = {"int8": "8 bit", "int4": "4 bit", "float32": "float"}

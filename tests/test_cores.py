@@ -86,3 +86,22 @@ def test_this_machine_gives_no_more_than_it_may() -> None:
         assert cores.choose() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "so"),
+    [
+        ("x86_64", "fpu avx2 fma", True),
+        ("x86_64", "fpu avx2 avx512_vnni", False),
+        ("x86_64", "fpu avx2 avx_vnni fma", False),
+        ("AMD64", "", True),
+        ("aarch64", "fp asimd", False),
+        ("armv7l", "", False),
+    ],
+)
+def test_sums_of_bytes_overflow_on_x86_that_does_not_tell_of_vnni(
+    tmp_path: Path, machine: str, flags: str, so: bool
+) -> None:
+    root = kernel(tmp_path, {"proc/cpuinfo": f"processor : 0\nmodel name : Xeon\nflags\t\t: {flags}\nbugs : vnni"})
+    assert cores.overflows(root, machine) == so
+    assert cores.overflows(tmp_path / "nothing", machine) == (machine in {"x86_64", "AMD64"})

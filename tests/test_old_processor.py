@@ -24,7 +24,9 @@ IDS = list(range(5, 45))
 LOGITS = """
 import sys, numpy
 from pathlib import Path
+from model import cores
 from model.session import Session
+cores.overflows = lambda: True  # the emulator shows the /proc/cpuinfo of its host
 numpy.save(sys.argv[2], Session(Path(sys.argv[1]), threads=1, provider="cpu").forward_from(range(5, 45), 0))
 """
 

@@ -17,6 +17,7 @@ SIZES = {
     "tiny": Shape(1024, 256, 256, 2, 4),
 }
 BLOCKS = (32, 64, 128)
+BLOCK_OF_4 = 128  # of `asr33 model make --as int4`
 # How a person gets a peer; none of them is a dependency of asr33.
 CURES: dict[Engine, str] = {
     "ctranslate2": "pip install ctranslate2",
@@ -93,10 +94,10 @@ def step_bytes(candidate: Candidate, shape: Shape, file_bytes: int) -> int:
     positions = shape.n_positions * shape.n_embd
     if candidate.engine == "llama.cpp":  # a mix of its own making: what lies in the file, but for the positions
         return file_bytes - 4 * positions
-    if candidate.block:
+    if candidate.block or (candidate.width == "4 bit" and candidate.engine == "ours"):
         # Beside the codes a scale for each block, in 4 bits a zero point too.
         code, each = (1.0, 4.0) if candidate.width == "8 bit" else (0.5, 4.5)
-        return round(weights * (code + each / candidate.block))
+        return round(weights * (code + each / (candidate.block or BLOCK_OF_4)))
     if candidate.width == "float":  # float16 is cast when it is loaded
         return 4 * weights
     if not candidate.stored:
