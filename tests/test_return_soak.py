@@ -25,7 +25,7 @@ from tools.benching.run import make_weights
 pytestmark = pytest.mark.soak
 
 PUBLISHED = Path(__file__).resolve().parents[1].parent / "shared" / "gpt2-tokenizer"
-ROUNDS = 11
+ROUNDS = 7
 TYPED = 24  # keys of each prompt that are typed in real time; what stands before them was typed long ago
 KEY_S = 0.1
 STEPS = 24  # of an answer, for the pace that the wait is told in
@@ -99,7 +99,7 @@ async def wait_in_steps(model: Local, lines: Sequence[str], seed: int) -> float:
         await asyncio.sleep(KEY_S)
     begun = time.monotonic()
     made: list[float] = []
-    async with aclosing(model.stream(f"{lines[-1]}\n", Sampling(max_tokens=STEPS, seed=seed, length=None))) as pieces:
+    async with aclosing(model.stream(lines[-1], Sampling(max_tokens=STEPS, seed=seed, length=None))) as pieces:
         async for piece in pieces:
             made += [piece.made] * len(piece.tokens)
     step = median(after - before for before, after in pairwise(dict.fromkeys(made)))
