@@ -111,7 +111,7 @@ def test_a_report_as_json_has_all_of_it_but_the_secret() -> None:
     made(talk, batch=BATCH, anonymous=True, secret="hush", person="b", without=frozenset({"links"}))
     data = json.loads(json.dumps(report.figures("attic").data()))
     assert "hush" not in json.dumps(data)
-    assert data["sources"][0]["damaged"] == [["facebook.zip: inbox/x.json", "its CRC is wrong"]]
+    assert data["sources"][0]["damaged"] == [["facebook.zip", "its CRC is wrong"]]
     assert data["cleaning"]["steps"]["empty"]["dropped"] == 1
     assert data["options"]["without"] == ["links"]
     assert any("cannot know nicknames" in warning for warning in data["warnings"])
@@ -251,3 +251,23 @@ def test_show_cuts_what_is_long_and_obeys_no_escape() -> None:
 )
 def test_an_estimate_is_told_in_a_figure_or_two(seconds: float, words: str) -> None:
     assert showing.lasting(seconds) == words
+
+
+def test_a_name_in_an_archive_commands_no_terminal() -> None:
+    sly = "a.zip: \x1b]0;sly\x07\u202e\x9b31m.txt"
+    made(TALK, batch=Batch("\x1b[2J.zip", "text", "2026", damaged=((sly, "cut"),), warned=((sly, "odd"),)))
+    told = drawn()
+    assert "cut" in told
+    assert "odd" in told
+    assert {c for c in told if not c.isprintable()} == {"\n"}
+
+
+def test_the_report_of_an_anonymous_corpus_names_no_folder_of_messages() -> None:
+    place = "facebook.zip: inbox/annelee_7/message_1.json"
+    batch = Batch("facebook.zip", "messenger", "2026", damaged=((place, f"{place} is cut"),), warned=((place, "odd"),))
+    made(TALK, batch=batch, anonymous=True, secret="s")
+    told = report.figures("attic")
+    assert "annelee" not in drawn() + json.dumps(told.data())
+    assert told.batches[0].damaged == (("facebook.zip", "facebook.zip is cut"),)
+    made(TALK, "named", batch=batch)
+    assert "annelee" in drawn("named")

@@ -98,7 +98,7 @@ def test_utf16_that_breaks_off_is_told() -> None:
 def test_a_line_that_is_no_utf8_is_read_as_windows_1252_and_told() -> None:
     data = "Zoë\n".encode() + "caf\xe9 \x93so\x94\n".encode("latin-1") + "über\n".encode() + b"\x81\n"
     assert texts(data) == ["Zoë\ncafé “so”\nüber\n\x81\n"]
-    assert told(data)[0].startswith("2 lines are not UTF-8 and were read as Windows-1252")
+    assert told(data)[0].startswith("2 lines are not UTF-8, read as Windows-1252")
 
 
 def test_xz_is_unpacked_and_several_streams_are_one_text() -> None:

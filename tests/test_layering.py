@@ -64,6 +64,7 @@ PURE = [
     "daemon/orders.py",
     "daemon/words.py",
     "tools/corpora/anonymous.py",
+    "tools/corpora/belonging.py",
     "tools/corpora/csv_rows.py",
     "tools/corpora/dates.py",
     "tools/corpora/faults.py",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
 from tools.corpora.sources import signal
 from tools.corpora.sources.signal_type import outgoing, why_none
 
@@ -68,7 +68,9 @@ def new(folder: Path, *rows: tuple[object, ...]) -> Path:
 
 
 def taken(path: Path) -> list[Found]:
-    return list(signal.found(signal.claim([one for one in members(path) if isinstance(one, Member)])))
+    """All but whom it names."""
+    ours = signal.claim([one for one in members(path) if isinstance(one, Member)])
+    return [one for one in signal.found(ours) if not isinstance(one, Named)]
 
 
 def records(found: list[Found]) -> list[Record]:
@@ -239,6 +241,11 @@ def test_a_view_that_calls_itself_message_is_no_table(tmp_path: Path) -> None:
     schema = f"CREATE VIEW message AS {endless}"
     (found,) = taken(database(tmp_path / "trap.sqlite", schema))
     assert isinstance(found, Damaged)
+
+
+def test_a_text_that_no_memory_should_hold_is_refused(tmp_path: Path) -> None:
+    path = new(tmp_path, (1, 1, 2, 1, 20, "hello"), (2, 1, 2, 2, 20, "x" * (17 << 20)))
+    assert [type(one) for one in taken(path)] == [Damaged]
 
 
 def test_a_copy_is_of_no_more_than_was_said(tmp_path: Path) -> None:

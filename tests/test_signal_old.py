@@ -1,4 +1,5 @@
 import csv
+import time
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -175,6 +176,13 @@ def test_a_document_type_is_refused_before_its_entities_swell(tmp_path: Path) ->
     (found,) = taken(path)
     assert isinstance(found, Damaged)
     assert "document type" in found.why
+
+
+def test_an_attribute_of_megabytes_takes_no_time_for_each_of_its_chunks(tmp_path: Path) -> None:
+    path = xml(tmp_path, sms("x" * (20 << 20)) + sms("after"))
+    begun = time.process_time()
+    assert [record.text[-5:] for record in records(taken(path))] == ["xxxxx", "after"]
+    assert time.process_time() - begun < 2.5
 
 
 def test_an_element_that_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,26 @@ def test_exports_beside_one_another_in_a_folder_are_all_found(tmp_path: Path) ->
     assert list(kinds(everything)) == ["messenger", "slack", "tweets"]
 
 
+@pytest.mark.parametrize("put", [folder, zipped])
+def test_what_lies_beside_an_export_is_no_part_of_it(tmp_path: Path, put: type) -> None:
+    signal = {"main.jsonl": '{"version":"1","backupTimeMs":"1"}\n', "files/ab/c.txt": "attached"}
+    encrypted = {"Bob_7.json": json.dumps({"participants": ["A"], "threadName": "Bob_7", "messages": []})}
+    exports = {"fb": MESSENGER, "slack": SLACK | SLACK_DAY, "x": X, "signal": signal}
+    files = {f"{top}/{name}": text for top, own in exports.items() for name, text in own.items()}
+    files |= encrypted | {"a.txt": "text", "fb-notes/b.md": "text", "c.pdf": PDF, "media/d.txt": "attached"}
+    files["log/s.jsonl"] = '{"t":0.0,"ev":"session","version":1}\n'
+    found = kinds(put(tmp_path / "attic", files))
+    assert sorted(found) == ["log", "messenger", "pdf", "signal", "slack", "text", "tweets"]
+    assert found["text"] == ["a.txt", "fb-notes/b.md"]
+    assert sorted(found["signal"]) == ["signal/files/ab/c.txt", "signal/main.jsonl"]
+
+
+@pytest.mark.parametrize("top", ["", "messages/", "your_activity_across_facebook/messages/"])
+def test_an_export_that_was_handed_over_by_itself_is_all_of_it(tmp_path: Path, top: str) -> None:
+    path = folder(tmp_path / "fb", {f"{top}inbox/bob_1/message_1.json": json.dumps(THREAD), "ads/no-data.txt": "none"})
+    assert list(kinds(path)) == ["messenger"]
+
+
 def test_zips_in_a_folder_are_each_a_path_of_their_own(tmp_path: Path) -> None:
     zipped(tmp_path / "1.zip", MESSENGER)
     zipped(tmp_path / "2.ZIP", SLACK | SLACK_DAY)

@@ -12,6 +12,7 @@ asr33 train attic --name voice --minutes 60
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections import Counter
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from tools.corpora import keeping
 from tools.corpora.cleaning import STEPS, CleaningOptions
-from tools.corpora.errors import CorpusDamaged
+from tools.corpora.errors import CorpusDamaged, CorpusError
 from tools.output import say
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ LINES = 20  # of damage, of warnings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     adding = _action(actions, "add", "files, folders and ZIPs into a corpus, new or old", _add)
-    adding.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a file, a folder or a ZIP")
+    adding.add_argument("paths", type=_path, nargs="+", metavar="PATH", help="a file, a folder or a ZIP")
     adding.add_argument("--name", type=_name, required=True, metavar="NAME", help="the corpus")
     adding.add_argument("--as", dest="kind", choices=KINDS, default="", help="what the paths are, where looking errs")
     _add_cleaning(adding, "without any of these it is cleaned as it was before")
@@ -64,7 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises CorpusError, each with its cure and exit code."""
-    code: int = args.action(args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names and emoji, on a terminal that has none
+    try:
+        code: int = args.action(args)
+    except CorpusError as error:
+        from tools.corpora.adding import plain
+
+        raise type(error)(plain(str(error))) from None  # it names people and files out of somebody's archive
     return code
 
 
@@ -134,7 +142,8 @@ def _tell_batch(batch: Batch) -> None:
 
     path = plain(batch.path)
     if batch.kind:
-        _print(f"{path}: {batch.kind}, {_files(batch.members)}, {batch.records:,} records")
+        records = "1 record" if batch.records == 1 else f"{batch.records:,} records"
+        _print(f"{path}: {batch.kind}, {_files(batch.members)}, {records}")
     if batch.skipped:
         _print(f"{path}: no text in {told_counts(Counter(batch.skipped))}")
     if batch.left:
@@ -251,6 +260,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _path(text: str) -> Path:
+    if not text:  # of a variable that is not set; it would be all of the folder that one stands in
+        raise argparse.ArgumentTypeError("an empty path; name a file, a folder or a ZIP")
+    return Path(text)
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
@@ -267,4 +282,4 @@ def _day(text: str) -> float:
 
 
 def _print(line: str) -> None:
-    sys.stdout.write(line.encode("utf-8", "replace").decode("utf-8") + "\n")
+    sys.stdout.write(line + "\n")

@@ -15,7 +15,7 @@ from tools.corpora.errors import NothingTaken
 from tools.corpora.keeping import Draft, Records
 from tools.corpora.ledger import Batch, Ledger
 from tools.corpora.progress import Progress
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
 from tools.corpora.taking import Lot
 
 MOST_TOLD = 200  # damaged files, and warnings, that are named one by one
@@ -101,6 +101,7 @@ class _Told:
         self._damaged: list[tuple[str, str]] = []
         self._warned: list[tuple[str, str]] = []
         self._more: Counter[str] = Counter()
+        self._people: set[str] = set()
 
     def take(self, one: Found) -> None:
         match one:
@@ -110,6 +111,8 @@ class _Told:
                 self._name(self._damaged, "damaged", one.source, one.why)
             case Warned():
                 self._name(self._warned, "warned", one.source, one.what)
+            case Named():
+                self._people.add(one.name)
 
     def batch(self, path: Path, kind: str, now: str, left: dict[str, int]) -> Batch:
         for what, named in (("damaged", self._damaged), ("warned", self._warned)):
@@ -117,7 +120,14 @@ class _Told:
                 named.append((str(path), f"{self._more[what]:,} more"))
         counts = dict(self._skipped.most_common())
         return Batch(
-            str(path), kind, now, skipped=counts, damaged=tuple(self._damaged), warned=tuple(self._warned), left=left
+            str(path),
+            kind,
+            now,
+            skipped=counts,
+            damaged=tuple(self._damaged),
+            warned=tuple(self._warned),
+            left=left,
+            named=tuple(sorted(self._people)),
         )
 
     def _name(self, named: list[tuple[str, str]], what: str, source: str, why: str) -> None:
@@ -145,7 +155,8 @@ def _settled(draft: Draft, batches: Sequence[Batch], options: CleaningOptions, s
     asked = options if options.secret else replace(options, secret=secrets.token_hex(16))
     counts = Counts()
     shown.phase("cleaning")
-    draft.keep(cleaned(_Watched(draft.records(), shown.record), asked, counts))
+    named = {name for batch in batches for name in batch.named}
+    draft.keep(cleaned(_Watched(draft.records(), shown.record), asked, counts, named))
     return draft.settle(batches=tuple(batches), options=asked, counts=counts.data())
 
 

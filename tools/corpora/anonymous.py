@@ -1,7 +1,8 @@
 """Names, numbers and addresses -> stable invented ones, in what is written and in who wrote it. Pure.
 
-It knows the names of those who write, and what looks like a handle, a link, an e-mail address, a telephone number or
-a street. It cannot know nicknames, people who are only spoken of, places, nor what somebody did.
+It knows the names of those who write or whom an export names, and what looks like a handle, a link, an e-mail
+address, a telephone number or a street. It cannot know nicknames, others who are spoken of, places, nor what somebody
+did.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tools.corpora.names import folded
 from tools.corpora.record import Record
 
 CANNOT = (
-    "--anonymous cannot know nicknames, people who are spoken of but never write, places and deeds: "
+    "--anonymous cannot know nicknames, people whom no export names, places and deeds: "
     "read corpus show before you give a model away"
 )
 

@@ -101,12 +101,18 @@ def kept(name: str) -> Records:
 
 def remove(name: str) -> None:
     """The whole of it. Raises CorpusNotFound, CorpusBusy, CorpusUnwritten."""
-    if not stands(name):
-        read(name)
     folder = home() / name
+    if not stands(name) and not _begun(folder):
+        read(name)
     with _written(folder), _held(folder):
-        (folder / LEDGER).unlink()  # first: what is killed half-way leaves no corpus
+        (folder / LEDGER).unlink(missing_ok=True)  # first: what is killed half-way leaves no corpus
         shutil.rmtree(folder)
+
+
+def _begun(folder: Path) -> bool:
+    """Whether it has what an adding left that was killed, and nothing else: messages, though no corpus."""
+    found = {path.name for path in folder.glob("*")}
+    return RECORDS in found and all(name == RECORDS or name.startswith("kept-") for name in found)
 
 
 class Draft:

@@ -30,6 +30,7 @@ class Batch:
     damaged: tuple[tuple[str, str], ...] = ()  # the file, and what ails it
     warned: tuple[tuple[str, str], ...] = ()
     left: Mapping[str, int] = field(default_factory=dict)  # endings of files that nobody knew
+    named: tuple[str, ...] = ()  # whom an export has a name for, for --anonymous
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +80,4 @@ def from_json(text: str) -> Ledger:
 
 def _batch(data: Mapping[str, Any]) -> Batch:
     pairs = {key: tuple((str(one), str(why)) for one, why in data[key]) for key in ("damaged", "warned")}
-    return Batch(**{**data, **pairs, "digests": tuple(data["digests"])})
+    return Batch(**{**data, **pairs, "digests": tuple(data["digests"]), "named": tuple(data.get("named", ()))})

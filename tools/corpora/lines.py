@@ -62,7 +62,8 @@ def objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Damaged | W
 
 def not_utf8(count: int) -> str:
     """What to tell of so many lines with bytes that are none of UTF-8."""
-    return f"{count} lines are not all UTF-8; the bytes that could not be read stand as \ufffd"
+    lines = "1 line is" if count == 1 else f"{count:,} lines are"
+    return f"{lines} not all UTF-8; the bytes that could not be read stand as \ufffd"
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -51,4 +51,12 @@ class Warned:
     what: str
 
 
-Found = Record | Skipped | Damaged | Warned
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Somebody whom an export has a name for, whether he writes or not: others may speak of him by it."""
+
+    source: str
+    name: str
+
+
+Found = Record | Skipped | Damaged | Warned | Named

@@ -75,7 +75,7 @@ class Report:
         """For JSON."""
         batches = [asdict(batch) for batch in self.batches]
         for batch in batches:
-            del batch["digests"]
+            del batch["digests"], batch["named"]
         options = asdict(self.options) | {"without": sorted(self.options.without)}
         del options["secret"]
         return {
@@ -112,7 +112,8 @@ def figures(name: str, base: str = store.EMBEDDED) -> Report:
 
 
 def _nameless(ledger: Ledger) -> Ledger:
-    """Where all is anonymous, the report is as well: no examples from before, no word of who was meant."""
+    """Where all is anonymous, the report is as well: no examples from before, no word of who was meant, and of a file
+    in an archive only which archive, since folders of messages are called after people."""
     if not ledger.options.anonymous:
         return ledger
     counts = from_data(ledger.counts)
@@ -120,7 +121,15 @@ def _nameless(ledger: Ledger) -> Ledger:
         count.examples.clear()
     counts.people, counts.notes = {}, [CANNOT]
     person = ledger.options.person and "(one)"
-    return replace(ledger, counts=counts.data(), options=replace(ledger.options, person=person))
+    options = replace(ledger.options, person=person)
+    return replace(ledger, counts=counts.data(), options=options, batches=tuple(map(_placeless, ledger.batches)))
+
+
+def _placeless(batch: Batch) -> Batch:
+    def outside(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        return tuple((batch.path, why.replace(place, batch.path) if place else why) for place, why in pairs)
+
+    return replace(batch, damaged=outside(batch.damaged), warned=outside(batch.warned))
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

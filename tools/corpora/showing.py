@@ -27,9 +27,9 @@ def show_report(report: Report, stream: IO[str]) -> None:
     terminal = stream.isatty()
     console = Console(file=stream, width=None if terminal else WIDE, highlight=False, emoji=False)
     for line in _head(report):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(_harmless(line), markup=False, soft_wrap=True)
     for warning in report.warnings:
-        console.print(f"! {warning}", markup=False, soft_wrap=True, style="bold")
+        console.print(f"! {_harmless(warning)}", markup=False, soft_wrap=True, style="bold")
     for title, columns, rows in tables(report):
         console.print(f"\n{title}", markup=False, soft_wrap=True)
         console.print(_table(columns, rows))
@@ -143,5 +143,10 @@ def _table(columns: Sequence[str], rows: Rows) -> Table:
 
 
 def _plain(cell: str) -> str:
-    """What a terminal would obey is not obeyed."""
-    return escape("".join(c if c.isprintable() else "·" for c in cell))
+    """Neither the terminal nor rich takes anything in it for a command."""
+    return escape(_harmless(cell))
+
+
+def _harmless(line: str) -> str:
+    """Names in an archive may have been chosen to move a cursor, or to turn a line round."""
+    return "".join(c if c.isprintable() else "·" for c in line)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import cast
 
+from tools.corpora import belonging
 from tools.corpora.errors import MemberRefused
 from tools.corpora.members import Member, members, zipped
 from tools.corpora.record import Damaged, Found, Record, Skipped
@@ -100,11 +101,12 @@ def _zip(whole: Sorted, path: Path, member: Member, kind: str, seen: Callable[[M
 
 
 def _given(whole: Sorted, path: Path, rest: Sequence[Member], kind: str) -> None:
-    of_an_export = False
+    exports: frozenset[str] = frozenset()  # where all that nobody claims is an export's own
     for name in (kind,) if kind else KINDS:
-        if not rest or (of_an_export and name in GENERAL):
-            break
-        claimed = _claimed(whole, source(name), rest)
+        asked = [member for member in rest if not belonging.on(exports, member.name)] if name in GENERAL else rest
+        if not asked:
+            continue
+        claimed = _claimed(whole, source(name), asked)
         if kind and (len(rest) == 1 or kind == "text" or not claimed):
             claimed = rest  # it is said what they are, so they are not asked
         if claimed:
@@ -112,9 +114,10 @@ def _given(whole: Sorted, path: Path, rest: Sequence[Member], kind: str) -> None
             whole.lots.append(lot)
             known = set(map(id, claimed))
             rest = [member for member in rest if id(member) not in known]
-            of_an_export = of_an_export or (lot.whole and not kind)
+            if lot.whole and not kind:
+                exports |= belonging.grounds(name, (member.name for member in claimed))
     for member in rest:
-        _leave(whole, member, wanted=not (kind or of_an_export))
+        _leave(whole, member, wanted=not (kind or belonging.on(exports, member.name)))
 
 
 def _leave(whole: Sorted, member: Member, wanted: bool) -> None:

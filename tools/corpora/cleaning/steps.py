@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from tools.corpora import anonymous
 from tools.corpora.cleaning import characters, doubles, network, pages, people
@@ -41,10 +41,13 @@ _ROWS: tuple[tuple[str, str, Run], ...] = (
 STEPS: dict[str, Step] = {name: Step(name, about, run) for name, about, run in _ROWS}
 
 
-def cleaned(records: Iterable[Record], options: CleaningOptions, counts: Counts) -> Iterator[Record]:
+def cleaned(
+    records: Iterable[Record], options: CleaningOptions, counts: Counts, named: Collection[str] = ()
+) -> Iterator[Record]:
     """The records that are to be learnt from, as all steps but those `without` leave them; `counts` fills on the way.
 
-    With `anonymous` the records are read twice, names first: it takes no iterator then, but what can be begun again.
+    With `anonymous` the records are read twice, names first: it takes no iterator then, but what can be begun again;
+    and those who are `named`, though they write nothing, are hidden as well.
     Raises StepUnknown at once; NothingTaken at the end, where nobody is the person.
     """
     for name in sorted(options.without - STEPS.keys()):
@@ -53,10 +56,12 @@ def cleaned(records: Iterable[Record], options: CleaningOptions, counts: Counts)
         raise StepUnknown(f"--without {name}: no such step; {hint}")
     if options.anonymous and iter(records) is records:
         raise TypeError("anonymous records are read twice, names first: give what can be begun again")
-    return _all_steps(records, options, counts)
+    return _all_steps(records, options, counts, named)
 
 
-def _all_steps(records: Iterable[Record], options: CleaningOptions, counts: Counts) -> Iterator[Record]:
+def _all_steps(
+    records: Iterable[Record], options: CleaningOptions, counts: Counts, named: Collection[str]
+) -> Iterator[Record]:
     row = _read(records, counts)
     if options.since is not None:
         row = people.written_since(row, options.since, counts)
@@ -68,7 +73,7 @@ def _all_steps(records: Iterable[Record], options: CleaningOptions, counts: Coun
     if options.person:
         row = people.of_person(row, options.person, counts)
     if options.anonymous:
-        inventions = anonymous.Inventions(anonymous.people(records), options.secret)
+        inventions = anonymous.Inventions(anonymous.people(records).union(named), options.secret)
         row = people.anonymised(row, inventions, counts)
     for record in row:
         counts.kept += 1

@@ -17,7 +17,7 @@ from tools.corpora import streaming
 from tools.corpora.errors import MemberRefused
 from tools.corpora.fields import Names
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
 from tools.corpora.sources.messenger_content import cured, moment_of, sender_of, text_of
 from tools.corpora.threads import told
 
@@ -64,6 +64,7 @@ def found(members: Sequence[Member]) -> Iterator[Found]:
     titles = Names()
     for key, thread in threads.items():
         titles.give(key, thread.title or PurePosixPath(key).name)
+        yield from (Named(thread.members[0].place, name) for name in sorted(thread.participants))
         for member in thread.members:
             said = told(_records(member, titles.get(key), owner), member)
             # Newest first, it must be held to be turned round: a file, of the many that a long thread has.

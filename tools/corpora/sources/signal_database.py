@@ -15,7 +15,7 @@ from pathlib import Path
 from tools.corpora.errors import CorpusError, MemberRefused
 from tools.corpora.fields import moment, words
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Record, Skipped, Warned
+from tools.corpora.record import Found, Named, Record, Skipped, Warned
 from tools.corpora.sources.signal_schema import Message, Schema
 from tools.corpora.sources.signal_text import HOLE, NOBODY, mentioned
 from tools.corpora.sources.signal_type import outgoing, why_none
@@ -23,6 +23,7 @@ from tools.corpora.threads import told
 
 MAGIC = b"SQLite format 3\0"
 _CHUNK = 1 << 20
+_LONGEST = 16 << 20  # bytes of a row: Signal itself keeps longer texts in files
 
 
 def is_database(head: bytes) -> bool:
@@ -61,6 +62,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     database.row_factory = sqlite3.Row
     database.text_factory = lambda data: data.decode("utf-8", "replace")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
     for setting in ("temp_store=FILE", "trusted_schema=OFF", "cell_size_check=ON"):
         database.execute(f"PRAGMA {setting}")
     return database
@@ -112,6 +114,7 @@ class _Reader:
             yield Warned(
                 self._place, f"{late} long texts are cut short here: Signal keeps the whole of them in files beside"
             )
+        yield from (Named(self._place, name) for name in sorted(self._schema.contacts))
         for row in self._database.execute(self._schema.query()):
             yield self._message(Message(*row))
 

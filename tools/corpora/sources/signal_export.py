@@ -13,7 +13,7 @@ from typing import Any
 from tools.corpora.fields import Names, inside, joined, medium, moment, words
 from tools.corpora.lines import objects
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Record, Skipped, Warned
+from tools.corpora.record import Found, Named, Record, Skipped, Warned
 from tools.corpora.sources.signal_text import NOBODY, mentioned
 from tools.corpora.threads import by_thread, told
 
@@ -51,6 +51,8 @@ def _frames(member: Member) -> Iterator[Found]:
             continue
         frame = one[1]
         export.learn(frame)
+        if name := _name_of(frame):
+            yield Named(member.place, name)
         if isinstance(item := frame.get("chatItem"), dict):
             yield export.message(item)
     if export.cut:
@@ -134,6 +136,12 @@ class _Export:
             if isinstance(span, dict) and span.get("mentionAci")
         ]
         return words(mentioned(text if isinstance(text, str) else "", spans))
+
+
+def _name_of(frame: dict[str, Any]) -> str:
+    """Whom a frame makes known."""
+    contact = inside(frame, "recipient", "contact")
+    return _name(contact) if isinstance(contact, dict) else ""
 
 
 def _name(contact: dict[str, Any]) -> str:

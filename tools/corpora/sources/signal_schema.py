@@ -56,7 +56,9 @@ class Message(NamedTuple):
 
 
 class Schema:
-    """One database. `threads` has the name of each."""
+    """One database. `threads` has the name of each, `contacts` are the people in it."""
+
+    contacts: frozenset[str]
 
     def __init__(self, database: sqlite3.Connection, place: str) -> None:
         """Raises MemberRefused for a database of something else, and sqlite3.Error."""
@@ -140,6 +142,7 @@ class Schema:
                 continue
             for column in ("group_id", "e164", "phone", key):
                 people |= self._named(table, column)
+        self.contacts = frozenset(people.values())
         return people | self._groups(people)
 
     def _named(self, table: str, key: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from tools.corpora.errors import MemberRefused
 from tools.corpora.fields import words
 from tools.corpora.members import Member
 
-CHUNK = 1 << 16
+CHUNK = 1 << 20  # not less: expat begins a long attribute anew with every chunk
 LARGEST = 64 << 20  # bytes of one element
 MESSAGES = ("sms", "mms")
 _REFERENCES = re.compile(rb"(?:&#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6});)+")

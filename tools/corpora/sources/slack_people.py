@@ -8,7 +8,7 @@ from typing import Any
 from tools.corpora import streaming
 from tools.corpora.fields import inside, words
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found
+from tools.corpora.record import Damaged, Found, Named
 
 _USERS = ("users.json", "org_users.json")
 _CHANNELS = ("channels.json", "groups.json")
@@ -45,6 +45,7 @@ class Directory:
                     yield Damaged(member.place, "something without an id")
                 elif name in _USERS:
                     self._person(words(one["id"]), one)
+                    yield from (Named(member.place, name) for name in _names(one))
                 else:
                     self._channel(words(one["id"]), one, talk=name in _TALKS)
 
@@ -83,6 +84,14 @@ class Directory:
         if number in self._bots:
             return True
         return bool(message.get("bot_id")) and (not number or (number not in self.people and "bot_profile" in message))
+
+
+def _names(user: dict[str, Any]) -> set[str]:
+    """What a person is called; the short name of the account is rather a word, as `admin`."""
+    if user.get("is_bot") or user.get("id") == _SLACKBOT:
+        return set()
+    keys = (("real_name",), ("profile", "real_name"), ("profile", "display_name"))
+    return {name for path in keys if (name := words(inside(user, *path)))}
 
 
 def _called(profile: object) -> str:

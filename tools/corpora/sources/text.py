@@ -29,7 +29,7 @@ MARKED_UP = frozenset({".md", ".markdown", ".rst"})  # where such a line underli
 # What programs read is taken for a text only by `--as text`.
 DATA = re.compile(
     r"\.(js|jsonl?|ndjson|[ct]sv|x?html?|xml|css|svg|sql|ya?ml|toml|ini|cfg|lock|vcf|ics|srt|vtt|plist|py|sh|ipynb|pem|key"
-    r"|rtf|e?ps|tex)",
+    r"|rtf|e?ps|tex|sbf)",
     re.IGNORECASE,
 )
 LONGEST = 16 << 20  # characters of one document; a longer one is cut, so that memory holds it
@@ -108,7 +108,7 @@ class _Reading:
             yield f"taken as it stands, marks and all, although its name ends in {self._name.suffix}"
         if self._not_utf8:
             lines = "1 line is" if self._not_utf8 == 1 else f"{self._not_utf8:,} lines are"
-            yield f"{lines} not UTF-8 and were read as Windows-1252: see whether the letters are right"
+            yield f"{lines} not UTF-8, read as Windows-1252: see whether the letters are right"
         if self._lost:
             yield f"{self._lost:,} characters could not be read and are question marks now"
         if self._longest > max(LINE, self._whole / 2):

@@ -163,7 +163,7 @@ def _record(member: Member, cells: list[str], shape: Columns) -> Found:
 
 def _warnings(place: str, doubts: _Doubts) -> Iterator[Found]:
     told = {
-        "{} that begin with a quote which is not closed as in CSV: each was taken as it stands ({})": doubts.unbalanced,
+        "{} with a quote at the start which is not closed as in CSV: taken as they stand ({})": doubts.unbalanced,
         "{} with several tweets in one, of unbalanced quotes: they were taken apart at their line ends ({})": (
             doubts.swallowed
         ),
