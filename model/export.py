@@ -29,6 +29,8 @@ WINDOW = 512  # tokens of a window to round or judge by, where the context has s
 ROUND_BY, JUDGE_BY = 16_384, 8_192  # tokens at most
 # The perplexity over float32's that is still well enough; a float32 graph has no excuse but the order of its sums.
 RATIOS: dict[As, float] = {"int8": 1.01, "int4": 1.06, "float16": 1.001, "float32": 1.0001}
+# Nats a token. A perplexity may come out well by chance, on a text that the model has not seen the like of.
+DISTANCES: dict[As, float] = {"int8": 0.03, "int4": 0.2, "float16": 0.003, "float32": 0.0003}
 LOGITS = 1e-3  # of float32, for each unit of the largest logit above one
 DIGITS = 6
 
@@ -99,12 +101,12 @@ def rounding(asked: Asked) -> Rounding | None:
 
 def refuse(quality: Quality, asked: Asked) -> None:
     """Raises ExportRefused where the quality is not good enough for the width."""
-    most = RATIOS[asked.store_as]
-    if not quality.ratio <= most:  # a NaN is refused too
+    most, furthest = RATIOS[asked.store_as], DISTANCES[asked.store_as]
+    if not (quality.ratio <= most and quality.kl <= furthest):  # a NaN is refused too
         cure = {"int4": "--as int8, or a smaller --block", "int8": "a smaller --block, or --as float16"}
         raise ExportRefused(
-            f"{asked.name}: perplexity {quality.ratio:.4f} times that of float32 where {asked.store_as} may have "
-            f"{most}; try {cure.get(asked.store_as, '--as float32')}"
+            f"{asked.name}: perplexity {quality.ratio:.4f} times that of float32 and KL {quality.kl:.4f} nats where "
+            f"{asked.store_as} may have {most} and {furthest}; try {cure.get(asked.store_as, '--as float32')}"
         )
     if asked.store_as == "float32" and not quality.logits <= LOGITS:
         raise ExportRefused(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.base import Shape
-from model.errors import ModelDamaged, PromptTooLong
+from model.errors import ModelDamaged, ModelError, PromptTooLong
 from model.runtime import Loaded
 
 Logits = NDArray[np.float32]
@@ -60,7 +60,12 @@ class Foreign:
             self._together = self._takes_many()
         if len(ids) == 1 or self._together:
             return self._pass(ids)[first:]
-        return np.concatenate([self._pass([token]) for token in ids])[first:]
+        before = self.length
+        try:
+            return np.concatenate([self._pass([token]) for token in ids])[first:]
+        except ModelError:
+            self.length = before  # those that went before the one that failed are not asked for singly
+            raise
 
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens."""

@@ -12,8 +12,9 @@ Outputs: logits float [1, N, V]; present_key_i, present_value_i, to be bound to 
 
 Initializers have the names of the Hugging Face hub (`h.0.attn.c_attn.weight`, stored [in, out]) and the head is
 `wte.weight`, stored once: so the file that runs is also the base for more training. A file of few bits is not: each of
-its matrices is MatMulNBits' own [out, in / block, bytes], with `.scales` and maybe `.zeros` beside it, and the head is
-stored apart from the embedding, since onnxruntime packs anew what it multiplies by.
+its matrices is MatMulNBits' own [out, in / block, bytes], with `.scales` and maybe `.zeros` beside it, or, where a row
+of 8 bits has one scale, signed bytes [in, out] with `.scales`; and the head is stored apart from the embedding, since
+onnxruntime packs anew what it multiplies by.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ Packed = Mapping[str, Quantised]
 Keep = Callable[[NDArray[Any], str], onnx.TensorProto]  # where a tensor is kept, and what the graph says of it
 
 OPSET, IR_VERSION = 21, 10
+HEAD_UNIT = 8  # GroupQueryAttention takes heads of so many numbers, or a multiple
 EPSILON = 1e-5  # of every layer normalisation in GPT-2
 MICROSOFT = "com.microsoft"
 BENT = "mlp.c_proj"  # the layer that multiplies what GELU gave

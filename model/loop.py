@@ -12,8 +12,7 @@ from model.base import Finish, Sampling
 from model.context import Text, Vocabulary, check
 from model.detokenizer import Detokenizer
 from model.mask import Mask
-from model.prefix import CHUNK as CHUNK
-from model.prefix import Cache, Forward
+from model.prefix import CHUNK, Cache, Forward
 from model.sampling import choose, logprob
 
 REMEMBERED = 128  # tokens back that the repetition penalty looks; further back, a word may well come again

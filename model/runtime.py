@@ -34,8 +34,10 @@ FATAL = 4  # onnxruntime's own log level; what matters comes as an exception
 GPU_ANEW = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install '.[gpu]'"
 # What onnxruntime says of a file that only a later one can read.
 _NEWER = ("opset", "IR version", "is not a registered function/op", "No Op registered")
-# Its messages begin with a code and the place in its own source.
-_PREFIX = re.compile(r"(\[ONNXRuntimeError\] : \d+ : \w+ : )?(\S+\.(cc|h|cpp):\d+ .*?\) (?=[A-Z\"']))?")
+# Its messages have codes and places in its own source before what they say.
+_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"(/onnxruntime_src/)?[\w/]+\.(cc|cpp|h):\d+ (\w+ (?=[A-Z])|.*?\) (?=[A-Z\"']|\w+\.cc:))")
+_SHORT = ("Failed to allocate", "bad_alloc", "bad allocation")  # of memory
 
 _FAULTS = (
     faults.EPFail,
@@ -48,6 +50,7 @@ _FAULTS = (
     faults.NotFound,
     faults.NotImplemented,
     faults.RuntimeException,
+    UnicodeDecodeError,  # of its own message, where that names what is damaged
 )
 
 
@@ -86,9 +89,12 @@ class Loaded:
             self._engine, self.device = _engine(model, self.name, _options(threads), provider), provider
         on_cpu = f"CPU, {threads} {'thread' if threads == 1 else 'threads'}" + (f" ({why})" if why else "")
         self.provider = "CUDA" if self.device == "cuda" else on_cpu
-        self.inputs = {entry.name: Tensor(entry.type, tuple(entry.shape)) for entry in self._engine.get_inputs()}
-        self.outputs = {entry.name: Tensor(entry.type, tuple(entry.shape)) for entry in self._engine.get_outputs()}
-        self.metadata: Mapping[str, str] = self._engine.get_modelmeta().custom_metadata_map
+        try:
+            self.inputs = {entry.name: Tensor(entry.type, tuple(entry.shape)) for entry in self._engine.get_inputs()}
+            self.outputs = {entry.name: Tensor(entry.type, tuple(entry.shape)) for entry in self._engine.get_outputs()}
+            self.metadata: Mapping[str, str] = self._engine.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise _refused(self.name, self.device, error) from None
         self.binding = self._engine.io_binding()
 
     def value(self, array: NDArray[Any]) -> ort.OrtValue:
@@ -108,11 +114,13 @@ class Loaded:
             raise _too_little(self.name, error) from None
 
     def run(self) -> None:
-        """Run what is bound. Raises ModelDamaged."""
+        """Run what is bound. Raises ModelDamaged, and EngineFailed where memory does not suffice."""
         try:
             self._engine.run_with_iobinding(self.binding)
-        except (*_FAULTS, RuntimeError) as error:
-            raise ModelDamaged(f"{self.name}: it cannot be run ({_first_line(error)})") from None
+        except (MemoryError, *_FAULTS, RuntimeError) as error:
+            if isinstance(error, MemoryError) or any(word in str(error) for word in _SHORT):
+                raise EngineFailed(f"{self.name}: too little memory to run it; free some, or ask for less") from None
+            raise ModelDamaged(f"{self.name}: it cannot be run ({_first_line(error)}); fetch it again") from None
 
 
 def _best(model: Path | bytes, name: str, options: ort.SessionOptions) -> tuple[ort.InferenceSession, Device, str]:
@@ -132,7 +140,8 @@ def _engine(model: Path | bytes, name: str, options: ort.SessionOptions, device:
     wanted = [NAMES[device]] if device == "cpu" else [NAMES[device], NAMES["cpu"]]
     try:
         source = model if isinstance(model, bytes) else str(model)
-        engine = ort.InferenceSession(source, options, providers=wanted)
+        # Its own second try prints four lines where the answer goes, and hides what was wrong with the first.
+        engine = ort.InferenceSession(source, options, providers=wanted, enable_fallback=False)
     except faults.NoSuchFile:
         raise ModelNotFound(f"{name}: no such file; see what there is with: asr33 model list") from None
     except _FAULTS as error:
@@ -205,4 +214,7 @@ def _too_little(name: str, error: Exception) -> EngineFailed:
 
 
 def _first_line(error: Exception | str) -> str:
-    return _PREFIX.sub("", str(error).strip().partition("\n")[0], count=1)
+    """What it says, without what a terminal would obey: names in a damaged file may be anything."""
+    said = error.object.decode("utf-8", "replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    line = _PLACE.sub("", _CODE.sub("", said.strip().partition("\n")[0]))
+    return "".join(char if char.isprintable() else "?" for char in line)

@@ -129,7 +129,7 @@ def test_a_folder_is_written_with_what_was_found(tmp_path: Path, store_as: expor
 def test_a_refused_export_leaves_nothing_and_names_the_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(export.RATIOS, "int4", 0.5)
     with pytest.raises(
-        ExportRefused, match=r"perplexity \d+\.\d{4} times that of float32.*0\.5; try --as int8"
+        ExportRefused, match=r"perplexity \d+\.\d{4} times that of float32.* may have 0\.5 and .*; try --as int8"
     ) as caught:
         export.export(tiny(), tmp_path / "mine", Asked("mine", "int4", documents=LIVELY))
     assert "\n" not in str(caught.value)
@@ -157,6 +157,15 @@ def test_each_width_has_its_bound_and_a_nan_passes_none(store_as: export.As) -> 
     for ratio in (export.RATIOS[store_as] + 1e-4, float("nan")):
         with pytest.raises(ExportRefused, match="perplexity"):
             export.refuse(replace(good(), ratio=ratio), asked)
+
+
+@pytest.mark.parametrize("store_as", export.WIDTHS)
+def test_a_perplexity_that_came_out_well_by_chance_does_not_pass(store_as: export.As) -> None:
+    asked, bound = Asked("mine", store_as), export.DISTANCES[store_as]
+    export.refuse(replace(good(), ratio=0.9, kl=bound), asked)
+    for kl in (bound * 1.01, float("nan")):
+        with pytest.raises(ExportRefused, match="KL"):
+            export.refuse(replace(good(), ratio=0.9, kl=kl), asked)
 
 
 def test_float32_is_held_to_its_logits() -> None:

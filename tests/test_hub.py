@@ -126,6 +126,7 @@ def test_a_model_of_ours_is_a_source_too(tmp_path: Path) -> None:
         ("n_inner", 100, "n_inner"),
         ("n_embd", None, "n_embd"),
         ("n_head", 3, "3 heads"),
+        ("n_head", 8, "its heads are 4 wide, no multiple of 8"),
         ("n_layer", 0, "n_layer"),
         ("n_layer", 3, r"h\.2.* is missing"),
         ("n_positions", 65, "wpe.weight is"),

@@ -15,7 +15,7 @@ from model import graph, store, tokenizer
 from model.base import Model, Piece, Sampling, Shape
 from model.errors import ModelDamaged, PromptTooLong
 from model.local import AHEAD, Engine, Local, load
-from model.loop import CHUNK
+from model.prefix import CHUNK
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0, max_tokens=10_000)
 

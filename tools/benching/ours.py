@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from model import store
-from model.loop import CHUNK
+from model.prefix import CHUNK
 from tools.benching import tensors
 
 if TYPE_CHECKING:
