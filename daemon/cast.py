@@ -1,4 +1,7 @@
-"""Who speaks: the persona that answers, whoever types, and all others who are in the model's corpus. Pure."""
+"""Who speaks: the persona that answers, whoever types, and all others who are in the model's corpus. Pure.
+
+On paper nobody has a tag: what is typed stands below READY, and what is answered below that.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,11 @@ class Cast:
     others: tuple[str, ...] = ()
 
     @property
+    def tag(self) -> str:
+        """Where the persona begins another message."""
+        return f"\n{self.persona}:" if self.persona else ""
+
+    @property
     def stops(self) -> tuple[str, ...]:
         """Where an answer ends: at the tag of anybody else."""
         names = dict.fromkeys((self.you, *self.others)) if self.persona else {}
@@ -36,6 +44,38 @@ class Cast:
 
 
 NOBODY = Cast()
+
+
+class Untagged:
+    """An answer as it stands on paper, a piece at a time: it begins at the margin, and so does each message in it."""
+
+    def __init__(self, tag: str = "") -> None:
+        self._tag = tag
+        self._held = ""  # what may yet become a tag
+        self._margin = True
+
+    def shown(self, text: str) -> str:
+        """What of the answer so far can be struck now."""
+        *messages, last = (self._held + text).split(self._tag) if self._tag else [text]
+        out = "".join(self._from_margin(message) + self._next() for message in messages)
+        kept = next((size for size in range(len(self._tag) - 1, 0, -1) if last.endswith(self._tag[:size])), 0)
+        self._held = last[len(last) - kept :]
+        return out + self._from_margin(last[: len(last) - kept])
+
+    def rest(self) -> str:
+        """What was held back and is no tag, at the end."""
+        held, self._held = self._held, ""
+        return self._from_margin(held)
+
+    def _from_margin(self, text: str) -> str:
+        # The blank that GPT-2 puts before a word is not for the paper.
+        text = text.lstrip() if self._margin else text
+        self._margin = self._margin and not text
+        return text
+
+    def _next(self) -> str:
+        begun, self._margin = not self._margin, True
+        return "\n" if begun else ""
 
 
 def cast(config: ConversationConfig, known: Sequence[str] = ()) -> Cast:

@@ -216,7 +216,7 @@ class App:
         self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
         finish, self._forgotten = "stopped", 0
         try:
-            said, finish = await exchange(self.tty, self._model, prompt, sampling, self._note)
+            said, finish = await exchange(self.tty, self._model, prompt, sampling, self._note, self._talk.cast.tag)
         except ModelError as error:
             # What was typed is in the log and on the paper; the next line may fare better.
             finish = "error"

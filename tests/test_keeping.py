@@ -257,6 +257,16 @@ def test_nobody_else_looks_into_the_folder(home: Path) -> None:
     assert (home / "mine").stat().st_mode & 0o777 == 0o700
 
 
+def test_what_an_adding_left_that_was_killed_can_be_removed_and_nothing_else_can(home: Path) -> None:
+    killed(home, "    draft.records(); die()")
+    (home / "mine" / "photo.jpg").write_bytes(b"")
+    with pytest.raises(CorpusNotFound):
+        keeping.remove("mine")
+    (home / "mine" / "photo.jpg").unlink()
+    keeping.remove("mine")
+    assert list(home.iterdir()) == []
+
+
 def test_removed_is_gone_and_an_absent_one_is_told_with_what_was_meant(home: Path) -> None:
     written("manuals", ONE)
     with pytest.raises(CorpusNotFound, match="did you mean manuals"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tools.corpora import members
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
 from tools.corpora.sources import messenger, messenger_content
 
 ANNA, BOB, ZOE = "Anna Example", "Bob Test", "Zo\u00eb M\u00fcller"
@@ -91,7 +91,7 @@ def claimed(path: Path) -> list[Member]:
 
 
 def found(path: Path) -> list[Found]:
-    return list(messenger.found(claimed(path)))
+    return [one for one in messenger.found(claimed(path)) if not isinstance(one, Named)]
 
 
 def records(path: Path) -> list[Record]:

@@ -152,6 +152,15 @@ def test_show_tells_where_a_pulled_model_is_from_and_how_good_it_is(
         assert says in out
 
 
+def test_show_names_the_base_that_a_model_was_trained_from(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tiny_folder(home)
+    manifest = json.loads((folder / store.MANIFEST).read_text())
+    manifest["training"] = {"base": {"name": "gpt2", "sha256": "00"}}
+    (folder / store.MANIFEST).write_text(json.dumps(manifest))
+    model("show", "tiny")
+    assert "it was trained here, from gpt2\n" in capsys.readouterr().out
+
+
 def test_a_model_is_removed_with_what_a_pull_left_of_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
     tiny_folder(home, "other")

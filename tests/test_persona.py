@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from fakes import jump
 from fakes_daemon import Daemon, ScriptedModel, words_of
 from fakes_model import Script, tiny_folder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon import config
 from daemon.app import cast_of
-from daemon.cast import Cast
+from daemon.cast import Cast, Untagged
 from daemon.errors import ConfigError
 from model import store
 from model.base import Piece, Sampling
@@ -59,6 +62,42 @@ def test_an_answer_ends_where_another_begins_to_speak() -> None:
     steps = list(generate(script, [script.end_of_text], Sampling(stop=ANN.stops, temperature=0), script))
     assert "".join(step.text for step in steps) == " Fine.\n  Really."
     assert steps[-1].finish == "stop"
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_on_paper_no_message_of_hers_has_a_tag(cut: int) -> None:
+    said = " Fine.\n  Really.\nAnn: Anne: a\nAnnette came.\nAnn: Good\nAn"
+    answer = Untagged(ANN.tag)
+    pieces = [said[at : at + cut] for at in range(0, len(said), cut)]
+    paper = "".join(map(answer.shown, pieces)) + answer.rest()
+    assert paper == "Fine.\n  Really.\nAnne: a\nAnnette came.\nGood\nAn"
+    silent = Untagged(ANN.tag)
+    assert silent.shown(" \nAnn:") + silent.shown(" Well\nAnn:") + silent.rest() == "Well\n"
+
+
+@given(st.text("\nAn: x"), st.lists(st.integers(0, 40)))
+def test_however_an_answer_comes_the_paper_is_the_same(said: str, cuts: list[int]) -> None:
+    whole, pieces = Untagged(ANN.tag), Untagged(ANN.tag)
+    places = [0, *sorted(cuts), len(said) + 40]
+    parts = [said[one:two] for one, two in pairwise(places)]
+    assert "".join(map(pieces.shown, parts)) + pieces.rest() == whole.shown(said) + whole.rest()
+    bare = Untagged()
+    assert bare.shown(said) + bare.rest() == said.lstrip()
+
+
+def test_several_messages_of_hers_are_remembered_with_their_tags(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = Asked([" so", " am I.", "\n", "Ann", ":", " Really."])
+        daemon = Daemon(tmp_path, model, cast=ANN)
+        await daemon.type("I AM LATE")
+        await daemon.type("WHY")
+        assert model.last_prompt == "You: I am late\nAnn: so am I.\nAnn: Really.\nYou: Why\nAnn:"
+        await daemon.app.listening.wait()
+        assert "SO AM I.\nREALLY." in daemon.paper
+        assert "ANN:" not in daemon.paper
+        daemon.running.cancel()
+
+    jump(main())
 
 
 def configured(tmp_path: Path, toml: str) -> config.Config:

@@ -10,7 +10,10 @@ import fakes_model
 import pytest
 
 from model.base import END_OF_TEXT
+from model.errors import TextDamaged, TextNotFound
 from tools import score_model
+from tools.corpora import keeping
+from tools.corpora.record import Record
 
 
 def asked(*words: object) -> argparse.Namespace:
@@ -50,3 +53,23 @@ def test_the_same_seed_writes_the_same(capsys: pytest.CaptureFixture[str], tmp_p
         said(capsys, tmp_path, "--copied", "--words", 30, "--seed", seed, "--json") for seed in (1, 1, 2)
     )
     assert one == again != other
+
+
+def test_a_corpus_is_scored_by_its_threads(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASR33_CORPORA", str(tmp_path / "corpora"))
+    says = [("Ann and Bob", "Hello.", 0.0), ("Ann and Bob", "Good morning.", 90_000.0), ("Ann and Zoe", "It rains.", 0)]
+    records = [Record("f", thread, text, "Ann", when, "message") for thread, text, when in says]
+    with keeping.draft("chat") as draft:
+        for record in records:
+            draft.add(record)
+        draft.keep(records)
+        draft.settle()
+    folder = fakes_model.tiny_folder(tmp_path)
+    assert score_model.main(asked("chat", "--model", folder, "--threads", 1, "--hold-out", 1, "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["documents"] == 2
+    with pytest.raises(TextDamaged, match="there are only 2 documents"):
+        score_model.main(asked("chat", "--model", folder, "--hold-out", 3))
+    with pytest.raises(TextNotFound, match="chats: "):
+        score_model.main(asked("chats", "--model", folder))

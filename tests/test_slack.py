@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Record, Skipped
+from tools.corpora.record import Damaged, Found, Named, Record, Skipped
 from tools.corpora.sources import slack
 from tools.corpora.sources.slack_text import PICTURES, plain
 
@@ -37,7 +37,9 @@ def export(folder: Path, days: dict[str, Any], lists: bool = True) -> Path:
 
 
 def taken(path: Path) -> list[Found]:
-    return list(slack.found(slack.claim([one for one in members(path) if isinstance(one, Member)])))
+    """All but whom it names."""
+    ours = slack.claim([one for one in members(path) if isinstance(one, Member)])
+    return [one for one in slack.found(ours) if not isinstance(one, Named)]
 
 
 def records(found: list[Found]) -> list[Record]:

@@ -4,6 +4,8 @@
 
 import argparse
 import json
+import os
+import signal
 from pathlib import Path
 from random import Random
 
@@ -168,8 +170,9 @@ def test_dropout_average_and_decay_are_part_of_the_run(text: Path, home: Path) -
         (("--average", 60), "--average 60: give from 0 to the 50 per cent of --fall"),
         (("--average", 5, "--patience", 2), "--average with --patience"),
         (("--lora", 4), "--lora 4: adapters stand beside a model; name one with --base"),
+        (("--base", "m2", "--lora", 4, "--decay", 0.1), "--decay 0.1 with --lora: adapters have no decay"),
         (("--look-every", 0), "--look-every 0: give a number above zero"),
-        (("--patience", -1), "--patience -1: give a number from 0"),
+        (("--patience", -1), "--patience -1: give a number from 0 to 1,000,000$"),
         (("--hold-out", "100%"), "--hold-out 100%: give numbers of documents, as in --hold-out 10,14, or a share"),
     ],
 )
@@ -187,9 +190,19 @@ def test_a_run_that_cannot_fit_is_refused_before_it_begins(
     text: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.training.device.free", lambda where: 100 << 20)
+    monkeypatch.setattr("tools.training.material.Gpt2", lambda shape: pytest.fail("the net was made"))
     with pytest.raises(MemoryShort, match=r"of memory, and can have 94 MB: take a smaller base"):
         command(text, "--name", "m", "--steps", 2, *fakes.SIZE)
     assert not list(home.rglob("*.json"))
+
+
+def test_ctrl_c_while_torch_loads_is_no_torch_that_is_missing(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded() -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return lambda asked: pytest.fail("the run began")
+
+    monkeypatch.setattr(train, "_loaded", loaded)
+    assert command(text, "--name", "m", "--steps", 2, *fakes.SIZE) == 130
 
 
 def test_each_sample_is_struck_on_the_machine(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:

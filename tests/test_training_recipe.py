@@ -47,6 +47,7 @@ RECIPE = Recipe((Source("a b.txt", "11" * 32), Source("c.txt.xz", "22" * 32)), (
         ("--steps 9 --layers 0", "--layers 0: give"),
         ("--steps 9 --heads 0", "--heads 0: give"),
         ("--steps 9 --seed -1", "--seed -1: a seed is 0 or more"),
+        (f"--steps 9 --seed {2**63}", f"--seed {2**63}: a seed is 0 or more, and below"),
         ("--steps 9 --vocabulary 256", "--vocabulary 256: at least 257"),
         ("--steps 9 --width 100 --heads 3", "--width 100 --heads 3: each head needs .* as with --width 96"),
         ("--steps 9 --hold-out 1,x", "--hold-out 1,x: give numbers of documents"),
@@ -126,6 +127,22 @@ def test_the_command_says_all_that_is_not_the_default() -> None:
     assert recipe.command("m", RECIPE, Length(4, None, 0.07)).endswith("--steps 4 --fall 7 --seed 7")
 
 
+@pytest.mark.parametrize(
+    ("made", "ending"),
+    [
+        (Recipe(RECIPE.texts, corpus=True), " --seed 33 --hold-out 0%"),
+        (Recipe(RECIPE.texts, hold_share=10, corpus=True), " --seed 33 --patience 0"),
+        (Recipe(RECIPE.texts, (2,), Source("gpt2", "")), " --seed 33 --patience 0"),
+        (Recipe(RECIPE.texts, (2,), Source("gpt2", ""), average=0.1), " --seed 33 --average 10"),
+        (Recipe(RECIPE.texts, (2,), Source("gpt2", ""), patience=3), " --seed 33 --patience 3"),
+        (Recipe(RECIPE.texts, (), Source("gpt2", "")), " --seed 33"),
+    ],
+)
+def test_the_command_says_what_a_base_or_a_corpus_would_have_brought(made: Recipe, ending: str) -> None:
+    assert recipe.command("m", made, Length(9, None)).partition("--steps 9")[2] == ending
+    assert recipe.from_json(recipe.to_json(made, Length(9, None)))[0] == made
+
+
 def test_a_command_that_is_given_again_is_the_same_run() -> None:
     words = recipe.command("m", replace(RECIPE, batch=4, size=Size(layers=2)), Length(40, None)).replace(
         "'a b.txt'", "a"
@@ -197,6 +214,15 @@ def test_the_card_says_data_steps_seed_time_figure_and_command() -> None:
     assert [part for part in wanted if part not in text] == []
     assert "flat, then falling over the last 50 % of the run" in text
     assert "Nothing was held out" in card.card(replace(RESULT, held_out=None))
+
+
+def test_a_base_has_its_licence_on_the_card() -> None:
+    based = replace(RESULT, recipe=replace(RECIPE, base=Source("gpt2", "33" * 32)))
+    assert "the weights of gpt2 in it, and its licence holds too: it tells none" in card.card(based)
+    told = replace(based, base_licence="mit")
+    assert "the weights of gpt2 in it, and its licence holds too: mit" in card.card(told)
+    assert card.record(told)["base_licence"] == "mit"
+    assert "its licence holds too" not in card.card(RESULT)
 
 
 def test_the_manifest_has_the_same_as_plain_json() -> None:

@@ -4,6 +4,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -210,6 +211,27 @@ def test_a_card_that_is_not_there_is_one_line_with_its_cure() -> None:
 def test_memory_that_is_free_is_known() -> None:
     free = device.free("cpu")
     assert free is None or 0 < free < 1 << 50
+
+
+def test_what_a_process_has_already_it_need_not_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = {"MemAvailable": 1000, "RssAnon": 300}
+    monkeypatch.setattr(device, "_table", lambda path, key: kernel.get(key))
+    monkeypatch.setattr(device, "LIMITS", ())
+    assert device.free("cpu") == 1300
+    kernel.clear()
+    assert device.free("cpu") is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_was_freed_goes_back_to_the_system() -> None:
+    def has() -> int:
+        return device._table("/proc/self/status", "RssAnon") or 0
+
+    pieces = [torch.ones(16 << 10) for _ in range(2000)]  # 128 MB, none so large that it would be mapped
+    del pieces[:-1]  # the last one holds up all the rest
+    before = has()
+    device.give_back()
+    assert has() < before - (90 << 20)
 
 
 def test_a_checkpoint_of_the_past_has_no_looks_and_goes_on(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from random import Random
 
@@ -73,6 +73,9 @@ def test_what_is_neither_file_nor_corpus_is_one_line_with_its_cure(chat: str, tm
         texts.require([Path(chat), Path("chats")])
     with pytest.raises(TextDamaged, match=r"^[^\n]*: a folder; take it into a corpus: asr33 corpus add [^\n]*$"):
         texts.gathered([tmp_path])
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(TextNotFound, match=r"^[^\n]*pipe: can be read only once[^\n]*; give a file$"):
+        texts.require([pipe])
 
 
 @pytest.mark.parametrize(
@@ -91,29 +94,42 @@ def test_what_is_neither_is_refused(text: str) -> None:
 
 
 def test_a_thread_is_held_out_whole_by_its_number() -> None:
-    assert chosen(HoldOut((2,)), [1, 2, 2, 3], Random(1)) == (2, 3)
+    assert chosen(HoldOut((2,)), [1, 2, 2, 3], [1] * 4, Random(1)) == (2, 3)
     with pytest.raises(TextDamaged, match=r"--hold-out 4: there are only 3 documents"):
-        chosen(HoldOut((4,)), [1, 2, 2, 3], Random(1))
+        chosen(HoldOut((4,)), [1, 2, 2, 3], [1] * 4, Random(1))
 
 
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=60).map(sorted), st.integers(1, 99), st.integers(0, 9))
-def test_a_share_is_drawn_by_seed_of_whole_threads_and_never_all(units: Sequence[int], percent: int, seed: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 999)), min_size=2, max_size=60).map(sorted),
+    st.integers(1, 99),
+    st.integers(0, 9),
+)
+def test_a_share_is_drawn_by_seed_of_whole_threads_and_never_all(
+    documents: list[tuple[int, int]], percent: int, seed: int
+) -> None:
+    units, sizes = [unit for unit, _ in documents], [size for _, size in documents]
     if len(set(units)) < 2:
         with pytest.raises(TextDamaged, match="nothing can be held out"):
-            chosen(HoldOut(percent=percent), units, Random(seed))
+            chosen(HoldOut(percent=percent), units, sizes, Random(seed))
         return
-    out = chosen(HoldOut(percent=percent), units, Random(seed))
-    assert out == chosen(HoldOut(percent=percent), units, Random(seed))
+    out = chosen(HoldOut(percent=percent), units, sizes, Random(seed))
+    assert out == chosen(HoldOut(percent=percent), units, sizes, Random(seed))
     there = {units[number - 1] for number in out}
     assert out == tuple(number for number, unit in enumerate(units, 1) if unit in there)
     assert 0 < len(there) < len(set(units))
-    sizes = [list(units).count(unit) for unit in there]
-    assert len(out) >= min(percent / 100 * len(units), len(units) - max(map(list(units).count, units)))
-    assert len(out) - max(sizes) < percent / 100 * len(units)
+    wanted, mean = percent / 100 * sum(sizes), sum(sizes) / len(set(units))
+    assert sum(sizes[number - 1] for number in out) <= wanted + max(wanted, mean)
+
+
+@given(st.integers(0, 999))
+def test_a_large_thread_among_small_ones_is_not_the_one_held_out(seed: int) -> None:
+    assert chosen(HoldOut(percent=10), [1] * 400 + [2] * 20, [30] * 420, Random(seed)) == tuple(range(401, 421))
+    assert chosen(HoldOut(percent=10), [1, 2, 3], [900_000, 100, 300], Random(seed)) == (2, 3)
 
 
 def test_another_seed_holds_out_others() -> None:
-    assert len({chosen(HoldOut(percent=10), range(1, 101), Random(seed)) for seed in range(5)}) == 5
+    assert len({chosen(HoldOut(percent=10), range(1, 101), [9] * 100, Random(seed)) for seed in range(5)}) == 5
+    assert len({chosen(HoldOut(percent=10), range(1, 4), [9] * 3, Random(seed)) for seed in range(9)}) == 3
 
 
 def test_who_speaks_is_counted_in_dialogue_alone() -> None:
@@ -131,4 +147,4 @@ def test_personas_takes_any_text(documents: list[str]) -> None:
 
 def test_holding_knows_what_is_nothing() -> None:
     assert not HoldOut()
-    assert holding.chosen(HoldOut(), [1, 2], Random(1)) == ()
+    assert holding.chosen(HoldOut(), [1, 2], [1, 1], Random(1)) == ()

@@ -4,6 +4,8 @@
 too; with --hold-out N,N those documents are no part of that text, but the yardstick: what people copy from it.
 
 asr33 model score base.txt.xz --hold-out 10,14,18,26 --copied
+
+The name of a corpus may stand where a file may; then threads and books are counted, as asr33 train counts them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from model.base import RANGES, THREADS, Sampling
@@ -23,6 +26,7 @@ from tools.ask import number
 if TYPE_CHECKING:
     from model.foreign import Foreign
     from model.session import Session
+    from model.text import Corpus
     from model.tokenizer import Tokenizer
 
 WORDS = 5000  # that the model writes
@@ -30,7 +34,7 @@ WORDS = 5000  # that the model writes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("file", type=Path, metavar="FILE", help="a text, or .xz of one; - is standard input")
+    parser.add_argument("file", type=Path, metavar="FILE|CORPUS", help="a text, or .xz of one; - is standard input")
     parser.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
     parser.add_argument(
         "--hold-out", type=numbers, default=[], metavar="N,N", help="score only these documents of the file, from 1"
@@ -50,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError of many a kind."""
-    from model import local, store, text
+    from model import local, store
 
     folder = store.find(args.model)
-    corpus = text.split(text.read_documents([args.file]), args.hold_out)
+    corpus = _documents(args.file, args.hold_out)
     session, words = local.load(folder, args.threads)
     found: dict[str, Any] = {"model": store.name_of(folder)}
     if args.hold_out or not args.copied:
@@ -62,6 +66,18 @@ def main(args: argparse.Namespace) -> int:
         found |= _copied(session, words, args, corpus.train, corpus.held_out)
     _print(json.dumps(found) if args.json else "\n".join(_lines(found)))
     return 0
+
+
+def _documents(file: Path, hold_out: Sequence[int]) -> Corpus:
+    from model import text
+    from tools.training import texts
+    from tools.training.holding import HoldOut, chosen
+
+    if file.is_file() or not texts.is_corpus(file):
+        return text.split(text.read_documents([file]), hold_out)
+    found = texts.gathered([file])
+    out = chosen(HoldOut(tuple(hold_out)), found.units, list(map(len, found.documents)), Random())
+    return text.split(found.documents, out)
 
 
 def numbers(text: str) -> list[int]:

@@ -55,7 +55,10 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
 def _origin(training: dict[str, Any]) -> str:
     if repository := training.get("repository"):
         return f"{repository}, commit {training.get('revision')}"
-    return str(training.get("from") or training.get("base") or "this asr33: it was trained here")
+    match training.get("base"):
+        case {"name": str(base)}:
+            return f"this asr33: it was trained here, from {base}"
+    return str(training.get("from") or "this asr33: it was trained here")
 
 
 def _quality(training: dict[str, Any]) -> Iterator[tuple[str, str]]:

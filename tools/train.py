@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from tools.training import options, texts
 from tools.training.errors import TorchMissing
+from tools.training.stopping import Stopped, Stopping
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +18,17 @@ def main(args: argparse.Namespace) -> int:
     """Raises TrainingError and ModelError, each with its exit code; 130 or 143 after a signal."""
     asked = options.checked(args)
     texts.require(asked.texts)  # before torch, which takes seconds to load
+    with Stopping() as stopping:  # a signal amid torch's loading would look like a torch that is broken
+        run = _loaded()
+        try:
+            stopping.check()
+        except Stopped as stopped:
+            return stopped.exit_code
+    return run(asked)
+
+
+def _loaded() -> Callable[[options.Options], int]:
+    """Raises TorchMissing."""
     try:
         import torch
     except ImportError:
@@ -25,4 +38,4 @@ def main(args: argparse.Namespace) -> int:
 
     from tools.training.run import run
 
-    return run(asked)
+    return run

@@ -16,11 +16,12 @@ from tools.training.recipe import Source
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """`source` says which it was."""
+    """`source` says which it was, `licence` what its manifest tells of that, if it has one."""
 
     source: Source
     net: Gpt2
     tokenizer_json: str
+    licence: str
 
     @property
     def shape(self) -> Shape:
@@ -33,7 +34,8 @@ def read(name_or_path: str) -> Base:
     with torch.device("meta"):  # no numbers are drawn that are not wanted
         net = Gpt2(found.shape)
     net.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()}, assign=True)
-    return Base(Source(_name(name_or_path, found.name), _hash(name_or_path)), net, found.tokenizer_json)
+    source = Source(_name(name_or_path, found.name), _hash(name_or_path))
+    return Base(source, net, found.tokenizer_json, str(found.training.get("licence") or ""))
 
 
 def _name(asked: str, found: str) -> str:

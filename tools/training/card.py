@@ -19,7 +19,7 @@ NAMED = 100  # documents held out that are named one by one
 class Result:
     """A finished run. `rates` are those of matrices and vectors in the flat part, `out` the documents held out.
 
-    `personas` are who speaks in its texts, and in how many lines.
+    `personas` are who speaks in its texts, and in how many lines. `base_licence` is that of the base, if it tells one.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Result:
     copying: Copying | None = None
     personas: dict[str, int] = field(default_factory=dict)
     device: str = ""
+    base_licence: str = ""
     bits_per_nat: float = 0.0  # of the text held out, from nats a token to bits a byte
 
     @property
@@ -67,6 +68,8 @@ def record(result: Result) -> dict[str, Any]:
 def _later(result: Result) -> dict[str, Any]:
     """What not every run has."""
     facts: dict[str, Any] = {}
+    if result.base_licence:
+        facts["base_licence"] = result.base_licence
     if result.recipe.patience:
         facts["step_taken"] = result.step
     if result.progress.first is not None and result.recipe.base is not None:
@@ -129,8 +132,16 @@ def _data(result: Result) -> list[str]:
         f"{result.documents} documents, counted from 1 through all the texts; "
         + (f"held out: {out}." if out else "none held out."),
         f"Licence: {result.licence}",
+        *_of_base(result),
         *_speakers(result),
     ]
+
+
+def _of_base(result: Result) -> list[str]:
+    if result.recipe.base is None:
+        return []
+    told = result.base_licence or "it tells none; see where it is from"
+    return ["", f"It has the weights of {result.recipe.base.name} in it, and its licence holds too: {told}"]
 
 
 def _speakers(result: Result) -> list[str]:

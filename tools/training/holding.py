@@ -33,28 +33,31 @@ def parse(text: str) -> HoldOut:
     return HoldOut(percent=percent)
 
 
-def chosen(held: HoldOut, units: Sequence[int], draw: Random) -> tuple[int, ...]:
+def chosen(held: HoldOut, units: Sequence[int], sizes: Sequence[int], draw: Random) -> tuple[int, ...]:
     """Which documents are held out, from 1; document i is part of `units[i]`, and a unit goes whole.
 
-    The numbers are those of units. Raises TextDamaged for one that there is not, and where a share would be nothing.
+    The numbers are those of units, and a share is one of all `sizes`, characters of each document. Raises TextDamaged
+    for a number that there is not, and where a share would be nothing.
     """
     there = sorted(set(units))
     if beyond := [number for number in held.numbers if number not in there]:
         raise TextDamaged(f"--hold-out {beyond[0]}: there are only {len(there)} documents, counted from 1")
-    out = set(held.numbers) if not held.percent else _drawn(held.percent, units, there, draw)
+    out = set(held.numbers) if not held.percent else _drawn(held.percent, units, sizes, draw)
     return tuple(number for number, unit in enumerate(units, start=1) if unit in out)
 
 
-def _drawn(percent: float, units: Sequence[int], there: list[int], draw: Random) -> set[int]:
-    if len(there) < 2:
-        raise TextDamaged(f"--hold-out {percent:g}%: of {len(there)} document nothing can be held out; add more texts")
-    sizes = {unit: 0 for unit in there}
-    for unit in units:
-        sizes[unit] += 1
-    wanted, out, held = percent / 100 * len(units), set[int](), 0
-    for unit in draw.sample(there, len(there) - 1):
-        if out and held >= wanted:
-            break
-        out.add(unit)
-        held += sizes[unit]
+def _drawn(percent: float, units: Sequence[int], sizes: Sequence[int], draw: Random) -> set[int]:
+    whole = dict.fromkeys(sorted(set(units)), 0)
+    for unit, size in zip(units, sizes, strict=True):
+        whole[unit] += size
+    if len(whole) < 2:
+        raise TextDamaged(f"--hold-out {percent:g}%: of {len(whole)} document nothing can be held out; add more texts")
+    wanted, out, held = percent / 100 * sum(sizes), set[int](), 0
+    # One large thread among small ones is what there is to learn from.
+    most = max(wanted, sum(sizes) / len(whole))
+    drawn = [unit for unit in draw.sample(list(whole), len(whole)) if whole[unit] <= most]
+    for unit in drawn[: len(whole) - 1]:
+        if not out or held + whole[unit] / 2 <= wanted:
+            out.add(unit)
+            held += whole[unit]
     return out

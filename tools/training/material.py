@@ -35,6 +35,7 @@ class Material:
 
     goes_on: bool
     recipe: Recipe
+    base_licence: str
     corpus: Corpus
     out: tuple[int, ...]
     words: Tokenizer
@@ -53,7 +54,7 @@ def gather(options: Options, place: RunFolder, display: Display) -> Material:
     if not found.documents:
         raise TextDamaged("no text to train on: every document is blank")
     hold_out = _hold_out(options, found)
-    out = holding.chosen(hold_out, found.units, Random(options.seed))
+    out = holding.chosen(hold_out, found.units, list(map(len, found.documents)), Random(options.seed))
     corpus = text.split(found.documents, out)
     if not corpus.train:
         raise TextDamaged("no text to train on: every document is blank or held out")
@@ -61,14 +62,16 @@ def gather(options: Options, place: RunFolder, display: Display) -> Material:
     asked = planning.recipe_of(options, found, hold_out, None if base is None else (base.source, base.shape))
     goes_on = _goes_on(options, place, asked, display)
     words = _kept_words(place) if goes_on else _new_words(asked, corpus, base, display)
-    torch.manual_seed(options.seed)
-    net = Gpt2(_shape(asked.size, words)) if base is None else base.net
+    shape = _shape(asked.size, words) if base is None else base.shape
     with display.work("reading", sum(map(len, found.documents))) as advance:
         train, held_out = (data.encode(some, words, advance) for some in (corpus.train, corpus.held_out))
-    display.say(f"{len(train):,} tokens to train on, {_held_out_words(held_out, net.shape)}")
-    data.require_windows(train, net.shape.n_positions, options.batch)
-    plan = planning.plan_of(options, asked, net.shape, display)
-    return Material(goes_on, asked, corpus, out, words, train, held_out, net, plan)
+    display.say(f"{len(train):,} tokens to train on, {_held_out_words(held_out, shape)}")
+    data.require_windows(train, shape.n_positions, options.batch)
+    plan = planning.plan_of(options, asked, shape, display)
+    torch.manual_seed(options.seed)
+    net = Gpt2(shape) if base is None else base.net
+    licence = "" if base is None else base.licence
+    return Material(goes_on, asked, licence, corpus, out, words, train, held_out, net, plan)
 
 
 def enter(place: RunFolder, material: Material) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
-from model.base import THREADS, Provider
+from model.base import RANGES, THREADS, Provider
 from tools.training.errors import OptionRefused
 from tools.training.holding import HoldOut, parse
 from tools.training.recipe import BATCH, DECAY, FALL, SEED, Length, Size
@@ -126,8 +126,8 @@ def checked(args: argparse.Namespace) -> Options:
         raise OptionRefused(f"--fall {args.fall:g}: 100 per cent are the whole run, and the most")
     if args.threads > THREADS[1]:
         raise OptionRefused(f"--threads {args.threads}: {THREADS[1]} are the most")
-    if args.seed < 0:
-        raise OptionRefused(f"--seed {args.seed}: a seed is 0 or more")
+    if not 0 <= args.seed <= RANGES["seed"][1]:
+        raise OptionRefused(f"--seed {args.seed}: a seed is 0 or more, and below 2 to the 63rd")
     return Options(
         texts=tuple(args.texts),
         name=args.name,
@@ -159,11 +159,13 @@ def _learning(args: argparse.Namespace) -> None:
     for option, (least, most) in limits.items():
         number = getattr(args, option)
         if number is not None and not least <= number <= most:
-            raise OptionRefused(f"--{option} {number:g}: give a number from {least:g} to {most:,g}")
+            raise OptionRefused(f"--{option} {number:g}: give a number from {least:g} to {most:,}")
     if not 0 <= args.average <= args.fall:
         raise OptionRefused(f"--average {args.average:g}: give from 0 to the {args.fall:g} per cent of --fall, no more")
     if args.average and args.patience:
         raise OptionRefused("--average with --patience: a run ends with the mean or with the best; leave one out")
+    if args.lora and args.decay != DECAY:
+        raise OptionRefused(f"--decay {args.decay:g} with --lora: adapters have no decay; leave one out")
     if args.lora and args.base is None:
         raise OptionRefused(f"--lora {args.lora}: adapters stand beside a model; name one with --base")
 

@@ -41,6 +41,7 @@ def recipe_of(options: Options, found: Texts, hold_out: HoldOut, base: tuple[Sou
         dropout=options.dropout,
         decay=options.decay,
         average=options.average,
+        corpus=found.corpus,
     )
 
 

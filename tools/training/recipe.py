@@ -63,7 +63,7 @@ class Recipe:
     """All that the numbers of a run depend on, but for its length and the machine's rounding.
 
     `hold_out` are numbers of documents; or `hold_share` per cent of them are held out by the seed. `patience` and
-    `look_every` of 0 are not asked for, and no patience.
+    `look_every` of 0 are not asked for, and no patience. `corpus` says whether one of the texts is a corpus.
     """
 
     texts: tuple[Source, ...]
@@ -79,6 +79,7 @@ class Recipe:
     dropout: float = 0.0
     decay: float = DECAY
     average: float = 0.0
+    corpus: bool = False
 
 
 def held(recipe: Recipe) -> HoldOut:
@@ -95,7 +96,17 @@ def command(name: str, recipe: Recipe, length: Length) -> str:
     plain = dict(_options(Recipe(texts=())))
     left = ("batch", *LATER) if recipe.base is not None else ("batch", *(item.name for item in fields(Size)), *LATER)
     words += [option for key, option in _options(recipe) if key in left and option != plain[key]]
+    words += _without(recipe)
     return " ".join(words)
+
+
+def _without(recipe: Recipe) -> Iterator[str]:
+    """What a base or a corpus brings of itself, and this run was told to leave."""
+    if recipe.corpus and not held(recipe):
+        yield "--hold-out 0%"
+    told = recipe.patience or recipe.average or not held(recipe)
+    if not told and (recipe.corpus or recipe.base is not None):
+        yield "--patience 0"
 
 
 def require_same(name: str, begun: Recipe, asked: Recipe) -> None:
@@ -136,7 +147,7 @@ def _recipe(found: dict[str, Any]) -> Recipe:
         batch=found["batch"],
         size=Size(**found["size"]),
         # What runs of the past could not be asked for, they had by default.
-        **{key: found[key] for key in ("hold_share", *LATER) if key in found},
+        **{key: found[key] for key in ("hold_share", "corpus", *LATER) if key in found},
     )
 
 

@@ -53,6 +53,7 @@ def _run(options: Options, place: RunFolder, display: Display) -> None:
         # An export that cannot be is better known now than after the last step, or when the run before is forgotten.
         with _draft(options) as draft:
             _export(draft, material, windows, options.threads, display)
+        device.give_back()
     enter(place, material)
     with paper(options.line, display.say) as sheet:
         _train(material, place, display, sheet)
@@ -162,6 +163,7 @@ def _result(
         copying=copies,
         personas=personas(corpus.train),
         device=device.name("cuda") if plan.device == "cuda" else "",
+        base_licence=material.base_licence,
         bits_per_nat=_bits_per_nat(material),
     )
 

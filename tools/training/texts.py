@@ -30,9 +30,13 @@ class Texts:
 
 
 def require(asked: Sequence[Path]) -> None:
-    """Raises TextNotFound for what is neither a file that can be read nor a corpus."""
+    """Raises TextNotFound for what is neither a file that can be read, again if need be, nor a corpus."""
     for path in asked:
-        if not os.access(path, os.R_OK) and not _is_corpus(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise TextNotFound(
+                f"{path}: can be read only once, and a run may have to read its texts again; give a file"
+            )
+        if not os.access(path, os.R_OK) and not is_corpus(path):
             raise TextNotFound(
                 f"{path}: there is no such file or corpus, or it cannot be read; name one that can, or see: "
                 "asr33 corpus list"
@@ -46,7 +50,7 @@ def gathered(asked: Sequence[Path]) -> Texts:
     units: list[int] = []
     corpora = False
     for path in asked:
-        if not path.is_file() and _is_corpus(path):
+        if not path.is_file() and is_corpus(path):
             found = list(_rendered(str(path)))
             sources.append(Source(str(path), _hash(document for _, document in found)))
             corpora = True
@@ -63,7 +67,8 @@ def gathered(asked: Sequence[Path]) -> Texts:
     return Texts(tuple(sources), documents, units, corpora)
 
 
-def _is_corpus(path: Path) -> bool:
+def is_corpus(path: Path) -> bool:
+    """Whether a corpus has this name; a file of the same goes before it."""
     from tools.corpora import keeping
 
     return len(path.parts) == 1 and keeping.stands(str(path))
