@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 END_OF_TEXT = "<|endoftext|>"
 SHAPE_KEY = "asr33.shape"  # where a graph's own metadata has the Shape, as JSON
+HEAD_UNIT = 8  # GroupQueryAttention takes heads of so many numbers, or a multiple
 
 # The least and the most that each number of a Sampling may be, for whoever takes one from a person.
 RANGES: dict[str, tuple[float, float]] = {

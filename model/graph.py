@@ -41,7 +41,6 @@ Packed = Mapping[str, Quantised]
 Keep = Callable[[NDArray[Any], str], onnx.TensorProto]  # where a tensor is kept, and what the graph says of it
 
 OPSET, IR_VERSION = 21, 10
-HEAD_UNIT = 8  # GroupQueryAttention takes heads of so many numbers, or a multiple
 EPSILON = 1e-5  # of every layer normalisation in GPT-2
 MICROSOFT = "com.microsoft"
 BENT = "mlp.c_proj"  # the layer that multiplies what GELU gave

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import graph, graph_file, store, tokenizer
-from model.base import Shape
+from model.base import HEAD_UNIT, Shape
 from model.errors import ModelDamaged, ModelNotFound
 from model.weights import fitting
 
@@ -80,8 +80,8 @@ def shape_of(config: Any, path: Path) -> Shape:
         raise ModelDamaged(f"{path}: {error}; fetch it again") from None
     if config.get("n_inner") not in (None, 4 * shape.n_embd):
         raise ModelDamaged(f"{path}: its n_inner is not four times its n_embd: no GPT-2 that asr33 can run")
-    if shape.head_size % graph.HEAD_UNIT:
-        told = f"its heads are {shape.head_size} wide, no multiple of {graph.HEAD_UNIT}"
+    if shape.head_size % HEAD_UNIT:
+        told = f"its heads are {shape.head_size} wide, no multiple of {HEAD_UNIT}"
         raise ModelDamaged(f"{path}: {told}: no GPT-2 that asr33 can run")
     return shape
 

@@ -63,9 +63,11 @@ def generate(
 
 def _read(cache: Cache, ids: Sequence[int]) -> Generator[Step, None, NDArray[np.float32]]:
     """The logits after these ids; a step for each CHUNK but the last. What was read while it was typed is known."""
-    if cache.turn_to(ids) == len(ids) and cache.logits is not None:
-        return cache.logits
-    at = cache.turn_to(ids[:-1])
+    at = cache.turn_to(ids)
+    if at == len(ids):
+        if cache.logits is not None:
+            return cache.logits
+        at = cache.turn_to(ids[:-1])
     while at + CHUNK < len(ids):
         cache.forward(ids[at : at + CHUNK])
         at += CHUNK

@@ -5,15 +5,12 @@ What a training run keeps to go on from is not its business: that is not the mod
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from model import fetched, store
 from model.errors import ModelError, ModelNotFound
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class NotRemoved(ModelError):
@@ -26,7 +23,7 @@ def found(name: str) -> list[Path]:
     """What there is of a model, or was left of one. Raises ModelNotFound, and NotRemoved for the embedded one."""
     if name == store.EMBEDDED:
         raise NotRemoved("the embedded model is a part of asr33 and stays; asr33 model list has the others")
-    if not _NAME.fullmatch(name):
+    if not store.NAME.fullmatch(name):
         raise ModelNotFound(f"{name!r} is no name of a model; what is removed has a name that asr33 model list shows")
     home = store.home()
     left = [fetched.folder_of(home, name), *(home / f".{name}.{what}" for what in ("new", "old", "gone"))]

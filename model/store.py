@@ -30,7 +30,7 @@ from model.manifest import Manifest as Manifest
 from model.manifest import read_manifest as read_manifest
 from model.manifest import verify as verify
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a model, and of whatever else is kept in a folder by its name
 _ASIDE = re.compile(r"\.(.+)\.old")
 
 
@@ -51,8 +51,13 @@ def home() -> Path:
     """The folder of the models: $ASR33_MODELS, $XDG_DATA_HOME/asr33/models or ~/.local/share/asr33/models."""
     if own := os.environ.get("ASR33_MODELS"):
         return Path(own)
+    return data_home() / "models"
+
+
+def data_home() -> Path:
+    """The folder of all that asr33 keeps for this user: $XDG_DATA_HOME/asr33 or ~/.local/share/asr33."""
     data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "asr33" / "models"
+    return (Path(data) if data else Path.home() / ".local" / "share") / "asr33"
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -62,7 +67,7 @@ def find(name_or_path: str | Path) -> Path:
         raise ModelNotFound(f"{wanted}: a model at a URL cannot be used yet; name one of: {_names()}")
     if wanted == EMBEDDED:
         return _existing(_embedded(), "the embedded model is not in this installation; install asr33 again")
-    if _NAME.fullmatch(wanted) and (folder := _standing(home() / wanted)):
+    if NAME.fullmatch(wanted) and (folder := _standing(home() / wanted)):
         return folder
     path = Path(wanted)
     with suppress(RuntimeError):  # ~ of somebody whom the system does not know
@@ -118,12 +123,12 @@ def settle(
     (new / MANIFEST).write_bytes((json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
     (new / CARD).write_bytes(card.encode("utf-8"))
     for path in (*paths, new / MANIFEST, new / CARD, new):
-        _sync(path)
+        sync(path)
     old = _beside(folder, "old")
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
     return manifest
 
@@ -205,14 +210,7 @@ def _mend(folder: Path) -> None:
 
 def _hold(new: Path, handle: int) -> None:
     """Keep others out of a draft until the handle is closed. Raises ModelBusy."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        busy = not _stands(new, handle)  # another has ended meanwhile
-    except BlockingIOError:
-        busy = True
-    except OSError:
-        busy = False  # some file servers lock no folders
-    if busy:
+    if not locked(handle) or not _stands(new, handle):  # or another has ended meanwhile
         raise ModelBusy(f"{new}: another process writes this model; let it end, or stop it")
 
 
@@ -224,7 +222,19 @@ def _stands(new: Path, handle: int) -> bool:
         return False
 
 
-def _sync(path: Path) -> None:
+def locked(handle: int) -> bool:
+    """Whether a folder is ours until the handle is closed; False while another process has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # some file servers lock no folders
+    return True
+
+
+def sync(path: Path) -> None:
+    """What is written in a file, or the names in a folder, is on the disk from now on."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

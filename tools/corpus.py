@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model import store
 from tools.corpora import keeping
 from tools.corpora.cleaning import STEPS, CleaningOptions
 from tools.corpora.errors import CorpusDamaged, CorpusError
@@ -255,7 +256,7 @@ def _files(count: int) -> str:
 
 
 def _name(text: str) -> str:
-    if not keeping.NAME.fullmatch(text):
+    if not store.NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, dots, dashes and underlines make a name")
     return text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model import store
 from model.errors import ModelError
 from tools.output import say
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 AS = ("int8", "int4", "float16", "float32")
 BLOCKS = (16, 32, 64, 128, 256)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 QUIET_S = 2.0  # what takes no longer needs no word
 LINE_EVERY_S = 30.0
 SPEED_S = 300.0  # over so long the bar takes its speed: a matrix of a large model takes many seconds
@@ -64,7 +63,7 @@ def add_rounding_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError: the source is missing or damaged, the result not good enough."""
-    from model import export, hub, store
+    from model import export, hub
     from model.text import read_documents
 
     folder = store.home() / args.name
@@ -105,7 +104,7 @@ def _exported(source: Source, folder: Path, asked: Asked, progress: Progress) ->
 
 
 def as_name(text: str) -> str:
-    if not NAME.fullmatch(text) or text == "embedded":
+    if not store.NAME.fullmatch(text) or text == "embedded":
         raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, dots, dashes and underlines make a name")
     return text
 

@@ -8,22 +8,20 @@ moment, the corpus is what it was before. It knows nothing of exports, nor of wh
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from model import store
 from tools.corpora import ledger as ledgers
 from tools.corpora.errors import CorpusBusy, CorpusDamaged, CorpusNotFound, CorpusUnwritten
 from tools.corpora.ledger import Ledger
 from tools.corpora.record import Record
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LEDGER = "corpus.json"
 RECORDS = "records.jsonl"
 BUFFER = 1 << 20
@@ -61,18 +59,17 @@ def home() -> Path:
     """The folder of the corpora: $ASR33_CORPORA, $XDG_DATA_HOME/asr33/corpora or ~/.local/share/asr33/corpora."""
     if own := os.environ.get("ASR33_CORPORA"):
         return Path(own)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "asr33" / "corpora"
+    return store.data_home() / "corpora"
 
 
 def names() -> list[str]:
     """Of all corpora there are."""
-    return sorted(path.parent.name for path in home().glob(f"*/{LEDGER}") if NAME.fullmatch(path.parent.name))
+    return sorted(path.parent.name for path in home().glob(f"*/{LEDGER}") if store.NAME.fullmatch(path.parent.name))
 
 
 def stands(name: str) -> bool:
     """Whether there is a corpus of that name."""
-    return bool(NAME.fullmatch(name)) and (home() / name / LEDGER).is_file()
+    return bool(store.NAME.fullmatch(name)) and (home() / name / LEDGER).is_file()
 
 
 def read(name: str) -> Ledger:
@@ -217,11 +214,8 @@ def _held(folder: Path) -> Iterator[None]:
     """Keep others out of a folder. Raises CorpusBusy."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some file servers lock no folders
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CorpusBusy(f"{folder}: another process adds to this corpus; let it end, or stop it") from None
+        if not store.locked(handle):
+            raise CorpusBusy(f"{folder}: another process adds to this corpus; let it end, or stop it")
         yield
     finally:
         os.close(handle)
@@ -245,11 +239,7 @@ def _put(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    store.sync(path.parent)
 
 
 def _line(record: Record) -> bytes:

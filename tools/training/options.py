@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
-from model.base import RANGES, THREADS, Provider
+from model import store
+from model.base import HEAD_UNIT, RANGES, THREADS, Provider
 from tools.training.errors import OptionRefused
 from tools.training.holding import HoldOut, parse
 from tools.training.recipe import BATCH, DECAY, FALL, SEED, Length, Size
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 BYTES_AND_END = 257  # the least a byte-level vocabulary can be: 256 bytes and the end of text
 COPIED = 5000  # words
 PATIENCE = 3  # looks
 LORA = 1024  # the highest rank; beyond it, to train the whole net is cheaper
-HEAD_UNIT = 8  # the attention of onnxruntime takes heads in whole units of eight
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
 
 def checked(args: argparse.Namespace) -> Options:
     """Raises OptionRefused."""
-    if not NAME.fullmatch(args.name):
+    if not store.NAME.fullmatch(args.name):
         raise OptionRefused(f"--name {args.name}: letters, digits, dots, dashes and underlines make a name")
     if args.base is not None and args.base == args.name:
         raise OptionRefused(f"--name {args.name}: a model cannot be its own base; give the new one another --name")
