@@ -52,7 +52,7 @@ class Echo:
         self.missing = 0
         self.expected = 0
         self._said = duplex != "auto"
-        self._sure = False  # no longer looking
+        self._sure = duplex == "full" and not character_s  # no longer looking: see _decide
         self._character_s = character_s
         self._window_s = window_s
         self._slack_s = max(character_s / 2, _JITTER_S)  # keys and echoes never overlap: half a character tells
@@ -212,3 +212,7 @@ class Echo:
         self.duplex = duplex
         self._matches = self._misses = self._echoes = 0
         self._keyed = False
+        if duplex == "full" and not self._character_s:
+            # Without a pace a line typed twice looks like its own echo; and a machine without steel is never off.
+            self._sure = True
+            self._awaited.clear()

@@ -369,3 +369,25 @@ def test_a_key_that_repeats_in_step_with_its_echo_does_not_make_a_machine_half_d
         echo.sent(ord("A"), now)
         now += 0.1
     assert echo.duplex == "full"
+
+
+def test_a_line_typed_again_and_again_on_a_wire_without_pace_is_typed():
+    echo, now, verdicts = Echo("full", character_s=0.0), 0.0, []
+    for byte in map(even_parity, b"ABCDEFGH, " * 40):
+        now += 0.002
+        verdicts.append(echo.heard(byte, now))
+        echo.sent(byte, now)
+    assert set(verdicts) == {"key"}
+    assert not echo.half
+
+
+def test_what_was_found_to_be_full_duplex_on_a_wire_without_pace_stays_so():
+    echo, now = Echo(character_s=0.0), 0.0
+    for byte in PROSE:
+        echo.sent(byte, now)
+    echo.expire(now := 2.0)
+    assert echo.duplex == "full"
+    for byte in map(even_parity, b"ABCDEFGH, " * 40):
+        now += 0.002
+        assert echo.heard(byte, now) == "key"
+        echo.sent(byte, now)

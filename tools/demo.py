@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from logging.handlers import MemoryHandler
 from typing import Any
 
@@ -44,6 +45,8 @@ def main(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     open_output()
     chosen = settings(args)
+    # The machine here does not echo, whatever the one that these settings were made for does.
+    chosen = replace(chosen, machine=replace(chosen.machine, duplex="full"))
     if args.prompt is None and not at_terminal():
         say("asr33: no terminal to type at; give the line here: asr33 demo --prompt 'THE TELETYPE IS'")
         return 2

@@ -167,9 +167,10 @@ class VirtualTeletype:
         self._port.plug_in()
 
     async def idle(self) -> None:
-        """Back when nothing waits at the wire and the last character is struck."""
-        await self._clock.sleep_until(self._clock.now() + _GLANCE_S)
-        while self._port.waiting or self._again or self._clock.now() < self._free_at or self.station.hearing:
+        """Back when nothing waits at the wire, nothing more came since the last glance, and all of it is struck."""
+        before = -1
+        while before != self.taken or self._port.waiting or self._again or self.station.hearing:
+            before = self.taken
             await self._clock.sleep_until(max(self._free_at, self._clock.now() + _GLANCE_S))
 
     async def _press(self, code: int) -> None:
