@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -358,3 +358,42 @@ def test_the_rest_of_the_progress_is_gone_when_it_is_over(capsys: pytest.Capture
         shown.look()
     assert capsys.readouterr().err == ""
     assert adding.plain("a\x1b[2Jb\n\u202ec") == "a?[2Jb??c"
+
+
+def test_of_very_many_paths_the_first_are_told_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (zips := tmp_path / "zips").mkdir()
+    for number in range(30):
+        with zipfile.ZipFile(zips / f"{number:02}.zip", "w") as archive:
+            archive.writestr("a.txt", f"text {number}" if number < 29 else " ")
+    assert main(["corpus", "add", str(zips), "--name", "x"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split("/")[-1] for line in out[19:22]] == [
+        "19.zip: text, 1 file, 1 record",
+        "10 more: text, 10 files, 9 records",
+        "10 more: no text in 1 a file without text",
+    ]
+    assert len(out) == 23
+
+
+def part(path: Path, number: int, moments: Sequence[int]) -> Path:
+    """Of a download from Facebook: a file of two conversations, newest first."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("Bob", "Cy"):
+            said = [{"sender_name": name, "timestamp_ms": 10**12 + at, "content": f"at {at}"} for at in moments]
+            thread = {"participants": [{"name": name}, {"name": "Ann"}], "messages": said[::-1], "title": name}
+            archive.writestr(f"messages/inbox/{name.lower()}_1/message_{number}.json", json.dumps(thread))
+    return path
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_download_in_several_zips_is_one_and_an_older_one_beside_it_disturbs_nothing(
+    tmp_path: Path, folder: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (zips := tmp_path / "zips").mkdir()
+    parts = [part(zips / "a-1.zip", 1, range(6, 9)), part(zips / "a-2.zip", 2, range(3, 6))]
+    parts.append(part(zips / "a-3.zip", 3, range(3)))
+    parts.append(part(zips / "old.zip", 1, range(1, 5)))
+    assert main(["corpus", "add", *map(str, [zips] if folder else parts), "--name", "x"]) == 0
+    assert capsys.readouterr().out.startswith(f"{parts[0]} and 3 more: messenger, 8 files, 26 records\n")
+    kept = [(record.thread, record.text) for record in keeping.kept("x")]
+    assert kept == [(name, f"at {at}") for name in ("Bob", "Cy") for at in range(9)]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 import random
+import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,9 +97,9 @@ def test_a_pdf_in_a_zip_is_read_without_unpacking(tmp_path: Path) -> None:
 def test_pages_without_text_are_counted_by_what_can_be_done(bare_path: Path) -> None:
     assert found(made([["one"], SCAN, [], SCAN])) == [
         Record("a.pdf", "a.pdf", "one"),
-        Skipped("a.pdf", "a page without text; install ocrmypdf"),
+        Skipped("a.pdf", "a page without text: apt install ocrmypdf, then add the file to a new corpus"),
         Skipped("a.pdf", "a blank page"),
-        Skipped("a.pdf", "a page without text; install ocrmypdf"),
+        Skipped("a.pdf", "a page without text: apt install ocrmypdf, then add the file to a new corpus"),
     ]
 
 
@@ -126,6 +128,36 @@ def test_an_ocrmypdf_that_fails_is_told_in_its_own_last_words(bare_path: Path, s
     assert isinstance(warned, Warned)
     assert warned.what.endswith("InputFileError: no pages")
     assert skipped == [Skipped("a.pdf", "a page without text, in a document that ocrmypdf could not read")] * 2
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("ocrmypdf") is None, reason="there is no ocrmypdf")
+def test_a_page_that_was_scanned_is_read_as_the_advice_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, draw = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.ImageDraw")
+    fonts = pytest.importorskip("PIL.ImageFont")
+    page = image.new("L", (1700, 1100), 255)
+    for number, line in enumerate(["The motor drives the main shaft", "through two gears of steel."]):
+        draw.Draw(page).text((200, 300 + 90 * number), line, fill=0, font=fonts.load_default(56))
+    page.save(tmp_path / "scan.pdf", resolution=200)
+    raw, path = (tmp_path / "scan.pdf").read_bytes(), os.environ["PATH"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert found(raw) == [Skipped("a.pdf", pdf.NO_PROGRAM)]
+    monkeypatch.setenv("PATH", path)
+    (record,) = found(raw)
+    assert isinstance(record, Record)
+    assert record.text.split() == [
+        "The",
+        "motor",
+        "drives",
+        "the",
+        "main",
+        "shaft",
+        "through",
+        "two",
+        "gears",
+        "of",
+        "steel.",
+    ]
 
 
 def encrypted(password: str) -> bytes:
@@ -171,7 +203,10 @@ def test_no_damage_raises_and_no_page_is_empty(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 5))):
         at = data.draw(st.integers(0, len(raw) - 1))
         raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    for one in found(bytes(raw)):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "")  # a real ocrmypdf would take a second for each
+        told = found(bytes(raw))
+    for one in told:
         assert not isinstance(one, Record) or one.text.strip()
 
 

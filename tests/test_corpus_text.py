@@ -101,6 +101,16 @@ def test_a_line_that_is_no_utf8_is_read_as_windows_1252_and_told() -> None:
     assert told(data)[0].startswith("2 lines are not UTF-8, read as Windows-1252")
 
 
+def test_a_text_of_an_old_computer_is_known_by_its_name_and_what_is_not_western_is_left() -> None:
+    old = "Über den Wolken, naïve façade - alles klar.\n".encode("cp1252") * 9
+    assert [one.name for one in text.claim([member(old, "old.TXT"), member(old, "old"), member(old, "old.dat")])] == [
+        "old.TXT"
+    ]
+    for encoding in ("shift_jis", "euc_kr", "koi8_r", "utf-16-le"):
+        words = {"shift_jis": "日本語です。", "euc_kr": "한국어", "koi8_r": "Это по-русски", "utf-16-le": "English"}
+        assert not text.claim([member(words[encoding].encode(encoding) * 30, "old.txt")])
+
+
 def test_xz_is_unpacked_and_several_streams_are_one_text() -> None:
     data = lzma.compress(b"one\n") + lzma.compress("twö\n".encode())
     assert text.claim([member(data, "a.txt.xz")])

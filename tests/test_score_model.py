@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from model.errors import TextDamaged, TextNotFound
 from tools import score_model
 from tools.corpora import keeping
 from tools.corpora.record import Record
+from tools.training import repeating
 
 
 def asked(*words: object) -> argparse.Namespace:
@@ -53,6 +55,23 @@ def test_the_same_seed_writes_the_same(capsys: pytest.CaptureFixture[str], tmp_p
         said(capsys, tmp_path, "--copied", "--words", 30, "--seed", seed, "--json") for seed in (1, 1, 2)
     )
     assert one == again != other
+
+
+def test_a_model_that_tells_of_nothing_held_out_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TextDamaged, match=r"^--held-out: this model's manifest tells of nothing[^\n]*--hold-out N,N$"):
+        said(capsys, tmp_path, "--held-out")
+
+
+@pytest.mark.parametrize("more", [{}, {"hold_out": "2"}, {"hold_out": "30%"}])
+def test_what_a_run_held_out_is_found_again_in_manifests_old_and_new(tmp_path: Path, more: dict[str, str]) -> None:
+    (text := tmp_path / "text.txt").write_text(f"One.\n{END_OF_TEXT}\nTwo.\n{END_OF_TEXT}\nThree.\n", "utf-8")
+    digest = hashlib.sha256(text.read_bytes()).hexdigest()
+    training = {"texts": [{"name": "text.txt", "sha256": digest}], "held_out_documents": [2], "seed": 3, **more}
+    corpus = repeating.held_out([text], training)
+    assert corpus.held_out == (["Two.\n"] if "30%" not in more.values() else corpus.held_out[:1])
+    assert len(corpus.train) == 2
+    with pytest.raises(TextDamaged, match="2 texts, of which some are missing; give text"):
+        repeating.held_out([text, text], training)
 
 
 def test_a_corpus_is_scored_by_its_threads(

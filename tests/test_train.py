@@ -73,6 +73,15 @@ def score(name: str, documents: list[str]) -> float:
     return bits_per_byte(Session(folder / store.GRAPH, threads=1), words, documents).bits_per_byte
 
 
+def test_a_disk_that_takes_no_first_checkpoint_keeps_nothing_and_says_so(text: Path, home: Path) -> None:
+    small = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n{PROGRAM}"
+    process = begun(text, "--name", "m", "--steps", 5, program=small)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 74, err
+    assert err.endswith("make room, then give the command again: nothing of this run is kept yet, and it begins anew\n")
+    assert not list(home.rglob("*.safetensors"))
+
+
 def wait_for_step(path: Path, step: int, process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 300
     while not path.exists() or checkpoint.read_progress(path).step < step:

@@ -20,8 +20,8 @@ from fakes_room import opened, until
 from safetensors.numpy import save_file
 
 from model import export, store
-from model.errors import ModelDamaged
-from tools import make_model, train
+from model.errors import ModelDamaged, TextDamaged
+from tools import make_model, score_model, train
 from tools.corpora import keeping
 from tools.corpora.record import Record
 from tools.training import recipe
@@ -73,11 +73,12 @@ def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
     assert "--patience 3" in training["command"]
     assert 60 <= training["copied_words"] < 200
     assert 0 <= training["copied_percent"] <= 100 >= training["copied_percent_of_held_out"] > 0
-    assert "it ends when 3 looks in turn find nothing better" in told
+    assert "it ends when 75 steps bring nothing better" in told
     assert "the weights are those after step 40 of 40, the best" in told
     assert "% of" in told.splitlines()[-2]
     readme = (home / "voice" / store.CARD).read_text("utf-8")
     assert "Who speaks in it, in so many lines: Ann (108), Bob (108)." in readme
+    assert '    [conversation]\n    persona = "Ann"\n    you = "Bob"\n' in readme
     assert "stand in runs of 8 words or more that its texts have too; of the documents held out" in readme
     assert "| weights | those after step 40, the best on the text held out |" in readme
     assert command(*words) == 0  # the same run, which is over
@@ -86,6 +87,30 @@ def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
         draft.settle()
     with pytest.raises(OtherRun, match="begun with another content of chat"):
         command(*words, "--hold-out", "0%")
+
+
+def test_a_chat_of_two_people_has_a_tenth_held_out_and_its_figure_can_be_had_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(chat(threads=1, lines=400), "--name", "voice", "--steps", 20, *fakes.SIZE) == 0
+    told = capsys.readouterr().out
+    training = store.verify(home / "voice").training
+    assert training["hold_out"] == "10%"
+    assert training["held_out_documents"]
+    assert "bits per byte on the text held out" in told
+    assert "    Bob:" in told  # a sample begins as one of those who speak there
+    assert told.rstrip().endswith("try: asr33 ask Bob: --model voice")
+    again = "asr33 model score chat --model voice --held-out"
+    assert f"\n    {again}\n" in (home / "voice" / store.CARD).read_text("utf-8")
+    parser = argparse.ArgumentParser()
+    score_model.add_arguments(parser)
+    assert score_model.main(parser.parse_args([*again.split()[3:], "--json"])) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["documents"] == len(training["held_out_documents"])
+    assert found["bits_per_byte"] == pytest.approx(training["bits_per_byte"], abs=1e-4)
+    chat(threads=1, lines=500)
+    with pytest.raises(TextDamaged, match=r"^chat: not what it was trained on; give chat as they were then[^\n]*$"):
+        score_model.main(parser.parse_args(again.split()[3:]))
 
 
 def test_a_run_from_a_base_that_gets_worse_ends_soon_and_with_the_best(

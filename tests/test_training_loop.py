@@ -25,6 +25,7 @@ from tools.training import checkpoint, loop
 from tools.training import plan as plans
 from tools.training.checkpoint import Progress
 from tools.training.errors import RunHalted, RunUnwritten
+from tools.training.folder import CHECKPOINT
 from tools.training.net import Drop, Gpt2, kept
 from tools.training.plan import Plan
 from tools.training.recipe import Length
@@ -185,12 +186,23 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_says_so_and_leaves_the_old_one(tmp_path: Path) -> None:
-    saved, net = tmp_path / "c.safetensors", tiny()
+    saved, net = tmp_path / CHECKPOINT, tiny()
     checkpoint.save(saved, Progress(step=7), net, {})
-    (tmp_path / "c.part").mkdir()  # where the new one would be written
-    with pytest.raises(RunUnwritten, match="cannot be written"):
+    saved.with_suffix(".part").mkdir()  # where the new one would be written
+    with pytest.raises(RunUnwritten, match=r"^[^\n]*cannot be written[^\n]*, without --fresh, goes on from step 7$"):
         checkpoint.save(saved, Progress(step=8), net, {})
     assert checkpoint.read_progress(saved).step == 7
+
+
+def test_made_longer_a_run_with_patience_is_the_same_too(tmp_path: Path) -> None:
+    made = replace(plan(60), look_every=0, patience=2, matrix_rate=0.002, vector_rate=3e-4)
+    short = replace(made, length=Length(30, None))
+    whole = [(one.loss, one.held_out) for one in loop.train(tiny(), ROW, HELD_OUT, made, tmp_path / "a.safetensors")]
+    with closing(loop.train(tiny(), ROW, HELD_OUT, short, tmp_path / "b.safetensors")) as reports:
+        first = [(one.loss, one.held_out) for one in islice(reports, 14)]
+    then = [(one.loss, one.held_out) for one in loop.train(tiny(), ROW, HELD_OUT, made, tmp_path / "b.safetensors")]
+    assert first + then == whole
+    assert [number for number, (_, held_out) in enumerate(whole, 1) if held_out is not None] == [25, 50, 60]
 
 
 def test_the_format_is_the_one_that_runs_of_the_past_have(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from model.base import Shape
 from model.errors import ModelDamaged
 from tools.training import checkpoint, device, loop, lora, memory, options, planning, shares
+from tools.training import plan as plans
 from tools.training.display import Display
 from tools.training.errors import MemoryShort
 from tools.training.memory import Load
@@ -80,8 +81,7 @@ def test_the_checkpoint_has_the_adapters_alone_and_the_run_goes_on_from_it(tmp_p
     kept = load_file(saved)
     assert {name.rsplit(".", 1)[1] for name in kept if name.startswith("net.")} == {"a", "b"}
     assert (
-        sum(value.numel() for name, value in kept.items() if name.startswith("net."))
-        == planning.moved(fakes.SHAPE, 4)[0]
+        sum(value.numel() for name, value in kept.items() if name.startswith("net.")) == memory.moved(fakes.SHAPE, 4)[0]
     )
     for other in (tiny(), tiny(2)):
         with pytest.raises(ModelDamaged, match="not a checkpoint of this run"):
@@ -91,14 +91,14 @@ def test_the_checkpoint_has_the_adapters_alone_and_the_run_goes_on_from_it(tmp_p
 @pytest.mark.parametrize("rank", [0, 4])
 def test_what_learns_is_counted_before_there_is_a_net(rank: int) -> None:
     net = tiny(rank)
-    moved, matrices = planning.moved(fakes.SHAPE, rank)
+    moved, matrices = memory.moved(fakes.SHAPE, rank)
     assert moved == sum(p.numel() for p in net.parameters() if p.requires_grad)
     muon = optimisers_for(net, plan(1)).get("muon")
     assert matrices == (sum(p.numel() for p in muon.param_groups[0]["params"]) if muon else 0)
 
 
 def load(shape: Shape, sequences: int = 2, rank: int = 0, threads: int = 1) -> Load:
-    return Load(shape, *planning.moved(shape, rank), sequences, threads)
+    return Load(shape, *memory.moved(shape, rank), sequences, threads)
 
 
 @pytest.mark.parametrize(("layers", "sequences"), [(4, 2), (8, 1)])
@@ -151,13 +151,14 @@ def test_what_is_cut_fits_and_what_fits_is_not_cut(sequences: int, threads: int,
     assert (cut == whole) == (whole.bytes <= memory.MARGIN * free)
 
 
-@pytest.mark.parametrize(
-    ("steps", "patience", "every"),
-    [(200, 3, 25), (40, 3, 25), (10, 3, 10), (1000, 3, 125), (9000, 3, 250), (200, 0, 250)],
-)
-def test_with_patience_a_short_run_is_looked_at_more_often(steps: int, patience: int, every: int) -> None:
-    assert planning.look_every(steps, patience) == every
-    assert planning.look_every(None, patience) == 250
+@pytest.mark.parametrize(("steps", "span"), [(40, 25), (200, 25), (1000, 125), (9000, 250), (None, 250)])
+def test_where_a_run_is_looked_at_does_not_hang_on_its_length_and_patience_does(steps: int | None, span: int) -> None:
+    made = Plan(Length(steps, None if steps else 5.0), 4, 3, look_every=0, patience=3)
+    looked = [step for step in range(1, 1501) if plans.looks(made, step)]
+    assert looked == [*range(25, 201, 25), *range(250, 401, 50), *range(500, 1001, 100), 1250, 1500]
+    assert made.span == span
+    often = replace(made, look_every=7)
+    assert (often.span, [step for step in range(1, 15) if plans.looks(often, step)]) == (7, [7, 14])
 
 
 def test_what_the_run_takes_is_said_and_what_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,4 +173,4 @@ def test_what_the_run_takes_is_said_and_what_was_cut(monkeypatch: pytest.MonkeyP
     first, cut, patience = told.getvalue().splitlines()
     assert first.startswith("on the CPU, about ")
     assert cut == "cut to fit: 1 of a step's 16 sequences at once"
-    assert patience.startswith("it ends when 3 looks in turn find nothing better")
+    assert patience.startswith("it ends when 75 steps bring nothing better")

@@ -127,8 +127,10 @@ def _add(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say(f"asr33: stopped; {args.name} {'is as it was' if known else 'was not begun'}")
         raise
-    for batch in added.batches:
+    for batch in added.batches[:LINES]:
         _tell_batch(batch)
+    if rest := added.batches[LINES:]:
+        _tell_batch(adding.together(f"{len(rest):,} more", rest))
     for path, count in added.already.items():
         _print(f"{path}: {_files(count)} there already, and not added again")
     if added.records:

@@ -5,7 +5,10 @@ too; with --hold-out N,N those documents are no part of that text, but the yards
 
 asr33 model score base.txt.xz --hold-out 10,14,18,26 --copied
 
-The name of a corpus may stand where a file may; then threads and books are counted, as asr33 train counts them.
+The name of a corpus may stand where a file may; then threads and books are counted, as asr33 train counts them. What
+the model's own run held out, also where a share was drawn by seed, is scored again by --held-out, with the run's texts:
+
+asr33 model score attic --model voice --held-out
 """
 
 from __future__ import annotations
@@ -34,10 +37,16 @@ WORDS = 5000  # that the model writes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("file", type=Path, metavar="FILE|CORPUS", help="a text, or .xz of one; - is standard input")
-    parser.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
     parser.add_argument(
-        "--hold-out", type=numbers, default=[], metavar="N,N", help="score only these documents of the file, from 1"
+        "files", type=Path, nargs="+", metavar="FILE|CORPUS", help="texts, or .xz of them; - is standard input"
+    )
+    parser.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument(
+        "--hold-out", type=numbers, default=[], metavar="N,N", help="score only these documents of the files, from 1"
+    )
+    some.add_argument(
+        "--held-out", action="store_true", help="score only what the model's run held out, of the texts it was run on"
     )
     parser.add_argument("--copied", action="store_true", help="how much of what it writes is copied from the file")
     words = number(int, 1, 1_000_000)
@@ -57,26 +66,27 @@ def main(args: argparse.Namespace) -> int:
     from model import local, store
 
     folder = store.find(args.model)
-    corpus = _documents(args.file, args.hold_out)
+    corpus = _documents(args, folder)
     session, words = local.load(folder, args.threads)
     found: dict[str, Any] = {"model": store.name_of(folder)}
-    if args.hold_out or not args.copied:
-        found |= _scored(session, words, corpus.held_out if args.hold_out else corpus.train)
+    if corpus.held_out or not args.copied:
+        found |= _scored(session, words, corpus.held_out or corpus.train)
     if args.copied:
         found |= _copied(session, words, args, corpus.train, corpus.held_out)
     _print(json.dumps(found) if args.json else "\n".join(_lines(found)))
     return 0
 
 
-def _documents(file: Path, hold_out: Sequence[int]) -> Corpus:
-    from model import text
-    from tools.training import texts
-    from tools.training.holding import HoldOut, chosen
+def _documents(args: argparse.Namespace, folder: Path) -> Corpus:
+    from model import store, text
+    from tools.training import repeating, stretches, texts
+    from tools.training.holding import HoldOut
 
-    if file.is_file() or not texts.is_corpus(file):
-        return text.split(text.read_documents([file]), hold_out)
-    found = texts.gathered([file])
-    out = chosen(HoldOut(tuple(hold_out)), found.units, list(map(len, found.documents)), Random())
+    if args.held_out:
+        return repeating.held_out(args.files, store.read_manifest(folder).training)
+    if not any(texts.is_corpus(file) and not file.is_file() for file in args.files):
+        return text.split(text.read_documents(args.files), args.hold_out)
+    found, out = stretches.set_apart(texts.gathered(args.files), HoldOut(tuple(args.hold_out)), Random())
     return text.split(found.documents, out)
 
 

@@ -16,7 +16,7 @@ from tools.corpora.keeping import Draft, Records
 from tools.corpora.ledger import Batch, Ledger
 from tools.corpora.progress import Progress
 from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
-from tools.corpora.taking import Lot
+from tools.corpora.taking import Lot, Sorted
 
 MOST_TOLD = 200  # damaged files, and warnings, that are named one by one
 
@@ -42,8 +42,11 @@ def add(name: str, paths: Sequence[Path], kind: str, options: CleaningOptions | 
     with keeping.draft(name) as draft:
         added = Added(draft.ledger)
         known = draft.ledger.digests()
-        for path in paths:
-            _take(path, kind, draft, known, added, shown)
+        shown.phase("looking")
+        wholes = [(path, taking.sorted_out(path, kind, shown.metered)) for path in paths]
+        for lot in taking.joined(lot for _, whole in wholes for lot in whole.lots):
+            _take(lot, draft, known, added, shown)
+        added.batches += [batch for path, whole in wholes for batch in _left(path, whole)]
         if draft.written:
             asked = replace(options or draft.ledger.options, secret=draft.ledger.options.secret)
             added.ledger = _settled(draft, (*draft.ledger.batches, *added.batches), asked, shown)
@@ -59,25 +62,28 @@ def clean(name: str, options: CleaningOptions, shown: Progress) -> Ledger:
         return _settled(draft, draft.ledger.batches, asked, shown)
 
 
-def _take(path: Path, kind: str, draft: Draft, known: set[str], added: Added, shown: Progress) -> None:
-    shown.phase("looking")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    whole = taking.sorted_out(path, kind, shown.metered)
-    for found in whole.lots:
-        size = sum(member.size for member in found.members)
-        shown.phase("comparing", size)
-        lot, there = taking.compared(found, known)
-        if there:
-            added.already[str(lot.path)] += there
-        if lot.members:
-            known.update(lot.digests)
-            shown.phase(f"reading {lot.kind}", sum(member.size for member in lot.members))
-            added.batches.append(_read(lot, now, draft, shown))
+def _take(found: Lot, draft: Draft, known: set[str], added: Added, shown: Progress) -> None:
+    shown.phase("comparing", sum(member.size for member in found.members))
+    lot, there = taking.compared(found, known)
+    if there:
+        added.already[str(lot.path)] += there
+    if lot.members:
+        known.update(lot.digests)
+        shown.phase(f"reading {lot.kind}", sum(member.size for member in lot.members))
+        added.batches.append(_read(lot, _now(), draft, shown))
+
+
+def _left(path: Path, whole: Sorted) -> Iterator[Batch]:
+    """What of a path nobody takes."""
     if whole.left or whole.damaged:
         told = _Told()
         for damaged in whole.damaged:
             told.take(damaged)
-        added.batches.append(told.batch(path, "", now, left=dict(whole.left)))
+        yield told.batch(path, "", _now(), left=dict(whole.left))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _read(lot: Lot, now: str, draft: Draft, shown: Progress) -> Batch:
@@ -173,6 +179,22 @@ def _nothing(paths: Sequence[Path], batches: Sequence[Batch]) -> str:
     if left:
         return f"{named}: of no kind that is known ({told_counts(left)}); what is text all the same: --as text"
     return f"{named}: not one text in it; name a file, a folder or a ZIP that has some"
+
+
+def together(path: str, batches: Sequence[Batch]) -> Batch:
+    """Many as one, for whoever tells of them."""
+    kinds = sorted({batch.kind for batch in batches if batch.kind})
+    return Batch(
+        path,
+        " and ".join(kinds),
+        batches[-1].added,
+        members=sum(batch.members for batch in batches),
+        records=sum(batch.records for batch in batches),
+        skipped=sum((Counter(batch.skipped) for batch in batches), Counter[str]()),
+        damaged=tuple(pair for batch in batches for pair in batch.damaged),
+        warned=tuple(pair for batch in batches for pair in batch.warned),
+        left=sum((Counter(batch.left) for batch in batches), Counter[str]()),
+    )
 
 
 def told_counts(counts: Counter[str], most: int = 8) -> str:

@@ -30,18 +30,20 @@ class Unread:
     open: bool
 
 
-def cells_of(text: str) -> list[str] | Unread:
-    """The cells of a row."""
+def cells_of(text: str, mark: str = ",") -> list[str] | Unread:
+    """The cells of a row, with such a mark between two of them."""
     if '"' not in text and "\n" not in text:
-        return text.split(",")
+        return text.split(mark)
     try:
-        rows = list(csv.reader([text], strict=True))
+        rows = list(csv.reader([text], strict=True, delimiter=mark))
     except csv.Error as error:
         return Unread(open=str(error) == "unexpected end of data")
     return rows[0] if len(rows) == 1 else Unread(open=False)
 
 
-def rows(lines: Iterable[tuple[int, str]], width: int, certain: Callable[[list[str]], bool]) -> Iterator[Row]:
+def rows(
+    lines: Iterable[tuple[int, str]], width: int, certain: Callable[[list[str]], bool], mark: str = ","
+) -> Iterator[Row]:
     """Rows of so many cells; there may be line ends in quoted ones. Of one column, the quotes may be missing.
 
     `certain` tells cells that can be nothing but a row, so that no other can have swallowed them. Lines that are blank
@@ -55,12 +57,12 @@ def rows(lines: Iterable[tuple[int, str]], width: int, certain: Callable[[list[s
         if width == 1 and not text.startswith('"'):
             yield Row(number, [text])
             continue
-        behind, cells = _read_on(text, source, lambda cells: len(cells) == width > 1 and certain(cells))
+        behind, cells = _read_on(text, source, lambda cells: len(cells) == width > 1 and certain(cells), mark)
         if isinstance(cells, list) and len(cells) == width:
             yield Row(number, cells)
             continue
         source.give_back(behind)
-        as_it_stands = [text] if width == 1 else text.split(",")
+        as_it_stands = [text] if width == 1 else text.split(mark)
         yield Row(number, as_it_stands, whole=width == 1 and isinstance(cells, list))
 
 
@@ -79,18 +81,18 @@ class _Lines:
 
 
 def _read_on(
-    text: str, source: _Lines, is_row: Callable[[list[str]], bool]
+    text: str, source: _Lines, is_row: Callable[[list[str]], bool], mark: str
 ) -> tuple[list[tuple[int, str]], list[str] | Unread]:
     """The lines that a row takes behind its first, and its cells."""
     behind: list[tuple[int, str]] = []
-    cells = cells_of(text)
+    cells = cells_of(text, mark)
     held = len(text)
     while isinstance(cells, Unread) and cells.open and held < LONGEST and (more := source.take()):
         behind.append(more)
-        alone = cells_of(more[1])
+        alone = cells_of(more[1], mark)
         if isinstance(alone, list) and is_row(alone):
             break
         held += len(more[1]) + 1
         if '"' in more[1]:
-            cells = cells_of("\n".join([text, *(line for _, line in behind)]))
+            cells = cells_of("\n".join([text, *(line for _, line in behind)]), mark)
     return behind, cells

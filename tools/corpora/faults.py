@@ -58,7 +58,7 @@ def _shape(figures: Figures, options: CleaningOptions) -> Iterator[str]:
         yield f"{100 * share:.0f} % is from {who}: the model will speak like that; --person makes it meant"
     thread, share = figures.thread
     if share > 0.5 and figures.threads > 1:
-        yield f"{100 * share:.0f} % is from {thread}: whatever is held out, the model will mostly know that"
+        yield f"{100 * share:.0f} % is from {thread}: the model will mostly talk as there; add more of others?"
 
 
 def _texts(number: int) -> str:

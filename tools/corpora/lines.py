@@ -41,6 +41,17 @@ def decoded(line: bytes) -> tuple[str, bool]:
         return line.decode("utf-8-sig", "replace").rstrip("\r\n"), False
 
 
+def of_table(line: bytes) -> tuple[str, bool]:
+    """As `decoded`, but a line that has no letter in UTF-8 is of Windows-1252, as spreadsheets write it."""
+    text, whole = decoded(line)
+    if whole or any(c > "\x7f" and c != "\ufffd" for c in text):
+        return text, whole
+    try:
+        return line.decode("cp1252").rstrip("\r\n"), False
+    except UnicodeDecodeError:  # five bytes stand for nothing there
+        return text, False
+
+
 def objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | Damaged | Warned]:
     """The objects of JSON Lines, each with the number of its line. Raises MemberRefused."""
     damaged = foreign = 0
@@ -64,6 +75,12 @@ def not_utf8(count: int) -> str:
     """What to tell of so many lines with bytes that are none of UTF-8."""
     lines = "1 line is" if count == 1 else f"{count:,} lines are"
     return f"{lines} not all UTF-8; the bytes that could not be read stand as \ufffd"
+
+
+def as_windows(count: int) -> str:
+    """What to tell of so many lines that are no UTF-8 at all."""
+    lines = "1 line is" if count == 1 else f"{count:,} lines are"
+    return f"{lines} not UTF-8, read as Windows-1252: see whether the letters are right"
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

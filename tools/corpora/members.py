@@ -6,6 +6,7 @@ the members: a ZIP inside a ZIP, or in a folder, is a member like any other.
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import os
@@ -13,10 +14,11 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from tools.corpora.errors import CorpusNotFound, MemberRefused
 from tools.corpora.record import Damaged
@@ -169,17 +171,16 @@ def _of_file(top: Path, path: Path) -> Member | Damaged:
 
 def _of_zip(path: Path) -> Iterator[Member | Damaged]:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(cast(IO[bytes], _Lent(path)))
     except (*_FAULTS, ValueError) as error:
         yield Damaged(str(path), f"not a whole ZIP ({_why(error)}); fetch it again")
         return
-    # It stays open as long as one of its members is known, and closes itself then.
     entries = archive.infolist()
     if fault := _swindle(entries, path.stat().st_size):
         yield Damaged(str(path), fault)
         return
     for name, entry in sorted(((_name(entry), entry) for entry in entries), key=lambda pair: pair[0]):
-        if entry.is_dir():
+        if name.endswith("/"):
             continue
         place = f"{path}: {name}"
         if fault := _refusal(name, entry):
@@ -188,14 +189,46 @@ def _of_zip(path: Path) -> Iterator[Member | Damaged]:
             yield Member(name, place, entry.file_size, partial(archive.open, entry))
 
 
+class _Lent:
+    """A file that is open only while it is read from: a folder may have more ZIPs than a process may have files open.
+
+    It has what ZipFile asks of a file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence)
+        at = offset + (self._path.stat().st_size if start is None else start)
+        if at < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._at = at
+        return at
+
+    def read(self, count: int = -1) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read(count)
+        self._at += len(data)
+        return data
+
+
 def _name(entry: zipfile.ZipInfo) -> str:
-    """Its name. Some programs write UTF-8 and do not say so, and Python then reads the IBM PC's first code page."""
-    if entry.flag_bits & UTF8_NAME or entry.filename.isascii():
-        return entry.filename
-    try:
-        return entry.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return entry.filename
+    """Its name, with slashes, though some programs of Windows write it otherwise. Others write UTF-8 and do not say so,
+    and Python then reads the IBM PC's first code page."""
+    name = entry.filename
+    if not (entry.flag_bits & UTF8_NAME or name.isascii()):
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
 
 
 def _swindle(entries: list[zipfile.ZipInfo], size: int) -> str:
@@ -210,7 +243,7 @@ def _swindle(entries: list[zipfile.ZipInfo], size: int) -> str:
 
 def _refusal(name: str, entry: zipfile.ZipInfo) -> str:
     """Why a member is not to be touched; empty if it may be."""
-    parts = name.replace("\\", "/").split("/")
+    parts = name.split("/")
     if ".." in parts or not parts[0] or ":" in parts[0][:2]:
         return "its name leads out of the archive"
     if stat.S_ISLNK(entry.external_attr >> 16):

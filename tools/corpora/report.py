@@ -20,6 +20,7 @@ from tools.corpora.cleaning.options import CleaningOptions
 from tools.corpora.faults import faults
 from tools.corpora.figures import Figures, Measure
 from tools.corpora.ledger import Batch, Ledger
+from tools.training import memory
 from tools.training.recipe import BATCH
 
 COUNTED = 4 << 20  # bytes that are made into tokens; of more every so many lines are
@@ -34,7 +35,7 @@ PACE = 50e9
 class Training:
     """What an epoch takes. `counted` tells tokens that were counted from those estimated from a part.
 
-    `memory` is in bytes, None where torch is not installed. The seconds are of `THREADS` cores of a server of the
+    `memory` is in bytes. The seconds are of `THREADS` cores of a server of the
     2020s; a Pi takes ten times as long, a GPU a hundredth.
     """
 
@@ -46,7 +47,7 @@ class Training:
     counted: bool
     steps: int
     seconds: float
-    memory: int | None
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +189,5 @@ def _training(base: str, shape: Shape, tokens: int, counted: bool) -> Training:
     )
 
 
-def _memory(shape: Shape) -> int | None:
-    try:
-        from tools.training import memory, planning, shares
-    except ImportError:
-        return None
-    moved, matrices = planning.moved(shape, 0)
-    return memory.Load(shape, moved, matrices, min(shares.SEQUENCES, BATCH), THREADS).bytes
+def _memory(shape: Shape) -> int:
+    return memory.Load(shape, *memory.moved(shape, 0), min(memory.SEQUENCES, BATCH), THREADS).bytes

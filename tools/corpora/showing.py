@@ -90,10 +90,9 @@ def _foot(report: Report) -> Iterator[str]:
     plan = report.training
     about = "" if plan.counted else "about "
     yield f"{about}{plan.tokens:,} tokens with the vocabulary of {plan.base}"
-    memory = "" if plan.memory is None else f" and {plan.memory / 1e9:.1f} GB of memory"
     yield (
         f"an epoch of training {plan.base} ({plan.parameters / 1e6:.1f} M parameters): {plan.steps:,} steps of "
-        f"{plan.batch} x {plan.context} tokens, about {lasting(plan.seconds)}{memory}"
+        f"{plan.batch} x {plan.context} tokens, about {lasting(plan.seconds)} and {plan.memory / 1e9:.1f} GB of memory"
     )
     yield f"reckoned for {THREADS} cores of a server, in float32; a Pi takes ten times as long, a GPU a hundredth"
 

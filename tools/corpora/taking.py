@@ -20,10 +20,12 @@ from tools.corpora.errors import MemberRefused
 from tools.corpora.members import Member, members, zipped
 from tools.corpora.record import Damaged, Found, Record, Skipped
 from tools.corpora.source import Source
+from tools.corpora.wide import narrowed
 
 KINDS = ("messenger", "slack", "signal", "tweets", "log", "pdf", "text")
 # What else lies in these is an export's own, and no text of anybody's: settings, attachments, HTML to look at.
 EXPORTS = frozenset({"messenger", "slack", "signal"})
+PARTED = frozenset({"messenger"})  # large ones are `facebook-ann-1.zip`, `facebook-ann-2.zip` and so on
 GENERAL = frozenset({"log", "pdf", "text"})
 ARCHIVED = ".js"  # an archive of X's is an export as well, a table of tweets is none
 MEDIA = re.compile(
@@ -69,7 +71,7 @@ def source(kind: str) -> Source:
 def sorted_out(path: Path, kind: str = "", seen: Callable[[Member], Member] = lambda member: member) -> Sorted:
     """Who knows what; `kind` forces it. Each member goes through `seen` first. Raises CorpusNotFound."""
     whole = Sorted()
-    found = [one if isinstance(one, Damaged) else seen(one) for one in members(path)]
+    found = [one if isinstance(one, Damaged) else narrowed(seen(one)) for one in members(path)]
     whole.damaged += [one for one in found if isinstance(one, Damaged)]
     own = [one for one in found if isinstance(one, Member)]
     if any(member.name in OFFICE for member in own):
@@ -85,6 +87,24 @@ def sorted_out(path: Path, kind: str = "", seen: Callable[[Member], Member] = la
             rest.append(member)
     _given(whole, path, rest, kind)
     return whole
+
+
+def joined(lots: Iterable[Lot]) -> list[Lot]:
+    """The same; downloads that come in parts, a conversation in several of them, are one lot."""
+    whole: list[Lot] = []
+    parts: dict[str, list[Lot]] = {}
+    for lot in lots:
+        if lot.kind not in PARTED or lot.kind not in parts:
+            whole.append(lot)
+        parts.setdefault(lot.kind, []).append(lot)
+    return [_one(parts[lot.kind]) if lot.kind in PARTED else lot for lot in whole]
+
+
+def _one(lots: Sequence[Lot]) -> Lot:
+    if len(lots) == 1:
+        return lots[0]
+    path = Path(f"{lots[0].path} and {len(lots) - 1:,} more")
+    return replace(lots[0], path=path, members=[member for lot in lots for member in lot.members])
 
 
 def _zip(whole: Sorted, path: Path, member: Member, kind: str, seen: Callable[[Member], Member]) -> None:

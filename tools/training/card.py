@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,8 +11,9 @@ from model.copied import RUN
 from model.score import Score
 from tools.training.checkpoint import Progress
 from tools.training.copying import Copying
-from tools.training.recipe import Length, Recipe, command, held
+from tools.training.recipe import Length, Recipe, command, held, repeated
 
+SPEAKERS = 50  # who are named one by one
 NAMED = 100  # documents held out that are named one by one
 
 
@@ -54,6 +56,7 @@ def record(result: Result) -> dict[str, Any]:
         "documents": result.documents,
         "held_out_documents": list(result.out) if len(result.out) <= NAMED else str(held(result.recipe)),
         "base": None if result.recipe.base is None else asdict(result.recipe.base),
+        "hold_out": str(held(result.recipe)),
         "seed": result.recipe.seed,
         "batch": result.recipe.batch,
         "steps": result.progress.step,
@@ -147,8 +150,19 @@ def _of_base(result: Result) -> list[str]:
 def _speakers(result: Result) -> list[str]:
     if not result.personas:
         return []
-    names = ", ".join(f"{name} ({count:,})" for name, count in result.personas.items())
-    return ["", f"Who speaks in it, in so many lines: {names}. `[conversation] persona` makes one of them answer."]
+    names = list(result.personas)
+    listed = ", ".join(f"{name} ({result.personas[name]:,})" for name in names[:SPEAKERS])
+    more = f" and {len(names) - SPEAKERS} more" if len(names) > SPEAKERS else ""
+    answers, types = names[0], names[1] if len(names) > 1 else "You"
+    return [
+        "",
+        f"Who speaks in it, in so many lines: {listed}{more}. In the settings `persona` makes one of them answer, and "
+        "`you` says as whom you type; without it that is `You`, to whom nobody here has ever answered:",
+        "",
+        "    [conversation]",
+        f"    persona = {json.dumps(answers, ensure_ascii=False)}",
+        f"    you = {json.dumps(types, ensure_ascii=False)}",
+    ]
 
 
 def _training(result: Result) -> list[str]:
@@ -191,6 +205,7 @@ def _quality(result: Result) -> list[str]:
     if result.held_out is None:
         nothing = "Nothing was held out, so nothing is known of its quality on text it has not seen."
         return ["## Quality", "", nothing, *_copying(result.copying)]
+    recipe = result.recipe
     return [
         "## Quality",
         "",
@@ -202,6 +217,8 @@ def _quality(result: Result) -> list[str]:
             if result.progress.first is not None and result.recipe.base is not None
             else ""
         ),
+        "",
+        f"    {repeated(result.name, recipe)}",
         *_copying(result.copying),
     ]
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model.errors import ModelDamaged
 from tools.training.errors import RunUnwritten
+from tools.training.folder import CHECKPOINT
 
 
 @dataclass(slots=True)
@@ -71,8 +72,17 @@ def save(
         with suppress(OSError):
             beside.unlink()
         raise RunUnwritten(
-            f"{path}: the checkpoint cannot be written ({error}); make room, then the same command goes on"
+            f"{path}: the checkpoint cannot be written ({error}); make room, then {_left(path)}"
         ) from None
+
+
+def _left(path: Path) -> str:
+    """What is there when a checkpoint is not: the one before it, if there was one. The best weights alone are none."""
+    try:
+        step = read_progress(path.with_name(CHECKPOINT)).step
+    except ModelDamaged:
+        return "give the command again: nothing of this run is kept yet, and it begins anew"
+    return f"the same command, without --fresh, goes on from step {step}"
 
 
 def read_progress(path: Path) -> Progress:

@@ -19,6 +19,8 @@ from tools.training import recipe as recipes
 from tools.training.errors import OtherRun, RunUnwritten
 from tools.training.recipe import Length, Recipe
 
+CHECKPOINT = "checkpoint.safetensors"
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -26,7 +28,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
+        return self.path / CHECKPOINT
 
     @property
     def tokenizer(self) -> Path:

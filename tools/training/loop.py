@@ -1,7 +1,7 @@
 """The training loop: a generator of reports, which knows nothing of terminals and files but its checkpoint.
 
 While its rate is flat a run may still be made longer or shorter, its fall too, and is then the same run that it
-would have been.
+would have been: where it is looked at does not depend on its length. Only how long patience lasts does.
 """
 
 from __future__ import annotations
@@ -103,6 +103,6 @@ def _report(plan: Plan, progress: Progress, loss: float, step_s: float, context:
         left_s=max(0.0, left_s),
         loss=loss,
         tokens_per_s=plan.batch * context / max(step_s, 1e-9),
-        look=progress.step % plan.look_every == 0 or over >= 1.0,
+        look=plans.looks(plan, progress.step) or over >= 1.0,
         held_out=None,
     )

@@ -12,7 +12,7 @@ from model.base import Shape
 from model.errors import ModelDamaged, TextDamaged
 from model.text import Corpus
 from model.tokenizer import Tokenizer
-from tools.training import bases, checkpoint, data, folder, holding, planning, recipe, texts
+from tools.training import bases, checkpoint, data, folder, planning, recipe, stretches, texts
 from tools.training import plan as plans
 from tools.training.bases import Base
 from tools.training.data import Ids
@@ -54,7 +54,7 @@ def gather(options: Options, place: RunFolder, display: Display) -> Material:
     if not found.documents:
         raise TextDamaged("no text to train on: every document is blank")
     hold_out = _hold_out(options, found)
-    out = holding.chosen(hold_out, found.units, list(map(len, found.documents)), Random(options.seed))
+    found, out = stretches.set_apart(found, hold_out, Random(options.seed))
     corpus = text.split(found.documents, out)
     if not corpus.train:
         raise TextDamaged("no text to train on: every document is blank or held out")
@@ -85,7 +85,8 @@ def enter(place: RunFolder, material: Material) -> None:
 def _hold_out(options: Options, found: Texts) -> HoldOut:
     if options.hold_out is not None:
         return options.hold_out
-    return HoldOut(percent=SHARE) if found.corpus and len(set(found.units)) > 1 else HoldOut()
+    possible = found.corpus and len(set(stretches.parted(found, SHARE).units)) > 1
+    return HoldOut(percent=SHARE) if possible else HoldOut()
 
 
 def _based(name: str, display: Display) -> Base:

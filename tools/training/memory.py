@@ -1,4 +1,4 @@
-"""What a run will take of memory, and how few sequences at once it must make do with. Data in, data out."""
+"""What a run will take of memory, and how few sequences at once it must make do with. Data in, data out; no torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from model.base import Shape
 from tools.training.errors import MemoryShort
-from tools.training.net import HEAD_CHUNK
 
 NUMBER = 4  # bytes
+SEQUENCES = 2  # a share: 1,024 tokens at context 512, whose activations stay near the core that works on them
+HEAD_CHUNK = 256  # rows of logits alive at once: 256 x 8192 floats stay in a desktop's last-level cache
 BLOCK = 19  # numbers that a block keeps for its gradient, in widths, of every token
 STREAM = 4  # the same of what is before and behind the blocks, and its gradient
 EXPORT = 3  # nets at once while the export is proved: torch's, the same rounded, and the engine's
@@ -43,6 +44,14 @@ class Load:
     def _token(self) -> int:
         numbers = self.shape.n_embd * (STREAM + self.shape.n_layer * BLOCK)
         return numbers // 2 if self.half else numbers
+
+
+def moved(shape: Shape, lora: int) -> tuple[int, int]:
+    """(numbers that learn, those among them that are Muon's)."""
+    width = shape.n_embd
+    if lora:
+        return shape.n_layer * lora * (4 + 2 + 5 + 5) * width, 0  # in and out of the four linears of a block
+    return shape.parameters, shape.n_layer * 12 * width**2
 
 
 def fitting(load: Load, free: int | None) -> Load:

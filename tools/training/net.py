@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.base import Shape
+from tools.training.memory import HEAD_CHUNK
 
-HEAD_CHUNK = 256  # rows of logits alive at once: 256 x 8192 floats stay in a desktop's last-level cache
 CUDA_LOGITS = 1 << 26  # logits alive at once on CUDA, which wants few large products: 256 MiB
 
 Drop = Callable[[Tensor], Tensor]

@@ -16,7 +16,7 @@ from tools.training.recipe import BATCH, DECAY, FALL, SEED, Length, Size
 
 BYTES_AND_END = 257  # the least a byte-level vocabulary can be: 256 bytes and the end of text
 COPIED = 5000  # words
-PATIENCE = 3  # looks
+PATIENCE = 3  # looks, or eighths of the run
 LORA = 1024  # the highest rank; beyond it, to train the whole net is cheaper
 
 
@@ -83,11 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_stopping(parser: argparse.ArgumentParser) -> None:
     patience = (
-        "end after so many looks at the text held out without a better one, with the best weights "
+        "end, with the best weights, when the text held out is no better after so many looks of --look-every, or so "
+        "many eighths of the run, of 250 steps at most "
         f"(with a base or a corpus {PATIENCE}, else 0: to the end, with the last)"
     )
     parser.add_argument("--patience", type=int, metavar="N", help=patience)
-    looks = "steps between two looks, each with a sample (250; with patience an eighth of the run if that is less)"
+    looks = "steps between two looks, each with a sample (250; with patience 25 at first, and 250 after 1000 steps)"
     parser.add_argument("--look-every", type=int, metavar="N", help=looks)
     copied = f"words that the model writes to see how many are copied from its texts (default {COPIED}; 0: none)"
     parser.add_argument("--copied", type=int, default=COPIED, metavar="N", help=copied)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 TAG = re.compile(r"([^\W\d_][^:\n]{0,39}): ?(?=\S)")
-MOST = 50  # names, of which a person can still choose one
+MOST = 200  # names: at the tag of each an answer of another ends, and each is looked for behind every token
 TALKS = 0.5  # of a document's lines have a tag, or it is prose that has a colon now and then
 
 

@@ -18,6 +18,9 @@ BASE_RATES = (0.004, 6e-4)
 LORA_RATES = (0.0, 2e-3)  # adapters begin as nothing and have little to move: AdamW alone, and a higher rate
 WARM_UP = 50
 LAST_RATE = 0.02
+LOOK_EVERY = 250
+OFTENER = ((200, 25), (400, 50), (1000, 100))  # steps to which looks are nearer to one another, and how near
+LOOKS, SOONEST = 8, 25  # patience is counted in eighths of a run, but in no fewer steps and no more than LOOK_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,9 @@ class Plan:
     """How a run is done. Rates are those of the flat part: of Muon for matrices, of AdamW for the rest.
 
     A checkpoint is due every `save_every_s`: 100 s leave a kill no more than two minutes to take. With `patience`
-    the run ends after so many looks without a better one, and its weights are the best that a look has seen; with
-    `average` they are the mean over this last share of it. `sequences` are worked out at once, in bfloat16 if `half`.
+    the run ends when so many of its `span`s brought nothing better, and its weights are the best that a look has seen;
+    with `average` they are the mean over this last share of it. A `look_every` of 0 is often at first, and the same for
+    a run of any length. `sequences` are worked out at once, in bfloat16 if `half`.
     """
 
     length: Length
@@ -34,7 +38,7 @@ class Plan:
     seed: int
     matrix_rate: float = RATES[0]
     vector_rate: float = RATES[1]
-    look_every: int = 250
+    look_every: int = LOOK_EVERY
     save_every_s: float = 100.0
     threads: int = 1
     decay: float = DECAY
@@ -44,6 +48,18 @@ class Plan:
     sequences: int = 2
     device: str = "cpu"
     half: bool = False
+
+    @property
+    def span(self) -> int:
+        """Steps that patience counts in: from look to look, or where looks come as they come, an eighth of the run."""
+        steps = self.length.steps or LOOKS * LOOK_EVERY
+        return self.look_every or max(SOONEST, min(LOOK_EVERY, steps // LOOKS))
+
+
+def looks(plan: Plan, step: int) -> bool:
+    """Whether the text held out is looked at after this step, whatever the length of the run."""
+    every = next((every for most, every in OFTENER if step <= most), LOOK_EVERY)
+    return step % (plan.look_every or every) == 0
 
 
 def rate(done: float, step: int, fall: float) -> float:
@@ -66,4 +82,7 @@ def flat(length: Length, progress: Progress) -> bool:
 
 def over(plan: Plan, progress: Progress) -> bool:
     """Whether there is no further step: the length is reached, or patience is at its end."""
-    return done(plan.length, progress) >= 1.0 or 0 < plan.patience <= progress.looks
+    if done(plan.length, progress) >= 1.0:
+        return True
+    waits = plan.patience > 0 and progress.best is not None and looks(plan, progress.step)
+    return waits and progress.step - progress.best_step >= plan.patience * plan.span

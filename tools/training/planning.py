@@ -8,13 +8,9 @@ from tools.training.display import Display
 from tools.training.holding import HoldOut
 from tools.training.memory import Load
 from tools.training.options import PATIENCE, Options
-from tools.training.plan import BASE_RATES, LORA_RATES, RATES, Plan
+from tools.training.plan import BASE_RATES, LOOK_EVERY, LORA_RATES, RATES, Plan
 from tools.training.recipe import Recipe, Size, Source
-from tools.training.shares import SEQUENCES
 from tools.training.texts import Texts
-
-LOOK_EVERY = 250
-LOOKS, SOONEST = 8, 25  # with patience a run has so many looks, but not one sooner than after so many steps
 
 
 def recipe_of(options: Options, found: Texts, hold_out: HoldOut, base: tuple[Source, Shape] | None) -> Recipe:
@@ -49,14 +45,13 @@ def plan_of(options: Options, asked: Recipe, shape: Shape, display: Display) -> 
     """Raises DeviceMissing, MemoryShort."""
     where = device.chosen(options.device)
     load = memory.fitting(_load(options, shape, where), device.free(where))
-    _tell(options, asked, where, load, display)
     rates = RATES if options.base is None else LORA_RATES if options.lora else BASE_RATES
-    return Plan(
+    made = Plan(
         options.length,
         options.batch,
         options.seed,
         *rates,
-        look_every=options.look_every or look_every(options.length.steps, asked.patience),
+        look_every=options.look_every or (0 if asked.patience else LOOK_EVERY),
         save_every_s=options.save_every_s,
         threads=load.threads,
         decay=asked.decay,
@@ -67,47 +62,33 @@ def plan_of(options: Options, asked: Recipe, shape: Shape, display: Display) -> 
         device=where,
         half=load.half,
     )
-
-
-def look_every(steps: int | None, patience: int) -> int:
-    """Steps between two looks, where nobody has said."""
-    if not patience or steps is None:
-        return LOOK_EVERY
-    return max(min(SOONEST, steps), min(LOOK_EVERY, steps // LOOKS))
-
-
-def moved(shape: Shape, lora: int) -> tuple[int, int]:
-    """(numbers that learn, those among them that are Muon's)."""
-    width = shape.n_embd
-    if lora:
-        return shape.n_layer * lora * (4 + 2 + 5 + 5) * width, 0  # in and out of the four linears of a block
-    return shape.parameters, shape.n_layer * 12 * width**2
+    _tell(options, made, where, load, display)
+    return made
 
 
 def _load(options: Options, shape: Shape, where: device.Device) -> Load:
-    numbers, matrices = moved(shape, options.lora)
+    numbers, matrices = memory.moved(shape, options.lora)
     card = where == "cuda"
     return Load(
         shape,
         numbers,
         matrices,
         # A share on a card is the whole batch, if that fits; on a core it is what stays in the cache.
-        sequences=options.batch if card else min(SEQUENCES, options.batch),
+        sequences=options.batch if card else min(memory.SEQUENCES, options.batch),
         threads=1 if card else options.threads,
         average=bool(options.average),
         half=card,
     )
 
 
-def _tell(options: Options, asked: Recipe, where: device.Device, load: Load, display: Display) -> None:
+def _tell(options: Options, made: Plan, where: device.Device, load: Load, display: Display) -> None:
     display.say(f"on {device.name(where)}, about {memory.words(load.bytes)} of memory")
     full = _load(options, load.shape, where)
     if (load.sequences, load.threads) != (full.sequences, full.threads):
         threads = "" if load.threads == full.threads else f", on {load.threads} threads"
         display.say(f"cut to fit: {load.sequences} of a step's {options.batch} sequences at once{threads}")
-    if asked.patience:
-        display.say(
-            f"it ends when {asked.patience} looks in turn find nothing better, with the best weights (--patience)"
-        )
+    if made.patience:
+        steps = made.patience * made.span
+        display.say(f"it ends when {steps:,} steps bring nothing better, with the best weights (--patience)")
     elif options.patience:
         display.say("nothing is held out, so there is no early end: --patience needs --hold-out")

@@ -100,6 +100,12 @@ def command(name: str, recipe: Recipe, length: Length) -> str:
     return " ".join(words)
 
 
+def repeated(name: str, recipe: Recipe) -> str:
+    """The command that scores the finished model again on what was held out."""
+    words = [*(shlex.quote(text.name) for text in recipe.texts), "--model", shlex.quote(name), "--held-out"]
+    return " ".join(["asr33", "model", "score", *words])
+
+
 def _without(recipe: Recipe) -> Iterator[str]:
     """What a base or a corpus brings of itself, and this run was told to leave."""
     if recipe.corpus and not held(recipe):

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import cycle
 from pathlib import Path
 
 from model import store
@@ -79,6 +80,7 @@ def _train(material: Material, place: RunFolder, display: Display, sheet: Paper)
         lora.adapt(material.net, material.recipe.lora, material.plan.seed)
     seen = material.held_out if len(material.held_out) else None
     figure: float | None = None
+    prompts = cycle(samples.prompts(personas(material.corpus.train)))
     reports = loop.train(material.net, material.train, seen, material.plan, place.checkpoint)
     with closing(reports), display.training() as show:
         for report in reports:
@@ -86,7 +88,7 @@ def _train(material: Material, place: RunFolder, display: Display, sheet: Paper)
                 figure = report.held_out * _bits_per_nat(material)
             show(report, figure)
             if report.look:
-                text = samples.sample(material.net, material.words, material.plan.seed)
+                text = samples.sample(material.net, material.words, material.plan.seed, next(prompts))
                 display.sample(text)
                 sheet.show(report.progress.step, text)
             display.stop()
@@ -184,4 +186,5 @@ def _settle(draft: Path, result: card.Result, material: Material, display: Displ
         display.say(line)
     # That name alone is the model which asr33 came with.
     named = shlex.quote(str(written)) if result.name == store.EMBEDDED else result.name
-    display.say(f"{written}: {manifest.graph_bytes / 1e6:.1f} MB; try: asr33 ask 'It was' --model {named}")
+    prompt = shlex.quote(samples.prompts(result.personas)[0])
+    display.say(f"{written}: {manifest.graph_bytes / 1e6:.1f} MB; try: asr33 ask {prompt} --model {named}")

@@ -1,6 +1,11 @@
-"""What the model would write by now: a few seeded words, so that a person sees a run go well or ill."""
+"""What the model would write by now: a few seeded words, so that a person sees a run go well or ill.
+
+Of a dialogue it is asked to go on as one of those who speak there, by turns; any other text begins `It was`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import torch
 
@@ -11,13 +16,19 @@ from tools.training.net import Gpt2
 
 PROMPT = "It was"
 CHARACTERS = 150
+TURNS = 3  # who talk most, one sample each and then the first again
 
 
-def sample(net: Gpt2, words: Tokenizer, seed: int) -> str:
+def prompts(people: Collection[str]) -> list[str]:
+    """What samples begin with, by turns, given who speaks in the texts, the most talkative first."""
+    return [f"{name}:" for name in list(people)[:TURNS]] or [PROMPT]
+
+
+def sample(net: Gpt2, words: Tokenizer, seed: int, prompt: str = PROMPT) -> str:
     """The prompt and some 150 characters after it, or fewer where the text or the context ends."""
     sampling = Sampling(seed=seed)
-    ids = [words.end_of_text, *words.encode(PROMPT)]
-    while len(ids) < net.shape.n_positions and len(words.decode(ids)) < len(PROMPT) + CHARACTERS:
+    ids = [words.end_of_text, *words.encode(prompt)]
+    while len(ids) < net.shape.n_positions and len(words.decode(ids)) < len(prompt) + CHARACTERS:
         with torch.no_grad():
             window = torch.tensor([ids[-net.shape.n_positions :]], device=net.wte.weight.device)
             logits = net.logits(window)[0, -1].cpu().numpy()

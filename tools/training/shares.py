@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from tools.training.dropping import dropping
+from tools.training.memory import SEQUENCES
 from tools.training.net import Gpt2
-
-SEQUENCES = 2  # a share: 1,024 tokens at context 512, whose activations stay near the core that works on them
 
 
 class Spread(Protocol):

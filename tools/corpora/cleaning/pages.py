@@ -1,4 +1,4 @@
-"""What paper leaves in a text: running heads, page numbers, leaders, words divided at line ends. Pure.
+"""What paper leaves in a text: leaders, words divided at line ends, and pages to look for heads in. Pure.
 
 It sees a document whole, its pages parted by form feeds; texts of messages and tweets are none of its business.
 """
@@ -6,23 +6,17 @@ It sees a document whole, its pages parted by form feeds; texts of messages and 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
 from tools.corpora.cleaning.counts import Count
+from tools.corpora.cleaning.heads import PAGE
 from tools.corpora.cleaning.step import Run
 from tools.corpora.record import Record
 
-PAGE = "\f"
 MOST_PAGES = 5000  # held at once: some 15 MB of text
-BORDER = 2  # lines at the top of a page, and at its foot, that may be heads
-OFTEN, NEAR = 3, 6  # a head comes so often in so many pages, left and right hand ones having their own
 
-_NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
-_WORD = re.compile(r"[^\W\d_]{3,}")
-_PAGE_NUMBER = re.compile(r"[^\w#]*(?:page )?#(?: of #)?[^\w#]*")
 _LEADER = re.compile(r"(?:[.·…‥][ \t]?){6,}")
 _PLACE = re.compile(r"[\divxlcIVXLC.–-]{1,9}")
 _SOFT_AT_END = re.compile("\u00ad[ \t]*([\n\f][ \t\n\f]*)(\\S+)(?:[ \t]*\n|[ \t]+)?")
@@ -70,47 +64,6 @@ def _changed(texts: Sequence[str], change: Callable[[str], str]) -> Iterator[str
     parts = iter(change(PAGE.join(texts)).split(PAGE))
     for text in texts:
         yield PAGE.join(islice(parts, text.count(PAGE) + 1))
-
-
-def heads_removed(document: str) -> str:
-    """Without the lines that come again and again at the borders of its pages, whatever number they have in them."""
-    pages = [page.split("\n") for page in document.split(PAGE)]
-    if len(pages) < OFTEN:
-        return document
-    heads = _heads(pages)
-    kept = []
-    for number, lines in enumerate(pages):
-        gone = {at for at in _border(lines) if (_alike(lines[at]), number) in heads}
-        kept.append("\n".join(line for at, line in enumerate(lines) if at not in gone))
-    return PAGE.join(kept)
-
-
-def _heads(pages: Sequence[Sequence[str]]) -> set[tuple[str, int]]:
-    """(line, page) of the lines that recur near to one another."""
-    places: dict[str, list[int]] = defaultdict(list)
-    for number, lines in enumerate(pages):
-        for line in {_alike(lines[at]) for at in _border(lines)} - {""}:
-            places[line].append(number)
-    heads = set()
-    for line, numbers in places.items():
-        for first, last in zip(numbers, numbers[OFTEN - 1 :], strict=False):
-            if last - first < NEAR:
-                heads |= {(line, number) for number in numbers if first <= number <= last}
-    return heads
-
-
-def _border(lines: Sequence[str]) -> set[int]:
-    """Where the first lines and the last are, blank ones not counted; a page of few lines has none."""
-    full = [at for at, line in enumerate(lines) if line.strip()]
-    if len(full) <= 2 * BORDER:
-        return set(full[:1] + full[-1:])
-    return set(full[:BORDER] + full[-BORDER:])
-
-
-def _alike(line: str) -> str:
-    """What two heads have in common; empty for a line that is none, as a row of figures."""
-    common = _NUMBER.sub("#", " ".join(line.casefold().split()))
-    return common if _WORD.search(common) or _PAGE_NUMBER.fullmatch(common) else ""
 
 
 def leaders_shortened(text: str) -> str:

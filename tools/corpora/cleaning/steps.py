@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator
 
 from tools.corpora import anonymous
-from tools.corpora.cleaning import characters, doubles, network, pages, people
+from tools.corpora.cleaning import characters, doubles, heads, network, pages, people
 from tools.corpora.cleaning.counts import Count, Counts
 from tools.corpora.cleaning.options import CleaningOptions
 from tools.corpora.cleaning.step import Run, Step, changing, dividing, dropping
@@ -28,7 +28,7 @@ _ROWS: tuple[tuple[str, str, Run], ...] = (
     ("entities", "&amp; and its like are the characters they stand for", changing(characters.entities_undone)),
     ("mojibake", "UTF-8 that was read as Latin-1 is read as UTF-8", changing(characters.mojibake_undone)),
     ("characters", "one form of each letter, one kind of line end, no control characters", changing(characters.normal)),
-    ("heads", "running heads and page numbers go", pages.of_documents(pages.heads_removed)),
+    ("heads", "running heads and page numbers go", pages.of_documents(heads.heads_removed)),
     ("leaders", "dotted lines are three dots, tables of contents go", pages.of_documents(pages.leaders_shortened)),
     ("hyphens", "words divided at line ends are whole, soft hyphens go", pages.of_documents(pages.words_joined)),
     ("notices", "sentences of the system's go (X left the group)", dropping(network.notice, ("message",))),

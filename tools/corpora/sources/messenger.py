@@ -19,7 +19,7 @@ from tools.corpora.fields import Names
 from tools.corpora.members import Member
 from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
 from tools.corpora.sources.messenger_content import cured, moment_of, sender_of, text_of
-from tools.corpora.threads import told
+from tools.corpora.threads import by_thread, told
 
 KIND = "messenger"
 
@@ -55,7 +55,8 @@ def found(members: Sequence[Member]) -> Iterator[Found]:
     """Thread by thread. All is gone over once for titles and names before anything is given."""
     pages = [member for member in members if member.name.endswith(".html")]
     if pages:
-        yield Warned(pages[0].place, f"{len(pages)} files of messages are HTML: ask for a download in JSON")
+        files = "1 file of messages is" if len(pages) == 1 else f"{len(pages):,} files of messages are"
+        yield Warned(pages[0].place, f"{files} HTML: ask for a download in JSON")
         yield from (Skipped(page.place, "a file of messages in HTML") for page in pages)
     threads = _threads(member for member in members if not member.name.endswith(".html"))
     for thread in threads.values():
@@ -65,10 +66,16 @@ def found(members: Sequence[Member]) -> Iterator[Found]:
     for key, thread in threads.items():
         titles.give(key, thread.title or PurePosixPath(key).name)
         yield from (Named(thread.members[0].place, name) for name in sorted(thread.participants))
-        for member in thread.members:
-            said = told(_records(member, titles.get(key), owner), member)
-            # Newest first, it must be held to be turned round: a file, of the many that a long thread has.
-            yield from said if member.place in thread.upwards else reversed(list(said))
+        said = _said(thread, titles.get(key), owner)
+        # Of two downloads, of which one goes on where the other ended, the files lie over each other.
+        yield from by_thread(said) if len(set(map(_number, thread.members))) < len(thread.members) else said
+
+
+def _said(thread: _Thread, title: str, owner: str) -> Iterator[Found]:
+    for member in thread.members:
+        said = told(_records(member, title, owner), member)
+        # Newest first, it must be held to be turned round: a file, of the many that a long thread has.
+        yield from said if member.place in thread.upwards else reversed(list(said))
 
 
 def _looks_so(member: Member) -> bool:

@@ -27,6 +27,8 @@ KIND = "pdf"
 
 MAGIC = b"%PDF-"
 PROGRAM = "ocrmypdf"
+# What was added once is not added again, so the words for a corpus that has the file already are the same.
+NO_PROGRAM = f"a page without text: apt install {PROGRAM}, then add the file to a new corpus"
 IN_MEMORY = 32 << 20  # bytes of a PDF; a larger one waits in a temporary file
 TOLD = 8  # numbers of pages
 
@@ -107,7 +109,7 @@ class _Document:
         """All pages that are pictures, at once: the program leaves those with text as they are."""
         program = shutil.which(PROGRAM)
         if program is None:
-            self._fault = f"a page without text; install {PROGRAM}"
+            self._fault = NO_PROGRAM
             return
         folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
         file.seek(0)

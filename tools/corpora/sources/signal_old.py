@@ -6,11 +6,12 @@ only the type tells. There are no names in CSV.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from tools.corpora import csv_rows
+from tools.corpora.csv_rows import Row
 from tools.corpora.fields import medium, moment, words
-from tools.corpora.lines import decoded, lines, not_utf8
+from tools.corpora.lines import as_windows, decoded, lines, of_table
 from tools.corpora.members import Member
 from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
 from tools.corpora.sources.signal_text import HOLE, NOBODY
@@ -55,44 +56,66 @@ class _Rows:
 
     def __init__(self, member: Member) -> None:
         self._member = member
-        self._reader = csv.reader(self._lines())
-        self._damaged = 0
-        self._foreign = 0
-        self._long = 0
-        self._columns = [name.strip().lower() for name in next(self._reader, [])]
+        self._foreign = self._long = 0
+        self._damaged: list[tuple[int, str]] = []
+        self._unbalanced: list[int] = []
 
     def found(self) -> Iterator[Found]:
         """Raises MemberRefused."""
-        while (row := self._next()) is not None:
-            if isinstance(row, str) or (row and len(row) != len(self._columns)):
-                yield from self._fault(row if isinstance(row, str) else f"{len(row)} cells, not {len(self._columns)}")
-            elif row:
-                yield _row(dict(zip(self._columns, row, strict=True)), self._member.place)
-        if self._damaged > _TOLD:
-            yield Damaged(self._member.place, f"{self._damaged - _TOLD} more lines are damaged")
+        lines = self._lines()
+        columns = _columns(next(lines, (0, ""))[1])
+        for row in csv_rows.rows(lines, len(columns), lambda cells: _is_row(columns, cells)):
+            if cells := _fitting(row, columns):
+                if not row.whole:
+                    self._unbalanced.append(row.line)
+                yield _row(dict(zip(columns, cells, strict=True)), self._member.place)
+            else:
+                self._damaged.append((row.line, f"{len(row.cells)} cells, not {len(columns)}"))
+        yield from self._faults()
+
+    def _faults(self) -> Iterator[Found]:
+        place = self._member.place
+        for line, why in self._damaged[:_TOLD]:
+            yield Damaged(f"{place}, line {line}", why)
+        if len(self._damaged) > _TOLD:
+            yield Damaged(place, f"{len(self._damaged) - _TOLD} more lines are damaged")
         if self._long:
-            yield Damaged(self._member.place, f"{self._long} lines are too long for a message")
+            yield Damaged(place, f"{self._long} lines are too long for a message")
+        if self._unbalanced:
+            some = ", ".join(map(str, self._unbalanced[:_TOLD])) + (", ..." if len(self._unbalanced) > _TOLD else "")
+            yield Warned(place, f"quotes and commas that are none of CSV, taken as they stand, in line {some}")
         if self._foreign:
-            yield Warned(self._member.place, not_utf8(self._foreign))
+            yield Warned(place, as_windows(self._foreign))
 
-    def _next(self) -> list[str] | str | None:
-        """A row, or what is wrong where one should be."""
-        try:
-            return next(self._reader, None)
-        except csv.Error as error:  # a quote that nothing closes: the reader begins anew with the next line
-            return str(error)
-
-    def _fault(self, why: str) -> Iterator[Damaged]:
-        self._damaged += 1
-        if self._damaged <= _TOLD:
-            yield Damaged(f"{self._member.place}, line {self._reader.line_num}", why)
-
-    def _lines(self) -> Iterator[str]:
-        for _, line in lines(self._member, blank=True):
-            text, whole = decoded(line or b"")
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        for number, line in lines(self._member, blank=True):
+            text, whole = of_table(line or b"")
             self._foreign += not whole
             self._long += line is None
-            yield f"{text}\n"
+            yield number, text
+
+
+def _columns(header: str) -> list[str]:
+    cells = csv_rows.cells_of(header)
+    return [name.strip().lower() for name in (cells if isinstance(cells, list) else header.split(","))]
+
+
+def _fitting(row: Row, columns: Sequence[str]) -> list[str]:
+    """As many cells as columns, or none. The commas of a text without quotes are its own."""
+    more, at = len(row.cells) - len(columns), columns.index("body") if "body" in columns else -1
+    if not more:
+        return row.cells
+    if row.whole or more < 0 or at < 0:
+        return []
+    cells = [*row.cells[:at], ",".join(row.cells[at : at + more + 1]), *row.cells[at + more + 1 :]]
+    return cells if _is_row(columns, cells) else []
+
+
+def _is_row(columns: Sequence[str], cells: Sequence[str]) -> bool:
+    """Whether there are numbers where a row has them, and so it is no part of a text."""
+    row = dict(zip(columns, cells, strict=True))
+    dated = any(moment(row.get(name)) is not None for name in _DATES)
+    return dated and any((row.get(name) or "").isdigit() for name in _TYPES)
 
 
 def _row(row: dict[str, str], place: str) -> Found:

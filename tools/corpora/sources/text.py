@@ -17,6 +17,7 @@ from typing import IO, cast
 
 from model.base import END_OF_TEXT
 from tools.corpora.errors import MemberRefused
+from tools.corpora.lines import as_windows
 from tools.corpora.members import HEAD, LARGEST, SWELLING, SWOLLEN, Member
 from tools.corpora.record import Found, Record, Skipped, Warned
 from tools.corpora.threads import told
@@ -32,6 +33,8 @@ DATA = re.compile(
     r"|rtf|e?ps|tex|sbf)",
     re.IGNORECASE,
 )
+CALLED_SO = frozenset({".txt", ".text", ".md", ".asc"})
+ASCII = 0.8  # of the characters of a western text, at least
 LONGEST = 16 << 20  # characters of one document; a longer one is cut, so that memory holds it
 LINE = 20_000  # characters in a line that is most of a file: nobody wrote that
 CHUNK = 1 << 20
@@ -46,7 +49,8 @@ _END = END_OF_TEXT.encode()
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
     """Those whose first bytes are text and whose names are not those of what programs read."""
-    return [member for member in members if not DATA.fullmatch(PurePosixPath(member.name).suffix) and _reads(member)]
+    suffixes = ((member, PurePosixPath(member.name).suffix.lower()) for member in members)
+    return [member for member, suffix in suffixes if not DATA.fullmatch(suffix) and _reads(member, suffix in CALLED_SO)]
 
 
 def found(members: Sequence[Member]) -> Iterator[Found]:
@@ -59,7 +63,7 @@ def _reading(member: Member) -> Iterator[Found]:
     yield from _Reading(member).found()
 
 
-def _reads(member: Member) -> bool:
+def _reads(member: Member, called_so: bool) -> bool:
     try:
         head = member.head()
         if head.startswith(_XZ):
@@ -73,7 +77,16 @@ def _reads(member: Member) -> bool:
     try:
         return not _CONTROL.search(codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD))
     except UnicodeDecodeError:
+        return called_so and _of_windows(head)
+
+
+def _of_windows(head: bytes) -> bool:
+    """Whether it may be text of an old computer in the west: mostly ASCII, and every byte a character there."""
+    try:
+        text = head.decode("cp1252")
+    except UnicodeDecodeError:
         return False
+    return not _CONTROL.search(text) and sum(map(str.isascii, text)) > ASCII * len(text)
 
 
 def _unpacked(member: Member) -> Member:
@@ -107,8 +120,7 @@ class _Reading:
         if DATA.fullmatch(self._name.suffix):
             yield f"taken as it stands, marks and all, although its name ends in {self._name.suffix}"
         if self._not_utf8:
-            lines = "1 line is" if self._not_utf8 == 1 else f"{self._not_utf8:,} lines are"
-            yield f"{lines} not UTF-8, read as Windows-1252: see whether the letters are right"
+            yield as_windows(self._not_utf8)
         if self._lost:
             yield f"{self._lost:,} characters could not be read and are question marks now"
         if self._longest > max(LINE, self._whole / 2):

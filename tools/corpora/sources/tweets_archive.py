@@ -16,7 +16,7 @@ from tools.corpora import dates, streaming
 from tools.corpora.errors import MemberRefused
 from tools.corpora.fields import inside, words
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Record, Skipped
+from tools.corpora.record import Found, Named, Record, Skipped
 from tools.corpora.sources.tweets_csv import BY_FLAG, NO_TEXT
 from tools.corpora.sources.tweets_notes import Notes
 from tools.corpora.threads import told
@@ -70,7 +70,12 @@ def found(archive: Sequence[tuple[str, Member]]) -> Iterator[Found]:
     files: dict[str, list[Member]] = {}
     for kind, member in sorted(archive, key=lambda pair: (len(pair[1].name), pair[1].name)):  # part 2 before part 10
         files.setdefault(kind, []).append(member)
-    who = next(filter(None, map(_account, files.get("account", []))), "")
+    who = ""
+    for member in files.get("account", []):
+        for name, shown in _accounts(member):
+            who = who or name
+            if shown:
+                yield Named(member.place, shown)
     notes = Notes()
     for member in files.get("notes", []):
         yield from told(_learn(member, notes), member)
@@ -80,12 +85,12 @@ def found(archive: Sequence[tuple[str, Member]]) -> Iterator[Found]:
     yield from notes.left(who)
 
 
-def _account(member: Member) -> str:
+def _accounts(member: Member) -> Iterator[tuple[str, str]]:
+    """The name that an account is called by, and the one that stands above its tweets."""
     with suppress(MemberRefused), member.open() as file:
         for element in streaming.elements(file, member):
-            if name := words(inside(element, "account", "username")):
-                return name
-    return ""
+            account = inside(element, "account")
+            yield words(inside(account, "username")), words(inside(account, "accountDisplayName"))
 
 
 def _learn(member: Member, notes: Notes) -> Iterator[Found]:

@@ -15,12 +15,13 @@ from tools.corpora import csv_rows, dates
 from tools.corpora.csv_rows import Row
 from tools.corpora.errors import MemberRefused
 from tools.corpora.fields import words
-from tools.corpora.lines import decoded, lines, not_utf8
+from tools.corpora.lines import as_windows, decoded, lines, of_table
 from tools.corpora.members import HEAD, Member
 from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
 from tools.corpora.threads import told
 
 TWEET = 280  # characters; links, whatever their length, are 23
+MARKS = ",;\t"  # between cells: spreadsheets in half of Europe write the second, and all of them the third if asked
 TOLD = 5  # line numbers in a warning
 HEADER = "a header row"
 NO_TEXT = "a tweet without a text"
@@ -38,7 +39,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which is which, from 0; None for what is not there. `width` is 1 for a list of texts."""
+    """Which is which, from 0; None for what is not there. `width` is 1 for a list of texts; `mark` parts the cells."""
 
     width: int = 1
     header: bool = False
@@ -46,6 +47,7 @@ class Columns:
     when: int | None = None
     flag: int | None = None
     who: int | None = None
+    mark: str = ","
 
 
 @dataclass(slots=True)
@@ -82,16 +84,24 @@ def found(member: Member) -> Iterator[Found]:
 
 def _columns(first_lines: Sequence[str]) -> Columns | None:
     cells = [csv_rows.cells_of(line.rstrip("\r")) for line in first_lines]
-    names = [name.strip().lower() for name in cells[0]] if isinstance(cells[0], list) else []
-    text = _index(names, _TEXT)
-    if text is not None:
-        known = Columns(len(names), True, text, _index(names, _WHEN), _index(names, _FLAG), _index(names, _WHO))
-        is_table = {known.when, known.flag, known.who} != {None} or _BESIDE & set(names)
-        return known if len(names) == 1 or is_table else None
+    for mark in MARKS:
+        names = _names(first_lines[0], mark)
+        text = _index(names, _TEXT)
+        if text is not None:
+            when, flag, who = (_index(names, wanted) for wanted in (_WHEN, _FLAG, _WHO))
+            table = Columns(len(names), True, text, when, flag, who, mark)
+            is_table = {table.when, table.flag, table.who} != {None} or _BESIDE & set(names)
+            return table if len(names) == 1 or is_table else None
+    names = _names(first_lines[0], ",")
     if len(names) > 2 and all(map(_NAME.fullmatch, names)):
         return None  # the header of some other table
     widths = {len(row) for row in cells if isinstance(row, list) and row != [""]}
     return None if len(cells) > 1 and len(widths) == 1 and widths != {1} else Columns()
+
+
+def _names(header: str, mark: str) -> list[str]:
+    cells = csv_rows.cells_of(header.rstrip("\r"), mark)
+    return [name.strip().lower() for name in cells] if isinstance(cells, list) else []
 
 
 def _index(names: Sequence[str], wanted: Sequence[str]) -> int | None:
@@ -99,7 +109,7 @@ def _index(names: Sequence[str], wanted: Sequence[str]) -> int | None:
 
 
 def _tweets(member: Member, shape: Columns, doubts: _Doubts) -> Iterator[Found]:
-    rows = csv_rows.rows(_lines(member, doubts), shape.width, lambda cells: _is_row(cells, shape))
+    rows = csv_rows.rows(_lines(member, doubts), shape.width, lambda cells: _is_row(cells, shape), shape.mark)
     if shape.header and next(rows, None):
         yield Skipped(member.place, HEADER)
     for row in rows:
@@ -121,7 +131,7 @@ def _lines(member: Member, doubts: _Doubts) -> Iterator[tuple[int, str]]:
         if line is None:
             doubts.damaged.append(number)
             continue
-        text, whole = decoded(line)
+        text, whole = of_table(line)
         doubts.foreign += not whole
         yield number, text
 
@@ -177,7 +187,7 @@ def _warnings(place: str, doubts: _Doubts) -> Iterator[Found]:
     if doubts.damaged:
         yield Damaged(place, f"too long for a text ({_numbered(doubts.damaged)})")
     if doubts.foreign:
-        yield Warned(place, f"{not_utf8(doubts.foreign)}; convert it, as with: iconv -f CP1252 -t UTF-8")
+        yield Warned(place, as_windows(doubts.foreign))
 
 
 def _numbered(numbers: Sequence[int]) -> str:
