@@ -1,6 +1,8 @@
 # make demo          a Teletype in this terminal (ARGS="--fast --prompt 'THE TELETYPE IS'")
 # make test          formatting, lint, types and the whole suite; TRAIN=0 leaves torch and its tests out
 # make soak          the same at the paper's own pace: minutes to hours
+# make thin          `pip install .` alone in a venv of its own: what comes, what runs, how much memory it takes
+# make pi            the same in a Debian of a Pi, 32 and 64 bit, under emulation: as root, with apt; ten minutes and 2 GB
 # make clean         the virtual environment and what else was made here
 
 PYTHON ?= python3
@@ -8,6 +10,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TRAIN  ?= 1
 ARGS   ?=
+PI     ?= armhf arm64
+# Where the roots are kept that `make pi` makes; PI_MIRROR=URL names a Debian where apt here knows none.
+PI_ROOTS ?= $(HOME)/.cache/asr33-pi
 
 # One stamp per set of packages: the second start of the demo does nothing but start.
 READY_RUN  := $(VENV)/ready-run
@@ -19,7 +24,7 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 PEERS       := socat ser2net picocom tio minicom
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
-.PHONY: demo test soak programs clean
+.PHONY: demo test soak thin pi programs clean
 
 demo: $(READY_RUN)
 	@$(BIN)/asr33 demo $(ARGS)
@@ -40,6 +45,12 @@ endif
 
 soak: $(READY_TEST) programs
 	$(BIN)/pytest -m soak
+
+thin: $(READY_TEST)
+	$(BIN)/pytest -m soak -s tests/test_thin.py
+
+pi: $(READY_TEST)
+	@$(BIN)/python tests/pi/prove.py --roots "$(PI_ROOTS)" $(PI)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

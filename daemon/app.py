@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from daemon import control, session_log
+from daemon import control, far, session_log
 from daemon.cast import Cast, cast
 from daemon.config import Config, log_folder
 from daemon.hours import MotorHours
@@ -30,20 +31,34 @@ from drivers.line import open_line
 from drivers.linetest import Verdict
 from drivers.teletype import Teletype
 from drivers.wire import Wire
-from model.base import Model
+from model.base import Ask, Model, Sampling
+from model.far.address import is_url
 
 _REST_S = 1.0  # for the last characters, before the motor is switched off
 
 _log = logging.getLogger("asr33")
 
 
-def open_model(config: Config) -> Model:
-    """The model of that name or path; it loads while the greeting is printed. Raises ModelNotFound."""
+def open_model(config: Config, character_s: float = CHARACTER_S) -> Model:
+    """The model of that name, path or URL; it loads while the greeting is printed. Raises ModelError, ConfigError."""
+    if not is_url(config.model.name):
+        return _local(config, config.model.name)
+    about = Ask(
+        "",
+        Sampling(),
+        alphabet=config.machine.wheel,
+        pace=1 / character_s if character_s else 0.0,
+        conversation=secrets.token_hex(8),
+    )
+    return far.relay(config.model, about, lambda name: _local(config, name))
+
+
+def _local(config: Config, name: str) -> Model:
     from model import store
     from model.local import Local
 
     return Local(
-        store.find(config.model.name),
+        store.find(name),
         threads=config.model.threads,
         device=config.model.device,
         kept=lambda char: prints(char, config.machine.wheel),

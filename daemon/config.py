@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from cattrs import ClassValidationError, Converter
-
 from daemon import folders
 from daemon.cast import ConversationConfig
 from daemon.errors import ConfigError
+from daemon.values import typed
 from drivers import profile
 from drivers.profile import Profile
 from model import base, in_use
@@ -54,14 +52,20 @@ class LineConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """[model]: what answers, and where. `threads` 0 and `device` auto leave the choice to the machine.
+    """[model]: what answers, and where: a NAME, a PATH or a URL. `threads` 0 and `device` auto: as the machine likes.
 
-    Where no name is set it is the one that `asr33 model use` chose.
+    Where no name is set it is the one that `asr33 model use` chose. `otherwise` are asked in turn where a server does
+    not answer: other servers, and at last maybe a model here. `allow_plain` lets the key go over plain http anywhere.
     """
 
     name: str = field(default_factory=in_use.name)
     threads: int = 0
     device: base.Provider = "auto"
+    otherwise: tuple[str, ...] = ()
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    allow_plain: bool = False
+    first_token_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ MOVED = {("line", "columns"): "it is in [machine] now"}
 # What lies beyond would be refused later, in worse words.
 BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
     ("model", "threads"): THREADS,
+    ("model", "first_token_s"): (1, 86_400),
     **{("machine", name): bounds for name, bounds in profile.RANGES.items()},
     **{("answer", name): bounds for name, bounds in base.RANGES.items()},
 }
@@ -131,8 +136,8 @@ def load(
         alone = path == machine or path.name == folders.MACHINE
         _lay_over(merged, _read(path, ("machine",) if alone else tuple(SECTIONS)))
     _lay_over(merged, _from_environment(environ))
-    for section, values in flags.items():
-        given = {key: value for key, value in values.items() if value is not None}
+    for section, table in flags.items():
+        given = {key: value for key, value in table.items() if value is not None}
         _lay_over(merged, {section: _check(section, given, "the command line")})
     config = Config(**{section: SECTIONS[section](**values) for section, values in merged.items()})
     if config.machine.motor == "command" and not (config.machine.motor_on and config.machine.motor_off):
@@ -195,7 +200,9 @@ def _from_environment(environ: Mapping[str, str]) -> Settings:
 def _literal(section: str, key: str, value: str) -> Any:
     """An environment variable is text; where a number or true or false is wanted, and it is that, it becomes that."""
     hint = get_type_hints(SECTIONS[section]).get(key) if section in SECTIONS else None
-    kinds = get_args(hint) or (hint,)
+    kinds = (hint,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
+    if any(get_origin(kind) is tuple for kind in kinds):
+        return value.split()
     if bool in kinds:
         return {"true": True, "false": False}.get(value.lower(), value)
     for kind in (int, float):
@@ -205,12 +212,12 @@ def _literal(section: str, key: str, value: str) -> Any:
     return value
 
 
-def _check(section: str, values: Mapping[str, Any], where: str, where_of: Any = None) -> dict[str, Any]:
+def _check(section: str, given: Mapping[str, Any], where: str, where_of: Any = None) -> dict[str, Any]:
     if section not in SECTIONS:
         raise ConfigError(f"{where}: unknown section [{section}]{_did_you_mean(section, SECTIONS)}")
     known = [known.name for known in fields(SECTIONS[section])]
     checked = {}
-    for key, value in values.items():
+    for key, value in given.items():
         place = where_of(key) if where_of else where
         if (section, key) in MOVED:
             raise ConfigError(f"{place}: no key {key!r} in [{section}]; {MOVED[section, key]}")
@@ -222,53 +229,13 @@ def _check(section: str, values: Mapping[str, Any], where: str, where_of: Any = 
 
 def _typed(section: str, key: str, value: Any, place: str) -> Any:
     try:
-        typed = getattr(_converter.structure({key: value}, SECTIONS[section]), key)
-    except ClassValidationError as error:
-        raise ConfigError(f"{place}: [{section}] {key}: {error.exceptions[0]}") from None
+        found = typed(SECTIONS[section], key, value)
+    except ValueError as error:
+        raise ConfigError(f"{place}: [{section}] {key}: {error}") from None
     least, most = BOUNDS.get((section, key), (None, None))
-    if least is not None and most is not None and typed is not None and not least <= typed <= most:
+    if least is not None and most is not None and found is not None and not least <= found <= most:
         raise ConfigError(f"{place}: [{section}] {key} = {value}: must be from {least:,} to {most:,}")
-    return typed
-
-
-def _exactly(kind: type, also: type | None = None) -> Any:
-    def structure(value: Any, _: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, (kind, also or kind)):
-            raise ValueError(f"{value!r} is not {_WORDS[kind]}")
-        return kind(value)
-
-    return structure
-
-
-def _truth(value: Any, _: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")
-    return value
-
-
-def _is_choice(kind: Any) -> bool:
-    return bool(get_origin(kind) == Literal)
-
-
-def _one_of(kind: Any) -> Callable[[Any, Any], Any]:
-    words = get_args(kind)
-
-    def structure(value: Any, _: Any) -> Any:
-        if value not in words:
-            raise ValueError(f"{value!r} is not one of {_list(json.dumps(word) for word in words)}")
-        return value
-
-    return structure
-
-
-_WORDS = {int: "a whole number", float: "a number", str: 'a text in "quotes"', Path: "a path"}
-_converter = Converter()
-_converter.register_structure_hook(int, _exactly(int))
-_converter.register_structure_hook(float, _exactly(float, int))
-_converter.register_structure_hook(str, _exactly(str))
-_converter.register_structure_hook(bool, _truth)
-_converter.register_structure_hook(Path, _exactly(Path, str))
-_converter.register_structure_hook_factory(_is_choice, _one_of)
+    return found
 
 
 def _lay_over(below: Settings, above: Settings) -> None:

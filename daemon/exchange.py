@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import aclosing
 
+from daemon import words
 from daemon.cast import Untagged
 from drivers.teletype import Teletype
 from model.base import Model, Piece, Sampling
@@ -24,6 +25,9 @@ async def exchange(
     async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as pieces:
         async for piece in pieces:
             note(piece)
+            if piece.notice:
+                await tty.fresh_line()
+                await tty.print(words.NOTICES[piece.notice])
             said.append(piece.text)
             finish = piece.finish or finish
             await tty.print(answer.shown(piece.text))

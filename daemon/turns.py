@@ -266,4 +266,5 @@ class App:
             text=piece.text,
             tokens=list(piece.tokens),
             made=self._log.since(piece.made),
+            **({"notice": piece.notice} if piece.notice else {}),
         )

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from drivers.profile import Profile
 from drivers.status import Status
+from model.base import Notice
 
 COMMANDS = {
     ".HELP": "THIS",
@@ -20,6 +21,9 @@ TYPE A LINE AND PRESS RETURN: THE MACHINE GOES ON FROM THERE.
 RUBOUT TAKES A LETTER BACK, BREAK STOPS AN ANSWER.
 \\ BEFORE A LETTER KEEPS IT A CAPITAL.
 """ + "".join(f"{command:9}{says}\n" for command, says in COMMANDS.items())
+
+# Between two words of an answer: from here on another answers, or for now nobody does.
+NOTICES: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
 
 
 def greeting(model: str, now: datetime) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
@@ -22,6 +22,10 @@ PAPER_IN, MARGIN_IN = 8.5, 0.5  # the roll's width; what is left blank above the
 LINES_PER_IN = 6
 COARSEST, FINEST = 30, 600  # dots to the inch: below it letters are blots, above it a picture is hundreds of megabytes
 TALLEST = 32_000  # dots: most programs that show pictures end at 32767
+
+_FINE = 2  # a dot of a diagram is drawn as so many by as many, then averaged
+# Points from the upper left corner, the ink, how many dots broad, and how dark from 0 to 1.
+Rule = tuple[Sequence[tuple[float, float]], tuple[int, int, int], float, float]
 
 _SUPER = 4  # a dot is drawn as so many by as many, then averaged
 _PAD = 2  # dots around a glyph's box, for ink that the carriage has put a little beside it
@@ -86,6 +90,19 @@ def longest(per_inch: int = 150) -> int:
     if not COARSEST <= per_inch <= FINEST:
         raise PictureUnfit(f"{per_inch} dots to the inch: give {COARSEST} to {FINEST}")
     return (TALLEST - 2 * round(MARGIN_IN * per_inch)) // round(per_inch / LINES_PER_IN)
+
+
+def ruled(width: int, height: int, lines: Iterable[Rule]) -> bytes:
+    """The PNG of a diagram on the same paper: lines through points, as many dots broad and as dark as they say."""
+    image = Image.new("RGB", (width * _FINE, height * _FINE), PAPER)
+    pen = ImageDraw.Draw(image)
+    for points, ink, breadth, dark in lines:
+        shade = tuple(round(paper + (colour - paper) * dark) for paper, colour in zip(PAPER, ink, strict=True))
+        dots = [(x * _FINE, y * _FINE) for x, y in points]
+        pen.line(dots, fill=shade, width=max(1, round(breadth * _FINE)))
+    out = io.BytesIO()
+    image.reduce(_FINE).save(out, "PNG")
+    return out.getvalue()
 
 
 class _Face:

@@ -26,6 +26,7 @@ THREADS = (0, 256)  # 0 leaves the choice to the machine
 
 Provider = Literal["auto", "cpu", "cuda"]
 Finish = Literal["end", "stop", "sentence", "length", "context"]
+Notice = Literal["local", "no server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ class Piece:
     `made` is when the last of its tokens existed, in seconds of the monotonic clock. `logprobs`, where asked for, has
     the natural logarithm of each token's probability as the model has it: of the tokens that the mask allows, before
     penalty, temperature and all other filters. `forgotten`: so many characters, the oldest of prompt and answer, had
-    gone before it, because the context was full.
+    gone before it, because the context was full. `notice` is for the reader, before the text: that from here on the
+    model of this machine answers, or for now none at all.
     """
 
     text: str
@@ -95,6 +97,24 @@ class Piece:
     finish: Finish | None = None
     logprobs: tuple[float, ...] = ()
     forgotten: int = 0
+    notice: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a server is asked for: the continuation of a prompt, for one reader among many.
+
+    `said` are the tokens of this answer that were made before: it goes on behind them as it would have. `alphabet`
+    names the characters that may come, empty all. `pace` is how many characters a second the reader prints, 0 as
+    fast as they come. `conversation`, any text, is the same for all turns of one, whose cache they may share.
+    """
+
+    prompt: str
+    sampling: Sampling
+    said: tuple[int, ...] = ()
+    alphabet: str = ""
+    pace: float = 0.0
+    conversation: str = ""
 
 
 class Model(Protocol):

@@ -51,6 +51,47 @@ class PromptTooLong(ModelError, ValueError):
     exit_code = 65
 
 
+class Busy(ModelError, RuntimeError):
+    """All rows are taken, and all places of those who wait for one."""
+
+    exit_code = 75
+
+
+class NoSuchAlphabet(ModelError, ValueError):
+    """Characters that an answer was to keep to, by a name that nobody knows."""
+
+    exit_code = 65
+
+
+class ServerLost(ModelError, ConnectionError):
+    """A server that does not answer, or broke off; it may yet, `again_s` from now at the earliest if it said so."""
+
+    exit_code = 69
+
+    def __init__(self, message: str, again_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.again_s = again_s
+
+
+class KeyRefused(ModelError, PermissionError):
+    """A key that a server does not take, that cannot be read, or that must not go this way."""
+
+    exit_code = 77
+    __str__ = Exception.__str__
+
+
+class RequestRefused(ModelError, ValueError):
+    """A server that will not do what it is asked, however often."""
+
+    exit_code = 76
+
+
+class AddressWrong(ModelError, ValueError):
+    """A URL that no model server can have."""
+
+    exit_code = 64
+
+
 class TextNotFound(ModelError, FileNotFoundError):
     """A text file that cannot be opened."""
 

@@ -22,15 +22,16 @@ from model.session import Session
 from model.store import Manifest
 from model.text import read_documents
 
-As = Literal["int8", "int4", "float16", "float32"]
+As = Literal["int8", "int4", "float16", "float32", "half"]
+Cached = Literal["int8", "float32"]
 WIDTHS: tuple[As, ...] = get_args(As)
 TEXTS = Path(__file__).parent / "texts"
 WINDOW = 512  # tokens of a window to round or judge by, where the context has so many
 ROUND_BY, JUDGE_BY = 16_384, 8_192  # tokens at most
 # The perplexity over float32's that is still well enough; a float32 graph has no excuse but the order of its sums.
-RATIOS: dict[As, float] = {"int8": 1.01, "int4": 1.06, "float16": 1.001, "float32": 1.0001}
+RATIOS: dict[As, float] = {"int8": 1.01, "int4": 1.06, "float16": 1.001, "float32": 1.0001, "half": 1.002}
 # Nats a token. A perplexity may come out well by chance, on a text that the model has not seen the like of.
-DISTANCES: dict[As, float] = {"int8": 0.03, "int4": 0.2, "float16": 0.003, "float32": 0.0003}
+DISTANCES: dict[As, float] = {"int8": 0.03, "int4": 0.2, "float16": 0.003, "float32": 0.0003, "half": 0.003}
 LOGITS = 1e-3  # of float32, for each unit of the largest logit above one
 DIGITS = 6
 
@@ -40,12 +41,18 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be made. `block` 0 leaves it to us; with no `documents` the texts serve that asr33 brings."""
+    """What is to be made. `block` 0 leaves it to us; with no `documents` the texts serve that asr33 brings.
+
+    `half` is float16 throughout, as a GPU wants it. `cache` says how keys and values are kept where the weights are
+    rounded: in 8 bits a text has a quarter of the memory and a step of many texts half the time, but a long prompt
+    takes half as much again (onnxruntime 1.31 on x86).
+    """
 
     name: str
     store_as: As = "int8"
     block: int = 0
     documents: tuple[str, ...] = ()
+    cache: Cached = "float32"
 
 
 def export(source: Source, folder: Path, asked: Asked, progress: Progress | None = None) -> Manifest:
@@ -82,19 +89,21 @@ def _write(
     """The graph. What it took is gone when it is there: a large model fills the memory."""
     kind: graph.Store = "float32" if asked.store_as == "float32" else "float16"
     if how is None or by is None:
-        graph_file.write(draft, source.weights, source.shape, kind)
+        compute: graph.Store = "float16" if asked.store_as == "half" else "float32"
+        graph_file.write(draft, source.weights, source.shape, kind, compute=compute)
         return
     near = rounded(source.weights, source.shape, how, by, _told(progress, "rounding"))
-    graph_file.write(draft, near.weights, source.shape, kind, near.packed)
+    graph_file.write(draft, near.weights, source.shape, kind, near.packed, cache=near.cache)
 
 
 def rounding(asked: Asked) -> Rounding | None:
     """How the width asked for is rounded; None where it is not."""
+    cache = asked.cache == "int8"
     match asked.store_as:
         case "int8":
-            return Rounding(8, asked.block, head_block=asked.block or 32)
+            return Rounding(8, asked.block, head_block=asked.block, cache=cache)
         case "int4":
-            return Rounding(4, asked.block or 128, asymmetric=True, head_bits=4, smooth=0.5)
+            return Rounding(4, asked.block or 128, asymmetric=True, head_bits=4, smooth=0.5, cache=cache)
         case _:
             return None
 
@@ -103,7 +112,10 @@ def refuse(quality: Quality, asked: Asked) -> None:
     """Raises ExportRefused where the quality is not good enough for the width."""
     most, furthest = RATIOS[asked.store_as], DISTANCES[asked.store_as]
     if not (quality.ratio <= most and quality.kl <= furthest):  # a NaN is refused too
-        cure = {"int4": "--as int8, or a smaller --block", "int8": "a smaller --block, or --as float16"}
+        cure = {
+            "int4": "--as int8, or a smaller --block",
+            "int8": "a smaller --block, --cache float32, or --as float16",
+        }
         raise ExportRefused(
             f"{asked.name}: perplexity {quality.ratio:.4f} times that of float32 and KL {quality.kl:.4f} nats where "
             f"{asked.store_as} may have {most} and {furthest}; try {cure.get(asked.store_as, '--as float32')}"

@@ -24,11 +24,18 @@ ROUNDED = ("MatMulNBits", "MatMulIntegerToFloat")  # what multiplies by few bits
 
 
 def write(
-    folder: Path, weights: Weights, shape: Shape, store_as: graph.Store = "float16", packed: graph.Packed | None = None
+    folder: Path,
+    weights: Weights,
+    shape: Shape,
+    store_as: graph.Store = "float16",
+    packed: graph.Packed | None = None,
+    compute: graph.Store = "float32",
+    cache: graph.Scales | None = None,
 ) -> None:
     """What `build` makes, in two files: what fills a page lies beside the graph, and none of it in memory."""
     with (folder / manifest.DATA).open("wb") as file:
-        serialised = graph.build(weights, shape, store_as, packed, partial(_kept_beside, beside.Pages(file)))
+        keep = partial(_kept_beside, beside.Pages(file))
+        serialised = graph.build(weights, shape, store_as, packed, keep, compute, cache)
     (folder / manifest.GRAPH).write_bytes(serialised)
 
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from model import store
 from model.base import Piece, Provider, Sampling
+from model.belt import Belt
 from model.loading import load as load
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Local:
 
     def _work(self, belt: _Belt, prompt: str, sampling: Sampling) -> None:
         for piece in self._pieces(prompt, sampling, belt.room):
-            belt.put(piece)
+            belt.add(piece)
 
     def _pieces(self, prompt: str, sampling: Sampling, room: Callable[[int], bool]) -> Iterator[Piece]:
         """The pieces, each as soon as there is room for it, until there is none to be had."""
@@ -232,17 +232,15 @@ class _Reader:
         return [self.words.end_of_text, *self.ids(prompt)]
 
 
-class _Belt:
-    """What carries the pieces of one answer from the thread to the event loop, and says when it is full."""
+class _Belt(Belt):
+    """One that says when it is full."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ahead: int) -> None:
-        self._loop = loop
+        super().__init__(loop, self._free)
         self._ahead = ahead
-        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
         self._changed = threading.Condition()
         self._waiting = 0  # characters put and not yet taken
         self._stopped = False
-        self._in_hand = 0
 
     # In the thread:
 
@@ -253,26 +251,15 @@ class _Belt:
             self._changed.wait_for(lambda: self._stopped or not self._waiting or self._waiting + reserve <= self._ahead)
             return not self._stopped
 
-    def put(self, piece: Piece) -> None:
+    def add(self, piece: Piece) -> None:
         with self._changed:
             self._waiting += len(piece.text)
-        self._send(piece)
+        self.put(piece)
 
     def end(self, _: Future[None]) -> None:
-        self._send(None)
-
-    def _send(self, piece: Piece | None) -> None:
-        with suppress(RuntimeError):  # the event loop is closed, so no one is there to take it
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+        self.put(None)
 
     # In the event loop:
-
-    async def take(self) -> Piece | None:
-        """The next piece, None after the last; the one before it is now done with."""
-        self._free(self._in_hand)
-        piece = await self._pieces.get()
-        self._in_hand = len(piece.text) if piece else 0
-        return piece
 
     def stop(self) -> None:
         with self._changed:
@@ -283,4 +270,3 @@ class _Belt:
         with self._changed:
             self._waiting -= characters
             self._changed.notify()
-        self._in_hand = 0

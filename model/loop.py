@@ -49,7 +49,7 @@ def generate(
     """
     check(prompt, session.context)
     cache = session if isinstance(session, Cache) else Cache(session)
-    answer = _Answer(Text(prompt, cache.context, vocabulary), sampling, vocabulary, mask)
+    answer = Answer(Text(prompt, cache.context, vocabulary), sampling, vocabulary, mask)
     for token in said:
         answer.text.roll()
         answer.take(token)
@@ -75,7 +75,7 @@ def _read(cache: Cache, ids: Sequence[int]) -> Generator[Step, None, NDArray[np.
     return cache.forward(ids[at:])
 
 
-class _Answer:
+class Answer:
     """One answer as far as it has come: what may follow, and whether it is over."""
 
     def __init__(self, text: Text, sampling: Sampling, vocabulary: Vocabulary, mask: Mask | None) -> None:

@@ -7,10 +7,11 @@ Draws nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # what is settled is asked for on thin clients too
+    import numpy as np
+    from numpy.typing import NDArray
 
 CHUNK = 128  # tokens of a prompt in one pass: costs nothing in all, and nobody need wait for a long prompt
 
@@ -38,12 +39,12 @@ class Cache:
 
     def turn_to(self, ids: Sequence[int]) -> int:
         """Forget what these do not begin with; how many of them are in the cache."""
-        shared = _shared(self.ids, ids)
-        if shared < len(self.ids):
-            self._session.rewind(shared)
-            del self.ids[shared:]
+        known = shared(self.ids, ids)
+        if known < len(self.ids):
+            self._session.rewind(known)
+            del self.ids[known:]
             self.logits = None
-        return shared
+        return known
 
     def forward(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Take these after those in the cache; the logits of the last, good until the next call."""
@@ -72,7 +73,8 @@ def settled(prompt: str) -> str:
     return before[: at + 1].rstrip(" ")
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids the two begin with alike."""
     if one == other[: len(one)]:
         return len(one)
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(other))

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from model import gptq, reference, smoothing
 from model.base import Shape
 from model.errors import ExportRefused
-from model.quantise import Floats, Quantised, block_for, quantise
+from model.quantise import LEAST, Floats, Quantised, block_for, quantise
 from model.weights import EMBEDDING, HEAD, Weights, linears
 
+MARGIN = np.float32(1.1)
 ROWS = 4096  # inputs multiplied at once in float32; their sums are float64's
 
 Progress = Callable[[int, int], None]
@@ -39,14 +40,19 @@ class Rounding:
     embedding_block: int = 128
     smooth: float = 0.7  # the share of smoothing; 0 is none
     feed: bool = True  # errors forward, as gptq does; else to the nearest, on grids that are searched
+    cache: bool = False  # whether the keys and values that are kept have 8 bits too, a scale for each number of a head
 
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """Every matrix of a model, [out, in], by name, and the weights that go with them: smoothed, if they are."""
+    """Every matrix of a model, [out, in], by name, and the weights that go with them: smoothed, if they are.
+
+    `cache` has the scales [D] of the keys and values that are kept, if these are rounded.
+    """
 
     weights: Weights
     packed: dict[str, Quantised]
+    cache: dict[str, Floats]
 
 
 def rounded(
@@ -56,14 +62,16 @@ def rounded(
 
     No array of `weights` is changed. Raises ExportRefused for a width that no block divides.
     """
-    if not block_for(shape.n_embd, min(how.head_block, how.embedding_block)):
+    if not block_for(shape.n_embd, min(how.head_block or how.embedding_block, how.embedding_block)):
         raise ExportRefused(f"a width of {shape.n_embd} cannot be cut into blocks; keep it --as float16")
     work = _Work(weights, shape, how, progress)
     work.head(reference.hidden(weights, shape, windows, work.linear))
     even = np.ones(shape.n_embd, np.float32)
     block = block_for(shape.n_embd, how.embedding_block)
     table = quantise(weights[EMBEDDING], how.embedding_bits, block, importance=even)
-    return Rounded(work.weights, work.packed | {EMBEDDING: table})
+    return Rounded(
+        work.weights, work.packed | {EMBEDDING: table}, {name: _steps(most) for name, most in work.kept.items()}
+    )
 
 
 def nearest(weights: Weights, shape: Shape, how: Rounding) -> dict[str, Quantised]:
@@ -83,6 +91,7 @@ class _Work:
 
     def __init__(self, weights: Weights, shape: Shape, how: Rounding, progress: Progress | None) -> None:
         self.weights, self.packed = dict(weights), dict[str, Quantised]()
+        self.kept = dict[str, Floats]()  # how far from zero each key and each value goes
         self._true, self._how, self._progress = weights, how, progress
         self._done, self._whole = 0, sum(weights[name].size for name in (*linears(shape), EMBEDDING))
 
@@ -94,6 +103,8 @@ class _Work:
         near /= by
         products = rows @ near.T
         products += self._true[bias]
+        if self._how.cache and name.endswith("c_attn"):
+            self.kept |= _kept(name, products)
         return products
 
     def head(self, rows: Floats) -> None:
@@ -124,6 +135,8 @@ class _Work:
             bias = weight.replace(".weight", ".bias")
             quiet = smoothing.with_quiet_values(self.packed[weight], self.weights[bias], by)
             self.packed[weight], self.weights[bias] = quiet
+            if (values := name.replace("c_proj.weight", "value")) in self.kept:
+                self.kept[values] = self.kept[values] / by
         return by
 
 
@@ -136,6 +149,33 @@ def _matrix(matrix: Floats, moments: gptq.Moments, how: Rounding, bits: int, blo
         return gptq.feed_forward(matrix, moments, bits, block, asymmetric=asymmetric)
     importance = np.diag(moments) / max(float(np.diag(moments).mean()), 1e-30)
     return quantise(matrix, bits, block, asymmetric=asymmetric, importance=importance.astype(np.float32))
+
+
+def cache_scales(weights: Weights, shape: Shape, windows: NDArray[np.int64]) -> dict[str, Floats]:
+    """`Rounded.cache` for weights that are not rounded, or to the nearest."""
+    plain, kept = reference.plain(weights), dict[str, Floats]()
+
+    def linear(name: str, rows: Floats) -> Floats:
+        products = plain(name, rows)
+        if name.endswith("c_attn"):
+            kept.update(_kept(name, products))
+        return products
+
+    reference.hidden(weights, shape, windows, linear)
+    return {name: _steps(most) for name, most in kept.items()}
+
+
+def _kept(name: str, products: Floats) -> dict[str, Floats]:
+    """How far from zero each key and each value goes of what attn.c_attn gives."""
+    _, keys, values = np.split(products, 3, axis=1)
+    at = name.removesuffix(".c_attn")
+    return {f"{at}.key": smoothing.loudness(keys), f"{at}.value": smoothing.loudness(values)}
+
+
+def _steps(most: Floats) -> Floats:
+    """The scales of what has 8 bits, for what goes so far from zero; another text may go a little further."""
+    steps: Floats = np.maximum(most * (MARGIN / np.float32(127)), LEAST)
+    return steps
 
 
 def _moments(rows: Floats) -> gptq.Moments:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -112,6 +113,17 @@ class Loaded:
             return (zeros if self.device == "cpu" else None), self.placed(zeros)
         except (MemoryError, *_FAULTS, RuntimeError) as error:
             raise _too_little(self.name, error) from None
+
+    def bind_part(self, buffer: ort.OrtValue, first: int, count: int, *, taken: str = "", given: str = "") -> None:
+        """Of a resident buffer the part [count, ...] from `first` on: what goes in as `taken`, comes out as `given`."""
+        size = buffer.shape()
+        dtype = (self.inputs[taken] if taken else self.outputs[given]).dtype
+        part = (self.device, 0, dtype, [count, *size[1:]])
+        address = buffer.data_ptr() + first * math.prod(size[1:]) * dtype.itemsize
+        if taken:
+            self.binding.bind_input(taken, *part, address)
+        if given:
+            self.binding.bind_output(given, *part, address)
 
     def run(self) -> None:
         """Run what is bound. Raises ModelDamaged, and EngineFailed where memory does not suffice."""

@@ -22,6 +22,7 @@ Reals = NDArray[np.floating]
 
 COLD = 1e-6  # below it a temperature is 0: a division by it overflows, and the likeliest takes all in any case
 HEAD = 1024  # the highest scores, sorted first; all of GPT-2's 50,257 are sorted only when fewer do not suffice
+GROUP = 32  # scores of which one maximum is taken: to sort out the few highest of these first takes a third of the time
 MORE = 8  # times as many are sorted next
 NEVER = np.float32(-np.inf)
 
@@ -130,6 +131,11 @@ def _drawn(scores: Scores, best: np.float32, sampling: Sampling, random: float, 
 
 def _highest(scores: Scores, count: int) -> Scores:
     """The highest scores, highest first."""
+    columns = len(scores) // GROUP
+    if count * GROUP <= columns:
+        # So many groups have a score that is as high as this one, and so have so many scores.
+        tops = scores[: columns * GROUP].reshape(GROUP, columns).max(axis=0)
+        scores = scores[scores >= np.partition(tops, columns - count)[columns - count]]
     above = len(scores) - count
     return np.sort(np.partition(scores, above)[above:] if above else scores)[::-1]
 

@@ -43,7 +43,7 @@ def open_session(
 
         if knows(loaded):
             return Foreign(loaded, shape)
-    return Session(_settled(loaded, model, threads, provider))
+    return Session(settled(loaded, model, threads, provider))
 
 
 class Session:
@@ -56,10 +56,10 @@ class Session:
         graph. Raises ModelNotFound, ModelDamaged, EngineFailed where memory or threads do not suffice, and
         EngineMissing where what was asked for cannot be had.
         """
-        loaded = model if isinstance(model, Loaded) else _load(model, threads, provider)
+        loaded = model if isinstance(model, Loaded) else load(model, threads, provider)
         self._loaded = loaded
         self.provider = loaded.provider
-        self.shape = _shape(loaded)
+        self.shape = shape_of(loaded)
         self.context = self.shape.n_positions
         self.length = 0
         # Held here, with their memory: not every onnxruntime keeps alive what is bound.
@@ -134,12 +134,13 @@ class _Inputs:
         self._binding.bind_ortvalue_output("logits", self._logits)
 
 
-def _load(model: Path | bytes, threads: int, provider: Provider) -> Loaded:
+def load(model: Path | bytes, threads: int, provider: Provider) -> Loaded:
+    """A graph of ours where it can stay. Raises what Session raises."""
     beside.require_plain(model)
-    return _settled(Loaded(model, threads=threads, provider=provider), model, threads, provider)
+    return settled(Loaded(model, threads=threads, provider=provider), model, threads, provider)
 
 
-def _settled(loaded: Loaded, model: Path | bytes, threads: int, provider: Provider) -> Loaded:
+def settled(loaded: Loaded, model: Path | bytes, threads: int, provider: Provider) -> Loaded:
     """The graph where it can stay: back on the CPU if no GPU has its attention. Raises EngineFailed if told to one."""
     cache = loaded.inputs.get("past_key_0")
     # GroupQueryAttention takes half precision alone on CUDA: OperatorKernels.md of onnxruntime 1.31.
@@ -150,8 +151,8 @@ def _settled(loaded: Loaded, model: Path | bytes, threads: int, provider: Provid
     return Loaded(model, threads=threads, provider="cpu")
 
 
-def _shape(loaded: Loaded) -> Shape:
-    """Raises ModelDamaged for a graph that is not ours."""
+def shape_of(loaded: Loaded) -> Shape:
+    """What it says of itself. Raises ModelDamaged for a graph that is not ours."""
     stored = loaded.metadata.get(SHAPE_KEY)
     takes = {name for name in loaded.inputs if not name.startswith("past_")}
     if strange := ", ".join(sorted(takes - INPUTS)):

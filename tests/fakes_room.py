@@ -32,10 +32,11 @@ class Room:
         self.environ |= {name: str(folder) for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME")}
         self.environ["XDG_RUNTIME_DIR"] = str(short)
         self.running: list[subprocess.Popen[bytes]] = []
+        self.program: list[str] = [sys.executable, "-m", "tools.main"]
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tools.main", *words],
+            [*self.program, *words],
             cwd=ROOT,
             env=self.environ,
             stdin=subprocess.PIPE,

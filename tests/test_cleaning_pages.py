@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpora.cleaning import Count
-from tools.corpora.cleaning.pages import heads_removed, leaders_shortened, of_documents, words_joined
+from tools.corpora.cleaning.heads import heads_removed
+from tools.corpora.cleaning.pages import leaders_shortened, of_documents, words_joined
 from tools.corpora.record import Record
 
 
@@ -38,6 +39,33 @@ def test_what_comes_twice_or_far_apart_is_no_head() -> None:
     bodies = ["\n".join(f"{word} {letter}" * 2 for word in ("sun", "moon", "sea")) for letter in "abcdefghijklmnopqrst"]
     far = [f"CHAPTER\n{body}" if n % 7 == 0 else body for n, body in enumerate(bodies)]
     assert heads_removed("\f".join(far)) == "\f".join(far)
+
+
+@pytest.mark.parametrize(
+    "tops",
+    [
+        ["1.", "4.", "2.", "6.", "1.", "3."],  # a list begins anew, or goes over the page
+        ["1.", "2.", "3.", "4.", "5.", "cam"],
+        ["Step 4", "Step 9", "Step 2", "Step 4", "Step 12", "Step 3"],
+        ["(2)", "Note 1", "(4)", "Note 1 of 2", "(3)", "Note 7"],
+        ["12", "7", "3", "12", "12", "5"],  # figures of a drawing
+        ["Table 1. Springs", "Table 5. Springs", "Table 2. Springs", "Table 1. Springs", "sun", "moon"],
+    ],
+)
+def test_numbered_lines_of_the_text_at_the_top_of_pages_stay(tops: list[str]) -> None:
+    text = "\f".join(f"{top}\n{body(word)}" for top, word in zip(tops, WORDS, strict=False))
+    assert heads_removed(text) == text
+
+
+def test_numbers_that_keep_step_go_though_pages_are_missing_and_chapters_begin_anew() -> None:
+    for numbers in (range(11, 19), [1, 2, 4, 5, 7, 8, 9, 10], range(20, 36, 2)):
+        text = "\f".join(f"{number}\n{body(word)}" for number, word in zip(numbers, WORDS, strict=True))
+        assert heads_removed(text) == "\f".join(map(body, WORDS))
+    chapters = ["1-8", "1-9", "1-10", "2-1", "2-2", "3-1", "3-2", "3-3"]
+    text = "\f".join(f"PAGE {number}\n{body(word)}" for number, word in zip(chapters, WORDS, strict=True))
+    assert heads_removed(text) == "\f".join(map(body, WORDS))
+    dotted = "\f".join(f"{number}.\n{body(word)}" for number, word in enumerate(WORDS, 41))
+    assert heads_removed(dotted) == "\f".join(map(body, WORDS))
 
 
 def test_rows_of_figures_at_the_border_of_a_page_are_no_heads() -> None:

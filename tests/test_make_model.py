@@ -9,6 +9,7 @@ from fakes_model import TEXT, TINY, tiny_folder
 
 from model import export, store
 from model.errors import ExportRefused, ModelNotFound, TextDamaged
+from model.runtime import Loaded
 from model.session import Session
 from tools import make_model
 
@@ -44,6 +45,25 @@ def test_eight_bits_are_asked_for_when_nothing_is(home: Path, monkeypatch: pytes
     assert make(home, str(tiny_folder(home)), "--name", "eight") == 0
     training = store.read_manifest(store.find("eight")).training
     assert (training["as"], training["rounding"]["bits"], training["rounding"]["block"]) == ("int8", 8, 0)
+
+
+def test_half_computes_in_half_precision_and_a_cache_is_as_wide_as_it_was_asked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(export.RATIOS, "int8", 9.0)
+    monkeypatch.setitem(export.DISTANCES, "int8", 9.0)
+    monkeypatch.setitem(export.RATIOS, "half", 9.0)
+    source, kinds = str(tiny_folder(home)), {}
+    asked = {
+        "half": ["--as", "half"],
+        "float16": ["--as", "float16"],
+        "narrow": ["--cache", "int8"],
+        "wide": [],
+    }
+    for name, words in asked.items():
+        make(home, source, "--name", name, *words)
+        kinds[name] = str(Loaded(store.find(name) / store.GRAPH, threads=1).inputs["past_key_0"].dtype)
+    assert kinds == {"half": "float16", "float16": "float32", "narrow": "int8", "wide": "float32"}
 
 
 def test_a_name_that_is_taken_stays_whose_it_was_unless_told(home: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import lzma
 import os
 import random
+import resource
 import shutil
 import stat
 import struct
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.corpora import taking
 from tools.corpora.errors import CorpusNotFound, MemberRefused
 from tools.corpora.members import Member, members
 from tools.corpora.record import Damaged
@@ -297,3 +299,23 @@ def test_what_is_wrong_within_reading_names_the_member() -> None:
     member = Member("a", "all.zip: a", 5, Failing)
     with pytest.raises(MemberRefused, match=r"all\.zip: a: Corrupt input data"):
         member.head()
+
+
+def test_a_folder_may_have_more_zips_than_a_process_may_have_files_open(tmp_path: Path) -> None:
+    for number in range(60):
+        zipped(tmp_path / f"{number}.zip", {"a.txt": b"a text", "b.txt": b"another"})
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, before[1]))
+    try:
+        whole = taking.sorted_out(tmp_path, "text")
+        texts = [one for lot in whole.lots for one in taking.found(lot)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not whole.damaged
+    assert len(texts) == 120
+
+
+def test_names_that_a_program_of_windows_wrote_have_slashes(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", {"inbox": b"", "inbox/bob_1/message_1.json": b"{}"})
+    path.write_bytes(path.read_bytes().replace(b"inbox/bob_1/message", b"inbox\\bob_1\\message"))
+    assert [one.name for one in parted(path)[0]] == ["inbox", "inbox/bob_1/message_1.json"]

@@ -250,7 +250,7 @@ def test_weights_that_lie_beside_the_graph_are_found_and_missed(tmp_path: Path, 
 
 def test_any_graph_tells_what_it_takes_and_gives() -> None:
     loaded = Loaded(graph.build(tiny_weights(), TINY), threads=1)
-    assert loaded.inputs["past_key_0"].dims == (1, TINY.n_head, TINY.n_positions, TINY.head_size)
+    assert loaded.inputs["past_key_0"].dims == ("B", TINY.n_head, "T", TINY.head_size)
     assert [loaded.inputs[name].dtype for name in ("past_key_0", "input_ids", "total_seq")] == [
         np.float32,
         np.int64,

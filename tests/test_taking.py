@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tools.corpora import taking
 from tools.corpora.errors import CorpusNotFound
 from tools.corpora.members import Member
 from tools.corpora.record import Damaged, Record, Skipped
 from tools.corpora.taking import Lot
+from tools.corpora.wide import narrowed
 
 MESSAGE = {"sender_name": "Ann", "timestamp_ms": 1600000000000, "content": "hello"}
 THREAD = {"participants": [{"name": "Ann"}, {"name": "Bob"}], "messages": [MESSAGE], "title": "Bob", "magic_words": []}
@@ -197,3 +201,22 @@ def test_no_empty_text_gets_through_whatever_an_importer_gives(tmp_path: Path, m
     monkeypatch.setattr(taking, "source", lambda kind: Careless())
     lot = Lot(tmp_path, "text", ())
     assert list(taking.found(lot)) == [Skipped("a", "an empty text"), Record("a", "a", "b")]
+
+
+@given(st.text(max_size=300), st.sampled_from(["utf-16-le", "utf-16-be"]), st.integers(1, 50))
+def test_a_table_in_utf16_is_read_as_if_it_were_utf8(text: str, encoding: str, count: int) -> None:
+    raw = ("\ufeff" + text).encode(encoding)
+    one = narrowed(Member("a.csv", "a.csv", len(raw), lambda: io.BytesIO(raw)))
+    with one.open() as file:
+        assert b"".join(iter(lambda: file.read(count), b"")).decode() == text
+
+
+def test_a_table_and_json_that_windows_wrote_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id\ttext\tcreated_at\n1\tCafé, at last\t2020-01-01\n", "utf-16")
+    thread = {"participants": [{"name": "Bob"}], "messages": [{"sender_name": "Bob", "content": "Hi."}], "title": "Bob"}
+    (tmp_path / "message_1.json").write_text(json.dumps(thread), "utf-16")
+    whole = taking.sorted_out(tmp_path)
+    texts = [one.text for lot in whole.lots for one in taking.found(lot) if isinstance(one, Record)]
+    assert sorted(texts) == ["Café, at last", "Hi."]
+    assert not whole.left
+    assert not whole.damaged

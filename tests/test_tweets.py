@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpora import csv_rows, dates, members
+from tools.corpora.cleaning import CleaningOptions, Counts, cleaned
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
 from tools.corpora.sources import tweets
 
 V1 = "source,text,created_at,retweet_count,favorite_count,is_retweet,id_str"
@@ -162,9 +163,20 @@ def test_only_the_first_lines_of_many_are_told(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_not_utf8_are_told(tmp_path: Path) -> None:
-    everything = of_csv(tmp_path, b"caf\xe9\nplain\n")
-    assert texts(everything) == ["caf\ufffd", "plain"]
-    assert "iconv" in warnings(everything)[0]
+    everything = of_csv(tmp_path, b"caf\xe9 \x96 so\nplain\n" + "caf\u00e9 ".encode() + b"caf\xe9\n")
+    assert texts(everything) == ["caf\u00e9 \u2013 so", "plain", "caf\u00e9 caf\ufffd"]
+    assert warnings(everything) == ["2 lines are not UTF-8, read as Windows-1252: see whether the letters are right"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_of_a_spreadsheet_may_have_another_mark_between_its_cells(tmp_path: Path, mark: str) -> None:
+    rows = [["id", "text", "created_at"], ["1", "Well, so; it is", "2020-01-22 22:20:20"], ["2", "two\nlines", ""]]
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter=mark).writerows(rows)
+    everything = found(tmp_path / "mine.csv")
+    assert texts(everything) == ["Well, so; it is", "two\nlines"]
+    assert [one.when for one in everything if isinstance(one, Record)] == [JANUARY, None]
+    assert not warnings(everything)
 
 
 def test_an_empty_row_is_counted(tmp_path: Path) -> None:
@@ -258,6 +270,22 @@ def test_the_archive_of_x(tmp_path: Path, name: str, variable: str) -> None:
     first = everything[0]
     assert isinstance(first, Record)
     assert (first.when, first.kind, first.mine) == (JANUARY, "tweet", True)
+
+
+def test_the_name_that_stands_above_the_tweets_is_hidden_where_all_is_anonymous(tmp_path: Path) -> None:
+    account = {"account": {"username": "ann_k", "accountDisplayName": "Anna Kowalska"}}
+    files: dict[str, str | bytes] = {
+        "data/account.js": assigned("account", [account]),
+        "data/tweets.js": assigned("tweets", [tweet("Anna Kowalska here, again.")]),
+    }
+    everything = found(zipped(tmp_path, files))
+    named = {one.name for one in everything if isinstance(one, Named)}
+    assert named == {"Anna Kowalska"}
+    records = [one for one in everything if isinstance(one, Record)]
+    (kept,) = cleaned(records, CleaningOptions(anonymous=True, secret="s"), Counts(), named)
+    assert "Anna" not in kept.text
+    assert "Kowalska" not in kept.text
+    assert kept.text.endswith(" here, again.")
 
 
 def test_all_parts_are_read_and_the_account_tells_who(tmp_path: Path) -> None:

@@ -14,13 +14,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model.base import RANGES, THREADS, Provider, Sampling
+from model.base import RANGES, THREADS, Model, Provider, Sampling
 from model.errors import TextDamaged
+from model.far.address import is_url
 from model.text import plain
 from tools.given import standard_input
 from tools.output import say
 
 DEFAULTS = Sampling()
+TRIES = 3  # of a server that does not answer
 FRACTIONS = {"temperature", "top_p", "min_p", "repetition_penalty"}
 
 # What each is called in the help, and what it says there.
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     within = {name: number(float if name in FRACTIONS else int, *RANGES[name]) for name in RANGES}
     add = parser.add_argument
     add("prompt", nargs="?", default="-", metavar="PROMPT", help="the text to go on from; none or -: standard input")
-    add("--model", metavar="NAME|PATH", help="the model (the one in use)")
+    add("--model", metavar="NAME|PATH|URL", help="the model (the one in use)")
     for name, (letter, says) in DRAWN.items():
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=within[name], default=getattr(DEFAULTS, name), metavar=letter, help=f"{says} (%(default)s)")
@@ -52,16 +54,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from model import in_use, store
+    from model import in_use
 
     drawn = {name: getattr(args, name) for name in DRAWN}
     sampling = Sampling(**drawn, logprobs=args.logprobs, length=args.length, stop=tuple(args.stop))
-    folder = store.find(args.model or in_use.name())
+    name = args.model or in_use.name()
+    folder = None if is_url(name) else _folder(name)
     prompt = _prompt(args.prompt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without curly quotes gets question marks
-    _answer(folder, prompt, sampling, args.threads, args.device)
+    if folder is None:
+        _answer_from(name, prompt, sampling)
+    else:
+        _answer(folder, prompt, sampling, args.threads, args.device)
     return 0
+
+
+def _folder(name: str) -> Path:
+    from model import store
+
+    return store.find(name)
+
+
+def _answer_from(url: str, prompt: str, sampling: Sampling) -> None:
+    """The same from a server; how to reach it stands in the settings of the daemon."""
+    import asyncio
+    import logging
+    from dataclasses import replace
+
+    from daemon import config, far
+    from model.base import Ask
+
+    logging.getLogger("asr33").setLevel(logging.CRITICAL)  # what is wrong will be told once, at the end
+    settings = replace(config.load({"model": {"name": url}}).model, otherwise=())
+    asyncio.run(_print(far.relay(settings, Ask("", sampling), tries=TRIES), prompt, sampling))
+
+
+async def _print(model: Model, prompt: str, sampling: Sampling) -> None:
+    try:
+        async for piece in model.stream(prompt, sampling):
+            sys.stdout.write(piece.text)
+            sys.stdout.flush()
+            for token, likely in zip(piece.tokens, piece.logprobs, strict=False):
+                say(f"{token:6} {likely:9.4f}")
+    finally:
+        await model.close()
+    sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def _answer(folder: Path, prompt: str, sampling: Sampling, threads: int, device: Provider) -> None:

@@ -3,6 +3,7 @@
 asr33 bench                          the embedded model, as it lies there
 asr33 bench --size 124M              random weights of a GPT-2's size, in each of our widths
 asr33 bench --peers --json out.json  beside ctranslate2, llama.cpp and transformers, round by round
+asr33 bench --lines 100 --size 124M  a hundred Teletypes on one model: who has to wait, and for how long
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from model.base import THREADS
 from tools.ask import number
 from tools.benching.candidates import SIZES
+from tools.benching.lines import options
 
 if TYPE_CHECKING:
     from tools.benching.figures import Report
@@ -29,12 +31,15 @@ if TYPE_CHECKING:
     from tools.benching.subject import Subject
 
 PROMPTS = (32, 128, 512, 1000)
+INTERRUPTED = 130  # 128 + SIGINT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     subject = parser.add_mutually_exclusive_group()
-    subject.add_argument("--model", metavar="NAME|PATH", help="the model (embedded, or with --peers 124M)")
+    subject.add_argument(
+        "--model", metavar="NAME|PATH", help="the model (embedded, or with --peers 124M); with --lines a URL too"
+    )
     subject.add_argument("--size", choices=SIZES, help="random weights of that size, in each of our widths")
     add("--peers", action="store_true", help="beside whichever is installed of ctranslate2, llama.cpp, transformers")
     add("--also", action="append", default=[], metavar="NAME|PATH", help="a model of the same weights, beside the rest")
@@ -55,26 +60,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--text", type=Path, metavar="FILE", help="the text to judge by, one that the model was not trained on")
     add("--seed", type=number(int, 0, 2**63 - 1), default=33, metavar="N", help="of weights and order (%(default)s)")
     add("--json", metavar="FILE|-", help="every number as JSON, - in place of the table")
+    options.add_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     from tools import output
+
+    for file in (args.json, args.picture):
+        if file not in (None, "-"):
+            output.tried(Path(file))
+    if args.lines is not None or args.until_stall:
+        return _lines(args)
     from tools.benching import subject
 
-    if args.json not in (None, "-"):
-        output.tried(Path(args.json))
     with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="asr33-bench-") as folder:
         report = _report(args, subject.find(args), Path(folder))
-    data = json.dumps(report.data(), indent=1, ensure_ascii=False) + "\n"
-    if args.json == "-":
-        sys.stdout.write(data)
-        return 0
-    if args.json is not None:
-        output.put(Path(args.json), data.encode("utf-8"))
-    from tools.benching import table
+    if not _told(report.data(), args.json):
+        from tools.benching import table
 
-    table.show(report, sys.stdout)
+        table.show(report, sys.stdout)
     return 0
+
+
+def _lines(args: argparse.Namespace) -> int:
+    """Many virtual Teletypes at once."""
+    from tools import output
+
+    with _ended_cleanly():
+        report = options.report(args, machine())
+    if args.picture is not None and report.driven is not None:
+        output.put(Path(args.picture), options.picture(report))
+    if not _told(report.data(), args.json):
+        from tools.benching.lines import table
+
+        table.show(report, sys.stdout, args.patience)
+    return 0 if report.whole else INTERRUPTED
+
+
+def _told(data: object, to: str | None) -> bool:
+    """Every number as JSON where it is wanted; whether that was all that is."""
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    if to == "-":
+        sys.stdout.write(text)
+    elif to is not None:
+        from tools import output
+
+        output.put(Path(to), text.encode("utf-8"))
+    return to == "-"
 
 
 def _report(args: argparse.Namespace, subject: Subject, folder: Path) -> Report:

@@ -58,7 +58,7 @@ async def _demo(chosen: Config, prompt: str | None, character_s: float) -> int:
     on_paper = _ring if sys.stdout.isatty() else lambda strike: show(strike, sys.stdout)
     columns = chosen.machine.columns
     machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_paper)
-    model = app.open_model(chosen)
+    model = app.open_model(chosen, character_s)
     async with machine, app.build(chosen, model, machine.path, character_s) as (daemon, log):
         left = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):

@@ -17,6 +17,7 @@ COMMANDS = {
     "punch": "a text or a file onto paper tape, read back if you like",
     "calibrate": "find out what your machine is, with it and you",
     "ask": "one answer, here, with no machine",
+    "serve": "one model for many machines, over the network",
     "corpus": "your texts, tweets and messages, made ready to train on",
     "train": "a model of your own from your texts",
     "model": "the models on this disk: pull one from the hub, list, show, use, verify, score, remove",
@@ -25,7 +26,8 @@ COMMANDS = {
 
 # What `pip install .` alone leaves out, and the extra that brings it.
 _ENGINE = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
-EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "corpus"} | dict.fromkeys(_ENGINE, "cpu")
+EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "corpus"}
+EXTRAS |= dict.fromkeys(_ENGINE, "cpu") | dict.fromkeys(("starlette", "uvicorn", "h11"), "serve") | {"ray": "ray"}
 
 SPEAKS = ("ask", "bench", "calibrate", "corpus", "model")  # on standard output; the others need none, or refuse
 

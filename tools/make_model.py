@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from model.hub import Source
     from model.store import Manifest
 
-AS = ("int8", "int4", "float16", "float32")
+AS = ("int8", "int4", "float16", "float32", "half")
+CACHE = ("int8", "float32")
 BLOCKS = (16, 32, 64, 128, 256)
 QUIET_S = 2.0  # what takes no longer needs no word
 LINE_EVERY_S = 30.0
@@ -45,7 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_rounding_arguments(parser: argparse.ArgumentParser) -> None:
     """What `make` and `pull` share."""
     parser.add_argument(
-        "--as", dest="store_as", choices=AS, default="int8", help="how its weights are stored (%(default)s)"
+        "--as",
+        dest="store_as",
+        choices=AS,
+        default="int8",
+        help="how its weights are stored (%(default)s); half: float16 throughout, for a GPU",
+    )
+    parser.add_argument(
+        "--cache",
+        choices=CACHE,
+        default="float32",
+        help="how keys and values are kept where the weights have few bits (%(default)s); int8: for many texts at once",
     )
     parser.add_argument(
         "--block",
@@ -70,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
     if folder.exists() and not args.replace:
         raise ModelUnwritten(f"{folder}: there is a model of that name; choose another --name, or --replace it")
     documents = tuple(read_documents([args.text])) if args.text else ()
-    asked = export.Asked(args.name, args.store_as, args.block, documents)
+    asked = export.Asked(args.name, args.store_as, args.block, documents, args.cache)
     with shown_progress() as progress:
         line = made(hub.read(args.source), folder, asked, progress)
     sys.stdout.write(line)

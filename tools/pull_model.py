@@ -57,7 +57,7 @@ def _asked(name: str, args: argparse.Namespace) -> Asked:
     from model.text import read_documents
 
     documents = tuple(read_documents([args.text])) if args.text else ()
-    return Asked(name, args.store_as, args.block, documents)
+    return Asked(name, args.store_as, args.block, documents, args.cache)
 
 
 def _pulled(place: Path, folder: Path, address: Address, asked: Asked) -> str:

@@ -4,6 +4,9 @@ The machine may be real (/dev/serial/by-id/...), behind a serial server (socket:
 that `asr33 virtual --link PATH` made). A real line is tried out first, for two seconds; one that hangs up is waited
 for, and the paper goes on where it was. [line] self_test and reconnect = false leave these out.
 
+The model is one of this machine, or a server's: --model http://HOST:8033. A server that is not there yet is waited
+for; who is asked instead of it stands in [model] otherwise.
+
 It runs until .BYE or ^D is typed at the machine, or until SIGTERM or Ctrl-C here, or until this terminal is closed.
 Meanwhile `asr33 print` and `asr33 punch` use the machine through it.
 """
@@ -39,7 +42,7 @@ def add_machine_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     """What `run` and `demo` share: the model, how it answers, and where that is written down."""
-    parser.add_argument("--model", metavar="NAME|PATH", help="the model that answers (the one in use)")
+    parser.add_argument("--model", metavar="NAME|PATH|URL", help="the model that answers (the one in use)")
     parser.add_argument("--length", type=int, metavar="N", help="an answer ends at a sentence near N characters (600)")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="and at N tokens wherever it is (1024)")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest word each time (0.7)")
@@ -74,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _run(chosen: Config, port: str, character_s: float) -> int:
-    model = app.open_model(chosen)
+    model = app.open_model(chosen, character_s)
     async with app.build(chosen, model, port, character_s, lasting=True) as (daemon, log):
         logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
         running = asyncio.ensure_future(daemon.run())

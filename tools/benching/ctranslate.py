@@ -68,7 +68,7 @@ class Runner:
         import ctranslate2
 
         self.version = f"ctranslate2 {ctranslate2.__version__}"
-        self._generator = ctranslate2.Generator(
+        self.generator = ctranslate2.Generator(
             str(folder), device="cpu", compute_type=form, inter_threads=1, intra_threads=threads
         )
 
@@ -83,13 +83,13 @@ class Runner:
     def logits(self, ids: Sequence[int]) -> Logits:
         import numpy as np
 
-        found: Logits = np.array(self._generator.forward_batch([list(ids)]), np.float32)[0]
+        found: Logits = np.array(self.generator.forward_batch([list(ids)]), np.float32)[0]
         return found
 
     def _times(self, ids: Sequence[int], tokens: int) -> list[float]:
         """When each of that many tokens came, in one call: its cache lives no longer than that."""
         times: list[float] = []
-        self._generator.generate_batch(
+        self.generator.generate_batch(
             [[f"t{token}" for token in ids]],
             beam_size=1,
             sampling_topk=1,

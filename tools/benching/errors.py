@@ -25,3 +25,9 @@ class PeerAbsent(BenchError):
     """A library to compare with is not installed in the environment that was named."""
 
     exit_code = 69
+
+
+class ServerAway(BenchError):
+    """A server that was to be measured does not answer."""
+
+    exit_code = 69

@@ -20,7 +20,7 @@ ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
 
 def prepare(weights: Path, form: str, block: int, to: Path) -> None:
-    lib = _library()
+    lib = library()
     kinds = {"f16": lib.LLAMA_FTYPE_MOSTLY_F16, "q8_0": lib.LLAMA_FTYPE_MOSTLY_Q8_0}
     kinds |= {"q4_0": lib.LLAMA_FTYPE_MOSTLY_Q4_0, "q4_k_m": lib.LLAMA_FTYPE_MOSTLY_Q4_K_M}
     whole = to / "float32.gguf"
@@ -35,7 +35,7 @@ def prepare(weights: Path, form: str, block: int, to: Path) -> None:
 
 class Runner:
     def __init__(self, folder: Path, form: str, threads: int) -> None:
-        lib = self._lib = _library()
+        lib = self._lib = library()
         self.version = f"llama-cpp-python {version('llama-cpp-python')}"
         model = lib.llama_model_load_from_file(bytes(folder / FILE), lib.llama_model_default_params())
         if not model:
@@ -98,7 +98,7 @@ class Runner:
 _quiet: Any = None  # llama.cpp keeps the address only
 
 
-def _library() -> Any:
+def library() -> Any:
     global _quiet
     ready(["numpy", "llama_cpp"])
     import sys

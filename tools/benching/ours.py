@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 def prepare(weights: Path, form: str, block: int, to: Path) -> None:
     """As `asr33 model make` would, but that what is random is rounded to the nearest: no text moves it."""
     from model import export, graph, graph_file
-    from model.rounding import nearest, rounded
+    from model.rounding import cache_scales, nearest, rounded
 
     values, shape = tensors.read(weights)
     how = export.rounding(export.Asked("", cast(export.As, form), block))
+    packed, cache = None, None
     if how is None:
-        packed = None
+        pass
     elif (windows := tensors.calibration(weights)) is not None:
         near = rounded(values, shape, how, windows)
-        values, packed = dict(near.weights), near.packed
+        values, packed, cache = dict(near.weights), near.packed, near.cache
     else:
         packed = nearest(values, shape, how)
+        cache = cache_scales(values, shape, tensors.noise(shape)) if how.cache else None
     kind: graph.Store = "float32" if form == "float32" else "float16"
-    graph_file.write(to, values, shape, kind, packed)
+    graph_file.write(to, values, shape, kind, packed, cache=cache)
 
 
 class Runner:

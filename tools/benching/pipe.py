@@ -57,6 +57,11 @@ class Asked:
             raise WorkerFailed(f"{self._name}: {answer['failed']}")
         return answer
 
+    def see(self) -> None:
+        """Raises WorkerFailed if it has ended meanwhile."""
+        if self._process.poll() is not None:
+            raise WorkerFailed(f"{self._name}: {self._end('')}")
+
     def _end(self, do: str) -> str:
         """How the process ended, and its last words."""
         code = self._process.wait()
@@ -69,10 +74,13 @@ class Asked:
 
 
 @contextmanager
-def worker(name: str, python: Path | None = None) -> Iterator[Asked]:
-    """A worker in this interpreter or another; it is gone when the block is left, however that happens."""
+def worker(name: str, python: Path | None = None, code: str = "") -> Iterator[Asked]:
+    """A worker in this interpreter or another; it is gone when the block is left, however that happens.
+
+    `code` is what it runs in place of the worker that measures one text at a time.
+    """
     own = python is None
-    code = START.format(root=str(ROOT), then="pass" if own else f"sys.path.remove({str(ROOT)!r})")
+    code = code or START.format(root=str(ROOT), then="pass" if own else f"sys.path.remove({str(ROOT)!r})")
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(

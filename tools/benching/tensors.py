@@ -59,6 +59,13 @@ def take_from(model: Path, folder: Path) -> None:
     np.save(folder / CALIBRATION, judge.windows(words, documents, length, export.ROUND_BY))
 
 
+def noise(shape: Shape) -> NDArray[np.int64]:
+    """Windows of any tokens: what a random model knows of its keys and values, these tell."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, shape.vocab_size, (4, min(256, shape.n_positions)))
+
+
 def read(folder: Path) -> tuple[Weights, Shape]:
     """The weights, mapped and not read."""
     import numpy as np

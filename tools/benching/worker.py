@@ -70,18 +70,26 @@ class Worker:
         return {"bytes_per_s": self._probe.bytes_per_s()}
 
 
-def resident_and_peak() -> tuple[int, int]:
-    """Bytes of this process in memory, now and at most."""
+def memory_of(pid: int | str) -> tuple[int, int]:
+    """Bytes of a process in memory, now and at most; zeros where /proc does not tell."""
     try:
-        lines = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
         kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith("Vm")}
         return 1024 * kilobytes["VmRSS"], 1024 * kilobytes["VmHWM"]
     except (OSError, KeyError, ValueError):
+        return 0, 0
+
+
+def resident_and_peak() -> tuple[int, int]:
+    """Bytes of this process in memory, now and at most."""
+    found = memory_of("self")
+    if not any(found):
         import resource
 
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak = most if sys.platform == "darwin" else 1024 * most
         return peak, peak
+    return found
 
 
 def answer(do: Callable[..., Answer], question: Answer) -> Answer:
@@ -91,16 +99,16 @@ def answer(do: Callable[..., Answer], question: Answer) -> Answer:
     except ModuleNotFoundError as error:
         return {"absent": (error.name or "").split(".")[0]}
     except Exception as error:  # whatever a foreign library raises
-        return _failed(error)
+        return failed(error)
 
 
-def _failed(error: Exception) -> Answer:
+def failed(error: Exception) -> Answer:
+    """The reason in one line."""
     text = str(error).strip().partition("\n")[0]
     return {"failed": text or type(error).__name__}
 
 
-def serve(questions: IO[str], answers: IO[str]) -> None:
-    worker = Worker()
+def serve(questions: IO[str], answers: IO[str], worker: Worker) -> None:
     for line in questions:
         question = json.loads(line)
         do: Callable[..., Answer] = getattr(worker, question.pop("do"))
@@ -112,4 +120,4 @@ def main() -> None:
     # What a library prints goes to the error output, not between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(sys.stdin, answers)
+    serve(sys.stdin, answers, Worker())

@@ -1,0 +1,63 @@
+"""The URL of a model server, as people write it: http(s)://host[:port][/v1][#model]. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from model.errors import AddressWrong
+
+SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`base` is what /v1/completions is put behind; `model` is empty where the server's first is meant."""
+
+    scheme: str
+    host: str
+    base: str
+    model: str = ""
+
+    @property
+    def secret(self) -> bool:
+        """Whether nobody on the way can read along."""
+        return self.scheme == "https"
+
+
+def is_url(name: str) -> bool:
+    """Whether a model's name is the URL of a server."""
+    return "://" in name
+
+
+def address(url: str) -> Address:
+    """Raises AddressWrong."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise AddressWrong(f"{url!r} is not a URL: {error}") from None
+    if parts.scheme not in SCHEMES or not host or parts.query or not url.isprintable() or " " in url:
+        raise AddressWrong(f"{url!r} is not the URL of a model server: write http://HOST:8033 or https://HOST#MODEL")
+    if parts.username is not None or parts.password is not None:
+        raise AddressWrong("a key does not belong in a URL, where everybody sees it: put it in a file, key_file = ...")
+    path = parts.path.rstrip("/").removesuffix("/completions").removesuffix("/v1")
+    where = f"[{host}]" if ":" in host else host
+    base = f"{parts.scheme}://{where}{f':{port}' if port else ''}{path}"
+    return Address(parts.scheme, host, base, parts.fragment)
+
+
+def near(host: str) -> bool | None:
+    """Whether an address is this machine's or of a private network; None for a name, which must be looked up."""
+    import ipaddress  # one more name in every command's first tenth of a second otherwise
+
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    found = mapped or found
+    # Not `is_private`, which leaves out 100.64.0.0/10, where private networks over public ones live.
+    return not found.is_global and not found.is_multicast

@@ -1,0 +1,51 @@
+"""What a server says with a status that is not 200, as one of our errors: which of them another try may mend. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from model.errors import KeyRefused, ModelError, ModelNotFound, PromptTooLong, RequestRefused, ServerLost
+from model.far.wire import Failure
+
+PASSING = {408, 409, 425, 429}  # and all from 500 on
+AGAIN_S = 600.0  # longer than that nobody waits, whatever the server says
+
+# How OpenAI, vLLM, llama.cpp and our own say that a prompt is too long.
+_TOO_LONG = re.compile(
+    r"context.?(length|window|size)|too.?long|too many tokens|maximum (model|input|context)"
+    r"|exceeds?\b.*\b(context|tokens)",
+    re.IGNORECASE,
+)
+
+
+def refusal(base: str, model: str, failure: Failure, key: bool, again: str = "") -> ModelError:
+    """The error, in one line that names the cure. `again` is Retry-After; `key`: one was sent."""
+    status, said = failure.status, failure.message
+    if status in (401, 403):
+        cure = "the key is refused: put the right one in the key_file" if key else "it wants a key: name its key_file"
+        return KeyRefused(f"{base}: {cure}")
+    if status in PASSING or status >= 500:
+        return ServerLost(f"{base}: {_passing(status)}{f': {said}' if said else ''}", seconds(again))
+    if status == 413 or _TOO_LONG.search(f"{failure.code} {said}"):
+        return PromptTooLong(f"{base}: the prompt is too long for it: {said or 'shorten it'}")
+    if status == 404:
+        if failure.code == "model_not_found" or (model and model in said):
+            return ModelNotFound(f"{base} has no model {model!r}; see {base}/v1/models, and name one behind a #")
+        return ModelNotFound(f"{base}: nothing is at /v1/completions there: is that the URL of a model server?")
+    if 300 <= status < 400:
+        return RequestRefused(f"{base} sends elsewhere: name the URL where the server really is")
+    return RequestRefused(f"{base} refuses what it was asked ({status}){f': {said}' if said else ''}")
+
+
+def seconds(again: str) -> float:
+    """Retry-After where it is a number; a date or nonsense is none."""
+    try:
+        found = float(again)
+    except ValueError:
+        return 0.0
+    return min(max(found, 0.0), AGAIN_S) if found == found else 0.0
+
+
+def _passing(status: int) -> str:
+    words = {429: "too many ask it", 503: "it is loading, or full", 502: "there is no model server behind the proxy"}
+    return f"{words.get(status, 'it fails')} ({status})"

@@ -1,0 +1,244 @@
+"""A model at a URL: OpenAI's `/v1/completions` over HTTP, our own server's or another's.
+
+One server, asked once: whatever goes wrong is raised, as ServerLost where another try may mend it; `model.far.relay`
+tries again. What a stream brings is handed on as it comes, and the stream is closed with the generator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+
+from model.base import Ask, Piece, Sampling
+from model.errors import ModelError, ModelNotFound, PromptTooLong, ServerLost
+from model.far import wire
+from model.far.address import address
+from model.far.progress import Progress, Trimmed
+from model.far.refusal import refusal
+from model.far.sse import Events
+from model.far.transport import Door, Reply, Transport
+from model.prefix import settled
+
+TAIL_S = 0.5  # for the count behind an answer that is complete
+BODY = 65536  # bytes of an answer that is not a stream
+CATALOGUE = 1 << 20
+CONTEXT = 512  # tokens, where nobody says: the embedded model's, and less than any other's
+COUNTED = 20  # tokens, fewer of which say little of their length
+SAFE = 0.9  # of the characters a token that were seen are counted on
+AHEAD_OURS, AHEAD = 600, 65536  # characters: ours paces itself; another's proxy may not bear a slow reader
+
+Clock = Callable[[], float]
+NOTHING = Progress()
+
+
+class Remote:
+    """The model at a URL, as `model.base.Model` has it. Raises AddressWrong."""
+
+    def __init__(self, url: str, door: Door | None = None, *, clock: Clock = time.monotonic) -> None:
+        self.address = address(url)
+        self._door, self._clock = door or Door(), clock
+        self._way = Transport(self.address, self._door)
+        self._card: wire.Card | None = None
+        self._stale = True  # it may be another server, or another model, since the card was read
+        self._per_token = 3.0  # characters; less than any prose has
+        self._heard = self._read = ""
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        if self.address.model or self._card is None:
+            return self.address.model or self.address.base.partition("://")[2]
+        return self._card.id
+
+    @property
+    def device(self) -> str:
+        return self.address.base
+
+    @property
+    def context(self) -> int:
+        return (self._card and self._card.context) or CONTEXT
+
+    @property
+    def ours(self) -> bool:
+        return self._card is not None and self._card.ours
+
+    @property
+    def vocabulary(self) -> str:
+        """Two servers of ours with the same have the same tokens; empty where tokens are not to be had."""
+        if not self.ours or self._card is None:
+            return ""
+        return self._card.vocabulary or f"{self.address.base}#{self._card.id}"
+
+    @property
+    def ahead(self) -> int:
+        """How many characters it is well to take before they are needed."""
+        return AHEAD_OURS if self.ours else AHEAD
+
+    def count(self, text: str) -> int:
+        """At least as many tokens as the text has, by what was counted before."""
+        return math.ceil(len(text) / self._per_token)
+
+    async def ready(self) -> None:
+        """Ask what it has. Raises ModelError."""
+        async with self._way.asked("GET", "/v1/models", self._door.bytes_s) as reply:
+            if reply.status in (404, 405, 501):  # there are servers without this list
+                self._card, self._stale = wire.Card(self.address.model, owned_by=""), False
+                return
+            if reply.status != 200:
+                raise await self._refusal(reply)
+            try:
+                cards = wire.cards(json.loads(await reply.body(CATALOGUE, self._door.bytes_s)))
+            except ValueError:
+                raise self._lost("what it says of its models is none", "is it a model server?") from None
+        wanted = self.address.model
+        found = next((card for card in cards if card.id == wanted or not wanted), None)
+        if found is None:
+            there = ", ".join(card.id for card in cards[:5]) or "none"
+            raise ModelNotFound(f"{self.device} has no model {wanted!r}; there are: {there}")
+        self._card, self._stale = found, False
+
+    def listen(self, prompt: str) -> None:
+        """What is settled of it our own server reads; one request at a time, and the newest wins."""
+        self._heard = settled(prompt)
+        if self.ours and self._heard != self._read and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.get_running_loop().create_task(self._read_along())
+
+    async def _read_along(self) -> None:
+        while self._heard and self._heard != self._read:
+            self._read = self._heard
+            ask = replace(self._door.about, prompt=self._read)
+            body = wire.Request(self.name, ask, stream=False, read=True, usage=False).to_json()
+            with contextlib.suppress(ModelError, TimeoutError):  # it will be told to whoever asks for the answer
+                async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
+                    await reply.body(BODY, self._door.bytes_s)
+
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        """The continuation, asked for once. Raises ModelError also in its middle."""
+        async with contextlib.aclosing(self.resume(prompt, sampling)) as pieces:
+            async for piece in pieces:
+                if piece.text or piece.tokens or piece.finish or piece.forgotten:
+                    yield piece
+
+    async def resume(self, prompt: str, sampling: Sampling, said: Progress = NOTHING) -> AsyncGenerator[Piece, None]:
+        """The rest of an answer that has come so far; a piece with nothing in it says that the server is at work.
+
+        Raises ModelError.
+        """
+        self._heard = ""  # the answer takes the whole prompt
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._stale:
+            await self.ready()
+        self._stale = True
+        said = said.turned(self.vocabulary)
+        if finish := said.over(sampling):
+            yield Piece("", (), self._clock(), finish)
+            return
+        ask = said.ask(replace(self._door.about, prompt=prompt, sampling=sampling))
+        trimmed = None if self.ours and not said.base else Trimmed(said, sampling)
+        async with contextlib.aclosing(self._chunks(ask)) as chunks:
+            async for chunk in chunks:
+                piece = self._piece(chunk, trimmed)
+                self._stale = not piece.finish
+                yield piece
+                if piece.finish:
+                    return
+        raise ServerLost(f"{self.device}: the stream ended before the answer did")
+
+    def _piece(self, chunk: wire.Chunk, trimmed: Trimmed | None) -> Piece:
+        """What a chunk brings the reader."""
+        text, finish = chunk.text, chunk.finish
+        if trimmed is not None:
+            text = trimmed.push(text)
+            if finish and not trimmed.finish:
+                text += trimmed.flush()
+            finish = trimmed.finish or finish
+        return Piece(text, chunk.tokens, self._clock(), finish, chunk.logprobs, chunk.forgotten)
+
+    async def _chunks(self, ask: Ask) -> AsyncGenerator[wire.Chunk, None]:
+        """The answer's chunks, the one with its end last."""
+        model = self._card.id if self._card else ""
+        body = wire.Request(self.address.model or model, ask).to_json()
+        async with self._way.asked("POST", "/v1/completions", self._door.first_token_s, body) as reply:
+            await self._check(reply)
+            yield wire.Chunk("", 0, "")  # it is there, and at work
+            async with contextlib.aclosing(self._events(reply)) as events:
+                async for said in events:
+                    if isinstance(said, wire.Failure):
+                        raise self._refused(said)
+                    ended = isinstance(said, wire.Done)
+                    chunk = wire.Chunk("", 0, "", finish="end") if isinstance(said, wire.Done) else said
+                    self._learn(ask, chunk)
+                    if chunk.finish and not ended:
+                        await self._tail(ask, events)
+                    yield chunk
+                    if chunk.finish:
+                        return
+
+    async def _tail(self, ask: Ask, events: AsyncGenerator[wire.Event, None]) -> None:
+        """What comes behind the end: a count, and the end of the stream, without which the connection is of no use."""
+        with contextlib.suppress(TimeoutError, ServerLost):
+            async with asyncio.timeout(TAIL_S):
+                async for said in events:
+                    if isinstance(said, wire.Chunk):
+                        self._learn(ask, said)
+
+    async def _events(self, reply: Reply) -> AsyncGenerator[wire.Event, None]:
+        """What comes, as long as something does in time."""
+        events, loop = Events(), asyncio.get_running_loop()
+        first, waited = True, 0.0  # since the last word; the reader's own pauses do not count
+        parts = reply.parts()
+        while True:
+            begun = loop.time()
+            try:
+                async with asyncio.timeout(min(self._door.bytes_s, self._door.first_token_s - waited)):
+                    part = await anext(parts, None)
+            except TimeoutError:
+                raise self._lost("no word came" if first else "no further word came", "in the time allowed") from None
+            if part is None:
+                return
+            waited += loop.time() - begun
+            try:
+                for data in events.each(part):
+                    said = wire.read(data)
+                    if isinstance(said, wire.Chunk) and (said.text or said.tokens):
+                        first, waited = False, 0.0
+                    yield said
+            except wire.Garbled as error:
+                raise self._lost("the stream is garbled", str(error)) from None
+
+    def _learn(self, ask: Ask, said: wire.Chunk) -> None:
+        """How many characters a token has, from a count of the server's."""
+        if said.usage and said.usage.prompt >= COUNTED and not ask.said:
+            self._per_token = min(max(SAFE * len(ask.prompt) / said.usage.prompt, 1.0), 5.0)
+
+    async def _check(self, reply: Reply) -> None:
+        """Raises ModelError if what comes is not a stream of events."""
+        if reply.status != 200:
+            raise await self._refusal(reply)
+        if reply.kind != "text/event-stream":
+            raise self._lost(f"{reply.kind or 'something'} came, not a stream of events", "is a proxy in between?")
+
+    async def _refusal(self, reply: Reply) -> ModelError:
+        body = await reply.body(BODY, self._door.bytes_s)
+        return self._refused(wire.failure(reply.status, body.decode("utf-8", "replace")), reply.again)
+
+    def _refused(self, said: wire.Failure, again: str = "") -> ModelError:
+        error = refusal(self.device, self.address.model, said, bool(self._door.key), again)
+        if isinstance(error, PromptTooLong):
+            self._per_token = max(1.0, 0.8 * self._per_token)
+        return error
+
+    def _lost(self, what: str, why: str) -> ServerLost:
+        return ServerLost(f"{self.device}: {what}: {why}")
+
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+        await self._way.close()

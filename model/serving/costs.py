@@ -1,0 +1,49 @@
+"""What a pass of so many rows takes, as a straight line through what was measured lately. Pure; the time is told it.
+
+Knows no rows and no engine: only sizes, and how long they took.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+KEPT = 0.98  # of a measurement's weight, after the next: some fifty count, so that a machine may change its mind
+ODD = 4.0  # times what was expected: a machine that slept, not a pass that grew
+MARGIN = 0.02  # the weight of the guess, beside that of one measurement: its slope holds where all sizes are alike
+
+
+@dataclass(slots=True)
+class Cost:
+    """Seconds for a pass of n: `fixed`, and `each` for one more."""
+
+    fixed: float
+    each: float
+    _guess: tuple[float, float] = (0.0, 0.0)
+    _sums: list[float] = field(default_factory=lambda: [0.0] * 5)  # of 1, n, n n, seconds, n seconds
+
+    def __post_init__(self) -> None:
+        self._guess = (self.fixed, self.each)
+
+    def of(self, size: int) -> float:
+        return self.fixed + self.each * size
+
+    def measured(self, size: int, seconds: float) -> None:
+        """A pass of this size took so long."""
+        if self._sums[0] > 1:
+            seconds = min(seconds, ODD * self.of(size))
+        new = (1.0, size, size * size, seconds, size * seconds)
+        self._sums = [KEPT * old + one for old, one in zip(self._sums, new, strict=True)]
+        self._fit(size)
+
+    def _fit(self, size: int) -> None:
+        """Least squares, held together by the guess, which is made as fast as the machine has shown itself."""
+        count, sizes, squares, seconds, products = self._sums
+        fixed, each = self._guess
+        speed = seconds / (fixed * count + each * sizes)
+        for at in (1, 2 * sizes / count + 1):
+            guessed = speed * (fixed + each * at)
+            count, sizes, squares = count + MARGIN, sizes + MARGIN * at, squares + MARGIN * at * at
+            seconds, products = seconds + MARGIN * guessed, products + MARGIN * at * guessed
+        slope = (count * products - sizes * seconds) / (count * squares - sizes * sizes)
+        self.each = min(max(slope, 0.0), seconds / sizes)
+        self.fixed = (seconds - self.each * sizes) / count

@@ -1,0 +1,174 @@
+"""What comes in at a server's door: how much of it at most, how long it may take, and how it is told no.
+
+Knows the limits and OpenAI's shape of an error; nothing of the model behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope
+
+from model import errors
+from model.far import wire
+from model.far.wire import Failure
+
+RETRY_S = 1  # after which one who was sent away may try again
+KINDS = {
+    401: "authentication_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "service_unavailable_error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """At most so many answers at once, bytes of a body, characters of a prompt, tokens of an answer; and patience.
+
+    `bodies` is what all that are just coming in may have together.
+    """
+
+    lines: int = 1024
+    body: int = 262_144
+    prompt: int = 32_768
+    max_tokens: int = 4096
+    bodies: int = 64 << 20
+    body_s: float = 20.0  # for the whole of a body
+    first_s: float = 1.0  # within which an answer that fails has a status of its own
+    ping_s: float = 10.0  # a stream is not silent for longer
+
+
+USUAL = Limits()
+
+
+class Refused(Exception):
+    """A request that is not answered, and why."""
+
+    def __init__(self, failure: Failure, headers: Mapping[str, str]) -> None:
+        super().__init__(failure.message)
+        self.failure, self.headers = failure, headers
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.failure.to_json(), self.failure.status, self.headers)
+
+
+class Tray:
+    """The bytes of all bodies that are coming in, and how many they may be."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._held = most, 0
+
+    def put(self, size: int) -> None:
+        """Raises Refused."""
+        self._held += size
+        if self._held > self._most:
+            raise refused(503, "too much comes in at once: try again", "busy")
+
+    def take(self, size: int) -> None:
+        self._held -= size
+
+
+class Gone(Exception):
+    """Whoever asked is not there any more."""
+
+
+def refused(status: int, message: str, code: str = "", param: str = "") -> Refused:
+    """With the type that OpenAI gives such a status, and what HTTP wants beside it."""
+    headers = {}
+    if status in (429, 503):
+        headers["Retry-After"] = str(RETRY_S)
+    elif status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Refused(Failure(status, KINDS.get(status, "invalid_request_error"), message, code, param), headers)
+
+
+def because(error: errors.ModelError) -> Refused:
+    """What the model says no to; whose fault it is decides the status."""
+    if isinstance(error, errors.PromptTooLong):
+        return refused(400, str(error), "context_length_exceeded", "prompt")
+    if isinstance(error, errors.NoSuchAlphabet):
+        return refused(422, str(error), "unfit", "alphabet")
+    if error.exit_code == 75:  # EX_TEMPFAIL: it may be different in a moment
+        return refused(429, str(error), "busy")
+    return refused(500, "the model failed; the server's log says how", "model_failed")
+
+
+def of_http(error: HTTPException) -> Refused:
+    """A path or a method that is not there, in the same shape."""
+    what = {
+        404: "nothing is at this path: try /v1/completions, /v1/models, /health, /metrics",
+        405: "not with this method: POST /v1/completions, GET all else",
+    }
+    made = refused(error.status_code, what.get(error.status_code, error.detail))
+    return Refused(made.failure, {**made.headers, **(error.headers or {})})
+
+
+def bearer(scope: Scope) -> str | None:
+    """The key that a request shows."""
+    for name, value in scope["headers"]:
+        if name.lower() == b"authorization":
+            kind, _, key = bytes(value).partition(b" ")
+            return key.strip().decode("latin-1") if kind.lower() == b"bearer" else None
+    return None
+
+
+async def body(scope: Scope, receive: Receive, limits: Limits, tray: Tray) -> bytes:
+    """All of a body, counted as it comes. Raises Refused, Gone."""
+    if _announced(scope) > limits.body:
+        raise _too_large(limits)
+    got = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_s):
+            while await _more(receive, got, tray):
+                if len(got) > limits.body:
+                    raise _too_large(limits)
+    except TimeoutError:
+        raise refused(408, f"a body that took over {limits.body_s:g} seconds", "slow_body") from None
+    finally:
+        tray.take(len(got))
+    if len(got) > limits.body:
+        raise _too_large(limits)
+    return bytes(got)
+
+
+async def _more(receive: Receive, got: bytearray, tray: Tray) -> bool:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    part = message.get("body", b"")
+    got += part
+    tray.put(len(part))
+    return bool(message.get("more_body", False))
+
+
+def _too_large(limits: Limits) -> Refused:
+    return refused(413, f"a body of over {limits.body:,} bytes", "body_too_large")
+
+
+def request(data: bytes, limits: Limits) -> wire.Request:
+    """What a body asks for, within the limits. Raises Refused."""
+    try:
+        asked = wire.Request.from_json(json.loads(data))
+    except wire.Unfit as unfit:
+        raise refused(unfit.status, str(unfit), "unfit", unfit.field) from None
+    except (ValueError, RecursionError):
+        raise refused(400, "the body is not JSON in UTF-8", "not_json") from None
+    if len(asked.ask.prompt) > limits.prompt:
+        why = f"prompt: over {limits.prompt:,} characters; send its end alone"
+        raise refused(400, why, "context_length_exceeded", "prompt")
+    if asked.ask.sampling.max_tokens > limits.max_tokens:
+        raise refused(422, f"max_tokens: at most {limits.max_tokens:,} here", "unfit", "max_tokens")
+    return asked
+
+
+def _announced(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value[:20])
+    return 0

@@ -1,0 +1,124 @@
+"""Who may use a server: the keys of a file, one a line, each with the name that the log calls it by.
+
+    # the reading room
+    q6Zr...  north-window
+    Xw0v...
+
+Keeps no key, but what it is known by; knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.errors import ModelError
+
+SHORTEST, LONGEST = 16, 512  # characters of a key: what could be guessed, and what is none
+NAME = 64
+FILE = 1_000_000  # bytes
+
+log = logging.getLogger("asr33.serve")
+
+
+class KeysNotFound(ModelError):
+    """A file of keys that cannot be opened."""
+
+    exit_code = 66
+
+
+class KeysDamaged(ModelError):
+    """A file of keys with a line that is none."""
+
+    exit_code = 65
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    digest: bytes
+    name: str
+
+
+class Keys:
+    """The keys of a file, as it is now."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises KeysNotFound, KeysDamaged."""
+        self._path = path
+        self._seen: object = None
+        self._keys: tuple[_Key, ...] = ()
+        self.read()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def read(self) -> None:
+        """Take the file as it is now; if that cannot be, what was known stays. Raises KeysNotFound, KeysDamaged."""
+        try:
+            with self._path.open("rb") as file:
+                self._seen = _mark(os.fstat(file.fileno()))
+                mode, data = os.fstat(file.fileno()).st_mode, file.read(FILE)
+        except OSError as error:
+            raise KeysNotFound(f"{self._path}: {error.strerror}; write one key a line into it") from None
+        self._keys = _parse(data, self._path)
+        if mode & 0o077 and not _is_credential(self._path):
+            log.warning("asr33: %s can be read by others: chmod 600 %s", self._path, self._path)
+
+    def who(self, key: str) -> str | None:
+        """The name of the key, None for a stranger's. All are compared, so that the time it takes tells nothing."""
+        self._follow()
+        digest, found = _digest(key.encode("utf-8", "surrogateescape")), None
+        for known in self._keys:
+            if hmac.compare_digest(known.digest, digest):
+                found = known.name
+        return found
+
+    def _follow(self) -> None:
+        """A file that has changed is read again; one that is no good now, once."""
+        try:
+            mark = _mark(self._path.stat())
+        except OSError:
+            mark = None
+        if mark == self._seen:
+            return
+        self._seen = mark
+        try:
+            self.read()
+        except ModelError as error:
+            log.warning("asr33: %s; the keys before it hold", error)
+        else:
+            log.info("asr33: %s was read again: %d keys", self._path, len(self))
+
+
+def _parse(data: bytes, path: Path) -> tuple[_Key, ...]:
+    keys = []
+    for number, line in enumerate(data.splitlines(), 1):
+        key, _, rest = line.strip().partition(b" ")
+        if not key or key.startswith(b"#"):
+            continue
+        if not SHORTEST <= len(key) <= LONGEST or not all(0x21 <= byte <= 0x7E for byte in key):
+            raise KeysDamaged(f"{path} line {number}: a key has {SHORTEST} to {LONGEST} characters of ASCII, no blank")
+        name = "".join(filter(str.isprintable, rest.decode("utf-8", "replace"))).strip()[:NAME]
+        keys.append(_Key(_digest(key), name or f"line {number}"))
+    if not keys:
+        raise KeysDamaged(f"{path}: no key in it; write one a line, as openssl rand -hex 24 makes them")
+    return tuple(keys)
+
+
+def _digest(key: bytes) -> bytes:
+    """Of one length, so that a comparison does not tell that of the key."""
+    return hashlib.sha256(key).digest()
+
+
+def _mark(found: os.stat_result) -> object:
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _is_credential(path: Path) -> bool:
+    """systemd keeps these where nobody else comes by, whatever the mode says (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(folder) and Path(str(folder)) in path.parents

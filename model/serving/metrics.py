@@ -1,0 +1,48 @@
+"""What a server has done, as Prometheus reads it: version 0.0.4 of its text format, by hand. Pure.
+
+Numbers alone: no text, no key, no address. The words of the labels are few, and none of them is a client's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+GAUGES = frozenset({"active", "waiting", "caches"})  # of a batch's counters, those that go down again
+
+
+def page(
+    *,
+    counters: object | None,
+    requests: Mapping[tuple[str, int], int],
+    gauges: Mapping[str, float],
+) -> str:
+    """The page. `counters` is any dataclass of numbers; `requests` counts by what was asked for, and the status."""
+    lines = []
+    for name, value in gauges.items():
+        lines += _metric(name, "gauge", [("", value)])
+    told = [(f'{{what="{what}",status="{status}"}}', count) for (what, status), count in sorted(requests.items())]
+    lines += _metric("requests_total", "counter", told)
+    for name, value in _numbers(counters):
+        spelled = f"batch_{name.removesuffix('_s')}_seconds" if name.endswith("_s") else f"batch_{name}"
+        if name in GAUGES:
+            lines += _metric(spelled, "gauge", [("", value)])
+        else:
+            lines += _metric(f"{spelled}_total", "counter", [("", value)])
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(counters: object | None) -> Iterable[tuple[str, float]]:
+    for field in fields(counters) if counters is not None else ():  # type: ignore[arg-type]
+        value = getattr(counters, field.name)
+        if isinstance(value, int | float):
+            yield field.name, value
+
+
+def _metric(name: str, kind: str, values: Iterable[tuple[str, float]]) -> list[str]:
+    return [f"# TYPE asr33_{name} {kind}", *(f"asr33_{name}{labels} {_number(value)}" for labels, value in values)]
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

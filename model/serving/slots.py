@@ -1,0 +1,166 @@
+"""One GPT-2 and the caches of many texts, side by side: a step takes one token of each of some that are neighbours.
+
+Each layer has one buffer for the keys and one for the values of all texts, and a step is bound to the part of it that
+it is for: nothing is copied. A cache has one place more than the context, since a row that is in a step only because
+its neighbours are writes somewhere too, also where its text is full. Who has which slot, and how much of it is worth
+keeping, it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.base import Provider
+from model.errors import ModelDamaged, PromptTooLong
+from model.runtime import Loaded
+from model.session import Logits, load, shape_of
+
+if TYPE_CHECKING:
+    from model.nodes import Store
+
+
+class Slots:
+    """`count` caches of `context` tokens each; `provider` says where they run. How long each text is, the caller knows.
+
+    Logits are good until the next call.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes | Loaded,
+        *,
+        count: int,
+        context: int = 0,
+        threads: int = 0,
+        provider: Provider = "auto",
+    ) -> None:
+        """Load a graph that `model.graph.build` made; `context` 0 is the model's.
+
+        Raises what Session raises, and ModelDamaged for a graph of one text.
+        """
+        loaded = model if isinstance(model, Loaded) else load(model, threads, provider)
+        self._loaded = loaded
+        self.shape = shape_of(loaded)
+        _require_many(loaded)
+        self.provider, self.count = loaded.provider, count
+        self.context = min(context or self.shape.n_positions, self.shape.n_positions)
+        self._cache = [_Buffers(loaded, f"{kind}_{layer}", self._size) for layer, kind in self._parts()]
+        self._bound = (0, 0)
+        self._logits = np.empty((0, self.shape.vocab_size), loaded.outputs["logits"].dtype)
+        self._copying: Loaded | None = None
+
+    def read(self, slot: int, past: int, ids: Sequence[int]) -> Logits:
+        """Take ids behind the first `past` tokens of a slot; the logits [V] of the last."""
+        after = past + len(ids)
+        self._require_slots(slot, 1)
+        self._require_room(after)
+        self._bind(slot, 1)
+        logits: Logits = self._run(ids, range(past, after), [after - 1], after, [len(ids) - 1])[0]
+        return logits
+
+    def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> Logits:
+        """Take one id behind the first past[i] tokens of each slot from `first` on; the logits [W, V] of those wanted.
+
+        `wanted` are indices in ids. What is not wanted is written behind its text, and may be written over.
+        """
+        self._require_slots(first, len(ids))
+        if not wanted:
+            return np.empty((0, self.shape.vocab_size), np.float32)
+        self._require_room(max(past[index] for index in wanted) + 1)
+        self._require_room(max(past))
+        self._bind(first, len(ids))
+        last = self.shape.n_positions - 1  # of a full row that is not wanted the position does not matter
+        return self._run(ids, [min(length, last) for length in past], past, max(past) + 1, wanted)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first `length` tokens of a slot into another."""
+        self._require_slots(source, 1)
+        self._require_slots(target, 1)
+        self._require_room(length)
+        for buffers in self._cache:
+            if buffers.memory is None:
+                self._copy_there(buffers, source, target)
+            else:
+                buffers.memory[target, :, :length] = buffers.memory[source, :, :length]
+
+    @property
+    def _size(self) -> tuple[int, ...]:
+        return self.count, self.shape.n_head, self.context + 1, self.shape.head_size
+
+    def _parts(self) -> Iterable[tuple[int, str]]:
+        return ((layer, kind) for layer in range(self.shape.n_layer) for kind in ("key", "value"))
+
+    def _require_slots(self, first: int, count: int) -> None:
+        if count < 1 or not 0 <= first <= self.count - count:
+            raise ValueError(f"slots {first} to {first + count - 1} of {self.count}")
+
+    def _require_room(self, length: int) -> None:
+        if length > self.context:
+            raise PromptTooLong(f"{length} tokens do not fit the context of {self.context}")
+
+    def _bind(self, first: int, count: int) -> None:
+        if self._bound != (first, count):
+            self._bound = (0, 0)
+            for buffers in self._cache:
+                past, present = f"past_{buffers.name}", f"present_{buffers.name}"
+                self._loaded.bind_part(buffers.value, first, count, taken=past, given=present)
+            self._bound = (first, count)
+
+    def _run(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        behind: Sequence[int],
+        total: int,
+        wanted: Sequence[int],
+    ) -> Logits:
+        """`behind` has, for each slot that is bound, how many tokens are before its last new one."""
+        given: dict[str, NDArray[Any]] = {
+            "input_ids": np.array([ids], np.int64),
+            "position_ids": np.array([positions], np.int64),
+            "last": np.array([wanted], np.int64).reshape(1, -1),
+            "seqlens_k": np.array(behind, np.int32),
+            "total_seq": np.array(total, np.int32),
+        }
+        values = {name: self._loaded.value(array) for name, array in given.items()}
+        for name, value in values.items():
+            self._loaded.binding.bind_ortvalue_input(name, value)
+        if len(self._logits) < len(wanted):  # kept: memory that is new each time costs as much as the head
+            self._logits = np.empty((len(wanted), self.shape.vocab_size), self._logits.dtype)
+        found = self._loaded.value(self._logits[None, : len(wanted)])
+        self._loaded.binding.bind_ortvalue_output("logits", found)
+        self._loaded.run()
+        logits: Logits = self._logits[: len(wanted)].astype(np.float32, copy=False)
+        return logits
+
+    def _copy_there(self, buffers: _Buffers, source: int, target: int) -> None:
+        """On a GPU: a whole slot, for its memory is not ours to look into."""
+        if self._copying is None:
+            from model.nodes import copying  # needs onnx
+
+            kind: Store = "float16" if buffers.dtype == np.float16 else "float32"
+            self._copying = Loaded(copying(kind), threads=1, provider=self._loaded.device)
+        self._copying.bind_part(buffers.value, source, 1, taken="source")
+        self._copying.bind_part(buffers.value, target, 1, given="target")
+        self._copying.run()
+
+
+class _Buffers:
+    """The keys, or the values, of one layer; `memory` is None where they are on a GPU."""
+
+    def __init__(self, loaded: Loaded, name: str, size: Sequence[int]) -> None:
+        self.name, self.dtype = name, loaded.inputs[f"past_{name}"].dtype
+        # Zeros, not whatever was in memory: a NaN there would survive a weight of zero.
+        self.memory, self.value = loaded.resident(size, self.dtype)
+
+
+def _require_many(loaded: Loaded) -> None:
+    if isinstance(loaded.inputs["seqlens_k"].dims[0], int):
+        raise ModelDamaged(
+            f"{loaded.name}: it takes one text at a time; make it again with: asr33 model make, or asr33 model pull"
+        )

@@ -1,0 +1,82 @@
+"""`asr33 serve` as a process of its own, started, asked, and read."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Process:
+    """A server that has been started, and all that it has said."""
+
+    def __init__(self, *options: str, **environ: str) -> None:
+        command = [sys.executable, "-m", "tools.main", "serve", "--port", "0", "--rows", "4", *options]
+        self.running = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            start_new_session=True,
+        )
+        self.said = ""
+        self.port = 0
+        self.connections: list[http.client.HTTPConnection] = []
+
+    def until(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+        assert self.running.stdout
+        end = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.said)):
+            ready = select.select([self.running.stdout], [], [], max(0.0, end - time.monotonic()))[0]
+            assert ready, self.said
+            data = os.read(self.running.stdout.fileno(), 65536)
+            assert data, self.said
+            self.said += data.decode()
+        return found
+
+    def opened(self) -> Process:
+        self.port = int(self.until(r"http://127\.0\.0\.1:(\d+), model").group(1))
+        return self
+
+    def ended(self) -> int:
+        assert self.running.stdout
+        self.said += self.running.stdout.read().decode()
+        return self.running.wait(30)
+
+    def resident(self) -> int:
+        """Bytes of memory, as they are now."""
+        pages = Path(f"/proc/{self.running.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def ask(self, prompt: str, key: str = "", **more: Any) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        self.connections.append(connection)
+        body = json.dumps({"prompt": prompt, "max_tokens": 20, "temperature": 0, **more})
+        connection.request("POST", "/v1/completions", body, {"Authorization": f"Bearer {key}"} if key else {})
+        return connection.getresponse()
+
+
+@contextmanager
+def started(*options: str, **environ: str) -> Iterator[Process]:
+    process = Process(*options, **environ)
+    try:
+        yield process
+    finally:
+        process.running.kill()
+        process.running.wait()
+        assert process.running.stdout
+        process.running.stdout.close()
+        for connection in process.connections:
+            connection.close()

@@ -1,0 +1,273 @@
+"""The driver of `asr33 bench --lines` against servers that answer well, late, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.far import card, wire
+from model.far.request import Request
+from tools.benching.lines import figures
+from tools.benching.lines.call import CallFailed, Server
+from tools.benching.lines.drive import Asked, Driven, drive
+from tools.benching.lines.figures import Cost
+from tools.benching.lines.typist import Typist
+
+ROOT = Path(__file__).resolve().parents[1]
+WORD = " abc"
+
+Say = Callable[[bytes], Awaitable[None]]
+Answering = Callable[[Request, Say], Awaitable[None]]
+
+
+def chunk(text: str, **more: Any) -> bytes:
+    return wire.event(wire.Chunk("cmpl-1", 0, "fake", text, (7,) * (len(text) // 4), **more))
+
+
+async def well(asked: Request, say: Say) -> None:
+    """All of it at once."""
+    await say(wire.PING + chunk(WORD * asked.ask.sampling.max_tokens, finish="length") + wire.event(wire.Done()))
+
+
+async def late(asked: Request, say: Say) -> None:
+    """Four characters, which last 0.4 s, and the next after 0.8."""
+    for _ in range(asked.ask.sampling.max_tokens):
+        await say(chunk(WORD))
+        await asyncio.sleep(0.8)
+
+
+async def cut(asked: Request, say: Say) -> None:
+    await say(chunk(WORD)[:-3])
+
+
+async def failing(asked: Request, say: Say) -> None:
+    await say(wire.event(wire.Failure(503, "server_error", "no")))
+
+
+async def garbled(asked: Request, say: Say) -> None:
+    await say(b"data: {]\n\n")
+
+
+class Fake:
+    """A server with one model; what it was asked is kept."""
+
+    def __init__(self, answering: Answering, status: str = "200 OK") -> None:
+        self.asked: list[Request] = []
+        self.heads: list[bytes] = []
+        self.hung_up = 0
+        self.called = asyncio.Event()
+        self._answering, self._status = answering, status
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head)
+            writer.write(f"HTTP/1.1 {self._status}\r\nConnection: close\r\n\r\n".encode())
+            if head.startswith(b"GET"):
+                one = card.Card("fake", context=256, alphabets=("1968",))
+                writer.write(json.dumps(card.catalogue([one])).encode())
+                return
+            size = re.search(rb"Content-Length: (\d+)", head)
+            assert size is not None
+            asked = Request.from_json(json.loads(await reader.readexactly(int(size[1]))))
+            self.asked.append(asked)
+            self.called.set()
+
+            async def say(data: bytes) -> None:
+                writer.write(data)
+                await writer.drain()
+
+            if not asked.read:
+                answering = asyncio.create_task(self._answering(asked, say))
+                leaving = asyncio.create_task(reader.read())
+                await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+                self.hung_up += leaving.done() and not answering.done()
+                for task in (answering, leaving):
+                    task.cancel()
+                await asyncio.gather(answering, leaving, return_exceptions=True)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def served(answering: Answering, status: str = "200 OK") -> AsyncIterator[tuple[Fake, Server]]:
+    fake = Fake(answering, status)
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+    async with server:
+        yield fake, Server(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", key="secret")
+        await asyncio.sleep(0.05)  # those who were hung up on notice it
+
+
+async def driven(server: Server, seconds: float = 1.0, **more: Any) -> Driven:
+    how: dict[str, Any] = {"turning": True, "sitting_s": 0.1, "model": "fake", **more}
+    return await drive(server, Asked(5, seconds, **how), lambda what, parts=0: None, lambda: (time.process_time(), 0.0))
+
+
+async def test_all_lines_are_driven_and_each_is_its_own_conversation() -> None:
+    async with served(well) as (fake, server):
+        found = await driven(server)
+    assert len({asked.ask.conversation for asked in fake.asked}) == 5
+    assert all((asked.ask.pace, asked.model, asked.stream) == (10.0, "fake", True) for asked in fake.asked)
+    assert all(b"Authorization: Bearer secret\r\n" in head for head in fake.heads)
+    made = figures.of(found.lines, found.span, Cost(found.spent[0]))
+    assert found.whole
+    assert made.held()
+    assert made.waits is not None
+    assert 0 <= made.waits.worst < 0.5
+    assert made.tokens_per_s * 4 == pytest.approx(made.characters_per_s)
+    assert made.characters_per_s > 5 * 40
+
+
+async def test_a_server_that_comes_late_makes_wheels_stand_still() -> None:
+    async with served(late) as (_, server):
+        found = await driven(server, 2.0)
+    made = figures.of(found.lines, found.span, Cost(0))
+    assert made.stalled_lines == 5
+    assert all(0.2 < stall.seconds < 0.9 for line in found.lines for stall in line.wheel.stalls)
+    assert not made.held()
+
+
+@pytest.mark.parametrize(
+    ("answering", "status", "kind"),
+    [
+        (cut, "200 OK", "cut"),
+        (failing, "200 OK", "503"),
+        (garbled, "200 OK", "garbled"),
+        (well, "429 Too Many Requests", "429"),
+    ],
+)
+async def test_what_goes_wrong_is_counted_by_its_kind(answering: Answering, status: str, kind: str) -> None:
+    async with served(answering, status) as (_, server):
+        found = await driven(server, 0.6)
+    made = figures.of(found.lines, found.span, Cost(0))
+    assert made.errors == {kind: 5}
+    assert not made.held()
+
+
+async def test_a_server_that_is_not_there_is_refused() -> None:
+    with pytest.raises(CallFailed, match="refused"):
+        await Server("http://127.0.0.1:9").card()
+
+
+async def test_its_card_tells_what_it_can() -> None:
+    async with served(well) as (_, server):
+        found = await server.card()
+    assert (found.id, found.context, found.ours) == ("fake", 256, True)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8033", "ftp://host", "http://", "http://host:0"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="no URL of a server"):
+        Server(url)
+
+
+def has_typed_a_word(seed: int) -> bool:
+    """Whether the first of the typists has, after a second."""
+    turn = Typist(random.Random(f"{seed} 0"), room=1024).turn()
+    return turn.think_s + turn.heard[0][0] < 1
+
+
+async def test_what_is_typed_is_read_word_by_word() -> None:
+    async with served(well) as (fake, server):
+        await driven(server, 2.0, turning=False, seed=next(filter(has_typed_a_word, count())))
+    heard = [asked.ask.prompt for asked in fake.asked if asked.read]
+    assert heard
+    assert all(not prompt.endswith(" ") for prompt in heard)
+
+
+async def test_who_leaves_hangs_up() -> None:
+    async with served(late) as (fake, server):
+        await driven(server, 0.5)
+    assert fake.hung_up == len(fake.asked) == 5
+
+
+def bench(*words: str, tmp: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tools.main", "bench", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp)},
+    )
+
+
+async def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, errors = await asyncio.to_thread(process.communicate, timeout=60)
+    return process.returncode, out, errors
+
+
+async def test_interrupted_it_tells_what_it_knows(tmp_path: Path) -> None:
+    async with served(well) as (fake, server):
+        process = bench("--lines", "3", "--turning", "--json", "-", "--model", server.url, tmp=tmp_path)
+        await fake.called.wait()
+        await asyncio.sleep(1.2)
+        process.send_signal(signal.SIGINT)
+        code, out, errors = await finished(process)
+    assert (code, errors.splitlines()[0]) == (130, "asr33 bench: 3 lines ...")
+    found = json.loads(out)
+    assert not found["whole"]
+    assert found["runs"][0]["lines"] == 3
+    assert "Traceback" not in errors
+
+
+async def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:
+    code, _, errors = await finished(bench("--lines", "3", "--model", "http://127.0.0.1:9", tmp=tmp_path))
+    assert code == 69
+    assert "http://127.0.0.1:9: no answer to /v1/models (refused)" in errors.splitlines()[-1]
+
+
+async def test_our_own_server_is_started_measured_and_gone(tmp_path: Path) -> None:
+    picture = tmp_path / "hand.png"
+    words = [
+        "--lines",
+        "3",
+        "--turning",
+        "--size",
+        "tiny",
+        "--minutes",
+        "0.03",
+        "--json",
+        "-",
+        "--picture",
+        str(picture),
+    ]
+    process = bench(*words, tmp=tmp_path)
+    code, out, errors = await finished(process)
+    assert code == 0, errors
+    (found,) = json.loads(out)["runs"]
+    assert (found["errors"], found["stalls"]) == ({}, 0)
+    assert found["tokens_per_s"] > 3
+    assert found["characters_per_s"] == pytest.approx(4 * found["tokens_per_s"])
+    assert found["server"]["peak"] > 10_000_000
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_peer_wants_weights_that_both_can_have(tmp_path: Path) -> None:
+    process = bench("--lines", "3", "--engine", "llama", "--model", "embedded", tmp=tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 65
+    assert "--engine llama wants --size" in errors
+
+
+def test_a_peer_that_is_not_installed_is_said_to_be_absent(tmp_path: Path) -> None:
+    process = bench("--lines", "3", "--engine", "ctranslate2", "--size", "tiny", tmp=tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 69
+    assert "ctranslate2 is not installed: leave it out" in errors

@@ -1,0 +1,106 @@
+"""The app on Ray Serve, on this one machine: a replica killed in mid-sentence, one that comes and one that goes."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from model.base import Ask, Sampling
+from model.far.relay import Relay
+from model.far.remote import Remote
+from model.far.transport import Door
+
+pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
+pytestmark = pytest.mark.soak
+
+ROOT = Path(__file__).resolve().parents[1]
+LONG = Sampling(temperature=0.0, max_tokens=120)
+PORT = 8971  # Ray's proxy does not say which it took
+
+
+class Cluster:
+    """`asr33 serve --ray` as a process of its own."""
+
+    def __init__(self, *options: str) -> None:
+        serve = [sys.executable, "-m", "tools.main", "serve"]
+        command = [*serve, "--ray", "--port", str(PORT), "--threads", "1", *options]
+        self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        assert self._process.stderr
+        self.said = ""
+        while "http://" not in (line := self._process.stderr.readline()):
+            assert line, self.said
+            self.said += line
+
+    def replicas(self) -> list[int]:
+        """The processes that hold a model."""
+        found = subprocess.run(["pgrep", "-f", "ServeReplica:asr33"], capture_output=True, text=True, check=False)
+        return sorted(map(int, found.stdout.split()))
+
+    def end(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    made = Cluster(*request.param)
+    try:
+        yield made
+    finally:
+        assert made.end() == 0
+        assert not made.replicas()
+
+
+def relay(conversation: str, pace: float) -> Relay:
+    about = Ask("", Sampling(), pace=pace, conversation=conversation)
+    return Relay([Remote(f"http://127.0.0.1:{PORT}", Door(about=about))], chance=random.Random(33))
+
+
+async def said(conversation: str, prompt: str, pace: float = 0.0) -> str:
+    model = relay(conversation, pace)
+    try:
+        return "".join([piece.text async for piece in model.stream(prompt, LONG)])
+    finally:
+        await model.close()
+
+
+@pytest.mark.parametrize("cluster", [("--replicas", "2:2")], indirect=True)
+async def test_a_replica_killed_in_mid_sentence_leaves_the_paper_as_it_would_have_been(cluster: Cluster) -> None:
+    prompts = ["The sea was", "A machine that", "In the morning", "He had been"]
+    undisturbed = [await said(f"before {prompt}", prompt) for prompt in prompts]
+    replicas = cluster.replicas()
+    assert len(replicas) == 2
+    printing = [asyncio.ensure_future(said(prompt, prompt, pace=60)) for prompt in prompts]
+    await asyncio.sleep(1.5)
+    os.kill(random.Random(3).choice(replicas), signal.SIGKILL)
+    assert await asyncio.gather(*printing) == undisturbed
+
+
+@pytest.mark.parametrize("cluster", [("--replicas", "1:2", "--rows", "2", "--scale", "2:6")], indirect=True)
+async def test_lines_bring_a_second_replica_and_their_end_takes_it_down(cluster: Cluster) -> None:
+    assert len(cluster.replicas()) == 1
+    lines = [asyncio.ensure_future(printing_for_ever(f"line {number}")) for number in range(6)]
+    await until(lambda: len(cluster.replicas()) == 2, 60)
+    for line in lines:
+        line.cancel()
+    await asyncio.gather(*lines, return_exceptions=True)
+    await until(lambda: len(cluster.replicas()) == 1, 60)
+
+
+async def printing_for_ever(conversation: str) -> None:
+    while True:
+        await said(conversation, "Once upon a time", pace=10)
+
+
+async def until(holds: object, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < end
+        await asyncio.sleep(0.5)

@@ -1,0 +1,222 @@
+"""The door at a real socket: headers that never end, bodies after a no, readers who do not read, all places taken."""
+
+import asyncio
+import socket
+import ssl
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes_server import Typist, asked, get, post, reply_of, serving, until
+
+from model.serving.door import Limits
+from tools.opening import listening, secure
+from tools.porch import Hall, Patience, Porch
+
+ASK = post({"model": "tiny", "prompt": "Hello", "max_tokens": 100})
+
+
+def hall(**patience: Any) -> Hall:
+    return Hall(Patience(**patience))
+
+
+async def gone(reader: asyncio.StreamReader) -> bytes:
+    """What still comes, up to the end of the connection."""
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+async def test_a_header_that_never_ends_has_its_time() -> None:
+    async with serving(Typist(), hall(header_s=0.1)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            dripping = asyncio.ensure_future(_drip(writer))
+            reply = await reply_of(reader)
+            assert (reply.status, reply.error["code"]) == (408, "slow_header")
+            assert 0.05 < loop.time() - begun < 2
+            dripping.cancel()
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"GET / HTTP/1.1\r\n")
+    while True:
+        await asyncio.sleep(0.02)
+        writer.write(b"X-A: b\r\n")
+
+
+async def test_whoever_says_nothing_is_not_waited_for() -> None:
+    inside = hall(header_s=0.05)
+    async with serving(Typist(), inside) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            assert await gone(reader) == b""
+            await until(lambda: not inside.inside)
+
+
+async def test_a_second_request_may_come_later_but_not_slowly() -> None:
+    async with serving(Typist(), hall(header_s=0.1, idle_s=0.4)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(get("/health"))
+            assert (await reply_of(reader)).status == 200
+            await asyncio.sleep(0.2)
+            writer.write(get("/health") + get("/v1/models"))
+            assert [(await reply_of(reader)).status for _ in range(2)] == [200, 200]
+            writer.write(b"GET /health HT")
+            assert (await reply_of(reader)).status == 408
+
+
+async def test_an_answer_takes_as_long_as_it_takes() -> None:
+    batch = Typist("ab", every_s=0.1)
+    async with serving(batch, hall(header_s=0.05, idle_s=0.05, rest_s=0.05)) as (_, port):
+        assert (await asked(port, ASK)).json()["choices"][0]["text"] == "ab"
+
+
+async def test_a_body_that_goes_on_after_the_no_is_not_swallowed_for_ever() -> None:
+    inside = hall(rest_s=0.1)
+    async with serving(Typist(), inside, limits=Limits(body=10)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+            assert (await reply_of(reader)).status == 413
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(_pour(writer), 5)
+            await until(lambda: not inside.inside)
+
+
+async def test_a_no_is_heard_though_much_was_said_and_the_line_is_to_be_closed() -> None:
+    async with serving(Typist(), limits=Limits(body=10)) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9000000\r\n\r\n"
+            writer.write(head + b"x" * 5_000_000)
+            await asyncio.sleep(0.1)
+            assert (await reply_of(reader)).status == 413
+
+
+async def _pour(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"Hello?\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000, 431),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\n\n", 400),  # TLS, where none is spoken
+    ],
+)
+async def test_what_is_no_http_is_refused_in_the_same_shape(data: bytes, status: int) -> None:
+    async with serving(Typist()) as (_, port):
+        reply = await asked(port, data)
+    assert (reply.status, reply.error["code"]) == (status, "not_http")
+
+
+async def test_a_body_that_stops_being_http_ends_the_connection() -> None:
+    async with serving(Typist()) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+            await gone(reader)
+        assert (await asked(port, get("/health"))).status == 200
+        assert not server.lines
+
+
+async def test_where_all_places_are_taken_the_longest_idle_one_makes_room() -> None:
+    inside = hall(connections=3)
+    async with serving(Typist(), inside) as (_, port):
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        await until(lambda: len(inside.inside) == 3)
+        assert (await asked(port, get("/health"))).status == 200
+        assert await gone(idle[0][0]) == b""
+        for reader, writer in idle[1:]:
+            writer.write(get("/health"))
+            assert (await reply_of(reader)).status == 200
+        assert inside.cut == 1
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_where_all_are_being_answered_the_next_is_told_so() -> None:
+    batch, inside = Typist(), hall(connections=2)
+    batch.gate.clear()
+    async with serving(batch, inside) as (_, port):
+        under_way = [asyncio.ensure_future(asked(port, ASK)) for _ in range(2)]
+        await until(lambda: batch.active == 2)
+        reply = await asked(port, ASK)
+        assert (reply.status, reply.headers["retry-after"], reply.error["code"]) == (503, "5", "busy")
+        batch.gate.set()
+        assert [(await each).status for each in under_way] == [200, 200]
+        assert (await asked(port, ASK)).status == 200
+        assert inside.turned_away == 1
+
+
+async def test_whoever_does_not_read_is_cut_off_in_the_end() -> None:
+    batch, inside = Typist("x" * 200_000), hall(unread_s=0.2)
+    async with serving(batch, inside, limits=Limits(max_tokens=1_000_000)) as (server, port):
+        with socket.create_connection(("127.0.0.1", port)) as deaf:
+            deaf.setblocking(False)
+            deaf.send(post({"prompt": "Hello", "max_tokens": 200_000, "stream": True}))
+            await until(lambda: batch.active)
+            await until(lambda: batch.closed)
+            assert not server.lines
+            assert inside.cut == 1
+
+
+async def test_the_buffers_of_all_connections_are_small() -> None:
+    sockets = listening("127.0.0.1", 0)
+    with sockets[0] as here:
+        here.listen()
+        with socket.create_connection(here.getsockname()), here.accept()[0] as there:
+            assert there.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * 32_768
+            assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 180_000
+
+
+def test_a_name_with_two_addresses_is_listened_at_by_both_on_one_port() -> None:
+    sockets = listening("localhost", 0)
+    try:
+        assert len({each.getsockname()[1] for each in sockets}) == 1
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run([*make, *subject, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+async def test_https_is_the_same_with_a_lock(certificate: tuple[Path, Path]) -> None:
+    from model.serving.server import Server
+
+    inside, server = hall(header_s=0.2), Server(Typist(), name="tiny")
+    await server.ready()
+    porch, sockets = Porch(server.app, inside, secure(*certificate)), listening("127.0.0.1", 0)
+    port = sockets[0].getsockname()[1]
+    opening = asyncio.ensure_future(porch.open(sockets))
+    await until(lambda: porch.started)
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+    writer.write(ASK)
+    assert (await reply_of(reader)).status == 200
+    writer.write(b"GET / HTTP/1.1\r\n")
+    assert (await reply_of(reader)).status == 408
+    writer.close()
+    porch.leave()
+    await opening

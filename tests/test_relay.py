@@ -1,0 +1,466 @@
+"""Several servers, and a model here: whatever breaks, the sentence goes on, no character lost or doubled."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from fakes import jump
+from fakes_http import Answer, FarEnd, breaks, chunk, head, recorded, refused, says, sends, then, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.base import Ask, Model, Notice, Piece, Sampling
+from model.errors import KeyRefused, ModelNotFound, PromptTooLong, ServerLost
+from model.far import wire
+from model.far.progress import Progress
+from model.far.relay import Relay
+from model.far.remote import Remote
+from model.far.standing import MOST_S, Standing
+from model.far.takeover import shortened
+
+TEXT = "The sun rose over the harbour. Gulls cried “Who is there?” Nobody was."
+ANY = Sampling()
+GRACE_S = 0.005
+
+
+@dataclass
+class Here:
+    """A local model that goes on with the same text, three characters at a time."""
+
+    name: str = "here"
+    device: str = "cpu"
+    context: int = 1000
+    asked: list[tuple[str, Sampling]] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
+
+    def count(self, text: str) -> int:
+        return len(text)
+
+    async def ready(self) -> None:
+        await asyncio.sleep(0.1)
+
+    def listen(self, prompt: str) -> None:
+        self.heard.append(prompt)
+
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+        self.asked.append((prompt, sampling))
+        at = next(size for size in range(len(TEXT), -1, -1) if prompt.endswith(TEXT[:size].rstrip()))
+        rest = TEXT[at:]
+        for start in range(0, len(rest), 3):
+            yield Piece(rest[start : start + 3], (1,), 0.0)
+        yield Piece("", (), 0.0, "end")
+
+    async def close(self) -> None:
+        pass
+
+
+def relay(*servers: FarEnd | Remote, local: Callable[[], Model] | None = None, tries: int | None = None) -> Relay:
+    remotes = [Remote(one.url) if isinstance(one, FarEnd) else one for one in servers]
+    return Relay(remotes, local, chance=random.Random(33), tries=tries)
+
+
+async def answer(model: Relay, prompt: str = "", sampling: Sampling = ANY) -> list[Piece]:
+    return [piece async for piece in model.stream(prompt, sampling)]
+
+
+def text(pieces: list[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def notices(pieces: list[Piece]) -> list[Notice | None]:
+    return [piece.notice for piece in pieces if piece.notice]
+
+
+def on_paper(pieces: list[Piece]) -> str:
+    return "".join(f"[{piece.notice}]" if piece.notice else piece.text for piece in pieces)
+
+
+def jumped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def timed() -> None:
+        async with asyncio.timeout(100_000):
+            await main()
+
+    jump(timed(), GRACE_S)
+
+
+async def cut_at(places: range, ours: bool) -> None:
+    async with FarEnd([], ours=ours) as far:
+        model = relay(far)
+        for at in places:
+            far.answers[:] = [breaks(TEXT, tokens=ours, at=at), says(TEXT, tokens=ours)]
+            far.asked.clear()
+            pieces = await answer(model)
+            assert (text(pieces), pieces[-1].finish, notices(pieces)) == (TEXT, "end", [])
+            if ours:
+                assert [token for piece in pieces for token in piece.tokens] == list(map(ord, TEXT))
+        await model.close()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_stream_that_is_cut_goes_on_without_a_character_lost_or_doubled(ours: bool) -> None:
+    size = len(recorded(TEXT, tokens=ours))
+    jumped(lambda: cut_at(range(0, size + 1, 41), ours))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_stream_may_be_cut_at_every_byte(ours: bool) -> None:
+    jumped(lambda: cut_at(range(len(recorded(TEXT, tokens=ours)) + 1), ours))
+
+
+@given(st.lists(st.integers(0, 600), max_size=6), st.booleans(), st.booleans())
+@settings(max_examples=12)
+def test_servers_that_break_off_again_and_again_bring_it_to_its_end(cuts: list[int], one: bool, other: bool) -> None:
+    async def main() -> None:
+        first: list[Answer] = [breaks(TEXT, "Hi", tokens=one, at=at) for at in cuts]
+        second: list[Answer] = [breaks(TEXT, "Hi", tokens=other, at=at) for at in reversed(cuts)]
+        async with (
+            FarEnd([*first, says(TEXT, "Hi", tokens=one)], ours=one) as far,
+            FarEnd([*second, says(TEXT, "Hi", tokens=other)], ours=other) as further,
+        ):
+            model = relay(far, further)
+            assert text(await answer(model, "Hi")) == TEXT
+            await model.close()
+
+    jumped(main)
+
+
+def test_a_cut_behind_a_full_stop_does_not_hide_the_end_of_the_sentence() -> None:
+    async def main() -> None:
+        rest = recorded(" Gulls cried. Nobody was there. ")
+        first = sends(head() + chunk("The sun rose over the harbour."))
+        async with FarEnd([first, sends(head() + rest)]) as far:
+            model = relay(far)
+            pieces = await answer(model, "", Sampling(length=10))
+            assert (text(pieces), pieces[-1].finish) == ("The sun rose over the harbour.", "sentence")
+            await model.close()
+
+    jumped(main)
+
+
+BROKEN: dict[str, Answer] = {
+    "a stall": then(head(), recorded(TEXT)[:300], 60.0),
+    "a reset": then(head(), recorded(TEXT)[:300], reset=True),
+    "a garbled event": then(head(), chunk(TEXT[:9]), b"data: {{\n\n", chunk("wrong")),
+    "an error inside": then(head(), chunk(TEXT[:9]), wire.event(wire.Failure(500, "x", "no memory"))),
+    "a page in HTML": sends(whole(502, b"<html><h1>502</h1></html>", "text/html")),
+    "not yet": sends(whole(503, b"", "text/plain", "Retry-After: 5")),
+    "nothing": sends(b""),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_the_sentence_goes_on_after(what: str) -> None:
+    async def main() -> None:
+        async with FarEnd([BROKEN[what], says(TEXT)]) as far:
+            model = relay(far)
+            pieces = await answer(model)
+            assert (text(pieces), notices(pieces)) == (TEXT, [])
+            await model.close()
+
+    jumped(main)
+
+
+def test_a_proxy_that_buffers_is_only_slow() -> None:
+    async def main() -> None:
+        async with FarEnd([then(20.0, head(), recorded(TEXT))]) as far:
+            model = relay(far)
+            assert on_paper(await answer(model)) == TEXT
+            assert len(far.posts) == 1
+            await model.close()
+
+    jumped(main)
+
+
+def test_the_next_server_is_asked_where_the_first_does_not_answer() -> None:
+    async def main() -> None:
+        async with FarEnd([breaks(TEXT, at=300), sends(b"")]) as far, FarEnd([says(TEXT)]) as further:
+            model = relay(far, further)
+            await model.ready()
+            assert on_paper(await answer(model)) == TEXT
+            assert (len(far.posts), len(further.posts)) == (2, 1)
+            await model.close()
+
+    jumped(main)
+
+
+def test_servers_of_one_vocabulary_hand_tokens_over_and_others_text() -> None:
+    async def main(vocabulary: str) -> None:
+        async with (
+            FarEnd([breaks(TEXT, tokens=True, at=600), sends(b"")], ours=True) as far,
+            FarEnd([says(TEXT, tokens=True)], ours=True, vocabulary=vocabulary) as further,
+        ):
+            model = relay(far, further)
+            assert text(await answer(model)) == TEXT
+            assert bool(further.posts[0].said) is (vocabulary == "letters")
+            assert bool(further.posts[0].body["prompt"]) is (vocabulary != "letters")
+            await model.close()
+
+    jumped(lambda: main("letters"))
+    jumped(lambda: main("words"))
+
+
+def test_when_no_server_answers_the_model_here_takes_over_and_hands_back_at_the_next_prompt() -> None:
+    async def main() -> None:
+        here = Here()
+        opened: list[Here] = []
+
+        def open_here() -> Here:
+            opened.append(here)
+            return here
+
+        async with FarEnd([breaks(TEXT, "Hi", at=600)], ours=True) as far:
+            model = relay(far, local=open_here)
+            await model.ready()
+            assert not opened
+            port = far.port
+            stream = model.stream("Hi", Sampling(max_tokens=500))
+            pieces = [await anext(stream)]
+        pieces += [piece async for piece in stream]
+        shown = on_paper(pieces)
+        assert shown.replace("[local]", "") == TEXT
+        assert "[local]" in shown[1:-9]
+        assert opened == [here]
+        assert (model.name, model.device, model.context) == ("here", "cpu", 1000)
+        model.listen("x")
+        assert here.heard == ["x"]
+        # The next is answered here too, and needs no notice; nor does it wait.
+        begun = asyncio.get_running_loop().time()
+        assert on_paper(await answer(model, "Hi")) == TEXT
+        assert asyncio.get_running_loop().time() - begun < 1
+        async with FarEnd([says(TEXT, "Hi", tokens=True)], ours=True, port=port) as far:
+            await asyncio.sleep(2 * MOST_S)
+            assert on_paper(await answer(model, "Hi")) == TEXT
+            assert len(far.posts) == 1
+            assert model.name == "m"
+            await model.close()
+        assert len(here.asked) == 2
+        assert len(opened) == 1
+
+    jumped(main)
+
+
+def test_without_a_model_here_the_reader_is_told_once_and_the_sentence_goes_on_when_a_server_returns() -> None:
+    async def main() -> None:
+        async with FarEnd([breaks(TEXT, at=600, tokens=True)], ours=True) as far:
+            model = relay(far)
+            stream = model.stream("", ANY)
+            pieces = [await anext(stream)]
+            port = far.port
+
+        async def back() -> None:
+            await asyncio.sleep(300)
+            async with FarEnd([says(TEXT, tokens=True)], ours=True, port=port):
+                await asyncio.sleep(100)
+
+        returning = asyncio.ensure_future(back())
+        begun = asyncio.get_running_loop().time()
+        pieces += [piece async for piece in stream]
+        assert 300 < asyncio.get_running_loop().time() - begun < 300 + MOST_S + 5
+        shown = on_paper(pieces)
+        assert shown.replace("[no server]", "") == TEXT
+        assert notices(pieces) == ["no server"]
+        returning.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await returning
+        await model.close()
+
+    jumped(main)
+
+
+def test_who_asks_when_nobody_has_answered_for_long_is_told_at_once() -> None:
+    async def main() -> None:
+        async with FarEnd([]) as far:
+            pass
+        model = relay(far)
+        await model.ready()
+        await asyncio.sleep(60)
+        begun = asyncio.get_running_loop().time()
+        stream = model.stream("", ANY)
+        assert (await anext(stream)).notice == "no server"
+        assert asyncio.get_running_loop().time() - begun < 0.1
+        await stream.aclose()
+        await model.close()
+
+    jumped(main)
+
+
+def test_a_short_silence_is_not_worth_a_word() -> None:
+    async def main() -> None:
+        async with FarEnd([breaks(TEXT, at=600, tokens=True)], ours=True) as far:
+            model = relay(far)
+            stream = model.stream("", ANY)
+            pieces = [await anext(stream)]
+            port = far.port
+        await asyncio.sleep(3)
+        async with FarEnd([says(TEXT, tokens=True)], ours=True, port=port):
+            pieces += [piece async for piece in stream]
+        assert on_paper(pieces) == TEXT
+        await model.close()
+
+    jumped(main)
+
+
+def test_a_model_here_that_cannot_be_opened_is_none() -> None:
+    def missing() -> Model:
+        raise ModelNotFound("no such model")
+
+    async def main() -> None:
+        async with FarEnd([]) as far:
+            port = far.port
+        model = relay(Remote(far.url), local=missing)
+        await model.ready()
+        stream = model.stream("", ANY)
+        assert (await anext(stream)).notice == "no server"
+        async with FarEnd([says(TEXT)], port=port):
+            assert text([piece async for piece in stream]) == TEXT
+        await model.close()
+
+    jumped(main)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "error"),
+    [(401, "", KeyRefused), (404, "", ModelNotFound), (413, "", PromptTooLong), (400, "context length", PromptTooLong)],
+)
+def test_what_no_try_mends_is_raised_but_the_next_server_is_asked_first(
+    status: int, message: str, error: type[Exception]
+) -> None:
+    async def main() -> None:
+        async with FarEnd([sends(refused(status, message))]) as far, FarEnd([says(TEXT)]) as further:
+            model = relay(far)
+            for _ in range(2):
+                with pytest.raises(error):
+                    await answer(model)
+            await model.close()
+            assert len(far.posts) == 2
+            model = relay(far, further)
+            assert text(await answer(model)) == TEXT
+            await model.close()
+
+    jumped(main)
+
+
+def test_a_prompt_that_grew_too_long_on_the_way_ends_the_answer() -> None:
+    async def main() -> None:
+        async with FarEnd([breaks(TEXT, at=300), sends(refused(413))]) as far:
+            model = relay(far)
+            pieces = await answer(model)
+            assert TEXT.startswith(text(pieces))
+            assert pieces[-1].finish == "context"
+            await model.close()
+
+    jumped(main)
+
+
+def test_who_asks_once_is_told_after_a_few_tries() -> None:
+    async def main() -> None:
+        async with FarEnd([]) as far:
+            pass
+        model = relay(far, tries=3)
+        with pytest.raises(ServerLost, match="no answer"):
+            await answer(model)
+        assert asyncio.get_running_loop().time() < 5
+        await model.close()
+
+    jumped(main)
+
+
+def test_a_server_that_says_when_to_come_back_is_not_asked_before() -> None:
+    async def main() -> None:
+        async with FarEnd([sends(whole(429, b"", "text/plain", "Retry-After: 8")), says(TEXT)]) as far:
+            model = relay(far)
+            assert on_paper(await answer(model)) == TEXT
+            assert 8 <= asyncio.get_running_loop().time() < 9
+            await model.close()
+
+    jumped(main)
+
+
+@pytest.mark.parametrize(
+    "reply", [then(600.0), then(head(), 600.0), then(head(), chunk("a"), 600.0), sends(whole(503, b""))]
+)
+async def test_break_ends_any_wait_at_once(reply: Answer) -> None:
+    async with FarEnd([reply]) as far:
+        model = relay(far, Remote("http://127.0.0.1:1"))
+        stream = model.stream("", ANY)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                async for _ in stream:
+                    pass
+        async with asyncio.timeout(0.2):
+            await stream.aclose()
+        await model.close()
+
+
+def test_text_is_taken_before_it_is_needed_but_not_all_of_it() -> None:
+    async def main(ours: bool) -> int:
+        got = 0
+
+        async def count(_: Any, writer: asyncio.StreamWriter) -> None:
+            nonlocal got
+            writer.write(head())
+            writer.transport.set_write_buffer_limits(0)
+            for _ in range(3000):
+                writer.write(chunk("x" * 100, tokens=ours))
+                await writer.drain()
+                got += 100
+
+        async with FarEnd([count], ours=ours) as far:
+            model = relay(far)
+            stream = model.stream("", ANY)
+            await anext(stream)
+            await asyncio.sleep(5)
+            lying = model_tray(stream)
+            await stream.aclose()
+            await model.close()
+            return lying
+
+    assert jump(main(True), GRACE_S) <= 800
+    assert 10_000 < jump(main(False), GRACE_S) <= 70_000
+
+
+def model_tray(stream: AsyncGenerator[Piece, None]) -> int:
+    waiting: int = stream.ag_frame.f_locals["tray"]._waiting  # type: ignore[attr-defined]
+    return waiting
+
+
+def test_a_model_here_takes_over_with_as_much_as_it_has_room_for() -> None:
+    here = Here(context=40)
+    for prompt in ("a" * 100, "one line\n" * 20, "word " * 30, "short"):
+        short = shortened(prompt, here)
+        assert prompt.endswith(short)
+        assert here.count(short) <= 30
+        assert short
+    assert shortened("first line\nsecond line\n" + "x" * 15, here) == "second line\n" + "x" * 15
+    assert shortened("short", here) == "short"
+
+
+def test_ever_more_seldom_but_never_more_than_half_a_minute_apart() -> None:
+    standing, now, waits = Standing(), 100.0, []
+    for _ in range(12):
+        standing.lost(ServerLost("x"), now, 1.0)
+        waits.append(standing.not_before - now)
+        now = standing.not_before
+    assert waits[0] < 0.5
+    assert waits[1:4] == [0.5, 1.0, 2.0]
+    assert waits[-1] == MOST_S
+    standing.lost(ServerLost("x", 90.0), now, 1.0)
+    assert standing.not_before - now == 90.0
+
+
+@given(st.integers(0, len(TEXT)), st.integers(0, 5), st.booleans())
+def test_what_is_left_and_what_was_said_is_the_whole(at: int, used: int, tokens: bool) -> None:
+    known = tuple(map(ord, TEXT[:at])) if tokens else ()
+    said = Progress(TEXT[:at], 0 if tokens else at, known, "v" if tokens else "", 0 if tokens else used)
+    ask = said.turned("v" if tokens else "").ask(Ask("Hi", ANY))
+    if tokens:
+        assert (ask.prompt, "".join(map(chr, ask.said))) == ("Hi", TEXT[:at])
+    else:
+        assert ask.prompt + said.owed == "Hi" + TEXT[:at]
+        assert ask.said == ()
+        assert ask.sampling.max_tokens == 1024 - used * bool(at)

@@ -1,0 +1,558 @@
+"""One server at a URL, on a real socket: what it says reaches the reader whole, and whatever it does ends clearly."""
+
+import asyncio
+import contextlib
+import json
+import random
+import ssl
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import jump
+from fakes_http import (
+    Answer,
+    Asked,
+    FarEnd,
+    chunk,
+    head,
+    recorded,
+    refused,
+    says,
+    sends,
+    then,
+    whole,
+)
+
+from model.base import Ask, Piece, Sampling
+from model.errors import (
+    AddressWrong,
+    KeyRefused,
+    ModelError,
+    ModelNotFound,
+    PromptTooLong,
+    RequestRefused,
+    ServerLost,
+)
+from model.far import wire
+from model.far.address import address, near
+from model.far.key import read_key
+from model.far.progress import Progress
+from model.far.remote import Remote
+from model.far.sse import EVENT
+from model.far.transport import Door
+from model.far.wire import Chunk, Done, Failure, Usage
+
+TEXT = "The sun rose over the harbour.\nGulls cried, “Who is there?” Nobody was."
+ANY = Sampling()
+
+
+async def answer(far: FarEnd, sampling: Sampling = ANY, door: Door | None = None, prompt: str = "") -> list[Piece]:
+    remote = Remote(far.url, door)
+    try:
+        return [piece async for piece in remote.stream(prompt, sampling)]
+    finally:
+        await remote.close()
+
+
+def text(pieces: list[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+async def said(reply: bytes | Answer, sampling: Sampling = ANY, door: Door | None = None) -> list[Piece]:
+    async with FarEnd([sends(reply) if isinstance(reply, bytes) else reply]) as far:
+        return await answer(far, sampling, door)
+
+
+async def test_what_a_server_says_is_the_answer() -> None:
+    for ours in (False, True):
+        async with FarEnd([says(TEXT, tokens=ours)], ours=ours) as far:
+            pieces = await answer(far)
+            assert text(pieces) == TEXT
+            assert pieces[-1].finish == "end"
+            assert [token for piece in pieces for token in piece.tokens] == (list(map(ord, TEXT)) if ours else [])
+
+
+async def test_what_is_asked_has_all_that_shapes_the_answer() -> None:
+    about = Ask("", ANY, alphabet="1963", pace=10.0, conversation="c")
+    sampling = Sampling(length=80, stop=("\n",), seed=7, max_tokens=99)
+    async with FarEnd([says(TEXT)]) as far:
+        await answer(far, sampling, Door(about=about, key="secret"))
+        assert wire.Request.from_json(far.posts[0].body).ask == replace(about, sampling=sampling)
+        assert {asked.headers["authorization"] for asked in far.asked} == {"Bearer secret"}
+        assert far.posts[0].body["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b": ping\n\n" + recorded(TEXT),
+        recorded(TEXT).replace(b"\n", b"\r\n"),
+        recorded(TEXT).replace(b"\n", b"\r"),
+        recorded(TEXT).replace(b"data: {", b"event: message\nid: 5\nretry: 9\ndata:{"),
+        recorded(TEXT).replace(b"data: ", b"data:"),
+        chunk("") + wire.event(Chunk("c", 1, "m", usage=Usage(5, 2))) + recorded(TEXT),
+        recorded(TEXT).removesuffix(wire.event(Done())),
+        b"\xef\xbb\xbf" + recorded(TEXT),
+        b"".join(chunk(char) for char in TEXT) + wire.event(Done()),
+        json.dumps({"choices": [{"text": TEXT, "finish_reason": "stop"}]}, ensure_ascii=False, indent=1)
+        .replace("\n", "\ndata: ")
+        .join(["data: ", "\n\n"])
+        .encode(),
+    ],
+    ids=["ping", "crlf", "cr", "fields", "no blank", "count first", "no done", "bom", "done alone", "many lines"],
+)
+async def test_the_manners_of_other_servers_change_nothing(body: bytes) -> None:
+    pieces = await said(head() + body)
+    assert text(pieces) == TEXT
+    assert pieces[-1].finish == "end"
+
+
+async def test_a_fault_behind_the_end_takes_nothing_back() -> None:
+    pieces = await said(head() + recorded(TEXT).replace(b"[DONE]", b": [DO"))
+    assert (text(pieces), pieces[-1].finish) == (TEXT, "end")
+
+
+async def test_a_drip_of_single_bytes_is_the_same_answer() -> None:
+    stream = recorded(TEXT[:12])
+    pieces = await said(then(head(), *(byte for at in range(len(stream)) for byte in (stream[at : at + 1], 0.0))))
+    assert text(pieces) == TEXT[:12]
+
+
+async def test_another_servers_answer_ends_where_ours_would_have_ended_it() -> None:
+    assert text(await said(head() + recorded(TEXT), Sampling(length=10))) == "The sun rose over the harbour."
+    stopped = await said(head() + recorded(TEXT), Sampling(stop=("Gulls",)))
+    assert (text(stopped), stopped[-1].finish) == ("The sun rose over the harbour.\n", "stop")
+
+
+async def test_the_stream_is_closed_with_the_generator() -> None:
+    async with FarEnd([then(head(), chunk("Some"), 600.0)]) as far:
+        remote = Remote(far.url)
+        pieces = remote.stream("", ANY)
+        assert (await anext(pieces)).text == "Some"
+        await pieces.aclose()
+        await far.gone.wait()
+        await remote.close()
+
+
+async def test_a_connection_is_kept_for_the_next_answer() -> None:
+    connections = []
+
+    async def serve(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer.get_extra_info("peername"))
+        body = recorded(TEXT)
+        writer.write(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await asyncio.sleep(5)
+
+    async with FarEnd([serve]) as far:
+        remote = Remote(far.url)
+        begun = asyncio.get_running_loop().time()
+        assert text([piece async for piece in remote.stream("", ANY)]) == TEXT
+        assert asyncio.get_running_loop().time() - begun < 3
+        await remote.close()
+
+
+LOST: dict[str, tuple[Answer, str]] = {
+    "cut": (sends(head() + recorded(TEXT)[:300]), "ended before the answer did"),
+    "reset": (then(head() + recorded(TEXT)[:300], reset=True), "no answer: "),
+    "nothing": (sends(b""), "no answer: "),
+    "no http": (sends(b"220 mail.example.org ESMTP\r\n\r\n"), "no answer: "),
+    "a page": (sends(whole(502, b"<html><h1>502 Bad Gateway</h1></html>", "text/html")), "behind the proxy"),
+    "a page that is well": (sends(whole(200, b"<html>Log in, please", "text/html")), "is a proxy in between"),
+    "an error inside": (sends(head() + chunk("a") + wire.event(Failure(500, "x", "CUDA broke"))), "CUDA broke"),
+    "no JSON": (sends(head() + b"data: {\n\n"), "garbled"),
+    "no UTF-8": (sends(head() + b"data: \xff\n\n"), "garbled"),
+    "no end of line": (sends(head() + b"x" * (EVENT + 1)), "garbled"),
+    "gave up": (sends(head() + b'data: {"choices": [{"finish_reason": "abort"}]}\n\n'), "gave up"),
+    "busy": (sends(whole(429, b"", "text/plain", "Retry-After: 7")), "too many ask it"),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+async def test_what_another_try_may_mend_is_said_in_a_line(what: str) -> None:
+    reply, why = LOST[what]
+    with pytest.raises(ServerLost, match=why) as caught:
+        await said(reply)
+    assert "\n" not in str(caught.value)
+    assert caught.value.again_s == (7 if what == "busy" else 0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "why"),
+    [
+        (refused(401), KeyRefused, "wants a key: name its key_file"),
+        (refused(404, "no", "model_not_found"), ModelNotFound, "has no model"),
+        (whole(404, b"Not Found", "text/plain"), ModelNotFound, "is that the URL of a model server"),
+        (refused(400, "This model's maximum context length is 8"), PromptTooLong, "too long"),
+        (refused(413), PromptTooLong, "shorten it"),
+        (refused(422, "stop: is not a text"), RequestRefused, "stop: is not a text"),
+        (whole(307, b"", "text/plain", "Location: /x"), RequestRefused, "name the URL where"),
+        (head() + wire.event(Failure(400, "x", "the prompt is too long")), PromptTooLong, "too long"),
+    ],
+)
+async def test_what_no_other_try_mends_names_the_cure(reply: bytes, error: type[ModelError], why: str) -> None:
+    with pytest.raises(error, match=why) as caught:
+        await said(reply)
+    assert "\n" not in str(caught.value)
+
+
+def test_each_silence_has_its_limit() -> None:
+    begun = then(head(), chunk("a"), 1000.0)
+    ping = then(head(), *[part for _ in range(90) for part in (wire.PING, 10.0)])
+    for reply, why in ((then(1000.0), "no answer within 60"), (begun, "no further word"), (ping, "no word came")):
+        with pytest.raises(ServerLost, match=why):
+            jump(said(reply, door=Door(first_token_s=60)), grace_s=0.01)
+
+
+def test_a_server_that_says_it_is_alive_may_take_its_time() -> None:
+    slow = then(head(), *[part for _ in range(9) for part in (wire.PING, 10.0)], recorded(TEXT))
+    assert text(jump(said(slow), grace_s=0.01)) == TEXT
+
+
+def test_the_limit_is_between_two_words_and_not_of_the_whole() -> None:
+    pings = [part for _ in range(4) for part in (wire.PING, 10.0)]
+    slow = then(head(), chunk("a"), *pings, chunk("b"), *pings, recorded("c"))
+    assert text(jump(said(slow, door=Door(first_token_s=60)), grace_s=0.01)) == "abc"
+
+
+def test_the_reader_may_take_his_time() -> None:
+    async def read() -> str:
+        async with FarEnd([then(head(), chunk("a"), 1.0, chunk("b"), 1.0, recorded("c"))]) as far:
+            remote, got = Remote(far.url, Door(first_token_s=40)), ""
+            async for piece in remote.stream("", ANY):
+                got += piece.text
+                await asyncio.sleep(1000)
+            await remote.close()
+            return got
+
+    assert jump(read(), grace_s=0.02) == "abc"
+
+
+async def test_nobody_there_is_said_at_once() -> None:
+    async with FarEnd([]) as far:
+        pass
+    with pytest.raises(ServerLost, match="no answer: All connection attempts failed"):
+        await answer(far)
+
+
+async def test_a_server_is_asked_what_it_has() -> None:
+    async with FarEnd([], ours=True, context=77) as far:
+        remote = Remote(far.url)
+        assert (remote.context, remote.name) == (512, f"127.0.0.1:{far.port}")
+        await remote.ready()
+        assert (remote.context, remote.name, remote.ours) == (77, "m", True)
+        with pytest.raises(ModelNotFound, match="no model 'other'; there are: m"):
+            await Remote(f"{far.url}/v1/#other").ready()
+        far.models = whole(404, b"")
+        unlisted = Remote(f"{far.url}#other")
+        await unlisted.ready()
+        assert (unlisted.name, unlisted.ours) == ("other", False)
+        far.models = whole(200, b"<html>")
+        with pytest.raises(ServerLost, match="is it a model server"):
+            await Remote(far.url).ready()
+        await remote.close()
+        await unlisted.close()
+
+
+async def test_a_text_is_counted_by_what_was_counted_before_and_never_as_less() -> None:
+    counted = wire.event(Chunk("c", 1, "m", usage=Usage(100, 2)))
+    async with FarEnd([sends(head() + recorded("a").replace(b"data: [DONE]", counted + b"data: [DONE]"))]) as far:
+        remote = Remote(far.url)
+        assert remote.count("x" * 300) == 100
+        assert [piece async for piece in remote.stream("x" * 450, ANY)]
+        assert 100 < remote.count("x" * 450) <= 112
+        await remote.close()
+
+
+async def test_what_is_typed_is_read_by_our_own_server_and_the_newest_wins() -> None:
+    gate = asyncio.Event()
+
+    async def read(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.write(whole(200, b"{}"))
+        await writer.drain()
+
+    async with FarEnd([read], ours=True) as far:
+        remote = Remote(far.url)
+        remote.listen("It is not known yet whose server that is ")
+        await remote.ready()
+        for prompt in ("The", "The old", "The old tele", "The old telegraph off"):
+            remote.listen(prompt)
+            await asyncio.sleep(0.02)
+        gate.set()
+        await asyncio.sleep(0.1)
+        remote.listen("The old telegraph offi")  # no word more is settled
+        await asyncio.sleep(0.02)
+        assert [post.body["prompt"] for post in far.posts] == ["The", "The old telegraph"]
+        assert all(post.body["asr33"]["read"] for post in far.posts)
+        await remote.close()
+
+
+async def test_to_listen_never_fails() -> None:
+    async with FarEnd([sends(whole(500, b""))], ours=True) as far:
+        remote = Remote(far.url)
+        await remote.ready()
+        remote.listen("The old")
+        await asyncio.sleep(0.05)
+    remote.listen("The old telegraph office")
+    await asyncio.sleep(0.05)
+    await remote.close()
+
+
+async def test_an_answer_goes_on_behind_its_tokens_or_behind_its_text() -> None:
+    half = TEXT[:20]
+    so_far = Progress(half, 0, tuple(map(ord, half)), "letters")
+    for ours in (False, True):
+        async with FarEnd([says(TEXT, "Hi", tokens=ours)], ours=ours) as far:
+            remote = Remote(far.url)
+            pieces = [piece async for piece in remote.resume("Hi", Sampling(max_tokens=200), so_far)]
+            assert half + text(pieces) == TEXT
+            asked = wire.Request.from_json(far.posts[0].body).ask
+            assert asked.said == (so_far.tokens if ours else ())
+            assert asked.sampling.max_tokens == (200 if ours else 180)
+            await remote.close()
+
+
+async def test_blanks_at_the_end_of_what_was_said_come_once() -> None:
+    for rest in (" sun rose.", "sun rose."):
+        async with FarEnd([sends(head() + recorded(rest))]) as far:
+            remote = Remote(far.url)
+            pieces = [piece async for piece in remote.resume("Hi ", ANY, Progress("The ", 4))]
+            assert far.posts[0].body["prompt"] == "Hi The"
+            assert text(pieces) == "sun rose."
+            await remote.close()
+
+
+# The key, and where it goes.
+
+
+def test_a_key_comes_from_a_file_or_from_systemd(tmp_path: Path) -> None:
+    (tmp_path / "api-key").write_text("one\n")
+    (tmp_path / "two").write_text("two two\n")
+    assert read_key(tmp_path / "api-key", {}) == "one"
+    assert read_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "one"
+    assert read_key(None, {}) == read_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}) == ""
+    with pytest.raises(KeyRefused, match="No such file"):
+        read_key(tmp_path / "none", {})
+    with pytest.raises(KeyRefused, match="one line"):
+        read_key(tmp_path / "two", {})
+
+
+async def test_the_key_does_not_go_over_plain_http_to_a_stranger() -> None:
+    with pytest.raises(KeyRefused, match=r"does not go to 8\.8\.8\.8 over plain http.*allow_plain"):
+        await Remote("http://8.8.8.8", Door(key="secret")).ready()
+    assert "secret" not in repr(Door(key="secret"))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_near"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("10.1.2.3", True),
+        ("192.168.1.5", True),
+        ("fd00::1", True),
+        ("100.64.0.9", True),
+        ("fe80::1%eth0", True),
+        ("::ffff:8.8.8.8", False),
+        ("8.8.8.8", False),
+        ("2606:4700::1", False),
+        ("224.0.0.1", False),
+        ("example.org", None),
+    ],
+)
+def test_what_is_near_is_known_by_its_address(host: str, is_near: bool | None) -> None:
+    assert near(host) is is_near
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "model"),
+    [
+        ("http://gpu:8033", "http://gpu:8033", ""),
+        ("http://gpu:8033/", "http://gpu:8033", ""),
+        ("https://gpu/v1#gpt2", "https://gpu", "gpt2"),
+        ("https://gpu/models/v1/completions", "https://gpu/models", ""),
+        ("http://[::1]:80#a/b", "http://[::1]:80", "a/b"),
+    ],
+)
+def test_a_url_is_taken_as_people_write_it(url: str, base: str, model: str) -> None:
+    assert (address(url).base, address(url).model) == (base, model)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://gpu", "http://", "http://gpu:99999", "http://me:key@gpu", "http://gpu?key=5", "http://g pu", "://"]
+)
+def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
+    with pytest.raises(AddressWrong):
+        address(url)
+
+
+# TLS.
+
+
+AUTHORITY = """
+[ca]
+default_ca = us
+[us]
+database = index
+serial = serial
+new_certs_dir = .
+default_md = sha256
+policy = names
+copy_extensions = copy
+[names]
+commonName = supplied
+"""
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """A certificate for this machine that is good for so many days, signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+
+    def made(days: int) -> Path:
+        file, begin = folder / f"{days}.pem", "20200101000000Z"
+        if not file.exists():
+            (folder / "index").write_text("")
+            (folder / "serial").write_text("01")
+            (folder / "ca").write_text(AUTHORITY)
+            dates = f"-startdate {begin} -enddate {'20200201000000Z' if days < 0 else '20991231000000Z'}"
+            key, name = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes", "-subj /CN=localhost"
+            for command in (
+                f"req -new {key} {name} -addext subjectAltName=IP:127.0.0.1 -keyout key -out request",
+                f"ca -config ca -selfsign -keyfile key -in request -out {file} -batch {dates}",
+            ):
+                subprocess.run(["openssl", *command.split()], cwd=folder, capture_output=True, check=True)
+            file.write_text(file.read_text() + (folder / "key").read_text())
+        return file
+
+    return made
+
+
+def served(file: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+async def test_a_certificate_of_ones_own_is_good_where_it_is_named(certificates: Callable[[int], Path]) -> None:
+    async with FarEnd([says(TEXT)], tls=served(certificates(9))) as far:
+        assert text(await answer(far, door=Door(key="secret", ca_file=certificates(9)))) == TEXT
+        with pytest.raises(ServerLost, match=r"certificate is no good: self.signed certificate.*ca_file"):
+            await answer(far)
+
+
+async def test_a_certificate_that_ran_out_is_said_to_have(certificates: Callable[[int], Path]) -> None:
+    async with FarEnd([says(TEXT)], tls=served(certificates(-9))) as far:
+        with pytest.raises(ServerLost, match="certificate has expired: renew it there"):
+            await answer(far, door=Door(ca_file=certificates(-9)))
+
+
+async def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("")
+    for name, why in (("none", "No such file"), ("empty", "no certificate in it")):
+        with pytest.raises(AddressWrong, match=why):
+            await Remote("https://localhost:1", Door(ca_file=tmp_path / name)).ready()
+
+
+# Streams that were damaged on the way.
+
+
+def reference(body: bytes) -> tuple[str, bool]:
+    """What a stream says up to its first fault or its end, read all at once; whether that was an end."""
+    whole_text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    got = ""
+    for event in whole_text.split(b"\n\n")[:-1]:
+        lines = [line for line in event.split(b"\n") if line.partition(b":")[0] == b"data"]
+        data = b"\n".join(line[5:].removeprefix(b" ") for line in lines)
+        if not lines:
+            continue
+        try:
+            said = wire.read(data.decode())
+        except ValueError:
+            return got, False
+        if isinstance(said, Failure):
+            return got, False
+        if isinstance(said, Done):
+            return got, True
+        got += said.text
+        if said.finish:
+            return got, True
+    return got, False
+
+
+def mutated(body: bytes, chance: random.Random) -> bytes:
+    damaged = bytearray(body)
+    for _ in range(chance.choice((1, 1, 1, 2, 5))):
+        at = chance.randrange(len(damaged))
+        end = min(len(damaged), at + chance.choice((1, 1, 2, 10, 200)))
+        match chance.randrange(5):
+            case 0:
+                damaged[at] ^= 1 << chance.randrange(8)
+            case 1:
+                del damaged[at:end]
+            case 2:
+                damaged[at:at] = damaged[at:end]
+            case 3:
+                damaged[at:at] = chance.choice((b"\n", b"\r", b"\n\n", b"\0", b"\xff", b"data:", b"{", b'"', b":"))
+            case _:
+                del damaged[at + 1 :]
+    return bytes(damaged)
+
+
+async def mutations(count: int, seed: int) -> None:
+    chance = random.Random(seed)
+    bodies: list[bytes] = []
+    clean = recorded(TEXT.replace("\n", " "))
+
+    async def damaged(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        body, at = bodies[-1], 0
+        writer.write(head())
+        while at < len(body):
+            size = chance.choice((1, 7, 100, 5000))
+            writer.write(body[at : at + size])
+            at += size
+            if chance.random() < 0.1:
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    async with FarEnd([damaged]) as far:
+        remote = Remote(far.url)
+        for _ in range(count):
+            far.asked.clear()
+            bodies.append(mutated(clean, chance))
+            got, ended = "", False
+            try:
+                async with asyncio.timeout(10):
+                    async for piece in remote.resume("", ANY):
+                        got, ended = got + piece.text, piece.finish is not None
+            except ModelError:
+                pass
+            expected, complete = reference(bodies[-1])
+            assert expected.startswith(got), bodies[-1]
+            assert (got if complete else "") == (expected if complete else ""), bodies[-1]
+            assert ended == complete, bodies[-1]
+        await remote.close()
+
+
+async def test_a_damaged_stream_ends_clearly_and_no_character_is_wrong() -> None:
+    await mutations(300, 33)
+
+
+@pytest.mark.soak
+async def test_a_hundred_thousand_damaged_streams_end_clearly() -> None:
+    for seed in range(50):
+        await mutations(2000, seed)
+
+
+async def test_a_damaged_head_ends_clearly() -> None:
+    chance = random.Random(33)
+    for _ in range(60):
+        reply = mutated(head(), chance) + recorded(TEXT)
+        with contextlib.suppress(ModelError):
+            async with asyncio.timeout(10):
+                await said(reply, door=Door(bytes_s=1, first_token_s=1))

@@ -1,0 +1,57 @@
+"""The server with the real batch behind it: the same text as without, and no step for whoever has left."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+from fakes_model import tiny_folder
+from fakes_server import asked, chunk_of, get, head_of, post, serving, until
+
+from model.base import Ask, Sampling
+from model.far.wire import Request
+from model.local import Local
+from model.serving.batch import Batch
+from model.serving.server import Server
+
+
+@asynccontextmanager
+async def batched(folder: Path) -> AsyncIterator[tuple[Server, Batch, int]]:
+    batch = Batch(folder, rows=4, memory=1 << 24, threads=1)
+    try:
+        async with serving(batch) as (server, port):
+            yield server, batch, port
+    finally:
+        await batch.close()
+
+
+async def test_over_the_wire_it_is_the_text_that_it_would_be_here(tmp_path: Path) -> None:
+    folder, sampling = tiny_folder(tmp_path), Sampling(max_tokens=30, seed=5)
+    local = Local(folder, threads=1)
+    here = [piece async for piece in local.stream("The bell", sampling)]
+    await local.close()
+    body = {**Request("tiny", Ask("The bell", sampling)).to_json(), "stream": False}
+    async with batched(folder) as (_, _, port):
+        replies = await asyncio.gather(*(asked(port, post(body)) for _ in range(3)))
+    for reply in replies:
+        found = json.loads(reply.body)
+        assert found["choices"][0]["text"] == "".join(piece.text for piece in here)
+        assert found["asr33"]["tokens"] == [token for piece in here for token in piece.tokens]
+
+
+async def test_whoever_hangs_up_is_out_of_the_batch(tmp_path: Path) -> None:
+    ask = Ask("The bell", Sampling(max_tokens=4000, temperature=0), pace=10.0, conversation="c")
+    async with batched(tiny_folder(tmp_path)) as (_, batch, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(post(Request("tiny", ask).to_json()))
+            assert (await head_of(reader))[0] == 200
+            await chunk_of(reader)
+        await until(lambda: batch.counters().cut == 1)
+        left = batch.counters()
+        await asyncio.sleep(0.1)
+        assert (left.active, batch.counters().tokens) == (0, left.tokens)
+        page = (await asked(port, get("/metrics"))).body
+        assert b"asr33_batch_cut_total 1\n" in page
+        assert b"asr33_batch_active 0\n" in page

@@ -1,0 +1,98 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.serving.keys import Keys, KeysDamaged, KeysNotFound
+
+NORTH, SOUTH = "north-window-0123456789", "south-window-0123456789"
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_a_key_has_the_name_behind_it_or_its_line(tmp_path: Path) -> None:
+    keys = Keys(written(tmp_path / "keys", f"# the room\n\n{NORTH}  the north window\n  {SOUTH}\n"))
+    assert (keys.who(NORTH), keys.who(SOUTH)) == ("the north window", "line 4")
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("shown", ["", "x", NORTH[:-1], NORTH + "0", NORTH.upper(), "ключ", "\udcff"])
+def test_anything_else_is_a_stranger(tmp_path: Path, shown: str) -> None:
+    assert Keys(written(tmp_path / "keys", f"{NORTH} north\n")).who(shown) is None
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    path = written(tmp_path / "keys", f"{NORTH} north\n")
+    keys = Keys(path)
+    written(path, f"{SOUTH} south of it\n")
+    assert (keys.who(NORTH), keys.who(SOUTH)) == (None, "south of it")
+
+
+def test_one_that_is_damaged_or_gone_leaves_the_keys_before_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path / "keys", f"{NORTH} north\n")
+    keys = Keys(path)
+    written(path, "short\n")
+    assert [keys.who(NORTH) for _ in range(3)] == ["north"] * 3
+    assert len(caplog.records) == 1
+    assert "short" not in caplog.text
+    path.unlink()
+    assert [keys.who(NORTH) for _ in range(3)] == ["north"] * 3
+    assert len(caplog.records) == 2
+    written(path, f"{SOUTH} south\n")
+    assert (keys.who(NORTH), keys.who(SOUTH)) == (None, "south")
+
+
+def test_a_file_that_others_can_read_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "keys", f"{NORTH} north\n")
+    Keys(path)
+    assert not caplog.records
+    path.chmod(0o640)
+    Keys(path)
+    assert "chmod 600" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    Keys(path)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "short\n", f"{NORTH} n\nзаключительный-ключ-00\n", "x" * 600 + "\n"])
+def test_a_line_that_is_no_key_is_named_and_not_shown(tmp_path: Path, text: str) -> None:
+    with pytest.raises(KeysDamaged) as caught:
+        Keys(written(tmp_path / "keys", text))
+    assert caught.value.exit_code == 65
+    assert "\n" not in str(caught.value)
+    assert "short" not in str(caught.value).replace(str(tmp_path), "")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KeysNotFound, match="No such file"):
+        Keys(tmp_path / "keys")
+    assert KeysNotFound.exit_code == 66
+
+
+def test_no_key_is_kept_in_memory(tmp_path: Path) -> None:
+    keys = Keys(written(tmp_path / "keys", f"{NORTH} north\n"))
+    assert NORTH not in repr(vars(keys)) + repr([vars(type(keys))])
+
+
+@given(data=st.binary(max_size=200))
+def test_any_file_is_keys_or_one_line(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any-{os.getpid()}"
+    path.write_bytes(data)
+    path.chmod(0o600)
+    said = "keys"
+    try:
+        Keys(path)
+    except KeysDamaged as error:
+        said = str(error)
+    assert "\n" not in said

@@ -1,0 +1,121 @@
+"""The door under a crowd: those who are printing go on, memory stays bounded, and each gets its status."""
+
+import asyncio
+import contextlib
+import resource
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import pytest
+from fakes_server import asked, chunk_of, get, head_of, post, reply_of
+from fakes_serving import Process, started
+
+pytestmark = pytest.mark.soak
+
+MB = 1 << 20
+PACE = 10.0
+READERS = 4
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _many_descriptors() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Printing:
+    """A reader at ten characters a second: how long its wheel stood still."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.still_s = 0.0
+        self._wheel = 0.0
+
+    async def read(self, port: int) -> None:
+        body = {"prompt": "The sea", "max_tokens": 4000, "stream": True, "seed": 7, "asr33": {"pace": PACE}}
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(post(body))
+            assert (await head_of(reader))[0] == 200
+            while chunk := await chunk_of(reader):
+                self._struck(chunk)
+
+    def _struck(self, chunk: bytes) -> None:
+        now = time.monotonic()
+        if b'"text":"' in chunk:
+            text = chunk.split(b'"text":"')[1].split(b'","')[0]
+            if self.characters:
+                self.still_s = max(self.still_s, now - self._wheel)
+            self._wheel = max(self._wheel, now) + len(text) / PACE
+            self.characters += len(text)
+
+
+@asynccontextmanager
+async def printing(process: Process) -> AsyncIterator[list[Printing]]:
+    """Some who print meanwhile; none of their wheels may stand still."""
+    readers = [Printing() for _ in range(READERS)]
+    work = [asyncio.ensure_future(reader.read(process.port)) for reader in readers]
+    await asyncio.sleep(3)
+    before = process.resident()
+    yield readers
+    await asyncio.sleep(1)
+    for task in work:
+        assert not task.done() or not task.exception()
+        task.cancel()
+    await asyncio.wait(work)
+    assert all(reader.characters > 20 for reader in readers)
+    assert max(reader.still_s for reader in readers) < 0.2
+    assert process.resident() - before < 300 * MB, (before / MB, process.resident() / MB)
+
+
+async def test_ten_thousand_connections_that_say_nothing_keep_nobody_out() -> None:
+    with started("--rows", "16", "--connections", "4000") as process:
+        process.opened()
+        async with printing(process):
+            crowd = []
+            for _ in range(100):
+                opened = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", process.port) for _ in range(100)))
+                crowd += opened
+                for _, writer in opened[::2]:
+                    writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+                assert (await asked(process.port, get("/health"))).status == 200
+            for _, writer in crowd:
+                writer.close()
+
+
+async def test_a_thousand_requests_at_once_each_get_a_status() -> None:
+    with started("--rows", "16", "--lines", "200") as process:
+        process.opened()
+        async with printing(process):
+            body = post({"prompt": "Once", "max_tokens": 4})
+            replies = await asyncio.gather(*(asked(process.port, body) for _ in range(1000)))
+            statuses = Counter(reply.status for reply in replies)
+            assert set(statuses) == {200, 429}, statuses
+            assert statuses[200] >= 190
+            assert all(reply.headers["retry-after"] for reply in replies if reply.status == 429)
+
+
+async def test_a_hundred_megabytes_and_a_million_tokens_are_not_taken_in() -> None:
+    with started("--rows", "16") as process:
+        process.opened()
+        async with printing(process):
+            for length in ("Content-Length: 100000000", "Transfer-Encoding: chunked"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+                with closing(writer):
+                    writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+                    pouring = asyncio.ensure_future(_pour(writer, chunked="chunked" in length))
+                    assert (await reply_of(reader)).status == 413
+                    pouring.cancel()
+            assert (await asked(process.port, post({"prompt": "word " * 1_000_000}))).status == 413
+            assert (await asked(process.port, post({"prompt": "word " * 45_000}))).status == 400
+            assert (await asked(process.port, post({"prompt": "word " * 5_000}))).status == 400
+
+
+async def _pour(writer: asyncio.StreamWriter, chunked: bool) -> None:
+    block = b"x" * 65536
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100_000_000 // len(block)):
+            writer.write(b"10000\r\n" + block + b"\r\n" if chunked else block)
+            await writer.drain()

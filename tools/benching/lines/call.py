@@ -1,0 +1,131 @@
+"""A server as the driver calls it: one request, its events as they come, at as little cost as may be.
+
+A driver of hundreds of lines shares the machine with what it measures, so it speaks HTTP/1.0 over bare streams: no
+pool, no chunks to undo. The daemon's own client is `model.far.remote`; what is sent and what comes is its
+`wire`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from model.far import sse, wire
+from model.far.card import Card, cards
+
+CONNECT_S = 10.0
+SILENCE_S = 60.0  # a server of ours says something each ten seconds
+BODY = 1 << 20  # bytes of an answer that is no stream
+READ = 1 << 16
+
+
+class CallFailed(Exception):
+    """No answer, or half of one; `kind` is a word or two to count it by."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where it is; `key` goes with each request. Raises ValueError for what is no URL of HTTP."""
+
+    url: str
+    key: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError(f"{self.url!r} is no URL of a server: give one such as http://127.0.0.1:8033")
+
+    async def card(self) -> Card:
+        """The first of its models. Raises CallFailed."""
+        async with self._answer("GET", "/v1/models") as reader:
+            try:
+                found = cards(json.loads(await reader.read(BODY)))
+            except ValueError:
+                raise CallFailed("garbled") from None
+        if not found:
+            raise CallFailed("no model")
+        return found[0]
+
+    async def read(self, request: wire.Request) -> None:
+        """Have a prompt read while it is typed. Raises CallFailed."""
+        async with self._answer("POST", "/v1/completions", request) as reader:
+            while await _more(reader):
+                pass
+
+    async def stream(self, request: wire.Request) -> AsyncGenerator[wire.Chunk, None]:
+        """What comes, until it is over; closing it hangs up. Raises CallFailed, for a stream that is cut too."""
+        async with self._answer("POST", "/v1/completions", request) as reader:
+            events = sse.Events()
+            while data := await _more(reader):
+                for text in events.push(data):
+                    match wire.read(text):
+                        case wire.Done():
+                            return
+                        case wire.Failure() as failure:
+                            raise CallFailed(str(failure.status))
+                        case chunk:
+                            yield chunk
+        raise CallFailed("cut")
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, request: wire.Request | None = None
+    ) -> AsyncIterator[asyncio.StreamReader]:
+        """The body of an answer that is 200."""
+        writer = None
+        try:
+            reader, writer = await self._connected()
+            writer.write(self._asked(method, path, request))
+            async with asyncio.timeout(SILENCE_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            status = head.split(None, 2)[1].decode("ascii", "replace")
+            if status != "200":
+                raise CallFailed(status)
+            yield reader
+        except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
+            raise CallFailed(_kind(error)) from None
+        finally:
+            if writer is not None:
+                writer.close()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        parts = urlsplit(self.url)
+        secure = ssl.create_default_context() if parts.scheme == "https" else None
+        port = parts.port or (443 if secure else 80)
+        async with asyncio.timeout(CONNECT_S):
+            return await asyncio.open_connection(parts.hostname, port, ssl=secure)
+
+    def _asked(self, method: str, path: str, request: wire.Request | None) -> bytes:
+        parts = urlsplit(self.url)
+        where = parts.path.rstrip("/").removesuffix("/v1") + path
+        body = b"" if request is None else json.dumps(request.to_json(), separators=(",", ":")).encode()
+        head = f"{method} {where} HTTP/1.0\r\nHost: {parts.netloc.rpartition('@')[2]}\r\nConnection: close\r\n"
+        if self.key:
+            head += f"Authorization: Bearer {self.key}\r\n"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        return (head + "\r\n").encode() + body
+
+
+async def _more(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(SILENCE_S):
+        return await reader.read(READ)
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "silence"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, ConnectionError | EOFError):
+        return "cut"
+    return "garbled" if isinstance(error, ValueError | IndexError) else type(error).__name__

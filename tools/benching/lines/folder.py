@@ -1,0 +1,84 @@
+"""A model for virtual lines: random weights of a size, rounded quickly, and words of four characters. Made once.
+
+Speed is that of a trained model of the size, in 8 bit as `asr33 model make` lays it out; sense there is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from model import store
+from model.base import Shape
+from tools.benching.candidates import SIZES
+from tools.benching.lines import vocabulary
+from tools.benching.progress import Tell
+
+FORM = "int8"
+SHAPES = SIZES | {"tiny": Shape(2048, 256, 64, 2, 2)}
+
+
+def kept(size: str) -> Path:
+    """Where it lies, once it is made: until the machine clears its temporary files, or asr33 makes models otherwise."""
+    code = hashlib.sha256()
+    for path in sorted([*Path(store.__file__).parent.glob("*.py"), *Path(__file__).parent.glob("*.py")]):
+        code.update(path.read_bytes())
+    return Path(tempfile.gettempdir()) / f"asr33-lines-{size}-{code.hexdigest()[:8]}"
+
+
+def made(size: str, seed: int, tell: Tell) -> Path:
+    """The folder of the whole model; beside it are the weights that others get theirs from."""
+    place = kept(f"{size}-{seed}")
+    model = place / "model"
+    if (model / store.MANIFEST).exists():
+        return model
+    for old in place.parent.glob(f"{place.name.rpartition('-')[0]}-*"):
+        shutil.rmtree(old)
+    place.mkdir()
+    shape = SHAPES[size]
+    tell(f"making random weights of GPT-2's size {size}")
+    make_weights(shape, seed, place / "weights")
+    tell("rounding them to 8 bit, once")
+    _write(model, place / "weights", shape, size)
+    return model
+
+
+def weights(model: Path) -> Path:
+    """Where the weights of a model lie that was made here."""
+    return model.parent / "weights"
+
+
+def make_weights(shape: Shape, seed: int, to: Path) -> None:
+    """As `asr33 bench --size` has them, but that what is no word is never the likeliest."""
+    import numpy as np
+
+    from tools.benching import tensors
+
+    to.mkdir(exist_ok=True)
+    tensors.make_random(shape, seed, to)
+    table = np.load(to / "wte.weight.npy")
+    table[: vocabulary.unsampled(shape.vocab_size)] *= UNLIKELY
+    table[-1] *= UNLIKELY
+    np.save(to / "wte.weight.npy", table)
+
+
+UNLIKELY = 0.02  # of the others' length: a logit near 0, where the forty likeliest of so many are three deviations up
+
+
+def _write(model: Path, of: Path, shape: Shape, size: str) -> None:
+    from tools.benching import ours
+
+    with store.draft(model) as draft:
+        ours.prepare(of, FORM, 0, draft)
+        text = f"# {size}\n\nRandom weights for `asr33 bench --lines`; its words mean nothing.\n"
+        store.settle(
+            draft,
+            model,
+            name=f"random-{size}",
+            shape=shape,
+            tokenizer_json=vocabulary.tokenizer_json(shape.vocab_size),
+            training={"as": FORM},
+            card=text,
+        )

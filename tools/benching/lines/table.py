@@ -1,0 +1,77 @@
+"""What N lines came to, for people: a row for each run, and below it what the figures hold for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tools.benching.lines.figures import Figures
+from tools.benching.lines.run import Report
+from tools.benching.table import BUSY, MEGA, WIDE
+
+LATE_S = 0.1  # so late, and a part of what was measured was the driver
+COLUMNS = ("lines", "stalls", "s", "wait", "90%", "99%", "worst", "tok/s", "char/s", "errors", "CPU s", "MB")
+
+
+def show(report: Report, file: IO[str], patience_s: float) -> None:
+    terminal = file.isatty()
+    console = Console(file=file, width=None if terminal else WIDE, highlight=False, emoji=False)
+    for line in _head(report.about):
+        console.print(line, markup=False, soft_wrap=True)
+    if report.runs:
+        table = Table(box=None, padding=(0, 1 if terminal else 2, 0, 0), pad_edge=False)
+        for column in COLUMNS:
+            table.add_column(column, justify="right", overflow="fold")
+        for run in report.runs:
+            table.add_row(*_row(run))
+        console.print()
+        console.print(table)
+    for line in _foot(report, patience_s):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _head(about: dict[str, Any]) -> Iterator[str]:
+    people = "all wheels turning" if about["turning"] else "people who think, type and read"
+    yield f"{about['model']}, {about['engine']}: {people}, contexts of {about['context']} tokens"
+    here = about["machine"]
+    yield f"{here['processor']}, {here['cores']} cores, {here['system']}"
+
+
+def _row(run: Figures) -> Sequence[str]:
+    waits = [] if run.waits is None else [run.waits.median, run.waits.of_90, run.waits.of_99, run.waits.worst]
+    row = [str(run.lines), str(run.stalls), f"{run.stalled_s:.1f}", *(f"{wait:.2f}" for wait in waits)]
+    row += [] if waits else ["-"] * 4
+    row += [f"{run.tokens_per_s:.0f}", f"{run.characters_per_s:.0f}", str(sum(run.errors.values()))]
+    server = run.server
+    return [*row, *(["-", "-"] if server is None else [f"{server.cpu_s:.0f}", f"{server.peak / MEGA:.0f}"])]
+
+
+def _foot(report: Report, patience_s: float) -> Iterator[str]:
+    yield ""
+    if report.largest is not None:
+        patience = f" and 99 of 100 first strikes within {patience_s:g} s" if patience_s else ""
+        surely = "" if report.whole else ", as far as it came"
+        yield f"The largest number of lines with no stall{patience}: {report.largest}{surely}."
+    for fault in report.faults:
+        yield f"Failed: {fault}"
+    if not report.whole:
+        yield "Ended before its time: the figures are those of what there was."
+    if not report.runs:
+        return
+    last = report.runs[-1]
+    yield (
+        f"The last run: {last.seconds:.0f} s, {last.answers} answers; {last.stalled_lines} wheels stood still for more "
+        "than 0.2 s. Waits are seconds from RETURN to the first strike."
+    )
+    if last.errors:
+        yield f"Errors: {', '.join(f'{count} {kind}' for kind, count in last.errors.items())}."
+    share = 100 * last.driver.cpu_s / last.seconds
+    yield f"The driver itself: {share:.0f}% of a core, at most {1000 * last.late_s:.0f} ms late."
+    if last.late_s > LATE_S:
+        yield "So late, some of the stalls may be the driver's own: drive from another machine by --model URL."
+    here = report.about["machine"]
+    if here["load"] > BUSY * here["cores"]:
+        yield f"Something else ran here too (load {here['load']}, {here['cores']} cores): measure when nothing does."

@@ -1,0 +1,220 @@
+"""A server from its first socket to its last word: where it may listen, when it is ready, how it goes down.
+
+Knows signals, descriptors and systemd; nothing of what is asked or answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import resource
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from daemon.notify import Notify
+from model.errors import ModelError
+from model.serving.keys import Keys
+from model.serving.server import Server
+from tools.porch import BACKLOG, Patience, Porch
+
+KERNEL = 32_768  # bytes in the kernel's buffer of a connection, which would take whole answers
+SPARE = 64  # descriptors that are no connections
+EVERY_S = 5.0  # so often systemd hears of it
+LOADING_S = 60.0  # and is asked to wait so much longer for a model that loads
+
+_CURES = {
+    errno.EADDRINUSE: ("is taken: --port N names another", 69),
+    errno.EACCES: ("is not yours to take: --port N above 1023", 77),
+    errno.EADDRNOTAVAIL: ("is no address of this computer: see ip address", 68),
+}
+
+log = logging.getLogger("asr33.serve")
+
+
+class Unservable(Exception):
+    """Nobody can be served this way; `exit_code` as in sysexits.h."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def may_listen(host: str, keys: bool) -> None:
+    """Raises Unservable: nobody but this computer without keys."""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            return
+    if host != "localhost" and not keys:
+        raise Unservable(f"at {host} anybody could ask: --keys FILE says who may, one key a line", 78)
+
+
+def secure(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """For https; None where no certificate is given. Raises Unservable."""
+    if cert is None:
+        if key is not None:
+            raise Unservable("--cert-key without --cert: give both, or neither", 78)
+        return None
+    for path in filter(None, (cert, key)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise Unservable(f"{path}: {error.strerror}; --cert and --cert-key name PEM files", 66) from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")
+    except (ssl.SSLError, ValueError):
+        raise Unservable(f"{cert}: no certificate with its key, in PEM and without a password", 65) from None
+    return context
+
+
+def descriptors(connections: int) -> int:
+    """As many connections as this process may have, once it has asked for all that it can get."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    room = soft - SPARE - min(BACKLOG, soft // 4)
+    if soft == resource.RLIM_INFINITY or connections <= room:
+        return connections
+    log.warning("asr33: %d connections at most: ulimit -n says %d", room, soft)
+    return room
+
+
+def sockets(host: str, port: int) -> list[socket.socket]:
+    """Where it is to listen. Raises Unservable."""
+    try:
+        return listening(host, port)
+    except socket.gaierror:
+        raise Unservable(f"{host}: no such host; --host takes an address of this computer", 68) from None
+    except OSError as error:
+        why, code = _CURES.get(error.errno or 0, (f"cannot be listened at ({error.strerror})", 71))
+        raise Unservable(f"{host} port {port} {why}", code) from None
+
+
+def listening(host: str, port: int) -> list[socket.socket]:
+    """Sockets at all addresses of the host. Raises OSError, of which socket.gaierror is one."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            sockets.append(_listening(family, address if port or not sockets else _beside(sockets[0], address)))
+    except OSError:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
+
+
+def _beside(first: socket.socket, address: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (address[0], first.getsockname()[1], *address[2:])
+
+
+def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL)  # whoever is accepted has it as well
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a reader whose power is cut does not say good-bye
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(Patience().unread_s * 1000))
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def place(at: socket.socket, secure: bool) -> str:
+    """As a client has it."""
+    host, port = at.getsockname()[:2]
+    return f"http{'s' if secure else ''}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def life(
+    server: Server,
+    porch: Porch,
+    sockets: Sequence[socket.socket],
+    drain_s: float,
+    told: str,
+    notify: Notify,
+) -> int:
+    """Until a signal, and the end of what was under way then. Raises ModelError if the model cannot be loaded."""
+    leaving = asyncio.Event()
+    _hear(leaving.set, server.keys)
+    open_ = asyncio.ensure_future(porch.open(sockets))
+    pulse = asyncio.ensure_future(_pulse(server, notify))
+    log.info("asr33: loading %s", server.name)
+    try:
+        if await _ready(server, leaving):
+            log.info("asr33: %s", told)
+            notify.ready(told)
+            await leaving.wait()
+        notify.stopping(f"{len(server.lines)} lines open")
+        notify.patience(drain_s + LOADING_S)
+        log.info("asr33: going down; %d lines are open, %g s for them", len(server.lines), drain_s)
+        await server.drain(drain_s)
+    finally:
+        pulse.cancel()
+        porch.leave()
+        await open_
+        await server.batch.close()
+    return 0
+
+
+async def _ready(server: Server, leaving: asyncio.Event) -> bool:
+    """Whether it was loaded before it had to leave."""
+    loading, left = asyncio.ensure_future(server.ready()), asyncio.ensure_future(leaving.wait())
+    try:
+        await asyncio.wait((loading, left), return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+        return loading.done()
+    finally:
+        for task in (loading, left):
+            task.cancel()
+        await asyncio.wait((loading, left))
+
+
+async def _pulse(server: Server, notify: Notify) -> None:
+    """systemd is told how it is, as long as this loop goes round."""
+    every_s = EVERY_S if notify.watchdog_s is None else min(EVERY_S, notify.watchdog_s / 2)
+    while True:
+        notify.alive()
+        if server.state == "loading":
+            notify.patience(LOADING_S)
+        notify.status(f"{server.state}, {len(server.lines)} lines")
+        await asyncio.sleep(every_s)
+
+
+def _hear(leave: Callable[[], None], keys: Keys | None) -> None:
+    """The first signal ends it well, the second at once. A terminal that is closed is one; else SIGHUP is for keys."""
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        leave()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    def read() -> None:
+        if keys is not None:
+            try:
+                keys.read()
+                log.info("asr33: %d keys", len(keys))
+            except ModelError as error:
+                log.warning("asr33: %s; the keys before it hold", error)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, first)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        at_terminal = sys.stderr is not None and sys.stderr.isatty()
+        loop.add_signal_handler(signal.SIGHUP, first if at_terminal else read)

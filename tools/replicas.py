@@ -1,0 +1,77 @@
+"""`asr33 serve --ray`: the same app in replicas, on one machine or on a cluster's; options, and its life.
+
+What Ray is told of it stands in `model.serving.cluster`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from daemon.notify import Notify
+
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+LOOK_S = 5.0  # so often systemd hears how many replicas there are
+
+log = logging.getLogger("asr33.serve")
+
+
+def add_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="replicas on Ray Serve: here, or on the cluster at ADDRESS (auto: this machine's)",
+    )
+    add("--replicas", type=_pair, default=(1, 4), metavar="MIN:MAX", help="one more for each --rows lines (1:4)")
+    add("--scale", type=_pair, default=(10, 300), metavar="UP:DOWN", help="seconds till one more, one less (10:300)")
+    add("--gpus", type=float, default=0.0, metavar="N", help="of each replica; .25: four share one (%(default)g)")
+
+
+def serve(args: argparse.Namespace, app: Callable[[], Any]) -> int:
+    """Until a signal. Raises EngineMissing, EngineFailed, and ModuleNotFoundError where Ray is not installed."""
+    from model.serving import cluster
+
+    least, most = args.replicas
+    up, down = args.scale
+    size = cluster.Size(least, most, args.rows, args.threads or 1, args.gpus, up, down)
+    notify = Notify()
+    log.info("asr33: starting Ray, and %d of at most %d replicas", least, most)
+    at = {"host": args.host, "port": args.port, "cert": args.cert, "cert_key": args.cert_key}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with cluster.serving(app, size, **at, drain_s=args.drain, address=args.ray or None):
+        secure = "s" if args.cert else ""
+        log.info("asr33: http%s://%s:%d, %d to %d replicas", secure, args.host, args.port, least, most)
+        notify.ready(f"{least} replicas")
+        before = least
+        while not _left(min(LOOK_S, (notify.watchdog_s or LOOK_S) / 2)):
+            notify.alive()
+            if (alive := cluster.replicas()) != before:
+                before = alive
+                log.info("asr33: %d replicas", alive)
+                notify.status(f"{alive} replicas")
+        notify.stopping()
+        log.info("asr33: going down")
+    return 0
+
+
+def _left(seconds: float) -> bool:
+    """Whether a signal came, within so many seconds; the next one does not wait for the end."""
+    # Blocked here and not before, since processes that are started inherit it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    try:
+        return signal.sigtimedwait(_ENDS, seconds) is not None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
+
+
+def _pair(given: str) -> tuple[int, int]:
+    low, colon, high = given.partition(":")
+    if not (colon and low.isdecimal() and high.isdecimal()):
+        raise argparse.ArgumentTypeError(f"two whole numbers with a colon between them, not {given!r}")
+    return int(low), int(high)
