@@ -45,7 +45,8 @@ class Cluster:
 
     def end(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        self.said += self._process.communicate(timeout=60)[1]
+        return self._process.returncode
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ def serving(
     machine alone is begun, and ended. `app` is called in each replica, so it must be importable there. Raises
     EngineMissing for a cluster that cannot be reached, EngineFailed where no replica comes to life.
     """
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     _begin(address)
     try:
         options = HTTPOptions(host=host, port=port, ssl_certfile=_path(cert), ssl_keyfile=_path(cert_key))
@@ -120,11 +121,14 @@ def _deployment(app: Callable[[], Any], size: Size, drain_s: float) -> Any:
         metrics_interval_s=min(10.0, size.upscale_s / 2),
     )
 
+    def made() -> Any:  # a plain function is called in each replica; whatever else can be called is taken for an app
+        return app()
+
     class Replica:
         pass
 
     return serve.deployment(
-        serve.ingress(app)(Replica),
+        serve.ingress(made)(Replica),
         name=NAME,
         autoscaling_config=scaled,
         max_ongoing_requests=4 * size.lines,  # a wait in the batch's own queue is told to the line; in Ray's it is not
