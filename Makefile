@@ -3,6 +3,7 @@
 # make soak          the same at the paper's own pace: minutes to hours
 # make thin          `pip install .` alone in a venv of its own: what comes, what runs, how much memory it takes
 # make pi            the same in a Debian of a Pi, 32 and 64 bit, under emulation: as root, with apt; ten minutes and 2 GB
+# make peers         the far end against servers of others, llama-cpp-python's and llama.cpp's: half an hour, the first time
 # make clean         the virtual environment and what else was made here
 
 PYTHON ?= python3
@@ -14,6 +15,10 @@ PI     ?= armhf arm64
 # Where the roots are kept that `make pi` makes; PI_MIRROR=URL names a Debian where apt here knows none.
 PI_ROOTS ?= $(HOME)/.cache/asr33-pi
 
+# Where those servers are kept that `make peers` makes, and of which version they are.
+PEERS_HOME ?= $(HOME)/.cache/asr33-peers
+LLAMA      := 0.3.36
+
 # One stamp per set of packages: the second start of the demo does nothing but start.
 READY_RUN  := $(VENV)/ready-run
 READY_TEST := $(VENV)/ready-test-$(TRAIN)
@@ -24,7 +29,7 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 PEERS       := socat ser2net picocom tio minicom
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
-.PHONY: demo test soak thin pi programs clean
+.PHONY: demo test soak thin pi peers programs clean
 
 demo: $(READY_RUN)
 	@$(BIN)/asr33 demo $(ARGS)
@@ -51,6 +56,30 @@ thin: $(READY_TEST)
 
 pi: $(READY_TEST)
 	@$(BIN)/python tests/pi/prove.py --roots "$(PI_ROOTS)" $(PI)
+
+# Both of one source: the wheel has llama.cpp compiled in, its sources have llama.cpp's own server beside it.
+peers: $(READY_TEST) $(PEERS_HOME)/ready-python-$(LLAMA) $(PEERS_HOME)/ready-server-$(LLAMA)
+	PEERS_HOME="$(PEERS_HOME)" $(BIN)/pytest -m soak tests/test_far_peers.py
+
+$(PEERS_HOME)/ready-python-$(LLAMA):
+	@command -v cmake >/dev/null || { echo "cmake is missing: apt-get install cmake g++"; exit 1; }
+	@echo "Compiling llama-cpp-python ..."
+	@$(PYTHON) -m venv "$(PEERS_HOME)/venv"
+	@nice "$(PEERS_HOME)/venv/bin/pip" install --disable-pip-version-check -q 'llama-cpp-python[server]==$(LLAMA)'
+	@touch $@
+
+$(PEERS_HOME)/ready-server-$(LLAMA): $(PEERS_HOME)/ready-python-$(LLAMA)
+	@echo "Compiling llama.cpp's own server ..."
+	@rm -rf "$(PEERS_HOME)/source"; mkdir -p "$(PEERS_HOME)/source"
+	@"$(PEERS_HOME)/venv/bin/pip" download --disable-pip-version-check -q --no-deps --no-binary :all: \
+	  -d "$(PEERS_HOME)/source" 'llama-cpp-python==$(LLAMA)'
+	@tar xzf "$(PEERS_HOME)"/source/*.tar.gz -C "$(PEERS_HOME)/source" --strip-components 1
+	@nice cmake -S "$(PEERS_HOME)/source/vendor/llama.cpp" -B "$(PEERS_HOME)/llama" -DCMAKE_BUILD_TYPE=Release \
+	  -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+	  -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DGGML_OPENMP=OFF >/dev/null
+	@nice cmake --build "$(PEERS_HOME)/llama" --target llama-server -j2 >/dev/null
+	@rm -rf "$(PEERS_HOME)/source"
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

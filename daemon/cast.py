@@ -62,6 +62,10 @@ class Untagged:
         self._held = last[len(last) - kept :]
         return out + self._from_margin(last[: len(last) - kept])
 
+    def interrupted(self) -> None:
+        """A line that is no part of it was struck: what follows begins at the margin, as if it were a message."""
+        self._margin = True
+
     def rest(self) -> str:
         """What was held back and is no tag, at the end."""
         held, self._held = self._held, ""

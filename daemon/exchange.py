@@ -28,6 +28,7 @@ async def exchange(
             if piece.notice:
                 await tty.fresh_line()
                 await tty.print(words.NOTICES[piece.notice])
+                answer.interrupted()
             said.append(piece.text)
             finish = piece.finish or finish
             await tty.print(answer.shown(piece.text))

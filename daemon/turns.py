@@ -63,6 +63,11 @@ class App:
         """Nobody is being answered, and no line is begun."""
         return self.listening.is_set() and not self.tty.begun
 
+    @property
+    def model(self) -> str:
+        """Who answers, as far as is known."""
+        return self._model.name
+
     async def run(self) -> None:
         """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
         await self._who_is_there()

@@ -29,6 +29,7 @@ class Status:
     duplex: str | None
     below: int
     ready: int  # characters that stand ready above, not yet written
+    held: int  # of these, a word or a blank that may go on: it is not yet for the wire
     idle_ms: int  # until the last of what is below is struck
     character_ms: float
     paused: bool

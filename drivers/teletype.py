@@ -57,8 +57,7 @@ class Teletype:
         self._tap = tap or (lambda event: None)
         self._limit = limit
         self._patient = patient
-        self._printer = Printer(profile)
-        self._pace = Pace(character_s)
+        self._printer, self._pace = Printer(profile), Pace(character_s)
         self._wheel = Wheel(
             line,
             clock,
@@ -122,6 +121,7 @@ class Teletype:
             duplex=self._operator.ear.echo.duplex,
             below=self._pace.below(now),
             ready=self._wheel.ready + self._printer.held,
+            held=self._printer.held,
             idle_ms=round(max(0.0, self._pace.free_at - now) * 1000),
             character_ms=self.character_s * 1000,
             paused=self._wheel.paused_at is not None,

@@ -63,6 +63,12 @@ class NoSuchAlphabet(ModelError, ValueError):
     exit_code = 65
 
 
+class NoSuchToken(ModelError, ValueError):
+    """An answer that was to go on behind tokens which this model does not have."""
+
+    exit_code = 65
+
+
 class ServerLost(ModelError, ConnectionError):
     """A server that does not answer, or broke off; it may yet, `again_s` from now at the earliest if it said so."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from model import store
 from model.errors import ModelError
+from model.far.address import address, is_url
 
 FILE = ".in-use"
 LONGEST = 4096  # bytes of a path
@@ -23,7 +24,7 @@ class NotKept(ModelError):
 
 
 def name() -> str:
-    """The name, or the path, of the model in use; whether it is there is for others to see."""
+    """The name, the path or the URL of the model in use; whether it is there is for others to see."""
     try:
         with (store.home() / FILE).open("rb") as file:
             return file.read(LONGEST).decode("utf-8").strip() or store.EMBEDDED
@@ -31,11 +32,12 @@ def name() -> str:
         return store.EMBEDDED
 
 
-def take(name_or_path: str) -> str:
-    """From now on this one; gives it as it is remembered. Raises ModelError if there is none, or no remembering it."""
-    folder = store.find(name_or_path)
-    store.read_manifest(folder)
-    chosen = name_or_path if _found_by_name(name_or_path, folder) else str(folder.resolve())
+def take(wanted: str) -> str:
+    """From now on this one; gives it as it is remembered. Raises ModelError if there is none, or no remembering it.
+
+    A server need not be there yet.
+    """
+    chosen = wanted if is_url(wanted) and address(wanted) else _on_this_disk(wanted)
     if "\n" in chosen:
         raise NotKept(f"{chosen!r}: a path of two lines cannot be remembered; move the model")
     try:
@@ -54,6 +56,12 @@ def is_it(folder: Path) -> bool:
         return store.find(name()).samefile(folder)
     except (ModelError, OSError):
         return False
+
+
+def _on_this_disk(name_or_path: str) -> str:
+    folder = store.find(name_or_path)
+    store.read_manifest(folder)
+    return name_or_path if _found_by_name(name_or_path, folder) else str(folder.resolve())
 
 
 def _found_by_name(name_or_path: str, folder: Path) -> bool:

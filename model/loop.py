@@ -88,12 +88,12 @@ class Answer:
 
     def draw(self, logits: NDArray[np.float32]) -> tuple[int, tuple[float, ...]]:
         """The next token, and what the model thought of it if that was asked."""
-        allowed = self._mask.allowed(self._open) if self._mask else None
+        barred = self._mask.barred(self._open) if self._mask else None
         # Half a character is no word that comes again: a penalty there would turn a quote into a dagger.
         recent = [] if self._open else _recent(self.text.ids, self._vocabulary.end_of_text)
         # The position counts what is forgotten too, so that the draw does not know where the context ended.
-        token = choose(logits, self._sampling, len(self.text.ids), recent, allowed)
-        return token, (logprob(logits, token, allowed),) if self._sampling.logprobs else ()
+        token = choose(logits, self._sampling, len(self.text.ids), recent, barred)
+        return token, (logprob(logits, token, barred),) if self._sampling.logprobs else ()
 
     def take(self, token: int) -> str:
         """The characters that are certain with this token; `finish` is set if they are the last."""

@@ -52,6 +52,7 @@ class Mask:
             if data and 0x80 <= data[0] < 0xC0 and token != end_of_text
         ]
         self._fresh = self._of_no_state()
+        self._never = np.flatnonzero(~self._fresh)
 
     def allowed(self, pending: bytes = b"") -> Flags:
         """For each token whether it may come after the bytes `pending` of an open character; at least one may.
@@ -71,6 +72,10 @@ class Mask:
         flags = np.zeros(len(self._vocabulary), np.bool_)
         flags[row] = True
         return flags
+
+    def barred(self, pending: bytes = b"") -> Counts:
+        """The tokens that may not come there: few where no character is open, which is nearly always."""
+        return np.flatnonzero(~self.allowed(pending)) if pending else self._never
 
     def after(self, pending: bytes, token: int) -> bytes:
         """The bytes of the character that is open after the token, as a decoder that forgives errors has them."""

@@ -17,7 +17,7 @@ from model.base import Sampling
 from model.errors import ModelDamaged
 
 Scores = NDArray[np.float32]
-Allowed = NDArray[np.bool_]
+Tokens = NDArray[np.intp]
 Reals = NDArray[np.floating]
 
 COLD = 1e-6  # below it a temperature is 0: a division by it overflows, and the likeliest takes all in any case
@@ -29,15 +29,15 @@ NEVER = np.float32(-np.inf)
 
 @np.errstate(over="ignore")  # a score at the very end of float32 may become infinite: that is never, or damaged
 def choose(
-    logits: Scores, sampling: Sampling, position: int, recent: Sequence[int] = (), allowed: Allowed | None = None
+    logits: Scores, sampling: Sampling, position: int, recent: Sequence[int] = (), barred: Tokens | None = None
 ) -> int:
     """The token for `position`, counted from 0 at the start of the context.
 
     logits [V]; `recent` are the tokens that `repetition_penalty` makes less likely and in which `no_repeat_ngram` looks
-    for what has been said; `allowed` [V] has False for a token that must not come. Tokens of equal logits are taken in
-    the order of their ids. Raises ModelDamaged if the logits are no numbers.
+    for what has been said; `barred` are those that must not come. Tokens of equal logits are taken in the order of
+    their ids. Raises ModelDamaged if the logits are no numbers.
     """
-    scores = _masked(logits, allowed)
+    scores = _open(logits, barred)
     _penalise(scores, recent, sampling.repetition_penalty)
     _forbid(scores, _repeating(recent, sampling.no_repeat_ngram))
     best = _likeliest(scores)
@@ -49,9 +49,9 @@ def choose(
 
 
 @np.errstate(over="ignore")
-def logprob(logits: Scores, token: int, allowed: Allowed | None = None) -> float:
-    """The natural logarithm of the token's probability among those allowed, before any other filter."""
-    scores = _masked(logits, allowed)
+def logprob(logits: Scores, token: int, barred: Tokens | None = None) -> float:
+    """The natural logarithm of the token's probability among those not barred, before any other filter."""
+    scores = _open(logits, barred)
     scores -= scores[_likeliest(scores)]
     return float(scores[token]) - float(np.log(np.exp(scores).sum(dtype=np.float64)))
 
@@ -62,11 +62,12 @@ def uniform(seed: int, position: int) -> float:
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-def _masked(logits: Scores, allowed: Allowed | None) -> Scores:
-    """A copy, in which only what is allowed has a chance."""
-    if allowed is None:
-        return logits.astype(np.float32)
-    return np.where(allowed, logits, NEVER).astype(np.float32, copy=False)
+def _open(logits: Scores, barred: Tokens | None) -> Scores:
+    """A copy, in which what is barred has no chance: few, so that they are written one by one."""
+    scores = logits.astype(np.float32)
+    if barred is not None:
+        scores[barred] = NEVER
+    return scores
 
 
 def _likeliest(scores: Scores) -> int:
@@ -84,7 +85,7 @@ def _penalise(scores: Scores, recent: Sequence[int], penalty: float) -> None:
         scores[ids] = np.where(said > 0, said / np.float32(penalty), said * np.float32(penalty))
 
 
-def _repeating(recent: Sequence[int], size: int) -> NDArray[np.intp]:
+def _repeating(recent: Sequence[int], size: int) -> Tokens:
     """The tokens with which the last `size` tokens would be such as have been there before."""
     if not 0 < size <= len(recent):
         return np.empty(0, np.intp)
@@ -96,7 +97,7 @@ def _repeating(recent: Sequence[int], size: int) -> NDArray[np.intp]:
     return ids[size - 1 :][same]
 
 
-def _forbid(scores: Scores, tokens: NDArray[np.intp]) -> None:
+def _forbid(scores: Scores, tokens: Tokens) -> None:
     """None of these, unless they are all there is."""
     if tokens.size:
         before = scores[tokens]
@@ -133,9 +134,11 @@ def _highest(scores: Scores, count: int) -> Scores:
     """The highest scores, highest first."""
     columns = len(scores) // GROUP
     if count * GROUP <= columns:
-        # So many groups have a score that is as high as this one, and so have so many scores.
-        tops = scores[: columns * GROUP].reshape(GROUP, columns).max(axis=0)
-        scores = scores[scores >= np.partition(tops, columns - count)[columns - count]]
+        # So many groups have a score that is as high as the least of these tops, and none is as high in another.
+        groups = scores[: columns * GROUP].reshape(GROUP, columns)
+        tops = groups.max(axis=0)
+        high = np.flatnonzero(tops >= np.partition(tops, columns - count)[columns - count])
+        scores = np.concatenate((groups[:, high].ravel(), scores[columns * GROUP :]))
     above = len(scores) - count
     return np.sort(np.partition(scores, above)[above:] if above else scores)[::-1]
 

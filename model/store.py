@@ -31,6 +31,7 @@ from model.manifest import read_manifest as read_manifest
 from model.manifest import verify as verify
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a model, and of whatever else is kept in a folder by its name
+_PLACE = re.compile(r"[\w.-]+:\d+(/\S*)?")  # of a server, without its scheme
 _ASIDE = re.compile(r"\.(.+)\.old")
 
 
@@ -64,7 +65,7 @@ def find(name_or_path: str | Path) -> Path:
     """The folder of a model: `embedded`, a name in `home()`, a folder, or its `model.onnx`. Raises ModelNotFound."""
     wanted = str(name_or_path)
     if re.match(r"https?://", wanted):
-        raise ModelNotFound(f"{wanted}: a model at a URL cannot be used yet; name one of: {_names()}")
+        raise ModelNotFound(f"{wanted}: a server's model is not on this disk, where this wants one: {_names()}")
     if wanted == EMBEDDED:
         return _existing(_embedded(), "the embedded model is not in this installation; install asr33 again")
     if NAME.fullmatch(wanted) and (folder := _standing(home() / wanted)):
@@ -74,6 +75,8 @@ def find(name_or_path: str | Path) -> Path:
         path = path.expanduser()
     if folder := _standing(path.parent if path.name == GRAPH else path):
         return folder
+    if _PLACE.fullmatch(wanted):
+        raise ModelNotFound(f"no model {wanted!r}; if that is a server, write http://{wanted}")
     here = f"neither a name in {home()} nor a folder with a {MANIFEST}"
     raise ModelNotFound(f"no model {wanted!r}: {here}; there are: {_names()}")
 

@@ -12,8 +12,9 @@ from typing import Any
 from model.base import Ask, Piece
 from model.errors import PromptTooLong
 from model.serving.server import Server
+from tools.hall import Hall
 from tools.opening import listening
-from tools.porch import Hall, Porch
+from tools.porch import Porch
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ class Typist:
 
     async def close(self) -> None:
         self.shut = True
+
+    async def sound(self) -> None:
+        pass
 
 
 @asynccontextmanager

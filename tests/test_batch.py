@@ -79,7 +79,7 @@ async def test_a_stream_that_is_closed_is_in_no_later_step_and_its_cache_is_kept
         assert len(slots.passes) <= before + 1
         read = made.counters().read
         await said(made, ask("Hello" + text, tokens=2, conversation="a"))
-        assert made.counters().read - read <= 1
+        assert made.counters().read - read <= 2
 
 
 async def test_where_all_rows_and_all_places_are_taken_the_next_is_sent_away() -> None:

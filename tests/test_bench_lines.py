@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.picture import ruled
-from model import tokenizer
+from model import store, tokenizer
 from tools.benching.errors import WorkerFailed
 from tools.benching.lines import figures, options, picture, run, table, typist, vocabulary
 from tools.benching.lines.drive import Asked, Driven
@@ -289,3 +290,37 @@ def test_the_folder_of_the_lines_is_a_model(tmp_path: Path, monkeypatch: pytest.
     assert folder.weights(place).is_dir()
     assert folder.made("tiny", 33, lambda what, parts=0: told.append(what)) == place
     assert len(told) == 2  # the second time it lay there
+
+
+def waited(seconds: float, count: int = 1) -> Line:
+    line = Line()
+    for at in range(count):
+        line.wheel.ask(10.0 + at)
+        line.wheel.hand(10.0 + at + seconds, 1)
+        line.wheel.end(10.0 + at + seconds)
+    return line
+
+
+def test_a_run_is_given_up_as_soon_as_it_is_sure_that_it_does_not_hold() -> None:
+    span, well = Span(5.0, 85.0), [waited(0.1) for _ in range(99)]
+    assert not figures.hopeless(well, span, 1.5)
+    late = 1 + 100 * 80 // 8 // 100  # one in a hundred of all that may be asked yet, and one more
+    assert figures.hopeless([*well, waited(2.0, late)], span, 1.5)
+    assert not figures.hopeless([*well, waited(2.0, late - 1)], span, 1.5)
+    assert not figures.hopeless([*well, waited(2.0, late)], span, 0.0)
+    still = Line()
+    still.wheel.ask(0.0)
+    still.wheel.hand(1.0, 1)
+    still.wheel.hand(6.0, 1)
+    assert figures.hopeless([*well, still], span, 0.0)
+    assert not figures.hopeless([*well, still], Span(7.0, 85.0), 0.0), "that was before it counted"
+    assert figures.hopeless([*well, Line(errors=[(6.0, "cut")])], span, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "kept"), [(None, False), ({"bits": 8}, False), ({"bits": 8, "cache": True}, True)]
+)
+def test_a_cache_of_bytes_takes_a_quarter_of_the_memory(rounding: dict[str, object] | None, kept: bool) -> None:
+    manifest = store.read_manifest(store.find(store.EMBEDDED))
+    assert options._in_bytes(replace(manifest, training={"rounding": rounding})) == kept
+    assert not options._in_bytes(replace(manifest, training={}))

@@ -143,6 +143,15 @@ async def test_a_server_that_comes_late_makes_wheels_stand_still() -> None:
     assert not made.held()
 
 
+async def test_what_cannot_hold_any_more_is_given_up_and_is_whole() -> None:
+    async with served(late) as (_, server):
+        begun = time.monotonic()
+        found = await driven(server, 60.0, patience_s=1.5)
+    assert time.monotonic() - begun < 10
+    assert found.whole
+    assert not figures.of(found.lines, found.span, Cost(0)).held()
+
+
 @pytest.mark.parametrize(
     ("answering", "status", "kind"),
     [

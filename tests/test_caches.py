@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.serving.caches import WORTH, Caches, Copy
+from model.serving.caches import AT_ONCE, LOOSE, WORTH, Caches, Copy
 from model.serving.deadlines import Line, Paper
 
 LONG = list(range(100, 140))
@@ -88,6 +88,21 @@ def test_lines_are_brought_together_and_a_cache_at_rest_moves_out_of_their_way()
     assert caches.take(back, list(range(30)), "0") == []
     assert back.slot == 3
     assert caches.close_up() == [Copy(3, 2, 30)]
+
+
+def test_among_many_a_few_may_lie_apart_and_no_more_than_a_few_are_moved_at_once() -> None:
+    caches = Caches(60)
+    lines = [filled(caches, [n * 100 + at for at in range(30)], str(n)) for n in range(48)]
+    for one in lines[:5]:
+        caches.release(one)
+    assert caches.close_up() == []
+    for one in lines[5:20]:
+        caches.release(one)
+    moved = caches.close_up()
+    assert sum(copy.source >= 28 and copy.target < 28 for copy in moved) == AT_ONCE
+    while caches.close_up():
+        pass
+    assert sum(one.slot >= 28 for one in lines[20:]) * LOOSE <= 28
 
 
 @settings(max_examples=200)

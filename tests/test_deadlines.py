@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.prefix import CHUNK
 from model.serving.costs import Cost
 from model.serving.deadlines import (
     AHEAD_S,
@@ -25,6 +26,7 @@ from model.serving.deadlines import (
     Rest,
     Step,
     plan,
+    portion,
 )
 
 PACE = 10.0
@@ -87,11 +89,35 @@ def test_what_is_not_taken_is_not_waited_for_by_the_clock() -> None:
 
 
 def test_a_prompt_goes_before_a_step_if_every_paper_can_bear_it() -> None:
-    costs, new = Costs(Cost(0.1, 0.0), Cost(0.3, 0.0)), prompt()
+    costs, new, low = Costs(Cost(0.1, 0.0), Cost(0.3, 0.0)), prompt(), line(0.4)
+    long = prompt(1000, -PATIENCE_S - 1)
     assert plan(0.0, [line(0.45), new], costs) == Read(new, 50)
-    assert plan(0.0, [low := line(0.4), new], costs) == Step([low])
-    assert plan(0.0, [line(-5), long := prompt(1000, -PATIENCE_S - 1)], costs) == Read(long, 128)
+    assert plan(0.0, [low, new], costs) == Step([low])
+    assert plan(0.0, [line(-5), long], costs) == Read(long, 128)
+    low.paper.out = 0.36
     assert plan(0.0, [low, long], costs, turn=False) == Step([low]), "two pieces with no step between"
+    low.paper.out = 0.4
+    assert plan(0.0, [low, long], costs, turn=False) == Read(long, 128), "nobody hears the tenth of a fifth of a second"
+
+
+def test_a_prompt_is_borne_where_those_who_are_low_could_go_by_themselves() -> None:
+    lines, new = [line(3.0, slot) for slot in range(100)], prompt()
+    lines[5].paper.out = 0.1
+    assert plan(0.0, [*lines, new], Costs.guessed()) == Read(new, 50)
+    for one in lines[:60]:
+        one.paper.out = 0.1
+    todo = plan(0.0, [*lines, new], Costs.guessed())
+    assert isinstance(todo, Step)
+
+
+@given(st.integers(1, 1000))
+def test_no_token_of_a_prompt_is_read_alone(unread: int) -> None:
+    sizes = []
+    while unread > sum(sizes):
+        sizes.append(portion(unread - sum(sizes)))
+    assert max(sizes) <= CHUNK
+    assert len(sizes) <= 1 + unread // (CHUNK - 1)
+    assert 1 not in sizes or sizes == [1]
 
 
 def test_a_text_that_was_rolled_is_read_when_its_own_wheel_is_the_first_to_stand_still() -> None:

@@ -16,6 +16,7 @@ from tools.main import COMMANDS
 ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"`(tests/test_\w+\.py)(?:::(\w+))?`")
 FAR_END = (ROOT / "docs/far-end.md").read_text()
+SCALE = (ROOT / "docs/scale.md").read_text()
 
 
 def _tests_in(path: Path) -> set[str]:
@@ -59,7 +60,7 @@ def test_every_behaviour_names_tests_that_are_there():
     assert not missing
 
 
-@pytest.mark.parametrize("said", _commands(FAR_END))
+@pytest.mark.parametrize("said", _commands(FAR_END) + _commands(SCALE))
 def test_every_command_on_the_way_to_the_far_end_is_one_that_asr33_takes(said: str) -> None:
     command, *words = shlex.split(said)
     assert command in COMMANDS

@@ -49,9 +49,21 @@ def test_who_answers_now_stands_on_a_line_of_its_own_and_the_sentence_goes_on(no
         said, finish = await exchange(bench.tty, model, "Then", Sampling(), lambda piece: None)
         await bench.tty.finish()
         assert (said, finish) == (" the bell rang twice and stopped.", "sentence")
-        lines = [line.strip() for line in bench.machine.paper.text().splitlines() if line.strip()]
+        lines = [line for line in bench.machine.paper.text().splitlines() if line.strip()]
         assert lines == ["THE BELL RANG", words, "TWICE AND STOPPED."]
         bench.assert_clean()
+
+    jump(main())
+
+
+def test_a_word_that_was_cut_in_two_goes_on_below_the_notice() -> None:
+    async def main() -> None:
+        bench = Bench()
+        model = Noticing([" the", " bell", " ra", "ng", " twice."])
+        said, _ = await exchange(bench.tty, model, "Then", Sampling(), lambda piece: None)
+        await bench.tty.finish()
+        assert said == " the bell rang twice."
+        assert bench.machine.paper.text().strip().splitlines() == ["THE BELL RA", "-- LOCAL --", "NG TWICE."]
 
     jump(main())
 

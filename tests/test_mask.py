@@ -80,6 +80,8 @@ def test_just_those_are_allowed_from_which_whole_printed_characters_can_be_had(
     mask = Mask(vocabulary, end, judge)
     for state, leads in all_states(vocabulary, judge).items():
         allowed = set(np.flatnonzero(mask.allowed(state)).tolist())
+        assert allowed.isdisjoint(barred := mask.barred(state).tolist())
+        assert len(allowed) + len(barred) == len(mask.allowed(state))
         assert allowed == set(leads) | ({end} if not state else set())
         assert allowed
         assert {token: mask.after(state, token) for token in leads} == leads
@@ -176,7 +178,7 @@ def sampled(name: str, count: int) -> Iterator[int]:
     logits = (4 * random.standard_normal((32, size)) + 9 * rare).astype(np.float32)
     state, sampling = b"", Sampling(temperature=1.0, top_k=1000, repetition_penalty=1.0)
     for position in range(count):
-        token = choose(logits[position % 32], sampling, position, allowed=mask.allowed(state))
+        token = choose(logits[position % 32], sampling, position, barred=mask.barred(state))
         state = mask.after(state, token)
         yield token
 

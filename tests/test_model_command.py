@@ -14,7 +14,7 @@ from fakes_model import tiny_folder, two_files
 from daemon import config
 from daemon.config import ModelConfig
 from model import fetched, in_use, removal, store
-from model.errors import ModelDamaged, ModelNotFound
+from model.errors import AddressWrong, ModelDamaged, ModelNotFound
 from tools import main as command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +54,21 @@ def test_ask_takes_the_one_in_use(home: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == tiny
     command.main([*ask, "--model", "embedded"])
     assert capsys.readouterr().out != tiny
+
+
+def test_a_servers_model_is_used_by_its_url_and_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert model("use", "http://gpu.lan:8033#gpt2") == 0
+    assert in_use.name() == config.load({}).model.name == "http://gpu.lan:8033#gpt2"
+    capsys.readouterr()
+    assert model("list") == 0
+    marked = [line for line in capsys.readouterr().out.splitlines() if "(in use)" in line]
+    assert [line.split() for line in marked] == [
+        ["http://gpu.lan:8033#gpt2", "-", "-", "-", "-", "a", "server", "(in", "use)"]
+    ]
+    assert model("use", "embedded") == 0
+    with pytest.raises(AddressWrong, match="not the URL of a model server"):
+        in_use.take("ftp://gpu")
+    assert in_use.name() == "embedded"
 
 
 def test_a_model_elsewhere_is_used_by_its_path(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

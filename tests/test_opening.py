@@ -1,9 +1,19 @@
+import asyncio
+import logging
 import resource
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from fakes_server import Typist, until
 
+from daemon.notify import Notify
+from model.errors import EngineFailed
+from model.serving.server import Server
+from tools import opening
+from tools.hall import Hall
 from tools.opening import Unservable, descriptors, may_listen
+from tools.porch import Porch
 
 
 @pytest.fixture
@@ -39,3 +49,88 @@ def test_others_need_one(host: str) -> None:
     with pytest.raises(Unservable, match="--keys FILE"):
         may_listen(host, keys=False)
     may_listen(host, keys=True)
+
+
+class Supervisor(Notify):
+    """Counts the signs of life."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.watchdog_s, self.signs = 0.02, 0
+
+    def alive(self) -> None:
+        self.signs += 1
+
+
+class Engine:
+    """Goes round, or stands, or has failed."""
+
+    def __init__(self) -> None:
+        self.turning = asyncio.Event()
+        self.turning.set()
+        self.fault: Exception | None = None
+
+    async def sound(self) -> None:
+        await self.turning.wait()
+        if self.fault:
+            raise self.fault
+
+
+def life(batch: Typist, notify: Notify, engine: Engine) -> Any:
+    server = Server(batch, name="tiny")
+    porch, sockets = Porch(server.app, Hall()), opening.listening("127.0.0.1", 0)
+    return server, asyncio.ensure_future(opening.life(server, porch, sockets, 0, "open", notify, engine.sound))
+
+
+async def test_an_engine_that_stands_is_not_called_alive_though_the_loop_goes_round() -> None:
+    supervisor, engine = Supervisor(), Engine()
+    _, living = life(Typist(), supervisor, engine)
+    await until(lambda: supervisor.signs > 3)
+    engine.turning.clear()
+    await asyncio.sleep(0.03)
+    before = supervisor.signs
+    await asyncio.sleep(0.1)
+    assert supervisor.signs == before
+    engine.turning.set()
+    await until(lambda: supervisor.signs > before)
+    living.cancel()
+    await asyncio.wait((living,))
+
+
+async def test_a_server_whose_engine_has_failed_ends_so_that_another_is_begun(caplog: pytest.LogCaptureFixture) -> None:
+    engine, batch = Engine(), Typist()
+    server, living = life(batch, Supervisor(), engine)
+    await until(lambda: server.state == "open")
+    engine.fault = ZeroDivisionError("a secret")
+    with pytest.raises(EngineFailed, match=r"ZeroDivisionError at .*start it again") as caught:
+        await asyncio.wait_for(living, 5)
+    assert "secret" not in str(caught.value)
+    assert server.state == "failed"
+    assert batch.shut
+    assert "secret" not in caplog.text
+
+
+async def test_whoever_waits_for_a_large_model_is_told_that_it_goes_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "STILL_S", 0.01)
+    batch = Typist()
+    batch.loaded.clear()
+    with caplog.at_level(logging.INFO):
+        server, living = life(batch, Supervisor(), Engine())
+        await until(lambda: caplog.text.count("still loading tiny") > 2)
+        batch.loaded.set()
+        await until(lambda: server.state == "open")
+    living.cancel()
+    await asyncio.wait((living,))
+
+
+async def test_what_asyncio_says_of_an_accident_has_no_word_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    _, living = life(Typist(), Supervisor(), Engine())
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(lambda: {}["Rumpelstilzchen"])
+    await asyncio.sleep(0.01)
+    living.cancel()
+    await asyncio.wait((living,))
+    assert "KeyError at " in caplog.text
+    assert "Rumpel" not in caplog.text.replace("lambda", "")

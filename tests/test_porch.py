@@ -12,8 +12,9 @@ import pytest
 from fakes_server import Typist, asked, get, post, reply_of, serving, until
 
 from model.serving.door import Limits
+from tools.hall import Hall, Patience
 from tools.opening import listening, secure
-from tools.porch import Hall, Patience, Porch
+from tools.porch import Porch
 
 ASK = post({"model": "tiny", "prompt": "Hello", "max_tokens": 100})
 
@@ -114,6 +115,7 @@ async def _pour(writer: asyncio.StreamWriter) -> None:
         (b"Hello?\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: x\r\n" * 30_000 + b"\r\n", 431),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100) + b"\n\n", 400),  # TLS, where none is spoken
     ],
 )
@@ -123,14 +125,88 @@ async def test_what_is_no_http_is_refused_in_the_same_shape(data: bytes, status:
     assert (reply.status, reply.error["code"]) == (status, "not_http")
 
 
+CHUNKED = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 async def test_a_body_that_stops_being_http_ends_the_connection() -> None:
     async with serving(Typist()) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with closing(writer):
-            writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-            await gone(reader)
+            writer.write(CHUNKED + b"zz\r\n")
+            assert (await reply_of(reader)).status == 400
+            assert await gone(reader) == b""
         assert (await asked(port, get("/health"))).status == 200
         assert not server.lines
+
+
+async def test_a_body_in_crumbs_is_not_picked_up() -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(Typist()) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            begun = loop.time()
+            writer.write(CHUNKED + b"1\r\nx\r\n" * 30_000)
+            assert (await reply_of(reader)).status == 413
+            await gone(reader)
+            await until(lambda: not server.lines)
+        assert loop.time() - begun < 0.5  # it was a second
+
+
+async def test_nor_after_the_answer() -> None:
+    async with serving(Typist()) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(CHUNKED.replace(b"/v1/completions", b"/nowhere"))
+            assert (await reply_of(reader)).status == 404
+            writer.write(b"1\r\nx\r\n" * 30_000)
+            assert await gone(reader) == b""
+
+
+async def test_a_body_in_honest_chunks_is_read() -> None:
+    body = ASK.partition(b"\r\n\r\n")[2][:-1] + b" " * 40_000 + b"}"
+    chunks = b"".join(b"200\r\n%s\r\n" % body[at : at + 512].ljust(512) for at in range(0, len(body), 512))
+    async with serving(Typist()) as (_, port):
+        assert (await asked(port, CHUNKED + chunks + b"0\r\n\r\n")).status == 200
+
+
+async def test_a_body_with_two_lengths_is_refused_and_nothing_after_it_is_heard() -> None:
+    both = CHUNKED.replace(b"chunked", b"chunked\r\nContent-Length: 5")
+    async with serving(Typist()) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(both + b"0\r\n\r\n" + get("/health"))
+            reply = await reply_of(reader)
+            assert (reply.status, reply.headers["connection"]) == (400, "close")
+            assert await gone(reader) == b""
+
+
+async def test_a_body_that_does_not_come_on_makes_room_and_hears_why() -> None:
+    inside = hall(connections=2)
+    async with serving(Typist(), inside) as (_, port):
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for _, writer in slow:
+            writer.write(ASK[:-1])
+        await until(lambda: all(visitor._waits_for == "body" for visitor in inside.inside))  # type: ignore[attr-defined]
+        assert (await asked(port, get("/health"))).status == 200
+        assert (await reply_of(slow[0][0])).status == 503
+        slow[1][1].write(ASK[-1:])
+        assert (await reply_of(slow[1][0])).status == 200
+        for _, writer in slow:
+            writer.close()
+
+
+def test_of_many_who_come_at_once_each_makes_somebody_leave() -> None:
+    class Guest:
+        def leave(self) -> None:
+            left.append(self)
+
+    left: list[Guest] = []
+    inside, guests = hall(connections=10), [Guest() for _ in range(100)]
+    for guest in guests:
+        assert inside.enter(guest)
+        inside.waits(guest)
+    assert left == guests[:90]
+    assert inside.inside == set(inside.waiting) == set(guests[90:])
 
 
 async def test_where_all_places_are_taken_the_longest_idle_one_makes_room() -> None:

@@ -6,8 +6,8 @@ import json
 import random
 import ssl
 import subprocess
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -199,6 +199,15 @@ async def test_what_no_other_try_mends_names_the_cure(reply: bytes, error: type[
     assert "\n" not in str(caught.value)
 
 
+async def test_why_a_stream_ended_before_it_began_is_asked_for() -> None:
+    for reply, error in ((refused(400, "maximum context length"), PromptTooLong), (whole(200, b"{}"), ServerLost)):
+        async with FarEnd([sends(head()), sends(reply)]) as far:
+            with pytest.raises(error):
+                await answer(far)
+            assert [post.body["stream"] for post in far.posts] == [True, False]
+            assert far.posts[1].body["max_tokens"] == 1
+
+
 def test_each_silence_has_its_limit() -> None:
     begun = then(head(), chunk("a"), 1000.0)
     ping = then(head(), *[part for _ in range(90) for part in (wire.PING, 10.0)])
@@ -234,8 +243,62 @@ def test_the_reader_may_take_his_time() -> None:
 async def test_nobody_there_is_said_at_once() -> None:
     async with FarEnd([]) as far:
         pass
-    with pytest.raises(ServerLost, match="no answer: All connection attempts failed"):
+    with pytest.raises(ServerLost, match="nobody listens there: start the server, or see to the port"):
         await answer(far)
+
+
+async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
+
+
+async def test_http_where_https_is_spoken_and_the_other_way_round_name_the_cure(
+    certificates: Callable[[int], Path],
+) -> None:
+    async with (
+        await asyncio.start_server(refuse, "127.0.0.1", 0) as plain,
+        FarEnd([says(TEXT)], tls=served(certificates(9))) as secure,
+    ):
+        port = plain.sockets[0].getsockname()[1]
+        for url, cure in ((f"https://127.0.0.1:{port}", "write http://"), (f"http://{secure.url[8:]}", "https://")):
+            remote = Remote(url, Door(ca_file=certificates(9)))
+            with pytest.raises(ServerLost, match=cure) as caught:
+                await remote.ready()
+            assert "\n" not in str(caught.value)
+            await remote.close()
+
+
+async def test_a_name_that_nobody_knows_is_said_to_be_one() -> None:
+    remote = Remote("http://nobody.invalid:8033")
+    with pytest.raises(ServerLost, match="nobody knows that name"):
+        await remote.ready()
+    await remote.close()
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with FarEnd([says(TEXT)]) as far:
+        assert text(await answer(far)) == TEXT
+
+
+def test_what_waits_for_the_paper_and_is_held_back_is_asked_for_at_once() -> None:
+    """By our own server, which says each ten seconds that it is there."""
+
+    async def main() -> None:
+        held = then(head(), 1000.0)
+        freely = then(head(), *[part for char in TEXT for part in (chunk(char, tokens=True), 0.01)], recorded(""))
+        about = Ask("", ANY, pace=10.0)
+        async with FarEnd([held, sends(head() + recorded(TEXT, tokens=True)), freely, freely], ours=True) as far:
+            remote = Remote(far.url, Door(about=about))
+            with pytest.raises(ServerLost, match="no word came"):
+                assert [piece async for piece in remote.stream("", ANY)]
+            for _ in range(3):
+                assert text([piece async for piece in remote.stream("", ANY)]) == TEXT
+            assert [post.body["asr33"]["pace"] for post in far.posts] == [10.0, 0.0, 0.0, 10.0]
+            await remote.close()
+
+    jump(main(), grace_s=0.01)
 
 
 async def test_a_server_is_asked_what_it_has() -> None:
@@ -488,6 +551,8 @@ def reference(body: bytes) -> tuple[str, bool]:
 def mutated(body: bytes, chance: random.Random) -> bytes:
     damaged = bytearray(body)
     for _ in range(chance.choice((1, 1, 1, 2, 5))):
+        if not damaged:
+            break
         at = chance.randrange(len(damaged))
         end = min(len(damaged), at + chance.choice((1, 1, 2, 10, 200)))
         match chance.randrange(5):
@@ -504,18 +569,40 @@ def mutated(body: bytes, chance: random.Random) -> bytes:
     return bytes(damaged)
 
 
+async def read(remote: Remote, body: bytes) -> None:
+    """Each character once and none wrong up to the first fault, and an end that is known for one."""
+    got, ended = "", False
+    try:
+        async with asyncio.timeout(10):
+            async for piece in remote.resume("", ANY):
+                got, ended = got + piece.text, piece.finish is not None
+    except ModelError:
+        pass
+    expected, complete = reference(body)
+    assert expected.startswith(got), body
+    assert (got if complete else "") == (expected if complete else ""), body
+    assert ended == complete, body
+
+
+CLEAN = recorded(TEXT.replace("\n", " "))
+
+
+def cut(body: bytes, chance: random.Random) -> Iterator[bytes]:
+    at = 0
+    while at < len(body):
+        size = chance.choice((1, 7, 100, 5000))
+        yield body[at : at + size]
+        at += size
+
+
 async def mutations(count: int, seed: int) -> None:
     chance = random.Random(seed)
     bodies: list[bytes] = []
-    clean = recorded(TEXT.replace("\n", " "))
 
     async def damaged(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        body, at = bodies[-1], 0
         writer.write(head())
-        while at < len(body):
-            size = chance.choice((1, 7, 100, 5000))
-            writer.write(body[at : at + size])
-            at += size
+        for part in cut(bodies[-1], chance):
+            writer.write(part)
             if chance.random() < 0.1:
                 await writer.drain()
                 await asyncio.sleep(0)
@@ -524,19 +611,41 @@ async def mutations(count: int, seed: int) -> None:
         remote = Remote(far.url)
         for _ in range(count):
             far.asked.clear()
-            bodies.append(mutated(clean, chance))
-            got, ended = "", False
-            try:
-                async with asyncio.timeout(10):
-                    async for piece in remote.resume("", ANY):
-                        got, ended = got + piece.text, piece.finish is not None
-            except ModelError:
-                pass
-            expected, complete = reference(bodies[-1])
-            assert expected.startswith(got), bodies[-1]
-            assert (got if complete else "") == (expected if complete else ""), bodies[-1]
-            assert ended == complete, bodies[-1]
+            bodies.append(mutated(CLEAN, chance))
+            await read(remote, bodies[-1])
         await remote.close()
+
+
+@dataclass
+class Told:
+    """A reply that is here already, in its parts."""
+
+    data: Iterable[bytes]
+    status: int = 200
+    kind: str = "text/event-stream"
+    again: str = ""
+
+    async def parts(self) -> AsyncGenerator[bytes, None]:
+        for part in self.data:
+            yield part
+
+    async def body(self, most: int, limit_s: float) -> bytes:
+        return b"".join(self.data)[:most]
+
+
+class Unwired:
+    """In place of a way to a server: no socket, and all the rest as it is."""
+
+    def __init__(self) -> None:
+        self.told: Iterable[bytes] = ()
+
+    @contextlib.asynccontextmanager
+    async def asked(self, method: str, path: str, limit_s: float, body: object = None) -> AsyncIterator[Told]:
+        catalogue = json.dumps(wire.catalogue([wire.Card("m", "x")])).encode()
+        yield Told([catalogue], kind="application/json") if method == "GET" else Told(self.told)
+
+    async def close(self) -> None:
+        pass
 
 
 async def test_a_damaged_stream_ends_clearly_and_no_character_is_wrong() -> None:
@@ -545,8 +654,13 @@ async def test_a_damaged_stream_ends_clearly_and_no_character_is_wrong() -> None
 
 @pytest.mark.soak
 async def test_a_hundred_thousand_damaged_streams_end_clearly() -> None:
-    for seed in range(50):
-        await mutations(2000, seed)
+    await mutations(5_000, 33)
+    chance, way, remote = random.Random(34), Unwired(), Remote("http://127.0.0.1:1")
+    remote._way = way  # type: ignore[assignment]
+    for _ in range(95_000):
+        body = mutated(CLEAN, chance)
+        way.told = cut(body, chance)
+        await read(remote, body)
 
 
 async def test_a_damaged_head_ends_clearly() -> None:

@@ -85,6 +85,7 @@ def test_a_second_signal_is_not_argued_with(tmp_path: Path) -> None:
         (["--cert-key", "README.md"], 78, "--cert"),
         (["--model", "nowhere"], 66, "nowhere"),
         (["--host", "localhost.invalid", "--keys", "KEYS"], 68, "no such host"),
+        (["--host", "teletype..local", "--keys", "KEYS"], 68, "no such host"),
         (["--host", "192.0.2.1", "--keys", "KEYS"], 68, "no address"),
         (["--port", "PORT"], 69, "is taken"),
     ],

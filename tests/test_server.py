@@ -158,7 +158,7 @@ async def test_the_model_is_on_its_card() -> None:
 
 UNFIT: list[tuple[Any, int, str | None]] = [
     (b"{", 400, None),
-    (b"[" * 100_000, 400, None),
+    (b"[" * 60_000, 400, None),
     (b'{"prompt": "\xff"}', 400, None),
     (b"[]", 400, "body"),
     (request(prompt=[1, 2]), 422, "prompt"),
@@ -170,6 +170,7 @@ UNFIT: list[tuple[Any, int, str | None]] = [
     (request(prompt="x" * 600), 400, "prompt"),
     (request(prompt="x" * 40_000), 400, "prompt"),
     (request(model="other"), 404, "model"),
+    (request(asr33={"said": [1] * 5000}), 422, "said"),
 ]
 
 
@@ -230,6 +231,75 @@ async def test_more_lines_than_there_may_be_are_asked_to_come_back() -> None:
         batch.gate.set()
         assert [(await each).status for each in first] == [200, 200]
         assert (await asked(port, post(request()))).status == 200
+
+
+async def test_one_key_cannot_take_all_lines(tmp_path: Any) -> None:
+    batch, keys = Typist(), keyed(tmp_path)
+    batch.gate.clear()
+    async with serving(batch, keys=keys, limits=Limits(lines=9, each=2)) as (server, port):
+        slow = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nAuthorization: Bearer %s\r\n\r\n"
+        open_ = [asyncio.ensure_future(asked(port, ask)) for ask in (post(request(), key=KEY), slow % KEY.encode())]
+        await until(lambda: len(server.lines) == 2)
+        no = await asked(port, post(request(), key=KEY))
+        assert (no.status, no.headers["retry-after"], no.error["code"]) == (429, "1", "share")
+        other = asyncio.ensure_future(asked(port, post(request(), key="south-window-9876543210")))
+        await until(lambda: batch.active == 2)
+        (tmp_path / "keys").write_text(f"{KEY} north\n")  # who is alone may have them all
+        third = asyncio.ensure_future(asked(port, post(request(), key=KEY)))
+        await until(lambda: batch.active == 3)
+        open_[1].cancel()
+        batch.gate.set()
+        assert [(await each).status for each in (open_[0], other, third)] == [200] * 3
+
+
+async def test_no_answer_is_begun_for_a_body_that_was_slower_than_the_end() -> None:
+    async with serving(Typist()) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            whole = post(request())
+            writer.write(whole[:-1])
+            await until(lambda: server.lines)
+            draining = asyncio.ensure_future(server.drain(5))
+            await asyncio.sleep(0)
+            writer.write(whole[-1:])
+            assert (await reply_of(reader)).error["code"] == "draining"
+            await draining
+
+
+async def test_without_a_seed_no_two_answers_need_be_alike() -> None:
+    batch = Typist()
+    async with serving(batch) as (_, port):
+        for _ in range(3):
+            await asked(port, post(request()))
+        await asked(port, post(request(seed=7)))
+    *chosen, given = (ask.sampling.seed for ask in batch.asked)
+    assert (len(set(chosen)), given) == (3, 7)
+
+
+async def test_without_keys_no_page_of_a_browser_makes_it_work(tmp_path: Any) -> None:
+    asking = post(request()).replace(b"Host: x", b"Host: x\r\nOrigin: http://evil.example")
+    async with serving(Typist()) as (_, port):
+        no = await asked(port, asking)
+    assert (no.status, no.error["type"]) == (403, "permission_error")
+    async with serving(Typist(), keys=keyed(tmp_path)) as (_, port):
+        reply = await asked(port, asking.replace(b"Origin", f"Authorization: bearer {KEY}\r\nOrigin".encode()))
+    assert reply.status == 200
+    assert "access-control-allow-origin" not in reply.headers
+
+
+async def test_a_target_may_be_a_whole_url_but_not_to_pass_for_another(tmp_path: Any) -> None:
+    async with serving(Typist(), keys=keyed(tmp_path)) as (_, port):
+        assert (await asked(port, get("http://x/health"))).status == 200
+        assert (await asked(port, get("http://x:80/v1/models", key=KEY))).status == 200
+        for path in (
+            "http://x/v1/models",
+            "http://x",
+            "/health/../v1/models",
+            "http://health",
+            "//health",
+            "/a://b/health",
+        ):
+            assert (await asked(port, get(path))).status == 401
 
 
 async def test_what_the_batch_says_no_to_has_a_status_before_the_first_piece() -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
+import pytest
 from fakes_model import tiny_folder
 from fakes_server import asked, chunk_of, get, head_of, post, serving, until
+from fakes_slots import FakeSlots, ask, engine
 
 from model.base import Ask, Sampling
+from model.errors import EngineFailed
 from model.far.wire import Request
 from model.local import Local
 from model.serving.batch import Batch
@@ -40,12 +45,51 @@ async def test_over_the_wire_it_is_the_text_that_it_would_be_here(tmp_path: Path
         assert found["asr33"]["tokens"] == [token for piece in here for token in piece.tokens]
 
 
+async def test_tokens_that_the_model_does_not_have_are_refused_and_harm_nobody(tmp_path: Path) -> None:
+    async with batched(tiny_folder(tmp_path)) as (_, batch, port):
+        for said in ([2_000_000_000], [3, 99_999]):
+            reply = await asked(port, post({"prompt": "The bell", "asr33": {"said": said}}))
+            assert (reply.status, reply.error["param"]) == (422, "said")
+        assert (await asked(port, post({"prompt": "The bell"}))).status == 200
+        await batch.sound()
+
+
+class Stuck(FakeSlots):
+    """Slots whose engine takes its time, and then fails."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 60)
+        self.go = threading.Event()
+
+    def read(self, *asked: Any) -> Any:
+        self.go.wait(5)
+        raise ZeroDivisionError
+
+
+async def test_the_batch_is_sound_as_long_as_its_thread_comes_round() -> None:
+    slots = Stuck()
+    batch = Batch(lambda: engine(slots), rows=1)
+    await asyncio.wait_for(batch.sound(), 5)
+    answer = asyncio.ensure_future(anext(batch.stream(ask("Hello"))))
+    await asyncio.sleep(0.05)
+    sound = asyncio.ensure_future(batch.sound())
+    await asyncio.sleep(0.05)
+    assert not sound.done()
+    slots.go.set()
+    for failed in (answer, sound):
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(failed, 5)
+    await batch.close()
+    with pytest.raises(EngineFailed, match="start it again"):
+        await batch.sound()
+
+
 async def test_whoever_hangs_up_is_out_of_the_batch(tmp_path: Path) -> None:
-    ask = Ask("The bell", Sampling(max_tokens=4000, temperature=0), pace=10.0, conversation="c")
+    long = Ask("The bell", Sampling(max_tokens=4000, temperature=0), pace=10.0, conversation="c")
     async with batched(tiny_folder(tmp_path)) as (_, batch, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with closing(writer):
-            writer.write(post(Request("tiny", ask).to_json()))
+            writer.write(post(Request("tiny", long).to_json()))
             assert (await head_of(reader))[0] == 200
             await chunk_of(reader)
         await until(lambda: batch.counters().cut == 1)

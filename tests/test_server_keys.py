@@ -22,6 +22,20 @@ def test_a_key_has_the_name_behind_it_or_its_line(tmp_path: Path) -> None:
     assert len(keys) == 2
 
 
+def test_whatever_editor_it_was_written_with(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(b"\xef\xbb\xbf" + f"# the room\r\n{NORTH}\tthe north\twindow \r\n \t{SOUTH}\t \r\n".encode())
+    path.chmod(0o600)
+    keys = Keys(path)
+    assert (keys.who(NORTH), keys.who(SOUTH)) == ("the northwindow", "line 3")
+
+
+def test_a_file_that_is_too_large_is_not_cut_in_mid_key(tmp_path: Path) -> None:
+    path = written(tmp_path / "keys", "#" * (1_000_000 - 20) + f"\n{NORTH}-and-its-end north\n")
+    with pytest.raises(KeysDamaged, match="1,000,000 bytes"):
+        Keys(path)
+
+
 @pytest.mark.parametrize("shown", ["", "x", NORTH[:-1], NORTH + "0", NORTH.upper(), "ключ", "\udcff"])
 def test_anything_else_is_a_stranger(tmp_path: Path, shown: str) -> None:
     assert Keys(written(tmp_path / "keys", f"{NORTH} north\n")).who(shown) is None

@@ -88,8 +88,8 @@ def test_what_is_not_there_is_one_line_that_says_what_is(home: Path, name: str) 
     assert caught.value.exit_code == 66
 
 
-def test_a_url_is_refused_for_now(home: Path) -> None:
-    with pytest.raises(ModelNotFound, match="https://box:8000/v1: a model at a URL cannot be used yet"):
+def test_a_servers_model_is_not_on_this_disk(home: Path) -> None:
+    with pytest.raises(ModelNotFound, match="https://box:8000/v1: a server's model is not on this disk"):
         store.find("https://box:8000/v1")
 
 

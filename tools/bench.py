@@ -4,6 +4,7 @@ asr33 bench                          the embedded model, as it lies there
 asr33 bench --size 124M              random weights of a GPT-2's size, in each of our widths
 asr33 bench --peers --json out.json  beside ctranslate2, llama.cpp and transformers, round by round
 asr33 bench --lines 100 --size 124M  a hundred Teletypes on one model: who has to wait, and for how long
+asr33 bench --simulate --lines 1000  the same without a model, by the times that its passes took somewhere
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from model.base import THREADS
 from tools.ask import number
 from tools.benching.candidates import SIZES
 from tools.benching.lines import options
+from tools.benching.scale import options as simulated
 
 if TYPE_CHECKING:
     from tools.benching.figures import Report
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=number(int, 0, 2**63 - 1), default=33, metavar="N", help="of weights and order (%(default)s)")
     add("--json", metavar="FILE|-", help="every number as JSON, - in place of the table")
     options.add_arguments(parser)
+    simulated.add_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -69,6 +72,8 @@ def main(args: argparse.Namespace) -> int:
     for file in (args.json, args.picture):
         if file not in (None, "-"):
             output.tried(Path(file))
+    if args.simulate:
+        return _simulated(args)
     if args.lines is not None or args.until_stall:
         return _lines(args)
     from tools.benching import subject
@@ -95,6 +100,16 @@ def _lines(args: argparse.Namespace) -> int:
 
         table.show(report, sys.stdout, args.patience)
     return 0 if report.whole else INTERRUPTED
+
+
+def _simulated(args: argparse.Namespace) -> int:
+    """Many more, on paper alone."""
+    report = simulated.report(args)
+    if not _told(report.data(), args.json):
+        from tools.benching.scale import table
+
+        table.show(report, sys.stdout)
+    return 0
 
 
 def _told(data: object, to: str | None) -> bool:

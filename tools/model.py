@@ -63,20 +63,39 @@ def main(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from model import in_use, store
 
-    models = store.list_models()
-    used = {listed.name: in_use.is_it(listed.folder) for listed in models}
+    models, elsewhere = store.list_models(), _elsewhere()
+    used = {listed.name: not elsewhere and in_use.is_it(listed.folder) for listed in models}
     if args.json:
         told = [asdict(one) | {"folder": str(one.folder), "in_use": used[one.name]} for one in models]
         _print(json.dumps(told, indent=2))
         return 0
     if not models:
         _print(f"no models in {store.home()}; pull one: asr33 model pull gpt2")
-    rows = [("NAME", "PARAMETERS", "MB", "CONTEXT", "BITS/BYTE", "WHERE"), *map(_row, models)] if models else []
+    rows = list(map(_row, models))
+    if elsewhere:
+        used[elsewhere] = True
+        rows.append((elsewhere, "-", "-", "-", "-", "a server"))
+    if rows:
+        rows.insert(0, ("NAME", "PARAMETERS", "MB", "CONTEXT", "BITS/BYTE", "WHERE"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *numbers, where in rows:
         middle = "  ".join(text.rjust(width) for text, width in zip(numbers, widths[1:], strict=False))
         _print(f"{name.ljust(widths[0])}  {middle}  {where}{'  (in use)' if used.get(name) else ''}")
     return 0
+
+
+def _elsewhere() -> str:
+    """The URL of the server whose model answers where nobody says; empty if it is one of this disk."""
+    from daemon import config
+    from daemon.errors import ConfigError
+    from model import in_use
+    from model.far.address import is_url
+
+    try:
+        name = config.load({}).model.name
+    except ConfigError:
+        name = in_use.name()
+    return name if is_url(name) else ""
 
 
 def _row(listed: Listed) -> tuple[str, ...]:

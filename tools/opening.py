@@ -15,20 +15,26 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from daemon.notify import Notify
-from model.errors import ModelError
+from model.errors import EngineFailed, ModelError
+from model.serving.gate import place as place_of
 from model.serving.keys import Keys
 from model.serving.server import Server
-from tools.porch import BACKLOG, Patience, Porch
+from tools.hall import Patience
+from tools.porch import BACKLOG, Porch
 
 KERNEL = 32_768  # bytes in the kernel's buffer of a connection, which would take whole answers
 SPARE = 64  # descriptors that are no connections
 EVERY_S = 5.0  # so often systemd hears of it
 LOADING_S = 60.0  # and is asked to wait so much longer for a model that loads
+
+STILL_S = 10.0  # so often a person who waits for it does
+
+Sound = Callable[[], Awaitable[None]]
 
 _CURES = {
     errno.EADDRINUSE: ("is taken: --port N names another", 69),
@@ -92,7 +98,7 @@ def sockets(host: str, port: int) -> list[socket.socket]:
     """Where it is to listen. Raises Unservable."""
     try:
         return listening(host, port)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise Unservable(f"{host}: no such host; --host takes an address of this computer", 68) from None
     except OSError as error:
         why, code = _CURES.get(error.errno or 0, (f"cannot be listened at ({error.strerror})", 71))
@@ -139,6 +145,10 @@ def place(at: socket.socket, secure: bool) -> str:
     return f"http{'s' if secure else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+async def _always() -> None:
+    """For an engine that is not to be asked."""
+
+
 async def life(
     server: Server,
     porch: Porch,
@@ -146,18 +156,24 @@ async def life(
     drain_s: float,
     told: str,
     notify: Notify,
+    sound: Sound = _always,
 ) -> int:
-    """Until a signal, and the end of what was under way then. Raises ModelError if the model cannot be loaded."""
+    """Until a signal, and the end of what was under way then. Raises ModelError if the model does not load, or fails.
+
+    `sound` returns as long as the model's engine goes round, and raises what it failed by.
+    """
     leaving = asyncio.Event()
     _hear(leaving.set, server.keys)
+    asyncio.get_running_loop().set_exception_handler(_unforeseen)
     open_ = asyncio.ensure_future(porch.open(sockets))
-    pulse = asyncio.ensure_future(_pulse(server, notify))
-    log.info("asr33: loading %s", server.name)
+    pulse = asyncio.ensure_future(_pulse(server, notify, sound))
     try:
         if await _ready(server, leaving):
             log.info("asr33: %s", told)
             notify.ready(told)
-            await leaving.wait()
+            await _left(server, leaving, pulse)
+        else:
+            log.info("asr33: it ends when %s is loaded; a second signal does not wait", server.name)
         notify.stopping(f"{len(server.lines)} lines open")
         notify.patience(drain_s + LOADING_S)
         log.info("asr33: going down; %d lines are open, %g s for them", len(server.lines), drain_s)
@@ -172,9 +188,13 @@ async def life(
 
 async def _ready(server: Server, leaving: asyncio.Event) -> bool:
     """Whether it was loaded before it had to leave."""
+    log.info("asr33: loading %s", server.name)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
     loading, left = asyncio.ensure_future(server.ready()), asyncio.ensure_future(leaving.wait())
     try:
-        await asyncio.wait((loading, left), return_when=asyncio.FIRST_COMPLETED)
+        while not (await asyncio.wait((loading, left), timeout=STILL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
+            log.info("asr33: still loading %s: %d s", server.name, loop.time() - begun)
         if loading.done():
             loading.result()
         return loading.done()
@@ -184,13 +204,33 @@ async def _ready(server: Server, leaving: asyncio.Event) -> bool:
         await asyncio.wait((loading, left))
 
 
-async def _pulse(server: Server, notify: Notify) -> None:
-    """systemd is told how it is, as long as this loop goes round."""
+async def _left(server: Server, leaving: asyncio.Event, pulse: asyncio.Future[None]) -> None:
+    """Until it has to leave. Raises ModelError if the engine fails: nobody can be served by it any more."""
+    left = asyncio.ensure_future(leaving.wait())
+    await asyncio.wait((left, pulse), return_when=asyncio.FIRST_COMPLETED)
+    left.cancel()
+    if pulse.done() and (error := pulse.exception()):
+        server.state = "failed"
+        # Not as what it is: a model that was whole when it was loaded is no reason not to start again.
+        why = error if isinstance(error, ModelError) else place_of(error)
+        raise EngineFailed(f"the engine failed ({why}): start it again")
+
+
+def _unforeseen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Not by its own words, as asyncio has it: they might be a reader's."""
+    error = context.get("exception")
+    log.error("asr33: %s%s", context.get("message", ""), f" ({place_of(error)})" if error else "")
+
+
+async def _pulse(server: Server, notify: Notify, sound: Sound) -> None:
+    """systemd is told how it is, as long as this loop goes round, and the engine."""
     every_s = EVERY_S if notify.watchdog_s is None else min(EVERY_S, notify.watchdog_s / 2)
     while True:
-        notify.alive()
         if server.state == "loading":
             notify.patience(LOADING_S)
+        else:
+            await sound()
+        notify.alive()
         notify.status(f"{server.state}, {len(server.lines)} lines")
         await asyncio.sleep(every_s)
 

@@ -13,8 +13,8 @@ import logging
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from asyncio import sslproto
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -25,23 +25,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from model.far.wire import Failure
 from model.serving.door import refused
+from tools.hall import Hall
 
 HIGH_WATER = 16_384  # bytes that wait for a reader, in this process
+READ = 8192  # bytes taken at once: a header that comes whole is no larger than one that comes in parts
 HANDSHAKE_S = 10.0
-BACKLOG = 1024  # connections that asyncio takes in at one go, before it asks what becomes of them
+TLS = 17_408  # bytes read at once: a record with all around it (RFC 8446 5.2)
+BACKLOG = 1024  # connections that the kernel holds until they are taken in
+AT_ONCE = 16  # that asyncio takes in at one go, before it does anything else
+CRUMBS, CHUNK = 32, 512  # chunks that a body may have however small they are, and the least bytes of all others
 FORCED_S = 2  # for what is still open when all is over
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How many connections, how large a header, and the seconds that each part of a visit may take."""
-
-    connections: int = 8192
-    header: int = 16_384  # bytes
-    header_s: float = 10.0  # from the connection, or the first byte of the next request, to the end of the header
-    idle_s: float = 60.0  # between two requests
-    rest_s: float = 3.0  # for what still comes after the answer was given
-    unread_s: float = 180.0  # for an answer that is not taken
 
 
 class _Lingering:
@@ -60,34 +53,21 @@ class _Lingering:
             self._below.close()
 
 
-class Hall:
-    """All who are in: those who have not asked for anything yet, the longest there first."""
+class _Crumbs(h11.Connection):
+    """h11, but not for a body in crumbs: a chunk of one byte costs as much as one of a thousand."""
 
-    def __init__(self, patience: Patience = Patience()) -> None:
-        self.patience = patience
-        self.inside: set[Visitor] = set()
-        self.waiting: dict[Visitor, None] = {}
-        self.turned_away = self.cut = 0
+    _chunks = _bytes = 0
 
-    def enter(self, visitor: Visitor) -> bool:
-        """Whether there is room; one who waits may have to leave for it."""
-        self.inside.add(visitor)
-        if len(self.inside) > self.patience.connections:
-            if not self.waiting:
-                self.turned_away += 1
-                return False
-            self.cut += 1
-            next(iter(self.waiting)).leave()
-        return True
-
-    def left(self, visitor: Visitor) -> None:
-        self.inside.discard(visitor)
-        self.waiting.pop(visitor, None)
-
-    def gauges(self) -> Mapping[str, float]:
-        """For `/metrics`."""
-        counts = {"": len(self.inside), "_turned_away": self.turned_away, "_cut": self.cut}
-        return {f"connections{what}": float(count) for what, count in counts.items()}
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > CRUMBS + self._bytes // CHUNK:
+                raise h11.RemoteProtocolError("a body in crumbs", error_status_hint=413)
+        elif isinstance(event, h11.EndOfMessage):
+            self._chunks = self._bytes = 0
+        return event
 
 
 class Visitor(H11Protocol):
@@ -97,8 +77,9 @@ class Visitor(H11Protocol):
 
     def __init__(self, hall: Hall, **more: Any) -> None:
         super().__init__(**more)
+        self.conn = _Crumbs(h11.SERVER, hall.patience.header)
         self._hall = hall
-        self._waits_for = ""  # header, idle, rest; nothing while an answer is made
+        self._waits_for = ""  # header, body, idle, rest; nothing while an answer is made
         self._clock: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._heard = self._leaving = self._admitted = False
@@ -106,6 +87,8 @@ class Visitor(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=HIGH_WATER)
+        if hasattr(transport, "max_size"):  # a socket's own; asyncio would take 256 KB
+            transport.max_size = READ
         self.transport = cast(asyncio.Transport, _Lingering(transport, self._linger))
         self._admitted = self._hall.enter(self)
         self._wait("header" if self._admitted else "rest")
@@ -125,8 +108,10 @@ class Visitor(H11Protocol):
             self._say(refused(503, "all lines are taken", "busy").failure)
             return
         super().data_received(data)
+        if self._leaving:
+            return
         if self._busy:
-            self._wait("")
+            self._wait("body" if self.conn.their_state is h11.SEND_BODY else "")
         elif self._waits_for == "idle":
             self._wait("header")
 
@@ -137,9 +122,12 @@ class Visitor(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         error = sys.exc_info()[1]
         status = getattr(error, "error_status_hint", 400)
-        if self._busy:  # an answer is under way, which cannot be taken back
-            self.leave()
+        if self._waits_for == "rest" or (self._busy and self.cycle.response_started):
+            self.leave()  # what was said cannot be taken back
         else:
+            if self._busy:
+                self.cycle.disconnected = True  # for the app, which waits for the rest of a body
+                self.cycle.message_event.set()
             self._say(refused(status, HTTPStatus(status).phrase.lower(), "not_http").failure)
 
     def pause_writing(self) -> None:
@@ -158,7 +146,9 @@ class Visitor(H11Protocol):
             self.leave()
 
     def leave(self) -> None:
-        """At once."""
+        """At once; who is in mid-body hears why."""
+        if self._waits_for == "body" and not self._leaving and not self.cycle.response_started:
+            self.transport.write(_response(refused(503, "all lines are taken", "busy").failure))
         self._leaving = True
         self.transport.abort()
 
@@ -180,12 +170,12 @@ class Visitor(H11Protocol):
         self._waits_for = what
         patience = self._hall.patience
         seconds = {"header": patience.header_s, "idle": patience.idle_s, "rest": patience.rest_s}.get(what)
-        if seconds is None:
-            self._hall.waiting.pop(self, None)
-        else:
+        if seconds is not None:
             self._clock = self.loop.call_later(seconds, self._too_late)
-            if self._admitted:
-                self._hall.waiting.setdefault(self)  # those who wait already keep their turn
+        if what and self._admitted:
+            self._hall.waits(self)
+        else:
+            self._hall.asked(self)
 
     def _too_late(self) -> None:
         if self._waits_for == "header" and self._heard and not self._leaving:
@@ -239,6 +229,8 @@ class Porch(uvicorn.Server):
             )
         )
         self._hall, self._context = hall, context
+        if context is not None:
+            sslproto.SSLProtocol.max_size = TLS  # asyncio has 256 KB for each, handshakes that never end among them
         self._over = asyncio.Event()
         for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):  # which would say what was asked for
             logging.getLogger(name).disabled = True
@@ -272,26 +264,31 @@ class Porch(uvicorn.Server):
                 made,
                 sock=each,
                 ssl=context,
-                backlog=BACKLOG,
+                backlog=AT_ONCE,
                 ssl_handshake_timeout=seconds,
                 ssl_shutdown_timeout=seconds,
             )
             for each in sockets or []
         ]
+        for each in sockets or []:
+            each.listen(BACKLOG)  # again: to asyncio both are one number
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What is under way has a moment; uvicorn's own would look ten times a second whether it is done."""
         for server in self.servers:
             server.close()
-        for visitor in list(self._hall.inside):
+        for visitor in self._inside():
             visitor.shutdown()
         if tasks := set(self.server_state.tasks):
             for late in (await asyncio.wait(tasks, timeout=FORCED_S))[1]:
                 late.cancel()
         # Once round, in which what has ended is closed; longer where there is somebody who reads slowly.
-        unsent = any(visitor.transport.get_write_buffer_size() for visitor in self._hall.inside)
+        unsent = any(visitor.transport.get_write_buffer_size() for visitor in self._inside())
         await asyncio.sleep(FORCED_S if unsent else 0)
-        for visitor in list(self._hall.inside):
+        for visitor in self._inside():
             visitor.leave()
         await asyncio.sleep(0)
+
+    def _inside(self) -> list[Visitor]:
+        return [cast(Visitor, each) for each in self.server_state.connections]

@@ -24,6 +24,9 @@ from pathlib import Path
 from daemon import app, config
 from daemon.config import Config, Settings
 from daemon.errors import ConfigError
+from daemon.notify import Notify
+from daemon.pulse import LEAVING_S, pulse, words
+from daemon.turns import App
 from tools.terminal import leaving_signals
 
 
@@ -77,20 +80,33 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _run(chosen: Config, port: str, character_s: float) -> int:
-    model = app.open_model(chosen, character_s)
+    model, notify = app.open_model(chosen, character_s), Notify()
     async with app.build(chosen, model, port, character_s, lasting=True) as (daemon, log):
         logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
-        running = asyncio.ensure_future(daemon.run())
-        loop, leaving = asyncio.get_running_loop(), leaving_signals()
-
-        def leave() -> None:
-            running.cancel()
-            for number in leaving:  # a model may be loading for minutes: the second signal does not wait for it
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_DFL)
-
-        for number in leaving:
-            loop.add_signal_handler(number, leave)
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        # The line is open: that the model loads, or that no server answers, is said on the paper.
+        notify.ready(words(daemon))
+        telling = asyncio.ensure_future(pulse(daemon, notify))
+        try:
+            await _turns(daemon)
+        finally:
+            telling.cancel()
+            notify.stopping("LEAVING")
+            notify.patience(LEAVING_S)
     return 0
+
+
+async def _turns(daemon: App) -> None:
+    """Until somebody leaves, or a signal comes."""
+    running = asyncio.ensure_future(daemon.run())
+    loop, leaving = asyncio.get_running_loop(), leaving_signals()
+
+    def leave() -> None:
+        running.cancel()
+        for number in leaving:  # a model may be loading for minutes: the second signal does not wait for it
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in leaving:
+        loop.add_signal_handler(number, leave)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from model.serving.keys import Keys
 
 PORT = 8033
+EACH = "of these for one key, where there are several (0: half the rows)"
 WHEELS: tuple[Wheel, ...] = ("1963", "1968")  # the alphabets that a machine may have
 
 
@@ -61,8 +62,9 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 def _add_limits(group: argparse._ArgumentGroup) -> None:
     add, whole = group.add_argument, number(int, 1, 1_000_000_000)
     add("--lines", type=whole, default=1024, metavar="N", help="answers open at once, made or waited for (%(default)s)")
+    add("--each", type=number(int, 0, 1_000_000_000), default=0, metavar="N", help=EACH)
     add("--connections", type=whole, default=8192, metavar="N", help="connections at once (%(default)s)")
-    add("--body", type=whole, default=262_144, metavar="BYTES", help="of a request (%(default)s)")
+    add("--body", type=whole, default=65_536, metavar="BYTES", help="of a request (%(default)s)")
     add("--prompt", type=whole, default=32_768, metavar="N", help="characters of a prompt (%(default)s)")
     add("--max-tokens", type=whole, default=4096, metavar="N", help="tokens of an answer (%(default)s)")
     add("--drain", type=number(float, 0, 86_400), default=30.0, metavar="S", help="seconds to end in (%(default)g)")
@@ -73,8 +75,9 @@ def main(args: argparse.Namespace) -> int:
     from model import in_use, store
     from model.serving.keys import Keys
     from model.serving.server import Server
-    from tools import opening
-    from tools.porch import Hall, Patience, Porch
+    from tools import opening, rounds
+    from tools.hall import Hall, Patience
+    from tools.porch import Porch
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     keys = Keys(args.keys) if args.keys else None
@@ -89,11 +92,15 @@ def main(args: argparse.Namespace) -> int:
     place = opening.place(sockets[0], secure=context is not None)
 
     async def served() -> int:
-        server = Server(open_batch(args, folder), keys=keys, gauges=hall.gauges, **_told_of(args, folder))
+        batch = open_batch(args, folder)
+        server = Server(batch, keys=keys, gauges=hall.gauges, **_told_of(args, folder))
         told = f"{place}, model {server.name}, {args.rows} rows, {_known(keys)}"
-        return await opening.life(server, Porch(server.app, hall, context), sockets, args.drain, told, Notify())
+        return await opening.life(
+            server, Porch(server.app, hall, context), sockets, args.drain, told, Notify(), batch.sound
+        )
 
-    return asyncio.run(served())
+    with asyncio.Runner(loop_factory=rounds.loop) as runner:
+        return runner.run(served())
 
 
 def build(args: argparse.Namespace, folder: Path) -> Any:
@@ -112,7 +119,7 @@ def _told_of(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     return {
         "name": store.name_of(folder),
-        "limits": Limits(args.lines, args.body, args.prompt, args.max_tokens),
+        "limits": Limits(args.lines, args.body, args.prompt, args.max_tokens, args.each or max(2, args.rows // 2)),
         "vocabulary": store.read_manifest(folder).files[store.TOKENIZER].sha256,
         "alphabets": WHEELS,
     }

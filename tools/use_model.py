@@ -1,6 +1,7 @@
 """`asr33 model use`: the model that `run`, `demo` and `ask` take where nobody says.
 
-It is remembered in `.in-use`, in the folder of the models. --model, ASR33_MODEL_NAME and [model] name are over it.
+It may be a server's, by its URL, and need not answer yet. It is remembered in `.in-use`, in the folder of the models.
+--model, ASR33_MODEL_NAME and [model] name are over it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from tools.output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME|PATH", help="the model; `embedded` goes back to ours")
+    parser.add_argument("name", metavar="NAME|PATH|URL", help="the model; `embedded` goes back to ours")
 
 
 def main(args: argparse.Namespace) -> int:

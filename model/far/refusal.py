@@ -31,7 +31,7 @@ def refusal(base: str, model: str, failure: Failure, key: bool, again: str = "")
     if status == 404:
         if failure.code == "model_not_found" or (model and model in said):
             return ModelNotFound(f"{base} has no model {model!r}; see {base}/v1/models, and name one behind a #")
-        return ModelNotFound(f"{base}: nothing is at /v1/completions there: is that the URL of a model server?")
+        return ModelNotFound(f"nothing is at {base}/v1/completions: is that the URL of a model server, up to its /v1?")
     if 300 <= status < 400:
         return RequestRefused(f"{base} sends elsewhere: name the URL where the server really is")
     return RequestRefused(f"{base} refuses what it was asked ({status}){f': {said}' if said else ''}")

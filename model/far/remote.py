@@ -11,17 +11,18 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 
 from model.base import Ask, Piece, Sampling
 from model.errors import ModelError, ModelNotFound, PromptTooLong, ServerLost
 from model.far import wire
 from model.far.address import address
+from model.far.flow import Flow
 from model.far.progress import Progress, Trimmed
 from model.far.refusal import refusal
 from model.far.sse import Events
-from model.far.transport import Door, Reply, Transport
+from model.far.transport import Door, Reply, Silent, Transport
 from model.prefix import settled
 
 TAIL_S = 0.5  # for the count behind an answer that is complete
@@ -45,6 +46,7 @@ class Remote:
         self._way = Transport(self.address, self._door)
         self._card: wire.Card | None = None
         self._stale = True  # it may be another server, or another model, since the card was read
+        self._flow = Flow()
         self._per_token = 3.0  # characters; less than any prose has
         self._heard = self._read = ""
         self._reading: asyncio.Task[None] | None = None
@@ -139,16 +141,29 @@ class Remote:
         if finish := said.over(sampling):
             yield Piece("", (), self._clock(), finish)
             return
-        ask = said.ask(replace(self._door.about, prompt=prompt, sampling=sampling))
+        pace = 0.0 if self._flow.held else self._door.about.pace
+        ask = said.ask(replace(self._door.about, prompt=prompt, sampling=sampling, pace=pace))
         trimmed = None if self.ours and not said.base else Trimmed(said, sampling)
+        begun = False
         async with contextlib.aclosing(self._chunks(ask)) as chunks:
             async for chunk in chunks:
                 piece = self._piece(chunk, trimmed)
-                self._stale = not piece.finish
+                self._stale, begun = not piece.finish, begun or chunk.text != ""
                 yield piece
                 if piece.finish:
                     return
-        raise ServerLost(f"{self.device}: the stream ended before the answer did")
+        raise await self._cut_off(ask, begun)
+
+    async def _cut_off(self, ask: Ask, begun: bool) -> ModelError:
+        """Why a stream ended before the answer did; there are servers that say it only where they are not to stream."""
+        if not (begun or self.ours):
+            one = replace(ask, sampling=replace(ask.sampling, max_tokens=1))
+            body = wire.Request(self.address.model or self.name, one, stream=False).to_json()
+            with contextlib.suppress(ServerLost):
+                async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
+                    if reply.status != 200:
+                        return await self._refusal(reply)
+        return ServerLost(f"{self.device}: the stream ended before the answer did")
 
     def _piece(self, chunk: wire.Chunk, trimmed: Trimmed | None) -> Piece:
         """What a chunk brings the reader."""
@@ -164,7 +179,8 @@ class Remote:
         """The answer's chunks, the one with its end last."""
         model = self._card.id if self._card else ""
         body = wire.Request(self.address.model or model, ask).to_json()
-        async with self._way.asked("POST", "/v1/completions", self._door.first_token_s, body) as reply:
+        self._flow.begin()
+        async with self._begun(body) as reply:
             await self._check(reply)
             yield wire.Chunk("", 0, "")  # it is there, and at work
             async with contextlib.aclosing(self._events(reply)) as events:
@@ -179,6 +195,17 @@ class Remote:
                     yield chunk
                     if chunk.finish:
                         return
+
+    @contextlib.asynccontextmanager
+    async def _begun(self, body: object) -> AsyncIterator[Reply]:
+        """The reply; our own server says within a second that it is there."""
+        limit_s = min(self._door.bytes_s, self._door.first_token_s) if self.ours else self._door.first_token_s
+        try:
+            async with self._way.asked("POST", "/v1/completions", limit_s, body) as reply:
+                yield reply
+        except Silent:
+            self._flow.silent()
+            raise
 
     async def _tail(self, ask: Ask, events: AsyncGenerator[wire.Event, None]) -> None:
         """What comes behind the end: a count, and the end of the stream, without which the connection is of no use."""
@@ -196,21 +223,34 @@ class Remote:
         while True:
             begun = loop.time()
             try:
-                async with asyncio.timeout(min(self._door.bytes_s, self._door.first_token_s - waited)):
+                async with asyncio.timeout(self._patience(first, waited)):
                     part = await anext(parts, None)
             except TimeoutError:
-                raise self._lost("no word came" if first else "no further word came", "in the time allowed") from None
+                raise self._silence(first, loop.time() - begun) from None
             if part is None:
                 return
-            waited += loop.time() - begun
+            this = loop.time() - begun
+            waited += this
+            words = 0
             try:
                 for data in events.each(part):
                     said = wire.read(data)
                     if isinstance(said, wire.Chunk) and (said.text or said.tokens):
-                        first, waited = False, 0.0
+                        first, waited, words = False, 0.0, words + 1
                     yield said
             except wire.Garbled as error:
                 raise self._lost("the stream is garbled", str(error)) from None
+            self._flow.came(words, this)
+
+    def _patience(self, first: bool, waited: float) -> float:
+        """How long the next byte may take: before the first word others are silent where ours says that it is there."""
+        left = self._door.first_token_s - waited
+        return left if first and not self.ours else min(self._door.bytes_s, left)
+
+    def _silence(self, first: bool, silent_s: float) -> ServerLost:
+        if self.ours and silent_s >= self._door.bytes_s:
+            self._flow.silent()
+        return self._lost("no word came" if first else "no further word came", "in the time allowed")
 
     def _learn(self, ask: Ask, said: wire.Chunk) -> None:
         """How many characters a token has, from a count of the server's."""

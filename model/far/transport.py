@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -38,6 +41,10 @@ class Door:
     first_token_s: float = FIRST_TOKEN_S
     bytes_s: float = BYTES_S
     about: Ask = field(default_factory=lambda: Ask("", Sampling()))
+
+
+class Silent(ServerLost):
+    """It took what it was asked, and said nothing."""
 
 
 class Reply:
@@ -76,7 +83,7 @@ class Transport:
 
     @asynccontextmanager
     async def asked(self, method: str, path: str, limit_s: float, body: Any = None) -> AsyncIterator[Reply]:
-        """The reply, its head within the limit; closed at the end. Raises ServerLost, KeyRefused, AddressWrong."""
+        """The reply, its head in time; closed at the end. Raises ServerLost, Silent, KeyRefused, AddressWrong."""
         headers, client, at = await self._headers(), self._opened(), self._address.base
         request = client.build_request(method, at + path, json=body, headers=headers)
         try:
@@ -84,7 +91,7 @@ class Transport:
                 async with asyncio.timeout(limit_s):
                     response = await client.send(request, stream=True)
         except TimeoutError:
-            raise ServerLost(f"{at}: no answer within {limit_s:g} seconds") from None
+            raise Silent(f"{at}: no answer within {limit_s:g} seconds") from None
         try:
             yield Reply(response, at)
         finally:
@@ -154,9 +161,30 @@ def _translated(at: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    """What is wrong, and what mends it, by whatever lies at the bottom of it."""
     at: BaseException | None = error
     while at is not None:
         if isinstance(at, ssl.SSLCertVerificationError):
             return f"its certificate is no good: {at.verify_message}: renew it there, or name who signed it in ca_file"
+        if isinstance(at, ssl.SSLError) and at.reason == "WRONG_VERSION_NUMBER":
+            return "no answer: it does not speak TLS: write http://, or put a certificate there"
+        if isinstance(at, socket.gaierror):
+            return f"no answer: nobody knows that name ({at.strerror}): see how it is spelt, or write the address"
+        if isinstance(at, ConnectionRefusedError) or (isinstance(at, OSError) and at.errno == errno.ECONNREFUSED):
+            return "no answer: nobody listens there: start the server, or see to the port"
         at = at.__cause__ or at.__context__
+    if isinstance(error, httpx2.ConnectTimeout):
+        return f"no answer: no connection within {CONNECT_S:g} seconds: is it on, and on this network?{_past_proxy()}"
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return f"no answer: {error}: if it speaks TLS, write https://"
     return f"no answer: {str(error) or type(error).__name__}"
+
+
+def _past_proxy() -> str:
+    """For those who have one in their environment."""
+    set_ = [
+        name
+        for name in ("https_proxy", "http_proxy", "all_proxy")
+        if os.environ.get(name, os.environ.get(name.upper()))
+    ]
+    return f" ${set_[0]} is not used here" if set_ else ""

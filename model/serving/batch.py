@@ -21,7 +21,7 @@ from typing import TypeVar
 from model import store
 from model.base import Ask, Piece, Provider
 from model.belt import Belt, post
-from model.errors import Busy
+from model.errors import Busy, EngineFailed
 from model.local import Clock
 from model.prefix import settled
 from model.serving.counters import Counters, Tally
@@ -113,6 +113,23 @@ class Batch:
     async def ready(self) -> None:
         """Return when the model is loaded. Raises ModelError if it cannot be."""
         await self._aside(bool)
+
+    async def sound(self) -> None:
+        """Return as soon as the thread comes round. Raises what the engine has failed by, as all answers do then."""
+        heard: Future[None] = Future()
+
+        def told(distributor: Distributor) -> None:
+            if not heard.set_running_or_notify_cancel():
+                return
+            if distributor.failed:
+                heard.set_exception(distributor.failed)
+            else:
+                heard.set_result(None)
+
+        self._told.put(told)
+        if self._running.done():
+            raise EngineFailed("the engine's thread has ended: start it again")
+        await asyncio.wrap_future(heard)
 
     def counters(self) -> Counters:
         """What was done so far."""

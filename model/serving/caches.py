@@ -14,6 +14,8 @@ from model.prefix import shared
 from model.serving.deadlines import Line
 
 WORTH = 8  # tokens: to read fewer takes less time than to copy them
+LOOSE = 8  # of so many that are held one may lie apart
+AT_ONCE = 4  # are moved between two passes: some milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,21 @@ class Caches:
         line.slot = -1
 
     def close_up(self) -> list[Copy]:
-        """Bring the slots that are held together in the low ones."""
-        copies: list[Copy] = []
+        """Bring the slots that are held nearer together in the low ones, where many lie apart; a few at a time.
+
+        Whoever has left is soon back, most of the time, where the cache has waited; a gap in a step costs less than
+        to be moved away and back.
+        """
         strays = [at for at in range(self._held, len(self._slots)) if self._slots[at].line]
-        holes = [at for at in range(self._held) if not self._slots[at].line] if strays else []
-        for stray, hole in zip(strays, holes, strict=True):
+        if len(strays) * LOOSE <= self._held:
+            return []
+        copies: list[Copy] = []
+        holes = [at for at in range(self._held) if not self._slots[at].line]
+        for stray, hole in zip(strays[::-1][:AT_ONCE], holes, strict=False):
             if self._slots[hole].ids and (place := self._oldest(self._held, self._slots[hole].used)) is not None:
                 copies.append(self._move(hole, place))
             copies.append(self._move(stray, hole))
-        return [copy for copy in copies if copy.length]
+        return copies
 
     def _prepared(self, ids: Sequence[int], conversation: str) -> tuple[int, list[Copy]]:
         """A slot that nobody holds, its ids cut to what these begin with, and what to copy for that."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,11 +121,18 @@ def _deployment(app: Callable[[], Any], size: Size, drain_s: float) -> Any:
         metrics_interval_s=min(10.0, size.upscale_s / 2),
     )
 
+    sound: list[Callable[[], Awaitable[None]]] = []  # of this process's app
+
     def made() -> Any:  # a plain function is called in each replica; whatever else can be called is taken for an app
-        return app()
+        one = app()
+        sound.append(one.state.sound)
+        return one
 
     class Replica:
-        pass
+        async def check_health(self) -> None:  # by Ray, which begins a replica anew when this raises
+            assert sound, "the app is made before a replica is looked at"
+            for raises in sound:
+                await raises()
 
     return serve.deployment(
         serve.ingress(made)(Replica),

@@ -18,10 +18,12 @@ from model.prefix import CHUNK
 from model.serving.costs import Cost
 
 FIRST_S = 0.5  # from RETURN to the first character: a person who has just looked up
-LOW_S = 1.5  # of paper: below it a line wants a token, and waits until many do, so that steps are large
+LOW_S = 2.2  # of paper: below it a line wants a token, and waits until many do, so that steps are large
 PRESSING_S = 0.8  # of paper: below it a line gets a token even if it is the only one
 MANY = 4  # one in so many is low: then all that have room go together
-AHEAD_S = 3.0  # of paper: above it a line gets none; what a BREAK throws away
+FEW = 4  # times what their step takes, and all together take no longer
+AHEAD_S = 4.0  # of paper: above it a line gets none; what a BREAK throws away
+LATE_S = 0.05  # a wheel may stand still for a prompt that is overdue: a quarter of what anybody hears
 REST_S = 2.0  # a reader without a wheel has a token at least so often
 PATIENCE_S = 5.0  # a prompt that has waited longer takes turns with the steps, whoever runs dry
 UNTAKEN = 256  # characters for a reader without a wheel
@@ -153,6 +155,11 @@ def plan(
     return Rest(_wanted(now, lines, len(wheels), costs))
 
 
+def portion(unread: int) -> int:
+    """How many to read in one pass; never all but one, since one alone comes out a little otherwise."""
+    return min(CHUNK - (unread == CHUNK + 1), unread)
+
+
 def _wanting(now: float, wheels: list[Due], first: float, costs: Costs) -> list[Due]:
     """Nobody until many are low, and then all that have room; or those few of whom one can wait no longer."""
     low = [one for one in wheels if one[0] - LOW_S <= now]
@@ -176,7 +183,7 @@ def _first_come(now: float, lines: list[Line], costs: Costs) -> Read | Step | Re
     unread = [(line.paper.arrived, line) for line in lines if line.unread > 1]
     if unread:
         line = min(unread, key=DUE)[1]
-        return Read(line, min(CHUNK, line.unread))
+        return Read(line, portion(line.unread))
     ready = [(line.paper.made_at or 0.0, line) for line in lines if line.paper.untaken < UNTAKEN]
     return Step(_run(ready, ready, costs)) if ready else Rest(inf)
 
@@ -184,18 +191,25 @@ def _first_come(now: float, lines: list[Line], costs: Costs) -> Read | Step | Re
 def _piece(now: float, next_read: Due, wheels: list[Due], first: float, costs: Costs, turn: bool) -> Read | None:
     """The piece, if every paper can bear it before the next step, or if it can wait no longer."""
     due, line = next_read
-    count = min(CHUNK, line.unread)
-    bearable = not wheels or first > now + costs.piece.of(count) + costs.step.of(len(wheels)) + MARGIN_S
+    count = portion(line.unread)
+    ready = now + costs.piece.of(count) + MARGIN_S
+    latest = first + (LATE_S if due < now else 0.0)
+    bearable = not wheels or latest > ready + costs.step.of(len(_urgent(ready, wheels, costs)))
     # A text that was rolled has a wheel of its own; a prompt has a person, who has waited before.
     pressing = due < first if line.paper.begun else turn and due + PATIENCE_S < now
     return Read(line, count) if bearable or pressing else None
 
 
+def _urgent(now: float, wheels: list[Due], costs: Costs) -> list[Due]:
+    """Those that would stand still while all go together."""
+    whole = costs.step.of(len(wheels))
+    return [one for one in wheels if one[0] < now + whole]
+
+
 def _together(now: float, wheels: list[Due], others: list[Due], first: float, costs: Costs) -> list[Due]:
     """All that have room; but those that would stand still meanwhile go before them, if they are few."""
-    whole = costs.step.of(len(wheels))
-    urgent = [one for one in wheels if one[0] < now + whole + MARGIN_S]
-    if urgent and costs.step.of(len(urgent)) < whole / 4:
+    urgent = _urgent(now + MARGIN_S, wheels, costs)
+    if urgent and FEW * costs.step.of(len(urgent)) < costs.step.of(len(wheels)):
         return urgent
     if first > now + costs.step.of(len(wheels) + len(others)) + MARGIN_S:
         return wheels + others

@@ -7,41 +7,20 @@ was made lies in `made` until it is fetched.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from model.base import Piece
-from model.prefix import CHUNK
-from model.serving.caches import Caches, Copy
-from model.serving.counters import Counters, Tally
-from model.serving.deadlines import Costs, Line, Order, Read, Rest, plan
+from model.prefix import shared
+from model.serving.counters import Counters
+from model.serving.deadlines import Line, Order, Read, Rest, plan, portion
+from model.serving.passes import Logits, Passes, Slots
 from model.serving.turn import Turn
 
 STOPPED_S = 2.0  # without taking anything, and others wait for a row
 
-Logits = NDArray[np.float32]
 Load = Piece | Exception | None  # None after the last
-
-
-class Slots(Protocol):
-    """What is asked of the engine: `count` caches side by side, of `context` tokens each."""
-
-    @property
-    def context(self) -> int: ...
-
-    @property
-    def count(self) -> int: ...
-
-    def read(self, slot: int, past: int, ids: Sequence[int]) -> Logits: ...
-
-    def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> Logits: ...
-
-    def copy(self, source: int, target: int, length: int) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -60,16 +39,15 @@ class Distributor:
     def __init__(self, slots: Slots, *, rows: int, clock: Callable[[], float], order: Order = "paper") -> None:
         self.rows = min(rows, slots.count)
         self.made: list[tuple[Turn, Load]] = []
-        self.tally = Tally()
-        self._slots, self._clock, self._order = slots, clock, order
-        self._caches = Caches(slots.count)
-        self._costs = Costs.guessed()
+        self._passes = Passes(slots, clock)
+        self._caches, self.tally = self._passes.caches, self._passes.tally
+        self._clock, self._order = clock, order
         self._turns: dict[Line, Turn] = {}
         self._waiting: deque[Turn] = deque()
         self._parked: set[Turn] = set()  # whose readers have stopped, and others wanted the row
         self._heard: list[Heard] = []
         self._stepped = True  # the last pass was no piece of a prompt
-        self._failed: Exception | None = None
+        self.failed: Exception | None = None
 
     def counters(self) -> Counters:
         return self.tally.counters(active=len(self._turns), waiting=len(self._waiting), caches=self._caches.resting)
@@ -78,8 +56,8 @@ class Distributor:
 
     def enter(self, turn: Turn) -> None:
         """One more answer is wanted."""
-        if self._failed:
-            self._end(turn, self._failed)
+        if self.failed:
+            self._end(turn, self.failed)
         elif last := turn.finished(self._clock()):
             self.made.append((turn, last))
             self._end(turn, None)
@@ -130,7 +108,7 @@ class Distributor:
         try:
             return self._work()
         except Exception as error:  # of the engine, and so of everybody
-            self._failed = error
+            self.failed = error
             self._drop(error)
             return inf
 
@@ -142,7 +120,7 @@ class Distributor:
     def _work(self) -> float:
         self._seat()
         now = self._clock()
-        todo = plan(now, self._turns, self._costs, self._order, self._stepped)
+        todo = plan(now, self._turns, self._passes.costs, self._order, self._stepped)
         if isinstance(todo, Read):
             self._read(self._turns[todo.line], todo.count)
         elif isinstance(todo, Rest):
@@ -163,8 +141,8 @@ class Distributor:
                 turn = min(self._waiting, key=lambda one: one.line.paper.due(now))
             self._waiting.remove(turn)
             self._turns[turn.line] = turn
-            self._copy(self._caches.take(turn.line, turn.window, turn.conversation))
-            self._turn_to(turn, at_first=True)
+            self._passes.copy(self._caches.take(turn.line, turn.window, turn.conversation))
+            self.tally.reused += self._turn_to(turn)
 
     def _park(self, now: float) -> None:
         """Take their rows from those whose readers have stopped, until they read again; their caches rest."""
@@ -175,58 +153,42 @@ class Distributor:
                 del self._turns[turn.line]
                 self._caches.release(turn.line)
 
-    def _turn_to(self, turn: Turn, at_first: bool = False) -> None:
-        """Forget what the window does not begin with; the last of it is read again if all is known."""
-        line, known = turn.line, self._caches.ids(turn.line.slot)
-        if known != turn.window[: len(known)] or len(known) >= len(turn.window):
-            self._caches.shorten(line.slot, _alike(known, turn.window))
-        line.unread = len(turn.window) - len(known)
-        self.tally.reused += len(known) if at_first else 0
+    def _turn_to(self, turn: Turn) -> int:
+        """Forget what the window does not begin with, and what comes last in it; how much of it is known.
+
+        A token that is read alone comes out a little otherwise than as one of several: so that a text does not depend
+        on what was known of it, none ever is.
+        """
+        known = self._caches.ids(turn.line.slot)
+        kept = min(shared(known, turn.window), len(turn.window) - 1)
+        kept -= turn.given - kept == 1 < turn.given
+        self._caches.shorten(turn.line.slot, kept)
+        turn.line.unread = max(1, turn.given - kept)
+        return kept
 
     def _read(self, turn: Turn, count: int) -> None:
-        known = self._caches.ids(turn.line.slot)
-        logits = self._piece(turn.line.slot, turn.window[len(known) : len(known) + count])
+        known = len(self._caches.ids(turn.line.slot))
+        logits = self._passes.read(turn.line.slot, turn.window[known : known + count])
         self._stepped = False
-        turn.line.unread -= count
-        if not turn.line.unread:
-            self._say(turn, logits, self._clock())
-
-    def _piece(self, slot: int, ids: list[int]) -> Logits:
-        known, begun = self._caches.ids(slot), self._clock()
-        logits = self._slots.read(slot, len(known), ids)
-        known += ids
-        took = self._clock() - begun
-        self._costs.piece.measured(len(ids), took)
-        self.tally.pieces += 1
-        self.tally.read += len(ids)
-        self.tally.read_s += took
-        return logits
+        turn.line.unread = max(1, turn.line.unread - count)
+        if known + count == len(turn.window):
+            self._say(turn, logits)
 
     def _step(self, turns: list[Turn]) -> None:
-        """A token for each, of slots that lie side by side; those between them go along for nothing."""
+        """A token for each; of an answer that goes on, those that it had come to are taken again one by one."""
         at = [turn.line.slot for turn in turns]
-        span = range(at[0], at[-1] + 1)
-        ids = [0] * len(span)
-        past = [len(self._caches.ids(slot)) for slot in span]
-        for turn, slot in zip(turns, at, strict=True):
-            ids[slot - span[0]] = turn.window[-1]
-        begun = self._clock()
-        logits = self._slots.step(span[0], past, ids, [slot - span[0] for slot in at])
-        now = self._clock()
-        self._costs.step.measured(len(span), now - begun)
+        known = [len(self._caches.ids(slot)) for slot in at]
+        logits = self._passes.step(at, [turn.window[have] for turn, have in zip(turns, known, strict=True)])
         self._stepped = True
-        self.tally.steps += 1
-        self.tally.stepped += len(span)
-        self.tally.along += len(span) - len(turns)
-        self.tally.step_s += now - begun
-        for turn, row in zip(turns, logits, strict=True):
-            self._caches.ids(turn.line.slot).append(turn.window[-1])
-            self._say(turn, row, now)
+        for turn, have, row in zip(turns, known, logits, strict=True):
+            if have + 1 == len(turn.window):
+                self._say(turn, row)
 
-    def _say(self, turn: Turn, logits: Logits, now: float) -> None:
+    def _say(self, turn: Turn, logits: Logits) -> None:
         """What goes wrong here is this answer's alone."""
+        window = turn.window
         try:
-            piece = turn.say(logits, now)
+            piece = turn.say(logits, self._clock())
         except Exception as error:
             self._leave(turn, keep=False)
             self._end(turn, error)
@@ -237,7 +199,7 @@ class Distributor:
         if piece and piece.finish:
             self._leave(turn)
             self._end(turn, None)
-        else:
+        elif turn.window is not window:  # it was rolled
             self._turn_to(turn)
 
     def _leave(self, turn: Turn, keep: bool = True) -> None:
@@ -268,11 +230,13 @@ class Distributor:
             if found is None:
                 return False
             slot, copies = found
-            self._copy(copies)
+            self._passes.copy(copies)
             known = len(self._caches.ids(slot))
-            if part := heard.ids[known : known + CHUNK]:
-                self._piece(slot, part)
-                heard.read += len(part)
+            if left := len(heard.ids) - known:
+                if left == 1 < len(heard.ids):
+                    self._caches.shorten(slot, known := known - 1)
+                self._passes.read(slot, heard.ids[known : known + portion(len(heard.ids) - known)])
+                heard.read += len(self._caches.ids(slot)) - len(heard.ids) + left
                 return True
             self.forget(heard)
         return False
@@ -280,20 +244,5 @@ class Distributor:
     def _close_up(self) -> bool:
         """Whether slots had to be moved, so that somebody may have been cut meanwhile."""
         copies = self._caches.close_up()
-        self._copy(copies)
+        self._passes.copy(copies)
         return bool(copies)
-
-    def _copy(self, copies: Sequence[Copy]) -> None:
-        for copy in copies:
-            self._slots.copy(copy.source, copy.target, copy.length)
-            self.tally.copied += 1
-
-
-def _alike(known: list[int], window: list[int]) -> int:
-    """How much of the cache can stay; the last token of a window is read in any case, for what comes after it."""
-    at = 0
-    for one, other in zip(known, window[:-1], strict=False):
-        if one != other:
-            break
-        at += 1
-    return at

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from model.far.wire import Failure
 RETRY_S = 1  # after which one who was sent away may try again
 KINDS = {
     401: "authentication_error",
+    403: "permission_error",
     429: "rate_limit_error",
     500: "server_error",
     503: "service_unavailable_error",
@@ -31,13 +33,15 @@ KINDS = {
 class Limits:
     """At most so many answers at once, bytes of a body, characters of a prompt, tokens of an answer; and patience.
 
-    `bodies` is what all that are just coming in may have together.
+    `each` is how many of the answers one key may have open, where there are several keys; `bodies` what all that are
+    just coming in may have together.
     """
 
     lines: int = 1024
-    body: int = 262_144
+    body: int = 65_536
     prompt: int = 32_768
     max_tokens: int = 4096
+    each: int = 32
     bodies: int = 64 << 20
     body_s: float = 20.0  # for the whole of a body
     first_s: float = 1.0  # within which an answer that fails has a status of its own
@@ -94,6 +98,8 @@ def because(error: errors.ModelError) -> Refused:
         return refused(400, str(error), "context_length_exceeded", "prompt")
     if isinstance(error, errors.NoSuchAlphabet):
         return refused(422, str(error), "unfit", "alphabet")
+    if isinstance(error, errors.NoSuchToken):
+        return refused(422, str(error), "unfit", "said")
     if error.exit_code == 75:  # EX_TEMPFAIL: it may be different in a moment
         return refused(429, str(error), "busy")
     return refused(500, "the model failed; the server's log says how", "model_failed")
@@ -107,6 +113,26 @@ def of_http(error: HTTPException) -> Refused:
     }
     made = refused(error.status_code, what.get(error.status_code, error.detail))
     return Refused(made.failure, {**made.headers, **(error.headers or {})})
+
+
+def path(target: str) -> str:
+    """The path of a request's target, which may be a whole URL (RFC 9112 3.2.2)."""
+    scheme, colon, rest = target.partition("://")
+    return "/" + rest.partition("/")[2] if colon and "/" not in scheme else target
+
+
+def proper(scope: Scope) -> None:
+    """Raises Refused: a body with two lengths, of which whoever stands between us may believe the other."""
+    names = {bytes(name).lower() for name, _ in scope["headers"]}
+    if {b"content-length", b"transfer-encoding"} <= names:
+        no = refused(400, "Content-Length and Transfer-Encoding: one of them", "not_http")
+        raise Refused(no.failure, {**no.headers, "Connection": "close"})
+
+
+def no_page(scope: Scope) -> None:
+    """Raises Refused: where no key is asked for, any page in a browser of this computer could make it work."""
+    if any(bytes(name).lower() == b"origin" for name, _ in scope["headers"]):
+        raise refused(403, "not from a page in a browser: --keys FILE says who may ask", "browser")
 
 
 def bearer(scope: Scope) -> str | None:
@@ -154,7 +180,7 @@ def _too_large(limits: Limits) -> Refused:
 def request(data: bytes, limits: Limits) -> wire.Request:
     """What a body asks for, within the limits. Raises Refused."""
     try:
-        asked = wire.Request.from_json(json.loads(data))
+        asked = wire.Request.from_json(json.loads(data), seed=secrets.randbelow(1 << 31))
     except wire.Unfit as unfit:
         raise refused(unfit.status, str(unfit), "unfit", unfit.field) from None
     except (ValueError, RecursionError):
@@ -164,6 +190,8 @@ def request(data: bytes, limits: Limits) -> wire.Request:
         raise refused(400, why, "context_length_exceeded", "prompt")
     if asked.ask.sampling.max_tokens > limits.max_tokens:
         raise refused(422, f"max_tokens: at most {limits.max_tokens:,} here", "unfit", "max_tokens")
+    if len(asked.ask.said) > limits.max_tokens:  # each of them is read again
+        raise refused(422, f"said: at most {limits.max_tokens:,} tokens here", "unfit", "said")
     return asked
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from model import store, tokenizer
 from model.base import Ask, Provider, Shape
-from model.errors import ModelDamaged, NoSuchAlphabet
+from model.errors import ModelDamaged, NoSuchAlphabet, NoSuchToken
 from model.local import LINES, Words
 from model.mask import Mask
-from model.serving.distributor import Slots
+from model.serving.passes import Slots
 from model.serving.turn import Turn
 
 SHARE = 4  # caches at most for each row: its own, and those of people who think, type and read meanwhile
@@ -61,7 +61,7 @@ class Speller:
 
     def __init__(self, engine: Engine, alphabets: Alphabets) -> None:
         self.context = engine.slots.context
-        self._words = engine.tokenizer
+        self._words, self._size = engine.tokenizer, engine.size
         self._ids_of = lru_cache(LINES)(engine.tokenizer.encode_lines)
         spelled = [engine.tokenizer.bytes_of(token) for token in range(engine.size)] if alphabets else []
         self._masks: dict[str, Mask | None] = {"": None}
@@ -76,7 +76,9 @@ class Speller:
         return [self._words.end_of_text, *(token for line in lines for token in self._ids_of(line))]
 
     def turn(self, ask: Ask, arrived: float) -> Turn:
-        """Raises PromptTooLong and NoSuchAlphabet."""
+        """Raises PromptTooLong, NoSuchAlphabet and NoSuchToken."""
+        if ask.said and not 0 <= min(ask.said) <= max(ask.said) < self._size:
+            raise NoSuchToken(f"said: tokens of another model; this one has {self._size:,}")
         if ask.alphabet not in self._masks:
             known = ", ".join(filter(None, self._masks)) or "none"
             raise NoSuchAlphabet(f"no alphabet {ask.alphabet!r}; this model knows: {known}")

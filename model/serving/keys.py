@@ -21,6 +21,7 @@ from model.errors import ModelError
 SHORTEST, LONGEST = 16, 512  # characters of a key: what could be guessed, and what is none
 NAME = 64
 FILE = 1_000_000  # bytes
+BOM = b"\xef\xbb\xbf"  # as some editors begin a file
 
 log = logging.getLogger("asr33.serve")
 
@@ -61,7 +62,7 @@ class Keys:
         try:
             with self._path.open("rb") as file:
                 self._seen = _mark(os.fstat(file.fileno()))
-                mode, data = os.fstat(file.fileno()).st_mode, file.read(FILE)
+                mode, data = os.fstat(file.fileno()).st_mode, file.read(FILE + 1)
         except OSError as error:
             raise KeysNotFound(f"{self._path}: {error.strerror}; write one key a line into it") from None
         self._keys = _parse(data, self._path)
@@ -95,9 +96,11 @@ class Keys:
 
 
 def _parse(data: bytes, path: Path) -> tuple[_Key, ...]:
+    if len(data) > FILE:  # what is cut off could end in mid-key
+        raise KeysDamaged(f"{path}: over {FILE:,} bytes, which is no file of keys; write one key a line")
     keys = []
-    for number, line in enumerate(data.splitlines(), 1):
-        key, _, rest = line.strip().partition(b" ")
+    for number, line in enumerate(data.removeprefix(BOM).splitlines(), 1):
+        key, rest = (*line.split(None, 1), b"", b"")[:2]
         if not key or key.startswith(b"#"):
             continue
         if not SHORTEST <= len(key) <= LONGEST or not all(0x21 <= byte <= 0x7E for byte in key):

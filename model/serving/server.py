@@ -20,20 +20,19 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from model.errors import ModelError
 from model.far import wire
 from model.serving import door, metrics
 from model.serving.answer import Answer, Source
 from model.serving.door import Limits, Refused
+from model.serving.gate import Gate
 from model.serving.handing import Cut, Line
 from model.serving.keys import Keys
 
 State = Literal["loading", "open", "draining", "failed"]
-CLOSED = 499  # nginx's number for a client who has left before there was a status
 AFTER_S = 2.0  # for the last words to those who are cut off
-WHAT = {"/v1/completions": "completions", "/v1/models": "models", "/health": "health", "/metrics": "metrics"}
 
 log = logging.getLogger("asr33.serve")
 
@@ -49,6 +48,12 @@ class Batched(Source, Protocol):
     def counters(self) -> object: ...
 
     async def close(self) -> None: ...
+
+
+class Sound(Batched, Protocol):
+    """One that says whether its engine still runs, by raising what it has failed by."""
+
+    async def sound(self) -> None: ...
 
 
 class Server:
@@ -114,7 +119,7 @@ class Server:
                 Route("/health", self._health),
                 Route("/metrics", self._metrics),
             ],
-            middleware=[Middleware(_Gate, server=self)],
+            middleware=[Middleware(Gate, admit=self.admit, requests=self.requests)],
             exception_handlers={HTTPException: _no_such, Refused: _no_such},
         )
         app.router.redirect_slashes = False
@@ -123,26 +128,35 @@ class Server:
     def admit(self, scope: Scope) -> str:
         """The name of whoever asks. Raises Refused: a stranger, or a time at which nobody is served."""
         path, who = scope["path"], ""
+        door.proper(scope)
         if path == "/health":
             return who
-        if self.keys is not None:
+        if self.keys is None:
+            door.no_page(scope)
+        else:
             shown = door.bearer(scope)
             known = self.keys.who(shown) if shown else None
             if known is None:
                 said = "this key is not known here" if shown else "a key is wanted: Authorization: Bearer KEY"
                 raise door.refused(401, said, "invalid_api_key")
             who = known
-        if self.state != "open" and path.startswith("/v1/"):
-            raise door.refused(503, self._why_not(), self.state)
+        if path.startswith("/v1/"):
+            self.check_open()
         return who
+
+    def check_open(self) -> None:
+        """Raises Refused: a time at which no answer is begun."""
+        if self.state != "open":
+            raise door.refused(503, self._why_not(), self.state)
 
     @asynccontextmanager
     async def line(self, line: Line) -> AsyncIterator[None]:
-        """A place among those who are served. Raises Refused where there is none."""
-        if self.state != "open":
-            raise door.refused(503, self._why_not(), self.state)
+        """A place among those who are served. Raises Refused where there is none, for all or for this key."""
         if len(self.lines) >= self.limits.lines:
             raise door.refused(429, f"{self.limits.lines:,} lines are open, which is all: try again", "busy")
+        each = self.limits.each
+        if self.keys and len(self.keys) > 1 and sum(one.who == line.who for one in self.lines) >= each:
+            raise door.refused(429, f"this key has {each:,} lines open, which is all it may: try again", "share")
         self.lines.add(line)
         try:
             yield
@@ -187,8 +201,11 @@ class Server:
         return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-def app(batch: Batched, *, name: str, **more: Any) -> Starlette:
-    """The app by itself, for what runs its own loop: `more` is as of Server. It loads, and closes, the batch itself."""
+def app(batch: Sound, *, name: str, **more: Any) -> Starlette:
+    """The app by itself, for what runs its own loop: `more` is as of Server. It loads, and closes, the batch itself.
+
+    Its `state.sound` raises what the engine has failed by.
+    """
     server = Server(batch, name=name, **more)
 
     @asynccontextmanager
@@ -201,6 +218,7 @@ def app(batch: Batched, *, name: str, **more: Any) -> Starlette:
             await batch.close()
 
     server.app.router.lifespan_context = lifespan
+    server.app.state.sound = batch.sound
     return server.app
 
 
@@ -212,10 +230,11 @@ class _Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server, line = self._server, scope["state"]["line"]
-        asked = door.request(await door.body(scope, receive, server.limits, server.tray), server.limits)
-        if asked.model not in ("", server.name):
-            raise door.refused(404, f"there is one model here: {server.name}", "model_not_found", "model")
-        async with server.line(line):
+        async with server.line(line):  # before the body, which may be slow
+            asked = door.request(await door.body(scope, receive, server.limits, server.tray), server.limits)
+            if asked.model not in ("", server.name):
+                raise door.refused(404, f"there is one model here: {server.name}", "model_not_found", "model")
+            server.check_open()
             leaving = asyncio.ensure_future(_leaves(receive, line))
             try:
                 base = wire.Chunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
@@ -241,57 +260,6 @@ def _told(error: ModelError) -> Refused:
     if error.exit_code not in (65, 75):
         log.error("asr33: the model failed: %s", type(error).__name__)
     return door.because(error)
-
-
-class _Gate:
-    """Before all else: who is it; and after all else: what became of it, in a number and a line of the log."""
-
-    def __init__(self, app: ASGIApp, server: Server) -> None:
-        self._app, self._server = app, server
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun, status = time.monotonic(), 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        line = Line("")
-        scope.setdefault("state", {})["line"] = line
-        try:
-            line.who = self._server.admit(scope)
-            await self._app(scope, receive, watched)
-        except Refused as no:
-            await no.response()(scope, receive, watched)
-        except door.Gone:
-            pass
-        except Exception as error:
-            log.error("asr33: %s", _place(error))
-            if not status:
-                failed = door.refused(500, "the server failed; its log says where", "server_failed")
-                await failed.response()(scope, receive, watched)
-        finally:
-            line.cut("gone")
-            self._note(scope["path"], status or CLOSED, line, time.monotonic() - begun)
-
-    def _note(self, path: str, status: int, line: Line, seconds: float) -> None:
-        what = "models" if path.startswith("/v1/models/") else WHAT.get(path, "other")
-        self._server.requests[what, status] += 1
-        level = logging.DEBUG if what in ("health", "metrics") else logging.INFO
-        log.log(level, "%s %d, %d tokens, %.2f s%s", what, status, line.tokens, seconds, line.who and f", {line.who}")
-
-
-def _place(error: BaseException) -> str:
-    """Kind and place of what nobody foresaw; its words might be a reader's."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{type(error).__name__} at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
 
 
 async def _no_such(request: Request, error: Exception) -> Response:

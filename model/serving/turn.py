@@ -36,13 +36,14 @@ class Turn:
         self.line = Line(Paper(ask.pace, arrived), 0)
         self.said = 0  # tokens, of its own
         self._answer = Answer(Text(prompt, context, vocabulary), ask.sampling, vocabulary, mask)
-        for token in ask.said:
-            self._answer.text.roll()
-            self._answer.take(token)
         self._tokens: tuple[int, ...] = ()
         self._logprobs: tuple[float, ...] = ()
-        self._forgotten = self._answer.text.roll()
-        self.window = self._answer.text.window  # what has to be in the cache for the next token
+        self._forgotten = 0
+        self._turn_over()
+        for token in ask.said:
+            self._forgotten = 0  # that was told with the token
+            self._answer.take(token)
+            self._go_on(token)
 
     def finished(self, now: float) -> Piece | None:
         """The last piece, where what was said before was all of it."""
@@ -57,11 +58,19 @@ class Turn:
         self._tokens += (token,)
         self._logprobs += told
         piece = self._piece(text, now) if text or self._answer.finish else None
+        self._go_on(token)
+        return piece
+
+    def _go_on(self, token: int) -> None:
         self.window.append(token)
         if not self._answer.finish and (forgotten := self._answer.text.roll()):
             self._forgotten += forgotten
-            self.window = self._answer.text.window
-        return piece
+            self._turn_over()
+
+    def _turn_over(self) -> None:
+        """What has to be in the cache for the next token; the first `given` of it is read, the rest came one by one."""
+        self.window = self._answer.text.window
+        self.given = len(self.window)
 
     def _piece(self, text: str, now: float) -> Piece:
         piece = Piece(text, self._tokens, now, self._answer.finish, self._logprobs, self._forgotten)

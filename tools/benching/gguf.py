@@ -1,12 +1,13 @@
 """GPT-2's weights -> a GGUF file in float32, as llama.cpp reads it; it knows nothing of llama.cpp itself.
 
-The format is ggml's docs/gguf.md, version 3. There is no vocabulary in it: ids go in and logits come out.
+The format is ggml's docs/gguf.md, version 3. Without a vocabulary, ids go in and logits come out.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 VERSION = 3
 ALIGNMENT = 32
-UINT32, FLOAT32, STRING = 4, 6, 8
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 F32 = 0
+NORMAL, CONTROL = 1, 3  # kinds of tokens
 EPSILON = 1e-5
 
 _LAYER = {
@@ -31,8 +33,20 @@ _LAYER = {
 }
 
 
-def write(weights: Weights, shape: Shape, path: Path) -> None:
-    facts = _facts(shape)
+Fact = str | int | float | bool | Sequence[str] | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A byte-level BPE: its tokens in GPT-2's spelling, by their ids, and its merges in order; `end` ends a text."""
+
+    tokens: Sequence[str]
+    merges: Sequence[tuple[str, str]]
+    end: int
+
+
+def write(weights: Weights, shape: Shape, path: Path, vocabulary: Vocabulary | None = None) -> None:
+    facts = _facts(shape) | _words(vocabulary)
     tensors = list(_names(shape))
     with path.open("wb") as file:
         file.write(b"GGUF" + struct.pack("<IQQ", VERSION, len(tensors), len(facts)))
@@ -51,7 +65,7 @@ def write(weights: Weights, shape: Shape, path: Path) -> None:
             _align(file)
 
 
-def _facts(shape: Shape) -> dict[str, str | int | float]:
+def _facts(shape: Shape) -> dict[str, Fact]:
     return {
         "general.architecture": "gpt2",
         "gpt2.vocab_size": shape.vocab_size,
@@ -61,7 +75,22 @@ def _facts(shape: Shape) -> dict[str, str | int | float]:
         "gpt2.block_count": shape.n_layer,
         "gpt2.attention.head_count": shape.n_head,
         "gpt2.attention.layer_norm_epsilon": EPSILON,
-        "tokenizer.ggml.model": "no_vocab",
+    }
+
+
+def _words(vocabulary: Vocabulary | None) -> dict[str, Fact]:
+    if vocabulary is None:
+        return {"tokenizer.ggml.model": "no_vocab"}
+    kinds = [CONTROL if token == vocabulary.end else NORMAL for token in range(len(vocabulary.tokens))]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": vocabulary.tokens,
+        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in vocabulary.merges],
+        "tokenizer.ggml.bos_token_id": vocabulary.end,
+        "tokenizer.ggml.eos_token_id": vocabulary.end,
+        "tokenizer.ggml.add_bos_token": True,  # as we begin every text
     }
 
 
@@ -87,11 +116,19 @@ def _string(text: str) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _value(value: str | int | float) -> bytes:
+def _value(value: Fact) -> bytes:
     if isinstance(value, str):
         return struct.pack("<I", STRING) + _string(value)
-    kind, form = (UINT32, "<II") if isinstance(value, int) else (FLOAT32, "<If")
+    if isinstance(value, Sequence):
+        return struct.pack("<I", ARRAY) + _list(value)
+    kind, form = (BOOL, "<I?") if value is True else (UINT32, "<II") if isinstance(value, int) else (FLOAT32, "<If")
     return struct.pack(form, kind, value)
+
+
+def _list(values: Sequence[str] | Sequence[int]) -> bytes:
+    words = [_string(value) if isinstance(value, str) else struct.pack("<i", value) for value in values]
+    kind = STRING if isinstance(values[0], str) else INT32
+    return struct.pack("<IQ", kind, len(words)) + b"".join(words)
 
 
 def _align(file: IO[bytes]) -> None:

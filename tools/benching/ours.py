@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from tools.benching.engine import Logits
 
 
-def prepare(weights: Path, form: str, block: int, to: Path) -> None:
-    """As `asr33 model make` would, but that what is random is rounded to the nearest: no text moves it."""
+def prepare(weights: Path, form: str, block: int, to: Path, cached: str = "float32") -> None:
+    """As `asr33 model make` would, but that what is random is rounded to the nearest: no text moves it.
+
+    `cached` is how keys and values are kept.
+    """
     from model import export, graph, graph_file
     from model.rounding import cache_scales, nearest, rounded
 
     values, shape = tensors.read(weights)
-    how = export.rounding(export.Asked("", cast(export.As, form), block))
+    how = export.rounding(export.Asked("", cast(export.As, form), block, cache=cast(export.Cached, cached)))
     packed, cache = None, None
     if how is None:
         pass

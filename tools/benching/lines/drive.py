@@ -9,13 +9,14 @@ import asyncio
 import math
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from drivers.clock import CHARACTER_S, Clock, WallClock
 from model.base import Ask, Sampling
 from model.far.wire import Request
+from tools.benching.lines import figures
 from tools.benching.lines.call import CallFailed, Server
 from tools.benching.lines.figures import Line, Span
 from tools.benching.lines.typist import Turn, Typist
@@ -44,6 +45,9 @@ class Asked:
     listening: bool = True  # the server takes a prompt that is still being typed
     alphabet: str = ""
     model: str = ""
+    patience_s: float | None = (
+        None  # it ends as soon as it is sure that this does not hold; None: never before its time
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ async def drive(server: Server, asked: Asked, tell: Tell, meter: Meter, clock: C
             await watch.keep(asked.warm_up_s, f"{asked.lines} lines, warming up")
             begun, before = clock.now(), meter()
             watch.late_s = 0.0
-            whole = await watch.keep(asked.seconds, f"{asked.lines} lines")
+            whole = await watch.keep(asked.seconds, f"{asked.lines} lines", _hopeless(asked, seats, begun))
             ended, after = clock.now(), meter()
         finally:
             for task in sitting:
@@ -82,6 +86,13 @@ async def drive(server: Server, asked: Asked, tell: Tell, meter: Meter, clock: C
     return Driven([seat.line for seat in seats], span, spent, watch.late_s, whole)
 
 
+def _hopeless(asked: Asked, seats: Sequence[_Seat], begun: float) -> Callable[[], bool]:
+    patience_s, lines = asked.patience_s, [seat.line for seat in seats]
+    if patience_s is None:
+        return bool
+    return lambda: figures.hopeless(lines, Span(begun, begun + asked.seconds), patience_s)
+
+
 class _Watch:
     """Sees to the time, to ^C, and to whether this program keeps up."""
 
@@ -89,8 +100,8 @@ class _Watch:
         self.late_s = 0.0
         self._clock, self._sitting, self._stop, self._tell = clock, sitting, stop, tell
 
-    async def keep(self, seconds: float, what: str) -> bool:
-        """Back after that time, or as soon as it is stopped: then False."""
+    async def keep(self, seconds: float, what: str, hopeless: Callable[[], bool] = bool) -> bool:
+        """Back after that time, or within a second when it is hopeless, or as soon as it is stopped: then False."""
         begun = due = self._clock.now()
         told = 0
         while due - begun < seconds and not self._stop.is_set():
@@ -103,6 +114,8 @@ class _Watch:
             if int(due - begun) > told:
                 self._tell(f"{what}: {round(due - begun)} s of {round(seconds)}", int(due - begun) - told)
                 told = int(due - begun)
+                if hopeless():
+                    break
         return not self._stop.is_set()
 
 

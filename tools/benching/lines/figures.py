@@ -10,6 +10,7 @@ from typing import Any
 
 from tools.benching.lines.wheel import Wheel
 
+AN_ANSWER_S = 8.0  # from RETURN to RETURN: more answers than one in so many seconds no line gets
 PATIENCE_S = 1.5  # from RETURN to the first strike, for 99 of 100
 
 
@@ -105,6 +106,17 @@ def of(lines: Sequence[Line], span: Span, driver: Cost, server: Cost | None = No
         late_s=late_s,
         server=server,
     )
+
+
+def hopeless(lines: Sequence[Line], span: Span, patience_s: float) -> bool:
+    """Whether it is sure before the end of the span that these will not have held."""
+    if any(span.has(stall.at + stall.seconds) for line in lines for stall in line.wheel.stalls):
+        return True
+    if any(span.has(at) for line in lines for at, _ in line.errors):
+        return True
+    answers = [answer for line in lines for answer in line.wheel.answers if span.has(answer.asked)]
+    late = sum(one.first is not None and one.first - one.asked > patience_s for one in answers)
+    return bool(patience_s) and late > 0.01 * (1 + len(lines) * span.seconds / AN_ANSWER_S)
 
 
 def waits(seconds: Sequence[float]) -> Waits | None:

@@ -1,6 +1,6 @@
 """A model for virtual lines: random weights of a size, rounded quickly, and words of four characters. Made once.
 
-Speed is that of a trained model of the size, in 8 bit as `asr33 model make` lays it out; sense there is none.
+Speed is that of a trained model of the size, as `asr33 model make --cache int8` lays it out; sense there is none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tools.benching.candidates import SIZES
 from tools.benching.lines import vocabulary
 from tools.benching.progress import Tell
 
-FORM = "int8"
+FORM = CACHED = "int8"
+TITLE = "random weights of GPT-2's size {size}, 8 bit, cache of 8 bit"
 SHAPES = SIZES | {"tiny": Shape(2048, 256, 64, 2, 2)}
 
 
@@ -71,7 +72,7 @@ def _write(model: Path, of: Path, shape: Shape, size: str) -> None:
     from tools.benching import ours
 
     with store.draft(model) as draft:
-        ours.prepare(of, FORM, 0, draft)
+        ours.prepare(of, FORM, 0, draft, CACHED)
         text = f"# {size}\n\nRandom weights for `asr33 bench --lines`; its words mean nothing.\n"
         store.settle(
             draft,
@@ -79,6 +80,6 @@ def _write(model: Path, of: Path, shape: Shape, size: str) -> None:
             name=f"random-{size}",
             shape=shape,
             tokenizer_json=vocabulary.tokenizer_json(shape.vocab_size),
-            training={"as": FORM},
+            training={"as": FORM, "rounding": {"bits": 8, "cache": True}},
             card=text,
         )

@@ -12,6 +12,7 @@ from tools.ask import number
 from tools.benching.errors import NotComparable
 
 if TYPE_CHECKING:
+    from model.manifest import Manifest
     from tools.benching.lines.drive import Asked
     from tools.benching.lines.run import Report, Source
     from tools.benching.progress import Tell
@@ -26,7 +27,7 @@ FIRST = 8  # lines that a search begins with
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("many lines on one model, with people or without")
     add = group.add_argument
-    add("--lines", type=number(int, 1, 100_000), metavar="N", help="so many virtual typists and wheels at once")
+    add("--lines", type=number(int, 1, 10_000_000), metavar="N", help="so many virtual typists and wheels at once")
     add("--minutes", type=number(float, 0.01, 1e6), default=MINUTES, metavar="M", help="for so long (%(default)g)")
     add("--until-stall", action="store_true", help="the largest number of lines that holds, tried from N on")
     add("--turning", action="store_true", help="nobody pauses: all wheels turn all the time")
@@ -91,23 +92,30 @@ def _source(args: argparse.Namespace, tell: Tell) -> tuple[Source, str]:
         return run.Source(url=args.model, key=key, context=args.context), args.model
     if args.size:
         place = folder.made(args.size, args.seed, tell)
-        title = f"random weights of GPT-2's size {args.size}, 8 bit"
+        title = folder.TITLE.format(size=args.size)
     else:
         place = store.find(args.model or in_use.name())
         title = store.name_of(place)
-    shape = store.read_manifest(place).shape
+    manifest = store.read_manifest(place)
+    shape = manifest.shape
     source = run.Source(
         folder=place,
         engine=args.engine,
         python=_python(args),
         rows=args.rows,
         memory=args.memory * 1_000_000,
-        a_token=8 * shape.n_layer * shape.n_embd,  # keys and values in float32
+        a_token=2 * shape.n_layer * shape.n_embd * (1 if _in_bytes(manifest) else 4),
         context=min(args.context, shape.n_positions),
         threads=args.threads or cores.choose(),
         weights=_weights(args, place),
     )
     return source, title
+
+
+def _in_bytes(manifest: Manifest) -> bool:
+    """Whether its keys and values have eight bits."""
+    rounding = manifest.training.get("rounding")
+    return isinstance(rounding, dict) and bool(rounding.get("cache"))
 
 
 def _weights(args: argparse.Namespace, place: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MOST = 16_384  # beyond it the driver is what is measured
-FINE = 0.04  # of the number: nearer than that, two runs of the same differ as much
+FINE = 0.05  # of the number: nearer than that, two runs of the same differ as much
 
 
 class Search:

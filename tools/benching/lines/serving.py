@@ -49,7 +49,8 @@ async def _serve(front: fronts.Front, answers: IO[str]) -> None:
     from model.serving.door import Limits
     from model.serving.server import Server
     from tools import opening
-    from tools.porch import Hall, Patience, Porch
+    from tools.hall import Hall, Patience
+    from tools.porch import Porch
 
     await front.ready()
     server = Server(front, name=front.name, limits=Limits(lines=CONNECTIONS), alphabets=fronts.WHEELS)

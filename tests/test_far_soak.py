@@ -1,0 +1,293 @@
+"""Point by point what goes wrong between a daemon and `asr33 serve`; the paper must not show more of it than silence.
+
+Real processes, real sockets, and a virtual machine; fp32, no model of this machine behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fakes_between import Between, Cut, Way, at_byte, at_token, holding
+from fakes_http import FarEnd, says, whole
+from fakes_serving import Process, started
+from test_remote import certificates as certificates
+from test_remote import served
+
+from daemon import app
+from daemon.config import AnswerConfig, Config, LogConfig, ModelConfig
+from daemon.exchange import exchange
+from daemon.turns import App
+from daemon.words import NOTICES
+from drivers.clock import WallClock
+from drivers.line import open_line
+from drivers.profile import Profile
+from drivers.teletype import Teletype
+from drivers.virtual import VirtualTeletype
+from model.base import Ask, Model, Sampling
+from model.far.relay import Relay
+from model.far.remote import Remote
+from model.far.transport import Door
+
+pytestmark = pytest.mark.soak
+
+SERVER = ("--device", "cpu", "--threads", "1")
+KILLS = 50
+CURE = "renew it there, or name who signed it in ca_file"
+NOBODY = 1  # a port where nobody listens
+URL = "http://127.0.0.1:1"  # of no server: only that it is none of this machine counts
+LINES = ["THE OLD TELEGRAPH OFFICE", "AND THEN", "IN THE MORNING", "NOBODY KNEW", "A YEAR LATER"]
+NOTICE = re.compile("|".join(re.escape(notice.strip()) for notice in NOTICES.values()))
+GREEDY = AnswerConfig(temperature=0.0, seed=7, length=900)
+SEEDED = AnswerConfig(seed=7, length=900)
+
+
+@dataclass
+class Printed:
+    """What stands on a sheet, and what was said."""
+
+    paper: str
+    said: list[str]
+
+    @property
+    def notices(self) -> int:
+        return len(NOTICE.findall(self.paper))
+
+    @property
+    def body(self) -> str:
+        """Below the greeting, which has the server's name and the time."""
+        return self.paper.partition("READY")[2]
+
+    @property
+    def letters(self) -> str:
+        """Without the notices, which break lines, and so without lines."""
+        return "".join(NOTICE.sub("", self.body).split())
+
+
+@asynccontextmanager
+async def typing(
+    model: Model, answer: AnswerConfig, folder: Path, log: list[Path] | None = None
+) -> AsyncIterator[tuple[VirtualTeletype, App]]:
+    """A virtual machine without pace, and the daemon at its line."""
+    config = Config(answer=answer, log=LogConfig(folder), machine=Profile(duplex="full"), model=ModelConfig(URL))
+    machine = VirtualTeletype(WallClock(), character_s=0.0)
+    async with machine, app.build(config, model, machine.path, 0.0) as (daemon, path):
+        if log is not None:
+            log.append(path)
+        work = [asyncio.ensure_future(daemon.run()), asyncio.ensure_future(machine.running())]
+        try:
+            yield machine, daemon
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+
+async def printed(model: Model, answer: AnswerConfig, folder: Path, lines: Sequence[str] = LINES) -> Printed:
+    """The lines typed one after the other, each when the machine is ready for it."""
+    log: list[Path] = []
+    async with typing(model, answer, folder, log) as (machine, daemon):
+        for line in lines:
+            await daemon.listening.wait()
+            daemon.listening.clear()
+            await machine.type(line + "\r")
+        await daemon.listening.wait()
+        await machine.idle()
+        return Printed(machine.machine.paper.text(), said(log[0]))
+
+
+def said(log: Path) -> list[str]:
+    """Each answer, from the session's log."""
+    answers = [""]
+    for record in map(json.loads, log.read_text().splitlines()):
+        if record["ev"] == "piece":
+            answers[-1] += record["text"]
+        elif record["ev"] == "end":
+            answers.append("")
+    return answers[:-1]
+
+
+class Never(random.Random):
+    """No waits but those that must be."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def relay(
+    end: Between | Process, door: Door | None = None, patience_s: float = 10.0, chance: random.Random | None = None
+) -> Relay:
+    remote = Remote(f"http://127.0.0.1:{end.port}", door or Door(about=Ask("", Sampling(), alphabet="1968")))
+    return Relay([remote], chance=chance or random.Random(33), patience_s=patience_s)
+
+
+class Killed:
+    """A server that is killed and started again, and the way to it, which finds it wherever it is."""
+
+    def __init__(self, way: Between) -> None:
+        self.kills = 0
+        self._way, self._chance = way, random.Random(33)
+        self._process: Process | None = None
+        self._returning: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Killed:
+        await self._back(0.0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*self._returning)
+        self._kill()
+
+    async def _back(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        process = self._process = Process(*SERVER)
+        self._way.target = (await asyncio.to_thread(process.opened)).port
+        self._way.fault = at_token(self._chance.randrange(60), self._fall)
+
+    async def _fall(self) -> None:
+        self._kill()
+        self.kills += 1
+        # Now and then it is away for so long that the reader is told.
+        self._returning.add(asyncio.ensure_future(self._back(6.0 if self.kills % 10 == 0 else 0.0)))
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.running.kill()
+            self._process.running.wait()
+            assert self._process.running.stdout
+            self._process.running.stdout.close()
+        self._process, self._way.target = None, NOBODY
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Process]:
+    with started(*SERVER) as process:
+        yield process.opened()
+
+
+def same(found: Printed, quiet: Printed) -> None:
+    """But for notices, and the lines that they break."""
+    assert found.said == quiet.said
+    assert found.letters == quiet.letters
+    assert found.notices or found.body == quiet.body
+
+
+@pytest.mark.parametrize("answer", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+async def test_a_server_killed_in_mid_sentence_fifty_times_leaves_the_paper_as_it_is(
+    answer: AnswerConfig, server: Process, tmp_path: Path
+) -> None:
+    quiet = await printed(relay(server), answer, tmp_path / "quiet")
+    assert not quiet.notices
+    assert len("".join(quiet.said)) > 3000
+    notices = 0
+    async with Between(NOBODY) as way, Killed(way) as killed:
+        while killed.kills < KILLS:
+            found = await printed(relay(way, patience_s=5.0), answer, tmp_path / f"{killed.kills}")
+            same(found, quiet)
+            notices += found.notices
+    assert 3 <= notices <= 10
+
+
+async def test_a_stall_of_a_minute_is_a_silence(server: Process, tmp_path: Path) -> None:
+    """With all the patience that a daemon has."""
+    quiet = await printed(relay(server), SEEDED, tmp_path / "quiet", LINES[:2])
+    async with Between(server.port) as way:
+
+        async def stall() -> None:
+            way.going.clear()
+            asyncio.get_running_loop().call_later(60.0, way.going.set)
+
+        way.fault = at_token(40, stall)
+        begun = asyncio.get_running_loop().time()
+        found = await printed(relay(way), SEEDED, tmp_path / "found", LINES[:2])
+        assert 60 < asyncio.get_running_loop().time() - begun < 100
+    same(found, quiet)
+    assert found.notices == 1
+
+
+async def test_a_stream_may_be_reset_at_every_byte(server: Process, tmp_path: Path) -> None:
+    sampling = Sampling(temperature=0.0, max_tokens=6)
+    about = Ask("", sampling, alphabet="1968")
+
+    async def paper(way: Between | Process) -> tuple[str, str]:
+        model, machine = relay(way, Door(about=about), chance=Never()), VirtualTeletype(WallClock(), character_s=0.0)
+        async with machine:
+            line = await open_line(machine.path)
+            tty = Teletype(line, WallClock(), Profile(duplex="full"), character_s=0.0)
+            text, _ = await exchange(tty, model, "The old telegraph office", sampling, lambda piece: None)
+            await tty.finish()
+            await machine.idle()
+            await tty.close()
+            await line.close()
+            await model.close()
+            return text, machine.machine.paper.text()
+
+    quiet, at, size = await paper(server), 0, 1
+    async with Between(server.port) as way:
+        while at < size:
+            way.posts, way.fault = 0, at_byte(at)
+            assert await paper(way) == quiet, at
+            at, size = at + 1, max(size, way.most)
+    assert at > 1000
+
+
+@pytest.mark.parametrize("most", [1 << 16, 1 << 30], ids=["64 KB", "all"])
+async def test_a_proxy_that_holds_words_back_costs_time_alone(server: Process, tmp_path: Path, most: int) -> None:
+    """At the paper's pace, of which the proxy knows nothing."""
+    about = Ask("", Sampling(), alphabet="1968", pace=10.0, conversation="held")
+    quiet = await printed(relay(server), SEEDED, tmp_path / "quiet")
+    async with Between(server.port, holding(most)) as way:
+        begun = asyncio.get_running_loop().time()
+        found = await printed(relay(way, Door(about=about)), SEEDED, tmp_path / "found")
+        assert asyncio.get_running_loop().time() - begun < 60
+    same(found, quiet)
+
+
+async def test_a_page_of_a_proxy_is_waited_out(server: Process, tmp_path: Path) -> None:
+    quiet = await printed(relay(server), GREEDY, tmp_path / "quiet", LINES[:2])
+    page = whole(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>", "text/html")
+    async with Between(server.port) as way:
+        pages = 0
+
+        async def fault(way: Way, data: bytes) -> None:
+            nonlocal pages
+            pages += 1
+            if pages % 4 == 2:
+                await way.write(page)
+                raise Cut
+            await way.write(data)
+
+        way.fault = fault
+        same(await printed(relay(way), GREEDY, tmp_path / "found", LINES[:2]), quiet)
+    assert pages > 4
+
+
+async def test_a_certificate_that_ran_out_is_one_line_here_and_one_there(
+    certificates: Callable[[int], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the paper that there is no server, in the daemon's log why; and BREAK ends the wait."""
+    async with FarEnd([says("Never.")], ours=True, tls=served(certificates(-9))) as end:
+        remote = Remote(end.url, Door(ca_file=certificates(-9)))
+        async with typing(Relay([remote], chance=random.Random(33), patience_s=1.0), GREEDY, tmp_path) as (
+            machine,
+            app,
+        ):
+            await app.listening.wait()
+            app.listening.clear()
+            await machine.type("GO\r")
+            await asyncio.sleep(5)
+            await machine.press_break()
+            await app.listening.wait()
+            await machine.idle()
+            paper = machine.machine.paper.text()
+    assert len(NOTICE.findall(paper)) == 1
+    lost = [record.getMessage() for record in caplog.records if "certificate" in record.getMessage()]
+    assert lost == [f"{end.url}: its certificate is no good: certificate has expired: {CURE}"]
+    assert not end.posts

@@ -1,0 +1,227 @@
+"""`asr33 bench --simulate`: the real scheduler on a clock that jumps, beside the real batch on one that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model.far import wire
+from model.serving.batch import Batch
+from model.serving.counters import Counters
+from model.serving.engine import Engine as Served
+from tools.benching.errors import NotComparable
+from tools.benching.lines import drive, figures
+from tools.benching.lines.figures import Cost, Figures
+from tools.benching.scale import bill, engines, herd, replica, run
+from tools.benching.scale.autoscaler import Autoscaler
+from tools.benching.scale.case import Case
+from tools.benching.scale.engines import Engine
+from tools.benching.scale.hall import Hall
+from tools.benching.scale.herd import Outage
+from tools.benching.scale.ring import Ring
+from tools.main import main
+
+QUICK = Engine("quick", "made up", ((1, 20.0, 20.0), (101, 320.0, 320.0)), (5.0, 0.5), 1000, 1000, draw_ms=0.1)
+SLOW = replace(QUICK, steps=((1, 20.0, 20.0), (101, 1020.0, 1020.0)))  # sixty wheels want 1.5 times as much
+
+
+class Words:
+    """A vocabulary of whatever words have come."""
+
+    end_of_text, longest = 0, 4
+
+    def bytes_of(self, token: int) -> bytes:
+        return replica.WORD.encode()
+
+    def encode_lines(self, text: str) -> list[int]:
+        return replica.ids(text)[1:]
+
+
+class Sleeping:
+    """An engine that takes its time in earnest."""
+
+    context = 256
+
+    def __init__(self, engine: Engine, count: int) -> None:
+        self.count, self._engine = count, engine
+        self._logits = np.full((count, 600), -50, np.float32)
+        self._logits[:, replica.ids(replica.WORD)[1]] = 50
+
+    def read(self, slot: int, past: int, ids: Sequence[int]) -> NDArray[np.float32]:
+        time.sleep(self._engine.piece_s(len(ids)))
+        logits: NDArray[np.float32] = self._logits[0]
+        return logits
+
+    def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
+        time.sleep(self._engine.step_s(len(ids), sum(past) / len(past)))
+        return self._logits[: len(wanted)]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        pass
+
+
+class Direct:
+    """A batch as `lines.drive` asks a server, with no HTTP between."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+
+    async def stream(self, request: wire.Request) -> AsyncGenerator[wire.Chunk, None]:
+        async for piece in self._batch.stream(request.ask):
+            yield wire.Chunk("", 0, "", piece.text, piece.tokens, piece.finish)
+
+    async def read(self, request: wire.Request) -> None:
+        await self._batch.read(request.ask)
+
+
+async def in_earnest(engine: Engine, case: Case) -> tuple[Figures, Counters]:
+    """The real typists at the real batch, on the real clock."""
+    slots = Sleeping(engine, case.caches)
+    batch = Batch(lambda: Served(slots, Words(), 600, "none"), rows=case.rows)
+    try:
+        await batch.ready()
+        asked = drive.Asked(case.lines, case.seconds, turning=case.turning, sitting_s=case.sitting_s, seed=case.seed)
+        driven = await drive.drive(Direct(batch), asked, lambda what, parts=0: None, lambda: (0.0, 0.0))  # type: ignore[arg-type]
+        return figures.of(driven.lines, driven.span, Cost(0)), batch.counters()
+    finally:
+        await batch.close()
+
+
+def on_the_jumping_clock(engine: Engine, case: Case) -> tuple[Figures, Counters]:
+    hall = Hall(case, engine, lambda name: random.Random(f"{case.seed} {name.rpartition('-')[2]}"))
+    lines, span = hall.run()
+    return figures.of(lines, span, Cost(0)), hall.all[0].counters()
+
+
+def agree(case: Case, real: tuple[Figures, Counters], simulated: tuple[Figures, Counters]) -> None:
+    """Tokens and what is read within a tenth, passes within a third, waits and standing still within a third."""
+    (found, counted), (told, reckoned) = real, simulated
+    assert told.tokens_per_s == pytest.approx(found.tokens_per_s, rel=0.1)
+    assert reckoned.read == pytest.approx(counted.read, rel=0.1)
+    assert reckoned.steps == pytest.approx(counted.steps, rel=1 / 3, abs=3)
+    if found.waits and told.waits and not found.stalls:
+        assert told.waits.median == pytest.approx(found.waits.median, rel=1 / 3, abs=0.1)
+    assert told.stalled_s == pytest.approx(found.stalled_s, rel=1 / 3, abs=0.05 * case.lines)
+
+
+TURNING = Case(40, 4.0, rows=70, caches=80, turning=True, sitting_s=0.5, way_s=0.0, unsteady_s=0.0)
+
+
+async def test_the_simulation_agrees_with_the_real_batch() -> None:
+    agree(TURNING, await in_earnest(QUICK, TURNING), on_the_jumping_clock(QUICK, TURNING))
+
+
+@pytest.mark.soak
+async def test_for_a_minute_the_simulation_agrees_with_the_real_batch() -> None:
+    """With people at twenty lines and at sixty, and with an engine that is too slow for sixty."""
+    people = replace(TURNING, turning=False, seconds=60.0, sitting_s=10.0)
+    slow = replace(TURNING, lines=60, seconds=60.0, sitting_s=10.0)
+    cases = [(QUICK, replace(people, lines=20)), (QUICK, replace(people, lines=60)), (SLOW, slow)]
+    real = await asyncio.gather(*(in_earnest(engine, case) for engine, case in cases))
+    assert real[2][0].stalls
+    for (engine, case), one in zip(cases, real, strict=True):
+        agree(case, one, on_the_jumping_clock(engine, case))
+
+
+def test_a_replica_that_comes_takes_its_share_and_no_more() -> None:
+    names = [f"replica {number}" for number in range(10)]
+    before, after = Ring(names), Ring([*names, "another"])
+    moved = [line for line in map(str, range(2000)) if before.home(line) != after.home(line)]
+    assert {after.home(line) for line in moved} == {"another"}
+    assert 80 < len(moved) < 320
+    at = Counter(before.home(str(line)) for line in range(5000))
+    assert 250 < min(at.values()) <= max(at.values()) < 800
+    ranked = before.ranked("a")
+    assert ranked[0] == before.home("a")
+    assert len(set(ranked)) == 3
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 500))
+def test_more_rows_and_longer_texts_take_longer_or_as_long(one: int, more: int, past: int) -> None:
+    for engine in engines.KNOWN.values():
+        times = engine.step_s(one, past), engine.step_s(one + more, past), engine.step_s(one + more, past + 50)
+        assert 0 < times[0] <= times[1] + 1e-9 <= times[2] + 2e-9
+
+
+def test_a_table_has_what_was_measured_and_a_bound_says_that_it_is_one() -> None:
+    here = engines.KNOWN["two-cores"]
+    assert [round(1000 * here.step_s(rows, 200), 1) for rows in (1, 8, 128)] == [4.1, 11.7, 95.0]
+    assert 1000 * here.step_s(128, 32) == pytest.approx(63.6)
+    assert 4 * here.piece_s(128) == pytest.approx(0.2, rel=0.1)
+    assert all("no GPU was measured" in one.source for name, one in engines.KNOWN.items() if name.endswith("-bound"))
+
+
+@pytest.mark.parametrize("wrong", [[], {"rows": 3}, {"steps": [[1, 2]]}, {"steps": [[1, 0, 1]], "piece": [1, 1]}])
+def test_costs_that_are_none_are_refused(wrong: object) -> None:
+    with pytest.raises(NotComparable, match="engine costs"):
+        engines.of(
+            {"name": "x", "source": "y", "a_token": 1, "weights": 1, **wrong} if isinstance(wrong, dict) else wrong
+        )
+
+
+def test_when_a_replica_dies_its_sentences_go_on_elsewhere_and_another_comes() -> None:
+    case = Case(24, 40.0, replicas=3, rows=40, caches=60, turning=True, sitting_s=2.0, deaths=(10.0,), load_s=5.0)
+    hall = Hall(case, engines.KNOWN["two-cores"], random.Random)
+    hall.run()
+    broken = [seat for seat in hall.seats if seat.broken]
+    assert len(broken) == hall.moved > 0
+    assert [count for _, count in hall.count] == [1, 2, 3, 2, 3]
+    for seat in hall.seats:
+        assert len(seat.line.wheel.answers) >= 1
+        assert all(answer.characters % 4 == 0 and answer.characters >= 40 for answer in seat.line.wheel.answers)
+
+
+def test_lines_bring_replicas_and_their_end_takes_them_away() -> None:
+    case = Case(1, 1.0, most=4, target=10, up_s=10.0, down_s=60.0, load_s=15.0)
+    scaler, there, coming = Autoscaler(case), 1, list[float]()
+    counts = []
+    for tick in range(60):
+        now = tick * scaler.tick_s
+        there, coming = there + sum(at <= now for at in coming), [at for at in coming if at > now]
+        wanted = scaler.wanted(now, 35 if tick < 20 else 5, there)
+        coming += [now + case.load_s] * max(wanted, 0)
+        there += min(wanted, 0)
+        counts.append(there)
+    assert (counts[0], max(counts), counts[-1]) == (1, 4, 1)
+
+
+def test_all_come_back_and_a_door_that_is_behind_works_for_those_who_have_left() -> None:
+    few = herd.back(Outage(100, 5.0), random.Random(1))
+    assert few.knocks == 100
+    assert few.last < 9
+    many = herd.back(Outage(3000, 1.0, places=3000, knock_s=0.01), random.Random(1))
+    assert many.left > 0
+    assert many.last > many.within_s
+    full = herd.back(Outage(301, 1.0, doors=3, places=60), random.Random(1))
+    assert full.refused > 0
+
+
+def test_the_command_says_it_as_a_table_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["bench", "--simulate", "--lines", "60", "--each", "10", "--minutes", ".2", "--sample", "2"]
+    assert main(small) == 0
+    assert "Of 6 replicas 2 were worked through" in capsys.readouterr().out
+    assert main([*small, "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["simulated"], told["runs"][0]["replicas"]) == (True, 6)
+    assert main(["bench", "--simulate", "--lines", "500", "--outage", "5"]) == 0
+    assert "500 lines at 5 doors" in capsys.readouterr().out
+
+
+def test_a_run_of_a_sample_is_like_the_whole() -> None:
+    case = Case(60, 20.0, replicas=6, rows=40, caches=60, turning=True, sitting_s=5.0)
+    whole, part = (run.run(replace(case, sample=sample), QUICK) for sample in (0, 3))
+    assert part.figures.lines < whole.figures.lines == 60
+    assert part.bill.core_ms == pytest.approx(whole.bill.core_ms, rel=0.3)
+    assert bill.event_bytes("parrot") + bill.CHUNKED == 244

@@ -1,0 +1,84 @@
+"""What a simulation came to, for people: a row for each run, and below it what the figures hold for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+
+from tools.benching.scale.herd import Outage, Return
+from tools.benching.scale.run import Report, Run
+from tools.benching.table import WIDE
+
+COLUMNS = ("lines", "replicas", "worked", "stalls", "s", "wait", "90%", "99%", "worst", "tok/s", "busy", "most")
+
+
+def show(report: Report, file: IO[str]) -> None:
+    terminal = file.isatty()
+    console = Console(file=file, width=None if terminal else WIDE, highlight=False, emoji=False)
+
+    def say(lines: Iterator[str]) -> None:
+        for line in lines:
+            console.print(line, markup=False, soft_wrap=True)
+
+    say(_head(report))
+    if report.runs:
+        table = Table(box=None, padding=(0, 1 if terminal else 2, 0, 0), pad_edge=False)
+        for column in COLUMNS:
+            table.add_column(column, justify="right", overflow="fold")
+        for run in report.runs:
+            table.add_row(*_row(run))
+        console.print(table)
+        say(_foot(report, report.runs[-1]))
+    if report.outage and report.back:
+        say(_back(report.outage, report.back))
+
+
+def _head(report: Report) -> Iterator[str]:
+    people = "all wheels turning" if report.about["turning"] else "people who think, type and read"
+    yield f"Simulated, engine {report.about['engine']}: {report.about['source']}."
+    yield f"{people[0].upper()}{people[1:]}, contexts of {report.about['context']} tokens, seed {report.about['seed']}."
+    yield ""
+
+
+def _row(run: Run) -> Sequence[str]:
+    found = run.figures
+    waits = [found.waits.median, found.waits.of_90, found.waits.of_99, found.waits.worst] if found.waits else []
+    return [
+        *(str(run.lines), str(run.replicas), str(run.worked), str(found.stalls), f"{found.stalled_s:.1f}"),
+        *((f"{wait:.2f}" for wait in waits) if waits else ["-"] * 4),
+        *(f"{found.tokens_per_s:.0f}", f"{100 * run.busy:.0f}%", f"{100 * run.busiest:.0f}%"),
+    ]
+
+
+def _foot(report: Report, last: Run) -> Iterator[str]:
+    yield ""
+    if report.largest is not None:
+        yield f"The largest number of lines that one replica holds: {report.largest}."
+    found, bill = last.figures, last.bill
+    if last.worked < last.replicas:
+        yield f"Of {last.replicas:,} replicas {last.worked} were worked through, with their {found.lines} lines."
+    yield f"A replica had {last.fewest} to {last.most} lines; it was at work for {100 * last.busy:.0f}% of the time."
+    if last.moved or last.stalled_others != found.stalled_lines:
+        yield f"{last.moved} answers went on at another replica; {last.stalled_others} other wheels stood still."
+    if len(last.there) > 1:
+        steps = ", ".join(f"{count} from {at:.0f} s" for at, count in last.there)
+        yield f"Replicas: {steps}."
+    if found.errors:
+        yield f"Errors: {', '.join(f'{count} {kind}' for kind, count in found.errors.items())}."
+    yield (
+        f"A line: {bill.core_ms:.1f} ms of a core a second, {bill.cache_mb:.1f} MB of cache, {bill.weights_mb:.1f} of "
+        f"weights; {bill.bytes_a_character:.0f} bytes on the wire for a character, {bill.bytes_a_second:.0f} a second."
+    )
+    yield f"Simulated in {found.driver.cpu_s:.1f} s of processor time."
+
+
+def _back(outage: Outage, back: Return) -> Iterator[str]:
+    yield (
+        f"{outage.lines:,} lines at {outage.doors:,} doors that were away for {outage.seconds:g} s and take "
+        f"{1000 * outage.knock_s:g} ms for each: {back.within_s:.1f} s, one after the other."
+    )
+    yield f"Half were in after {back.half:.1f} s, 99 of 100 after {back.of_99:.1f}, the last after {back.last:.1f}."
+    yield f"{back.knocks:,} knocks; {back.left:,} had left before their turn, {back.refused:,} were told to come again."
