@@ -4,6 +4,7 @@
 # make thin          `pip install .` alone in a venv of its own: what comes, what runs, how much memory it takes
 # make pi            the same in a Debian of a Pi, 32 and 64 bit, under emulation: as root, with apt; ten minutes and 2 GB
 # make peers         the far end against servers of others, llama-cpp-python's and llama.cpp's: half an hour, the first time
+# make ray           replicas on Ray Serve, on this one machine: half a gigabyte to install, two minutes
 # make clean         the virtual environment and what else was made here
 
 PYTHON ?= python3
@@ -29,7 +30,7 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 PEERS       := socat ser2net picocom tio minicom
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
-.PHONY: demo test soak thin pi peers programs clean
+.PHONY: demo test soak thin pi peers ray programs clean
 
 demo: $(READY_RUN)
 	@$(BIN)/asr33 demo $(ARGS)
@@ -56,6 +57,17 @@ thin: $(READY_TEST)
 
 pi: $(READY_TEST)
 	@$(BIN)/python tests/pi/prove.py --roots "$(PI_ROOTS)" $(PI)
+
+# Ray brings half a gigabyte of its own: an environment apart, beside the one that all else is tested in.
+ray: $(VENV)/ray/ready
+	$(VENV)/ray/bin/pytest -p no:cacheprovider -m soak tests/test_cluster.py
+
+$(VENV)/ray/ready: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing asr33 with Ray ..."
+	@$(BIN)/python -m venv $(VENV)/ray
+	@$(VENV)/ray/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt \
+	  -e '.[cpu,serve,ray]' pytest pytest-asyncio hypothesis
+	@touch $@
 
 # Both of one source: the wheel has llama.cpp compiled in, its sources have llama.cpp's own server beside it.
 peers: $(READY_TEST) $(PEERS_HOME)/ready-python-$(LLAMA) $(PEERS_HOME)/ready-server-$(LLAMA)
