@@ -14,8 +14,8 @@ from model.prefix import shared
 from model.serving.deadlines import Line
 
 WORTH = 8  # tokens: to read fewer takes less time than to copy them
-LOOSE = 8  # of so many that are held one may lie apart
-AT_ONCE = 4  # are moved between two passes: some milliseconds
+LOOSE = 64  # of so many that are held one may lie apart
+AT_ONCE = 8  # are moved between two passes: some milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ class Caches:
     def close_up(self) -> list[Copy]:
         """Bring the slots that are held nearer together in the low ones, where many lie apart; a few at a time.
 
-        Whoever has left is soon back, most of the time, where the cache has waited; a gap in a step costs less than
-        to be moved away and back.
+        A row that goes along for nothing costs each step as much as to copy two caches once does.
         """
         strays = [at for at in range(self._held, len(self._slots)) if self._slots[at].line]
         if len(strays) * LOOSE <= self._held:
