@@ -46,7 +46,7 @@ class Notify:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
             out.setblocking(False)
-            out.sendto("\n".join(lines).encode(), self._address)
+            out.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
 
 
 def _status(status: str) -> list[str]:

@@ -134,7 +134,7 @@ class _Port(serial.Serial):
         super().__init__(None, BAUD, serial.EIGHTBITS, serial.PARITY_NONE, serial.STOPBITS_TWO, exclusive=True)
 
     def _reconfigure_port(self, force_update: bool = False) -> None:
-        # It clears PARMRK, and is called for as little as a new time-out.
+        # It clears PARMRK, and is called for as little as a new time-out; of it the stubs of pyserial know nothing.
         super()._reconfigure_port(force_update)  # type: ignore[misc]
         assert self.fd is not None  # pyserial has just used it
         _set_modes(self.fd, kernel_marks=self._kernel_marks)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from model.errors import ModelError, ModelNotFound
@@ -72,7 +72,7 @@ def fetch(address: Address, name: str, stored: Stored, file: BinaryIO, heard: He
         # By the hub's own address, not by one that it led to: from there the client takes no token along to others.
         http_get(
             url,
-            _Bounded(file, name, stored.bytes, heard),  # type: ignore[arg-type]
+            cast(BinaryIO, _Bounded(file, name, stored.bytes, heard)),
             resume_size=has,
             headers=headers | {"Accept-Encoding": "identity"},
             expected_size=stored.bytes,
@@ -81,7 +81,7 @@ def fetch(address: Address, name: str, stored: Stored, file: BinaryIO, heard: He
 
 
 class _Bounded:
-    """A file that takes no more bytes than it shall have, and tells how many it has."""
+    """As much of a file as http_get asks for: it takes no more bytes than it shall have, and tells how many it has."""
 
     def __init__(self, file: BinaryIO, name: str, most: int, heard: Heard) -> None:
         self._file = file

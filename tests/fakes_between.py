@@ -53,6 +53,7 @@ class Between:
     going: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: nothing goes either way
     posts: int = 0
     most: int = 0  # bytes that came down for one POST
+    cuts: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -116,6 +117,7 @@ class Between:
                 self.most = max(self.most, way.count)
                 if not data:
                     return
+        self.cuts += 1
         way.reset()
 
 

@@ -19,7 +19,7 @@ from daemon.turns import App
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.teletype import Teletype
-from model.base import Piece, Sampling
+from model.base import Finish, Piece, Sampling
 from model.errors import ModelError
 
 
@@ -64,7 +64,7 @@ class ScriptedModel:
         try:
             for number, word in enumerate(self.words):
                 await asyncio.sleep(self.pause_s)
-                finish = "sentence" if number == len(self.words) - 1 else None
+                finish: Finish | None = "sentence" if number == len(self.words) - 1 else None
                 yield Piece(word, (number,), asyncio.get_running_loop().time(), finish)
             whole = True
         finally:

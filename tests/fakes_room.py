@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,12 +26,12 @@ def until(met: Callable[[], bool], seconds: float = 30.0) -> None:
 class Room:
     """A machine and whoever uses it, each a process of its own; nothing of the user's is touched."""
 
-    def __init__(self, folder: Path, short: Path) -> None:
+    def __init__(self, folder: Path, short: Path, leaving: ExitStack) -> None:
         self.link, self.events = folder / "tty33", folder / "events.jsonl"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("ASR33_")}
         self.environ |= {name: str(folder) for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME")}
         self.environ["XDG_RUNTIME_DIR"] = str(short)
-        self.running: list[subprocess.Popen[bytes]] = []
+        self._leaving = leaving
         self.program: list[str] = [sys.executable, "-m", "tools.main"]
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
@@ -43,7 +43,7 @@ class Room:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        self.running.append(process)
+        self._leaving.callback(_leave, process)
         return process
 
     def machine(self, *words: str) -> subprocess.Popen[bytes]:
@@ -78,10 +78,16 @@ class Room:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Room]:
-    """The room, and at the end everybody leaves it."""
-    with TemporaryDirectory() as short:  # a socket's path may have 108 bytes - unix(7)
-        room = Room(folder, Path(short))
-        yield room
-        for process in reversed(room.running):
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=10)
+    """The room, and at the end everybody leaves it, whatever came to pass there."""
+    with TemporaryDirectory() as short, ExitStack() as leaving:  # a socket's path may have 108 bytes - unix(7)
+        yield Room(folder, Path(short), leaving)
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise

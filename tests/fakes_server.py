@@ -38,6 +38,7 @@ class Typist:
         self.fault: Exception | None = None  # raised after the first character
         self.refusal: Exception | None = None  # raised before it
         self.shut = False
+        self.logprobs = False
 
     async def ready(self) -> None:
         await self.loaded.wait()
@@ -45,7 +46,7 @@ class Typist:
     def count(self, text: str) -> int:
         return len(text)
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]:
         if len(ask.prompt) > self.context:
             raise PromptTooLong(f"the prompt is {len(ask.prompt)} tokens, the context {self.context}: shorten it")
         if self.refusal:
@@ -60,7 +61,8 @@ class Typist:
                 self.steps += 1
                 if at and self.fault:
                     raise self.fault
-                yield Piece(char, (ord(char),), 0.0, "end" if at == len(left) - 1 else None)
+                told = (-1.0,) if self.logprobs else ()
+                yield Piece(char, (ord(char),), 0.0, "end" if at == len(left) - 1 else None, told)
         finally:
             self.active -= 1
             self.closed += 1

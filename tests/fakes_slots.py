@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +144,5 @@ def engine(slots: FakeSlots) -> Engine:
     return Engine(slots, Bytes(), 257, "numpy")
 
 
-def ask(prompt: str = "Hello", *, tokens: int = 40, seed: int = 33, **more: object) -> Ask:
-    sampling = Sampling(max_tokens=tokens, seed=seed, top_k=5)
-    return Ask(prompt, **{"sampling": sampling, "pace": 10.0, **more})  # type: ignore[arg-type]
+def ask(prompt: str = "Hello", *, tokens: int = 40, seed: int = 33, **more: Any) -> Ask:
+    return replace(Ask(prompt, Sampling(max_tokens=tokens, seed=seed, top_k=5), pace=10.0), **more)

@@ -47,9 +47,9 @@ def recorded() -> Report:
     broken = Result(FLOAT, fault="llama.cpp f16: its process was killed by SIGKILL")
     about = {"model": "gpt2", "rounds": 3, "threads": 2, "seed": 33}
     about |= {"machine": {"processor": "a slow one", "cores": 2, "system": "Linux", "python": "3.11", "load": 1.5}}
-    absent = {"transformers": "torch is not installed: pip install torch transformers"}
+    absent: dict[candidates.Engine, str] = {"transformers": "torch is not installed: pip install torch transformers"}
     names = [OURS.name, CT2.name]
-    return Report(about, PROMPTS, 4.0, True, [ours, theirs, broken], absent, [names, names[::-1], names])  # type: ignore[arg-type]
+    return Report(about, PROMPTS, 4.0, True, [ours, theirs, broken], absent, [names, names[::-1], names])
 
 
 class Terminal(io.StringIO):

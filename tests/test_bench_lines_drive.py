@@ -19,12 +19,14 @@ from typing import Any
 
 import pytest
 
+from model.base import Sampling
 from model.far import card, wire
 from model.far.request import Request
 from tools.benching.lines import figures
 from tools.benching.lines.call import CallFailed, Server
 from tools.benching.lines.drive import Asked, Driven, drive
 from tools.benching.lines.figures import Cost
+from tools.benching.lines.peer import Wanted
 from tools.benching.lines.typist import Typist
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,7 +81,10 @@ class Fake:
             writer.write(f"HTTP/1.1 {self._status}\r\nConnection: close\r\n\r\n".encode())
             if head.startswith(b"GET"):
                 one = card.Card("fake", context=256, alphabets=("1968",))
-                writer.write(json.dumps(card.catalogue([one])).encode())
+                told = json.dumps(card.catalogue([one])).encode()
+                for part in (told[:20], told[20:]):
+                    writer.write(part)
+                    await asyncio.sleep(0.02)
                 return
             size = re.search(rb"Content-Length: (\d+)", head)
             assert size is not None
@@ -190,6 +195,17 @@ def has_typed_a_word(seed: int) -> bool:
     """Whether the first of the typists has, after a second."""
     turn = Typist(random.Random(f"{seed} 0"), room=1024).turn()
     return turn.think_s + turn.heard[0][0] < 1
+
+
+async def test_the_command_refuses_what_is_no_url_in_one_line(tmp_path: Path) -> None:
+    code, _, errors = await finished(bench("--lines", "3", "--model", "http://", tmp=tmp_path))
+    assert (code, len(errors.splitlines())) == (64, 1)
+    assert "is not the URL of a model server" in errors
+
+
+async def test_an_answer_of_a_peer_ends_where_its_context_does() -> None:
+    wanted = Wanted([1] * 250, Sampling(max_tokens=20), "a", 256)
+    assert [wanted.give(7) for _ in range(6)] == [False] * 5 + [True]
 
 
 async def test_what_is_typed_is_read_word_by_word() -> None:

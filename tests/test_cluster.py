@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,8 +100,8 @@ async def printing_for_ever(conversation: str) -> None:
         await said(conversation, "Once upon a time", pace=10)
 
 
-async def until(holds: object, seconds: float) -> None:
+async def until(holds: Callable[[], object], seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
+    while not holds():
         assert time.monotonic() < end
         await asyncio.sleep(0.5)

@@ -131,10 +131,11 @@ def test_an_ocrmypdf_that_fails_is_told_in_its_own_last_words(bare_path: Path, s
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(shutil.which("ocrmypdf") is None, reason="there is no ocrmypdf")
+@pytest.mark.skipif(shutil.which("ocrmypdf") is None, reason="ocrmypdf is not installed (apt-get install ocrmypdf)")
 def test_a_page_that_was_scanned_is_read_as_the_advice_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image, draw = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.ImageDraw")
-    fonts = pytest.importorskip("PIL.ImageFont")
+    why = "pillow is not installed: pip install '.[test]'"
+    names = ("PIL.Image", "PIL.ImageDraw", "PIL.ImageFont")
+    image, draw, fonts = (pytest.importorskip(name, reason=why) for name in names)
     page = image.new("L", (1700, 1100), 255)
     for number, line in enumerate(["The motor drives the main shaft", "through two gears of steel."]):
         draw.Draw(page).text((200, 300 + 90 * number), line, fill=0, font=fonts.load_default(56))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,9 @@ def said(text: str, who: str = "Ann", thread: str = "t", when: float | None = No
     return Record("s", thread, text, who, when, kind)
 
 
-def made(records: Iterable[Record], name: str = "attic", batch: Batch | None = None, **asked: object) -> None:
+def made(records: Iterable[Record], name: str = "attic", batch: Batch | None = None, **asked: Any) -> None:
     """A corpus as `corpus add` leaves it."""
-    options = CleaningOptions(**asked)  # type: ignore[arg-type]
+    options = CleaningOptions(**asked)
     counts = Counts()
     with keeping.draft(name) as draft:
         for record in records:
@@ -48,8 +49,8 @@ def measured(records: Iterable[Record]) -> Figures:
     return measure.figures()
 
 
-def loud(figures: Figures, tokens: int = 10**7, **asked: object) -> str:
-    return "\n".join(faults(figures, CleaningOptions(**asked), tokens, 4096))  # type: ignore[arg-type]
+def loud(figures: Figures, tokens: int = 10**7, **asked: Any) -> str:
+    return "\n".join(faults(figures, CleaningOptions(**asked), tokens, 4096))
 
 
 def drawn(name: str = "attic") -> str:

@@ -14,6 +14,7 @@ from model.serving.costs import Cost
 from model.serving.deadlines import (
     AHEAD_S,
     FIRST_S,
+    LATE_S,
     LOW_S,
     PATIENCE_S,
     REST_S,
@@ -135,6 +136,27 @@ def test_those_that_cannot_bear_a_large_step_go_before_it_if_they_are_few() -> N
     for one in lines:
         one.paper.out = 0.1
     assert plan(0.0, lines, Costs.guessed()) == Step(lines), "where all are late the largest step is the quickest way"
+
+
+def test_where_many_are_close_behind_a_prompt_gives_way_to_one_step_for_all() -> None:
+    lines, new = [line(0.32 if slot % 10 else 0.2, slot) for slot in range(100)], prompt()
+    assert plan(0.0, [*lines, new], Costs.guessed()) == Step(lines)
+    for one in lines[20:]:
+        one.paper.out = 3.0
+    assert plan(0.0, [*lines, new], Costs.guessed()) == Read(new, 50), "these few would be served in time"
+
+
+def test_where_the_first_cannot_wait_for_all_it_waits_for_its_block_alone() -> None:
+    lines, costs = [line(0.1, slot) for slot in range(100)], Costs.guessed()
+    lines[70].paper.out = 0.03
+    block = costs.step.most(LATE_S)
+    assert 50 < block < 70
+    assert plan(0.0, lines, costs) == Step(lines[block:])
+    lines[70].paper.out = -2 * LATE_S
+    assert plan(0.0, lines, costs) == Step(lines), "it has stood still for so long that the quickest way is the best"
+    slow = Costs(Cost(0.008, 0.005), Cost(0.01, 0.001))
+    lines[70].paper.out = 0.03
+    assert plan(0.0, lines, slow) == Step(lines), "all fall behind, whatever is done"
 
 
 def test_a_gap_costs_less_than_a_pass_until_it_is_wide() -> None:
@@ -288,8 +310,9 @@ def test_a_hundred_lines_never_stand_still_for_a_fifth_of_a_second() -> None:
 
 def test_first_come_order_carries_fewer() -> None:
     dry = {}
-    for order in ("paper", "arrival"):
-        full = hall(180, 1.0, order)  # type: ignore[arg-type]
+    orders: tuple[Order, ...] = ("paper", "arrival")
+    for order in orders:
+        full = hall(180, 1.0, order)
         full.run(75)
         dry[order] = sum(one.dry_s > 0.2 for one in full.typists)
     assert dry["paper"] == 0 < dry["arrival"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from itertools import accumulate
+from typing import Any
 
 import pytest
 from fakes_slots import Bytes, FakeSlots, alone, ask, engine, logits_after, whole
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.base import Ask, Piece
-from model.serving.deadlines import AHEAD_S, UNTAKEN
+from model.mask import Mask
+from model.serving.deadlines import AHEAD_S, UNTAKEN, Order
 from model.serving.distributor import Distributor, Heard, Load
 from model.serving.engine import Speller
 from model.serving.turn import Turn
@@ -25,10 +27,10 @@ def speller(context: int) -> Speller:
 class Hall:
     """A distributor on a clock of its own, with readers who take what they get at once, or do not."""
 
-    def __init__(self, count: int = 4, context: int = 60, rows: int = 4, order: str = "paper") -> None:
+    def __init__(self, count: int = 4, context: int = 60, rows: int = 4, order: Order = "paper") -> None:
         self.now = 100.0
         self.slots = FakeSlots(count, context, self._takes)
-        self.distributor = Distributor(self.slots, rows=rows, clock=lambda: self.now, order=order)  # type: ignore[arg-type]
+        self.distributor = Distributor(self.slots, rows=rows, clock=lambda: self.now, order=order)
         self.speller = speller(context)
         self.got: dict[Turn, list[Load]] = {}
         self.stopped: set[Turn] = set()  # readers who take nothing
@@ -67,7 +69,7 @@ class Hall:
     def pieces(self, turn: Turn) -> list[Piece]:
         return [load for load in self.got[turn] if isinstance(load, Piece)]
 
-    def mask(self, asked: Ask):  # type: ignore[no-untyped-def]
+    def mask(self, asked: Ask) -> Mask | None:
         return self.speller._masks[asked.alphabet]
 
 
@@ -117,22 +119,22 @@ def fitted(asked: Ask, context: int) -> Ask:
     DEEDS, st.sampled_from([(2, 2), (3, 2), (6, 4)]), st.sampled_from([40, 150]), st.sampled_from(["paper", "arrival"])
 )
 def test_an_answer_is_the_same_whoever_shares_the_engine(
-    deeds: list[tuple[str, object]], size: tuple[int, int], context: int, order: str
+    deeds: list[tuple[str, Any]], size: tuple[int, int], context: int, order: Order
 ) -> None:
     hall = Hall(size[0], context, size[1], order)
     turns: list[tuple[Turn, Ask]] = []
     cut: set[Turn] = set()
     for deed, what in deeds:
         if deed == "enter":
-            asked = fitted(what, context)  # type: ignore[arg-type]
+            asked = fitted(what, context)
             turns.append((hall.enter(asked), asked))
         elif deed == "work":
-            hall.work(what)  # type: ignore[arg-type]
+            hall.work(what)
         elif deed == "hear":
-            ids = hall.speller.ids(what[0][: context - 20])  # type: ignore[index]
-            hall.distributor.hear(Heard(ids, what[1], lambda read: None))  # type: ignore[index]
+            ids = hall.speller.ids(what[0][: context - 20])
+            hall.distributor.hear(Heard(ids, what[1], lambda read: None))
         elif turns:
-            turn = turns[what % len(turns)][0]  # type: ignore[operator]
+            turn = turns[what % len(turns)][0]
             (hall.stopped if deed == "stop" else cut).add(turn)
             if deed == "cut":
                 hall.distributor.cut(turn)
@@ -239,6 +241,7 @@ def test_an_error_in_one_answer_ends_that_one_alone() -> None:
     hall = Hall()
     bad, good = hall.enter(ask("Bad")), hall.enter(ask("Good"))
     hall.work(4)
+    # It fails where it is next asked for anything.
     bad._answer = None  # type: ignore[assignment]
     hall.run()
     assert isinstance(hall.got[bad][-1], AttributeError)
@@ -326,3 +329,35 @@ def test_first_come_order_serves_whoever_came_first_and_paces_nobody() -> None:
 def test_the_fakes_depend_on_all_that_is_in_the_cache() -> None:
     assert (logits_after([256, 1, 2]) != logits_after([256, 2, 2])).any()
     assert Bytes().bytes_of(256) == b""
+
+
+def keyed(hall: Hall, who: str, count: int, **more: Any) -> list[Turn]:
+    turns = []
+    for _ in range(count):
+        turn = hall.speller.turn(ask(f"{who} {len(hall.got)}", tokens=200, seed=len(hall.got), **more), hall.now)
+        turn.who = who
+        hall.got[turn] = []
+        hall.distributor.enter(turn)
+        hall.now += 1e-6
+        turns.append(turn)
+    return turns
+
+
+@pytest.mark.parametrize("pace", [0.0, 10.0])
+def test_two_greedy_keys_together_leave_a_third_its_share(pace: float) -> None:
+    hall = Hall(count=8, rows=6)
+    greedy = [keyed(hall, who, 6, pace=pace) for who in ("north", "south")]
+    hall.work(40)
+    east = keyed(hall, "east", 3, pace=pace)
+    hall.work(60)
+    assert hall.distributor._held() == {"north": 2, "south": 2, "east": 2}
+    assert [turn.said > 0 for turn in east] == [True, True, False]
+    kept = [[turn for turn in turns if turn.line in hall.distributor._turns] for turns in greedy]
+    assert all(set(turns) <= set(key[:3]) for turns, key in zip(kept, greedy, strict=True))  # the first go on
+    hall.work(20_000)
+    assert all(turn.said == 200 for turn in [*greedy[0], *greedy[1], *east])
+    for turn in hall.got:
+        pieces = [load for load in hall.got[turn] if isinstance(load, Piece)]
+        number = list(hall.got).index(turn)
+        asked = ask(f"{turn.who} {number}", tokens=200, seed=number, pace=pace)
+        assert whole(pieces) == whole(list(alone(asked, 60)))

@@ -22,7 +22,9 @@ from model.far.key import CREDENTIAL
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "f00dfeedf00dfeedf00dfeed"
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+pytestmark = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl is not installed (apt-get install openssl)"
+)
 
 
 @pytest.fixture(scope="module")

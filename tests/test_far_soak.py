@@ -10,8 +10,9 @@ import json
 import random
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ from model.far.transport import Door
 pytestmark = pytest.mark.soak
 
 SERVER = ("--device", "cpu", "--threads", "1")
+ROWS = 4  # of the server's
 KILLS = 50
 CURE = "renew it there, or name who signed it in ca_file"
 NOBODY = 1  # a port where nobody listens
@@ -212,30 +214,49 @@ async def test_a_stall_of_a_minute_is_a_silence(server: Process, tmp_path: Path)
     assert found.notices == 1
 
 
-async def test_a_stream_may_be_reset_at_every_byte(server: Process, tmp_path: Path) -> None:
+async def six(way: Between | Process, taken: int = 0) -> tuple[str, str, int]:
+    """An answer of six tokens, its sheet, and how many bytes the machine took; at least as many as are named."""
     sampling = Sampling(temperature=0.0, max_tokens=6)
-    about = Ask("", sampling, alphabet="1968")
-
-    async def paper(way: Between | Process) -> tuple[str, str]:
-        model, machine = relay(way, Door(about=about), chance=Never()), VirtualTeletype(WallClock(), character_s=0.0)
-        async with machine:
-            line = await open_line(machine.path)
-            tty = Teletype(line, WallClock(), Profile(duplex="full"), character_s=0.0)
-            text, _ = await exchange(tty, model, "The old telegraph office", sampling, lambda piece: None)
-            await tty.finish()
+    async with asyncio.timeout(60), AsyncExitStack() as ends:
+        machine = await ends.enter_async_context(VirtualTeletype(WallClock(), character_s=0.0))
+        line = await open_line(machine.path)
+        ends.push_async_callback(line.close)
+        model = relay(way, Door(about=Ask("", sampling, alphabet="1968")), chance=Never())
+        ends.push_async_callback(model.close)
+        tty = Teletype(line, WallClock(), Profile(duplex="full"), character_s=0.0)
+        ends.push_async_callback(tty.close)
+        text, _ = await exchange(tty, model, "The old telegraph office", sampling, lambda piece: None)
+        await tty.finish()
+        await machine.idle()
+        while machine.taken < taken:  # the kernel brings them over in its own time
             await machine.idle()
-            await tty.close()
-            await line.close()
-            await model.close()
-            return text, machine.machine.paper.text()
+        return text, machine.machine.paper.text(), machine.taken
 
-    quiet, at, size = await paper(server), 0, 1
-    async with Between(server.port) as way:
-        while at < size:
+
+async def test_a_stream_may_be_reset_at_every_byte(server: Process) -> None:
+    """Side by side, as most of a round is waiting."""
+    quiet, places = await six(server), count()
+
+    async def reset(way: Between, at: int) -> None:
+        way.cuts = 0
+        for _ in range(50):  # two words in one event make a stream shorter
             way.posts, way.fault = 0, at_byte(at)
-            assert await paper(way) == quiet, at
-            at, size = at + 1, max(size, way.most)
-    assert at > 1000
+            assert await six(way, quiet[2]) == quiet, at
+            if way.cuts:
+                return
+        pytest.fail(f"no stream had a byte {at}")
+
+    async def lane(way: Between) -> None:
+        while (at := next(places)) < max(one.most for one in ways):
+            await reset(way, at)
+
+    async with AsyncExitStack() as ends, asyncio.TaskGroup() as lanes:
+        ways = [await ends.enter_async_context(Between(server.port)) for _ in range(ROWS)]
+        for way in ways:
+            assert await six(way) == quiet
+        for way in ways:
+            lanes.create_task(lane(way))
+    assert next(places) > 1000
 
 
 @pytest.mark.parametrize("most", [1 << 16, 1 << 30], ids=["64 KB", "all"])

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ PURE = [
     "model/serving/counters.py",
     "model/serving/deadlines.py",
     "model/serving/distributor.py",
+    "model/serving/share.py",
     "model/serving/turn.py",
     "model/far/address.py",
     "model/far/progress.py",
@@ -234,6 +236,11 @@ def test_an_answer_needs_no_event_loop() -> None:
 
 def test_the_thin_client_loads_neither_numpy_nor_an_engine() -> None:
     assert not modules_after("import daemon.app, tools.run") & {"numpy", "onnxruntime", "tokenizers", "onnx", "torch"}
+
+
+def test_every_package_is_installed() -> None:
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in sources()}
+    assert sorted(there) == tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
 
 
 def test_no_file_is_over_three_hundred_lines() -> None:

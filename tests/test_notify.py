@@ -36,6 +36,12 @@ def test_a_supervisor_hears_each_word(supervisor: tuple[socket.socket, str]) -> 
     ]
 
 
+def test_a_name_that_is_no_utf8_is_told_as_it_can_be(supervisor: tuple[socket.socket, str]) -> None:
+    heard, name = supervisor
+    Notify({"NOTIFY_SOCKET": name}).status("model b\udce9te")
+    assert heard.recv(999) == b"STATUS=model b?te"
+
+
 def test_without_a_supervisor_and_with_one_that_is_gone_nothing_happens(tmp_path: Path) -> None:
     Notify({}).ready()
     Notify({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).ready()

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import resource
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,27 @@ def test_others_need_one(host: str) -> None:
     with pytest.raises(Unservable, match="--keys FILE"):
         may_listen(host, keys=False)
     may_listen(host, keys=True)
+
+
+def test_a_port_is_taken_from_the_beginning_and_not_when_the_first_is_let_in() -> None:
+    [here] = opening.sockets("127.0.0.1", 0)
+    with here, pytest.raises(Unservable, match="is taken"):
+        opening.sockets("127.0.0.1", here.getsockname()[1])
+
+
+async def test_a_word_does_not_wait_until_the_one_before_it_is_acknowledged() -> None:
+    """Nagle, and who acknowledges late: forty milliseconds, or a round trip."""
+    asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def taken(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.transport.abort()
+
+    [here] = opening.sockets("127.0.0.1", 0)
+    async with await asyncio.start_server(taken, sock=here):
+        _, writer = await asyncio.open_connection(*here.getsockname())
+        assert await asked
+        writer.close()
 
 
 class Supervisor(Notify):

@@ -39,7 +39,7 @@ SEARCHED = f"{os.environ['PATH']}:/usr/sbin"  # where Debian has ser2net, and no
 
 def needs(program):
     absent = shutil.which(program, path=SEARCHED) is None
-    return pytest.mark.skipif(absent, reason=f"{program} is not installed")
+    return pytest.mark.skipif(absent, reason=f"{program} is not installed (apt-get install {program})")
 
 
 @contextmanager

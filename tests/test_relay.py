@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,6 +78,14 @@ def notices(pieces: list[Piece]) -> list[Notice | None]:
 
 def on_paper(pieces: list[Piece]) -> str:
     return "".join(f"[{piece.notice}]" if piece.notice else piece.text for piece in pieces)
+
+
+async def left_in_mid_sentence() -> tuple[Relay, AsyncGenerator[Piece, None], list[Piece], int]:
+    """A relay without a model here, its stream, what came of it before its only server went, and that one's port."""
+    async with FarEnd([breaks(TEXT, at=600, tokens=True)], ours=True) as far:
+        model = relay(far)
+        stream = model.stream("", ANY)
+        return model, stream, [await anext(stream)], far.port
 
 
 def jumped(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -246,11 +255,7 @@ def test_when_no_server_answers_the_model_here_takes_over_and_hands_back_at_the_
 
 def test_without_a_model_here_the_reader_is_told_once_and_the_sentence_goes_on_when_a_server_returns() -> None:
     async def main() -> None:
-        async with FarEnd([breaks(TEXT, at=600, tokens=True)], ours=True) as far:
-            model = relay(far)
-            stream = model.stream("", ANY)
-            pieces = [await anext(stream)]
-            port = far.port
+        model, stream, pieces, port = await left_in_mid_sentence()
 
         async def back() -> None:
             await asyncio.sleep(300)
@@ -289,13 +294,22 @@ def test_who_asks_when_nobody_has_answered_for_long_is_told_at_once() -> None:
     jumped(main)
 
 
+def test_a_server_that_begins_and_says_nothing_again_and_again_is_worth_one_line() -> None:
+    async def main() -> None:
+        async with FarEnd(
+            [breaks(TEXT, tokens=True, at=600), *[sends(head())] * 8, says(TEXT, tokens=True)], True
+        ) as far:
+            model = relay(far)
+            pieces = await answer(model)
+            assert (text(pieces), notices(pieces)) == (TEXT, ["no server"])
+            await model.close()
+
+    jumped(main)
+
+
 def test_a_short_silence_is_not_worth_a_word() -> None:
     async def main() -> None:
-        async with FarEnd([breaks(TEXT, at=600, tokens=True)], ours=True) as far:
-            model = relay(far)
-            stream = model.stream("", ANY)
-            pieces = [await anext(stream)]
-            port = far.port
+        model, stream, pieces, port = await left_in_mid_sentence()
         await asyncio.sleep(3)
         async with FarEnd([says(TEXT, tokens=True)], ours=True, port=port):
             pieces += [piece async for piece in stream]
@@ -372,10 +386,10 @@ def test_who_asks_once_is_told_after_a_few_tries() -> None:
 
 def test_a_server_that_says_when_to_come_back_is_not_asked_before() -> None:
     async def main() -> None:
-        async with FarEnd([sends(whole(429, b"", "text/plain", "Retry-After: 8")), says(TEXT)]) as far:
+        async with FarEnd([sends(whole(429, b"", "text/plain", "Retry-After: 6")), says(TEXT)]) as far:
             model = relay(far)
             assert on_paper(await answer(model)) == TEXT
-            assert 8 <= asyncio.get_running_loop().time() < 9
+            assert 6 <= asyncio.get_running_loop().time() < 9.5
             await model.close()
 
     jumped(main)
@@ -429,6 +443,20 @@ def model_tray(stream: AsyncGenerator[Piece, None]) -> int:
     return waiting
 
 
+def test_a_token_whose_text_is_still_to_come_is_not_made_twice() -> None:
+    async def main() -> None:
+        silent = wire.event(wire.Chunk("c", 1, "m", "", (ord("T"),)))
+        word = wire.event(wire.Chunk("c", 1, "m", "The", tuple(map(ord, "he"))))
+        rest = wire.event(wire.Chunk("c", 1, "m", TEXT[3:], tuple(map(ord, TEXT[3:])), "end"))
+        async with FarEnd([sends(head() + one) for one in (silent, word, rest)], ours=True) as far:
+            model = relay(far)
+            assert text(await answer(model)) == TEXT
+            assert [post.said for post in far.posts] == [[], [ord("T")], list(map(ord, "The"))]
+            await model.close()
+
+    jumped(main)
+
+
 def test_a_model_here_takes_over_with_as_much_as_it_has_room_for() -> None:
     here = Here(context=40)
     for prompt in ("a" * 100, "one line\n" * 20, "word " * 30, "short"):
@@ -450,7 +478,22 @@ def test_ever_more_seldom_but_never_more_than_half_a_minute_apart() -> None:
     assert waits[1:4] == [0.5, 1.0, 2.0]
     assert waits[-1] == MOST_S
     standing.lost(ServerLost("x", 90.0), now, 1.0)
+    assert standing.not_before - now == 90.0 + MOST_S
+    standing.lost(ServerLost("x", 90.0), now, 0.0)
     assert standing.not_before - now == 90.0
+
+
+def test_those_who_were_sent_away_together_do_not_come_back_together() -> None:
+    chance, crowd = random.Random(33), [Standing() for _ in range(1000)]
+    for standing in crowd:
+        standing.lost(ServerLost("full", 1.0), 0.0, chance.random())
+    for _ in range(3):
+        tenths = Counter(int(10 * standing.not_before) for standing in crowd)
+        assert max(tenths.values()) < 250
+        for standing in crowd:
+            before = standing.not_before
+            standing.lost(ServerLost("full", 1.0), before, chance.random())
+            assert 1.0 <= standing.not_before - before < 2.0
 
 
 @given(st.integers(0, len(TEXT)), st.integers(0, 5), st.booleans())

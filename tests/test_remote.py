@@ -155,6 +155,8 @@ async def test_a_connection_is_kept_for_the_next_answer() -> None:
         await remote.close()
 
 
+VAST = b'data: {"choices": []}\n\n'
+
 LOST: dict[str, tuple[Answer, str]] = {
     "cut": (sends(head() + recorded(TEXT)[:300]), "ended before the answer did"),
     "reset": (then(head() + recorded(TEXT)[:300], reset=True), "no answer: "),
@@ -166,6 +168,14 @@ LOST: dict[str, tuple[Answer, str]] = {
     "no JSON": (sends(head() + b"data: {\n\n"), "garbled"),
     "no UTF-8": (sends(head() + b"data: \xff\n\n"), "garbled"),
     "no end of line": (sends(head() + b"x" * (EVENT + 1)), "garbled"),
+    "a number without end": (
+        sends(head() + VAST.replace(b"]", b'{"text": "a", "logprobs": {"token_logprobs": [%d]}}]' % 10**400)),
+        "garbled",
+    ),
+    "a count without end": (
+        sends(head() + VAST.replace(b"}", b', "usage": {"prompt_tokens": %d}}' % 10**400)),
+        "ended",
+    ),
     "gave up": (sends(head() + b'data: {"choices": [{"finish_reason": "abort"}]}\n\n'), "gave up"),
     "busy": (sends(whole(429, b"", "text/plain", "Retry-After: 7")), "too many ask it"),
 }
@@ -273,6 +283,14 @@ async def test_a_name_that_nobody_knows_is_said_to_be_one() -> None:
     with pytest.raises(ServerLost, match="nobody knows that name"):
         await remote.ready()
     await remote.close()
+
+
+@pytest.mark.parametrize("host", ["xn--0", "-a", "a_b.invalid", "\u2603.invalid"])
+async def test_a_name_that_can_be_nobodys_is_said_to_be_wrong_and_no_more(host: str) -> None:
+    for door in (Door(), Door(key="secret")):
+        with pytest.raises(ModelError, match=":") as caught:
+            await Remote(f"http://{host}:8033", door).ready()
+        assert "\n" not in str(caught.value)
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,7 +465,18 @@ def test_a_url_is_taken_as_people_write_it(url: str, base: str, model: str) -> N
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://gpu", "http://", "http://gpu:99999", "http://me:key@gpu", "http://gpu?key=5", "http://g pu", "://"]
+    "url",
+    [
+        "ftp://gpu",
+        "http://",
+        "http://gpu:99999",
+        "http://me:key@gpu",
+        "http://gpu?key=5",
+        "http://g pu",
+        "://",
+        "http://a..b",
+        f"http://{'x' * 64}",
+    ],
 )
 def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
     with pytest.raises(AddressWrong):

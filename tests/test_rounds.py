@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import os
 import selectors
 import socket
 from contextlib import ExitStack
@@ -59,3 +61,13 @@ def test_a_socket_that_failed_is_ready_for_what_it_is_watched_for() -> None:
             far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         assert [events for _, events in few.select(1)] == [selectors.EVENT_READ]
         few.unregister(client)
+
+
+def test_what_it_has_closed_it_does_not_close_again_under_anothers_number() -> None:
+    few = rounds._Few()
+    few.close()
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    del few
+    gc.collect()
+    for number in others:
+        os.close(number)  # raises if somebody else did

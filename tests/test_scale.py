@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from model.serving.counters import Counters
 from model.serving.engine import Engine as Served
 from tools.benching.errors import NotComparable
 from tools.benching.lines import drive, figures
+from tools.benching.lines.call import Server
 from tools.benching.lines.figures import Cost, Figures
 from tools.benching.scale import bill, engines, herd, replica, run
 from tools.benching.scale.autoscaler import Autoscaler
@@ -93,7 +95,8 @@ async def in_earnest(engine: Engine, case: Case) -> tuple[Figures, Counters]:
     try:
         await batch.ready()
         asked = drive.Asked(case.lines, case.seconds, turning=case.turning, sitting_s=case.sitting_s, seed=case.seed)
-        driven = await drive.drive(Direct(batch), asked, lambda what, parts=0: None, lambda: (0.0, 0.0))  # type: ignore[arg-type]
+        server = cast(Server, Direct(batch))  # as much of one as the typists ask
+        driven = await drive.drive(server, asked, lambda what, parts=0: None, lambda: (0.0, 0.0))
         return figures.of(driven.lines, driven.span, Cost(0)), batch.counters()
     finally:
         await batch.close()
@@ -163,7 +166,21 @@ def test_a_table_has_what_was_measured_and_a_bound_says_that_it_is_one() -> None
     assert all("no GPU was measured" in one.source for name, one in engines.KNOWN.items() if name.endswith("-bound"))
 
 
-@pytest.mark.parametrize("wrong", [[], {"rows": 3}, {"steps": [[1, 2]]}, {"steps": [[1, 0, 1]], "piece": [1, 1]}])
+SOUND = {"steps": [[1, 1, 1]], "piece": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {"rows": 3},
+        {"steps": [[1, 2]]},
+        {"steps": [[1, 0, 1]], "piece": [1, 1]},
+        {**SOUND, "steps": [[1, 1, float("nan")]]},
+        {**SOUND, "front_ms": "x"},
+        {**SOUND, "cores": -1},
+    ],
+)
 def test_costs_that_are_none_are_refused(wrong: object) -> None:
     with pytest.raises(NotComparable, match="engine costs"):
         engines.of(
@@ -181,6 +198,28 @@ def test_when_a_replica_dies_its_sentences_go_on_elsewhere_and_another_comes() -
     for seat in hall.seats:
         assert len(seat.line.wheel.answers) >= 1
         assert all(answer.characters % 4 == 0 and answer.characters >= 40 for answer in seat.line.wheel.answers)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_no_replica_dies_a_second_time_before_it_is_missed(replicas: int) -> None:
+    case = Case(6, 20.0, replicas=replicas, deaths=(2.0, 3.0, 4.0), noticed_s=3.0, load_s=2.0)
+    hall = Hall(case, engines.KNOWN["two-cores"], lambda name: random.Random(name))
+    hall.run()
+    assert len(hall.dead) == replicas
+    assert hall.count[-1][1] == replicas
+
+
+def test_where_no_replica_is_left_lines_wait_for_the_next() -> None:
+    case = Case(6, 20.0, replicas=1, turning=True, sitting_s=2.0, deaths=(5.0, 18.0), load_s=4.0)
+    found = run.run(case, engines.KNOWN["two-cores"])
+    assert found.there == ((0.0, 1), (5.0, 0), (9.0, 1), (18.0, 0))
+
+
+@pytest.mark.parametrize("moments", ["", "60,", "nan", "-5", "x"])
+def test_a_death_at_no_moment_is_refused(moments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "--lines", "3", "--simulate", "--minutes", "0.1", f"--kill={moments}"])
+    assert "is not a list of seconds such as 60,90" in capsys.readouterr().err
 
 
 def test_lines_bring_replicas_and_their_end_takes_them_away() -> None:

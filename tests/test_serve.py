@@ -1,6 +1,8 @@
 """`asr33 serve` as a process: what it says, whom it lets in, how it goes down; and what it refuses to begin."""
 
 import contextlib
+import fcntl
+import http.client
 import json
 import os
 import signal
@@ -73,6 +75,22 @@ def test_a_second_signal_is_not_argued_with(tmp_path: Path) -> None:
         process.until("going down")
         os.kill(process.running.pid, signal.SIGTERM)
         assert process.ended() == -signal.SIGTERM
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes have the size that they have")
+def test_a_log_that_nobody_takes_does_not_stop_it() -> None:
+    with started() as process:
+        process.opened()
+        assert process.running.stdout
+        size = fcntl.fcntl(process.running.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        asking = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
+        with contextlib.closing(asking):
+            for _ in range(size // 20):  # more than it takes
+                asking.request("GET", "/nowhere")
+                with asking.getresponse() as no:
+                    assert (no.status, bool(no.read())) == (404, True)
+        os.kill(process.running.pid, signal.SIGTERM)
+        assert process.running.wait(10) == 0
 
 
 @pytest.mark.parametrize(

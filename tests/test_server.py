@@ -181,6 +181,31 @@ async def test_what_cannot_be_answered_is_refused_by_its_name() -> None:
             assert (reply.status, reply.error["param"]) == (status, param), str(body)[:99]
 
 
+@pytest.mark.parametrize("prompt", [7, [1], [1, 2], [[1, 2]], [[1], [2]]])
+async def test_a_prompt_of_tokens_is_told_from_one_of_many(prompt: object) -> None:
+    async with serving(Typist()) as (_, port):
+        tokens = await asked(port, post(request(prompt)))
+        many = await asked(port, post(request(["One", "two"])))
+    assert "tokens" in tokens.error["message"]
+    assert "not 2" in many.error["message"]
+
+
+async def test_each_logarithm_has_its_place_in_the_text_as_openai_counts_it() -> None:
+    batch = Typist("Yes.")
+    batch.logprobs = True
+    async with serving(batch) as (_, port):
+        whole = (await asked(port, post(request("Is it?", logprobs=1)))).json()["choices"][0]
+        streamed = (await asked(port, post(request("Is it?", logprobs=1, stream=True)))).body
+    assert whole["logprobs"]["text_offset"] == [6, 7, 8, 9]
+    assert [f'"text_offset":[{at}]'.encode() in streamed for at in range(5, 11)] == [False, *[True] * 4, False]
+
+
+async def test_tokens_from_a_cache_are_not_said_to_be_none_where_nobody_counted_them() -> None:
+    async with serving(Typist()) as (_, port):
+        usage = (await asked(port, post(request()))).json()["usage"]
+    assert usage["prompt_tokens_details"] is None
+
+
 async def test_a_path_and_a_method_that_are_not_there_are_refused_in_the_same_shape() -> None:
     async with serving(Typist()) as (_, port):
         nowhere = await asked(port, get("/v1/chat/completions"))
@@ -252,6 +277,18 @@ async def test_one_key_cannot_take_all_lines(tmp_path: Any) -> None:
         assert [(await each).status for each in (open_[0], other, third)] == [200] * 3
 
 
+async def test_a_conversation_is_its_keys_own_whatever_others_call_theirs(tmp_path: Any) -> None:
+    batch = Typist()
+    asking = request(asr33={"conversation": "c"})
+    async with serving(batch, keys=keyed(tmp_path)) as (_, port):
+        for key in (KEY, KEY, "south-window-9876543210"):
+            await asked(port, post(asking, key=key))
+        await asked(port, post(request(), key=KEY))
+    one, two, other, none = (ask.conversation for ask in batch.asked)
+    assert one == two != other
+    assert none == ""
+
+
 async def test_no_answer_is_begun_for_a_body_that_was_slower_than_the_end() -> None:
     async with serving(Typist()) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -302,7 +339,7 @@ async def test_a_target_may_be_a_whole_url_but_not_to_pass_for_another(tmp_path:
             assert (await asked(port, get(path))).status == 401
 
 
-async def test_what_the_batch_says_no_to_has_a_status_before_the_first_piece() -> None:
+async def test_what_the_batch_says_no_to_has_a_status_before_the_first_piece(caplog: pytest.LogCaptureFixture) -> None:
     batch = Typist()
     async with serving(batch) as (_, port):
         batch.refusal = ModelBusy("no cache is free; try again")
@@ -312,10 +349,12 @@ async def test_what_the_batch_says_no_to_has_a_status_before_the_first_piece() -
     assert (busy.status, busy.headers["retry-after"]) == (429, "1")
     assert broken.status == 500
     assert b"somebody" not in broken.body
+    assert caplog.text.count("the model failed: ModelDamaged at ") == 1
+    assert "somebody" not in caplog.text
 
 
-@pytest.mark.parametrize("fault", [ModelDamaged("bent"), ZeroDivisionError("a secret")])
-async def test_what_breaks_in_mid_stream_is_its_last_event(fault: Exception) -> None:
+@pytest.mark.parametrize("fault", [ModelDamaged("a secret"), ZeroDivisionError("a secret")])
+async def test_what_breaks_in_mid_stream_is_its_last_event(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
     batch = Typist()
     batch.fault = fault
     async with serving(batch) as (_, port):
@@ -325,6 +364,8 @@ async def test_what_breaks_in_mid_stream_is_its_last_event(fault: Exception) -> 
     assert isinstance(last, wire.Failure)
     assert last.status == 500
     assert b"secret" not in reply.body
+    assert caplog.text.count(f"{type(fault).__name__} at ") == 1
+    assert "secret" not in caplog.text
 
 
 async def test_what_nobody_foresaw_is_a_500_and_its_place_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

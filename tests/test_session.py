@@ -119,7 +119,7 @@ def test_a_graph_of_half_precision_throughout_has_a_cache_of_its_own_kind(judge:
 GPU = "CUDAExecutionProvider" in get_available_providers()
 
 
-@pytest.mark.skipif(not GPU, reason="this onnxruntime is for the CPU")
+@pytest.mark.skipif(not GPU, reason="this onnxruntime is for the CPU: pip install '.[gpu]'")
 def test_a_gpu_gives_the_judges_logits_and_sends_a_graph_of_float32_back(judge: NDArray[np.float64]) -> None:
     data = graph.build(tiny_weights(), TINY, "float32")
     try:
@@ -136,7 +136,7 @@ def test_a_gpu_gives_the_judges_logits_and_sends_a_graph_of_float32_back(judge: 
     assert Session(data).provider.startswith("CPU, ")
 
 
-@pytest.mark.skipif(GPU, reason="this onnxruntime is for a GPU")
+@pytest.mark.skipif(GPU, reason="this onnxruntime is for a GPU: pip install '.[cpu]'")
 def test_a_gpu_asked_for_where_there_is_none_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     data = graph.build(tiny_weights(), TINY)
     with pytest.raises(EngineMissing, match=r"asked for CUDA, but .* CPU alone: .*pip install '\.\[gpu\]'$") as caught:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,9 +41,9 @@ def tiny() -> Gpt2:
     return Gpt2(fakes.SHAPE)
 
 
-def plan(steps: int, **more: object) -> Plan:
+def plan(steps: int, **more: Any) -> Plan:
     made = Plan(Length(steps, None), batch=4, seed=3, save_every_s=1e9, look_every=5)
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
 def looked(net: Gpt2, held_out: data.Ids = HELD_OUT) -> float:
@@ -201,7 +202,7 @@ def test_in_bfloat16_a_run_learns_as_well(tmp_path: Path) -> None:
     assert reports[-1].held_out < 4.5
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card: hide it with CUDA_VISIBLE_DEVICES=")
 def test_a_card_that_is_not_there_is_one_line_with_its_cure() -> None:
     with pytest.raises(DeviceMissing, match=r"^--device cuda: torch sees no such card here; take --device cpu[^\n]*$"):
         device.chosen("cuda")
@@ -222,7 +223,7 @@ def test_what_a_process_has_already_it_need_not_find(monkeypatch: pytest.MonkeyP
     assert device.free("cpu") is None
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has")
 def test_what_was_freed_goes_back_to_the_system() -> None:
     def has() -> int:
         return device._table("/proc/self/status", "RssAnon") or 0

@@ -145,6 +145,11 @@ def test_personas_takes_any_text(documents: list[str]) -> None:
     assert all(count > 1 and ":" not in name for name, count in personas(documents).items())
 
 
+@given(st.floats(0, 100, exclude_max=True))
+def test_a_share_is_written_to_its_last_digit(percent: float) -> None:
+    assert parse(str(HoldOut(percent=percent))) == HoldOut(percent=percent)
+
+
 def test_holding_knows_what_is_nothing() -> None:
     assert not HoldOut()
     assert holding.chosen(HoldOut(), [1, 2], [1, 1], Random(1)) == ()

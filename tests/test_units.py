@@ -78,6 +78,17 @@ def test_the_command_of_a_unit_is_one_that_asr33_takes(unit: str) -> None:
     assert not unknown
 
 
+def test_the_drop_in_of_the_document_asks_for_no_credential_that_it_does_not_load() -> None:
+    [block] = re.findall(r"^```ini\n(.*?)^```$", (ROOT / "docs/far-end.md").read_text(), re.MULTILINE | re.DOTALL)
+    empty, line, none, credential = [text.partition("=")[2] for text in block.splitlines()[1:]]
+    assert (empty, none) == ("", ""), "systemd would add to what the unit has"
+    program, command, *words = line.replace("%d", "/run/credentials/asr33").split()
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    importlib.import_module(f"tools.{command}").add_arguments(parser)
+    assert (program, parser.parse_known_args(words)[1]) == (PROGRAM, [])
+    assert re.findall(r"%d/([\w.-]+)", line) == [credential.split(":")[0]]
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_credential_that_a_command_is_given_is_one_that_the_unit_loads(unit: str) -> None:
     [line] = values(unit, "ExecStart")

@@ -46,10 +46,11 @@ def main(args: argparse.Namespace) -> int:
 
 def output(named: Path | None) -> Path:
     """Where it goes. Raises ConfigError, OutputLost, before anybody has answered anything."""
-    own = folders.own_configuration()
-    if named is None and own is None:
-        raise ConfigError("this user has no home to keep machine.toml in: name a file with --output")
-    path = named or own / folders.MACHINE  # type: ignore[operator]
+    path = named
+    if path is None:
+        if (own := folders.own_configuration()) is None:
+            raise ConfigError("this user has no home to keep machine.toml in: name a file with --output")
+        path = own / folders.MACHINE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

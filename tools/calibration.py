@@ -228,9 +228,9 @@ class Calibration:
             punches = await self._yes(None, "DID IT PUNCH BY ITSELF")
         self._found = replace(self._found, answerback=bool(self._answer), auto_reader=bool(read), auto_punch=punches)
 
-    async def _at_one(self, do: Callable[[Teletype], Awaitable[Learned]], **fitted: bool) -> Learned:
+    async def _at_one(self, do: Callable[[Teletype], Awaitable[Learned]], **fitted: Any) -> Learned:
         """At a machine that has this."""
-        async with self._machine(replace(self._found, **fitted)) as tty:  # type: ignore[arg-type]
+        async with self._machine(replace(self._found, **fitted)) as tty:
             return await do(tty)
 
     # Showing and asking.

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from drivers.errors import NoSuchKey
 from drivers.virtual import BODIES, Drum, Fitted, coded
@@ -38,8 +38,8 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _profile(**changes: bool | str) -> _Fit:
-    return lambda fitted: replace(fitted, profile=replace(fitted.profile, **changes))  # type: ignore[arg-type]
+def _profile(**changes: Any) -> _Fit:
+    return lambda fitted: replace(fitted, profile=replace(fitted.profile, **changes))
 
 
 def _bell(column: int) -> _Fit:

@@ -124,7 +124,7 @@ def _beside(first: socket.socket, address: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named: else asyncio leaves Nagle on
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL)  # whoever is accepted has it as well
@@ -133,6 +133,7 @@ def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # a reader whose power is cut does not say good-bye
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(Patience().unread_s * 1000))
         made.bind(address)
+        made.listen(BACKLOG)  # now: two may bind the same port as long as neither listens
     except OSError:
         made.close()
         raise

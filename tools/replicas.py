@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from daemon.notify import Notify
+from tools.ask import number
 
 _ENDS = (signal.SIGINT, signal.SIGTERM)
 LOOK_S = 5.0  # so often systemd hears how many replicas there are
@@ -28,9 +29,15 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS",
         help="replicas on Ray Serve: here, or on the cluster at ADDRESS (auto: this machine's)",
     )
-    add("--replicas", type=_pair, default=(1, 4), metavar="MIN:MAX", help="one more for each --rows lines (1:4)")
+    add("--replicas", type=_range, default=(1, 4), metavar="MIN:MAX", help="one more for each --rows lines (1:4)")
     add("--scale", type=_pair, default=(10, 300), metavar="UP:DOWN", help="seconds till one more, one less (10:300)")
-    add("--gpus", type=float, default=0.0, metavar="N", help="of each replica; .25: four share one (%(default)g)")
+    add(
+        "--gpus",
+        type=number(float, 0, 1024),
+        default=0.0,
+        metavar="N",
+        help="of each replica; .25: four share one (%(default)g)",
+    )
 
 
 def serve(args: argparse.Namespace, app: Callable[[], Any]) -> int:
@@ -72,6 +79,13 @@ def _left(seconds: float) -> bool:
 
 def _pair(given: str) -> tuple[int, int]:
     low, colon, high = given.partition(":")
-    if not (colon and low.isdecimal() and high.isdecimal()):
-        raise argparse.ArgumentTypeError(f"two whole numbers with a colon between them, not {given!r}")
+    if not (colon and low.isdecimal() and high.isdecimal() and int(low) and int(high)):
+        raise argparse.ArgumentTypeError(f"two whole numbers from 1 on with a colon between them, not {given!r}")
     return int(low), int(high)
+
+
+def _range(given: str) -> tuple[int, int]:
+    least, most = _pair(given)
+    if least > most:
+        raise argparse.ArgumentTypeError(f"the least first and then the most, not {given!r}")
+    return least, most

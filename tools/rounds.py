@@ -7,6 +7,7 @@ which nobody who prints is handed a word. What comes from other threads needs no
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import selectors
 from selectors import SelectorKey
@@ -24,7 +25,7 @@ class _Few(selectors.EpollSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self._round = select.epoll.fromfd(self.fileno())
+        self._round = select.epoll.fromfd(os.dup(self.fileno()))  # one number of two owners would be closed twice
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         wait = -1.0 if timeout is None else max(timeout, 0.0)
@@ -41,3 +42,7 @@ class _Few(selectors.EpollSelector):
                 read = selectors.EVENT_READ if events & ~select.EPOLLOUT else 0
                 found.append((key, (read | written) & key.events))
         return found
+
+    def close(self) -> None:
+        self._round.close()
+        super().close()

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.base import THREADS
-from tools import replicas
+from tools import aside, replicas
 from tools.ask import number
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from model.serving.keys import Keys
 
 PORT = 8033
-EACH = "of these for one key, where there are several (0: half the rows)"
+EACH = "of these for one key, where there are several (0: as many as rows)"
 WHEELS: tuple[Wheel, ...] = ("1963", "1968")  # the alphabets that a machine may have
 
 
@@ -71,6 +69,11 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    with aside.told():
+        return _serve(args)
+
+
+def _serve(args: argparse.Namespace) -> int:
     from daemon.notify import Notify
     from model import in_use, store
     from model.serving.keys import Keys
@@ -79,7 +82,6 @@ def main(args: argparse.Namespace) -> int:
     from tools.hall import Hall, Patience
     from tools.porch import Porch
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     keys = Keys(args.keys) if args.keys else None
     opening.may_listen(args.host, keys is not None)
     context = opening.secure(args.cert, args.cert_key)
@@ -119,7 +121,7 @@ def _told_of(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     return {
         "name": store.name_of(folder),
-        "limits": Limits(args.lines, args.body, args.prompt, args.max_tokens, args.each or max(2, args.rows // 2)),
+        "limits": Limits(args.lines, args.body, args.prompt, args.max_tokens, args.each or max(2, args.rows)),
         "vocabulary": store.read_manifest(folder).files[store.TOKENIZER].sha256,
         "alphabets": WHEELS,
     }

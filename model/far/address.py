@@ -35,6 +35,8 @@ def address(url: str) -> Address:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        if host and ":" not in host:
+            host.encode("idna")  # as whoever looks it up will; it raises a kind of ValueError
     except ValueError as error:
         raise AddressWrong(f"{url!r} is not a URL: {error}") from None
     if parts.scheme not in SCHEMES or not host or parts.query or not url.isprintable() or " " in url:

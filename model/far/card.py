@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.far.request import TOKEN
 from model.far.sse import Garbled
 
 OURS = "asr33"  # who owns the models of our own server
@@ -52,7 +53,7 @@ def _card(found: Mapping[str, Any]) -> Card:
     return Card(
         id=str(found["id"]),
         owned_by=str(found.get("owned_by") or ""),
-        context=next((size for size in said if type(size) is int and size > 0), 0),
+        context=next((size for size in said if type(size) is int and 0 < size <= TOKEN), 0),
         alphabets=tuple(map(str, alphabets)) if isinstance(alphabets, list) else (),
         vocabulary=str(ours.get("vocabulary") or ""),
     )

@@ -40,7 +40,7 @@ class Progress:
 
     def ask(self, about: Ask) -> Ask:
         """What is left of it, as an Ask. A prompt never ends in a blank: those at its end are in `owed`."""
-        if not self.text:
+        if not (self.text or self.tokens):
             return about
         sampling = replace(
             about.sampling,

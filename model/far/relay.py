@@ -126,6 +126,7 @@ class _Answer:
         self._said = Progress()
         self._since: float | None = None  # nobody answers
         self._telling: asyncio.TimerHandle | None = None
+        self._told = False  # of this silence, which ends with the next word
         self._limit = asyncio.timeout(None)
         relay.servers.renew()
 
@@ -177,7 +178,7 @@ class _Answer:
         return False
 
     def _take(self, piece: Piece, vocabulary: str) -> None:
-        self._since, self._relay.locally = None, False
+        self._since, self._told, self._relay.locally = None, False, False
         self._said = self._said.turned(vocabulary).after(piece, vocabulary)
         self._tray.put(piece)
 
@@ -188,10 +189,11 @@ class _Answer:
         since = self._since if known is None else min(known, self._since)
         if relay.opener is not None:
             self._limit.reschedule(since + relay.local_s)
-        elif self._telling is None:
+        elif self._telling is None and not self._told:
             self._telling = loop.call_at(since + relay.patience_s, self._tell)
 
     def _tell(self) -> None:
+        self._told = True
         self._tray.put(Piece("", (), self._relay.clock(), notice="no server"))
 
     def _heard(self) -> None:

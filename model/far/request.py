@@ -186,13 +186,12 @@ def whole(text: str) -> bool:
 
 
 def _prompt(value: object) -> str:
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise Unfit("prompt", f"one prompt a request, not {len(value)}", 422)
-        value = value[0]
-    if isinstance(value, int | list):
+    texts = value if isinstance(value, list) else [value]
+    if any(isinstance(text, int | list) for text in texts):
         raise Unfit("prompt", "is tokens: send it as text", 422)
-    return _checked(value, "prompt")
+    if len(texts) != 1:
+        raise Unfit("prompt", f"one prompt a request, not {len(texts)}", 422)
+    return _checked(texts[0], "prompt")
 
 
 def _said(value: object) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from model.errors import ModelError, ServerLost
 
 FIRST_S, MOST_S = 0.5, 30.0  # between two tries
 AT_ONCE_S = 0.2
+SHARE = 0.5  # of the wait that a server asks for, at most so much more: whom it sends away together comes back apart
 
 
 @dataclass(slots=True)
@@ -36,4 +37,4 @@ class Standing:
         if self.failures > 1:
             wait = min(MOST_S, FIRST_S * 2.0 ** min(self.failures - 2, 16)) * (0.5 + 0.5 * chance)
         self.down = self.failures > 1 or error.again_s > 0
-        self.not_before = now + max(wait, error.again_s)
+        self.not_before = now + max(wait, error.again_s + chance * min(MOST_S, SHARE * error.again_s))

@@ -85,9 +85,9 @@ class Transport:
     async def asked(self, method: str, path: str, limit_s: float, body: Any = None) -> AsyncIterator[Reply]:
         """The reply, its head in time; closed at the end. Raises ServerLost, Silent, KeyRefused, AddressWrong."""
         headers, client, at = await self._headers(), self._opened(), self._address.base
-        request = client.build_request(method, at + path, json=body, headers=headers)
         try:
             with _translated(at):
+                request = client.build_request(method, at + path, json=body, headers=headers)
                 async with asyncio.timeout(limit_s):
                     response = await client.send(request, stream=True)
         except TimeoutError:

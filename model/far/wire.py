@@ -16,9 +16,9 @@ from model.base import Finish
 from model.far.card import Card as Card
 from model.far.card import cards as cards
 from model.far.card import catalogue as catalogue
+from model.far.request import TOKEN, whole
 from model.far.request import Request as Request
 from model.far.request import Unfit as Unfit
-from model.far.request import whole
 from model.far.sse import Garbled as Garbled
 
 PING = b": ping\n\n"
@@ -36,7 +36,7 @@ BROKEN = ("abort", "error")  # how vLLM ends what it could not finish
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many tokens prompt and answer were; so many of the prompt's were in a cache."""
+    """How many tokens prompt and answer were; so many of the prompt's were in a cache, 0 where nobody counted."""
 
     prompt: int
     answer: int
@@ -47,7 +47,7 @@ class Usage:
             "prompt_tokens": self.prompt,
             "completion_tokens": self.answer,
             "total_tokens": self.prompt + self.answer,
-            "prompt_tokens_details": {"cached_tokens": self.cached},
+            "prompt_tokens_details": {"cached_tokens": self.cached} if self.cached else None,
         }
 
 
@@ -56,7 +56,8 @@ class Chunk:
     """A piece of the answer, or all of it. Without `tokens`, `forgotten` and our `finish` from other servers.
 
     `bare`: the server said nothing of tokens, so it is not one of ours. `usage` has no text of its own where the
-    event is nothing but a count.
+    event is nothing but a count. `offsets`, for clients of OpenAI's alone: where each token's text begins, in
+    characters from the beginning of the prompt on.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Chunk:
     tokens: tuple[int, ...] = ()
     finish: Finish | None = None
     logprobs: tuple[float, ...] = ()
+    offsets: tuple[int, ...] = ()
     forgotten: int = 0
     usage: Usage | None = None
     bare: bool = False
@@ -104,7 +106,7 @@ class Chunk:
             "tokens": [f"token_id:{token}" for token in self.tokens],  # as vLLM has them on request
             "token_logprobs": list(self.logprobs),
             "top_logprobs": None,
-            "text_offset": [],
+            "text_offset": list(self.offsets) or None,
         }
 
 
@@ -222,7 +224,10 @@ def _finish(reason: object, ours: object, stop: object) -> Finish | None:
 def _logprobs(value: object) -> tuple[float, ...]:
     found = value.get("token_logprobs") if isinstance(value, Mapping) else None
     numbers = found if isinstance(found, list) else []
-    return tuple(float(number) for number in numbers if isinstance(number, int | float))
+    try:
+        return tuple(float(number) for number in numbers if isinstance(number, int | float))
+    except OverflowError:  # JSON's whole numbers have no end
+        raise Garbled("logprobs that are none") from None
 
 
 def _usage(value: object) -> Usage | None:
@@ -252,4 +257,4 @@ def _object(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _count(found: Mapping[str, Any], name: str) -> int:
     value = found.get(name)
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value <= TOKEN else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -16,7 +17,8 @@ from model.errors import ModelError
 from model.far import wire
 from model.far.wire import Chunk, Done, Failure, Usage
 from model.serving import door
-from model.serving.door import Limits
+from model.serving.door import Limits, Refused
+from model.serving.gate import place
 from model.serving.handing import Cut, Line, handed, in_time
 
 GOING_DOWN = Failure(503, "service_unavailable_error", "the server is going down: go on at another", "draining")
@@ -26,13 +28,15 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx would hold the words back
 ]
 
+log = logging.getLogger("asr33.serve")
+
 
 class Source(Protocol):
     """Where answers are made."""
 
     def count(self, text: str) -> int: ...
 
-    def stream(self, ask: Ask) -> AsyncGenerator[Piece, None]: ...
+    def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]: ...
 
     async def read(self, ask: Ask) -> int: ...
 
@@ -43,6 +47,7 @@ class Answer:
     def __init__(self, asked: wire.Request, source: Source, line: Line, limits: Limits, base: Chunk) -> None:
         """`base` has what all chunks of it share."""
         self._asked, self._source, self._line, self._limits, self._base = asked, source, line, limits, base
+        self._at = len(asked.ask.prompt)  # characters, up to what comes next
 
     async def give(self, scope: Scope, receive: Receive, send: Send) -> None:
         """All of it. Raises ModelError and Cut while nothing has gone out; later they are the stream's last event."""
@@ -81,11 +86,12 @@ class Answer:
 
     async def _whole(self) -> Chunk:
         async with aclosing(self._pieces()) as pieces:
-            got = [piece async for piece in pieces if piece is not None]
+            got = [self._of(piece) async for piece in pieces if piece is not None]
         return self._chunk(
             text="".join(piece.text for piece in got),
             tokens=tuple(token for piece in got for token in piece.tokens),
             logprobs=tuple(number for piece in got for number in piece.logprobs),
+            offsets=tuple(number for piece in got for number in piece.offsets),
             forgotten=sum(piece.forgotten for piece in got),
             finish=got[-1].finish if got else None,
             usage=self._usage(),
@@ -97,14 +103,16 @@ class Answer:
 
     def _pieces(self) -> AsyncGenerator[Piece | None, None]:
         limits = self._limits
-        return handed(self._source.stream(self._asked.ask), self._line, limits.first_s, limits.ping_s)
+        return handed(self._source.stream(self._asked.ask, self._line.who), self._line, limits.first_s, limits.ping_s)
 
     def _of(self, piece: Piece) -> Chunk:
+        at, self._at = self._at, self._at + len(piece.text)
         return self._chunk(
             text=piece.text,
             tokens=piece.tokens,
             finish=piece.finish,
             logprobs=piece.logprobs,
+            offsets=(at,) * len(piece.logprobs),  # what tokens are to a character, only all of them tell
             forgotten=piece.forgotten,
         )
 
@@ -120,5 +128,12 @@ def _why(error: Exception) -> Failure:
     """The last event of a stream that was broken off."""
     if isinstance(error, Cut):
         return GOING_DOWN
-    known = error if isinstance(error, ModelError) else ModelError()
-    return door.because(known).failure
+    return (told(error) if isinstance(error, ModelError) else door.because(ModelError())).failure
+
+
+def told(error: ModelError) -> Refused:
+    """How the reader hears of it; what he is not told, the log has."""
+    no = door.because(error)
+    if no.failure.status == 500:
+        log.error("asr33: the model failed: %s", place(error))
+    return no

@@ -137,8 +137,10 @@ class Batch:
             return replace(self._loading.result().distributor.counters(), refused=self._refused)
         return Tally().counters(active=0, waiting=self._asked, caches=0)
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]:
         """The continuation of the prompt; closing the generator takes it out before the next step.
+
+        `who` is the key that it counts for, where several want more rows than there are.
 
         Raises ModelError before the first piece: PromptTooLong, NoSuchAlphabet, Busy.
         """
@@ -153,6 +155,7 @@ class Batch:
             turn = await self._aside(lambda loaded: loaded.speller.turn(ask, arrived))
             if self._closed:
                 return
+            turn.who = who
             belt = self._belts[turn] = Belt(asyncio.get_running_loop(), partial(self._took, turn))
             self._told.put(lambda distributor: distributor.enter(turn))
             try:

@@ -6,9 +6,11 @@ Knows no rows and no engine: only sizes, and how long they took.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 KEPT = 0.98  # of a measurement's weight, after the next: some fifty count, so that a machine may change its mind
 ODD = 4.0  # times what was expected: a machine that slept, not a pass that grew
+MANY = 1 << 20
 MARGIN = 0.02  # the weight of the guess, beside that of one measurement: its slope holds where all sizes are alike
 
 
@@ -26,6 +28,15 @@ class Cost:
 
     def of(self, size: int) -> float:
         return self.fixed + self.each * size
+
+    def most(self, seconds: float) -> int:
+        """How many can be had in that time; one at least."""
+        return max(1, int(min((seconds - self.fixed) / self.each, MANY))) if self.each else MANY
+
+    @property
+    def bridge(self) -> float:
+        """How many more cost as much as another pass."""
+        return self.fixed / self.each if self.each else inf
 
     def measured(self, size: int, seconds: float) -> None:
         """A pass of this size took so long."""

@@ -21,9 +21,10 @@ FIRST_S = 0.5  # from RETURN to the first character: a person who has just looke
 LOW_S = 2.2  # of paper: below it a line wants a token, and waits until many do, so that steps are large
 PRESSING_S = 0.8  # of paper: below it a line gets a token even if it is the only one
 MANY = 4  # one in so many is low: then all that have room go together
-FEW = 4  # times what their step takes, and all together take no longer
+FEW = 4  # times what a step takes in any case: in fewer rows than make up for that, nobody is served by haste
 AHEAD_S = 4.0  # of paper: above it a line gets none; what a BREAK throws away
-LATE_S = 0.05  # a wheel may stand still for a prompt that is overdue: a quarter of what anybody hears
+LATE_S = 0.1  # a wheel may stand still where there is too much to do: half of what anybody hears
+TOKEN_S = 0.4  # of paper: where a step takes longer all fall behind, and all together fall behind least
 REST_S = 2.0  # a reader without a wheel has a token at least so often
 PATIENCE_S = 5.0  # a prompt that has waited longer takes turns with the steps, whoever runs dry
 UNTAKEN = 256  # characters for a reader without a wheel
@@ -193,27 +194,44 @@ def _piece(now: float, next_read: Due, wheels: list[Due], first: float, costs: C
     due, line = next_read
     count = portion(line.unread)
     ready = now + costs.piece.of(count) + MARGIN_S
-    latest = first + (LATE_S if due < now else 0.0)
-    bearable = not wheels or latest > ready + costs.step.of(len(_urgent(ready, wheels, costs)))
+    latest = first + (LATE_S / 2 if due < now else 0.0)
+    bearable = not wheels or latest > ready + costs.step.of(len(_next(ready, wheels, costs)))
     # A text that was rolled has a wheel of its own; a prompt has a person, who has waited before.
     pressing = due < first if line.paper.begun else turn and due + PATIENCE_S < now
     return Read(line, count) if bearable or pressing else None
 
 
-def _urgent(now: float, wheels: list[Due], costs: Costs) -> list[Due]:
-    """Those that would stand still while all go together."""
+def _next(now: float, wheels: list[Due], costs: Costs) -> list[Due]:
+    """Those that would stand still while all go together, if they are few; all, where many are close behind them.
+
+    One small step after the other, each for those who can wait no longer, would take a machine that has much to do
+    twice as long.
+    """
     whole = costs.step.of(len(wheels))
-    return [one for one in wheels if one[0] < now + whole]
+    soon = sum(one[0] < now + 2 * whole for one in wheels)
+    if FEW * costs.step.of(soon) < whole:
+        return [one for one in wheels if one[0] < now + whole]
+    return wheels
 
 
 def _together(now: float, wheels: list[Due], others: list[Due], first: float, costs: Costs) -> list[Due]:
-    """All that have room; but those that would stand still meanwhile go before them, if they are few."""
-    urgent = _urgent(now + MARGIN_S, wheels, costs)
-    if urgent and FEW * costs.step.of(len(urgent)) < costs.step.of(len(wheels)):
-        return urgent
-    if first > now + costs.step.of(len(wheels) + len(others)) + MARGIN_S:
+    """All that have room; but those that would stand still meanwhile before them, as many as the first can bear."""
+    step, left_s = costs.step, first - now - MARGIN_S
+    whole = step.of(len(wheels))
+    if left_s > step.of(len(wheels) + len(others)):
         return wheels + others
-    return wheels + [one for one in others if one[0] < now]
+    if left_s < whole and len(rows := _next(now + MARGIN_S, wheels, costs)) < len(wheels):
+        return rows or wheels
+    starving = [one for one in others if one[0] < now]
+    if -LATE_S < left_s < whole - LATE_S and whole < TOKEN_S:
+        return _block(wheels, max(step.most(LATE_S), FEW * step.bridge)) + starving
+    return wheels + starving
+
+
+def _block(wheels: list[Due], size: float) -> list[Due]:
+    """Those in the same block of so many slots as the one that is due first: each time the same ones, so it is fair."""
+    first = min(wheels, key=DUE)
+    return [one for one in wheels if _slot(one) // size == _slot(first) // size]
 
 
 def _run(rows: list[Due], room: list[Due], costs: Costs) -> list[Line]:
@@ -222,7 +240,7 @@ def _run(rows: list[Due], room: list[Due], costs: Costs) -> list[Line]:
     Whoever has room in the gaps goes along, since it costs the same.
     """
     rows = sorted(rows, key=_slot)
-    bridge = costs.step.fixed / costs.step.each if costs.step.each else inf
+    bridge = costs.step.bridge
     runs: list[list[Due]] = []
     for row in rows:
         if runs and _slot(row) - _slot(runs[-1][-1]) - 1 <= bridge:

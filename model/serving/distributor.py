@@ -6,13 +6,14 @@ was made lies in `made` until it is fetched.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
 from model.base import Piece
 from model.prefix import shared
+from model.serving import share
 from model.serving.counters import Counters
 from model.serving.deadlines import Line, Order, Read, Rest, plan, portion
 from model.serving.passes import Logits, Passes, Slots
@@ -134,15 +135,31 @@ class Distributor:
         """Rows for those who have waited for one, the most pressing first."""
         if self._waiting and len(self._turns) >= self.rows:
             self._park(self._clock())
+        if self._waiting and len(self._turns) >= self.rows:
+            self._share()
         while self._waiting and len(self._turns) < self.rows:
             turn = self._waiting[0]
             if self._order == "paper":
                 now = self._clock()
-                turn = min(self._waiting, key=lambda one: one.line.paper.due(now))
+                next_ = share.fewest({one.who for one in self._waiting}, self._held())
+                due = [one for one in self._waiting if one.who in next_]
+                turn = min(due, key=lambda one: one.line.paper.due(now))
             self._waiting.remove(turn)
             self._turns[turn.line] = turn
             self._passes.copy(self._caches.take(turn.line, turn.window, turn.conversation))
             self.tally.reused += self._turn_to(turn)
+
+    def _held(self) -> Counter[str]:
+        return Counter(turn.who for turn in self._turns.values())
+
+    def _share(self) -> None:
+        """The answer that came last of the key with too many rows waits for another, and its cache rests."""
+        who = share.gives(self._held(), {one.who for one in self._waiting})
+        if who is not None:
+            turn = max((one for one in self._turns.values() if one.who == who), key=lambda one: one.line.paper.arrived)
+            del self._turns[turn.line]
+            self._caches.release(turn.line)
+            self._waiting.append(turn)
 
     def _park(self, now: float) -> None:
         """Take their rows from those whose readers have stopped, until they read again; their caches rest."""
@@ -176,13 +193,14 @@ class Distributor:
 
     def _step(self, turns: list[Turn]) -> None:
         """A token for each; of an answer that goes on, those that it had come to are taken again one by one."""
-        at = [turn.line.slot for turn in turns]
+        at, begun = [turn.line.slot for turn in turns], self._clock()
         known = [len(self._caches.ids(slot)) for slot in at]
         logits = self._passes.step(at, [turn.window[have] for turn, have in zip(turns, known, strict=True)])
         self._stepped = True
         for turn, have, row in zip(turns, known, logits, strict=True):
             if have + 1 == len(turn.window):
                 self._say(turn, row)
+        self._passes.stepped(at, begun)
 
     def _say(self, turn: Turn, logits: Logits) -> None:
         """What goes wrong here is this answer's alone."""

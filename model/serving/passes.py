@@ -65,12 +65,15 @@ class Passes:
         took = self._clock() - begun
         for slot, token in zip(at, tokens, strict=True):
             self.caches.ids(slot).append(token)
-        self.costs.step.measured(len(span), took)
         self.tally.steps += 1
         self.tally.stepped += len(span)
         self.tally.along += len(span) - len(at)
         self.tally.step_s += took
         return logits
+
+    def stepped(self, at: Sequence[int], begun: float) -> None:
+        """A step of these slots is over, with all that was drawn from it: that too keeps the next one waiting."""
+        self.costs.step.measured(at[-1] + 1 - at[0], self._clock() - begun)
 
     def copy(self, copies: Sequence[Copy]) -> None:
         for copy in copies:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from starlette.applications import Starlette
@@ -25,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from model.errors import ModelError
 from model.far import wire
 from model.serving import door, metrics
-from model.serving.answer import Answer, Source
+from model.serving.answer import Answer, Source, told
 from model.serving.door import Limits, Refused
 from model.serving.gate import Gate
 from model.serving.handing import Cut, Line
@@ -235,12 +236,13 @@ class _Completions:
             if asked.model not in ("", server.name):
                 raise door.refused(404, f"there is one model here: {server.name}", "model_not_found", "model")
             server.check_open()
+            asked = _own(asked, line.who)
             leaving = asyncio.ensure_future(_leaves(receive, line))
             try:
                 base = wire.Chunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
                 await Answer(asked, server.batch, line, server.limits, base).give(scope, receive, send)
             except ModelError as error:
-                raise _told(error) from None
+                raise told(error) from None
             except Cut as cut:
                 if cut.why == "gone":
                     raise door.Gone from None
@@ -249,17 +251,17 @@ class _Completions:
                 leaving.cancel()
 
 
+def _own(asked: wire.Request, who: str) -> wire.Request:
+    """With a conversation that nobody else has, whatever he calls his."""
+    name = asked.ask.conversation
+    return replace(asked, ask=replace(asked.ask, conversation=f"{who}\n{name}")) if who and name else asked
+
+
 async def _leaves(receive: Receive, line: Line) -> None:
     with suppress(Exception):  # Ray's proxy raises instead of saying so
         while (await receive())["type"] != "http.disconnect":
             pass
     line.cut("gone")
-
-
-def _told(error: ModelError) -> Refused:
-    if error.exit_code not in (65, 75):
-        log.error("asr33: the model failed: %s", type(error).__name__)
-    return door.because(error)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:

@@ -20,6 +20,8 @@ from model.serving.deadlines import Line, Paper
 class Turn:
     """An ask and its answer so far."""
 
+    who = ""  # the key that it counts for
+
     def __init__(
         self,
         ask: Ask,

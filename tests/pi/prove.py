@@ -29,7 +29,8 @@ import fakes_room  # noqa: E402
 
 PARTS = ("daemon", "drivers", "model", "tools", "pyproject.toml", "README.md", "LICENSE")
 PROCESSORS = {"armhf": "cortex-a7", "arm64": "cortex-a72"}  # of a Pi 2 and of a Pi 4
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+# Whom this system trusts and where its pip finds packages, so that the root's does too.
+SETTINGS = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf"))
 ASR33 = "/opt/asr33/bin/asr33"
 PROMPT = "The Teletype is"
 GREEDY = ("--temperature", "0", "--seed", "7", "--max-tokens", "48")
@@ -72,15 +73,14 @@ class Inside:
     def __init__(self, processor: str, root: Path, bound: Path) -> None:
         self.processor, self.root, self.bound = processor, root, bound
         self._environ = os.environ | {"PI_BOUND": str(bound), "QEMU_CPU": PROCESSORS[processor], "HOME": "/root"}
-        self._environ |= _index()
         for part in PARTS:
             if (ROOT / part).is_dir():
                 shutil.copytree(ROOT / part, bound / "asr33" / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / part, bound / "asr33")
         shutil.copy(ROOT / "constraints.txt", bound)
-        if CERTIFICATES.exists():  # those of whoever stands between this computer and its packages, too
-            shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
+        for path in filter(Path.exists, SETTINGS):
+            shutil.copy(path, root / path.relative_to("/"))
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         return subprocess.Popen([HERE / "enter", self.root, *words], env=self._environ, text=True, **more)
@@ -101,13 +101,6 @@ class Inside:
     @property
     def packages(self) -> Path:
         return self.root / "opt/asr33/lib"
-
-
-def _index() -> dict[str, str]:
-    """Where pip here gets its packages, if that is set; what else it is told in the environment goes along."""
-    words = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    asked = subprocess.run(words, capture_output=True, text=True, check=False)
-    return {} if asked.returncode else {"PIP_INDEX_URL": asked.stdout.strip()}
 
 
 def _all_pure(inside: Inside) -> None:

@@ -121,7 +121,9 @@ def _value(value: Fact) -> bytes:
         return struct.pack("<I", STRING) + _string(value)
     if isinstance(value, Sequence):
         return struct.pack("<I", ARRAY) + _list(value)
-    kind, form = (BOOL, "<I?") if value is True else (UINT32, "<II") if isinstance(value, int) else (FLOAT32, "<If")
+    if isinstance(value, bool):
+        return struct.pack("<I?", BOOL, value)
+    kind, form = (UINT32, "<II") if isinstance(value, int) else (FLOAT32, "<If")
     return struct.pack(form, kind, value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import IO
 
@@ -20,15 +20,34 @@ Rows = Sequence[Sequence[str]]
 
 
 def show(report: Report, file: IO[str]) -> None:
-    terminal = file.isatty()
-    console = Console(file=file, width=None if terminal else WIDE, highlight=False, emoji=False)
-    for line in _head(report):
-        console.print(line, markup=False, soft_wrap=True)
+    sheet = Sheet(file)
+    sheet.say(_head(report))
     for title, columns, rows in tables(report):
-        console.print(f"\n{title}", markup=False, soft_wrap=True)
-        console.print(_table(columns, rows, terminal))
-    for line in _foot(report):
-        console.print(line, markup=False, soft_wrap=True)
+        sheet.say(["", title])
+        sheet.rows(columns, rows, named=True)
+    sheet.say(_foot(report))
+
+
+class Sheet:
+    """A report as it is written to a terminal or to a file; no line of it is ever folded."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._terminal = file.isatty()
+        width = None if self._terminal else WIDE
+        self._console = Console(file=file, width=width, highlight=False, emoji=False)
+
+    def say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._console.print(line, markup=False, soft_wrap=True)
+
+    def rows(self, columns: Sequence[str], rows: Rows, *, named: bool = False) -> None:
+        """As narrow as may be, with 80 columns in mind; no figure is ever cut. `named`: the first column is words."""
+        table = Table(box=None, padding=(0, 1 if self._terminal else 2, 0, 0), pad_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if named and not number else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(table)
 
 
 def tables(report: Report) -> Iterator[tuple[str, Sequence[str], Rows]]:
@@ -41,16 +60,6 @@ def tables(report: Report) -> Iterator[tuple[str, Sequence[str], Rows]]:
     if pairs := comparisons(report.results, report.prompts):
         title = "Ours against theirs of the same width, above 1 is ours ahead: median of the rounds, the worst below it"
         yield title, *_ratios(pairs, whole, report)
-
-
-def _table(columns: Sequence[str], rows: Rows, terminal: bool) -> Table:
-    """As narrow as may be, with 80 columns in mind; no figure is ever cut."""
-    table = Table(box=None, padding=(0, 1 if terminal else 2, 0, 0), pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def _head(report: Report) -> Iterator[str]:

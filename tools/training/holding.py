@@ -17,7 +17,8 @@ class HoldOut:
     percent: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.percent:g}%" if self.percent else ",".join(map(str, self.numbers))
+        """As `parse` takes it, to the last digit: of another share, others would be drawn."""
+        return f"{repr(self.percent).removesuffix('.0')}%" if self.percent else ",".join(map(str, self.numbers))
 
     def __bool__(self) -> bool:
         return bool(self.numbers or self.percent)

@@ -109,6 +109,7 @@ class Gpt2(nn.Module):
     def loss(self, ids: Tensor, targets: Tensor, drop: Drop = kept) -> Tensor:
         """Mean cross entropy in nats a token; ids and targets [B, T]. `drop` is put on whatever joins the stream."""
         hidden = self.hidden(ids, drop).flatten(0, 1)
+        # Function.apply has no types in torch itself.
         total: Tensor = _HeadLoss.apply(hidden, self.wte.weight, targets.flatten())  # type: ignore[no-untyped-call]
         return total
 

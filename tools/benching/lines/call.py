@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from urllib.parse import urlsplit
 
 from model.far import sse, wire
@@ -48,7 +49,7 @@ class Server:
         """The first of its models. Raises CallFailed."""
         async with self._answer("GET", "/v1/models") as reader:
             try:
-                found = cards(json.loads(await reader.read(BODY)))
+                found = cards(json.loads(await _whole(reader)))
             except ValueError:
                 raise CallFailed("garbled") from None
         if not found:
@@ -99,7 +100,7 @@ class Server:
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         parts = urlsplit(self.url)
-        secure = ssl.create_default_context() if parts.scheme == "https" else None
+        secure = _secure() if parts.scheme == "https" else None
         port = parts.port or (443 if secure else 80)
         async with asyncio.timeout(CONNECT_S):
             return await asyncio.open_connection(parts.hostname, port, ssl=secure)
@@ -114,6 +115,19 @@ class Server:
         if body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         return (head + "\r\n").encode() + body
+
+
+@cache
+def _secure() -> ssl.SSLContext:
+    """Once: to read all those certificates takes as long as a step of a model."""
+    return ssl.create_default_context()
+
+
+async def _whole(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while len(body) < BODY and (data := await _more(reader)):
+        body += data
+    return body
 
 
 async def _more(reader: asyncio.StreamReader) -> bytes:

@@ -45,9 +45,7 @@ class Asked:
     listening: bool = True  # the server takes a prompt that is still being typed
     alphabet: str = ""
     model: str = ""
-    patience_s: float | None = (
-        None  # it ends as soon as it is sure that this does not hold; None: never before its time
-    )
+    patience_s: float | None = None  # it ends when it is sure that this does not hold; None: not before its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ def _interrupted(stop: asyncio.Event) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     try:
         loop.add_signal_handler(signal.SIGINT, stop.set)
-    except (ValueError, RuntimeError, NotImplementedError):
+    except (ValueError, RuntimeError, NotImplementedError):  # the last on Windows
         yield
         return
     try:

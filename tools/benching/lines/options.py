@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,13 +82,14 @@ def _seconds(args: argparse.Namespace, asked: Asked) -> int:
 
 def _source(args: argparse.Namespace, tell: Tell) -> tuple[Source, str]:
     from model import cores, in_use, store
+    from model.far.address import address, is_url
     from tools.benching.lines import folder, run
 
-    if re.match(r"https?://", args.model or ""):
+    if is_url(args.model or ""):
         if args.engine != "ours":
             raise NotComparable(f"--engine {args.engine} is for a model on this machine; a URL has its own")
         key = args.key.read_text("utf-8").strip() if args.key else ""
-        return run.Source(url=args.model, key=key, context=args.context), args.model
+        return run.Source(url=address(args.model).base, key=key, context=args.context), args.model
     if args.size:
         place = folder.made(args.size, args.seed, tell)
         title = folder.TITLE.format(size=args.size)

@@ -24,9 +24,9 @@ from tools.benching.lines.setting import Setting
 class Wanted:
     """One answer; what the engine's thread gives goes to the event loop of whoever waits."""
 
-    def __init__(self, ids: Sequence[int], sampling: Sampling, conversation: str) -> None:
+    def __init__(self, ids: Sequence[int], sampling: Sampling, conversation: str, context: int) -> None:
         self.ids, self.sampling, self.conversation = ids, sampling, conversation
-        self.left = sampling.max_tokens
+        self.left = min(sampling.max_tokens, context - len(ids))  # there is no room behind it, and nothing rolls
         self.over = False  # it has all that it wanted, or nobody waits any more
         self.given: asyncio.Queue[int | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
@@ -105,10 +105,10 @@ class Peer:
         self.device = engine.version
         threading.Thread(target=_run, args=(engine, self._waiting), name="engine", daemon=True).start()
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]:
         ids = [self._words.end_of_text, *self._words.encode_lines(ask.prompt)]
         check(ids, self.context)
-        wanted = Wanted(ids, ask.sampling, ask.conversation)
+        wanted = Wanted(ids, ask.sampling, ask.conversation, self.context)
         self._waiting.put(wanted)
         made = asyncio.get_running_loop().time()
         try:

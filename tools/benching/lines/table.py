@@ -5,32 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from tools.benching.lines.figures import Figures
 from tools.benching.lines.run import Report
-from tools.benching.table import BUSY, MEGA, WIDE
+from tools.benching.table import BUSY, MEGA, Sheet
 
 LATE_S = 0.1  # so late, and a part of what was measured was the driver
 COLUMNS = ("lines", "stalls", "s", "wait", "90%", "99%", "worst", "tok/s", "char/s", "errors", "CPU s", "MB")
 
 
 def show(report: Report, file: IO[str], patience_s: float) -> None:
-    terminal = file.isatty()
-    console = Console(file=file, width=None if terminal else WIDE, highlight=False, emoji=False)
-    for line in _head(report.about):
-        console.print(line, markup=False, soft_wrap=True)
+    sheet = Sheet(file)
+    sheet.say(_head(report.about))
     if report.runs:
-        table = Table(box=None, padding=(0, 1 if terminal else 2, 0, 0), pad_edge=False)
-        for column in COLUMNS:
-            table.add_column(column, justify="right", overflow="fold")
-        for run in report.runs:
-            table.add_row(*_row(run))
-        console.print()
-        console.print(table)
-    for line in _foot(report, patience_s):
-        console.print(line, markup=False, soft_wrap=True)
+        sheet.say([""])
+        sheet.rows(COLUMNS, [_row(run) for run in report.runs])
+    sheet.say(_foot(report, patience_s))
 
 
 def _head(about: dict[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any
 
 from tools.benching.errors import NotComparable
@@ -43,10 +44,6 @@ class Engine:
     def piece_s(self, tokens: int) -> float:
         fixed, each = self.piece
         return (fixed + each * tokens) / 1000
-
-    def token_s(self) -> float:
-        """What Python does for a token."""
-        return (self.draw_ms + self.front_ms) / 1000
 
     def _at(self, rows: int, column: int) -> float:
         if len(self.steps) == 1:
@@ -110,7 +107,9 @@ def of(data: object) -> Engine:
         steps = sorted((int(rows), float(short), float(long)) for rows, short, long in data["steps"])
         made = Engine(**{**given, "steps": tuple(steps)})
         sound = len(made.piece) == 2 and len({rows for rows, _, _ in steps}) == len(steps) > 0
-        sound = sound and min(min(step) for step in steps) > 0 and min(made.a_token, made.weights, *made.piece) >= 0
+        others = (made.a_token, made.weights, made.cores, made.draw_ms, made.front_ms, *made.piece)
+        sound = sound and all(0 < cost < inf for step in steps for cost in step)
+        sound = sound and all(0 <= cost < inf for cost in others)
     except (KeyError, TypeError, ValueError) as error:
         raise NotComparable(f"engine costs lack something, or it is no number: {error}") from None
     if not sound:

@@ -132,10 +132,11 @@ class Hall:
         self.later(self.now + self.case.load_s, ready)
 
     def _die(self) -> None:
-        """One of them; its lines hear of it, and it is started anew, as soon as it is missed."""
-        if not self._open:
+        """One that lives; its lines hear of it, and it is started anew, as soon as it is missed."""
+        alive = [name for name, one in self._open.items() if one not in self.dead]
+        if not alive:
             return
-        name = list(self._open)[self._chance.randrange(len(self._open))]
+        name = alive[self._chance.randrange(len(alive))]
         gone = self._open[name]
         self.dead[gone] = missed = self.now + self.case.noticed_s
         lines = sorted(gone.lines, key=lambda turn: cast(Seat, turn.whose).name)
@@ -144,7 +145,8 @@ class Hall:
             self.later(missed, cast(Seat, turn.whose).break_off)
 
         def noticed() -> None:
-            del self._open[name]
+            if self._open.pop(name, None) is None:
+                return  # there were too many meanwhile, and nobody misses it
             self._ring = Ring(self._open)
             self.count.append((self.now, len(self._open)))
             self._start()

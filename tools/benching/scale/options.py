@@ -138,6 +138,6 @@ def _table(name: str) -> Engine:
 
 def _seconds(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
+        return tuple(SECONDS(word) for word in text.split(","))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of seconds such as 60,90") from None

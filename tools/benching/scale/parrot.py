@@ -43,7 +43,7 @@ class Parrot:
     async def sound(self) -> None:
         pass
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+    async def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]:
         loop = asyncio.get_running_loop()
         due = loop.time()
         for number in range(ask.sampling.max_tokens):

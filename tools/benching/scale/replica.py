@@ -62,7 +62,7 @@ class Said(Turn):
 
 @dataclass(slots=True)
 class _Slots:
-    """As `distributor.Slots`; a pass moves the clock and does nothing else."""
+    """As `distributor.Slots`; a pass, with the tokens drawn from it, moves the clock and does nothing else."""
 
     engine: Engine
     count: int
@@ -71,11 +71,11 @@ class _Slots:
     busy_s: float = 0.0
 
     def read(self, slot: int, past: int, ids: Sequence[int]) -> NDArray[np.float32]:
-        self.take(self.engine.piece_s(len(ids)))
+        self.take(self.engine.piece_s(len(ids)) + self.engine.draw_ms / 1000)
         return np.zeros(1, np.float32)
 
     def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
-        self.take(self.engine.step_s(len(ids), sum(past) / len(past)))
+        self.take(self.engine.step_s(len(ids), sum(past) / len(past)) + len(wanted) * self.engine.draw_ms / 1000)
         return np.zeros((len(wanted), 1), np.float32)
 
     def copy(self, source: int, target: int, length: int) -> None:
@@ -143,7 +143,7 @@ class Replica:
         for what in told:
             what(distributor)
         until = distributor.work()
-        slots.take(sum(load is not None for _, load in distributor.made) * slots.engine.token_s())
+        slots.take(sum(load is not None for _, load in distributor.made) * slots.engine.front_ms / 1000)
         made, distributor.made = distributor.made, []
         handed: list[tuple[Said, Piece]] = []
         for turn, load in made:

@@ -24,7 +24,9 @@ class Ring:
         self._names = [name for _, name in named]
 
     def home(self, conversation: str) -> str:
-        """The replica that has it. There must be one."""
+        """The replica that has it; empty while there is none."""
+        if not self._names:
+            return ""
         return self._names[bisect_right(self._hashes, _hash(conversation)) % len(self._names)]
 
     def ranked(self, conversation: str, others: int = OTHERS) -> list[str]:

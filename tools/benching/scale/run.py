@@ -69,7 +69,7 @@ def run(case: Case, engine: Engine) -> Run:
     found = figures.of(lines, span, Cost(time.process_time() - begun))
     busy = [min(1.0, part) for part in hall.busy(span)] or [0.0]
     worked = min(case.sample or case.replicas, case.replicas)
-    at = Counter(hall.home(seat.name) for seat in hall.seats)
+    at = Counter(filter(None, (hall.home(seat.name) for seat in hall.seats)))
     others = sum(bool(seat.line.wheel.stalls) and not seat.broken for seat in hall.seats)
     there = tuple(
         (max(0.0, round(at - span.begun, 3)), count) for at, count in hall.count if count >= case.replicas or at

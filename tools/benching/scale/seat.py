@@ -7,6 +7,7 @@ has it, with what was said before, and the sentence goes on. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Protocol
 
@@ -56,7 +57,7 @@ class Seat:
         self._turn = turn
         begun = hall.now + turn.think_s
         for after, text in turn.heard if hall.case.listening else ():
-            hall.later(begun + after, lambda text=text: self._hear(text))  # type: ignore[misc]
+            hall.later(begun + after, partial(self._hear, text))
         hall.later(begun + turn.typing_s, self._ask)
 
     def _hear(self, text: str) -> None:
@@ -93,10 +94,13 @@ class Seat:
             self.line.errors.append((hall.now, "429"))
             self._lost(1.0)
         else:
-            asked = {"pace": 1 / CHARACTER_S, "conversation": self.name, "whose": self, "before": self._got}
-            turn = Said(self._turn.prompt, self._words, arrived=hall.now, **asked)  # type: ignore[arg-type]
-            replica.enter(hall.now, turn)
+            replica.enter(hall.now, self._said())
             hall.rouse(replica)
+
+    def _said(self) -> Said:
+        prompt, words, before = self._turn.prompt, self._words, self._got
+        pace, now = 1 / CHARACTER_S, self._hall.now
+        return Said(prompt, words, pace=pace, conversation=self.name, arrived=now, whose=self, before=before)
 
     def take(self, piece: Piece, at: float) -> None:
         """What was made by then comes here, some moments later."""

@@ -5,35 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from rich.console import Console
-from rich.table import Table
-
 from tools.benching.scale.herd import Outage, Return
 from tools.benching.scale.run import Report, Run
-from tools.benching.table import WIDE
+from tools.benching.table import Sheet
 
 COLUMNS = ("lines", "replicas", "worked", "stalls", "s", "wait", "90%", "99%", "worst", "tok/s", "busy", "most")
 
 
 def show(report: Report, file: IO[str]) -> None:
-    terminal = file.isatty()
-    console = Console(file=file, width=None if terminal else WIDE, highlight=False, emoji=False)
-
-    def say(lines: Iterator[str]) -> None:
-        for line in lines:
-            console.print(line, markup=False, soft_wrap=True)
-
-    say(_head(report))
+    sheet = Sheet(file)
+    sheet.say(_head(report))
     if report.runs:
-        table = Table(box=None, padding=(0, 1 if terminal else 2, 0, 0), pad_edge=False)
-        for column in COLUMNS:
-            table.add_column(column, justify="right", overflow="fold")
-        for run in report.runs:
-            table.add_row(*_row(run))
-        console.print(table)
-        say(_foot(report, report.runs[-1]))
+        sheet.rows(COLUMNS, [_row(run) for run in report.runs])
+        sheet.say(_foot(report, report.runs[-1]))
     if report.outage and report.back:
-        say(_back(report.outage, report.back))
+        sheet.say(_back(report.outage, report.back))
 
 
 def _head(report: Report) -> Iterator[str]:
