@@ -138,6 +138,14 @@ async def test_for_a_minute_the_simulation_agrees_with_the_real_batch() -> None:
         agree(case, one, on_the_jumping_clock(engine, case))
 
 
+def test_earliest_paper_first_carries_more_than_first_come() -> None:
+    case = Case(355, 60.0, 30.0, rows=480, caches=480, places=10_000, turning=True)
+    engine = engines.KNOWN["two-cores"]
+    ours, plain = (on_the_jumping_clock(engine, replace(case, order=order))[0] for order in ("paper", "arrival"))
+    assert not ours.stalls
+    assert plain.stalls
+
+
 def test_a_replica_that_comes_takes_its_share_and_no_more() -> None:
     names = [f"replica {number}" for number in range(10)]
     before, after = Ring(names), Ring([*names, "another"])

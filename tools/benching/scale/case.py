@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from model.serving.deadlines import Order
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -23,6 +25,7 @@ class Case:
     places: int = 1024  # answers of each, made or waited for
     context: int = 256
     turning: bool = False
+    order: Order = "paper"
     listening: bool = True  # a prompt is read while it is typed
     sample: int = 0
     seed: int = 33

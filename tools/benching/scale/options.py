@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tools.ask import number
 
 if TYPE_CHECKING:
+    from model.serving.deadlines import Order
     from tools.benching.scale.case import Case
     from tools.benching.scale.engines import Engine
     from tools.benching.scale.run import Report
@@ -51,6 +52,7 @@ def report(args: argparse.Namespace) -> Report:
 
     engine = _engine(args)
     about = {"engine": engine.name, "source": engine.source, "seed": args.seed, "turning": args.turning}
+    about["order"] = _order(args.engine)
     found = run.Report({**about, "context": args.context, "patience_s": args.patience, "each": args.each})
     if args.outage:
         _come_back(args, found)
@@ -88,6 +90,7 @@ def _case(args: argparse.Namespace) -> Case:
         replicas=_replicas(args),
         context=args.context,
         turning=args.turning,
+        order=_order(args.engine),
         sample=0 if args.kill or args.up_to else args.sample,
         seed=args.seed,
         deaths=args.kill,
@@ -96,6 +99,15 @@ def _case(args: argparse.Namespace) -> Case:
         most=args.up_to,
         target=args.target,
     )
+
+
+def _order(engine: str) -> Order:
+    """Raises NotComparable for an engine of others."""
+    from tools.benching.errors import NotComparable
+
+    if engine not in ("ours", "arrival"):
+        raise NotComparable(f"--engine {engine}: only ours and arrival can be simulated")
+    return "arrival" if engine == "arrival" else "paper"
 
 
 def _sized(args: argparse.Namespace, case: Case) -> Case:

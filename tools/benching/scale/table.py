@@ -25,6 +25,7 @@ def show(report: Report, file: IO[str]) -> None:
 def _head(report: Report) -> Iterator[str]:
     people = "all wheels turning" if report.about["turning"] else "people who think, type and read"
     yield f"Simulated, engine {report.about['engine']}: {report.about['source']}."
+    people += ", first come, first served" if report.about["order"] == "arrival" else ""
     yield f"{people[0].upper()}{people[1:]}, contexts of {report.about['context']} tokens, seed {report.about['seed']}."
     yield ""
 
