@@ -58,6 +58,7 @@ class FarEnd:
     context: int = 512
     tls: ssl.SSLContext | None = None
     models: bytes | None = None  # instead of the catalogue
+    mute: bool = False  # it takes the connection and says nothing
     port: int = 0
     asked: list[Asked] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # a client closed what was being answered
@@ -101,6 +102,9 @@ class FarEnd:
 
     async def _answer(self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked.append(asked)
+        if self.mute:
+            await reader.read()
+            return
         if asked.method == "GET":
             card = wire.Card("m", "asr33" if self.ours else "x", self.context, (), self.vocabulary if self.ours else "")
             writer.write(self.models or whole(200, json.dumps(wire.catalogue([card])).encode()))

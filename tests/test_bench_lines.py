@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -290,6 +291,29 @@ def test_the_folder_of_the_lines_is_a_model(tmp_path: Path, monkeypatch: pytest.
     assert folder.weights(place).is_dir()
     assert folder.made("tiny", 33, lambda what, parts=0: told.append(what)) == place
     assert len(told) == 2  # the second time it lay there
+
+
+def test_two_who_make_the_same_folder_at_once_leave_each_other_what_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tools.benching.lines import folder
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    others, dead = tmp_path / "asr33-lines-tiny-33-0ddba11f", tmp_path / "asr33-lines-tiny-33-deadbeef"
+    for each in (others, dead):
+        (each / "model").mkdir(parents=True)
+    os.utime(dead, (0, 0))
+    inner: list[Path] = []
+
+    def tell(what: str, parts: int = 0) -> None:
+        if not inner and "rounding" in what:
+            inner.append(Path())
+            inner[0] = folder.made("tiny", 33, lambda what, parts=0: None)
+
+    place = folder.made("tiny", 33, tell)
+    assert [place] == inner
+    assert store.verify(place).shape == folder.SHAPES["tiny"]
+    assert sorted(tmp_path.iterdir()) == sorted([others, place.parent])
 
 
 def waited(seconds: float, count: int = 1) -> Line:

@@ -66,6 +66,14 @@ def test_half_computes_in_half_precision_and_a_cache_is_as_wide_as_it_was_asked_
     assert kinds == {"half": "float16", "float16": "float32", "narrow": "int8", "wide": "float32"}
 
 
+@pytest.mark.parametrize("option", [["--cache", "int8"], ["--block", "32"]])
+@pytest.mark.parametrize("store_as", ["float16", "float32", "half"])
+def test_what_goes_with_few_bits_alone_is_refused_elsewhere(home: Path, store_as: str, option: list[str]) -> None:
+    with pytest.raises(make_model.NothingRounded, match=f"{' '.join(option)} goes with --as int8 or int4"):
+        make(home, str(tiny_folder(home)), "--name", "mine", "--as", store_as, *option)
+    assert not (home / "models").exists()
+
+
 def test_a_name_that_is_taken_stays_whose_it_was_unless_told(home: Path) -> None:
     source = str(tiny_folder(home))
     make(home, source, "--name", "mine", "--as", "float32")

@@ -1,8 +1,9 @@
 import asyncio
+import errno
 import logging
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -98,9 +99,9 @@ class Engine:
             raise self.fault
 
 
-def life(batch: Typist, notify: Notify, engine: Engine) -> Any:
+def life(batch: Typist, notify: Notify, engine: Engine, kind: type[Porch] = Porch) -> Any:
     server = Server(batch, name="tiny")
-    porch, sockets = Porch(server.app, Hall()), opening.listening("127.0.0.1", 0)
+    porch, sockets = kind(server.app, Hall()), opening.listening("127.0.0.1", 0)
     return server, asyncio.ensure_future(opening.life(server, porch, sockets, 0, "open", notify, engine.sound))
 
 
@@ -130,6 +131,27 @@ async def test_a_server_whose_engine_has_failed_ends_so_that_another_is_begun(ca
     assert server.state == "failed"
     assert batch.shut
     assert "secret" not in caplog.text
+
+
+class Shut(Porch):
+    """It opens only for a while."""
+
+    async def open(self, sockets: Sequence[socket.socket]) -> None:
+        for each in sockets:
+            each.close()
+        await asyncio.sleep(0.05)
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+
+@pytest.mark.parametrize("loads", [True, False])
+async def test_a_server_into_which_nobody_can_come_ends_at_once(loads: bool) -> None:
+    batch = Typist()
+    if not loads:
+        batch.loaded.clear()
+    _, living = life(batch, Supervisor(), Engine(), Shut)
+    with pytest.raises(Unservable, match=r"nobody can come in \(No buffer space available\): start it again"):
+        await asyncio.wait_for(living, 2)
+    assert batch.shut
 
 
 async def test_whoever_waits_for_a_large_model_is_told_that_it_goes_on(

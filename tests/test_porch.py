@@ -6,7 +6,7 @@ import ssl
 import subprocess
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fakes_server import Typist, asked, get, post, reply_of, serving, until
@@ -186,7 +186,7 @@ async def test_a_body_that_does_not_come_on_makes_room_and_hears_why() -> None:
         slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         for _, writer in slow:
             writer.write(ASK[:-1])
-        await until(lambda: all(visitor._waits_for == "body" for visitor in inside.inside))  # type: ignore[attr-defined]
+        await until(lambda: all(cast(Any, visitor)._waits_for == "body" for visitor in inside.inside))
         assert (await asked(port, get("/health"))).status == 200
         assert (await reply_of(slow[0][0])).status == 503
         slow[1][1].write(ASK[-1:])

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fakes import jump
@@ -20,6 +20,7 @@ from model.far import wire
 from model.far.progress import Progress
 from model.far.relay import Relay
 from model.far.remote import Remote
+from model.far.sign import SIGN_S
 from model.far.standing import MOST_S, Standing
 from model.far.takeover import shortened
 
@@ -253,6 +254,71 @@ def test_when_no_server_answers_the_model_here_takes_over_and_hands_back_at_the_
     jumped(main)
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_server_that_takes_the_connection_and_says_nothing_is_soon_lost(ours: bool) -> None:
+    async def main() -> None:
+        async with FarEnd([says(TEXT, tokens=ours)], ours=ours) as far:
+            model = relay(far, local=Here)
+            await model.ready()
+            assert on_paper(await answer(model)) == TEXT
+            far.mute = True
+            for seconds in (SIGN_S + 0.5, 0.5):  # the next prompt does not wait for it again
+                begun = asyncio.get_running_loop().time()
+                assert on_paper(await answer(model)) == ("[local]" if seconds > SIGN_S else "") + TEXT
+                assert asyncio.get_running_loop().time() - begun < seconds
+            far.mute = False
+            await asyncio.sleep(2 * MOST_S)
+            assert on_paper(await answer(model)) == TEXT
+            assert model.name == "m"
+            await model.close()
+
+    jumped(main)
+
+
+def test_nobody_waits_at_the_beginning_for_a_server_that_says_nothing() -> None:
+    async def main() -> None:
+        async with FarEnd([], mute=True) as far:
+            model = relay(far, local=Here)
+            await model.ready()
+            assert on_paper(await answer(model)) == f"[local]{TEXT}"
+            assert asyncio.get_running_loop().time() < SIGN_S + 1
+            await model.close()
+
+    jumped(main)
+
+
+def test_the_next_server_is_asked_where_the_first_says_nothing_and_the_model_here_last() -> None:
+    async def main() -> None:
+        async with FarEnd([]) as far, FarEnd([says(TEXT)]) as further:
+            model = relay(far, further, local=Here)
+            await model.ready()
+            far.mute = True
+            assert on_paper(await answer(model)) == TEXT
+            assert asyncio.get_running_loop().time() < SIGN_S + 1
+            further.mute = True
+            assert on_paper(await answer(model)) == f"[local]{TEXT}"
+            await model.close()
+
+    jumped(main)
+
+
+@pytest.mark.parametrize(
+    "slow", [then(60.0, head(), recorded(TEXT)), then(head(), wire.PING, 25.0, recorded(TEXT))], ids=["busy", "ping"]
+)
+def test_a_slow_server_that_shows_that_it_lives_is_waited_for(slow: Answer) -> None:
+    """Others say nothing before the first word; they are asked beside it whether they are there."""
+
+    async def main() -> None:
+        async with FarEnd([slow]) as far:
+            model = relay(far, local=Here)
+            await model.ready()
+            assert on_paper(await answer(model)) == TEXT
+            assert len(far.posts) == 1
+            await model.close()
+
+    jumped(main)
+
+
 def test_without_a_model_here_the_reader_is_told_once_and_the_sentence_goes_on_when_a_server_returns() -> None:
     async def main() -> None:
         model, stream, pieces, port = await left_in_mid_sentence()
@@ -439,7 +505,7 @@ def test_text_is_taken_before_it_is_needed_but_not_all_of_it() -> None:
 
 
 def model_tray(stream: AsyncGenerator[Piece, None]) -> int:
-    waiting: int = stream.ag_frame.f_locals["tray"]._waiting  # type: ignore[attr-defined]
+    waiting: int = cast(Any, stream).ag_frame.f_locals["tray"]._waiting
     return waiting
 
 

@@ -6,9 +6,11 @@ import json
 import random
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from fakes import jump
@@ -134,6 +136,40 @@ async def test_the_stream_is_closed_with_the_generator() -> None:
         assert (await anext(pieces)).text == "Some"
         await pieces.aclose()
         await far.gone.wait()
+        await remote.close()
+
+
+async def test_after_a_break_nothing_is_left_open_and_the_next_answer_asks_nothing_first() -> None:
+    before, forgotten = sys.get_asyncgen_hooks(), list[str]()
+
+    def forget(generator: Any) -> None:
+        if "far" in Path(generator.ag_code.co_filename).parts:  # what httpx2 forgets within itself is its own
+            forgotten.append(generator.__qualname__)
+        assert before.finalizer is not None
+        before.finalizer(generator)
+
+    async with FarEnd([then(head(), chunk("Some"), 0.0, chunk("thing"), 600.0)]) as far:
+        remote = Remote(far.url)
+        await remote.ready()
+        sys.set_asyncgen_hooks(before.firstiter, forget)
+        for words in (1, 2):
+            pieces = remote.stream("", ANY)
+            for _ in range(words):
+                await anext(pieces)
+            await pieces.aclose()
+        sys.set_asyncgen_hooks(*before)
+        assert forgotten == []
+        assert [asked.method for asked in far.asked] == ["GET", "POST", "POST"]
+        await remote.close()
+
+
+async def test_after_a_fault_it_may_be_another_server() -> None:
+    async with FarEnd([then(head(), chunk("Some"), reset=True), says(TEXT)]) as far:
+        remote = Remote(far.url)
+        with pytest.raises(ServerLost):
+            assert [piece async for piece in remote.stream("", ANY)]
+        assert text([piece async for piece in remote.stream("", ANY)]) == TEXT
+        assert [asked.method for asked in far.asked] == ["GET", "POST", "GET", "POST"]
         await remote.close()
 
 
@@ -437,9 +473,25 @@ async def test_the_key_does_not_go_over_plain_http_to_a_stranger() -> None:
         ("10.1.2.3", True),
         ("192.168.1.5", True),
         ("fd00::1", True),
-        ("100.64.0.9", True),
+        ("172.31.0.1", True),
+        ("172.32.0.1", False),
+        ("169.254.7.7", True),
         ("fe80::1%eth0", True),
+        ("::ffff:10.1.2.3", True),
         ("::ffff:8.8.8.8", False),
+        ("100.64.0.9", False),  # carriers share it among strangers
+        ("2001::1", False),  # Teredo
+        ("2002:c0a8:105::1", False),  # 6to4, of 192.168.1.5
+        ("64:ff9b::a01:203", False),  # NAT64, of 10.1.2.3
+        ("64:ff9b:1::1", False),
+        ("192.0.2.1", False),  # for documentation
+        ("198.51.100.1", False),
+        ("203.0.113.1", False),
+        ("2001:db8::1", False),
+        ("198.18.0.1", False),  # for measuring
+        ("240.0.0.1", False),
+        ("0.0.0.0", False),
+        ("::", False),
         ("8.8.8.8", False),
         ("2606:4700::1", False),
         ("224.0.0.1", False),
@@ -685,7 +737,7 @@ async def test_a_damaged_stream_ends_clearly_and_no_character_is_wrong() -> None
 async def test_a_hundred_thousand_damaged_streams_end_clearly() -> None:
     await mutations(5_000, 33)
     chance, way, remote = random.Random(34), Unwired(), Remote("http://127.0.0.1:1")
-    remote._way = way  # type: ignore[assignment]
+    cast(Any, remote)._way = way
     for _ in range(95_000):
         body = mutated(CLEAN, chance)
         way.told = cut(body, chance)

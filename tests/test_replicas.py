@@ -1,8 +1,18 @@
 import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tools import replicas
+from tools.opening import Unservable
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -36,3 +46,66 @@ def test_what_ray_would_choke_on_is_refused_before_it_is_started(
         parsed(f"{option}={value}")
     assert caught.value.code == 2
     assert word in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """In place of Ray's: `doing` has what was done, and `starting` and `up` are called then."""
+    made: Any = ModuleType("model.serving.cluster")
+    made.doing, made.starting, made.up = [], lambda: None, lambda: None
+
+    @contextmanager
+    def serving(*_: object, **__: object) -> Iterator[None]:
+        made.doing.append("begins")
+        try:
+            made.starting()
+            made.doing.append("is up")
+            yield
+        finally:
+            made.doing.append("ends")
+
+    made.serving, made.Size = serving, lambda *_: None
+    made.replicas = lambda: made.up() or 1
+    monkeypatch.setitem(sys.modules, "model.serving.cluster", made)
+    monkeypatch.setattr(replicas, "LOOK_S", 0.01)
+    before = signal.getsignal(signal.SIGTERM)
+    yield made
+    signal.signal(signal.SIGTERM, before)
+
+
+def served(host: str = "127.0.0.1", port: int = 8033) -> int:
+    return replicas.serve(
+        argparse.Namespace(
+            host=host, port=port, cert=None, cert_key=None, drain=1.0, rows=1, threads=1, **vars(parsed("--ray"))
+        ),
+        lambda: None,
+    )
+
+
+def terminated() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def long() -> None:
+    terminated()
+    time.sleep(5)
+
+
+def test_a_signal_while_ray_starts_ends_it_well(cluster: Any) -> None:
+    cluster.starting = long
+    assert served() == 0
+    assert cluster.doing == ["begins", "ends"]
+
+
+def test_an_address_with_colons_is_told_as_a_client_has_it(cluster: Any, caplog: pytest.LogCaptureFixture) -> None:
+    cluster.up = terminated
+    with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
+        served("::1")
+    assert "http://[::1]:8033, 1 to 4 replicas" in caplog.text
+    assert cluster.doing == ["begins", "is up", "ends"]
+
+
+def test_a_port_that_nobody_would_learn_is_refused(cluster: Any) -> None:
+    with pytest.raises(Unservable, match="name one"):
+        served(port=0)
+    assert cluster.doing == []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from model.store import Manifest
 
 AS = ("int8", "int4", "float16", "float32", "half")
+ROUNDED = ("int8", "int4")
 CACHE = ("int8", "float32")
 BLOCKS = (16, 32, 64, 128, 256)
 QUIET_S = 2.0  # what takes no longer needs no word
@@ -31,6 +32,12 @@ class ModelUnwritten(ModelError):
     """The model cannot be put where it should go: something is there, or there is no room."""
 
     exit_code = 73
+
+
+class NothingRounded(ModelError):
+    """What is asked for goes with weights of few bits alone."""
+
+    exit_code = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +84,7 @@ def main(args: argparse.Namespace) -> int:
     from model import export, hub
     from model.text import read_documents
 
+    require_rounded(args)
     folder = store.home() / args.name
     if folder.exists() and not args.replace:
         raise ModelUnwritten(f"{folder}: there is a model of that name; choose another --name, or --replace it")
@@ -86,6 +94,13 @@ def main(args: argparse.Namespace) -> int:
         line = made(hub.read(args.source), folder, asked, progress)
     sys.stdout.write(line)
     return 0
+
+
+def require_rounded(args: argparse.Namespace) -> None:
+    """Raises NothingRounded: an option that would do nothing."""
+    idle = [f"--block {args.block}"] * bool(args.block) + ["--cache int8"] * (args.cache == "int8")
+    if idle and args.store_as not in ROUNDED:
+        raise NothingRounded(f"{idle[0]} goes with --as int8 or int4, not {args.store_as}: leave out one of them")
 
 
 def made(source: Source, folder: Path, asked: Asked, progress: Progress) -> str:

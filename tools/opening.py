@@ -143,6 +143,10 @@ def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
 def place(at: socket.socket, secure: bool) -> str:
     """As a client has it."""
     host, port = at.getsockname()[:2]
+    return spelled(host, port, secure)
+
+
+def spelled(host: str, port: int, secure: bool) -> str:
     return f"http{'s' if secure else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -159,8 +163,9 @@ async def life(
     notify: Notify,
     sound: Sound = _always,
 ) -> int:
-    """Until a signal, and the end of what was under way then. Raises ModelError if the model does not load, or fails.
+    """Until a signal, and the end of what was under way then.
 
+    Raises ModelError if the model does not load, or fails, and Unservable if nobody can come in any more.
     `sound` returns as long as the model's engine goes round, and raises what it failed by.
     """
     leaving = asyncio.Event()
@@ -169,10 +174,10 @@ async def life(
     open_ = asyncio.ensure_future(porch.open(sockets))
     pulse = asyncio.ensure_future(_pulse(server, notify, sound))
     try:
-        if await _ready(server, leaving):
+        if await _ready(server, leaving, open_):
             log.info("asr33: %s", told)
             notify.ready(told)
-            await _left(server, leaving, pulse)
+            await _left(server, leaving, pulse, open_)
         else:
             log.info("asr33: it ends when %s is loaded; a second signal does not wait", server.name)
         notify.stopping(f"{len(server.lines)} lines open")
@@ -182,20 +187,23 @@ async def life(
     finally:
         pulse.cancel()
         porch.leave()
-        await open_
+        await asyncio.wait((open_,))
         await server.batch.close()
+    await open_
     return 0
 
 
-async def _ready(server: Server, leaving: asyncio.Event) -> bool:
-    """Whether it was loaded before it had to leave."""
+async def _ready(server: Server, leaving: asyncio.Event, open_: asyncio.Future[None]) -> bool:
+    """Whether it was loaded before it had to leave. Raises Unservable."""
     log.info("asr33: loading %s", server.name)
     loop = asyncio.get_running_loop()
     begun = loop.time()
     loading, left = asyncio.ensure_future(server.ready()), asyncio.ensure_future(leaving.wait())
     try:
-        while not (await asyncio.wait((loading, left), timeout=STILL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
+        ends = (loading, left, open_)
+        while not (await asyncio.wait(ends, timeout=STILL_S, return_when=asyncio.FIRST_COMPLETED))[0]:
             log.info("asr33: still loading %s: %d s", server.name, loop.time() - begun)
+        _require_open(open_)
         if loading.done():
             loading.result()
         return loading.done()
@@ -205,16 +213,27 @@ async def _ready(server: Server, leaving: asyncio.Event) -> bool:
         await asyncio.wait((loading, left))
 
 
-async def _left(server: Server, leaving: asyncio.Event, pulse: asyncio.Future[None]) -> None:
-    """Until it has to leave. Raises ModelError if the engine fails: nobody can be served by it any more."""
+async def _left(
+    server: Server, leaving: asyncio.Event, pulse: asyncio.Future[None], open_: asyncio.Future[None]
+) -> None:
+    """Until it has to leave. Raises ModelError if the engine fails, for nobody can be served by it, and Unservable."""
     left = asyncio.ensure_future(leaving.wait())
-    await asyncio.wait((left, pulse), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((left, pulse, open_), return_when=asyncio.FIRST_COMPLETED)
     left.cancel()
+    _require_open(open_)
     if pulse.done() and (error := pulse.exception()):
         server.state = "failed"
         # Not as what it is: a model that was whole when it was loaded is no reason not to start again.
         why = error if isinstance(error, ModelError) else place_of(error)
         raise EngineFailed(f"the engine failed ({why}): start it again")
+
+
+def _require_open(open_: asyncio.Future[None]) -> None:
+    """Raises Unservable where the porch is shut, whatever shut it."""
+    if open_.done():
+        error = open_.exception()
+        why = getattr(error, "strerror", None) or (place_of(error) if isinstance(error, Exception) else "it is shut")
+        raise Unservable(f"nobody can come in ({why}): start it again", 71) from None
 
 
 def _unforeseen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -84,6 +84,7 @@ class Visitor(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
         self._heard = self._leaving = self._admitted = False
 
+    # uvicorn narrows the argument as well: a connection of ours is a stream.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=HIGH_WATER)

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError: no such repository, no network, no room, no GPT-2, or one that is not good enough rounded."""
+    make_model.require_rounded(args)
     name = args.name or _own_name(args.address)
     folder = store.home() / name
     if folder.exists() and not args.replace:

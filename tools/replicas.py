@@ -6,6 +6,7 @@ What Ray is told of it stands in `model.serving.cluster`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import signal
 from collections.abc import Callable
@@ -41,7 +42,11 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def serve(args: argparse.Namespace, app: Callable[[], Any]) -> int:
-    """Until a signal. Raises EngineMissing, EngineFailed, and ModuleNotFoundError where Ray is not installed."""
+    """Until a signal. Raises Unservable, EngineMissing, EngineFailed, ModuleNotFoundError where there is no Ray."""
+    from tools.opening import Unservable, spelled
+
+    if not args.port:
+        raise Unservable("--ray takes no --port 0, for nobody learns which one Ray took: name one", 64)
     from model.serving import cluster
 
     least, most = args.replicas
@@ -51,9 +56,14 @@ def serve(args: argparse.Namespace, app: Callable[[], Any]) -> int:
     log.info("asr33: starting Ray, and %d of at most %d replicas", least, most)
     at = {"host": args.host, "port": args.port, "cert": args.cert, "cert_key": args.cert_key}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with cluster.serving(app, size, **at, drain_s=args.drain, address=args.ray or None):
-        secure = "s" if args.cert else ""
-        log.info("asr33: http%s://%s:%d, %d to %d replicas", secure, args.host, args.port, least, most)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(cluster.serving(app, size, **at, drain_s=args.drain, address=args.ray or None))
+        except KeyboardInterrupt:
+            log.info("asr33: going down before it was up")
+            return 0
+        place = spelled(args.host, args.port, args.cert is not None)
+        log.info("asr33: %s, %d to %d replicas", place, least, most)
         notify.ready(f"{least} replicas")
         before = least
         while not _left(min(LOOK_S, (notify.watchdog_s or LOOK_S) / 2)):

@@ -8,6 +8,18 @@ from urllib.parse import urlsplit
 from model.errors import AddressWrong
 
 SCHEMES = ("http", "https")
+# This machine, and RFC 1918, RFC 4193 and what no router passes on. A tunnel's ends are elsewhere, and carriers share
+# 100.64.0.0/10 among strangers.
+NEAR = (
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "::1",
+    "fc00::/7",
+    "fe80::/10",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,4 @@ def near(host: str) -> bool | None:
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    found = mapped or found
-    # Not `is_private`, which leaves out 100.64.0.0/10, where private networks over public ones live.
-    return not found.is_global and not found.is_multicast
+    return any((mapped or found) in ipaddress.ip_network(each) for each in NEAR)

@@ -18,6 +18,7 @@ from model.base import Model, Piece, Sampling
 from model.errors import ModelError, PromptTooLong
 from model.far.progress import Progress
 from model.far.servers import Server, Servers
+from model.far.sign import NoSign, awaited
 from model.far.standing import Standing
 from model.far.takeover import taken_over
 from model.far.tray import Tray
@@ -52,6 +53,11 @@ class Relay:
         self.locally = False  # the reader was told that the local model answers
 
     @property
+    def hasty(self) -> bool:
+        """Whether somebody else could answer where one server is silent."""
+        return self.opener is not None or len(self.servers) > 1
+
+    @property
     def _current(self) -> Model:
         """Who is likeliest to be asked next."""
         return self.local if self.local is not None and self.locally else self.servers.foremost
@@ -73,7 +79,7 @@ class Relay:
 
     async def ready(self) -> None:
         """Return when each server was asked what it has. Raises ModelError where none will ever answer."""
-        await self.servers.look()
+        await self.servers.look(self.hasty)
         if self.servers.usable() is None:
             self.servers.check()
             _log.warning("no server answers yet; they are asked again and again")
@@ -157,25 +163,42 @@ class _Answer:
     async def _from(self, server: Server, standing: Standing) -> bool:
         """What this server has of it; whether that was the end."""
         try:
-            async with contextlib.aclosing(server.resume(self._prompt, self._sampling, self._said)) as pieces:
-                async for piece in pieces:
-                    self._heard()
-                    if not (piece.text or piece.tokens or piece.finish or piece.forgotten):
-                        continue  # it is there, and at work
-                    standing.answered()
-                    self._take(piece, server.vocabulary)
-                    if piece.finish:
-                        return True
-                    await self._tray.room(server.ahead)
+            async with self._signs(server) as heard:
+                return await self._all_of(server, standing, heard)
         except PromptTooLong as error:
             if self._said.text:  # with what was said it is: so the context is full
                 self._tray.put(Piece("", (), self._relay.clock(), "context"))
                 return True
             self._servers.lost(server, standing, error)
+        except NoSign as error:
+            self._servers.lost(server, standing, error)
+            if self._servers.usable() is not None:
+                return False  # and that one has its own time
         except ModelError as error:
             self._servers.lost(server, standing, error)
         self._silent()
         return False
+
+    async def _all_of(self, server: Server, standing: Standing, heard: Callable[[], None]) -> bool:
+        """True, when it has come to its end. Raises ModelError."""
+        async with contextlib.aclosing(server.resume(self._prompt, self._sampling, self._said)) as pieces:
+            async for piece in pieces:
+                heard()
+                self._heard()
+                if not (piece.text or piece.tokens or piece.finish or piece.forgotten):
+                    continue  # it is there, and at work
+                standing.answered()
+                self._take(piece, server.vocabulary)
+                if piece.finish:
+                    return True
+                await self._tray.room(server.ahead)
+        return False
+
+    def _signs(self, server: Server) -> contextlib.AbstractAsyncContextManager[Callable[[], None]]:
+        """Nobody waits for long in silence where another could answer."""
+        if self._relay.hasty:
+            return awaited(server.device, server.there)
+        return contextlib.nullcontext(lambda: None)
 
     def _take(self, piece: Piece, vocabulary: str) -> None:
         self._since, self._told, self._relay.locally = None, False, False

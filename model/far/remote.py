@@ -104,6 +104,13 @@ class Remote:
             raise ModelNotFound(f"{self.device} has no model {wanted!r}; there are: {there}")
         self._card, self._stale = found, False
 
+    async def there(self) -> bool:
+        """Whether it answers at all: at /health, which needs no model, or says that it has no such thing."""
+        with contextlib.suppress(ModelError):
+            async with self._way.asked("GET", "/health", self._door.bytes_s) as reply:
+                return reply.status < 500
+        return False
+
     def listen(self, prompt: str) -> None:
         """What is settled of it our own server reads; one request at a time, and the newest wins."""
         self._heard = settled(prompt)
@@ -134,10 +141,17 @@ class Remote:
         self._heard = ""  # the answer takes the whole prompt
         if self._reading is not None:
             self._reading.cancel()
-        if self._stale:
-            await self.ready()
-        self._stale = True
-        said = said.turned(self.vocabulary)
+        try:
+            if self._stale:
+                await self.ready()
+            async with contextlib.aclosing(self._rest(prompt, sampling, said.turned(self.vocabulary))) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except Exception:  # and not where the reader has had enough
+            self._stale = True
+            raise
+
+    async def _rest(self, prompt: str, sampling: Sampling, said: Progress) -> AsyncGenerator[Piece, None]:
         if finish := said.over(sampling):
             yield Piece("", (), self._clock(), finish)
             return
@@ -148,7 +162,7 @@ class Remote:
         async with contextlib.aclosing(self._chunks(ask)) as chunks:
             async for chunk in chunks:
                 piece = self._piece(chunk, trimmed)
-                self._stale, begun = not piece.finish, begun or chunk.text != ""
+                begun = begun or chunk.text != ""
                 yield piece
                 if piece.finish:
                     return
@@ -183,7 +197,7 @@ class Remote:
         async with self._begun(body) as reply:
             await self._check(reply)
             yield wire.Chunk("", 0, "")  # it is there, and at work
-            async with contextlib.aclosing(self._events(reply)) as events:
+            async with contextlib.aclosing(reply.parts()) as parts, contextlib.aclosing(self._events(parts)) as events:
                 async for said in events:
                     if isinstance(said, wire.Failure):
                         raise self._refused(said)
@@ -215,11 +229,10 @@ class Remote:
                     if isinstance(said, wire.Chunk):
                         self._learn(ask, said)
 
-    async def _events(self, reply: Reply) -> AsyncGenerator[wire.Event, None]:
+    async def _events(self, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[wire.Event, None]:
         """What comes, as long as something does in time."""
         events, loop = Events(), asyncio.get_running_loop()
         first, waited = True, 0.0  # since the last word; the reader's own pauses do not count
-        parts = reply.parts()
         while True:
             begun = loop.time()
             try:

@@ -12,6 +12,7 @@ from typing import Protocol
 from model.base import Model, Piece, Sampling
 from model.errors import ModelError, ServerLost
 from model.far.progress import Progress
+from model.far.sign import SIGN_S, NoSign
 from model.far.standing import Standing
 
 _log = logging.getLogger("asr33")
@@ -32,6 +33,10 @@ class Server(Model, Protocol):
 
     def resume(self, prompt: str, sampling: Sampling, said: Progress) -> AsyncGenerator[Piece, None]: ...
 
+    async def there(self) -> bool:
+        """Whether it answers at all, however long it takes over what it was asked."""
+        ...
+
 
 class Servers:
     def __init__(self, servers: Sequence[Server], chance: random.Random, tries: int | None) -> None:
@@ -40,6 +45,9 @@ class Servers:
         self._chance, self._tries = chance, tries
         self._changed = asyncio.Event()
         self._probes: dict[int, asyncio.Task[None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     @property
     def foremost(self) -> Server:
@@ -65,9 +73,10 @@ class Servers:
         for _, standing in self._all:
             standing.refused = None
 
-    async def look(self) -> None:
+    async def look(self, hasty: bool) -> None:
         """Ask each what it has; those that do not answer are asked again in the background."""
-        await asyncio.gather(*(self._look(server, standing) for server, standing in self._all))
+        within_s = SIGN_S if hasty else None
+        await asyncio.gather(*(self._look(server, standing, within_s) for server, standing in self._all))
         for server, standing in self._all:
             self._probe(server, standing)
 
@@ -96,6 +105,8 @@ class Servers:
             if str(standing.error) != str(error):
                 _log.warning("%s", error)
             standing.lost(error, _now(), self._chance.random())
+            if isinstance(error, NoSign):  # no reader shall wait for that twice
+                standing.down, standing.since = True, min(standing.since or _now(), _now() - SIGN_S)
             self._probe(server, standing)
         else:
             _log.error("%s", error)
@@ -109,9 +120,9 @@ class Servers:
         for server, _ in self._all:
             await server.close()
 
-    async def _look(self, server: Server, standing: Standing) -> None:
+    async def _look(self, server: Server, standing: Standing, within_s: float | None = None) -> None:
         try:
-            await server.ready()
+            await _asked(server, within_s)
         except ModelError as error:
             self.lost(server, standing, error)
             standing.down = isinstance(error, ServerLost)
@@ -128,6 +139,16 @@ class Servers:
         while standing.down:
             await asyncio.sleep(standing.not_before - _now())
             await self._look(server, standing)
+
+
+async def _asked(server: Server, within_s: float | None) -> None:
+    try:
+        async with asyncio.timeout(within_s) as limit:
+            await server.ready()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise NoSign(f"{server.device}: no answer within {within_s:g} seconds") from None
 
 
 def _now() -> float:

@@ -59,8 +59,9 @@ class Reply:
     async def parts(self) -> AsyncGenerator[bytes, None]:
         """Raises ServerLost."""
         with _translated(self._at):
-            async for part in self._response.aiter_bytes():
-                yield part
+            async with contextlib.aclosing(self._response.aiter_bytes()) as parts:
+                async for part in parts:
+                    yield part
 
     async def body(self, most: int, limit_s: float) -> bytes:
         """What there is of it in time, up to so many bytes."""

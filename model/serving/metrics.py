@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from typing import Any, cast
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 GAUGES = frozenset({"active", "waiting", "caches"})  # of a batch's counters, those that go down again
@@ -34,7 +35,7 @@ def page(
 
 
 def _numbers(counters: object | None) -> Iterable[tuple[str, float]]:
-    for field in fields(counters) if counters is not None else ():  # type: ignore[arg-type]
+    for field in fields(cast(Any, counters)) if counters is not None else ():
         value = getattr(counters, field.name)
         if isinstance(value, int | float):
             yield field.name, value

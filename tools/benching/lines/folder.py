@@ -5,9 +5,12 @@ Speed is that of a trained model of the size, as `asr33 model make --cache int8`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from model import store
@@ -18,6 +21,7 @@ from tools.benching.progress import Tell
 
 FORM = CACHED = "int8"
 TITLE = "random weights of GPT-2's size {size}, 8 bit, cache of 8 bit"
+UNUSED_S = 86_400.0  # after which a folder is nobody's
 SHAPES = SIZES | {"tiny": Shape(2048, 256, 64, 2, 2)}
 
 
@@ -32,18 +36,43 @@ def kept(size: str) -> Path:
 def made(size: str, seed: int, tell: Tell) -> Path:
     """The folder of the whole model; beside it are the weights that others get theirs from."""
     place = kept(f"{size}-{seed}")
-    model = place / "model"
-    if (model / store.MANIFEST).exists():
-        return model
+    if not _complete(place):
+        _sweep(place)
+        # Apart, and moved in one go: another may be making the same.
+        draft = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=place.parent))
+        try:
+            tell(f"making random weights of GPT-2's size {size}")
+            make_weights(SHAPES[size], seed, draft / "weights")
+            tell("rounding them to 8 bit, once")
+            _write(draft / "model", draft / "weights", SHAPES[size], size)
+            _settle(draft, place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    os.utime(place)  # somebody uses it
+    return place / "model"
+
+
+def _complete(place: Path) -> bool:
+    return (place / "model" / store.MANIFEST).exists()
+
+
+def _sweep(place: Path) -> None:
+    """What an earlier asr33 made, and what was never finished, unless somebody may still be at it."""
     for old in place.parent.glob(f"{place.name.rpartition('-')[0]}-*"):
-        shutil.rmtree(old)
-    place.mkdir()
-    shape = SHAPES[size]
-    tell(f"making random weights of GPT-2's size {size}")
-    make_weights(shape, seed, place / "weights")
-    tell("rounding them to 8 bit, once")
-    _write(model, place / "weights", shape, size)
-    return model
+        with contextlib.suppress(FileNotFoundError):  # another sweeps too
+            if time.time() - old.stat().st_mtime > UNUSED_S:
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _settle(draft: Path, place: Path) -> None:
+    """Whoever comes second takes what is there."""
+    if place.exists() and not _complete(place):
+        shutil.rmtree(place, ignore_errors=True)
+    try:
+        draft.rename(place)
+    except OSError:
+        if not _complete(place):
+            raise
 
 
 def weights(model: Path) -> Path:

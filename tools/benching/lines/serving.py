@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
+from tools.benching import hosting
 from tools.benching.lines import fronts
 from tools.benching.lines.setting import Setting
 from tools.benching.worker import Answer, failed
@@ -21,7 +22,6 @@ from tools.benching.worker import Answer, failed
 ROOT = Path(__file__).resolve().parents[3]
 # In a foreign environment ours comes last: what lives there is found first, what is missing there is found here.
 START = "import sys; sys.path += {paths!r}; from tools.benching.lines.serving import main; main()"
-CONNECTIONS = 100_000  # or as many as the system gives: its own limits are not what is measured
 
 
 def start() -> str:
@@ -45,24 +45,12 @@ def main() -> None:
 
 
 async def _serve(front: fronts.Front, answers: IO[str]) -> None:
-    from daemon.notify import Notify
-    from model.serving.door import Limits
-    from model.serving.server import Server
-    from tools import opening
-    from tools.hall import Hall, Patience
-    from tools.porch import Porch
-
     await front.ready()
-    server = Server(front, name=front.name, limits=Limits(lines=CONNECTIONS), alphabets=fronts.WHEELS)
-    hall = Hall(Patience(connections=opening.descriptors(CONNECTIONS)))
-    sockets = opening.sockets("127.0.0.1", 0)
-    port = sockets[0].getsockname()[1]
 
-    class Told(Notify):
-        def ready(self, status: str = "") -> None:
-            _say(answers, {"port": port, "device": front.device})
+    def told(port: int) -> None:
+        _say(answers, {"port": port, "device": front.device})
 
-    await opening.life(server, Porch(server.app, hall, None), sockets, 0.0, "", Told())
+    await hosting.serve(front, front.name, told, alphabets=fronts.WHEELS)
 
 
 def _say(answers: IO[str], answer: Answer) -> None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from model.base import Ask, Piece
+from tools.benching import hosting
 
 PORT = 8973  # Ray's proxy does not say which it took
 TICK_S = 0.4  # of a word of four characters at ten a second
@@ -56,7 +57,7 @@ def app() -> Any:
     from model.serving import server
     from model.serving.door import Limits
 
-    return server.app(Parrot(), name="parrot", limits=Limits(lines=100_000))
+    return server.app(Parrot(), name="parrot", limits=Limits(lines=hosting.CONNECTIONS))
 
 
 def serve(kind: str, cert: str = "") -> None:
@@ -77,26 +78,11 @@ def _say(port: int) -> None:
 
 
 async def _front(cert: str) -> None:
-    from daemon.notify import Notify
-    from model.serving.door import Limits
-    from model.serving.server import Server
-    from tools import opening
-    from tools.hall import Hall, Patience
-    from tools.porch import Porch
-
-    server = Server(Parrot(), name="parrot", limits=Limits(lines=100_000))
-    sockets = opening.sockets("127.0.0.1", 0)
     context = None
     if cert:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(cert)
-
-    class Told(Notify):
-        def ready(self, status: str = "") -> None:
-            _say(sockets[0].getsockname()[1])
-
-    hall = Hall(Patience(connections=opening.descriptors(100_000)))
-    await opening.life(server, Porch(server.app, hall, context), sockets, 0.0, "", Told())
+    await hosting.serve(Parrot(), Parrot.name, _say, context)
 
 
 if __name__ == "__main__":
