@@ -149,7 +149,7 @@ def test_show_without_a_name_shows_the_one_in_use(home: Path, capsys: pytest.Cap
     assert "bits/byte" in out
     assert "(in use)" in out
     assert model("show", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["shape"]["vocab_size"] == 4096
+    assert json.loads(capsys.readouterr().out)["shape"]["vocab_size"] == 8192
 
 
 def test_show_tells_where_a_pulled_model_is_from_and_how_good_it_is(

@@ -27,8 +27,8 @@ COUNTED = 4 << 20  # bytes that are made into tokens; of more every so many line
 LINES_AT_ONCE = 4096
 PER_TOKEN = 4.0  # bytes: what English has with GPT-2's vocabulary, where none is at hand
 THREADS = 2  # as `asr33 train` has it
-# Operations a second on each core: 83 to 115 thousand million on two were measured in runs of two hours with float32.
-PACE = 50e9
+# Operations a second on each core: 83 to 190 thousand million on two were measured in runs of hours with float32.
+PACE = 65e9
 
 
 @dataclass(frozen=True, slots=True)
