@@ -77,7 +77,7 @@ def test_a_second_signal_is_not_argued_with(tmp_path: Path) -> None:
         assert process.ended() == -signal.SIGTERM
 
 
-@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes have the size that they have")
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe cannot be made small here, as on Linux")
 def test_a_log_that_nobody_takes_does_not_stop_it() -> None:
     with started() as process:
         process.opened()

@@ -116,8 +116,15 @@ class Hall:
 
     def _add(self, name: str) -> None:
         case = self.case
-        size = {"rows": case.rows, "caches": case.caches, "context": case.context}
-        made = Replica(name, self._engine, **size, now=self.now, order=case.order)
+        made = Replica(
+            name,
+            self._engine,
+            rows=case.rows,
+            caches=case.caches,
+            context=case.context,
+            now=self.now,
+            order=case.order,
+        )
         self.all.append(made)
         self._open[name] = made
         self.count.append((self.now, len(self._open)))

@@ -51,19 +51,19 @@ def report(args: argparse.Namespace) -> Report:
     from tools.benching.scale import run
 
     engine = _engine(args)
-    about = {"engine": engine.name, "source": engine.source, "seed": args.seed, "turning": args.turning}
-    about["order"] = _order(args.engine)
-    found = run.Report({**about, "context": args.context, "patience_s": args.patience, "each": args.each})
+    about = {"engine": engine.name, "source": engine.source, "order": _order(args.engine), "seed": args.seed}
+    about |= {"turning": args.turning, "context": args.context, "patience_s": args.patience, "each": args.each}
+    found = run.Report(about)
     if args.outage:
         _come_back(args, found)
         return found
     case = _case(args)
     with shown(1) as tell:
         if args.until_stall:
-            run.until_stall(case, engine, lambda case: _sized(args, case), found, args.patience, tell)
+            run.until_stall(case, engine, lambda case: _sized(args, case, engine), found, args.patience, tell)
         else:
             tell(f"{case.lines} lines")
-            found.runs.append(run.run(_sized(args, case), engine))
+            found.runs.append(run.run(_sized(args, case, engine), engine))
     return found
 
 
@@ -110,13 +110,13 @@ def _order(engine: str) -> Order:
     return "arrival" if engine == "arrival" else "paper"
 
 
-def _sized(args: argparse.Namespace, case: Case) -> Case:
+def _sized(args: argparse.Namespace, case: Case, engine: Engine) -> Case:
     """Rows and caches of a replica: as they are given, or enough for its lines and for those of one that died."""
     from tools.benching.scale.run import AFRESH
 
     each = math.ceil(case.lines / max(1, case.replicas - len(case.deaths)))
     rows = args.rows or math.ceil(AFRESH * each) + 4
-    a_cache = (case.context + 1) * _engine(args).a_token
+    a_cache = (case.context + 1) * engine.a_token
     caches = max(rows, args.memory * 1_000_000 // a_cache) if args.memory else max(rows, math.ceil(AFRESH * each) + 4)
     places = max(case.places, 4 * rows)
     target = case.target if case.most else max(case.target, rows)
