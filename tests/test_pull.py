@@ -282,8 +282,9 @@ def test_a_disk_too_small_for_the_model_keeps_what_was_fetched(hub: Hub, tmp_pat
     pulling = process(tmp_path, "pull", "some/larger", models=small_disk)
     _, err = pulling.communicate()
     assert pulling.returncode == 73
-    assert err.count(b"\n") == 1
-    assert b"No space left on device" in err
+    *progress, said = err.splitlines()  # where the hub was slow, it says how far it is
+    assert all(line.startswith(b"fetching ") for line in progress)
+    assert b"No space left on device" in said
     assert [path.name for path in small_disk.iterdir()] == [".larger.pull"]
 
 

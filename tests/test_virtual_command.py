@@ -398,23 +398,28 @@ async def test_the_punched_tape_goes_into_the_reader_and_again():
         line.listen(heard.append)
         levers = Levers(machine, notes.append)
 
-        async def read() -> bytes:
+        async def read(rows: int) -> bytes:
             heard.clear()
             await levers.type("\x1dt\x1ds")
-            await asyncio.sleep(0.05)
+            async with asyncio.timeout(10):
+                while len(heard) < rows:
+                    await asyncio.sleep(0.001)
             return bytes(one.value for one in heard if isinstance(one, events.Byte))
 
         async def punched(data: bytes) -> None:
+            already = len(machine.station.punch.tape)
             await levers.type("\x1dp")
             for byte in data:
                 line.write(byte)
-            await machine.idle()
+            async with asyncio.timeout(10):
+                while len(machine.station.punch.tape) < already + len(data):
+                    await asyncio.sleep(0.001)
             await levers.type("\x1dp")
 
         await punched(b"A\xc2")
-        assert [await read(), await read()] == [b"A\xc2"] * 2
+        assert [await read(2), await read(2)] == [b"A\xc2"] * 2
         await punched(b"C")
-        assert await read() == b"C"
+        assert await read(1) == b"C"
         await line.close()
     assert notes.count("the punched tape is in the reader, 2 rows: S starts it") == 2
 
