@@ -87,7 +87,7 @@ $(PEERS_HOME)/ready-server-$(LLAMA): $(PEERS_HOME)/ready-python-$(LLAMA)
 	  -d "$(PEERS_HOME)/source" 'llama-cpp-python==$(LLAMA)'
 	@tar xzf "$(PEERS_HOME)"/source/*.tar.gz -C "$(PEERS_HOME)/source" --strip-components 1
 	@nice cmake -S "$(PEERS_HOME)/source/vendor/llama.cpp" -B "$(PEERS_HOME)/llama" -DCMAKE_BUILD_TYPE=Release \
-	  -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+	  -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS="-w" -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
 	  -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DGGML_OPENMP=OFF >/dev/null
 	@nice cmake --build "$(PEERS_HOME)/llama" --target llama-server -j2 >/dev/null
 	@rm -rf "$(PEERS_HOME)/source"

@@ -108,11 +108,11 @@ def test_the_same_chance_types_the_same() -> None:
 
 @given(st.integers(0, 10_000), st.integers(256, 8192), st.booleans())
 def test_a_conversation_fits_and_goes_on_from_what_was_said(seed: int, room: int, turning: bool) -> None:
-    one, before = Typist(random.Random(seed), room=room, turning=turning), ""
+    one, before = Typist(random.Random(seed), room=room, turning=turning), None
     for _ in range(12):
         turn = one.turn()
         memory, _, line = turn.prompt.rpartition("\n")
-        assert before.endswith(memory)
+        assert before is None or before.endswith(memory)
         assert len(turn.prompt) + turn.answer <= room + typist.LINE_MOST
         assert typist.LINE_LEAST - 1 <= len(line) <= typist.LINE_MOST
         assert not line.endswith(" ")
@@ -133,6 +133,14 @@ def test_what_is_heard_grows_by_words_at_eight_characters_a_second() -> None:
 def test_where_all_wheels_turn_nobody_pauses() -> None:
     turn = Typist(random.Random(3), room=1024, turning=True).turn()
     assert (turn.think_s, turn.typing_s, turn.read_s, turn.heard) == (0, 0, 0, ())
+
+
+@given(st.integers(0, 10_000), st.integers(1024, 8192))
+def test_where_all_wheels_turn_much_has_been_said_before(seed: int, room: int) -> None:
+    most = max(typist.LINE_MOST, room - max(typist.ANSWER_LEAST, room // 4))
+    memory = Typist(random.Random(seed), room=room, turning=True).turn().prompt.rpartition("\n")[0]
+    assert 0 < len(memory) <= most
+    assert "\n" not in Typist(random.Random(seed), room=room).turn().prompt
 
 
 @given(st.integers(0, 3000), st.integers(1, 64))
@@ -237,10 +245,16 @@ def test_a_number_holds_without_stalls_errors_and_long_waits() -> None:
     assert not figures.of(lines()[2:], Span(0, 20.5), Cost(0)).held()
 
 
+DONE = {"steps": 100.0, "stepped": 300.0, "along": 30.0, "step_s": 15.0, "pieces": 4.0, "read": 60.0, "read_s": 3.0}
+DONE["reused"] = 30.0
+
+
 def report() -> run.Report:
     found = run.Report(dict(ABOUT), largest=1)
-    found.driven = Driven(lines(), Span(0, 30), (1.0, 20.0), 0.002, True)
-    found.runs.append(figures.of(lines(), Span(0, 30), Cost(1.0), Cost(20.0, 10**8, 2 * 10**8), late_s=0.002))
+    found.driven = Driven(lines(), Span(0, 30), (1.0, 20.0), 0.002, True, DONE)
+    found.runs.append(
+        figures.of(lines(), Span(0, 30), Cost(1.0), Cost(20.0, 10**8, 2 * 10**8), late_s=0.002, engine=DONE)
+    )
     return found
 
 
@@ -251,6 +265,8 @@ def test_the_table_says_who_stalled_and_how_long_they_waited() -> None:
     assert row.split() == ["3", "9", "18.0", "0.50", "10.00", "10.00", "10.00", "2", "7", "1", "20", "200"]
     assert "no stall and 99 of 100 first strikes within 1.5 s: 1." in file.getvalue()
     assert "Errors: 1 503." in file.getvalue()
+    assert "50% of the time in steps, of 3 rows and 150 ms each, 10% of the rows nobody's" in file.getvalue()
+    assert "10% reading prompts, 2 tokens a second in pieces of 15, and 1 that were in a cache" in file.getvalue()
 
 
 def test_a_picture_has_a_line_for_each_wheel_and_red_where_one_stalls() -> None:

@@ -145,5 +145,5 @@ async def test_a_server_killed_in_mid_sentence_goes_on_with_it(peer: Peer) -> No
 
 def test_a_prompt_that_is_too_long_is_one_line(peer: Peer) -> None:
     done = command("ask", "word " * 900, "--model", peer.url)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (65, "", 1)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (65, "", 1), done.stderr
     assert "the prompt is too long for it" in done.stderr

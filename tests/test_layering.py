@@ -69,6 +69,7 @@ PURE = [
     "model/serving/share.py",
     "model/serving/turn.py",
     "model/far/address.py",
+    "model/far/length.py",
     "model/far/progress.py",
     "model/far/refusal.py",
     "model/far/request.py",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fakes import jump
+from fakes import jump, until
 from fakes_http import (
     Answer,
     Asked,
@@ -181,13 +181,13 @@ async def test_a_connection_is_kept_for_the_next_answer() -> None:
         body = recorded(TEXT)
         writer.write(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n")
         writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        await asyncio.sleep(5)
+        await asyncio.sleep(600)
 
     async with FarEnd([serve]) as far:
         remote = Remote(far.url)
         begun = asyncio.get_running_loop().time()
         assert text([piece async for piece in remote.stream("", ANY)]) == TEXT
-        assert asyncio.get_running_loop().time() - begun < 3
+        assert asyncio.get_running_loop().time() - begun < 60
         await remote.close()
 
 
@@ -252,6 +252,16 @@ async def test_why_a_stream_ended_before_it_began_is_asked_for() -> None:
                 await answer(far)
             assert [post.body["stream"] for post in far.posts] == [True, False]
             assert far.posts[1].body["max_tokens"] == 1
+
+
+async def test_what_is_failed_of_whole_and_not_of_its_last_words_was_too_long() -> None:
+    prompt = "word " * 40
+    broken, well = sends(whole(500, b"Internal Server Error", "text/plain")), sends(whole(200, b"{}"))
+    for last, error in ((well, PromptTooLong), (broken, ServerLost)):
+        async with FarEnd([sends(head()), broken, last]) as far:
+            with pytest.raises(error):
+                await answer(far, prompt=prompt)
+            assert [post.body["prompt"] for post in far.posts] == [prompt, prompt, prompt[-64:]]
 
 
 def test_each_silence_has_its_limit() -> None:
@@ -396,11 +406,14 @@ async def test_what_is_typed_is_read_by_our_own_server_and_the_newest_wins() -> 
         remote = Remote(far.url)
         remote.listen("It is not known yet whose server that is ")
         await remote.ready()
-        for prompt in ("The", "The old", "The old tele", "The old telegraph off"):
+        for prompt in ("The", "The old"):
+            remote.listen(prompt)
+        await until(lambda: far.posts)
+        for prompt in ("The old tele", "The old telegraph off"):
             remote.listen(prompt)
             await asyncio.sleep(0.02)
         gate.set()
-        await asyncio.sleep(0.1)
+        await until(lambda: len(far.posts) == 2)
         remote.listen("The old telegraph offi")  # no word more is settled
         await asyncio.sleep(0.02)
         assert [post.body["prompt"] for post in far.posts] == ["The", "The old telegraph"]
@@ -654,7 +667,7 @@ async def read(remote: Remote, body: bytes) -> None:
     """Each character once and none wrong up to the first fault, and an end that is known for one."""
     got, ended = "", False
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for piece in remote.resume("", ANY):
                 got, ended = got + piece.text, piece.finish is not None
     except ModelError:
@@ -749,5 +762,5 @@ async def test_a_damaged_head_ends_clearly() -> None:
     for _ in range(60):
         reply = mutated(head(), chance) + recorded(TEXT)
         with contextlib.suppress(ModelError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await said(reply, door=Door(bytes_s=1, first_token_s=1))

@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
@@ -86,6 +86,9 @@ class Direct:
 
     async def read(self, request: wire.Request) -> None:
         await self._batch.read(request.ask)
+
+    async def counters(self) -> dict[str, float]:
+        return asdict(self._batch.counters())
 
 
 async def in_earnest(engine: Engine, case: Case) -> tuple[Figures, Counters]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
@@ -18,7 +17,9 @@ from model.base import Ask, Piece, Sampling
 from model.errors import ModelError, ModelNotFound, PromptTooLong, ServerLost
 from model.far import wire
 from model.far.address import address
+from model.far.along import Along
 from model.far.flow import Flow
+from model.far.length import Length
 from model.far.progress import Progress, Trimmed
 from model.far.refusal import refusal
 from model.far.sse import Events
@@ -29,8 +30,7 @@ TAIL_S = 0.5  # for the count behind an answer that is complete
 BODY = 65536  # bytes of an answer that is not a stream
 CATALOGUE = 1 << 20
 CONTEXT = 512  # tokens, where nobody says: the embedded model's, and less than any other's
-COUNTED = 20  # tokens, fewer of which say little of their length
-SAFE = 0.9  # of the characters a token that were seen are counted on
+SHORT = 64  # characters, too many for no context
 AHEAD_OURS, AHEAD = 600, 65536  # characters: ours paces itself; another's proxy may not bear a slow reader
 
 Clock = Callable[[], float]
@@ -47,9 +47,8 @@ class Remote:
         self._card: wire.Card | None = None
         self._stale = True  # it may be another server, or another model, since the card was read
         self._flow = Flow()
-        self._per_token = 3.0  # characters; less than any prose has
-        self._heard = self._read = ""
-        self._reading: asyncio.Task[None] | None = None
+        self._length = Length()
+        self._along = Along(self._read)
 
     @property
     def name(self) -> str:
@@ -83,7 +82,7 @@ class Remote:
 
     def count(self, text: str) -> int:
         """At least as many tokens as the text has, by what was counted before."""
-        return math.ceil(len(text) / self._per_token)
+        return self._length.tokens(text)
 
     async def ready(self) -> None:
         """Ask what it has. Raises ModelError."""
@@ -112,19 +111,15 @@ class Remote:
         return False
 
     def listen(self, prompt: str) -> None:
-        """What is settled of it our own server reads; one request at a time, and the newest wins."""
-        self._heard = settled(prompt)
-        if self.ours and self._heard != self._read and (self._reading is None or self._reading.done()):
-            self._reading = asyncio.get_running_loop().create_task(self._read_along())
+        """What is settled of it our own server reads."""
+        if self.ours:
+            self._along.heard(settled(prompt))
 
-    async def _read_along(self) -> None:
-        while self._heard and self._heard != self._read:
-            self._read = self._heard
-            ask = replace(self._door.about, prompt=self._read)
-            body = wire.Request(self.name, ask, stream=False, read=True, usage=False).to_json()
-            with contextlib.suppress(ModelError, TimeoutError):  # it will be told to whoever asks for the answer
-                async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
-                    await reply.body(BODY, self._door.bytes_s)
+    async def _read(self, prompt: str) -> None:
+        body = wire.Request(self.name, replace(self._door.about, prompt=prompt), stream=False, read=True, usage=False)
+        with contextlib.suppress(ModelError, TimeoutError):  # it will be told to whoever asks for the answer
+            async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body.to_json()) as reply:
+                await reply.body(BODY, self._door.bytes_s)
 
     async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
         """The continuation, asked for once. Raises ModelError also in its middle."""
@@ -138,9 +133,7 @@ class Remote:
 
         Raises ModelError.
         """
-        self._heard = ""  # the answer takes the whole prompt
-        if self._reading is not None:
-            self._reading.cancel()
+        self._along.stop()
         try:
             if self._stale:
                 await self.ready()
@@ -169,15 +162,28 @@ class Remote:
         raise await self._cut_off(ask, begun)
 
     async def _cut_off(self, ask: Ask, begun: bool) -> ModelError:
-        """Why a stream ended before the answer did; there are servers that say it only where they are not to stream."""
-        if not (begun or self.ours):
-            one = replace(ask, sampling=replace(ask.sampling, max_tokens=1))
-            body = wire.Request(self.address.model or self.name, one, stream=False).to_json()
-            with contextlib.suppress(ServerLost):
-                async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
-                    if reply.status != 200:
-                        return await self._refusal(reply)
-        return ServerLost(f"{self.device}: the stream ended before the answer did")
+        """Why a stream ended before the answer did; there are servers that say it only where they are not to stream.
+
+        And there are those that say it nowhere: what they fail of, and not of its last words, was too long.
+        """
+        lost = ServerLost(f"{self.device}: the stream ended before the answer did")
+        if begun or self.ours or (why := await self._whole(ask)) is None:
+            return lost
+        if not isinstance(why, ServerLost):
+            return why
+        if len(ask.prompt) <= SHORT or await self._whole(replace(ask, prompt=ask.prompt[-SHORT:])):
+            return lost
+        return self._refused(wire.Failure(413, "", f"it fails of {len(ask.prompt):,} characters, not of {SHORT}", ""))
+
+    async def _whole(self, ask: Ask) -> ModelError | None:
+        """What is wrong with an ask that is not to be streamed."""
+        one = replace(ask, sampling=replace(ask.sampling, max_tokens=1))
+        body = wire.Request(self.address.model or self.name, one, stream=False).to_json()
+        try:
+            async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
+                return None if reply.status == 200 else await self._refusal(reply)
+        except ServerLost as error:
+            return error
 
     def _piece(self, chunk: wire.Chunk, trimmed: Trimmed | None) -> Piece:
         """What a chunk brings the reader."""
@@ -193,6 +199,7 @@ class Remote:
         """The answer's chunks, the one with its end last."""
         model = self._card.id if self._card else ""
         body = wire.Request(self.address.model or model, ask).to_json()
+        alone = "" if ask.said else ask.prompt  # a count of what was said too says nothing of a prompt's
         self._flow.begin()
         async with self._begun(body) as reply:
             await self._check(reply)
@@ -203,9 +210,9 @@ class Remote:
                         raise self._refused(said)
                     ended = isinstance(said, wire.Done)
                     chunk = wire.Chunk("", 0, "", finish="end") if isinstance(said, wire.Done) else said
-                    self._learn(ask, chunk)
+                    self._length.counted(alone, chunk.usage)
                     if chunk.finish and not ended:
-                        await self._tail(ask, events)
+                        await self._tail(alone, events)
                     yield chunk
                     if chunk.finish:
                         return
@@ -221,13 +228,13 @@ class Remote:
             self._flow.silent()
             raise
 
-    async def _tail(self, ask: Ask, events: AsyncGenerator[wire.Event, None]) -> None:
+    async def _tail(self, prompt: str, events: AsyncGenerator[wire.Event, None]) -> None:
         """What comes behind the end: a count, and the end of the stream, without which the connection is of no use."""
         with contextlib.suppress(TimeoutError, ServerLost):
             async with asyncio.timeout(TAIL_S):
                 async for said in events:
                     if isinstance(said, wire.Chunk):
-                        self._learn(ask, said)
+                        self._length.counted(prompt, said.usage)
 
     async def _events(self, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[wire.Event, None]:
         """What comes, as long as something does in time."""
@@ -265,11 +272,6 @@ class Remote:
             self._flow.silent()
         return self._lost("no word came" if first else "no further word came", "in the time allowed")
 
-    def _learn(self, ask: Ask, said: wire.Chunk) -> None:
-        """How many characters a token has, from a count of the server's."""
-        if said.usage and said.usage.prompt >= COUNTED and not ask.said:
-            self._per_token = min(max(SAFE * len(ask.prompt) / said.usage.prompt, 1.0), 5.0)
-
     async def _check(self, reply: Reply) -> None:
         """Raises ModelError if what comes is not a stream of events."""
         if reply.status != 200:
@@ -284,14 +286,12 @@ class Remote:
     def _refused(self, said: wire.Failure, again: str = "") -> ModelError:
         error = refusal(self.device, self.address.model, said, bool(self._door.key), again)
         if isinstance(error, PromptTooLong):
-            self._per_token = max(1.0, 0.8 * self._per_token)
+            self._length.too_long()
         return error
 
     def _lost(self, what: str, why: str) -> ServerLost:
         return ServerLost(f"{self.device}: {what}: {why}")
 
     async def close(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+        await self._along.close()
         await self._way.close()

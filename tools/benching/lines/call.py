@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ CONNECT_S = 10.0
 SILENCE_S = 60.0  # a server of ours says something each ten seconds
 BODY = 1 << 20  # bytes of an answer that is no stream
 READ = 1 << 16
+_COUNTER = re.compile(r"^asr33_batch_(\w+)_total (\S+)$", re.MULTILINE)
 
 
 class CallFailed(Exception):
@@ -55,6 +57,15 @@ class Server:
         if not found:
             raise CallFailed("no model")
         return found[0]
+
+    async def counters(self) -> dict[str, float]:
+        """What its engine has done so far, named as in `model.serving.counters`; nothing of another's server."""
+        try:
+            async with self._answer("GET", "/metrics") as reader:
+                found = _COUNTER.findall((await _whole(reader)).decode())
+                return {name.replace("_seconds", "_s"): float(value) for name, value in found}
+        except (CallFailed, ValueError):
+            return {}
 
     async def read(self, request: wire.Request) -> None:
         """Have a prompt read while it is typed. Raises CallFailed."""

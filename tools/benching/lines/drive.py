@@ -9,7 +9,7 @@ import asyncio
 import math
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -50,13 +50,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What happened. `spent` is the meter's in the time that counts; `late_s` the most that this program was late."""
+    """What happened. `spent` is the meter's in the time that counts; `late_s` the most that this program was late.
+
+    `done` is what the server's engine did in that time, where it tells.
+    """
 
     lines: list[Line]
     span: Span
     spent: tuple[float, float]
     late_s: float
     whole: bool  # nobody ended it before its time
+    done: Mapping[str, float]
 
 
 async def drive(server: Server, asked: Asked, tell: Tell, meter: Meter, clock: Clock | None = None) -> Driven:
@@ -69,10 +73,12 @@ async def drive(server: Server, asked: Asked, tell: Tell, meter: Meter, clock: C
         try:
             watch = _Watch(clock, sitting, stop, tell)
             await watch.keep(asked.warm_up_s, f"{asked.lines} lines, warming up")
+            at_first = asyncio.create_task(server.counters())
             begun, before = clock.now(), meter()
             watch.late_s = 0.0
             whole = await watch.keep(asked.seconds, f"{asked.lines} lines", _hopeless(asked, seats, begun))
             ended, after = clock.now(), meter()
+            done = figures.grown(await at_first, await server.counters())
         finally:
             for task in sitting:
                 task.cancel()
@@ -81,7 +87,7 @@ async def drive(server: Server, asked: Asked, tell: Tell, meter: Meter, clock: C
         seat.line.wheel.leave(ended)
     span = Span(begun, max(ended, begun + 1e-9))
     spent = (after[0] - before[0], after[1] - before[1])
-    return Driven([seat.line for seat in seats], span, spent, watch.late_s, whole)
+    return Driven([seat.line for seat in seats], span, spent, watch.late_s, whole, done)
 
 
 def _hopeless(asked: Asked, seats: Sequence[_Seat], begun: float) -> Callable[[], bool]:

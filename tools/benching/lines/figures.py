@@ -58,7 +58,10 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One run of N lines. `server` is None where it runs elsewhere; `driver` is this program itself."""
+    """One run of N lines. `server` is None where it runs elsewhere; `driver` is this program itself.
+
+    `engine` is what the server's did, by the names of `model.serving.counters`; empty where it does not tell.
+    """
 
     lines: int
     seconds: float
@@ -73,6 +76,7 @@ class Figures:
     driver: Cost
     late_s: float  # the most that the driver itself came too late
     server: Cost | None = None
+    engine: Mapping[str, float] = field(default_factory=dict)
 
     def held(self, patience_s: float = PATIENCE_S) -> bool:
         """No wheel stood still, nothing failed, and 99 of 100 waited no longer than that; 0 asks nothing of waits."""
@@ -84,7 +88,15 @@ class Figures:
         return asdict(self)
 
 
-def of(lines: Sequence[Line], span: Span, driver: Cost, server: Cost | None = None, *, late_s: float = 0.0) -> Figures:
+def of(
+    lines: Sequence[Line],
+    span: Span,
+    driver: Cost,
+    server: Cost | None = None,
+    *,
+    late_s: float = 0.0,
+    engine: Mapping[str, float] | None = None,
+) -> Figures:
     """The figures of what happened in the span."""
     stalls = [[stall for stall in line.wheel.stalls if span.has(stall.at + stall.seconds)] for line in lines]
     answers = [answer for line in lines for answer in line.wheel.answers]
@@ -105,7 +117,13 @@ def of(lines: Sequence[Line], span: Span, driver: Cost, server: Cost | None = No
         driver=driver,
         late_s=late_s,
         server=server,
+        engine=engine or {},
     )
+
+
+def grown(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """By how much each counter has grown."""
+    return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
 def hopeless(lines: Sequence[Line], span: Span, patience_s: float) -> bool:

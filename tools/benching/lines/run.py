@@ -115,7 +115,7 @@ def attempt(source: Source, report: Report, tell: Tell, asked: Asked) -> Figures
     if not driven.whole and driven.span.seconds < LEAST_S:
         return None
     driver = Cost(driven.spent[0], *memory_of(os.getpid()))
-    found = figures.of(driven.lines, driven.span, driver, cost, late_s=driven.late_s)
+    found = figures.of(driven.lines, driven.span, driver, cost, late_s=driven.late_s, engine=driven.done)
     report.runs.append(found)
     report.driven = driven
     return found

@@ -61,6 +61,22 @@ def _foot(report: Report, patience_s: float) -> Iterator[str]:
     yield f"The driver itself: {share:.0f}% of a core, at most {1000 * last.late_s:.0f} ms late."
     if last.late_s > LATE_S:
         yield "So late, some of the stalls may be the driver's own: drive from another machine by --model URL."
+    yield from engine(last)
     here = report.about["machine"]
     if here["load"] > BUSY * here["cores"]:
         yield f"Something else ran here too (load {here['load']}, {here['cores']} cores): measure when nothing does."
+
+
+def engine(run: Figures) -> Iterator[str]:
+    """What the time went into, where the server tells."""
+    done = run.engine
+    if not done.get("steps") or not done.get("stepped"):
+        return
+    rows, along = done["stepped"] / done["steps"], done["along"] / done["stepped"]
+    yield (
+        f"The engine: {100 * done['step_s'] / run.seconds:.0f}% of the time in steps, of {rows:.0f} rows and "
+        f"{1000 * done['step_s'] / done['steps']:.0f} ms each, {100 * along:.0f}% of the rows nobody's; "
+        f"{100 * done['read_s'] / run.seconds:.0f}% reading prompts, {done['read'] / run.seconds:.0f} tokens a "
+        f"second in pieces of {done['read'] / max(1, done['pieces']):.0f}, and {done['reused'] / run.seconds:.0f} that "
+        "were in a cache."
+    )

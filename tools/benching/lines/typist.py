@@ -57,12 +57,15 @@ class Typist:
     """One person, one conversation, turn by turn."""
 
     def __init__(self, chance: Chance, *, room: int, turning: bool = False) -> None:
-        """`room`: characters that prompt and answer may have together. `turning`: no pauses, so the wheel turns on."""
+        """`room`: characters that prompt and answer may have together.
+
+        `turning`: no pauses, so the wheel turns on; and much has been said before, so that a minute is like any other.
+        """
         self._chance = chance
         self._longest = max(ANSWER_LEAST, room // 4)
         self._most = max(LINE_MOST, room - self._longest)
         self._turning = turning
-        self._past: list[str] = []  # each turn's line with its answer
+        self._past = self._said_before() if turning else []  # each turn's line with its answer
 
     def turn(self) -> Turn:
         """The next; `answered` comes before the one after it."""
@@ -79,6 +82,13 @@ class Typist:
     def answered(self, prompt: str, answer: str) -> None:
         """What the next prompt goes on from."""
         self._past = [*self._past[:-1], prompt.rpartition("\n")[2] + answer.replace("\n", " ").rstrip()]
+
+    def _said_before(self) -> list[str]:
+        """As much as anywhere between two times that the oldest turns go."""
+        whole = round(self._most * (KEPT + (1 - KEPT) * self._chance.randrange(100) / 100))
+        words = " ".join(WORDS[self._chance.randrange(len(WORDS))] for _ in range(whole // 4 + 1))
+        a_turn = round(LINE[0] + ANSWER[0])
+        return [words[at : at + a_turn].strip() for at in range(0, whole, a_turn)]
 
     def _prompt(self, line: str) -> str:
         """The turns before and the line; the oldest go where there is no room."""

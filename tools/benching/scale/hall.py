@@ -7,11 +7,12 @@ dead. Pure: chance comes from outside, and the same chance gives the same run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from heapq import heappop, heappush
 from math import inf
 from typing import cast
 
-from tools.benching.lines.figures import Line, Span
+from tools.benching.lines.figures import Line, Span, grown
 from tools.benching.scale.autoscaler import Autoscaler
 from tools.benching.scale.case import Case, Chance
 from tools.benching.scale.engines import Engine
@@ -41,6 +42,7 @@ class Hall:
             self._add(name)
         self._made = len(names)
         self.seats = self._seated(set(kept) if len(kept) < len(names) else None, chance)
+        self._done_before: dict[str, float] = {}
         self.before = [0.0] * len(self.all)  # seconds that each had worked when what counts began
         self._scaler = Autoscaler(case) if case.most else None
 
@@ -63,6 +65,7 @@ class Hall:
             self.later(self._scaler.tick_s, self._scale)
         self._until(span.begun)
         self.before = [one.busy_s for one in self.all]
+        self._done_before = self._done()
         self._until(span.ended)
         for seat in self.seats:
             seat.line.wheel.leave(span.ended)
@@ -72,6 +75,14 @@ class Hall:
         """Which part of the time each replica was at work that was there from first to last."""
         there = zip(self.all, self.before, strict=False)
         return [(one.busy_s - before) / span.seconds for one, before in there if one not in self.dead]
+
+    def done(self) -> dict[str, float]:
+        """What all replicas together did in the time that counts, by the names of `model.serving.counters`."""
+        return grown(self._done_before, self._done())
+
+    def _done(self) -> dict[str, float]:
+        each = [asdict(one.counters()) for one in self.all]
+        return {name: sum(one[name] for one in each) for name in each[0]} if each else {}
 
     def later(self, at: float, what: Callable[[], None]) -> None:
         self._pushed += 1

@@ -66,7 +66,7 @@ def run(case: Case, engine: Engine) -> Run:
     begun = time.process_time()
     hall = Hall(case, engine, lambda name: random.Random(f"{case.seed} {name}"))
     lines, span = hall.run()
-    found = figures.of(lines, span, Cost(time.process_time() - begun))
+    found = figures.of(lines, span, Cost(time.process_time() - begun), engine=hall.done())
     busy = [min(1.0, part) for part in hall.busy(span)] or [0.0]
     worked = min(case.sample or case.replicas, case.replicas)
     at = Counter(filter(None, (hall.home(seat.name) for seat in hall.seats)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import IO
 
+from tools.benching.lines.table import engine
 from tools.benching.scale.herd import Outage, Return
 from tools.benching.scale.run import Report, Run
 from tools.benching.table import Sheet
@@ -48,6 +49,8 @@ def _foot(report: Report, last: Run) -> Iterator[str]:
     if last.worked < last.replicas:
         yield f"Of {last.replicas:,} replicas {last.worked} were worked through, with their {found.lines} lines."
     yield f"A replica had {last.fewest} to {last.most} lines; it was at work for {100 * last.busy:.0f}% of the time."
+    if last.replicas == 1:
+        yield from engine(found)
     if last.moved or last.stalled_others != found.stalled_lines:
         yield f"{last.moved} answers went on at another replica; {last.stalled_others} other wheels stood still."
     if len(last.there) > 1:
