@@ -56,7 +56,7 @@ def test_a_stall_is_a_stroke_that_comes_over_a_fifth_of_a_second_late(handings: 
 def test_what_is_in_hand_is_what_was_handed_and_not_struck(handings: list[tuple[float, int]], after: float) -> None:
     wheel, moments, now = struck(handings)
     left = [moment for moment in moments if moment + 0.1 > now + after]
-    assert wheel.in_hand(now + after) == pytest.approx(len(left), abs=1)
+    assert wheel.in_hand(now + after) == pytest.approx(len(left), abs=1 + 1e-6)
     assert list(wheel.handed)[-1].left(now + after) == pytest.approx(wheel.in_hand(now + after))
     assert sum(handed.characters for handed in wheel.handed) == len(moments)
 
@@ -137,7 +137,7 @@ def test_where_all_wheels_turn_nobody_pauses() -> None:
 
 @given(st.integers(0, 10_000), st.integers(1024, 8192))
 def test_where_all_wheels_turn_much_has_been_said_before(seed: int, room: int) -> None:
-    most = max(typist.LINE_MOST, room - max(typist.ANSWER_LEAST, room // 4))
+    most = round(0.9 * room) - room // 4
     memory = Typist(random.Random(seed), room=room, turning=True).turn().prompt.rpartition("\n")[0]
     assert 0 < len(memory) <= most
     assert "\n" not in Typist(random.Random(seed), room=room).turn().prompt
@@ -168,7 +168,7 @@ def searched(
         report.runs.append(figures.of(lines()[: 1 if holds else 2], Span(0, 30), Cost(0)))
         return report.runs[-1]
 
-    run.until_stall(attempt, Asked(8, 600), report, 1.5)
+    run.until_stall(attempt, Asked(8, 600, 45), report, 1.5)
     return report, tried
 
 

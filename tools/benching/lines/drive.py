@@ -23,7 +23,7 @@ from tools.benching.lines.typist import Turn, Typist
 from tools.benching.progress import Tell
 
 A_TOKEN = 4  # characters
-SITTING_DOWN_S = 20.0  # about one answer: by then all have begun, one after the other as they will go on
+SITTING_DOWN_S = 40.0  # two answers: one after the other, since what was said before must be read for each
 AFTER_ERROR_S = 1.0
 TICK_S = 0.1
 PACE = 1 / CHARACTER_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,10 @@ def report(args: argparse.Namespace, machine: dict[str, Any]) -> Report:
     from tools.benching.lines.drive import Asked
     from tools.benching.progress import shown
 
-    asked = Asked(args.lines or FIRST, 60 * args.minutes, turning=args.turning, context=args.context, seed=args.seed)
+    seconds = 60 * args.minutes
+    warm_up_s = min(run.WARM_UP_S, seconds)
+    asked = Asked(args.lines or FIRST, seconds, warm_up_s, args.turning, args.context, args.seed)
+    asked = replace(asked, sitting_s=min(asked.sitting_s, warm_up_s))
     with shown(_seconds(args, asked)) as tell:
         source, title = _source(args, tell)
         about = {"model": title, "engine": args.engine if source.folder else "a server elsewhere", "seed": args.seed}
@@ -77,7 +81,7 @@ def picture(report: Report) -> bytes:
 
 def _seconds(args: argparse.Namespace, asked: Asked) -> int:
     """About, for a bar: how many tries a search takes nobody knows."""
-    return round(asked.seconds * (2 if args.until_stall else 1))
+    return round((asked.warm_up_s + asked.seconds) * (2 if args.until_stall else 1))
 
 
 def _source(args: argparse.Namespace, tell: Tell) -> tuple[Source, str]:

@@ -24,7 +24,7 @@ from tools.benching.pipe import worker
 from tools.benching.progress import Tell
 from tools.benching.worker import memory_of
 
-WARM_UP_S = 25.0  # of a try: all have sat down by then, and most have asked once
+WARM_UP_S = 45.0  # all have sat down by then
 TRY_S = 40.0
 LEAST_S = 1.0  # of a run that was ended: in less nothing has happened
 ALPHABET = "1968"  # what the wheel of most machines has
@@ -84,7 +84,7 @@ Attempt = Callable[[Asked], Figures | None]
 def until_stall(attempt: Attempt, asked: Asked, report: Report, patience_s: float) -> None:
     """The largest N that holds: short runs to find it, then the whole time to be sure, with fewer if it does not."""
     search = Search(asked.lines)
-    warm = replace(asked, warm_up_s=min(WARM_UP_S, asked.seconds), patience_s=patience_s)
+    warm = replace(asked, patience_s=patience_s)
     while (lines := search.next) is not None:
         short = replace(warm, lines=lines, seconds=min(TRY_S, asked.seconds))
         if (held := _held(attempt, short, report, patience_s)) is None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from model.far.length import SAFE
+
 TYPING_CPS = 8.0  # of a good typist; the keyboard itself takes no more than ten - issue of the far end
 # Nobody has measured people at a Model 33: what follows are guesses, each with its reason.
 THINK_S = (6.0, 0.7)  # median and spread: of people at time-sharing terminals most think for seconds, some for a minute
@@ -57,13 +59,14 @@ class Typist:
     """One person, one conversation, turn by turn."""
 
     def __init__(self, chance: Chance, *, room: int, turning: bool = False) -> None:
-        """`room`: characters that prompt and answer may have together.
+        """`room`: characters that prompt and answer may have together, by the custom of four a token: with some to
+        spare, as a daemon leaves some, since a text that does not fit is cut while it is answered, and read anew.
 
         `turning`: no pauses, so the wheel turns on; and much has been said before, so that a minute is like any other.
         """
         self._chance = chance
         self._longest = max(ANSWER_LEAST, room // 4)
-        self._most = max(LINE_MOST, room - self._longest)
+        self._most = max(LINE_MOST, round(SAFE * room) - self._longest)
         self._turning = turning
         self._past = self._said_before() if turning else []  # each turn's line with its answer
 

@@ -29,7 +29,7 @@ class Case:
     listening: bool = True  # a prompt is read while it is typed
     sample: int = 0
     seed: int = 33
-    sitting_s: float = 20.0
+    sitting_s: float = 40.0
     way_s: float = 0.02  # from a line to its replica, and back
     unsteady_s: float = 0.01  # at most so much more
     deaths: tuple[float, ...] = ()

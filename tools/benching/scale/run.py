@@ -20,7 +20,7 @@ from tools.benching.scale.engines import Engine
 from tools.benching.scale.hall import Hall
 from tools.benching.scale.herd import Outage, Return
 
-TRY_S, WARM_UP_S = 60.0, 30.0
+TRY_S, WARM_UP_S = 60.0, 45.0
 AFRESH = 1.2  # caches for each line: who has gone may come again
 
 
