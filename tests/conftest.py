@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A suite in the background of a shell, or under nohup, starts with these ignored, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A busy machine is slow, not wrong.
-settings.register_profile("asr33", deadline=None)
+settings.register_profile("asr33", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("asr33")
 
 

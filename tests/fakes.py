@@ -26,11 +26,15 @@ from drivers.virtual.adapter import wire_bytes
 T = TypeVar("T")
 E = TypeVar("E", bound=events.Event)
 
+GLANCES = 4  # that the grace before a jump is divided into
 PROSE = "It was the best of times, it was the worst of times, it was the age of wisdom. " * 4
 
 
-class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits for time to pass: if no descriptor is ready it says how far to jump."""
+class _JumpingSelector(selectors.PollSelector):
+    """Never waits for time to pass: if no descriptor is ready it says how far to jump.
+
+    It polls: poll(2) makes a pty hand on what was written to it (n_tty_poll), which epoll leaves to the kernel.
+    """
 
     def __init__(self, grace_s: float) -> None:
         super().__init__()
@@ -40,7 +44,10 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
             return super().select(None)  # only a descriptor or a thread can wake us
-        ready = super().select(min(self._grace_s, timeout))
+        glances = GLANCES if self._grace_s else 1
+        for _ in range(glances):  # a computer that stood still in one of them has the others
+            if ready := super().select(min(self._grace_s, timeout) / glances):
+                break
         if not ready and timeout > 0:
             self.elapsed += timeout
         return ready
@@ -58,6 +65,19 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.elapsed
+
+
+async def until(met: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for what another process, a thread or the kernel does; fails by the clock, succeeds by the fact."""
+    async with asyncio.timeout(seconds):
+        while not met():  # noqa: ASYNC110 - no event of this loop could tell
+            await asyncio.sleep(0.005)
+
+
+async def rounds(count: int = 20) -> None:
+    """So many rounds of the event loop, however fast they go: what is ready in this process gets done."""
+    for _ in range(count):
+        await asyncio.sleep(0.001)
 
 
 def jump(main: Coroutine[Any, Any, T], grace_s: float = 0.0) -> T:

@@ -174,7 +174,7 @@ def _answering(hub: Hub) -> type[BaseHTTPRequestHandler]:
                         return
                     if large and hub.wait_at and at >= hub.wait_at:
                         hub.waiting.set()
-                        hub.going_on.wait(20)
+                        hub.going_on.wait(60)
                     self.wfile.write(data[at : at + PIECE])
                     asked.sent += len(data[at : at + PIECE])
             except OSError:  # whoever asked is dead

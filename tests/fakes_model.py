@@ -87,7 +87,7 @@ class Script:
 
     def forward(self, ids: Sequence[int]) -> Floats:
         self.entered.set()
-        assert self.gate.wait(10), "the test forgot to open the gate"
+        assert self.gate.wait(60), "the test forgot to open the gate"
         self.threads.add(threading.current_thread().name)
         goes_on = self.said is not None and list(ids) == [self.script[self.said]]
         self.said = self.said + 1 if self.said is not None and goes_on else 0

@@ -86,7 +86,7 @@ def opened(folder: Path) -> Iterator[Room]:
 def _leave(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
     try:
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fakes import until
+
 from model.base import Ask, Piece
 from model.errors import PromptTooLong
 from model.serving.server import Server
@@ -163,9 +165,3 @@ async def asked(port: int, request: bytes) -> Reply:
         return await reply_of(reader)
     finally:
         writer.close()
-
-
-async def until(condition: Any, seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)

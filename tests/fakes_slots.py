@@ -95,7 +95,7 @@ class FakeSlots:
         return used
 
     def _pass(self, rows: int, tokens: int, used: list[list[int]]) -> None:
-        assert self.gate.wait(10), "the test forgot to open the gate"
+        assert self.gate.wait(60), "the test forgot to open the gate"
         self.takes(rows, tokens)
         if len(self.passes) == self.fails:
             raise MemoryError("no more memory")

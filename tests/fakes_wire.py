@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from fakes import rounds
+
 from drivers.events import HangUp, Heard
 from drivers.line import Line
+
+HELD = 4095  # bytes that a pty keeps for whoever reads it, of Linux's 4096; what comes then waits on the way
 
 
 class FarEnd:
@@ -31,13 +38,17 @@ class FarEnd:
         assert self.slave is not None
         os.set_blocking(self.slave, False)
         # The kernel moves what it has taken on to the far end in its own time, and then there is room again.
-        refused_since = None
-        while refused_since is None or time.monotonic() < refused_since + 0.1:
+        refused = 0
+        while refused < 3:
             try:
                 os.write(self.slave, b"A" * 1000)
-                refused_since = None
+                refused = 0
             except BlockingIOError:
-                refused_since = refused_since or time.monotonic()
+                refused = refused + 1 if self._holds() >= HELD else 0
+                time.sleep(0.005)
+
+    def _holds(self) -> int:
+        return int.from_bytes(fcntl.ioctl(self.master, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def hang_up(self) -> None:
         os.close(self.master)
@@ -71,7 +82,7 @@ class Listener:
         self._more.set()
 
     async def first(self, count: int) -> list[Heard]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.heard) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -84,7 +95,7 @@ class Listener:
 
 async def read_from(end: FarEnd, count: int) -> bytes:
     data = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(data) < count:
             try:
                 data += os.read(end.master, count - len(data))
@@ -108,7 +119,7 @@ class Server:
         return self
 
     async def accepted(self) -> None:
-        self.reader, self._writer = await asyncio.wait_for(self._accepted, 5)
+        self.reader, self._writer = await asyncio.wait_for(self._accepted, 30)
 
     def say(self, data: bytes) -> None:
         self._writer.write(data)
@@ -123,7 +134,7 @@ class Server:
         self._writer.transport.abort()
 
     async def __aexit__(self, *error: object) -> None:
-        await asyncio.sleep(0.01)  # whoever connected and left at once is still on the way in
+        await rounds()  # whoever connected and left at once is still on the way in
         self._server.close()
         if self._accepted.done():
             writer = self._accepted.result()[1]

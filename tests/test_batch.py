@@ -38,7 +38,7 @@ async def said(made: Batch, asked: Ask) -> list[Piece]:
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait for what another thread does; fails by the clock, succeeds by the fact."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 (no event of this loop could tell)
             await asyncio.sleep(0.001)
 
@@ -153,7 +153,7 @@ async def test_closing_ends_answers_that_nobody_reads_and_leaves_no_thread() -> 
     await anext(first)
     waits = asyncio.create_task(said(made, ask(tokens=900)))
     await asyncio.sleep(0.02)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await made.close()
         assert await waits == []
     await first.aclose()
@@ -169,7 +169,7 @@ def test_a_stream_dropped_with_its_event_loop_gives_up_its_row() -> None:
         return made
 
     async def after(made: Batch) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert (await said(made, ask(tokens=2)))[-1].finish == "length"
             await made.close()
 

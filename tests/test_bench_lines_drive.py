@@ -247,7 +247,7 @@ async def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 async def test_interrupted_it_tells_what_it_knows(tmp_path: Path) -> None:
-    async with served(well) as (fake, server):
+    async with served(well) as (_, server):
         words = ("--lines", "3", "--minutes", "0.05", "--turning", "--json", "-", "--model", server.url)
         process = bench(*words, tmp=tmp_path)
         assert process.stderr is not None

@@ -206,6 +206,7 @@ def test_nothing_is_taken_back_from_before_the_first_answer() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.pace
 def test_it_says_at_once_that_it_prints_and_control_c_leaves(tmp_path: Path) -> None:
     with opened(tmp_path) as room, terminal() as (hand, tty):
         room.machine()
@@ -215,9 +216,9 @@ def test_it_says_at_once_that_it_prints_and_control_c_leaves(tmp_path: Path) -> 
         )
         begun = time.monotonic()
         shown_until(hand, "answer there or here; Ctrl-C leaves, and writes nothing")
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130
         assert not (tmp_path / "machine.toml").exists()
 
 

@@ -32,6 +32,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing takes so long that it says how far it is."""
+    monkeypatch.setattr(progress, "QUIET_S", 3600.0)
+
+
+@pytest.fixture
 def slack(tmp_path: Path) -> Path:
     return slack_export(tmp_path / "slack.zip", 60, days=3)
 
@@ -67,6 +73,7 @@ def state(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_files_are_added_told_and_ready_to_train_on(
     tmp_path: Path, slack: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -272,6 +279,7 @@ def test_wrong_words_are_told_as_such(words: list[str], capsys: pytest.CaptureFi
     assert ended.value.code == 2
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_ctrl_c_leaves_the_corpus_as_it_was(
     slack: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +361,7 @@ def test_ctrl_c_at_a_real_terminal_ends_a_long_import_and_its_line(tmp_path: Pat
     assert state(home / "x") == before
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_the_rest_of_the_progress_is_gone_when_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.progress() as shown:
         shown.look()

@@ -5,6 +5,7 @@ import socket
 import struct
 
 import pytest
+from fakes import rounds, until
 from fakes_wire import Listener, far_end
 
 from drivers import errors
@@ -41,8 +42,7 @@ async def test_two_hundred_ptys_opened_closed_refused_and_given_up_leave_no_desc
             await asyncio.sleep(0)
             with contextlib.suppress(BlockingIOError):
                 os.read(end.master, 1000)
-        await asyncio.sleep(0.01)
-        assert descriptors() <= before
+        await until(lambda: descriptors() <= before)
 
 
 async def test_two_hundred_ptys_that_hang_up_leave_no_descriptor():
@@ -86,9 +86,9 @@ async def test_two_hundred_calls_to_a_serial_server_leave_no_descriptor():
             opening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await (await opening).close()
-        await asyncio.sleep(0.05)
+        await rounds()  # the last to come are on their way in
         await asyncio.gather(*served)
-        assert descriptors() <= before
+        await until(lambda: descriptors() <= before)
     server.close()
     await server.wait_closed()
 
@@ -104,11 +104,10 @@ async def test_a_server_that_resets_whoever_comes_is_a_hang_up_and_no_error_of_a
     for _ in range(100):
         with contextlib.suppress(errors.LineNotFound):  # it was quicker than the opening
             line = await open_line(url)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await Listener(line).hang_up()
             await line.close()
-    await asyncio.sleep(0.05)
-    assert descriptors() <= before
+    await until(lambda: descriptors() <= before)
     assert not caplog.records
     server.close()
     await server.wait_closed()
@@ -125,5 +124,4 @@ async def test_whoever_gives_up_closing_has_closed():
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await asyncio.sleep(0.01)
-        assert descriptors() <= before
+        await until(lambda: descriptors() <= before)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,8 +38,12 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 
 async def printed(
     lines: int, length: int, stall: tuple[float, float] | None = None
-) -> tuple[list[Strike], VirtualTeletype]:
-    """What a machine here was made to strike by a process that may be stopped for a while: (after, for so long)."""
+) -> tuple[list[Strike], VirtualTeletype, float]:
+    """What a machine here was made to strike by a process that may be stopped for a while: (after, for so long).
+
+    And for how long it was stopped indeed: a busy computer may come back to it later.
+    """
+    stopped_s = 0.0
     strikes: list[Strike] = []
     due = asyncio.Event()
 
@@ -53,13 +58,15 @@ async def printed(
         )
         if stall is not None:
             await due.wait()
+            stopped_at = time.monotonic()
             daemon.send_signal(signal.SIGSTOP)
             await asyncio.sleep(stall[1])
             daemon.send_signal(signal.SIGCONT)
+            stopped_s = time.monotonic() - stopped_at
         assert await daemon.wait() == 0
         await machine.idle()
     assert machine.machine.faults == []
-    return strikes, machine
+    return strikes, machine, stopped_s
 
 
 def ideal_s(strikes: list[Strike]) -> float:
@@ -75,17 +82,17 @@ def ideal_s(strikes: list[Strike]) -> float:
 
 
 async def test_after_a_stop_of_three_seconds_the_paper_is_late_and_never_hurried():
-    strikes, machine = await printed(1, 24, stall=(1.0, 3.0))
+    strikes, machine, stopped_s = await printed(1, 24, stall=(1.0, 3.0))
     starts = [strike.start for strike in strikes]
     gaps = [after - before for before, after in pairwise(starts)]
     assert min(gaps) > 0.099
-    assert 2.5 < sum(gap - CHARACTER_S for gap in gaps if gap > 1.0) < 3.5
+    assert abs(sum(gap - CHARACTER_S for gap in gaps if gap > 1.0) - stopped_s) < 0.5
     assert machine.backlog <= 2
 
 
 @pytest.mark.soak
 async def test_ten_minutes_of_paper_drift_by_less_than_a_thousandth():
-    strikes, machine = await printed(85, 70)
+    strikes, machine, _ = await printed(85, 70)
     took_s, wanted_s = strikes[-1].start - strikes[0].start, ideal_s(strikes)
     drift = took_s / wanted_s - 1
     print(f"{len(strikes)} characters in {took_s:.3f} s, {wanted_s:.3f} s wanted: {drift:.5%}")  # noqa: T201

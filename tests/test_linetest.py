@@ -174,6 +174,14 @@ def test_an_echo_tells_the_time_unless_it_comes_in_heaps(echo, each_s):
 
 
 async def test_the_test_takes_its_own_echo_and_leaves_what_was_typed_meanwhile():
+    for _ in range(3):  # the computer may be busy with something else
+        measured = await echoed()
+        if measured.drain_s < 0.05 and measured.echo_s == pytest.approx(0.1, abs=0.01):
+            return
+    pytest.fail(f"{measured}, three times")
+
+
+async def echoed():
     with far_end() as end:
         wire = Wire(end.path, "tty", Marking())  # as which a pty will do, but for the time it takes
         await wired(wire, end.path, kernel_marks=False)
@@ -181,18 +189,17 @@ async def test_the_test_takes_its_own_echo_and_leaves_what_was_typed_meanwhile()
         loop = asyncio.get_running_loop()
         begun = loop.time()
         for n in range(CHARACTERS):
-            await asyncio.sleep(begun + 0.1 * n - loop.time())
+            await asyncio.sleep(max(0.0, begun + 0.1 * n - loop.time()))
             os.write(end.master, b"\x80" if n % 2 else b"\x00")
             if n == 4:
                 os.write(end.master, b"A\xff\x00\x00")
         measured = await testing
         assert measured.speed == 110
         assert not measured.exact
-        assert measured.drain_s < 0.05
-        assert measured.echo_s == pytest.approx(0.1, abs=0.01)
         assert Listener(wire).heard == [Byte(0x41), Break()]
         assert os.read(end.master, 100) == bytes(CHARACTERS)
         await wire.close()
+        return measured
 
 
 def test_a_tty_that_takes_nothing_does_not_hold_the_test_up():

@@ -17,6 +17,7 @@ from tools import make_model
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(make_model, "QUIET_S", 3600.0)
     (tmp_path / "text.txt").write_text(TEXT * 8)
     return tmp_path
 

@@ -65,9 +65,9 @@ async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     script = tmp_path / "plug.sh"
     script.write_text(f"sleep 60 & echo $! > {shlex.quote(str(pid))}; wait\n")
     start = time.monotonic()
-    with pytest.raises(MotorStuck, match=r"did not end in 0\.5 s"):
-        await ByCommand(f"sh {shlex.quote(str(script))}", "true", limit_s=0.5).switch(True)
-    assert time.monotonic() - start < 10
+    with pytest.raises(MotorStuck, match=r"did not end in 2 s"):
+        await ByCommand(f"sh {shlex.quote(str(script))}", "true", limit_s=2.0).switch(True)
+    assert time.monotonic() - start < 40
     assert await gone(int(pid.read_text()))
 
 
@@ -84,8 +84,8 @@ async def test_a_command_does_not_outlive_whoever_waits_for_it(tmp_path):
 
 
 async def gone(pid: int) -> bool:
-    """Whether a process has ended, within a second; one that nobody has waited for yet has."""
-    for _ in range(100):
+    """Whether a process has ended, within half a minute; one that nobody has waited for yet has."""
+    for _ in range(3000):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -13,7 +13,7 @@ def supervisor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple
     name = f"/tmp/asr33-notify-{os.getpid()}" if request.param == "path" else f"@asr33-notify-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind("\0" + name[1:] if name.startswith("@") else name)
-        heard.settimeout(1)
+        heard.settimeout(30)
         yield heard, name
     if name.startswith("/"):
         Path(name).unlink()

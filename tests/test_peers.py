@@ -67,7 +67,7 @@ def started(*words: str, at: int | None = None, **settings: str) -> Iterator[sub
 
 
 async def until(met) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not met():  # noqa: ASYNC110 - a file, a process, a sheet of paper
             await asyncio.sleep(0.01)
 
@@ -82,7 +82,7 @@ def paired(folder: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
 
 async def opened(where: str, **settings: bool):
     """The line, as soon as somebody is there."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await open_line(where, **settings)
@@ -158,7 +158,7 @@ async def exchange(teletype, machine) -> None:
     await teletype.print("Hello, operator.\n")
     await teletype.finish()
     typing = asyncio.create_task(machine.type("WHOM\x7f IS IT\r"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await teletype.read_line("? ") == "WHO IS IT"
         await typing
     await teletype.finish()
@@ -237,12 +237,12 @@ async def test_a_terminal_program_shows_what_is_printed_and_types_what_is_read(p
             await shown_when_it_is_ready(line, screen)
             await teletype.print("Hello, operator.\n")
             await teletype.finish()
-            await asyncio.to_thread(shown_until, screen, r"HELLO, OPERATOR\.", 10)
+            await asyncio.to_thread(shown_until, screen, r"HELLO, OPERATOR\.", 30)
             os.write(screen, b"whom_ is it\r")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await teletype.read_line("? ") == "WHO IS IT"
             await teletype.finish()
-            await asyncio.to_thread(shown_until, screen, r"\? WHOM\\M\\ IS IT", 10)
+            await asyncio.to_thread(shown_until, screen, r"\? WHOM\\M\\ IS IT", 30)
         await line.close()
     assert not any(isinstance(event, events.Broke) for event in seen)
 
@@ -251,7 +251,7 @@ async def shown_when_it_is_ready(line, screen: int) -> None:
     """A terminal program throws away what comes while it starts."""
     os.set_blocking(screen, False)
     shown = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while b"~" not in shown:
             line.write(ord("~"))
             await asyncio.sleep(0.02)
@@ -276,7 +276,7 @@ async def test_a_terminal_program_that_leaves_may_come_back(tmp_path):
                 os.write(screen, typed)
                 assert await listener.first(2) == [Byte(value) for value in typed]
                 os.write(screen, b"\x01\x18")  # C-a C-x
-                assert await asyncio.to_thread(picocom.wait, 10) == 0
+                assert await asyncio.to_thread(picocom.wait, 30) == 0
         await line.close()
         assert len(listener.heard) == 2
 
@@ -297,4 +297,4 @@ def test_the_whole_daemon_answers_at_a_terminal_program(tmp_path):
             assert len(answer.split()) > 8
             os.write(screen, b".BYE\r")
             shown_until(screen, r"GOODBYE\.")
-            assert daemon.wait(10) == 0
+            assert daemon.wait(30) == 0

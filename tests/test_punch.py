@@ -95,7 +95,7 @@ def punching_at_a_terminal(room: Room, keys: str) -> Iterator[tuple[int, subproc
         yield hand, process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(30)
         os.close(hand)
 
 
@@ -115,7 +115,7 @@ def test_somebody_is_asked_here_and_on_the_paper(room: Room, keys: str) -> None:
         said_until(hand, b"switch the punch off, then press RETURN here")
         until(lambda: room.paper().endswith("HI\n" + "\x7f\x7f" + "\0" * 120))
         os.write(hand, b"\n")
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_control_d_leaves_where_return_is_waited_for(room: Room) -> None:
@@ -123,7 +123,7 @@ def test_control_d_leaves_where_return_is_waited_for(room: Room) -> None:
         said_until(hand, b"press RETURN here")
         os.write(hand, b"\x04")
         said_until(hand, b"asr33: left by Ctrl-D")
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130
         assert "HI" not in room.paper()
 
 

@@ -125,8 +125,17 @@ def agree(case: Case, real: tuple[Figures, Counters], simulated: tuple[Figures, 
 TURNING = Case(40, 4.0, rows=70, caches=80, turning=True, sitting_s=0.5, way_s=0.0, unsteady_s=0.0)
 
 
+@pytest.mark.pace
 async def test_the_simulation_agrees_with_the_real_batch() -> None:
-    agree(TURNING, await in_earnest(QUICK, TURNING), on_the_jumping_clock(QUICK, TURNING))
+    """Once in three: a machine that had something else to do agrees with nobody, a simulation that is wrong never."""
+    simulated = on_the_jumping_clock(QUICK, TURNING)
+    for tries_left in (2, 1, 0):
+        try:
+            agree(TURNING, await in_earnest(QUICK, TURNING), simulated)
+            break
+        except AssertionError:
+            if not tries_left:
+                raise
 
 
 @pytest.mark.soak

@@ -83,14 +83,14 @@ def test_a_log_that_nobody_takes_does_not_stop_it() -> None:
         process.opened()
         assert process.running.stdout
         size = fcntl.fcntl(process.running.stdout, fcntl.F_SETPIPE_SZ, 4096)
-        asking = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
+        asking = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
         with contextlib.closing(asking):
             for _ in range(size // 20):  # more than it takes
                 asking.request("GET", "/nowhere")
                 with asking.getresponse() as no:
                     assert (no.status, bool(no.read())) == (404, True)
         os.kill(process.running.pid, signal.SIGTERM)
-        assert process.running.wait(10) == 0
+        assert process.running.wait(30) == 0
 
 
 @pytest.mark.parametrize(

@@ -59,26 +59,27 @@ class Stuck(FakeSlots):
 
     def __init__(self) -> None:
         super().__init__(2, 60)
-        self.go = threading.Event()
+        self.entered, self.go = threading.Event(), threading.Event()
 
     def read(self, *asked: Any) -> Any:
-        self.go.wait(5)
+        self.entered.set()
+        self.go.wait(60)
         raise ZeroDivisionError
 
 
 async def test_the_batch_is_sound_as_long_as_its_thread_comes_round() -> None:
     slots = Stuck()
     batch = Batch(lambda: engine(slots), rows=1)
-    await asyncio.wait_for(batch.sound(), 5)
+    await asyncio.wait_for(batch.sound(), 30)
     answer = asyncio.ensure_future(anext(batch.stream(ask("Hello"))))
-    await asyncio.sleep(0.05)
+    await until(slots.entered.is_set)
     sound = asyncio.ensure_future(batch.sound())
     await asyncio.sleep(0.05)
     assert not sound.done()
     slots.go.set()
     for failed in (answer, sound):
         with pytest.raises(ZeroDivisionError):
-            await asyncio.wait_for(failed, 5)
+            await asyncio.wait_for(failed, 30)
     await batch.close()
     with pytest.raises(EngineFailed, match="start it again"):
         await batch.sound()
@@ -92,7 +93,7 @@ async def test_whoever_hangs_up_is_out_of_the_batch(tmp_path: Path) -> None:
             writer.write(post(Request("tiny", long).to_json()))
             assert (await head_of(reader))[0] == 200
             await chunk_of(reader)
-        await until(lambda: batch.counters().cut == 1)
+        await until(lambda: batch.counters().cut == 1 and not batch.counters().active)
         left = batch.counters()
         await asyncio.sleep(0.1)
         assert (left.active, batch.counters().tokens) == (0, left.tokens)

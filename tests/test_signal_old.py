@@ -205,10 +205,17 @@ def test_a_document_type_is_refused_before_its_entities_swell(tmp_path: Path) ->
 
 
 def test_an_attribute_of_megabytes_takes_no_time_for_each_of_its_chunks(tmp_path: Path) -> None:
-    path = xml(tmp_path, sms("x" * (20 << 20)) + sms("after"))
-    begun = time.process_time()
-    assert [record.text[-5:] for record in records(taken(path))] == ["xxxxx", "after"]
-    assert time.process_time() - begun < 2.5
+    whole, parts = [sms("x" * (20 << 20))], [sms("x" * (1 << 20))] * 20
+    for _ in range(3):  # the computer may be busy with something else
+        spent = []
+        for some in (whole, parts):
+            path = xml(tmp_path, "".join(some) + sms("after"))
+            begun = time.process_time()
+            assert [record.text[-5:] for record in records(taken(path))] == ["xxxxx"] * len(some) + ["after"]
+            spent.append(time.process_time() - begun)
+        if spent[0] < 3 * spent[1]:
+            return
+    pytest.fail(f"{spent[0]:.1f} s, and {spent[1]:.1f} s for as much in twenty")
 
 
 def test_an_element_that_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import statistics
 from itertools import pairwise
 
 import pytest
-from fakes import JumpingClock, jump
+from fakes import JumpingClock, jump, until
 
 from drivers import errors, events
 from drivers.clock import WallClock
@@ -21,7 +21,7 @@ async def test_one_byte_is_taken_per_character_time():
     async with VirtualTeletype(WallClock()) as machine:
         fd = os.open(machine.path, os.O_WRONLY | os.O_NOCTTY)
         os.write(fd, b"ABCDE")
-        await asyncio.sleep(0.6)
+        await until(lambda: len(machine.machine.strikes) >= 5)
         os.close(fd)
         starts = [strike.start for strike in machine.machine.strikes]
         assert len(starts) == 5
@@ -37,7 +37,7 @@ async def test_each_strike_is_told():
         for byte in b"\x8d\x0aOK":
             line.write(byte)
         await line.drain()
-        await asyncio.sleep(0.05)
+        await until(lambda: len(told) == 4)
         await line.close()
     assert bytes(strike.byte for strike in told) == b"\r\nOK"
 
@@ -109,6 +109,7 @@ async def test_break_over_the_pty_stops_the_paper():
         async with tty.until_break() as scope:
             await tty.print("A long sentence that nobody will ever read to its end. ")
         assert scope.route == "break"
+        await until(lambda: tty.column == machine.machine.column)
         await asyncio.sleep(0.4)
         (broke,) = [event for event in seen if isinstance(event, events.Broke)]
         assert sum(strike.start > broke.at for strike in machine.machine.strikes) <= 2
@@ -191,7 +192,7 @@ class Fuse:
 async def strike(machine: VirtualTeletype, struck: asyncio.Event) -> None:
     line = await open_line(machine.path)
     line.write(0x41)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await struck.wait()
     await line.close()
 
@@ -200,7 +201,7 @@ async def test_whoever_waits_is_told_what_stopped_the_machine(tmp_path):
     link, fuse = tmp_path / "tty", Fuse()
 
     async def watch() -> None:
-        async with VirtualTeletype(WallClock(), link=link, on_strike=fuse) as machine, asyncio.timeout(5):
+        async with VirtualTeletype(WallClock(), link=link, on_strike=fuse) as machine, asyncio.timeout(30):
             await strike(machine, fuse.blown)
             await machine.running()
             pytest.fail("it runs")

@@ -19,7 +19,7 @@ async def connected(machine: VirtualTeletype) -> tuple[asyncio.StreamReader, asy
 
 
 async def printed(machine: VirtualTeletype, text: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while machine.machine.paper.text() != text:
             await machine.idle()
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from fakes_wire import Listener, far_end, read_from
 
-from drivers import errors
+from drivers import errors, wire
 from drivers.events import Break, Byte, Frame, HangUp, Marking
 from drivers.line import open_line, plug_in
 from drivers.wire import Wire
@@ -16,7 +16,7 @@ from drivers.wire import Wire
 
 async def assert_hung_up(line, listener, caplog):
     """One word of it, and no traceback; afterwards nothing stands still and nothing more is said."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await listener.hang_up()
         await line.drain()
         with pytest.raises(errors.LineLost, match="hung up: see that"):
@@ -91,7 +91,7 @@ async def test_whoever_waits_for_room_is_let_go_by_a_hang_up(caplog):
         await asyncio.sleep(0.02)
         assert not waiting.done()
         end.hang_up()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
         await assert_hung_up(line, listener, caplog)
 
 
@@ -125,7 +125,8 @@ async def test_what_the_kernel_does_to_an_adapter_pulled_out_is_one_hang_up(kind
         assert line.device is None
 
 
-async def test_an_adapter_pulled_out_while_its_line_is_closed_does_not_keep_it(caplog):
+async def test_an_adapter_pulled_out_while_its_line_is_closed_does_not_keep_it(caplog, monkeypatch):
+    monkeypatch.setattr(wire, "_DRAIN_S", 3600.0)
     with far_end() as end:
         line = await open_line(end.path)
         end.fill()
@@ -133,7 +134,7 @@ async def test_an_adapter_pulled_out_while_its_line_is_closed_does_not_keep_it(c
         closing = asyncio.create_task(line.close())
         await asyncio.sleep(0.05)
         end.hang_up()
-        await asyncio.wait_for(closing, 0.5)
+        await asyncio.wait_for(closing, 30)
         assert not caplog.records
 
 
@@ -145,7 +146,7 @@ async def test_a_far_end_that_takes_one_at_a_time_gets_every_byte_once():
         for byte in sent:
             line.write(byte)
         taken = bytearray()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not taken.endswith(sent[-250:]):
                 for _ in range(50):
                     with contextlib.suppress(BlockingIOError):
@@ -153,7 +154,7 @@ async def test_a_far_end_that_takes_one_at_a_time_gets_every_byte_once():
                 await asyncio.sleep(0)
         assert bytes(taken[-len(sent) :]) == sent
         assert set(taken[: -len(sent)]) <= {0x41}
-        await asyncio.wait_for(line.drain(), 5)
+        await asyncio.wait_for(line.drain(), 30)
         assert line.waiting == 0
         await line.close()
 
@@ -171,7 +172,7 @@ async def test_a_flood_of_wake_ups_for_nothing_loses_nothing_and_hangs_nothing_u
         assert line.waiting == 3
         assert listener.heard == []
         taken = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not taken.endswith(b"XYZ"):
                 with contextlib.suppress(BlockingIOError):
                     taken += os.read(end.master, 1000)
@@ -208,9 +209,12 @@ async def test_a_full_line_costs_no_time_of_ours():
         line = await open_line(end.path)
         end.fill()
         line.write(0x41)
-        begun = time.process_time()
-        await asyncio.sleep(0.2)
-        assert time.process_time() - begun < 0.1
+        for _ in range(5):  # a computer that is taken away from us may put that time on our account
+            begun = time.process_time()
+            await asyncio.sleep(0.2)
+            if (spent := time.process_time() - begun) < 0.1:
+                break
+        assert spent < 0.1
         end.hang_up()
         await line.close()
 
