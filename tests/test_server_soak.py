@@ -92,7 +92,7 @@ async def test_ten_thousand_connections_that_say_nothing_keep_nobody_out() -> No
 
 
 async def test_a_thousand_requests_at_once_each_get_a_status() -> None:
-    with started("--rows", "16", "--lines", "200") as process:
+    with started("--rows", "16", "--lines", "200", "--memory", "200") as process:
         process.opened()
         async with printing(process):
             body = post({"prompt": "Once", "max_tokens": 4})
