@@ -394,6 +394,21 @@ async def test_a_text_is_counted_by_what_was_counted_before_and_never_as_less() 
         await remote.close()
 
 
+async def test_an_answer_that_was_cut_leaves_the_same_count_behind() -> None:
+    """Else a daemon would forget earlier what was said, because its server fell over."""
+    found = []
+    for said in (Progress(), Progress("abc", 0, (97, 98, 99), "letters")):
+        counted = wire.event(Chunk("c", 1, "m", usage=Usage(100 + len(said.tokens), 2)))
+        last = recorded("a").replace(b"data: [DONE]", counted + b"data: [DONE]")
+        async with FarEnd([sends(head() + last)], vocabulary="letters", ours=True) as far:
+            remote = Remote(far.url)
+            assert [piece async for piece in remote.resume("x" * 450, ANY, said)]
+            asked = wire.Request.from_json(far.posts[0].body).ask
+            found.append((remote.count("x" * 450), asked.said))
+            await remote.close()
+    assert found == [(112, ()), (112, (97, 98, 99))]
+
+
 async def test_what_is_typed_is_read_by_our_own_server_and_the_newest_wins() -> None:
     gate = asyncio.Event()
 

@@ -199,7 +199,6 @@ class Remote:
         """The answer's chunks, the one with its end last."""
         model = self._card.id if self._card else ""
         body = wire.Request(self.address.model or model, ask).to_json()
-        alone = "" if ask.said else ask.prompt  # a count of what was said too says nothing of a prompt's
         self._flow.begin()
         async with self._begun(body) as reply:
             await self._check(reply)
@@ -210,9 +209,9 @@ class Remote:
                         raise self._refused(said)
                     ended = isinstance(said, wire.Done)
                     chunk = wire.Chunk("", 0, "", finish="end") if isinstance(said, wire.Done) else said
-                    self._length.counted(alone, chunk.usage)
+                    self._learn(ask, chunk.usage)
                     if chunk.finish and not ended:
-                        await self._tail(alone, events)
+                        await self._tail(ask, events)
                     yield chunk
                     if chunk.finish:
                         return
@@ -228,13 +227,13 @@ class Remote:
             self._flow.silent()
             raise
 
-    async def _tail(self, prompt: str, events: AsyncGenerator[wire.Event, None]) -> None:
+    async def _tail(self, ask: Ask, events: AsyncGenerator[wire.Event, None]) -> None:
         """What comes behind the end: a count, and the end of the stream, without which the connection is of no use."""
         with contextlib.suppress(TimeoutError, ServerLost):
             async with asyncio.timeout(TAIL_S):
                 async for said in events:
                     if isinstance(said, wire.Chunk):
-                        self._length.counted(prompt, said.usage)
+                        self._learn(ask, said.usage)
 
     async def _events(self, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[wire.Event, None]:
         """What comes, as long as something does in time."""
@@ -271,6 +270,11 @@ class Remote:
         if self.ours and silent_s >= self._door.bytes_s:
             self._flow.silent()
         return self._lost("no word came" if first else "no further word came", "in the time allowed")
+
+    def _learn(self, ask: Ask, usage: wire.Usage | None) -> None:
+        """From the prompt's own tokens, so that a stream that was cut and one that was not leave the same behind."""
+        if usage:
+            self._length.counted(ask.prompt, usage.prompt - len(ask.said))
 
     async def _check(self, reply: Reply) -> None:
         """Raises ModelError if what comes is not a stream of events."""
