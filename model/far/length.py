@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from model.base import Ask
+from model.far.wire import Usage
+
 COUNTED = 20  # tokens, fewer of which say little of their length
 SAFE = 0.9  # of the characters a token that were seen are counted on
 
@@ -19,10 +22,10 @@ class Length:
         """At least as many as the text has, by what was counted before."""
         return math.ceil(len(text) / self.characters)
 
-    def counted(self, prompt: str, tokens: int) -> None:
-        """So many the server found in this prompt."""
-        if tokens >= COUNTED:
-            self.characters = min(max(SAFE * len(prompt) / tokens, 1.0), 5.0)
+    def counted(self, ask: Ask, usage: Usage | None) -> None:
+        """What the server said of it: the prompt alone counts, so that a stream that was cut leaves the same behind."""
+        if usage and (tokens := usage.prompt - len(ask.said)) >= COUNTED:
+            self.characters = min(max(SAFE * len(ask.prompt) / tokens, 1.0), 5.0)
 
     def too_long(self) -> None:
         """A prompt was, that by this count was not."""

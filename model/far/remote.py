@@ -209,7 +209,7 @@ class Remote:
                         raise self._refused(said)
                     ended = isinstance(said, wire.Done)
                     chunk = wire.Chunk("", 0, "", finish="end") if isinstance(said, wire.Done) else said
-                    self._learn(ask, chunk.usage)
+                    self._length.counted(ask, chunk.usage)
                     if chunk.finish and not ended:
                         await self._tail(ask, events)
                     yield chunk
@@ -233,7 +233,7 @@ class Remote:
             async with asyncio.timeout(TAIL_S):
                 async for said in events:
                     if isinstance(said, wire.Chunk):
-                        self._learn(ask, said.usage)
+                        self._length.counted(ask, said.usage)
 
     async def _events(self, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[wire.Event, None]:
         """What comes, as long as something does in time."""
@@ -270,11 +270,6 @@ class Remote:
         if self.ours and silent_s >= self._door.bytes_s:
             self._flow.silent()
         return self._lost("no word came" if first else "no further word came", "in the time allowed")
-
-    def _learn(self, ask: Ask, usage: wire.Usage | None) -> None:
-        """From the prompt's own tokens, so that a stream that was cut and one that was not leave the same behind."""
-        if usage:
-            self._length.counted(ask.prompt, usage.prompt - len(ask.said))
 
     async def _check(self, reply: Reply) -> None:
         """Raises ModelError if what comes is not a stream of events."""
