@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import until
 from fakes_model import TEXT, tiny_folder
 from fakes_slots import FakeSlots, alone, ask, engine, whole
 
@@ -34,13 +35,6 @@ async def batch(slots: FakeSlots | Callable[[], Engine], **settings: Any) -> Asy
 async def said(made: Batch, asked: Ask) -> list[Piece]:
     async with aclosing(made.stream(asked)) as pieces:
         return [piece async for piece in pieces]
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for what another thread does; fails by the clock, succeeds by the fact."""
-    async with asyncio.timeout(30):
-        while not true():  # noqa: ASYNC110 (no event of this loop could tell)
-            await asyncio.sleep(0.001)
 
 
 def threads() -> list[str]:

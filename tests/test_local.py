@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import until
 from fakes_model import TEXT, TINY, Floats, Script, tiny_folder, tiny_weights, words
 
 from model import graph, store, tokenizer
@@ -36,13 +37,6 @@ async def said(model: Model, prompt: str = "Hello", sampling: Sampling = GREEDY)
 
 def text_of(pieces: list[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for what another thread does; fails by the clock, succeeds by the fact."""
-    async with asyncio.timeout(30):
-        while not true():  # noqa: ASYNC110 (no event of this loop could tell)
-            await asyncio.sleep(0.001)
 
 
 async def settled(number: Callable[[], int]) -> int:
