@@ -111,15 +111,23 @@ def on_the_jumping_clock(engine: Engine, case: Case) -> tuple[Figures, Counters]
     return figures.of(lines, span, Cost(0)), hall.all[0].counters()
 
 
-def agree(case: Case, real: tuple[Figures, Counters], simulated: tuple[Figures, Counters]) -> None:
+Run = tuple[Figures, Counters]
+
+
+def agree(case: Case, real: Run, simulated: Run) -> None:
     """Tokens and what is read within a tenth, passes within a third, waits and standing still within a third."""
     (found, counted), (told, reckoned) = real, simulated
-    assert told.tokens_per_s == pytest.approx(found.tokens_per_s, rel=0.1)
-    assert reckoned.read == pytest.approx(counted.read, rel=0.1)
+    alike_in_work(real, simulated)
     assert reckoned.steps == pytest.approx(counted.steps, rel=1 / 3, abs=3)
     if found.waits and told.waits and not found.stalls:
         assert told.waits.median == pytest.approx(found.waits.median, rel=1 / 3, abs=0.1)
     assert told.stalled_s == pytest.approx(found.stalled_s, rel=1 / 3, abs=0.05 * case.lines)
+
+
+def alike_in_work(real: Run, simulated: Run) -> None:
+    (found, counted), (told, reckoned) = real, simulated
+    assert told.tokens_per_s == pytest.approx(found.tokens_per_s, rel=0.1)
+    assert reckoned.read == pytest.approx(counted.read, rel=0.1)
 
 
 TURNING = Case(40, 4.0, rows=70, caches=80, turning=True, sitting_s=0.5, way_s=0.0, unsteady_s=0.0)
@@ -140,14 +148,28 @@ async def test_the_simulation_agrees_with_the_real_batch() -> None:
 
 @pytest.mark.soak
 async def test_for_a_minute_the_simulation_agrees_with_the_real_batch() -> None:
-    """With people at twenty lines and at sixty, and with an engine that is too slow for sixty."""
+    """With people at twenty lines and at sixty."""
     people = replace(TURNING, turning=False, seconds=60.0, sitting_s=10.0)
-    slow = replace(TURNING, lines=60, seconds=60.0, sitting_s=10.0)
-    cases = [(QUICK, replace(people, lines=20)), (QUICK, replace(people, lines=60)), (SLOW, slow)]
-    real = await asyncio.gather(*(in_earnest(engine, case) for engine, case in cases))
-    assert real[2][0].stalls
-    for (engine, case), one in zip(cases, real, strict=True):
-        agree(case, one, on_the_jumping_clock(engine, case))
+    cases = [replace(people, lines=20), replace(people, lines=60)]
+    real = await asyncio.gather(*(in_earnest(QUICK, case) for case in cases))
+    for case, one in zip(cases, real, strict=True):
+        agree(case, one, on_the_jumping_clock(QUICK, case))
+
+
+@pytest.mark.soak
+async def test_for_a_minute_the_simulation_agrees_with_a_batch_that_cannot_keep_up() -> None:
+    """Into how many passes the same rows fall is said by the order of their slots, and that by the first seconds; how
+    long wheels stand still differs by a fifth from seed to seed, so three of them are taken together.
+    """
+    cases = [replace(TURNING, lines=60, seconds=60.0, sitting_s=10.0, seed=seed) for seed in (33, 34, 35)]
+    real = await asyncio.gather(*(in_earnest(SLOW, case) for case in cases))
+    simulated = [on_the_jumping_clock(SLOW, case) for case in cases]
+    for one, told in zip(real, simulated, strict=True):
+        alike_in_work(one, told)
+        assert one[1].step_s == pytest.approx(told[1].step_s, rel=0.1)
+    stood = [sum(found.stalled_s for found, _ in runs) for runs in (real, simulated)]
+    assert stood[0]
+    assert stood[1] == pytest.approx(stood[0], rel=1 / 3)
 
 
 def test_earliest_paper_first_carries_more_than_first_come() -> None:

@@ -18,11 +18,11 @@ from model.prefix import CHUNK
 from model.serving.costs import Cost
 
 FIRST_S = 0.5  # from RETURN to the first character: a person who has just looked up
-LOW_S = 2.2  # of paper: below it a line wants a token, and waits until many do, so that steps are large
+LOW_S = 3.2  # of paper: below it a line wants a token, and waits until many do, so that steps are large
 PRESSING_S = 0.8  # of paper: below it a line gets a token even if it is the only one
 MANY = 4  # one in so many is low: then all that have room go together
-FEW = 4  # times what a step takes in any case: in fewer rows than make up for that, nobody is served by haste
-AHEAD_S = 4.0  # of paper: above it a line gets none; what a BREAK throws away
+FEW = 3  # times what a step takes in any case: in fewer rows than make up for that, nobody is served by haste
+AHEAD_S = 7.0  # of paper: above it a line gets none; what a BREAK throws away
 LATE_S = 0.1  # a wheel may stand still where there is too much to do: half of what anybody hears
 TOKEN_S = 0.4  # of paper: where a step takes longer all fall behind, and all together fall behind least
 REST_S = 2.0  # a reader without a wheel has a token at least so often

@@ -13,7 +13,8 @@ class Case:
     """`sample`: only so many of the replicas are worked through, with the lines that the ring gives them; 0: all.
 
     `deaths`: at these seconds a replica dies. `most`: replicas that there may be when lines want more, 0: no others
-    than `replicas`; `target` answers under way are thought to be one's share.
+    than `replicas`; `target` answers under way are thought to be one's share. `slower`: for spells of `spell_s` each
+    pass takes so many times as long, since the machine has other guests.
     """
 
     lines: int
@@ -39,6 +40,8 @@ class Case:
     target: int = 64
     up_s: float = 10.0
     down_s: float = 300.0
+    slower: float = 1.0
+    spell_s: float = 0.0
 
 
 class Chance(Protocol):

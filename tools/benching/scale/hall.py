@@ -16,6 +16,7 @@ from tools.benching.lines.figures import Line, Span, grown
 from tools.benching.scale.autoscaler import Autoscaler
 from tools.benching.scale.case import Case, Chance
 from tools.benching.scale.engines import Engine
+from tools.benching.scale.guests import Guests
 from tools.benching.scale.replica import Replica
 from tools.benching.scale.ring import Ring
 from tools.benching.scale.seat import Seat
@@ -31,7 +32,7 @@ class Hall:
         self.count: list[tuple[float, int]] = []  # how many replicas there were, from when on
         self.dead: dict[Replica, float] = {}  # and when that was known
         self.all: list[Replica] = []
-        self._engine, self._chance = engine, chance("the hall")
+        self._engine, self._chance, self._chance_of = engine, chance("the hall"), chance
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._pushed = self._made = 0
         self._open: dict[str, Replica] = {}
@@ -127,6 +128,7 @@ class Hall:
 
     def _add(self, name: str) -> None:
         case = self.case
+        guests = Guests(case.slower, case.spell_s, self._chance_of(f"guests of {name}"), self.now)
         made = Replica(
             name,
             self._engine,
@@ -135,6 +137,7 @@ class Hall:
             context=case.context,
             now=self.now,
             order=case.order,
+            guests=guests if case.spell_s else None,
         )
         self.all.append(made)
         self._open[name] = made

@@ -38,10 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--load", type=SECONDS, default=15.0, metavar="S", help="until a new one answers (%(default)g)")
     add("--up-to", type=whole, default=0, metavar="N", help="replicas that there may be when lines want more")
     add("--target", type=number(int, 1, MOST), default=64, metavar="N", help="answers of one (%(default)s)")
+    add("--guests", type=_guests, default=(1.0, 0.0), metavar="TIMES,S", help=_GUESTS)
     add("--outage", type=SECONDS, default=0.0, metavar="S", help="all servers are away so long: how lines come back")
     add("--knock-ms", type=number(float, 0.001, 1e6), default=4.0, metavar="MS", help=_KNOCK)
 
 
+_GUESTS = "others on the machine: now and then all takes so many times as long, for so many seconds"
 _KNOCK = "what a door takes to let one in again, TLS and all (%(default)g)"
 
 
@@ -53,6 +55,7 @@ def report(args: argparse.Namespace) -> Report:
     engine = _engine(args)
     about = {"engine": engine.name, "source": engine.source, "order": _order(args.engine), "seed": args.seed}
     about |= {"turning": args.turning, "context": args.context, "patience_s": args.patience, "each": args.each}
+    about |= {"guests": args.guests}
     found = run.Report(about)
     if args.outage:
         _come_back(args, found)
@@ -98,6 +101,8 @@ def _case(args: argparse.Namespace) -> Case:
         load_s=args.load,
         most=args.up_to,
         target=args.target,
+        slower=args.guests[0],
+        spell_s=args.guests[1],
     )
 
 
@@ -146,6 +151,14 @@ def _table(name: str) -> Engine:
     except ValueError as error:
         raise NotComparable(f"--engine-costs {name}: not JSON: {error}") from None
     return engines.of(data)
+
+
+def _guests(text: str) -> tuple[float, float]:
+    try:
+        times, seconds = text.split(",")
+        return number(float, 1, 1e3)(times), SECONDS(seconds)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not so many times as long and so many seconds: 2,4") from None
 
 
 def _seconds(text: str) -> tuple[float, ...]:

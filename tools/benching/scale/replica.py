@@ -20,6 +20,7 @@ from model.serving.deadlines import Line, Order, Paper
 from model.serving.distributor import Distributor, Heard
 from model.serving.turn import Turn
 from tools.benching.scale.engines import Engine
+from tools.benching.scale.guests import Guests
 
 WORD = " and"  # the one that all answers are made of: four characters, a token
 COPIED_S = 1e-10  # a byte of a cache from slot to slot: 20 MB in 2 ms
@@ -68,6 +69,7 @@ class _Slots:
     count: int
     context: int
     now: float = 0.0
+    guests: Guests | None = None
     busy_s: float = 0.0
 
     def read(self, slot: int, past: int, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -82,6 +84,8 @@ class _Slots:
         self.take(COPIED_S * length * self.engine.a_token)
 
     def take(self, seconds: float) -> None:
+        if self.guests:
+            seconds *= self.guests.slower(self.now)
         self.now += seconds
         self.busy_s += seconds
 
@@ -102,10 +106,11 @@ class Replica:
         context: int,
         now: float = 0.0,
         order: Order = "paper",
+        guests: Guests | None = None,
     ) -> None:
         self.name, self.wakes = name, inf
         self.lines: set[Said] = set()
-        self._slots = _Slots(engine, caches, context, now)
+        self._slots = _Slots(engine, caches, context, now, guests)
         self._distributor = Distributor(self._slots, rows=rows, clock=lambda: self._slots.now, order=order)
         self._told: list[Tell] = []
 

@@ -27,6 +27,8 @@ def _head(report: Report) -> Iterator[str]:
     people = "all wheels turning" if report.about["turning"] else "people who think, type and read"
     yield f"Simulated, engine {report.about['engine']}: {report.about['source']}."
     people += ", first come, first served" if report.about["order"] == "arrival" else ""
+    times, seconds = report.about["guests"]
+    people += f", for {seconds:g} s now and then {times:g} times as slow" if seconds else ""
     yield f"{people[0].upper()}{people[1:]}, contexts of {report.about['context']} tokens, seed {report.about['seed']}."
     yield ""
 

@@ -1,0 +1,64 @@
+"""Other guests of a simulated machine: spells in which all takes longer, and what a stock of paper is good for then."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.serving import deadlines
+from tools.benching.scale import engines, guests, run
+from tools.benching.scale.case import Case
+from tools.main import main
+
+TURNING = Case(230, 120.0, 30.0, rows=340, caches=340, places=10_000, turning=True)
+
+
+def of_seed(seed: int, slower: float = 2.0, spell_s: float = 4.0) -> guests.Guests:
+    return guests.Guests(slower, spell_s, random.Random(seed))
+
+
+@given(st.integers(0, 99), st.floats(0.05, 3.0))
+def test_a_spell_is_as_long_as_it_is_told_and_so_far_from_the_next(seed: int, step: float) -> None:
+    asked = [at * step for at in range(int(200 / step))]
+    found = of_seed(seed)
+    slow = [found.slower(at) == 2.0 for at in asked]
+    turns = [at for at, (before, now) in zip(asked[1:], pairwise(slow), strict=True) if before != now]
+    for begins, ends in zip(turns[::2], turns[1::2], strict=False):
+        assert ends - begins == pytest.approx(4.0, abs=step)
+    for ends, begins in zip(turns[1::2], turns[2::2], strict=False):
+        assert guests.APART_S[0] - step <= begins - ends <= guests.APART_S[1] + step
+
+
+def test_whoever_asks_seldom_is_told_the_same() -> None:
+    often, seldom = of_seed(5), of_seed(5)
+    told = {at: often.slower(at) for at in range(300)}
+    assert {at: seldom.slower(at) for at in range(0, 300, 70)} == {at: told[at] for at in range(0, 300, 70)}
+
+
+def test_what_lies_ready_bridges_a_spell(monkeypatch: pytest.MonkeyPatch) -> None:
+    spells = replace(TURNING, slower=2.0, spell_s=4.0)
+    engine = engines.KNOWN["two-cores"]
+    stocked = run.run(spells, engine).figures
+    monkeypatch.setattr(deadlines, "LOW_S", 1.2)
+    monkeypatch.setattr(deadlines, "AHEAD_S", 2.4)
+    bare = run.run(spells, engine).figures
+    assert not stocked.stalls
+    assert bare.stalls > 20
+
+
+def test_the_table_says_that_there_were_guests(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "--simulate", "--lines", "4", "--minutes", ".2", "--guests", "2,4"])
+    assert "for 4 s now and then 2 times as slow" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["2", "a,b", "0.5,4", "2,-1"])
+def test_guests_that_are_none_are_told(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "--simulate", "--guests", text])
+    assert ended.value.code == 2
+    assert "so many times as long and so many seconds" in capsys.readouterr().err
