@@ -15,7 +15,7 @@ from tools.benching.scale import engines, guests, run
 from tools.benching.scale.case import Case
 from tools.main import main
 
-TURNING = Case(230, 120.0, 30.0, rows=340, caches=340, places=10_000, turning=True)
+TURNING = Case(230, 100.0, 30.0, rows=340, caches=340, places=10_000, turning=True)
 
 
 def of_seed(seed: int, slower: float = 2.0, spell_s: float = 4.0) -> guests.Guests:
@@ -40,15 +40,17 @@ def test_whoever_asks_seldom_is_told_the_same() -> None:
     assert {at: seldom.slower(at) for at in range(0, 300, 70)} == {at: told[at] for at in range(0, 300, 70)}
 
 
+def stalls() -> int:
+    spells = [replace(TURNING, slower=2.0, spell_s=4.0, seed=seed) for seed in (40, 41)]
+    return sum(run.run(case, engines.KNOWN["two-cores"]).figures.stalls for case in spells)
+
+
 def test_what_lies_ready_bridges_a_spell(monkeypatch: pytest.MonkeyPatch) -> None:
-    spells = replace(TURNING, slower=2.0, spell_s=4.0)
-    engine = engines.KNOWN["two-cores"]
-    stocked = run.run(spells, engine).figures
+    stocked = stalls()
     monkeypatch.setattr(deadlines, "LOW_S", 1.2)
     monkeypatch.setattr(deadlines, "AHEAD_S", 2.4)
-    bare = run.run(spells, engine).figures
-    assert not stocked.stalls
-    assert bare.stalls > 20
+    bare = stalls()
+    assert 4 * stocked < bare
 
 
 def test_the_table_says_that_there_were_guests(capsys: pytest.CaptureFixture[str]) -> None:

@@ -264,6 +264,13 @@ async def test_what_is_failed_of_whole_and_not_of_its_last_words_was_too_long() 
             assert [post.body["prompt"] for post in far.posts] == [prompt, prompt, prompt[-64:]]
 
 
+async def test_who_says_nothing_of_a_whole_answer_is_asked_no_further() -> None:
+    async with FarEnd([sends(head()), sends(b""), sends(whole(200, b"{}"))]) as far:
+        with pytest.raises(ServerLost, match="ended before the answer"):
+            await answer(far, prompt="word " * 40)
+        assert len(far.posts) == 2
+
+
 def test_each_silence_has_its_limit() -> None:
     begun = then(head(), chunk("a"), 1000.0)
     ping = then(head(), *[part for _ in range(90) for part in (wire.PING, 10.0)])
