@@ -3,6 +3,7 @@
 asr33 bench                          the embedded model, as it lies there
 asr33 bench --size 124M              random weights of a GPT-2's size, in each of our widths
 asr33 bench --peers --json out.json  beside ctranslate2, llama.cpp and transformers, round by round
+asr33 bench --start --rounds 15      from a command to its first character, beside Python's own start
 asr33 bench --lines 100 --size 124M  a hundred Teletypes on one model: who has to wait, and for how long
 asr33 bench --simulate --lines 1000  the same without a model, by the times that its passes took somewhere
 """
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the Python of another environment that peers may live in",
     )
+    add("--start", action="store_true", help="only how soon commands answer, beside what Python takes for it")
     add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
     add("--rounds", type=number(int, 1, 1000), default=5, metavar="N", help="how often each is measured (%(default)s)")
     add("--prompts", type=_prompts, default=PROMPTS, metavar="N,N", help="tokens of prompts (32,128,512,1000)")
@@ -76,6 +78,8 @@ def main(args: argparse.Namespace) -> int:
         return _simulated(args)
     if args.lines is not None or args.until_stall:
         return _lines(args)
+    if args.start:
+        return _started(args)
     from tools.benching import subject
 
     with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="asr33-bench-") as folder:
@@ -109,6 +113,20 @@ def _simulated(args: argparse.Namespace) -> int:
         from tools.benching.scale import table
 
         table.show(report, sys.stdout)
+    return 0
+
+
+def _started(args: argparse.Namespace) -> int:
+    """How soon a command answers."""
+    from model import store
+    from tools.benching import start
+    from tools.benching.progress import shown
+
+    model = store.find(args.model or store.EMBEDDED)
+    with _ended_cleanly(), shown(args.rounds + 1) as tell:
+        started = start.measure(str(model), args.rounds, tell)
+    if not _told(started.data(), args.json):
+        start.show(started, sys.stdout)
     return 0
 
 
