@@ -27,7 +27,7 @@ _PROPER = """
 """
 PROPER = frozenset(_PROPER.split())
 
-_WORD = re.compile(r"\\(.)|([A-Za-z]+(?:'[A-Za-z]+)?)|([.!?][\"')\]]*(?:\s|$))|(\n)|(.)", re.DOTALL)
+_WORD = re.compile(r"\\([A-Za-z\\])|([A-Za-z]+(?:'[A-Za-z]+)?)|([.!?][\"')\]]*(?:\s|$))|(\n)|(.)", re.DOTALL)
 
 
 def sentence_case(typed: str) -> str:
