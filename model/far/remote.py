@@ -167,23 +167,27 @@ class Remote:
         And there are those that say it nowhere: what they fail of, and not of its last words, was too long.
         """
         lost = ServerLost(f"{self.device}: the stream ended before the answer did")
-        if begun or self.ours:
+        now = asyncio.get_running_loop().time
+        asked = now()
+        if begun or self.ours or (why := await self._whole(ask)) is None:
             return lost
-        try:
-            if not isinstance(why := await self._whole(ask), ServerLost):
-                return why or lost
-            if len(ask.prompt) <= SHORT or await self._whole(replace(ask, prompt=ask.prompt[-SHORT:])):
-                return lost
-        except ServerLost:  # who says nothing at all now would say nothing to the next question either
+        if not isinstance(why, ServerLost):
+            return why
+        if now() - asked >= self._door.bytes_s:
+            return lost  # who says nothing at all now would say nothing to the next question either
+        if len(ask.prompt) <= SHORT or await self._whole(replace(ask, prompt=ask.prompt[-SHORT:])):
             return lost
         return self._refused(wire.Failure(413, "", f"it fails of {len(ask.prompt):,} characters, not of {SHORT}", ""))
 
     async def _whole(self, ask: Ask) -> ModelError | None:
-        """What is wrong with an ask that is not to be streamed. Raises ServerLost where no answer comes."""
+        """What is wrong with an ask that is not to be streamed."""
         one = replace(ask, sampling=replace(ask.sampling, max_tokens=1))
         body = wire.Request(self.address.model or self.name, one, stream=False).to_json()
-        async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
-            return None if reply.status == 200 else await self._refusal(reply)
+        try:
+            async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
+                return None if reply.status == 200 else await self._refusal(reply)
+        except ServerLost as error:
+            return error
 
     def _piece(self, chunk: wire.Chunk, trimmed: Trimmed | None) -> Piece:
         """What a chunk brings the reader."""
