@@ -128,7 +128,9 @@ class Hall:
 
     def _add(self, name: str) -> None:
         case = self.case
-        guests = Guests(case.slower, case.spell_s, self._chance_of(f"guests of {name}"), self.now)
+        guests = None
+        if case.spell_s:
+            guests = Guests(case.slower, case.spell_s, self._chance_of(f"guests of {name}"), self.now)
         made = Replica(
             name,
             self._engine,
@@ -137,7 +139,7 @@ class Hall:
             context=case.context,
             now=self.now,
             order=case.order,
-            guests=guests if case.spell_s else None,
+            guests=guests,
         )
         self.all.append(made)
         self._open[name] = made
