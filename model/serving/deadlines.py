@@ -18,11 +18,12 @@ from model.prefix import CHUNK
 from model.serving.costs import Cost
 
 FIRST_S = 0.5  # from RETURN to the first character: a person who has just looked up
-LOW_S = 3.2  # of paper: below it a line wants a token, and waits until many do, so that steps are large
+LOW_S = 12.0  # of paper: below it a line wants a token, and waits until many do, so that steps are large
+EASY_S = 1.0  # of paper: while all have more, what is just being typed is read before more is made
 PRESSING_S = 0.8  # of paper: below it a line gets a token even if it is the only one
 MANY = 4  # one in so many is low: then all that have room go together
 FEW = 3  # times what a step takes in any case: in fewer rows than make up for that, nobody is served by haste
-AHEAD_S = 7.0  # of paper: above it a line gets none; what a BREAK throws away
+AHEAD_S = 20.0  # of paper: above it a line gets none; bridges a machine's slow spells; what a BREAK throws away
 LATE_S = 0.1  # a wheel may stand still where there is too much to do: half of what anybody hears
 TOKEN_S = 0.4  # of paper: where a step takes longer all fall behind, and all together fall behind least
 REST_S = 2.0  # a reader without a wheel has a token at least so often
@@ -112,9 +113,10 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A token for each of these lines, in the order of their slots."""
+    """A token for each of these lines, in the order of their slots. `early`: no paper is near its end."""
 
     lines: Sequence[Line]
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def plan(
     if unread and not rows:
         rows = wheels  # a piece takes so long that no paper can bear it: there is nothing to wait for
     if rows:
-        return Step(_run(_together(now, rows, others, first, costs), wheels + others, costs))
+        early = first - EASY_S > now
+        return Step(_run(_together(now, rows, others, first, costs), wheels + others, costs), early)
     if others:
         return Step(_run(others, others, costs))
     return Rest(_wanted(now, lines, len(wheels), costs))
