@@ -283,14 +283,13 @@ def test_what_is_being_typed_is_read_when_there_is_nothing_better_to_do() -> Non
 
 def test_what_is_being_typed_is_read_before_more_is_made_of_what_nobody_waits_for() -> None:
     hall = Hall(context=300)
-    turn = hall.enter(replace(ask("Hello", tokens=200), pace=10.0))
+    turn = hall.enter(ask("Hello", tokens=200, pace=10.0))
     while turn.line.paper.due(hall.now) < hall.now + EASY_S + 1:
-        hall.work(1)
-        hall.hand_over()
+        hall.work()
     made = hall.distributor.counters().tokens
     told: list[int] = []
     hall.distributor.hear(Heard(hall.speller.ids("A prompt, " * 10), "a", told.append))
-    hall.work(1)
+    hall.work()
     assert hall.distributor.counters().tokens == made
     hall.work(2)
     assert told == [101]

@@ -127,7 +127,7 @@ class Distributor:
         elif isinstance(todo, Rest):
             until = min(todo.until, now + STOPPED_S) if self._waiting else todo.until
             return now if self._read_ahead() else until
-        elif not (todo.early and self._read_ahead()) and not self._close_up():
+        elif not ((todo.early and self._read_ahead()) or self._close_up()):
             self._step([self._turns[line] for line in todo.lines])
         return now
 
