@@ -24,7 +24,7 @@ class ConversationConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Speakers:
     """Nobody in particular, unless there is a `persona`."""
 
     persona: str = ""
@@ -32,57 +32,57 @@ class Cast:
     others: tuple[str, ...] = ()
 
     @property
-    def tag(self) -> str:
+    def persona_tag(self) -> str:
         """Where the persona begins another message."""
         return f"\n{self.persona}:" if self.persona else ""
 
     @property
-    def stops(self) -> tuple[str, ...]:
+    def stop_sequences(self) -> tuple[str, ...]:
         """Where an answer ends: at the tag of anybody else."""
         names = dict.fromkeys((self.you, *self.others)) if self.persona else {}
         return tuple(f"\n{name}:" for name in names if name != self.persona)
 
 
-NOBODY = Cast()
+NO_PERSONA = Speakers()
 
 
-class Untagged:
+class SpeakerTagFilter:
     """An answer as it stands on paper, a piece at a time: it begins at the margin, and so does each message in it."""
 
     def __init__(self, tag: str = "") -> None:
         self._tag = tag
-        self._held = ""  # what may yet become a tag
-        self._margin = True
+        self._pending = ""  # what may yet become a tag
+        self._at_margin = True
 
-    def shown(self, text: str) -> str:
+    def feed(self, text: str) -> str:
         """What of the answer so far can be struck now."""
-        *messages, last = (self._held + text).split(self._tag) if self._tag else [text]
-        out = "".join(self._from_margin(message) + self._next() for message in messages)
+        *messages, last = (self._pending + text).split(self._tag) if self._tag else [text]
+        out = "".join(self._strip_at_margin(message) + self._begin_message() for message in messages)
         kept = next((size for size in range(len(self._tag) - 1, 0, -1) if last.endswith(self._tag[:size])), 0)
-        self._held = last[len(last) - kept :]
-        return out + self._from_margin(last[: len(last) - kept])
+        self._pending = last[len(last) - kept :]
+        return out + self._strip_at_margin(last[: len(last) - kept])
 
-    def interrupted(self) -> None:
+    def restart_at_margin(self) -> None:
         """A line that is no part of it was struck: what follows begins at the margin, as if it were a message."""
-        self._margin = True
+        self._at_margin = True
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """What was held back and is no tag, at the end."""
-        held, self._held = self._held, ""
-        return self._from_margin(held)
+        held, self._pending = self._pending, ""
+        return self._strip_at_margin(held)
 
-    def _from_margin(self, text: str) -> str:
+    def _strip_at_margin(self, text: str) -> str:
         # The blank that GPT-2 puts before a word is not for the paper.
-        text = text.lstrip() if self._margin else text
-        self._margin = self._margin and not text
+        text = text.lstrip() if self._at_margin else text
+        self._at_margin = self._at_margin and not text
         return text
 
-    def _next(self) -> str:
-        begun, self._margin = not self._margin, True
+    def _begin_message(self) -> str:
+        begun, self._at_margin = not self._at_margin, True
         return "\n" if begun else ""
 
 
-def cast(config: ConversationConfig, known: Sequence[str] = ()) -> Cast:
+def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()) -> Speakers:
     """The cast as configured, of those whom the model knows, if it says. Raises ConfigError for a persona it has not.
 
     Case is not looked at: a Model 33 has only one.
@@ -90,11 +90,11 @@ def cast(config: ConversationConfig, known: Sequence[str] = ()) -> Cast:
     wanted = config.persona.strip().rstrip(":").rstrip()
     you = config.you.strip().rstrip(":").rstrip() or "You"
     if not wanted:
-        return Cast(you=you)
-    named = {name.casefold(): name for name in known}
-    if known and wanted.casefold() not in named:
+        return Speakers(you=you)
+    named = {name.casefold(): name for name in known_names}
+    if known_names and wanted.casefold() not in named:
         near = difflib.get_close_matches(wanted.casefold(), named, n=1)
-        hint = f"did you mean {named[near[0]]!r}?" if near else f"it knows {', '.join(known[:8])}"
+        hint = f"did you mean {named[near[0]]!r}?" if near else f"it knows {', '.join(known_names[:8])}"
         raise ConfigError(f"[conversation] persona = {wanted!r}: the model's corpus has nobody of that name; {hint}")
     you = named.get(you.casefold(), you)
-    return Cast(named.get(wanted.casefold(), wanted), you, tuple(known))
+    return Speakers(named.get(wanted.casefold(), wanted), you, tuple(known_names))

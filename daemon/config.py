@@ -21,15 +21,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from daemon import folders
 from daemon.cast import ConversationConfig
 from daemon.errors import ConfigError
-from daemon.values import typed
+from daemon.values import parse_value
 from drivers import profile
 from drivers.profile import Profile
 from model import base, in_use
-from model.base import THREADS, Sampling
+from model.base import THREAD_RANGE, Sampling
 
-Marking = Literal["auto", "on", "off"]
+BreakMarking = Literal["auto", "on", "off"]
 
-DEFAULTS = Sampling()
+SAMPLING_DEFAULTS = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class LineConfig:
     """
 
     port: str | None = None
-    marking: Marking = "auto"
+    marking: BreakMarking = "auto"
     self_test: bool = True
     reconnect: bool = True
 
     @property
-    def marked(self) -> bool | None:
+    def break_is_marked(self) -> bool | None:
         """Whether BREAK comes marked among the bytes; None lets the kind of line decide."""
         return None if self.marking == "auto" else self.marking == "on"
 
@@ -58,9 +58,9 @@ class ModelConfig:
     not answer: other servers, and at last maybe a model here. `allow_plain` lets the key go over plain http anywhere.
     """
 
-    name: str = field(default_factory=in_use.name)
+    name: str = field(default_factory=in_use.get_default)
     threads: int = 0
-    device: base.Provider = "auto"
+    device: base.DeviceChoice = "auto"
     otherwise: tuple[str, ...] = ()
     key_file: Path | None = None
     ca_file: Path | None = None
@@ -76,13 +76,13 @@ class AnswerConfig:
     """
 
     length: int = 600
-    max_tokens: int = DEFAULTS.max_tokens
-    temperature: float = DEFAULTS.temperature
-    top_k: int = DEFAULTS.top_k
-    top_p: float = DEFAULTS.top_p
-    min_p: float = DEFAULTS.min_p
-    repetition_penalty: float = DEFAULTS.repetition_penalty
-    no_repeat_ngram: int = DEFAULTS.no_repeat_ngram
+    max_tokens: int = SAMPLING_DEFAULTS.max_tokens
+    temperature: float = SAMPLING_DEFAULTS.temperature
+    top_k: int = SAMPLING_DEFAULTS.top_k
+    top_p: float = SAMPLING_DEFAULTS.top_p
+    min_p: float = SAMPLING_DEFAULTS.min_p
+    repetition_penalty: float = SAMPLING_DEFAULTS.repetition_penalty
+    no_repeat_ngram: int = SAMPLING_DEFAULTS.no_repeat_ngram
     seed: int | None = None
 
 
@@ -103,7 +103,7 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
 
 
-NO_SETTINGS = {"ASR33_MODELS", "ASR33_CORPORA"}  # where models and corpora are kept
+OTHER_VARIABLES = {"ASR33_MODELS", "ASR33_CORPORA"}  # where models and corpora are kept
 Settings = dict[str, dict[str, Any]]
 SECTIONS: dict[str, type] = {
     "line": LineConfig,
@@ -113,62 +113,64 @@ SECTIONS: dict[str, type] = {
     "conversation": ConversationConfig,
     "log": LogConfig,
 }
-MOVED = {("line", "columns"): "it is in [machine] now"}
+MOVED_KEYS = {("line", "columns"): "it is in [machine] now"}
 # What lies beyond would be refused later, in worse words.
 BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
-    ("model", "threads"): THREADS,
+    ("model", "threads"): THREAD_RANGE,
     ("model", "first_token_s"): (1, 86_400),
     **{("machine", name): bounds for name, bounds in profile.RANGES.items()},
-    **{("answer", name): bounds for name, bounds in base.RANGES.items()},
+    **{("answer", name): bounds for name, bounds in base.SAMPLING_RANGES.items()},
 }
 
 
-def load(
+def load_config(
     flags: Settings,
     environ: Mapping[str, str] = os.environ,
-    named: Path | None = None,
-    system: Path = Path("/etc"),
-    machine: Path | None = None,
+    config_file: Path | None = None,
+    system_folder: Path = Path("/etc"),
+    machine_file: Path | None = None,
 ) -> Config:
     """The settings in force. Raises ConfigError with the file, the line and the nearest known word."""
     merged: Settings = {}
-    for path in _files(environ, named, machine, system):
-        alone = path == machine or path.name == folders.MACHINE
-        _lay_over(merged, _read(path, ("machine",) if alone else tuple(SECTIONS)))
-    _lay_over(merged, _from_environment(environ))
+    for path in _config_files(environ, config_file, machine_file, system_folder):
+        alone = path == machine_file or path.name == folders.MACHINE_FILE
+        _merge_settings(merged, _read_config_file(path, ("machine",) if alone else tuple(SECTIONS)))
+    _merge_settings(merged, _settings_from_environment(environ))
     for section, table in flags.items():
         given = {key: value for key, value in table.items() if value is not None}
-        _lay_over(merged, {section: _check(section, given, "the command line")})
+        _merge_settings(merged, {section: _check_section(section, given, "the command line")})
     config = Config(**{section: SECTIONS[section](**values) for section, values in merged.items()})
     if config.machine.motor == "command" and not (config.machine.motor_on and config.machine.motor_off):
         raise ConfigError('[machine] motor = "command": motor_on and motor_off must say which commands')
     return config
 
 
-def log_folder(config: Config, environ: Mapping[str, str] = os.environ) -> Path:
+def resolve_log_folder(config: Config, environ: Mapping[str, str] = os.environ) -> Path:
     """Where sessions are kept: the setting, or systemd's $LOGS_DIRECTORY, or the user's state folder."""
     if config.log.folder is not None:
         return config.log.folder.expanduser()
-    folder = folders.sessions(environ)
+    folder = folders.session_folder(environ)
     if folder is None:
         raise ConfigError("this user has no home to keep sessions in: name a folder with --log")
     return folder
 
 
-def _files(environ: Mapping[str, str], named: Path | None, machine: Path | None, system: Path) -> Sequence[Path]:
-    names = ("config.toml", folders.MACHINE) if machine is None else ("config.toml",)
-    found = [folder / name for folder in folders.configuration(environ, system) for name in names]
-    return [*filter(_is_there, found), *(path for path in (named, machine) if path is not None)]
+def _config_files(
+    environ: Mapping[str, str], config_file: Path | None, machine_file: Path | None, system_folder: Path
+) -> Sequence[Path]:
+    names = ("config.toml", folders.MACHINE_FILE) if machine_file is None else ("config.toml",)
+    found = [folder / name for folder in folders.config_folders(environ, system_folder) for name in names]
+    return [*filter(_file_exists, found), *(path for path in (config_file, machine_file) if path is not None)]
 
 
-def _is_there(path: Path) -> bool:
+def _file_exists(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # a folder of somebody else's
         return False
 
 
-def _read(path: Path, sections: Sequence[str]) -> Settings:
+def _read_config_file(path: Path, sections: Sequence[str]) -> Settings:
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
@@ -178,26 +180,28 @@ def _read(path: Path, sections: Sequence[str]) -> Settings:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     settings: Settings = {}
     for section, values in table.items():
-        where = f"{path}:{_line_of(text, section, None)}"
+        where = f"{path}:{_find_line_number(text, section, None)}"
         if not isinstance(values, dict):
-            raise ConfigError(f"{where}: {section!r} stands outside a section; the sections are {_list(sections)}")
+            raise ConfigError(f"{where}: {section!r} stands outside a section; the sections are {_join(sections)}")
         if section in SECTIONS and section not in sections:
             raise ConfigError(f"{where}: a file of a machine has no [{section}], only [machine]: put it in config.toml")
-        settings[section] = _check(section, values, where, lambda key, s=section: f"{path}:{_line_of(text, s, key)}")
+        settings[section] = _check_section(
+            section, values, where, lambda key, s=section: f"{path}:{_find_line_number(text, s, key)}"
+        )
     return settings
 
 
-def _from_environment(environ: Mapping[str, str]) -> Settings:
+def _settings_from_environment(environ: Mapping[str, str]) -> Settings:
     settings: Settings = {}
     for name, value in environ.items():
-        if name.startswith("ASR33_") and name not in NO_SETTINGS:
+        if name.startswith("ASR33_") and name not in OTHER_VARIABLES:
             section, _, key = name.removeprefix("ASR33_").lower().partition("_")
-            checked = _check(section, {key: _literal(section, key, value)}, f"${name}")
-            _lay_over(settings, {section: checked})
+            checked = _check_section(section, {key: _parse_variable(section, key, value)}, f"${name}")
+            _merge_settings(settings, {section: checked})
     return settings
 
 
-def _literal(section: str, key: str, value: str) -> Any:
+def _parse_variable(section: str, key: str, value: str) -> Any:
     """An environment variable is text; where a number or true or false is wanted, and it is that, it becomes that."""
     hint = get_type_hints(SECTIONS[section]).get(key) if section in SECTIONS else None
     kinds = (hint,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
@@ -212,38 +216,38 @@ def _literal(section: str, key: str, value: str) -> Any:
     return value
 
 
-def _check(section: str, given: Mapping[str, Any], where: str, where_of: Any = None) -> dict[str, Any]:
+def _check_section(section: str, values: Mapping[str, Any], location: str, key_location: Any = None) -> dict[str, Any]:
     if section not in SECTIONS:
-        raise ConfigError(f"{where}: unknown section [{section}]{_did_you_mean(section, SECTIONS)}")
+        raise ConfigError(f"{location}: unknown section [{section}]{_did_you_mean(section, SECTIONS)}")
     known = [known.name for known in fields(SECTIONS[section])]
     checked = {}
-    for key, value in given.items():
-        place = where_of(key) if where_of else where
-        if (section, key) in MOVED:
-            raise ConfigError(f"{place}: no key {key!r} in [{section}]; {MOVED[section, key]}")
+    for key, value in values.items():
+        place = key_location(key) if key_location else location
+        if (section, key) in MOVED_KEYS:
+            raise ConfigError(f"{place}: no key {key!r} in [{section}]; {MOVED_KEYS[section, key]}")
         if key not in known:
             raise ConfigError(f"{place}: unknown key {key!r} in [{section}]{_did_you_mean(key, known)}")
-        checked[key] = _typed(section, key, value, place)
+        checked[key] = _parse_within_bounds(section, key, value, place)
     return checked
 
 
-def _typed(section: str, key: str, value: Any, place: str) -> Any:
+def _parse_within_bounds(section: str, key: str, value: Any, location: str) -> Any:
     try:
-        found = typed(SECTIONS[section], key, value)
+        found = parse_value(SECTIONS[section], key, value)
     except ValueError as error:
-        raise ConfigError(f"{place}: [{section}] {key}: {error}") from None
+        raise ConfigError(f"{location}: [{section}] {key}: {error}") from None
     least, most = BOUNDS.get((section, key), (None, None))
     if least is not None and most is not None and found is not None and not least <= found <= most:
-        raise ConfigError(f"{place}: [{section}] {key} = {value}: must be from {least:,} to {most:,}")
+        raise ConfigError(f"{location}: [{section}] {key} = {value}: must be from {least:,} to {most:,}")
     return found
 
 
-def _lay_over(below: Settings, above: Settings) -> None:
-    for section, values in above.items():
-        below.setdefault(section, {}).update(values)
+def _merge_settings(settings: Settings, overrides: Settings) -> None:
+    for section, values in overrides.items():
+        settings.setdefault(section, {}).update(values)
 
 
-def _line_of(text: str, section: str, key: str | None) -> int:
+def _find_line_number(text: str, section: str, key: str | None) -> int:
     """The line of a file on which a section, or a key in it, is named."""
     inside = False
     for number, line in enumerate(text.splitlines(), start=1):
@@ -260,8 +264,8 @@ def _line_of(text: str, section: str, key: str | None) -> int:
 
 def _did_you_mean(word: str, known: Any) -> str:
     near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {_list(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {_join(known)}"
 
 
-def _list(words: Any) -> str:
+def _join(words: Any) -> str:
     return ", ".join(words)

@@ -21,31 +21,44 @@ from pathlib import Path
 from typing import Any
 
 from daemon import folders, orders
-from daemon.errors import BadOrder
-from daemon.orders import AskStatus, Ended, Print, Progress, Punch, Queued, Read, Refused, Report, Stop, Take, Taken
-from daemon.turns import App
-from daemon.work import carry_out, size
+from daemon.errors import ProtocolError
+from daemon.orders import (
+    Acquire,
+    Acquired,
+    JobEnded,
+    PrintJob,
+    ProgressReply,
+    PunchJob,
+    QueuedReply,
+    ReadTapeJob,
+    RefusedReply,
+    StatusReport,
+    StatusRequest,
+    StopJob,
+)
+from daemon.turns import TeletypeSession
+from daemon.work import job_size, run_job
 from drivers.errors import DriverError
 from drivers.teletype import Teletype
 
-CALLERS = 8
-SILENCE_S = 600.0  # somebody may be sent to the machine to put a tape in
-_SLOW_BYTES = 1 << 16  # not yet taken by the caller: progress need not be told
-_NAME = 20  # a socket's path may have 108 bytes with its folder - unix(7)
-TEMPFAIL, PROTOCOL = 75, 76  # sysexits.h
+MAX_CONNECTIONS = 8
+IDLE_TIMEOUT_S = 600.0  # somebody may be sent to the machine to put a tape in
+_MAX_UNREAD_BYTES = 1 << 16  # not yet taken by the caller: progress need not be told
+_MAX_NAME_CHARS = 20  # a socket's path may have 108 bytes with its folder - unix(7)
+EX_TEMPFAIL, EX_PROTOCOL = 75, 76  # sysexits.h
 
 _log = logging.getLogger("asr33")
 
 
-def name_of(port: str) -> str:
+def file_name_for_line(port: str) -> str:
     """A file name for a line, the same for the same line."""
-    return f"{re.sub('[^A-Za-z0-9]+', '-', port).strip('-')[-_NAME:]}-{zlib.crc32(os.fsencode(port)):08x}"
+    return f"{re.sub('[^A-Za-z0-9]+', '-', port).strip('-')[-_MAX_NAME_CHARS:]}-{zlib.crc32(os.fsencode(port)):08x}"
 
 
 @asynccontextmanager
-async def serving(app: App, port: str) -> AsyncIterator[None]:
+async def serve_control(session: TeletypeSession, port: str) -> AsyncIterator[None]:
     """Callers are heard in here. A socket that cannot be is told of, and the daemon goes on without."""
-    path = folders.own_sockets()[0] / f"{name_of(port)}.sock"
+    path = folders.user_socket_folders()[0] / f"{file_name_for_line(port)}.sock"
     calls: set[asyncio.Task[None]] = set()
 
     async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,11 +66,11 @@ async def serving(app: App, port: str) -> AsyncIterator[None]:
         assert task is not None
         calls.add(task)
         task.add_done_callback(calls.discard)
-        await _answer(app, port, reader, writer, crowded=len(calls) > CALLERS)
+        await _handle_connection(session, port, reader, writer, over_limit=len(calls) > MAX_CONNECTIONS)
 
     try:
-        _make_room(path)
-        server = await asyncio.start_unix_server(call, path, limit=orders.LINE_BYTES)
+        _prepare_socket_path(path)
+        server = await asyncio.start_unix_server(call, path, limit=orders.MAX_LINE_BYTES)
     except OSError as error:
         _log.warning("%s: %s; asr33 print and punch will not find this daemon", path, error.strerror or error)
         yield
@@ -73,7 +86,7 @@ async def serving(app: App, port: str) -> AsyncIterator[None]:
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-def _make_room(path: Path) -> None:
+def _prepare_socket_path(path: Path) -> None:
     """A folder that no one else can put anything in, and no socket of a daemon that was killed. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.parent.lstat()
@@ -85,120 +98,127 @@ def _make_room(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-async def _answer(
-    app: App, port: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, crowded: bool
+async def _handle_connection(
+    session: TeletypeSession, port: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, over_limit: bool
 ) -> None:
-    caller = _Caller(app, port, reader, writer)
+    caller = _Connection(session, port, reader, writer)
     try:
-        if crowded:
-            caller.say(Refused("too many are asking at once: try again", TEMPFAIL))
+        if over_limit:
+            caller.send(RefusedReply("too many are asking at once: try again", EX_TEMPFAIL))
         else:
-            await caller.hear()
+            await caller.serve()
         await writer.drain()
     except (ConnectionError, TimeoutError):
         pass
     except asyncio.CancelledError:  # not raised on: whoever cancels us only waits for the end
-        caller.say(Refused("the daemon is leaving", TEMPFAIL))
+        caller.send(RefusedReply("the daemon is leaving", EX_TEMPFAIL))
     finally:
         writer.close()
 
 
-class _Caller:
+class _Connection:
     """One connection. An order is answered before the next is read; anything that comes sooner ends it."""
 
-    def __init__(self, app: App, port: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._app, self._port, self._reader, self._writer = app, port, reader, writer
+    def __init__(
+        self, session: TeletypeSession, port: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._session, self._port, self._reader, self._writer = session, port, reader, writer
         self._struck_before = 0  # when the last order began
 
-    async def hear(self) -> None:
+    async def serve(self) -> None:
         """To the end of the call."""
-        while line := await self._line():
-            match self._order(line):
-                case AskStatus():
-                    self.say(self._report())
-                case Take(wait=wait):
-                    await self._lend(wait)
-                case Print() | Punch() | Read():
-                    self.say(Refused("take the machine first", PROTOCOL))
+        while line := await self._read_line():
+            match self._decode_request(line):
+                case StatusRequest():
+                    self.send(self._status_report())
+                case Acquire(wait=wait):
+                    await self._lease_machine(wait)
+                case PrintJob() | PunchJob() | ReadTapeJob():
+                    self.send(RefusedReply("take the machine first", EX_PROTOCOL))
 
-    def say(self, reply: orders.Reply) -> None:
-        if isinstance(reply, Progress) and self._writer.transport.get_write_buffer_size() > _SLOW_BYTES:
+    def send(self, response: orders.ControlResponse) -> None:
+        if isinstance(response, ProgressReply) and self._writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
             return
-        self._writer.write(orders.encode(reply))
+        self._writer.write(orders.encode_message(response))
 
-    async def _line(self) -> bytes:
+    async def _read_line(self) -> bytes:
         """The next one; nothing when the caller has left, or has said nothing for too long, or too much."""
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(IDLE_TIMEOUT_S):
                 line = await self._reader.readline()
         except ValueError:
-            self.say(Refused(f"a line of over {orders.LINE_BYTES:,} bytes", PROTOCOL))
+            self.send(RefusedReply(f"a line of over {orders.MAX_LINE_BYTES:,} bytes", EX_PROTOCOL))
             return b""
         return line if line.endswith(b"\n") else b""
 
-    def _order(self, line: bytes) -> orders.Order | None:
+    def _decode_request(self, line: bytes) -> orders.ControlRequest | None:
         try:
-            return orders.order_of(line)
-        except BadOrder as error:
-            self.say(Refused(str(error), PROTOCOL))
+            return orders.decode_request(line)
+        except ProtocolError as error:
+            self.send(RefusedReply(str(error), EX_PROTOCOL))
             return None
 
-    def _report(self) -> Report:
-        tty = self._app.tty
-        return Report(
-            self._port, self._app.doing, self._busy(), self._app.chip, asdict(tty.status()), asdict(tty.profile)
+    def _status_report(self) -> StatusReport:
+        tty = self._session.tty
+        return StatusReport(
+            self._port,
+            self._session.activity,
+            self._busy_reason(),
+            self._session.adapter_info,
+            asdict(tty.status()),
+            asdict(tty.profile),
         )
 
-    def _busy(self) -> str:
-        if self._app.idle and not self._app.loans:
+    def _busy_reason(self) -> str:
+        if self._session.is_idle and not self._session.leases:
             return ""
-        doing = "somebody types" if self._app.listening.is_set() else f"it is {self._app.doing}"
+        doing = "somebody types" if self._session.listening.is_set() else f"it is {self._session.activity}"
         return f"the machine is busy ({doing}): try again, or say --wait"
 
-    async def _lend(self, wait: bool) -> None:
-        if not wait and (busy := self._busy()):
-            self.say(Refused(busy, TEMPFAIL))
+    async def _lease_machine(self, wait: bool) -> None:
+        if not wait and (busy := self._busy_reason()):
+            self.send(RefusedReply(busy, EX_TEMPFAIL))
             return
-        tty = self._app.tty
-        with self._app.loans.ask() as loan:
-            if not self._app.idle:
-                self.say(Queued())
-            if not await self._unless_stopped(loan.granted.wait()):
+        tty = self._session.tty
+        with self._session.leases.request_lease() as loan:
+            if not self._session.is_idle:
+                self.send(QueuedReply())
+            if not await self._run_until_caller_speaks(loan.granted.wait()):
                 return
-            self.say(Taken())
+            self.send(Acquired())
             self._struck_before = tty.counters.struck
             async with tty.until_break() as scope:
-                await self._orders(tty)
-            if scope.broken:
-                self.say(Ended("break", tty.counters.struck - self._struck_before))
+                await self._serve_lease(tty)
+            if scope.is_broken:
+                self.send(JobEnded("break", tty.counters.struck - self._struck_before))
 
-    async def _orders(self, tty: Teletype) -> None:
+    async def _serve_lease(self, tty: Teletype) -> None:
         """Those of a caller who has the machine, until he leaves it."""
-        while line := await self._line():
-            match order := self._order(line):
-                case AskStatus():
-                    self.say(self._report())
-                case Print() | Punch() | Read():
-                    await self._work(tty, order)
-                case Stop():
+        while line := await self._read_line():
+            match order := self._decode_request(line):
+                case StatusRequest():
+                    self.send(self._status_report())
+                case PrintJob() | PunchJob() | ReadTapeJob():
+                    await self._run_job(tty, order)
+                case StopJob():
                     return
 
-    async def _work(self, tty: Teletype, order: Print | Punch | Read) -> None:
-        total, rows = size(order), b""
+    async def _run_job(self, tty: Teletype, job: PrintJob | PunchJob | ReadTapeJob) -> None:
+        total, rows = job_size(job), b""
         self._struck_before = tty.counters.struck
 
         async def work() -> None:
             nonlocal rows
-            rows = await carry_out(tty, order, lambda done: self.say(Progress(done, total)))
+            rows = await run_job(tty, job, lambda done: self.send(ProgressReply(done, total)))
 
         try:
-            done = await self._unless_stopped(work())
+            done = await self._run_until_caller_speaks(work())
         except DriverError as error:
-            self.say(Refused(str(error), error.exit_code))
+            self.send(RefusedReply(str(error), error.exit_code))
         else:
-            self.say(Ended("done" if done else "stopped", tty.counters.struck - self._struck_before, rows))
+            self.send(JobEnded("done" if done else "stopped", tty.counters.struck - self._struck_before, rows))
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, object]) -> bool:
+    async def _run_until_caller_speaks(self, work: Coroutine[Any, Any, object]) -> bool:
         """Whether it came to its end; a caller who says anything meanwhile, or leaves, ends it."""
         doing, heard = asyncio.ensure_future(work), asyncio.ensure_future(self._reader.readline())
         try:

@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daemon.cast import NOBODY, Cast
+from daemon.cast import NO_PERSONA, Speakers
 
 # Words that are written with a capital anywhere in a sentence, as a person at the machine would expect.
-_PROPER = """
+_PROPER_NOUNS = """
     i monday tuesday wednesday thursday friday saturday sunday january february april june july august
     september october november december mr mrs ms dr st god christmas easter english england british britain
     london scotland scottish ireland irish wales europe european france french paris germany german berlin
@@ -25,9 +25,9 @@ _PROPER = """
     john mary george james william henry charles thomas robert david peter paul ada alan turing lovelace
     babbage morse teletype dartmouth bell sherlock holmes watson dracula shakespeare mars venus jupiter saturn
 """
-PROPER = frozenset(_PROPER.split())
+PROPER_NOUNS = frozenset(_PROPER_NOUNS.split())
 
-_WORD = re.compile(r"\\([A-Za-z\\])|([A-Za-z]+(?:'[A-Za-z]+)?)|([.!?][\"')\]]*(?:\s|$))|(\n)|(.)", re.DOTALL)
+_TOKEN = re.compile(r"\\([A-Za-z\\])|([A-Za-z]+(?:'[A-Za-z]+)?)|([.!?][\"')\]]*(?:\s|$))|(\n)|(.)", re.DOTALL)
 
 
 def sentence_case(typed: str) -> str:
@@ -35,14 +35,14 @@ def sentence_case(typed: str) -> str:
     out: list[str] = []
     starts = True
     kept = ""  # capitals that were escaped, and whatever hangs on them
-    for match in _WORD.finditer(typed):
+    for match in _TOKEN.finditer(typed):
         escaped, word, stop, newline, other = match.groups()
         if escaped is not None:
             kept = escaped.upper()
             out.append(kept)
             starts = starts and not escaped.isalnum()
         elif word is not None:
-            out.append(word.lower() if kept.isalpha() else _cased(word, starts))
+            out.append(word.lower() if kept.isalpha() else _capitalise(word, starts))
             starts, kept = False, ""
         else:
             out.append(stop or newline or other)
@@ -52,9 +52,9 @@ def sentence_case(typed: str) -> str:
     return "".join(out)
 
 
-def _cased(word: str, starts: bool) -> str:
+def _capitalise(word: str, starts_sentence: bool) -> str:
     lower = word.lower()
-    if starts or lower.split("'")[0] in PROPER:
+    if starts_sentence or lower.split("'")[0] in PROPER_NOUNS:
         return lower[0].upper() + lower[1:]
     return lower
 
@@ -64,40 +64,44 @@ class Conversation:
     """One sheet's worth of talk, as the model sees it; a dialogue, if the cast has a persona to talk to."""
 
     memory: str = ""
-    cast: Cast = NOBODY
+    speakers: Speakers = NO_PERSONA
 
-    def prompt(self, typed: str) -> str:
+    def build_prompt(self, typed: str) -> str:
         """The memory, the typed line below it, and the cue.
 
         Never ends in a blank: a token that begins with one is how GPT-2 writes a word, and after a blank
         it can only stumble.
         """
-        said = self.heard(typed)
-        return f"{said}\n{self.cast.persona}:".strip() if self.cast.persona else said
+        said = self.build_partial_prompt(typed)
+        return f"{said}\n{self.speakers.persona}:".strip() if self.speakers.persona else said
 
-    def heard(self, typed: str) -> str:
+    def build_partial_prompt(self, typed: str) -> str:
         """The prompt so far, while the line is still typed: what the cue would follow."""
         line = sentence_case(typed).strip()
-        if self.cast.persona and line:
-            line = f"{self.cast.you}: " + line.replace("\n", "\n  ")  # so that no line of a message looks like a tag
+        if self.speakers.persona and line:
+            line = f"{self.speakers.you}: " + line.replace(
+                "\n", "\n  "
+            )  # so that no line of a message looks like a tag
         return f"{self.memory.rstrip()}\n{line}".strip()
 
-    def make_room(self, typed: str, count: Callable[[str], int], most: int, kept: int) -> int:
+    def drop_oldest_lines(
+        self, typed: str, count_tokens: Callable[[str], int], max_tokens: int, tokens_to_keep: int
+    ) -> int:
         """Forget the oldest whole lines where the prompt has more than `most` tokens; how many characters these were.
 
         They go until `kept` tokens are left, so that the prompts after it begin alike for a while; but the last of
         them stays if it fits.
         """
-        before, tokens = len(self.memory), count(self.prompt(typed))
-        if tokens > most:
-            while self.memory and (tokens > most or (tokens > kept and "\n" in self.memory)):
+        before, tokens = len(self.memory), count_tokens(self.build_prompt(typed))
+        if tokens > max_tokens:
+            while self.memory and (tokens > max_tokens or (tokens > tokens_to_keep and "\n" in self.memory)):
                 self.memory = self.memory.partition("\n")[2]
-                tokens = count(self.prompt(typed))
+                tokens = count_tokens(self.build_prompt(typed))
         return before - len(self.memory)
 
-    def answered(self, prompt: str, answer: str, forgotten: int = 0) -> None:
+    def add_answer(self, prompt: str, answer: str, forgotten_chars: int = 0) -> None:
         """What was written so far is what the next line continues, but for the characters that the model forgot."""
-        self.memory = (prompt + answer)[forgotten:].rstrip()
+        self.memory = (prompt + answer)[forgotten_chars:].rstrip()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self.memory = ""

@@ -17,7 +17,7 @@ class LogUnmakable(Exception):
     exit_code: ClassVar[int] = 73  # EX_CANTCREAT
 
 
-class BadOrder(ValueError):
+class ProtocolError(ValueError):
     """What came over a daemon's socket is no order or reply that is known."""
 
     exit_code: ClassVar[int] = 76  # EX_PROTOCOL
@@ -29,13 +29,13 @@ class MachineBusy(Exception):
     exit_code: ClassVar[int] = 75  # EX_TEMPFAIL
 
 
-class BrokenOff(Exception):
+class StoppedByOperator(Exception):
     """The operator pressed BREAK, and the rest is not printed."""
 
     exit_code: ClassVar[int] = 130
 
 
-class OrderRefused(Exception):
+class DaemonRefused(Exception):
     """The daemon says no, or its machine failed it."""
 
     def __init__(self, message: str, exit_code: int) -> None:

@@ -6,13 +6,18 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from daemon import words
-from daemon.cast import Untagged
+from daemon.cast import SpeakerTagFilter
 from drivers.teletype import Teletype
-from model.base import Model, Piece, Sampling
+from model.base import Model, Sampling, TextChunk
 
 
 async def exchange(
-    tty: Teletype, model: Model, prompt: str, sampling: Sampling, note: Callable[[Piece], None], tag: str = ""
+    tty: Teletype,
+    model: Model,
+    prompt: str,
+    sampling: Sampling,
+    on_chunk: Callable[[TextChunk], None],
+    persona_tag: str = "",
 ) -> tuple[str, str]:
     """Print the model's continuation of the prompt; returns what it said and how it ended.
 
@@ -21,17 +26,17 @@ async def exchange(
     the paper. Raises ModelError, LineLost.
     """
     said: list[str] = []
-    finish, answer = "end", Untagged(tag)
+    finish, answer = "end", SpeakerTagFilter(persona_tag)
     async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as pieces:
         async for piece in pieces:
-            note(piece)
+            on_chunk(piece)
             if piece.notice:
                 await tty.fresh_line()
-                await tty.print(words.NOTICES[piece.notice])
-                answer.interrupted()
+                await tty.print(words.NOTICE_TEXTS[piece.notice])
+                answer.restart_at_margin()
             said.append(piece.text)
-            finish = piece.finish or finish
-            await tty.print(answer.shown(piece.text))
-        await tty.print(answer.rest())
+            finish = piece.finish_reason or finish
+            await tty.print(answer.feed(piece.text))
+        await tty.print(answer.flush())
         await tty.flush()
-    return "".join(said), "break" if scope.broken else finish
+    return "".join(said), "break" if scope.is_broken else finish

@@ -9,9 +9,9 @@ import contextlib
 import logging
 from pathlib import Path
 
-from drivers.events import Event, MotorSwitched, Struck
+from drivers.events import CharacterStruck, Event, MotorSwitched
 
-_SAVE_S = 60.0  # what a daemon that is killed loses at most
+_SAVE_INTERVAL_S = 60.0  # what a daemon that is killed loses at most
 
 _log = logging.getLogger("asr33.log")
 
@@ -22,30 +22,30 @@ class MotorHours:
     def __init__(self, path: Path) -> None:
         self.total_s = 0.0
         self._path = path
-        self._since: float | None = None
+        self._running_since: float | None = None
         self._saved_at = float("-inf")
-        self._told = False
+        self._error_logged = False
         with contextlib.suppress(OSError, ValueError):
             self.total_s = max(0.0, float(path.read_text(encoding="ascii")))
 
-    def tap(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """What the teletype tells."""
         match event:
             case MotorSwitched(at=at, on=True):
-                self._since = self._saved_at = at
+                self._running_since = self._saved_at = at
             case MotorSwitched(on=False, ran_s=ran_s):
-                self._since = None
+                self._running_since = None
                 self.total_s += ran_s
                 self._save(self.total_s)
-            case Struck(at=at) if self._since is not None and at - self._saved_at > _SAVE_S:
+            case CharacterStruck(at=at) if self._running_since is not None and at - self._saved_at > _SAVE_INTERVAL_S:
                 self._saved_at = at
-                self._save(self.total_s + at - self._since)
+                self._save(self.total_s + at - self._running_since)
 
     def close(self, now: float) -> None:
         """The motor may run on; nobody counts it any more."""
-        if self._since is not None:
-            self.total_s += max(0.0, now - self._since)
-            self._since = None
+        if self._running_since is not None:
+            self.total_s += max(0.0, now - self._running_since)
+            self._running_since = None
             self._save(self.total_s)
 
     def _save(self, total_s: float) -> None:
@@ -54,6 +54,6 @@ class MotorHours:
             new.write_text(f"{total_s:.0f}\n", encoding="ascii")
             new.replace(self._path)
         except OSError as error:
-            if not self._told:
+            if not self._error_logged:
                 _log.error("%s: %s; the motor's hours are not kept", self._path, error.strerror)
-            self._told = True
+            self._error_logged = True

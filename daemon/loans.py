@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Loan:
+class Lease:
     """One borrower: `granted` is set when it is his turn."""
 
     def __init__(self) -> None:
@@ -19,37 +19,37 @@ class Loan:
         self.returned = asyncio.Event()
 
 
-class Loans:
+class LeaseQueue:
     """Those who wait, and `asked`, which is set while there are any."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self._waiting: deque[Loan] = deque()
+        self.requested = asyncio.Event()
+        self._waiting: deque[Lease] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @contextmanager
-    def ask(self) -> Iterator[Loan]:
+    def request_lease(self) -> Iterator[Lease]:
         """A place in the queue, and then the machine, until the block is left."""
-        loan = Loan()
+        loan = Lease()
         self._waiting.append(loan)
-        self.asked.set()
+        self.requested.set()
         try:
             yield loan
         finally:
             if loan in self._waiting:
                 self._waiting.remove(loan)
-            self._settle()
+            self._update_requested()
             loan.returned.set()
 
-    async def lend(self) -> None:
+    async def grant_next(self) -> None:
         """The first in the queue has the machine; back when he has returned it."""
         loan = self._waiting.popleft()
-        self._settle()
+        self._update_requested()
         loan.granted.set()
         await loan.returned.wait()
 
-    def _settle(self) -> None:
+    def _update_requested(self) -> None:
         if not self._waiting:
-            self.asked.clear()
+            self.requested.clear()

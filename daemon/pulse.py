@@ -9,43 +9,45 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from daemon.notify import Notify
-from daemon.turns import App
+from daemon.notify import SystemdNotifier
+from daemon.turns import TeletypeSession
 
-EVERY_S = 2.0  # between two looks
-STUCK_S = 10.0  # a stroke that stands ready for so long is never struck; a motor that starts takes less
-LEAVING_S = 45.0  # the line that is being struck, and a goodbye
+CHECK_INTERVAL_S = 2.0  # between two looks
+STALL_LIMIT_S = 10.0  # a stroke that stands ready for so long is never struck; a motor that starts takes less
+SHUTDOWN_LIMIT_S = 45.0  # the line that is being struck, and a goodbye
 
 
 @dataclass(slots=True)
-class Progress:
+class StrikeWatch:
     """Whether strokes are struck, look by look; the time is an argument."""
 
     struck: int = -1
-    since: float = 0.0
+    changed_at: float = 0.0
 
-    def turns(self, now: float, struck: int, *, kept: bool) -> bool:
+    def is_progressing(self, now: float, struck: int, *, blocked: bool) -> bool:
         """`kept`: none stands ready, or none may be struck: no line, or ^S."""
-        if kept or struck != self.struck:
-            self.struck, self.since = struck, now
-        return now - self.since < STUCK_S
+        if blocked or struck != self.struck:
+            self.struck, self.changed_at = struck, now
+        return now - self.changed_at < STALL_LIMIT_S
 
 
-async def pulse(app: App, notify: Notify, every_s: float = EVERY_S) -> None:
+async def run_watchdog(
+    session: TeletypeSession, notifier: SystemdNotifier, interval_s: float = CHECK_INTERVAL_S
+) -> None:
     """Tell, for as long as there is something to tell; to be cancelled."""
-    loop, progress, told = asyncio.get_running_loop(), Progress(), ""
-    if notify.watchdog_s is not None:
-        every_s = min(every_s, notify.watchdog_s / 2)
+    loop, progress, told = asyncio.get_running_loop(), StrikeWatch(), ""
+    if notifier.watchdog_s is not None:
+        interval_s = min(interval_s, notifier.watchdog_s / 2)
     while True:
-        now = app.tty.status()
+        now = session.tty.status()
         kept = now.ready == now.held or now.lost is not None or now.paused
-        if progress.turns(loop.time(), now.counters.struck, kept=kept):
-            notify.alive()
-        if (said := words(app, now.lost)) != told:
-            notify.status(told := said)
-        await asyncio.sleep(every_s)
+        if progress.is_progressing(loop.time(), now.counters.struck, blocked=kept):
+            notifier.send_watchdog()
+        if (said := format_status_line(session, now.lost)) != told:
+            notifier.send_status(told := said)
+        await asyncio.sleep(interval_s)
 
 
-def words(app: App, lost: str | None = None) -> str:
+def format_status_line(session: TeletypeSession, hang_up_reason: str | None = None) -> str:
     """As `systemctl status` shows it."""
-    return f"{app.doing.upper() if lost is None else 'HUNG UP'}, model {app.model}"
+    return f"{session.activity.upper() if hang_up_reason is None else 'HUNG UP'}, model {session.model_name}"

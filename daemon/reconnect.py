@@ -13,46 +13,46 @@ from drivers.errors import DriverError
 from drivers.line import Line
 from drivers.teletype import Teletype
 
-FIRST_S = 1.0
-LAST_S = 10.0
-_OFTEN = 10  # tries at the first interval: a plug that is put back is in within seconds
+FIRST_INTERVAL_S = 1.0
+MAX_INTERVAL_S = 10.0
+_FIRST_ATTEMPTS = 10  # tries at the first interval: a plug that is put back is in within seconds
 
 _log = logging.getLogger("asr33")
 
 
-class Connection:
+class ReconnectingLine:
     """The line in use; whoever made it closes it, whichever it is by then."""
 
-    def __init__(self, line: Line, again: Callable[[], Awaitable[Line]]) -> None:
+    def __init__(self, line: Line, reopen: Callable[[], Awaitable[Line]]) -> None:
         self.line = line
-        self._again = again
+        self._reopen = reopen
 
     async def close(self) -> None:
         await self.line.close()
 
-    async def keep(self, tty: Teletype) -> None:
+    async def reconnect_forever(self, tty: Teletype) -> None:
         """Never back: at each hang-up it tries until the line is there again, and has the teletype go on."""
         while True:
-            reason = await tty.hung_up()
+            reason = await tty.wait_for_hang_up()
             _log.warning("%s; trying again until it is back", reason)
             await self.line.close()
-            self.line = await self._found(tty)
+            self.line = await self._reopen_until_back(tty)
             _log.info("%s is back, and goes on where it was", self.line.name)
             tty.attach(self.line)
 
-    async def _found(self, tty: Teletype) -> Line:
-        for wait_s in intervals():
+    async def _reopen_until_back(self, tty: Teletype) -> Line:
+        for wait_s in retry_intervals():
             await tty.clock.sleep_until(tty.clock.now() + wait_s)
             with contextlib.suppress(DriverError):
-                return await self._again()
+                return await self._reopen()
         raise AssertionError("the intervals do not end")
 
 
-def intervals() -> Iterator[float]:
+def retry_intervals() -> Iterator[float]:
     """Seconds between tries: often at first, then ever more rarely."""
-    wait_s = FIRST_S
-    for _ in range(_OFTEN):
+    wait_s = FIRST_INTERVAL_S
+    for _ in range(_FIRST_ATTEMPTS):
         yield wait_s
     while True:
-        wait_s = min(LAST_S, wait_s * 1.5)
+        wait_s = min(MAX_INTERVAL_S, wait_s * 1.5)
         yield wait_s

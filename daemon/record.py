@@ -8,57 +8,57 @@ from collections.abc import Callable
 
 from daemon.session_log import SessionLog
 from drivers import events
-from drivers.events import Event, Struck
+from drivers.events import CharacterStruck, Event
 
 _log = logging.getLogger("asr33")
 
 
-def tap_into(log: SessionLog) -> Callable[[Event], None]:
+def log_events_to(log: SessionLog) -> Callable[[Event], None]:
     """A tap for a teletype; a line struck is a line synced."""
 
     def tap(event: Event) -> None:
-        if isinstance(event, Struck):
-            _struck(log, event)
+        if isinstance(event, CharacterStruck):
+            _log_strike(log, event)
         else:
-            _told(log, event)
+            _log_event(log, event)
 
     return tap
 
 
-def _struck(log: SessionLog, event: Struck) -> None:
+def _log_strike(log: SessionLog, event: CharacterStruck) -> None:
     log.write(
         time.monotonic(),
         "tx",
         b=f"{event.byte:02x}",
-        q=log.since(event.queued),
-        at=log.since(event.at),
+        q=log.log_time(event.queued),
+        at=log.log_time(event.at),
         col=event.column,
     )
     if event.byte == 0x0A:
         log.sync()
 
 
-def _told(log: SessionLog, event: Event) -> None:
+def _log_event(log: SessionLog, event: Event) -> None:
     match event:
-        case events.Keyed(at=at, byte=byte, damaged=damaged):
+        case events.KeyReceived(at=at, byte=byte, damaged=damaged):
             log.write(at, "rx", b=f"{byte:02x}", **({"bad": True} if damaged else {}))
-        case events.Broke(at=at, route=route, unprinted=unprinted):
+        case events.BreakPressed(at=at, route=route, unprinted=unprinted):
             log.write(at, "break", route=route, unprinted=unprinted)
-        case events.Lost(at=at, reason=reason):
+        case events.LineDisconnected(at=at, reason=reason):
             log.write(at, "lost", text=reason)
             log.sync()
-        case events.Found(at=at, name=name, again=again):
+        case events.LineReconnected(at=at, name=name, resent=again):
             log.write(at, "found", line=name, again=again)
-        case events.Learned(at=at, what=what, value=value):
+        case events.ParameterDetected(at=at, parameter=what, value=value):
             log.write(at, "learned", what=what, value=value)
             _log.info("the machine: %s is %s", {"parity": "its keyboard's parity"}.get(what, what), value)
-        case events.Paused(at=at):
+        case events.PrintingPaused(at=at):
             log.write(at, "paused")
-        case events.Resumed(at=at, after_s=after_s, forgotten=forgotten):
+        case events.PrintingResumed(at=at, after_s=after_s, timed_out=forgotten):
             log.write(at, "resumed", after=round(after_s, 4), **({"forgotten": True} if forgotten else {}))
-        case events.Answered(at=at, data=data):
+        case events.AnswerbackReceived(at=at, data=data):
             log.write(at, "answerback", b=data.hex())
-        case events.Garbled(at=at, sent=sent, heard=heard):
+        case events.EchoMismatch(at=at, sent=sent, received=heard):
             log.write(at, "garbled", sent=f"{sent:02x}", b=f"{heard:02x}")
         case events.MotorSwitched(at=at, on=on, ran_s=ran_s):
             log.write(at, "motor", on=on, **({} if on else {"ran": round(ran_s, 1)}))

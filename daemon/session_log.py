@@ -46,10 +46,10 @@ from pathlib import Path
 from daemon.errors import LogUnmakable
 
 VERSION = 1
-CLOSED = -1  # no file's number, and no other's later
+CLOSED_FD = -1  # no file's number, and no other's later
 # A disk that is full, failing or read-only is not the operator's mistake, and no reason to keep the paper still.
-SICK_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-Value = str | int | float | bool | None | list[int] | dict[str, str]
+DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+LogValue = str | int | float | bool | None | list[int] | dict[str, str]
 
 _log = logging.getLogger("asr33.log")
 
@@ -57,24 +57,24 @@ _log = logging.getLogger("asr33.log")
 class SessionLog:
     """An open log. `begun` is the monotonic time that the log's seconds count from."""
 
-    def __init__(self, path: Path, begun: float, file: int | None = None) -> None:
+    def __init__(self, path: Path, started_at: float, fd: int | None = None) -> None:
         """Creates the file, readable by its owner alone: people type into it in public. Raises OSError."""
         self.path = path
-        self.lost = 0
-        self._begun = begun
-        self._torn = False
-        self._file = _create(path) if file is None else file
+        self.lost_records = 0
+        self._started_at = started_at
+        self._ends_torn = False
+        self._fd = _create_file(path) if fd is None else fd
         # A memory card can take a second over a sync; the wheel does not wait for it.
         self._syncer = ThreadPoolExecutor(1, "log-sync")
         self._sync_due = threading.Event()
 
-    def since(self, moment: float) -> float:
+    def log_time(self, moment: float) -> float:
         """A monotonic time as the log writes it."""
-        return round(moment - self._begun, 4)
+        return round(moment - self._started_at, 4)
 
-    def write(self, moment: float, ev: str, /, **fields: Value) -> None:
+    def write(self, moment: float, ev: str, /, **fields: LogValue) -> None:
         """Append one record of that monotonic moment."""
-        line = json.dumps({"t": self.since(moment), "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps({"t": self.log_time(moment), "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
         # A path may hold bytes that are no text; they come out as the \\udcff that JSON has for them.
         self._append(line.encode("utf-8", "backslashreplace") + b"\n")
 
@@ -88,70 +88,70 @@ class SessionLog:
         """Sync and close; what is written after that is lost, and does no harm."""
         self._syncer.shutdown()
         self._sync()
-        os.close(self._file)
-        self._file = CLOSED
+        os.close(self._fd)
+        self._fd = CLOSED_FD
 
     def _append(self, record: bytes) -> None:
-        if self._torn:
+        if self._ends_torn:
             record = b"\n" + record
         try:
-            written = os.write(self._file, record)
+            written = os.write(self._fd, record)
         except OSError as error:
-            self._miss(error)
+            self._count_lost_record(error)
             return
         # Half a record at the end of a full disk: the next one begins on a line of its own.
-        self._torn = written < len(record)
-        if self._torn:
-            self._miss(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        self._ends_torn = written < len(record)
+        if self._ends_torn:
+            self._count_lost_record(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
-    def _miss(self, error: OSError) -> None:
-        self.lost += 1
-        if self.lost == 1:
+    def _count_lost_record(self, error: OSError) -> None:
+        self.lost_records += 1
+        if self.lost_records == 1:
             _log.error("%s: %s; the paper goes on, its record has a gap: make room", self.path, error.strerror)
 
     def _sync(self) -> None:
         self._sync_due.clear()
         try:
-            os.fdatasync(self._file)
+            os.fdatasync(self._fd)
         except OSError as error:
-            self._miss(error)
+            self._count_lost_record(error)
 
 
-def begin(folder: Path, now: datetime, begun: float) -> SessionLog:
+def open_new_log(folder: Path, now: datetime, started_at: float) -> SessionLog:
     """A new log in the folder, which is made if need be, after mending those that a power failure tore.
 
     On a sick disk the session goes on with no record, and says so. Raises LogUnmakable where the folder is wrong.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for mended in repair(folder):
+        for mended in repair_torn_logs(folder):
             _log.warning("%s: its last record was torn, and was cut off", mended)
-        return _first_free(folder, now, begun)
+        return _create_unique_log(folder, now, started_at)
     except OSError as error:
-        if error.errno in SICK_DISK:
+        if error.errno in DISK_ERRNOS:
             _log.error("%s: %s; this session goes on with no record", folder, error.strerror)
-            return SessionLog(Path(os.devnull), begun, os.open(os.devnull, os.O_WRONLY))
+            return SessionLog(Path(os.devnull), started_at, os.open(os.devnull, os.O_WRONLY))
         raise LogUnmakable(f"no session can be kept in {folder}: {error.strerror}; choose another with --log") from None
 
 
-def _first_free(folder: Path, now: datetime, begun: float) -> SessionLog:
+def _create_unique_log(folder: Path, now: datetime, started_at: float) -> SessionLog:
     """A name that sorts by time; a number is added where two sessions begin in one second."""
     stem = now.strftime("%Y%m%dT%H%M%S")
     for number in itertools.count(1):
         name = f"{stem}.jsonl" if number == 1 else f"{stem}-{number}.jsonl"
         with contextlib.suppress(FileExistsError):
-            return SessionLog(folder / name, begun)
+            return SessionLog(folder / name, started_at)
     raise AssertionError("count ends")
 
 
-def _create(path: Path) -> int:
+def _create_file(path: Path) -> int:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
     fcntl.flock(file, fcntl.LOCK_EX)  # whoever looks for logs to mend holds it for a moment at most
     _sync_folder(path.parent)
     return file
 
 
-def repair(folder: Path) -> list[Path]:
+def repair_torn_logs(folder: Path) -> list[Path]:
     """Cut what a power failure left of a last record off the logs that nobody writes; returns those mended.
 
     What is no log, or not ours to write, is left as it is.
@@ -165,19 +165,19 @@ def repair(folder: Path) -> list[Path]:
     return mended
 
 
-def _cut_torn_record(file: int) -> bool:
-    size = os.fstat(file).st_size
-    if size == 0 or os.pread(file, 1, size - 1) == b"\n":
+def _cut_torn_record(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return False
     at = size
     while at > 0:
         step = min(at, 65536)
-        newline = os.pread(file, step, at - step).rfind(b"\n")
+        newline = os.pread(fd, step, at - step).rfind(b"\n")
         if newline >= 0:
-            os.ftruncate(file, at - step + newline + 1)
+            os.ftruncate(fd, at - step + newline + 1)
             return True
         at -= step
-    os.ftruncate(file, 0)
+    os.ftruncate(fd, 0)
     return True
 
 

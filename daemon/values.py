@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from cattrs import ClassValidationError, Converter
 
 
-def typed(section: type, key: str, value: Any) -> Any:
+def parse_value(section: type, key: str, value: Any) -> Any:
     """The value of a section's key. Raises ValueError, which says what is wanted."""
     try:
         return getattr(_converter.structure({key: value}, section), key)
@@ -18,36 +18,36 @@ def typed(section: type, key: str, value: Any) -> Any:
         raise ValueError(str(error.exceptions[0])) from None
 
 
-def _exactly(kind: type, also: type | None = None) -> Any:
+def _structure_exactly(kind: type, also_accepted: type | None = None) -> Any:
     def structure(value: Any, _: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(value, (kind, also or kind)):
-            raise ValueError(f"{value!r} is not {_WORDS[kind]}")
+        if isinstance(value, bool) or not isinstance(value, (kind, also_accepted or kind)):
+            raise ValueError(f"{value!r} is not {_TYPE_NAMES[kind]}")
         return kind(value)
 
     return structure
 
 
-def _truth(value: Any, _: Any) -> bool:
+def _structure_bool(value: Any, _: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{value!r} is neither true nor false")
     return value
 
 
-def _texts(value: Any, _: Any) -> tuple[str, ...]:
+def _structure_texts(value: Any, _: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
         raise ValueError(f'{value!r} is not a list of texts in "quotes"')
     return tuple(value)
 
 
-def _are_texts(kind: Any) -> bool:
+def _is_text_tuple(kind: Any) -> bool:
     return bool(kind == tuple[str, ...])
 
 
-def _is_choice(kind: Any) -> bool:
+def _is_literal(kind: Any) -> bool:
     return bool(get_origin(kind) == Literal)
 
 
-def _one_of(kind: Any) -> Callable[[Any, Any], Any]:
+def _structure_literal(kind: Any) -> Callable[[Any, Any], Any]:
     words = get_args(kind)
 
     def structure(value: Any, _: Any) -> Any:
@@ -58,12 +58,12 @@ def _one_of(kind: Any) -> Callable[[Any, Any], Any]:
     return structure
 
 
-_WORDS = {int: "a whole number", float: "a number", str: 'a text in "quotes"', Path: "a path"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: 'a text in "quotes"', Path: "a path"}
 _converter = Converter()
-_converter.register_structure_hook(int, _exactly(int))
-_converter.register_structure_hook(float, _exactly(float, int))
-_converter.register_structure_hook(str, _exactly(str))
-_converter.register_structure_hook(bool, _truth)
-_converter.register_structure_hook(Path, _exactly(Path, str))
-_converter.register_structure_hook_factory(_is_choice, _one_of)
-_converter.register_structure_hook_func(_are_texts, _texts)
+_converter.register_structure_hook(int, _structure_exactly(int))
+_converter.register_structure_hook(float, _structure_exactly(float, int))
+_converter.register_structure_hook(str, _structure_exactly(str))
+_converter.register_structure_hook(bool, _structure_bool)
+_converter.register_structure_hook(Path, _structure_exactly(Path, str))
+_converter.register_structure_hook_factory(_is_literal, _structure_literal)
+_converter.register_structure_hook_func(_is_text_tuple, _structure_texts)

@@ -8,7 +8,7 @@ from drivers.profile import Profile
 from drivers.status import Status
 from model.base import Notice
 
-COMMANDS = {
+OPERATOR_COMMANDS = {
     ".HELP": "THIS",
     ".NEW": "FORGET WHAT WAS SAID",
     ".READ": "TAKE THE LINE FROM TAPE",
@@ -16,17 +16,17 @@ COMMANDS = {
     ".BYE": "LEAVE",
 }
 
-HELP = """\
+HELP_TEXT = """\
 TYPE A LINE AND PRESS RETURN: THE MACHINE GOES ON FROM THERE.
 RUBOUT TAKES A LETTER BACK, BREAK STOPS AN ANSWER.
 \\ BEFORE A LETTER KEEPS IT A CAPITAL.
-""" + "".join(f"{command:9}{says}\n" for command, says in COMMANDS.items())
+""" + "".join(f"{command:9}{says}\n" for command, says in OPERATOR_COMMANDS.items())
 
 # Between two words of an answer: from here on another answers, or for now nobody does.
-NOTICES: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
+NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
 
 
-def greeting(model: str, now: datetime) -> str:
+def format_greeting(model: str, now: datetime) -> str:
     """A few short lines, in the manner of a time-sharing system of 1970."""
     return (
         f"ASR33 TIME-SHARING SYSTEM  {now:%d %b %y  %H:%M}\n"
@@ -35,17 +35,17 @@ def greeting(model: str, now: datetime) -> str:
     )
 
 
-def no_command(command: str) -> str:
-    return f"NO COMMAND {command}; THERE ARE {' '.join(COMMANDS)}\n"
+def format_unknown_command(command: str) -> str:
+    return f"NO COMMAND {command}; THERE ARE {' '.join(OPERATOR_COMMANDS)}\n"
 
 
-def status(now: Status, profile: Profile, chip: str) -> str:
+def format_status(now: Status, profile: Profile, adapter_info: str) -> str:
     """How the machine is, in lines that fit its paper."""
     seen = now.counters
     column = "UNKNOWN" if now.column is None else str(now.column + 1)
     lines = [
         f"LINE {now.line}" + (" - HUNG UP" if now.lost else ""),
-        *([chip] if chip else []),
+        *([adapter_info] if adapter_info else []),
         f"COLUMN {column} OF {profile.columns}, DUPLEX {now.duplex or 'UNKNOWN'}, "
         f"KEYBOARD PARITY {now.keyboard_parity or 'UNKNOWN'} ({now.wrong_parity} WRONG)",
         f"{now.below} CHARACTERS BELOW, {now.ready} READY, IDLE IN {now.idle_ms} MS, "

@@ -9,66 +9,68 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from daemon.orders import Print, Punch, Read
+from daemon.orders import PrintJob, PunchJob, ReadTapeJob
 from drivers.teletype import Teletype
 
-PIECE = 64  # characters handed over at a time
-TELL_S = 0.5
+CHUNK_CHARS = 64  # characters handed over at a time
+PROGRESS_INTERVAL_S = 0.5
 
 
-async def carry_out(tty: Teletype, order: Print | Punch | Read, tell: Callable[[int], None]) -> bytes:
+async def run_job(tty: Teletype, job: PrintJob | PunchJob | ReadTapeJob, on_progress: Callable[[int], None]) -> bytes:
     """Back when the last character is struck; what was read, if anything was. `tell` hears how much is struck.
 
     Raises LineLost, and whatever else the machine's driver does.
     """
-    match order:
-        case Print():
-            await _print(tty, order, tell)
-        case Punch(rows=rows, text=text):
+    match job:
+        case PrintJob():
+            await _run_print_job(tty, job, on_progress)
+        case PunchJob(rows=rows, text=text):
             before = tty.counters.struck
-            async with _telling(tty, tell, lambda: min(len(rows), tty.counters.struck - before)):
+            async with _progress_reports(tty, on_progress, lambda: min(len(rows), tty.counters.struck - before)):
                 await tty.punch(rows, text=text)
-        case Read():
+        case ReadTapeJob():
             return await tty.read_tape()
-    tell(size(order))
+    on_progress(job_size(job))
     return b""
 
 
-def size(order: Print | Punch | Read) -> int:
+def job_size(job: PrintJob | PunchJob | ReadTapeJob) -> int:
     """What `tell` counts up to."""
-    match order:
-        case Print(text=text):
+    match job:
+        case PrintJob(text=text):
             return len(text)
-        case Punch(rows=rows):
+        case PunchJob(rows=rows):
             return len(rows)
     return 0
 
 
-async def _print(tty: Teletype, order: Print, tell: Callable[[int], None]) -> None:
+async def _run_print_job(tty: Teletype, job: PrintJob, on_progress: Callable[[int], None]) -> None:
     given = 0
-    async with _telling(tty, tell, lambda: given - tty.status().ready):
+    async with _progress_reports(tty, on_progress, lambda: given - tty.status().ready):
         await tty.fresh_line()
-        for start in range(0, len(order.text), PIECE):
-            piece = order.text[start : start + PIECE]
+        for start in range(0, len(job.text), CHUNK_CHARS):
+            piece = job.text[start : start + CHUNK_CHARS]
             given += len(piece)
-            if order.raw:
+            if job.raw:
                 await tty.print_raw(piece)
             else:
-                await tty.print(piece, style=order.style, overstrike=order.overstrike)
+                await tty.print(piece, style=job.style, overstrike=job.overstrike)
         await tty.fresh_line()
         await tty.finish()
 
 
 @asynccontextmanager
-async def _telling(tty: Teletype, tell: Callable[[int], None], done: Callable[[], int]) -> AsyncIterator[None]:
+async def _progress_reports(
+    tty: Teletype, on_progress: Callable[[int], None], count_done: Callable[[], int]
+) -> AsyncIterator[None]:
     """Meanwhile `tell` hears it every half second: the machine may strike one word of a hundred characters."""
 
     async def tick() -> None:
         most = 0
         while True:
-            await tty.clock.sleep_until(tty.clock.now() + TELL_S)
-            most = max(most, done())
-            tell(most)
+            await tty.clock.sleep_until(tty.clock.now() + PROGRESS_INTERVAL_S)
+            most = max(most, count_done())
+            on_progress(most)
 
     ticking = asyncio.ensure_future(tick())
     try:

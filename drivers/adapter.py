@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
-ANOTHER = "take an adapter with a PL2303 or CH340, a 16550 or PL011 of the computer's own, or socket://HOST:PORT"
+OTHER_ADAPTER = "take an adapter with a PL2303 or CH340, a 16550 or PL011 of the computer's own, or socket://HOST:PORT"
 _PL011 = "put dtoverlay=disable-bt into config.txt, restart, and take /dev/ttyAMA0"
 
 
@@ -23,7 +23,7 @@ class Chip:
     can_110: bool | None
     marks_break: bool | None  # whether its driver reports a BREAK, or hands a bare NUL on at most
     why: str = ""  # it cannot, or nobody can say
-    cure: str = ANOTHER
+    cure: str = OTHER_ADAPTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ _DRIVERS = {
     "8250_bcm2835aux": _MINI,
 }
 _USB = {"04d8:00df": _MCP2200}
-_NO_DRIVERS = {"port", "ctrl"}
+_BUS_DRIVERS = {"port", "ctrl"}
 
 
 def adapter_at(port: str, sys: Path = Path("/sys")) -> Adapter | None:
@@ -94,32 +94,32 @@ def adapter_at(port: str, sys: Path = Path("/sys")) -> Adapter | None:
     device = sys / "class" / "tty" / Path(os.path.realpath(port)).name / "device"
     if not device.exists():
         return None
-    folders = _upwards(device.resolve(), sys.resolve())
-    drivers = [name for folder in folders if (name := _driver(folder)) and name not in _NO_DRIVERS]
+    folders = _ancestors(device.resolve(), sys.resolve())
+    drivers = [name for folder in folders if (name := _driver_name(folder)) and name not in _BUS_DRIVERS]
     usb = next((folder for folder in folders if (folder / "idVendor").exists()), None)
     driver = next((name for name in drivers if name in _DRIVERS), drivers[0] if drivers else "")
     chip = _DRIVERS.get(driver, _UNKNOWN)
     if usb is None:
         return Adapter(port, driver, chip)
-    number = f"{_word(usb / 'idVendor')}:{_word(usb / 'idProduct')}"
-    if chip is _PL2303 and _word(usb / "version") == "2.00" and _word(usb / "bcdDevice") == "0300":
+    number = f"{_read_attribute(usb / 'idVendor')}:{_read_attribute(usb / 'idProduct')}"
+    if chip is _PL2303 and _read_attribute(usb / "version") == "2.00" and _read_attribute(usb / "bcdDevice") == "0300":
         chip = _PL2303TA  # told from an HX, which is USB 1.10, as Linux pl2303.c does
-    return Adapter(port, driver, _USB.get(number, chip), number, _word(usb / "product"))
+    return Adapter(port, driver, _USB.get(number, chip), number, _read_attribute(usb / "product"))
 
 
-def _upwards(folder: Path, top: Path) -> list[Path]:
+def _ancestors(folder: Path, top: Path) -> list[Path]:
     """This folder and those above it, below /sys."""
     return list(takewhile(lambda one: one != top, (folder, *folder.parents)))
 
 
-def _driver(device: Path) -> str:
+def _driver_name(device: Path) -> str:
     try:
         return (device / "driver").readlink().name
     except OSError:
         return ""
 
 
-def _word(file: Path) -> str:
+def _read_attribute(file: Path) -> str:
     """A line that a USB device has written about itself, made fit for a message."""
     try:
         text = file.read_text(errors="replace")

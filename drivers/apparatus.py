@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from drivers import tape
-from drivers.charset import level8, strip_parity
+from drivers.charset import apply_parity, strip_parity
 from drivers.errors import LineLost, TapeDamaged
 from drivers.paper import LF
 from drivers.printer import Stroke
@@ -26,47 +26,51 @@ TAPE_OUT_S = 1.0  # ten rows that do not come
 _LATE_CHARACTERS = 4  # on the wire both ways, and what a reader still sends after its X-OFF
 
 
-async def answerback(tty: Teletype) -> bytes:
+async def request_answerback(tty: Teletype) -> bytes:
     """Asks twice: a drum without its last suppression tine answers every other ENQ (574-122-100TC 4.132)."""
     await tty.flush()
-    with tty.captured("answer") as rows:
+    with tty.capture_input("answer") as rows:
         for _ in range(2):
-            await _send(tty, ENQ)
-            await tty.rest(ANSWER_CHARACTERS)
+            await _send_code(tty, ENQ)
+            await tty.wait_character_times(ANSWER_CHARACTERS)
             if rows:
                 break
-    if tty.half_duplex:  # the drum prints, and returns the carriage, by itself
+    if tty.is_half_duplex:  # the drum prints, and returns the carriage, by itself
         tty.lose_track()
-    tty.report_answer(bytes(rows))
+    tty.report_answerback(bytes(rows))
     return bytes(rows)
 
 
 async def read_tape(tty: Teletype) -> bytes:
     """DC1 if the reader obeys it, then whatever comes until nothing does; DC3. Raises TapeDamaged after a hang-up."""
     await tty.flush()
-    with _unbroken(tty), tty.captured() as read:
-        read += tty.tape_ahead
-        tty.tape_ahead.clear()
-        async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader, late=_LATE_CHARACTERS):
-            await _until_out(tty, read)
+    with _fail_on_hang_up(tty), tty.capture_input() as read:
+        read += tty.rows_after_xoff
+        tty.rows_after_xoff.clear()
+        async with _run_unit(
+            tty, READER_ON, READER_OFF, automatic=tty.profile.auto_reader, late_characters=_LATE_CHARACTERS
+        ):
+            await _wait_for_tape_end(tty, read)
     return bytes(read)
 
 
 async def read_tape_line(tty: Teletype) -> bytes:
     """DC1, rows to an LF, DC3; a row or two that come after it are kept for the next line. Raises TapeDamaged."""
     await tty.flush()
-    with _unbroken(tty), tty.captured() as read:
-        read += tty.tape_ahead
-        tty.tape_ahead.clear()
-        if _end_of_line(read) is None:
-            async with _running(tty, READER_ON, READER_OFF, fitted=tty.profile.auto_reader, late=_LATE_CHARACTERS):
-                await _until_out(tty, read, line=True)
-    end = _end_of_line(read) or len(read)
-    tty.tape_ahead += read[end:]
+    with _fail_on_hang_up(tty), tty.capture_input() as read:
+        read += tty.rows_after_xoff
+        tty.rows_after_xoff.clear()
+        if _find_line_end(read) is None:
+            async with _run_unit(
+                tty, READER_ON, READER_OFF, automatic=tty.profile.auto_reader, late_characters=_LATE_CHARACTERS
+            ):
+                await _wait_for_tape_end(tty, read, line=True)
+    end = _find_line_end(read) or len(read)
+    tty.rows_after_xoff += read[end:]
     return bytes(read[:end])
 
 
-async def punch(tty: Teletype, rows: bytes, *, text: bool) -> None:
+async def punch_tape(tty: Teletype, rows: bytes, *, text: bool) -> None:
     """DC2, the rows, DC4 where the punch obeys them; else somebody has switched it on. Raises LineLost.
 
     What the machine does of itself with a row - a drum that answers, a reader that starts - is not listened to.
@@ -74,11 +78,11 @@ async def punch(tty: Teletype, rows: bytes, *, text: bool) -> None:
     await tty.flush()
     hang_ups = tty.counters.hang_ups
     auto = tty.profile.auto_punch
-    with tty.captured("noise"):
+    with tty.capture_input("noise"):
         try:
-            async with _running(tty, PUNCH_ON, PUNCH_OFF, fitted=auto):
-                for byte, is_row in tape.punched(rows, text=text) if auto else [(row, True) for row in rows]:
-                    await _send(tty, byte, raw=is_row, strike=text)
+            async with _run_unit(tty, PUNCH_ON, PUNCH_OFF, automatic=auto):
+                for byte, is_row in tape.punch_sequence(rows, text=text) if auto else [(row, True) for row in rows]:
+                    await _send_code(tty, byte, raw=is_row, prints=text)
                     if tty.counters.hang_ups != hang_ups:
                         raise LineLost("the line hung up while a tape was punched: it is spoilt, punch it again")
         except BaseException:
@@ -86,11 +90,11 @@ async def punch(tty: Teletype, rows: bytes, *, text: bool) -> None:
             raise
         if not text:
             tty.lose_track()
-        await tty.rest(ANSWER_CHARACTERS if not text and _asks(rows) else _LATE_CHARACTERS)
+        await tty.wait_character_times(ANSWER_CHARACTERS if not text and _has_enq(rows) else _LATE_CHARACTERS)
 
 
 @contextmanager
-def _unbroken(tty: Teletype) -> Iterator[None]:
+def _fail_on_hang_up(tty: Teletype) -> Iterator[None]:
     """The reader does not wait for a line that has hung up: the rows of that time are gone."""
     hang_ups = tty.counters.hang_ups
     yield
@@ -99,47 +103,49 @@ def _unbroken(tty: Teletype) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _running(tty: Teletype, on: int, off: int, *, fitted: bool, late: int = 0) -> AsyncIterator[None]:
+async def _run_unit(
+    tty: Teletype, on: int, off: int, *, automatic: bool, late_characters: int = 0
+) -> AsyncIterator[None]:
     """Set going and stopped by their codes, if the machine obeys these; stopped after a BREAK too.
 
     `late` characters may still come up the wire then.
     """
-    if fitted:
-        await _send(tty, on)
+    if automatic:
+        await _send_code(tty, on)
     try:
         yield
     finally:
-        if fitted and tty.lost is None:
-            await _send(tty, off, urgent=True)
-        await tty.rest(late)
+        if automatic and tty.hang_up_reason is None:
+            await _send_code(tty, off, urgent=True)
+        await tty.wait_character_times(late_characters)
 
 
-def _asks(rows: bytes) -> bool:
+def _has_enq(rows: bytes) -> bool:
     return any(strip_parity(row) == ENQ for row in rows)
 
 
-def _end_of_line(rows: bytearray) -> int | None:
+def _find_line_end(rows: bytearray) -> int | None:
     for at, row in enumerate(rows, start=1):
         if strip_parity(row) == LF:
             return at
     return None
 
 
-async def _send(tty: Teletype, byte: int, *, raw: bool = False, strike: bool = True, urgent: bool = False) -> None:
+async def _send_code(tty: Teletype, byte: int, *, raw: bool = False, prints: bool = True, urgent: bool = False) -> None:
     """One byte; `raw` as it is, else with the level 8 that the machine wants."""
     bits = strip_parity(byte)
     column = tty.column
-    settle_s = tty.observe(bits) if strike else 0.0
-    wire = byte if raw else level8(bits, tty.profile.send_parity)
-    await tty.send([(Stroke(bits, column, settle_s), wire)], urgent=urgent, kept=strike)
+    settle_s = tty.observe_byte(bits) if prints else 0.0
+    wire = byte if raw else apply_parity(bits, tty.profile.send_parity)
+    await tty.send_strokes([(Stroke(bits, column, settle_s), wire)], urgent=urgent, resendable=prints)
 
 
-async def _until_out(tty: Teletype, read: bytearray, *, line: bool = False) -> None:
+async def _wait_for_tape_end(tty: Teletype, read: bytearray, *, line: bool = False) -> None:
     """Until nothing has come for a while, or a line is whole."""
     first_s = FIRST_ROW_S if not tty.profile.auto_reader else 2 * TAPE_OUT_S
     count, since = len(read), tty.clock.now()
-    while not (line and _end_of_line(read) is not None):
-        await tty.rest(1)
+    while not (line and _find_line_end(read) is not None):
+        await tty.wait_character_times(1)
         if len(read) > count:
             count, since = len(read), tty.clock.now()
         elif tty.clock.now() - since > (TAPE_OUT_S if count else first_s):

@@ -9,14 +9,14 @@ from typing import Literal
 
 # What a character may touch: anything; anything but a letter or figure ("3 1/2"); brackets and stops alone, as a
 # relation ("A IN B"). A raised or a lowered one goes on with its like.
-Touch = Literal["all", "marks", "blanks", "raised", "lowered"]
+Spacing = Literal["all", "marks", "blanks", "raised", "lowered"]
 
 
-def _each(glyphs: str, characters: str) -> dict[str, str]:
+def _map_each(glyphs: str, characters: str) -> dict[str, str]:
     return dict.fromkeys(characters, glyphs)
 
 
-def _letters(characters: str, glyphs: str) -> dict[str, str]:
+def _map_letters(characters: str, glyphs: str) -> dict[str, str]:
     return dict(zip(characters, glyphs.split(), strict=True))
 
 
@@ -26,44 +26,44 @@ _ASCII = {"{": "[", "|": "!", "}": "]", "~": "^", "`": "'", "\n": "\n", "\t": " 
 _GEORGIAN = "".join(map(chr, range(0x1C90, 0x1CB1)))  # its capitals, which no Georgian writes but upper() makes
 _ARMENIAN = "".join(map(chr, range(0x0531, 0x0557)))
 
-GLYPHS: dict[str, str] = {
+REPLACEMENTS: dict[str, str] = {
     **_ASCII,
-    **_each("\n", "\r\v\f\x85\u2028\u2029"),
-    **_each("'", "‘’‚‛′ʼʻʹ´ˊˋ＇"),
-    **_each('"', "“”„‟″«»〝〞〟¨"),
-    **_each("-", "‐‑‒–⁃−¯ˉ"),
-    **_each("--", "—―⸺⸻"),
-    **_each("*", "•·‣∙⋅●■▪★◆⭐∗¤❖"),  # filled
-    **_each("-", "○◦□▫☆◇"),  # hollow: 3 of 5 stars are ***--
-    **_each("^", "ˆ˜∼↑"),
-    **_each("APPROX", "≈≃≅"),
-    **_each("", "¿¡"),
-    **_each(">", "▶►▸▷▹▻›❯"),
-    **_each("<", "◀◄◂◁◃◅‹❮"),
-    **_each("^", "▲▴△▵⬆☝👆"),
-    **_each("V", "▼▾▽▿⬇👇"),
-    **_each("->", "👉☞☛"),
-    **_each("<-", "👈☜☚↵⏎"),
+    **_map_each("\n", "\r\v\f\x85\u2028\u2029"),
+    **_map_each("'", "‘’‚‛′ʼʻʹ´ˊˋ＇"),
+    **_map_each('"', "“”„‟″«»〝〞〟¨"),
+    **_map_each("-", "‐‑‒–⁃−¯ˉ"),
+    **_map_each("--", "—―⸺⸻"),
+    **_map_each("*", "•·‣∙⋅●■▪★◆⭐∗¤❖"),  # filled
+    **_map_each("-", "○◦□▫☆◇"),  # hollow: 3 of 5 stars are ***--
+    **_map_each("^", "ˆ˜∼↑"),
+    **_map_each("APPROX", "≈≃≅"),
+    **_map_each("", "¿¡"),
+    **_map_each(">", "▶►▸▷▹▻›❯"),
+    **_map_each("<", "◀◄◂◁◃◅‹❮"),
+    **_map_each("^", "▲▴△▵⬆☝👆"),
+    **_map_each("V", "▼▾▽▿⬇👇"),
+    **_map_each("->", "👉☞☛"),
+    **_map_each("<-", "👈☜☚↵⏎"),
     **dict(zip("░▒▓▀▌▐", '.:X"[]', strict=True)),  # the more ink, the darker
     **dict(zip("▁▂▃▄▅▆▇█", "_.-=+*%#", strict=True)),
     **dict(zip("▏▎▍▋▊▉", "!.-+*%", strict=True)),
     **{"╱": "/", "╲": "\\", "╳": "X", "\u0338": "/"},  # the last: a stroke through what is there already
-    **_each("<3", "😍🥰😘♥❤♡💙💚💛💜🖤🤍🧡"),
-    **_each(":-)", "☺🙂😀😁😃😄😆😊😇😎🤗☻😋🤩"),
-    **_each(":-D", "😂🤣😅"),
-    **_each(":-(", "☹🙁😞😟😢😭😠😡"),
-    **_each(";-)", "😉😜"),
-    **_each("[EARTH]", "🌍🌎🌏"),
+    **_map_each("<3", "😍🥰😘♥❤♡💙💚💛💜🖤🤍🧡"),
+    **_map_each(":-)", "☺🙂😀😁😃😄😆😊😇😎🤗☻😋🤩"),
+    **_map_each(":-D", "😂🤣😅"),
+    **_map_each(":-(", "☹🙁😞😟😢😭😠😡"),
+    **_map_each(";-)", "😉😜"),
+    **_map_each("[EARTH]", "🌍🌎🌏"),
     **{"🙌": "[HANDS UP]", "🥳": "[PARTY]", "🤯": "[MIND BLOWN]", "📈": "[CHART UP]", "📉": "[CHART DOWN]"},
-    **_each("D", "ĐÐƉ"),
-    **_each("O", "ØƟ"),
+    **_map_each("D", "ĐÐƉ"),
+    **_map_each("O", "ØƟ"),
     **{"Æ": "AE", "Œ": "OE", "Þ": "TH", "Ł": "L", "Ħ": "H", "ẞ": "SS", "Ŋ": "NG", "Ŧ": "T", "Ə": "E", "Ɓ": "B"},
     **{"×": "X", "÷": "/", "∕": "/", "⁄": "/", "±": "+-", "∓": "-+", "≤": "<=", "≥": ">=", "≠": "<>", "≡": "=="},
     **{"→": "->", "←": "<-", "↔": "<->", "⇒": "=>", "⇐": "<=", "⇔": "<=>", "↓": "V", "↦": "->", "⟶": "->"},
     **{"©": "(C)", "®": "(R)", "™": "(TM)", "℠": "(SM)", "§": "SEC.", "¶": "PAR.", "†": "+", "‡": "++"},
     **{"°": "DEG", "℃": "DEG C", "℉": "DEG F", "‰": "0/00", "‱": "0/000", "№": "NO."},
-    **_each("[OK]", "✓✔✅"),
-    **_each("[NO]", "✗✘❌❎☒"),
+    **_map_each("[OK]", "✓✔✅"),
+    **_map_each("[NO]", "✗✘❌❎☒"),
     **{"☐": "[ ]", "☑": "[X]"},
     **{"£": "GBP", "€": "EUR", "¥": "YEN", "¢": "CENTS", "₹": "RS", "₽": "RUB", "₿": "BTC", "¸": ","},
     **{"\u00b5": "U", "\u2126": "OHM", "ℼ": "PI", "∬": "INT INT", "∭": "INT INT INT", "∞": "INF", "√": "SQRT"},
@@ -76,10 +76,10 @@ GLYPHS: dict[str, str] = {
     **{"Ђ": "DJ", "Ј": "J", "Љ": "LJ", "Њ": "NJ", "Ћ": "C", "Џ": "DZ", "Ѕ": "DZ"},
     **dict(zip("ΑΒΓΔΕΖΗΙΚΛΜΝΞΟΠΡΣΤΥΦΩ", "ABGDEZEIKLMNXOPRSTYFO", strict=True)),
     **{"Θ": "TH", "Χ": "CH", "Ψ": "PS"},
-    **_letters("אבגדהוזחטיכךלמםנןסעפףצץקרשת", "A B G D H V Z H T Y K KH L M M N N S ' P F TS TS K R SH T"),
-    **_letters("ءابتثجحخدذرزسشصضطظعغفقكلمنهوي", "' A B T TH J H KH D DH R Z S SH S D T Z ' GH F Q K L M N H W Y"),
-    **_letters(_GEORGIAN, "A B G D E V Z T I K L M N O P ZH R S T U P K GH Q SH CH TS DZ TS CH KH J H"),
-    **_letters(_ARMENIAN, "A B G D E Z E Y T ZH I L KH TS K H DZ GH CH M Y N SH O CH P J R S V T R TS V P K O F"),
+    **_map_letters("אבגדהוזחטיכךלמםנןסעפףצץקרשת", "A B G D H V Z H T Y K KH L M M N N S ' P F TS TS K R SH T"),
+    **_map_letters("ءابتثجحخدذرزسشصضطظعغفقكلمنهوي", "' A B T TH J H KH D DH R Z S SH S D T Z ' GH F Q K L M N H W Y"),
+    **_map_letters(_GEORGIAN, "A B G D E V Z T I K L M N O P ZH R S T U P K GH Q SH CH TS DZ TS CH KH J H"),
+    **_map_letters(_ARMENIAN, "A B G D E Z E Y T ZH I L KH TS K H DZ GH CH M Y N SH O CH P J R S V T R TS V P K O F"),
     **{"ة": "H", "ى": "A", "،": ",", "؟": "?", "؛": ";"},
 }
 
@@ -87,16 +87,16 @@ GLYPHS: dict[str, str] = {
 ARROWS_1963 = {"↑": "^", "←": "_", "￪": "^", "￩": "_"}
 
 # What stands for a thing and not for a sound, unless the text is Greek.
-SYMBOLS: dict[str, tuple[str, Touch]] = {"μ": ("U", "all"), "π": ("PI", "marks"), "Ω": ("OHM", "all")}
+SYMBOL_READINGS: dict[str, tuple[str, Spacing]] = {"μ": ("U", "all"), "π": ("PI", "marks"), "Ω": ("OHM", "all")}
 
 # What must not touch letter or figure, or 3½ becomes 31/2 and 20°C 20DEGC. Currencies too, known by their category.
-APART = frozenset("¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟↉°℃℉‰‱∞√∑∏∫∬∭ℼ")
+SPACED_FROM_WORDS = frozenset("¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟↉°℃℉‰‱∞√∑∏∫∬∭ℼ")
 
 # What stands between two others as a word.
-RELATIONS = frozenset("∈∧∨¬≈≃≅")
+RELATION_SIGNS = frozenset("∈∧∨¬≈≃≅")
 
 # By general category, where neither the table nor a name helps: dashes, brackets, quotes, spaces, line ends.
-BY_CATEGORY = {
+CATEGORY_REPLACEMENTS = {
     **dict.fromkeys(("Mn", "Mc", "Me", "Cc", "Cf"), ""),  # accents over or under a letter, controls, joiners
     **{"Pd": "-", "Ps": "(", "Pe": ")", "Pi": '"', "Pf": '"', "Pc": "_", "Zs": " ", "Zl": "\n", "Zp": "\n"},
 }

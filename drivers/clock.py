@@ -31,37 +31,37 @@ class WallClock:
         await asyncio.sleep(max(0.0, deadline - time.monotonic()))
 
 
-class Later:
+class Timer:
     """One thing to be done at a moment, unless the moment is moved or it is called off before."""
 
-    def __init__(self, clock: Clock, do: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, clock: Clock, callback: Callable[[], Awaitable[None]]) -> None:
         self._clock = clock
-        self._do = do
+        self._callback = callback
         self._deadline = float("inf")
-        self._sleeps_until = float("inf")
+        self._sleeping_until = float("inf")
         self._task: asyncio.Task[None] | None = None
-        self._doing: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._closed = False
 
-    def at(self, deadline: float) -> None:
+    def schedule(self, deadline: float) -> None:
         """Do it then, and not when was said before."""
         if self._closed:
             return
         self._deadline = deadline
-        if self._task is not None and deadline < self._sleeps_until:
+        if self._task is not None and deadline < self._sleeping_until:
             self._task.cancel()
             self._task = None
         if self._task is None:
             self._task = asyncio.ensure_future(self._wait())
 
-    def off(self) -> None:
+    def cancel(self) -> None:
         """Do not do it. What is being done already goes on."""
         self._deadline = float("inf")
 
     async def close(self) -> None:
         """Do nothing any more, and stop what is being done."""
         self._closed = True
-        tasks = [task for task in (self._task, self._doing) if task is not None]
+        tasks = [task for task in (self._task, self._running) if task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -69,18 +69,18 @@ class Later:
 
     async def _wait(self) -> None:
         # Moved deadlines are looked at when the old one comes: a key typed costs no new task.
-        while self._doing is not None or self._deadline > self._clock.now():
-            if self._doing is not None:
-                await asyncio.wait({self._doing})  # one at a time
+        while self._running is not None or self._deadline > self._clock.now():
+            if self._running is not None:
+                await asyncio.wait({self._running})  # one at a time
             elif self._deadline == float("inf"):
                 self._task = None
                 return
             else:
-                self._sleeps_until = self._deadline
+                self._sleeping_until = self._deadline
                 await self._clock.sleep_until(self._deadline)
-        self._deadline = self._sleeps_until = float("inf")
-        self._doing, self._task = self._task, None
+        self._deadline = self._sleeping_until = float("inf")
+        self._running, self._task = self._task, None
         try:
-            await self._do()
+            await self._callback()
         finally:
-            self._doing = None
+            self._running = None

@@ -10,83 +10,85 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drivers.clock import CHARACTER_S
-from drivers.echo import Echo
-from drivers.events import Break, Byte, Frame, Route
+from drivers.echo import EchoCanceller
+from drivers.events import Break, BreakRoute, Byte, FramingError
 from drivers.keyboard import BREAK_KEY, INTERRUPT, Keyboard
 from drivers.profile import Profile
 
-X_ON, X_OFF = "\x11", "\x13"
+XON, XOFF = "\x11", "\x13"
 
-Captured = Literal["tape", "answer", "noise"]
-Kind = Literal["key", "row", "pause", "go on", "break", "garbled", "echo", "unheard", "damaged"]
+CaptureMode = Literal["tape", "answer", "noise"]
+ReceivedKind = Literal["key", "row", "pause", "go on", "break", "garbled", "echo", "unheard", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sense:
+class Received:
     """`key` is set for a key, `route` for a BREAK; `machine_printed` is a byte that half duplex printed by itself."""
 
-    kind: Kind
+    kind: ReceivedKind
     key: str = ""
-    route: Route | None = None
+    route: BreakRoute | None = None
     machine_printed: int | None = None
 
 
-class Ear:
+class Receiver:
     """Told by `capture` that no keys are to come now, but rows of a tape, an answer to ENQ, or mere noise."""
 
     def __init__(self, profile: Profile, character_s: float = CHARACTER_S) -> None:
         self.keyboard = Keyboard(profile.break_detect)
-        self.echo = Echo(profile.duplex, character_s=character_s)
-        self._captured: Captured | None = None
+        self.echo_canceller = EchoCanceller(profile.duplex, character_s=character_s)
+        self._mode: CaptureMode | None = None
 
     @property
-    def half_duplex(self) -> bool:
-        return self.echo.half
+    def is_half_duplex(self) -> bool:
+        return self.echo_canceller.is_half_duplex
 
-    def capture(self, what: Captured | None) -> None:
+    def set_mode(self, mode: CaptureMode | None) -> None:
         """BREAK as a bare NUL, and ^C, end what makes noise alone: on a tape and on a drum these are rows."""
-        self._captured = what
-        self.keyboard.reading_tape = what in ("tape", "answer")
+        self._mode = mode
+        self.keyboard.is_reading_tape = mode in ("tape", "answer")
 
-    def hear(self, heard: Byte | Break | Frame, at: float) -> Iterator[tuple[Byte | Break | Frame, Sense]]:
+    def receive(
+        self, line_input: Byte | Break | FramingError, at: float
+    ) -> Iterator[tuple[Byte | Break | FramingError, Received]]:
         """What this is, and before it what turns out by it."""
-        sense = self._sense(heard, at)
-        yield from self.taken_back(at)
-        yield heard, sense
+        sense = self._classify(line_input, at)
+        yield from self.reclaim_keys(at)
+        yield line_input, sense
 
-    def taken_back(self, at: float) -> Iterator[tuple[Byte, Sense]]:
+    def reclaim_keys(self, at: float) -> Iterator[tuple[Byte, Received]]:
         """Keys that were taken for echoes while nobody knew."""
-        for byte in self.echo.take_back():
-            yield Byte(byte), self._typed(byte, at)
+        for byte in self.echo_canceller.take_misjudged_keys():
+            yield Byte(byte), self._classify_key(byte, at)
 
-    def _sense(self, heard: Byte | Break | Frame, at: float) -> Sense:
-        if isinstance(heard, Break):
-            self.keyboard.marked_break()
-            return Sense("break", route="break")
-        if isinstance(heard, Frame):
+    def _classify(self, line_input: Byte | Break | FramingError, at: float) -> Received:
+        if isinstance(line_input, Break):
+            self.keyboard.note_marked_break()
+            return Received("break", route="break")
+        if isinstance(line_input, FramingError):
             self.keyboard.damaged += 1
-            verdict = self.echo.framed(heard.value, at)
+            verdict = self.echo_canceller.classify_damaged(line_input.value, at)
             if verdict == "break":
-                return Sense("break", route="echo")
-            return Sense("garbled" if verdict == "garbled" else "damaged")
-        verdict = self.echo.heard(heard.value, at)
+                return Received("break", route="echo")
+            return Received("garbled" if verdict == "garbled" else "damaged")
+        verdict = self.echo_canceller.classify(line_input.value, at)
         if verdict == "key":
-            return self._typed(heard.value, at)
-        return Sense("break", route="echo") if verdict == "break" else Sense(verdict)
+            return self._classify_key(line_input.value, at)
+        return Received("break", route="echo") if verdict == "break" else Received(verdict)
 
-    def _typed(self, byte: int, at: float) -> Sense:
-        printed = byte if self.half_duplex else None
-        if self.keyboard.reading_tape:
-            return Sense("row", machine_printed=printed)
-        key = self.keyboard.receive(byte, at)
+    def _classify_key(self, byte: int, at: float) -> Received:
+        printed = byte if self.is_half_duplex else None
+        if self.keyboard.is_reading_tape:
+            return Received("row", machine_printed=printed)
+        key = self.keyboard.decode_byte(byte, at)
         if key == BREAK_KEY:
-            return Sense("break", route="nul")
+            return Received("break", route="nul")
         if key == INTERRUPT:
-            return Sense("break", route="^C", machine_printed=printed)
-        if self._captured:
-            return Sense("row", machine_printed=printed)
+            return Received("break", route="^C", machine_printed=printed)
+        if self._mode:
+            return Received("row", machine_printed=printed)
         if key == "":
-            return Sense("unheard", machine_printed=printed)
-        if key in (X_ON, X_OFF):
-            return Sense("pause" if key == X_OFF else "go on", machine_printed=printed)
-        return Sense("key", key, machine_printed=printed)
+            return Received("unheard", machine_printed=printed)
+        if key in (XON, XOFF):
+            return Received("pause" if key == XOFF else "go on", machine_printed=printed)
+        return Received("key", key, machine_printed=printed)

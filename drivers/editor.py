@@ -9,72 +9,72 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from drivers.keyboard import BELL, END, ESCAPE, INTERRUPT, LINE_FEED, RETURN
+from drivers.keyboard import BELL, END_OF_INPUT, ESCAPE, INTERRUPT, LINE_FEED, RETURN
 from drivers.paper import glyph_of
 
-Outcome = Literal["submit", "interrupt", "end"]
+LineOutcome = Literal["submit", "interrupt", "end"]
 
 _RUBOUTS = "\x7f\b_"  # RUBOUT, ^H, and the left arrow of DTSS and BASIC
-_KILL, _WORD, _RETYPE = "\x15", "\x17", "\x12"  # ^U ^W ^R
+_KILL, _ERASE_WORD, _RETYPE = "\x15", "\x17", "\x12"  # ^U ^W ^R
 _ALT_MODES = "}~"  # the two older codes of the ESC key; no other key of a Model 33 sends them
-_UNHEARD = "\x00\x11\x13"  # tape leader, and X-ON and X-OFF, which are the Teletype's
-LIMIT = 4000  # characters of one prompt, over 50 lines of paper
+_IGNORED = "\x00\x11\x13"  # tape leader, and X-ON and X-OFF, which are the Teletype's
+MAX_LINE_CHARACTERS = 4000  # characters of one prompt, over 50 lines of paper
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EditResult:
     """What the paper shows for a key (`\\n` a new line, `\\a` the bell), and whether the line is done."""
 
     echo: str
-    outcome: Outcome | None = None
+    outcome: LineOutcome | None = None
 
 
-class Editor:
+class LineEditor:
     """One prompt while it is typed; `text` is what would be submitted now, `\\n` for each soft new line.
 
     `half`: the machine prints its own keys, before we can close a deletion; so each one is closed at once.
     """
 
-    def __init__(self, prompt: str = "", *, limit: int = LIMIT, half: bool = False) -> None:
+    def __init__(self, prompt: str = "", *, limit: int = MAX_LINE_CHARACTERS, half_duplex: bool = False) -> None:
         self.text = ""
         self._prompt = prompt
         self._limit = limit
-        self._half = half
-        self._rubbing = False  # between the two backslashes of a deletion
+        self._half_duplex = half_duplex
+        self._is_deleting = False  # between the two backslashes of a deletion
 
-    def press(self, key: str) -> Reply:
+    def press(self, key: str) -> EditResult:
         """One key, any of the 128."""
         if key in _ALT_MODES:
             key = ESCAPE
-        elif key in _RUBOUTS or key == _WORD:
-            return Reply(self._rub_out(self._last_word() if key == _WORD else 1))
+        elif key in _RUBOUTS or key == _ERASE_WORD:
+            return EditResult(self._rub_out(self._last_word_length() if key == _ERASE_WORD else 1))
         elif key >= " ":
             key = glyph_of(ord(key))
-        if key in _UNHEARD:
-            return Reply("")
-        reply = self._plain(key)
-        return Reply(self._closed() + reply.echo, reply.outcome)
+        if key in _IGNORED:
+            return EditResult("")
+        reply = self._handle_key(key)
+        return EditResult(self._close_deletion() + reply.echo, reply.outcome)
 
-    def _plain(self, key: str) -> Reply:
+    def _handle_key(self, key: str) -> EditResult:
         if key == RETURN:
-            return Reply("\n", "submit")
+            return EditResult("\n", "submit")
         if key == INTERRUPT:
-            return Reply("^C\n", "interrupt")
-        if key == END and not self.text:
-            return Reply("", "end")
+            return EditResult("^C\n", "interrupt")
+        if key == END_OF_INPUT and not self.text:
+            return EditResult("", "end")
         if key == _KILL:
             self.text = self.text[: self._line_start()]
-            return Reply("^U\n" + self._retyped())
+            return EditResult("^U\n" + self._current_line())
         if key == _RETYPE:
-            return Reply("^R\n" + self._retyped())
+            return EditResult("^R\n" + self._current_line())
         if key == ESCAPE:
             self.text = ""
-            return Reply("$\n" + self._retyped())
+            return EditResult("$\n" + self._current_line())
         if key == LINE_FEED and not self.text:
-            return Reply("")  # the LF after a CR on a tape
-        return Reply(self._accept(" " if key == "\t" else key))
+            return EditResult("")  # the LF after a CR on a tape
+        return EditResult(self._insert(" " if key == "\t" else key))
 
-    def _accept(self, key: str) -> str:
+    def _insert(self, key: str) -> str:
         if key < " " and key not in (LINE_FEED, BELL):
             return "^" + chr(ord(key) + 0x40) + BELL  # shown, and refused
         if key == BELL or len(self.text) >= self._limit:
@@ -88,17 +88,17 @@ class Editor:
         for _ in range(min(count, len(self.text))):
             char, self.text = self.text[-1], self.text[:-1]
             if char == "\n":  # back onto the line above, which is typed once more
-                echo += self._closed() + "\n" + self._retyped()
+                echo += self._close_deletion() + "\n" + self._current_line()
             else:
-                echo += char if self._rubbing else "\\" + char
-                self._rubbing = True
-        return echo + self._closed() if self._half else echo
+                echo += char if self._is_deleting else "\\" + char
+                self._is_deleting = True
+        return echo + self._close_deletion() if self._half_duplex else echo
 
-    def _closed(self) -> str:
-        closing, self._rubbing = "\\" if self._rubbing else "", False
+    def _close_deletion(self) -> str:
+        closing, self._is_deleting = "\\" if self._is_deleting else "", False
         return closing
 
-    def _last_word(self) -> int:
+    def _last_word_length(self) -> int:
         line = self.text[self._line_start() :]
         word = line.rstrip(" ").rpartition(" ")[2]
         return len(line) - len(line.rstrip(" ")) + len(word) or 1
@@ -106,12 +106,12 @@ class Editor:
     def _line_start(self) -> int:
         return self.text.rfind("\n") + 1
 
-    def _retyped(self) -> str:
+    def _current_line(self) -> str:
         start = self._line_start()
         return (self._prompt if start == 0 else "") + self.text[start:]
 
 
-def unprinted(echo: str, key: str) -> str:
+def echo_left_to_print(echo: str, key: str) -> str:
     """What is left to print of an echo where the machine has printed the key by itself, as it does in half duplex.
 
     A glyph stands there already, and one that is refused is struck out. After RETURN the carriage is home and the

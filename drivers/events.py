@@ -10,7 +10,7 @@ from typing import Literal
 
 # How a BREAK came: marked by the kernel or the far end; as a bare NUL, from an adapter that marks nothing; as a
 # spoilt echo in half duplex; or as the key ^C.
-Route = Literal["break", "nul", "echo", "^C"]
+BreakRoute = Literal["break", "nul", "echo", "^C"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Break:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class FramingError:
     """A character without its stop bits, or with bad parity: noise, or a slipped start bit."""
 
     value: int
@@ -39,11 +39,11 @@ class HangUp:
     reason: str
 
 
-Heard = Byte | Break | Frame | HangUp
+LineInput = Byte | Break | FramingError | HangUp
 
 
 @dataclass(frozen=True, slots=True)
-class Struck:
+class CharacterStruck:
     """A byte went to the machine: its type wheel meets the paper from `at` on, `column` is where the carriage stood.
 
     `queued` is when the text was handed to the Teletype. Clock seconds, as all times here. The byte has 7 bits.
@@ -56,7 +56,7 @@ class Struck:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyReceived:
     """A key was pressed; the byte is raw, with its parity bit. One that was damaged on its way is not typed."""
 
     at: float
@@ -65,16 +65,16 @@ class Keyed:
 
 
 @dataclass(frozen=True, slots=True)
-class Broke:
+class BreakPressed:
     """BREAK or ^C came; `unprinted` characters that stood ready will never be struck."""
 
     at: float
-    route: Route
+    route: BreakRoute
     unprinted: int
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LineDisconnected:
     """The line hung up."""
 
     at: float
@@ -82,41 +82,41 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LineReconnected:
     """The line is back after a hang-up; `again` characters of the line it was in are struck once more."""
 
     at: float
     name: str
-    again: int
+    resent: int
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class ParameterDetected:
     """Something about the machine that nobody had said: its keyboard's parity, or its duplex."""
 
     at: float
-    what: Literal["parity", "duplex"]
+    parameter: Literal["parity", "duplex"]
     value: str
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
+class PrintingPaused:
     """The operator pressed ^S; printing stands still."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
+class PrintingResumed:
     """Printing goes on, `after_s` later; `forgotten` when nobody had ended the pause."""
 
     at: float
     after_s: float
-    forgotten: bool = False
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnswerbackReceived:
     """The answerback drum's answer to ENQ, raw; empty if there was none."""
 
     at: float
@@ -124,12 +124,12 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbled:
+class EchoMismatch:
     """In half duplex a character came back as another: somebody pressed a key over it, or the loop is bad."""
 
     at: float
     sent: int
-    heard: int
+    received: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,22 @@ class MotorSwitched:
     ran_s: float = 0.0
 
 
-Event = Struck | Keyed | Broke | Lost | Found | Learned | Paused | Resumed | Answered | Garbled | MotorSwitched
+Event = (
+    CharacterStruck
+    | KeyReceived
+    | BreakPressed
+    | LineDisconnected
+    | LineReconnected
+    | ParameterDetected
+    | PrintingPaused
+    | PrintingResumed
+    | AnswerbackReceived
+    | EchoMismatch
+    | MotorSwitched
+)
 
 
-class Marking:
+class ParmrkDecoder:
     """The decoder for PARMRK (termios(3)): FF FF is the byte FF, FF 00 00 a BREAK, FF 00 x a damaged x.
 
     `feed` may be given the bytes in any pieces. FF before anything else means a far end that does not double its
@@ -154,16 +166,16 @@ class Marking:
     def __init__(self) -> None:
         self._held = b""
 
-    def feed(self, data: bytes) -> list[Byte | Break | Frame]:
-        heard: list[Byte | Break | Frame] = []
+    def feed(self, data: bytes) -> list[Byte | Break | FramingError]:
+        heard: list[Byte | Break | FramingError] = []
         for value in data:
-            heard += self._one(value)
+            heard += self._decode_byte(value)
         return heard
 
-    def _one(self, value: int) -> list[Byte | Break | Frame]:
+    def _decode_byte(self, value: int) -> list[Byte | Break | FramingError]:
         held, self._held = self._held, b""
         if held == b"\xff\x00":
-            return [Frame(value) if value else Break()]
+            return [FramingError(value) if value else Break()]
         if held == b"\xff":
             if value == 0x00:
                 self._held = b"\xff\x00"

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from drivers.profile import Wheel
+from drivers.profile import TypeWheel
 
 Point = tuple[int, int]
-Stroke = tuple[Point, ...]
+PenStroke = tuple[Point, ...]
 
 # The box of a glyph, in 2400ths of an inch, x to the right and y downwards: 10 to the inch, 6 lines to the inch.
 WIDTH, HEIGHT = 240, 400
-CAP, BASELINE = 80, 320  # the tops of the capitals, and what they stand on
-PEN = 36  # the breadth of a stroke, its ends round
+CAP_LINE, BASELINE = 80, 320  # the tops of the capitals, and what they stand on
+PEN_WIDTH = 36  # the breadth of a stroke, its ends round
 
 # Drawn in a box of 60 by 100, strokes parted by |. A point "x,y" is reached by a straight line; "~x,y" is the corner
 # of a curve from the point before it to the one after it, as a quarter of a circle pulled a little into that corner.
-_WHEEL = {
+_GLYPH_TABLE = {
     " ": "",
     "!": "30,20 30,60 | 29,79 31,79 31,81 29,81 29,79",
     '"': "21,20 21,37 | 39,20 39,37",
@@ -90,54 +90,57 @@ _WHEEL = {
     "^": "14,38 30,20 46,38",
     "_": "2,90 58,90",
 }
-_OF_1963 = {"^": "30,80 30,22 | 13,41 30,21 47,41", "_": "52,50 10,50 | 28,33 9,50 28,67"}
+_ARROWS_1963 = {"^": "30,80 30,22 | 13,41 30,21 47,41", "_": "52,50 10,50 | 28,33 9,50 28,67"}
 _SLASH = "43,29 17,71"
-_FINE = 4  # the table's units are that much coarser than the box: a curve wants more places to go than its ends
-_TUCK = 0.6  # how far a curve is pulled into its corner: 0.552 is a circle's quarter
-_STEPS = 8  # chords to a curve
+_TABLE_SCALE = 4  # the table's units are that much coarser than the box: a curve wants more places to go than its ends
+_CORNER_PULL = 0.6  # how far a curve is pulled into its corner: 0.552 is a circle's quarter
+_CHORDS = 8  # chords to a curve
 
 
 @lru_cache(maxsize=512)
-def strokes_of(glyph: str, wheel: Wheel = "1968", *, slashed_zero: bool = False) -> tuple[Stroke, ...]:
+def pen_strokes(glyph: str, wheel: TypeWheel = "1968", *, slashed_zero: bool = False) -> tuple[PenStroke, ...]:
     """The pen's way for one glyph SP to 0x5F, or ↑ or ←, in the box WIDTH by HEIGHT; ValueError for any other."""
     key = {"↑": "^", "←": "_"}.get(glyph, glyph)
-    if key not in _WHEEL:
+    if key not in _GLYPH_TABLE:
         raise ValueError(f"{glyph!r} is not on the type wheel: it has SP to _ and, on that of 1963, ↑ and ←")
-    drawn = _OF_1963[key] if key in _OF_1963 and (wheel == "1963" or key != glyph) else _WHEEL[key]
+    drawn = _ARROWS_1963[key] if key in _ARROWS_1963 and (wheel == "1963" or key != glyph) else _GLYPH_TABLE[key]
     if glyph == "0" and slashed_zero:
         drawn += f" | {_SLASH}"
-    return tuple(_stroke(part.split()) for part in drawn.split("|") if part.strip())
+    return tuple(_parse_stroke(part.split()) for part in drawn.split("|") if part.strip())
 
 
-def svg_path(glyph: str, wheel: Wheel = "1968", *, slashed_zero: bool = False) -> str:
+def svg_path(glyph: str, wheel: TypeWheel = "1968", *, slashed_zero: bool = False) -> str:
     """The same as the `d` of an SVG path, to be stroked with round caps and joins, PEN wide; empty for a blank."""
     return "".join(
-        "M" + "L".join(f"{x} {y}" for x, y in stroke) for stroke in strokes_of(glyph, wheel, slashed_zero=slashed_zero)
+        "M" + "L".join(f"{x} {y}" for x, y in stroke) for stroke in pen_strokes(glyph, wheel, slashed_zero=slashed_zero)
     )
 
 
-def _stroke(words: list[str]) -> Stroke:
+def _parse_stroke(words: list[str]) -> PenStroke:
     points: list[Point] = []
     corner: Point | None = None
     for word in words:
-        x, y = (_FINE * int(number) for number in word.removeprefix("~").split(","))
+        x, y = (_TABLE_SCALE * int(number) for number in word.removeprefix("~").split(","))
         if word.startswith("~"):
             corner = (x, y)
             continue
-        points += _curve(points[-1], corner, (x, y)) if corner else [(x, y)]
+        points += _curve_chords(points[-1], corner, (x, y)) if corner else [(x, y)]
         corner = None
     return tuple(points)
 
 
-def _curve(start: Point, corner: Point, end: Point) -> list[Point]:
+def _curve_chords(start: Point, corner: Point, end: Point) -> list[Point]:
     """The chords of a cubic whose two handles lie on the lines to the corner; without its first point."""
     return [
-        (_between(start[0], corner[0], end[0], step / _STEPS), _between(start[1], corner[1], end[1], step / _STEPS))
-        for step in range(1, _STEPS + 1)
+        (
+            _bezier_point(start[0], corner[0], end[0], step / _CHORDS),
+            _bezier_point(start[1], corner[1], end[1], step / _CHORDS),
+        )
+        for step in range(1, _CHORDS + 1)
     ]
 
 
-def _between(start: int, corner: int, end: int, at: float) -> int:
-    leave, arrive = start + _TUCK * (corner - start), end + _TUCK * (corner - end)
+def _bezier_point(start: int, corner: int, end: int, at: float) -> int:
+    leave, arrive = start + _CORNER_PULL * (corner - start), end + _CORNER_PULL * (corner - end)
     rest = 1 - at
     return round(rest**3 * start + 3 * rest**2 * at * leave + 3 * rest * at**2 * arrive + at**3 * end)

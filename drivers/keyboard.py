@@ -14,12 +14,12 @@ from drivers.profile import BreakDetect
 Parity = Literal["even", "mark", "space"]
 
 # The keys that are no glyphs, as characters of 7 bits.
-BELL, RETURN, LINE_FEED, ESCAPE, INTERRUPT, END = "\a", "\r", "\n", "\x1b", "\x03", "\x04"
+BELL, RETURN, LINE_FEED, ESCAPE, INTERRUPT, END_OF_INPUT = "\a", "\r", "\n", "\x1b", "\x03", "\x04"
 BREAK_KEY = "BREAK"  # has no code: the line stood open
 
 _SAME_BREAK_S = 0.25  # two characters and a half: further NULs so soon are one BREAK held down, or a leader
-_REMEMBERED = 128  # characters; a keyboard that was changed for another is known after half as many
-_LEAD = 3  # characters that must speak for a mode against the next best; noise of one or two decides nothing
+_PARITY_WINDOW = 128  # characters; a keyboard that was changed for another is known after half as many
+_VOTE_LEAD = 3  # characters that must speak for a mode against the next best; noise of one or two decides nothing
 
 
 class Keyboard:
@@ -31,53 +31,53 @@ class Keyboard:
     """
 
     def __init__(self, break_detect: BreakDetect = "auto") -> None:
-        self.reading_tape = False  # NULs are leader
+        self.is_reading_tape = False  # NULs are leader
         self.parity: Parity | None = None  # None until enough has come to tell
-        self.bytes = 0
+        self.received_count = 0
         self.damaged = 0
-        self.wrong = 0
+        self.wrong_parity = 0
         self._break_detect = break_detect
-        self._marked = False
+        self._marks_breaks = False
         self._nul_at = float("-inf")
-        self._agreed: deque[frozenset[Parity]] = deque()  # the modes that each of the last characters agrees with
+        self._recent_modes: deque[frozenset[Parity]] = deque()  # the modes that each of the last characters agrees with
         self._votes: dict[Parity, int] = {"even": 0, "mark": 0, "space": 0}
 
-    def marked_break(self) -> None:
+    def note_marked_break(self) -> None:
         """A BREAK came marked as one: this adapter marks them, so a bare NUL is no BREAK."""
-        self._marked = True
+        self._marks_breaks = True
 
-    def receive(self, byte: int, at: float) -> str:
+    def decode_byte(self, byte: int, at: float) -> str:
         """The key of a byte: one character of 7 bits, or BREAK_KEY, or nothing for a row of leader."""
         bits = strip_parity(byte)
         if bits != 0x00:
-            self._learn(byte)
+            self._learn_parity(byte)
             return chr(bits)
-        return self._nul(at) if byte == 0x00 else ""  # 0x80 is the NUL of a marking keyboard
+        return self._decode_nul(at) if byte == 0x00 else ""  # 0x80 is the NUL of a marking keyboard
 
-    def _nul(self, at: float) -> str:
+    def _decode_nul(self, at: float) -> str:
         alone, self._nul_at = at - self._nul_at > _SAME_BREAK_S, at
-        if self.reading_tape or not alone or self._break_detect == "marked":
+        if self.is_reading_tape or not alone or self._break_detect == "marked":
             return ""
         # A marking keyboard has no key for 0x00, so from there it can be nothing else.
-        is_break = self._break_detect == "nul" or not self._marked or self.parity == "mark"
+        is_break = self._break_detect == "nul" or not self._marks_breaks or self.parity == "mark"
         return BREAK_KEY if is_break else ""
 
-    def _learn(self, byte: int) -> None:
-        self.bytes += 1
-        agreed = _modes(byte)
-        self.wrong += self.parity is not None and self.parity not in agreed
-        self._agreed.append(agreed)
+    def _learn_parity(self, byte: int) -> None:
+        self.received_count += 1
+        agreed = _modes_matching(byte)
+        self.wrong_parity += self.parity is not None and self.parity not in agreed
+        self._recent_modes.append(agreed)
         for mode in agreed:
             self._votes[mode] += 1
-        if len(self._agreed) > _REMEMBERED:
-            for mode in self._agreed.popleft():
+        if len(self._recent_modes) > _PARITY_WINDOW:
+            for mode in self._recent_modes.popleft():
                 self._votes[mode] -= 1
         best, second, _ = sorted(self._votes, key=self._votes.__getitem__, reverse=True)
-        if best != self.parity and self._votes[best] >= self._votes[second] + _LEAD:
-            self.parity, self.wrong = best, 0
+        if best != self.parity and self._votes[best] >= self._votes[second] + _VOTE_LEAD:
+            self.parity, self.wrong_parity = best, 0
 
 
-def _modes(byte: int) -> frozenset[Parity]:
+def _modes_matching(byte: int) -> frozenset[Parity]:
     """The modes in which a keyboard would send this byte."""
     even: list[Parity] = ["even"] if byte == even_parity(byte) else []
     return frozenset([*even, "mark" if byte & 0x80 else "space"])

@@ -18,11 +18,11 @@ import serial
 import serial_asyncio
 
 from drivers import ports
-from drivers.events import Heard, Marking
-from drivers.wire import Wire
+from drivers.events import LineInput, ParmrkDecoder
+from drivers.wire import LineTransport
 
 BAUD = 110
-CONNECT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
 
 # A far end that has gone without a word is missed within a minute and a half when the line is idle, and within half
 # a minute of the first character that it does not confirm.
@@ -46,11 +46,11 @@ class Line(Protocol):
         ...
 
     @property
-    def waiting(self) -> int:
+    def out_waiting(self) -> int:
         """Bytes known to lie between us and the machine; 0 also where nobody can know (a pty, most USB chips)."""
         ...
 
-    def listen(self, listener: Callable[[Heard], None]) -> None:
+    def listen(self, listener: Callable[[LineInput], None]) -> None:
         """Tell this listener all that comes from now on, and what came before anyone listened."""
         ...
 
@@ -71,32 +71,34 @@ class Line(Protocol):
         ...
 
 
-async def open_line(where: str, marked: bool | None = None, *, connect_s: float = CONNECT_S) -> Wire:
+async def open_line(
+    port_name: str, marked: bool | None = None, *, connect_timeout_s: float = CONNECT_TIMEOUT_S
+) -> LineTransport:
     """The line at `/dev/...`, at a pty or at `socket://HOST:PORT`; the first two are exclusively ours.
 
     `marked`: BREAK and damaged bytes come marked as termios' PARMRK does it. None is what the kind of line does: a
     real tty's driver marks them; for a pty, which cannot carry a BREAK, the far end does; a serial server does not.
     Say False for a program that does not double its FF. Raises LineNotFound, LineBusy, LineRefused, LineUnfit.
     """
-    kind = ports.kind_of(where)
+    kind = ports.port_kind(port_name)
     if marked is None:
         marked = kind != "socket"
-    wire = Wire(ports.legible(where), kind, Marking() if marked else None)
+    wire = LineTransport(ports.printable(port_name), kind, ParmrkDecoder() if marked else None)
     if kind == "socket":
-        await _connect(wire, where, connect_s)
+        await _connect(wire, port_name, connect_timeout_s)
     else:
-        await plug_in(wire, where, kernel_marks=marked and kind == "tty")
+        await open_tty(wire, port_name, parmrk=marked and kind == "tty")
     return wire
 
 
-async def _connect(wire: Wire, url: str, within_s: float) -> None:
+async def _connect(wire: LineTransport, url: str, timeout_s: float) -> None:
     # Not pyserial's socket port: it connects and sleeps in the event loop, and leaves a reset connection open.
-    host, port = ports.address(url)
+    host, port = ports.parse_socket_url(url)
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(timeout_s):
             transport, _ = await asyncio.get_running_loop().create_connection(lambda: wire, host, port)
     except (OSError, UnicodeError) as error:
-        raise ports.unreached(url, error) from None
+        raise ports.connect_error_for(url, error) from None
     connected = transport.get_extra_info("socket")
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -104,11 +106,11 @@ async def _connect(wire: Wire, url: str, within_s: float) -> None:
         connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def plug_in(wire: Wire, where: str, *, kernel_marks: bool) -> None:
+async def open_tty(wire: LineTransport, port_name: str, *, parmrk: bool) -> None:
     """Opens the tty or pty for this wire. Raises as `open_line` does."""
-    port = _Port(wire.fail, kernel_marks=kernel_marks)
+    port = _NonBlockingSerial(wire.abort_soon, parmrk=parmrk)
     try:
-        port.port = where
+        port.port = port_name
         port.open()
         if wire.kind == "tty":
             # flock alone keeps out only those who ask for it. Not on a pty: its far end keeps it open, and so the
@@ -117,7 +119,7 @@ async def plug_in(wire: Wire, where: str, *, kernel_marks: bool) -> None:
         transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: wire, port)
     except (OSError, termios.error) as error:  # SerialException is an OSError
         port.close()
-        raise ports.translated(where, error) from None
+        raise ports.driver_error_for(port_name, error) from None
     try:
         await asyncio.sleep(0)  # connection_made is the next in the loop's queue
     except asyncio.CancelledError:
@@ -125,19 +127,19 @@ async def plug_in(wire: Wire, where: str, *, kernel_marks: bool) -> None:
         raise
 
 
-class _Port(serial.Serial):
+class _NonBlockingSerial(serial.Serial):
     """pyserial, less what would stop the event loop, fill the log, or forget how a BREAK is marked."""
 
-    def __init__(self, fail: Callable[[], None], *, kernel_marks: bool) -> None:
-        self._fail = fail
-        self._kernel_marks = kernel_marks
+    def __init__(self, on_failure: Callable[[], None], *, parmrk: bool) -> None:
+        self._on_failure = on_failure
+        self._parmrk = parmrk
         super().__init__(None, BAUD, serial.EIGHTBITS, serial.PARITY_NONE, serial.STOPBITS_TWO, exclusive=True)
 
     def _reconfigure_port(self, force_update: bool = False) -> None:
         # It clears PARMRK, and is called for as little as a new time-out; of it the stubs of pyserial know nothing.
         super()._reconfigure_port(force_update)  # type: ignore[misc]
         assert self.fd is not None  # pyserial has just used it
-        _set_modes(self.fd, kernel_marks=self._kernel_marks)
+        _set_termios(self.fd, parmrk=self._parmrk)
 
     def read(self, size: int = 1) -> bytes:
         try:
@@ -147,7 +149,7 @@ class _Port(serial.Serial):
         except OSError:
             data = b""
         if not data:
-            self._fail()
+            self._on_failure()
         return data
 
     def write(self, data: Any, /) -> int:
@@ -156,18 +158,18 @@ class _Port(serial.Serial):
         except BlockingIOError:
             return 0  # pyserial would try again at once, and again, until there is room
         except OSError:
-            self._fail()
+            self._on_failure()
             return len(data)
 
     def flush(self) -> None:
         """Not tcdrain: the transport calls this from the event loop, and at 110 baud it would stand for seconds."""
 
 
-def _set_modes(fd: int, *, kernel_marks: bool) -> None:
+def _set_termios(fd: int, *, parmrk: bool) -> None:
     """What pyserial leaves unset: marking of BREAK, no hang-up signal on close, no empty read but a hang-up's."""
     iflag, oflag, cflag, lflag, ispeed, ospeed, cc = termios.tcgetattr(fd)
     iflag &= ~(termios.BRKINT | termios.IGNBRK | termios.ISTRIP | termios.IGNPAR | termios.PARMRK | termios.INPCK)
-    if kernel_marks:
+    if parmrk:
         iflag |= termios.PARMRK | termios.INPCK  # a CP210x reports a BREAK only if INPCK is set
     cflag &= ~termios.HUPCL
     cc[termios.VMIN], cc[termios.VTIME] = 1, 0

@@ -16,23 +16,23 @@ from drivers.errors import MotorStuck
 from drivers.line import Line
 from drivers.profile import Profile
 
-_LIMIT_S = 10.0  # for a command: a plug with a radio in it takes two or three
+_TIMEOUT_S = 10.0  # for a command: a plug with a radio in it takes two or three
 
 
-class Motor(Protocol):
+class MotorSwitch(Protocol):
     async def switch(self, on: bool) -> None:
         """Back when it is done; the motor then still needs its spin-up. Raises MotorStuck."""
         ...
 
 
-class AlwaysOn:
+class NoMotorSwitch:
     """Somebody has switched it on by hand."""
 
     async def switch(self, on: bool) -> None:
         pass
 
 
-class ByRts:
+class RtsMotorSwitch:
     """A relay at the RTS line of the adapter."""
 
     def __init__(self, line: Line) -> None:
@@ -42,13 +42,13 @@ class ByRts:
         self._line.set_rts(on)
 
 
-class ByCommand:
+class CommandMotorSwitch:
     """Two commands, split as a shell splits them, but run without one."""
 
-    def __init__(self, on: str, off: str, *, limit_s: float = _LIMIT_S) -> None:
+    def __init__(self, on: str, off: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._on = on
         self._off = off
-        self._limit_s = limit_s
+        self._timeout_s = timeout_s
 
     async def switch(self, on: bool) -> None:
         command = self._on if on else self._off
@@ -56,7 +56,7 @@ class ByCommand:
         try:
             code = await self._run(command)
         except TimeoutError:
-            raise MotorStuck(f"{name} did not end in {self._limit_s:g} s: try it in a shell") from None
+            raise MotorStuck(f"{name} did not end in {self._timeout_s:g} s: try it in a shell") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise MotorStuck(f"{name} cannot be run ({reason}): give a command and its arguments") from None
@@ -72,7 +72,7 @@ class ByCommand:
             *words, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
         )
         try:
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout(self._timeout_s):
                 return await process.wait()
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
@@ -81,10 +81,10 @@ class ByCommand:
             raise
 
 
-def motor_for(profile: Profile, line: Line) -> Motor:
+def motor_switch_for(profile: Profile, line: Line) -> MotorSwitch:
     """The switch that a machine has."""
     if profile.motor == "rts":
-        return ByRts(line)
+        return RtsMotorSwitch(line)
     if profile.motor == "command":
-        return ByCommand(profile.motor_on, profile.motor_off)
-    return AlwaysOn()
+        return CommandMotorSwitch(profile.motor_on, profile.motor_off)
+    return NoMotorSwitch()

@@ -11,63 +11,63 @@ from drivers.clock import CHARACTER_S
 from drivers.printer import Stroke
 
 
-class Pace:
+class StrikeTiming:
     """The moments of one machine's shaft, in clock seconds."""
 
     def __init__(self, character_s: float = CHARACTER_S) -> None:
         self._character_s = character_s
-        self._struck_at = float("-inf")  # the start of the last stroke
-        self._written: deque[float] = deque(maxlen=2)  # the starts of the last two: more are never below us
+        self._last_start = float("-inf")  # the start of the last stroke
+        self._recent_starts: deque[float] = deque(maxlen=2)  # the starts of the last two: more are never below us
         self.free_at = float("-inf")  # when that one is done
-        self._settled_at = float("-inf")  # when the carriage is back
+        self._carriage_home_at = float("-inf")  # when the carriage is back
 
-    def below(self, now: float) -> int:
+    def in_flight(self, now: float) -> int:
         """How many strokes are handed over and not done, the one being struck among them."""
-        return sum(start + self._character_s > now + 1e-6 for start in self._written)
+        return sum(start + self._character_s > now + 1e-6 for start in self._recent_starts)
 
-    def write_at(self, stroke: Stroke) -> float:
+    def write_time(self, stroke: Stroke) -> float:
         """As the stroke before begins, so that the wheel finds the next byte ready; past a hold, not before its end.
 
         A UART sends what it has. A glyph that must wait for the carriage may not be lying there.
         """
-        start = self._earliest(stroke)
-        return start if start > self.free_at else self._struck_at
+        start = self._earliest_start(stroke)
+        return start if start > self.free_at else self._last_start
 
-    def written(self, stroke: Stroke, now: float) -> float:
+    def note_written(self, stroke: Stroke, now: float) -> float:
         """The start of a stroke that is handed over now. Too late is too late: nothing later makes up for it."""
-        start = max(now, self._earliest(stroke))
-        self._struck_at = start
-        self._written.append(start)
+        start = max(now, self._earliest_start(stroke))
+        self._last_start = start
+        self._recent_starts.append(start)
         self.free_at = start + self._character_s
-        self._settle(start, stroke.settle_s)
+        self._note_carriage_travel(start, stroke.settle_s)
         return start
 
-    def slipped(self, now: float) -> None:
+    def note_late_uart(self, now: float) -> None:
         """The last stroke begins only now: the UART is slower than our clock, and what follows shifts with it."""
-        late_s = now - self._struck_at
+        late_s = now - self._last_start
         if late_s > 0:
-            if self._settled_at > self._struck_at:
-                self._settled_at += late_s
-            self._struck_at += late_s
-            if self._written:
-                self._written[-1] = self._struck_at
+            if self._carriage_home_at > self._last_start:
+                self._carriage_home_at += late_s
+            self._last_start += late_s
+            if self._recent_starts:
+                self._recent_starts[-1] = self._last_start
             self.free_at += late_s
 
-    def keyed(self, settle_s: float, now: float) -> None:
+    def note_local_print(self, settle_s: float, now: float) -> None:
         """The machine has printed a key of its own, whose last bit came in now."""
         start = now - self._character_s
-        self._struck_at = max(self._struck_at, start)
+        self._last_start = max(self._last_start, start)
         self.free_at = max(self.free_at, now)
-        self._settle(start, settle_s)
+        self._note_carriage_travel(start, settle_s)
 
     def hold_off(self, until: float) -> None:
         """Nothing is to be written before that: the motor is coming up."""
-        self._struck_at = max(self._struck_at, until)
+        self._last_start = max(self._last_start, until)
         self.free_at = max(self.free_at, until)
 
-    def _settle(self, start: float, settle_s: float) -> None:
+    def _note_carriage_travel(self, start: float, settle_s: float) -> None:
         if settle_s:
-            self._settled_at = max(self._settled_at, start + settle_s * self._character_s / CHARACTER_S)
+            self._carriage_home_at = max(self._carriage_home_at, start + settle_s * self._character_s / CHARACTER_S)
 
-    def _earliest(self, stroke: Stroke) -> float:
-        return max(self.free_at, self._settled_at) if stroke.spaces else self.free_at
+    def _earliest_start(self, stroke: Stroke) -> float:
+        return max(self.free_at, self._carriage_home_at) if stroke.is_spacing else self.free_at

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:  # profile wants COLUMNS from here
-    from drivers.profile import Profile, Wheel
+    from drivers.profile import Profile, TypeWheel
 
 COLUMNS = 72  # 10 to the inch on 8 1/2 inch paper - Teletype Bulletin 310B 574-100-101TC, 2.08
 PITCH, FINE_PITCH = 10, 12  # columns to the inch; fine with kit 182056
-LINE_IN = 8  # inches of the paper that a line can have
+PRINTABLE_IN = 8  # inches of the paper that a line can have
 
 BEL, LF, CR, RUBOUT = 0x07, 0x0A, 0x0D, 0x7F
 
@@ -31,9 +31,9 @@ def glyph_of(byte: int) -> str:
     return chr(byte if byte < 0x60 else byte - 0x20)
 
 
-def pitch(columns: int) -> int:
+def pitch_of(columns: int) -> int:
     """Columns to the inch of a machine that has so many: too many for the paper are of one with the kit."""
-    return PITCH if columns <= PITCH * LINE_IN else FINE_PITCH
+    return PITCH if columns <= PITCH * PRINTABLE_IN else FINE_PITCH
 
 
 class Paper:
@@ -55,7 +55,7 @@ class Paper:
         self._auto_return, self._return_feeds, self._feed_returns = auto_return, return_feeds, feed_returns
 
     @classmethod
-    def of(cls, profile: Profile) -> Self:
+    def for_profile(cls, profile: Profile) -> Self:
         """The sheet in such a machine."""
         return cls(
             profile.columns,
@@ -67,9 +67,9 @@ class Paper:
     def feed(self, data: bytes) -> None:
         """Bytes as they went over the wire, parity bit or not, all of them struck with the carriage at rest."""
         for byte in data:
-            self._take(byte & 0x7F)
+            self._print_byte(byte & 0x7F)
 
-    def _take(self, byte: int) -> None:
+    def _print_byte(self, byte: int) -> None:
         if byte == CR:
             self.column = 0
             if self._return_feeds:
@@ -81,9 +81,9 @@ class Paper:
         elif byte == BEL:
             self.bells += 1
         elif glyph := glyph_of(byte):
-            self._space(glyph)
+            self._print_glyph(glyph)
 
-    def _space(self, glyph: str) -> None:
+    def _print_glyph(self, glyph: str) -> None:
         self.strike(glyph, self.column)
         self.column = min(self.column + 1, self.columns)
         if self._auto_return and self.column == self.columns:
@@ -100,48 +100,48 @@ class Paper:
     def line_feed(self) -> None:
         self.lines.append([])
 
-    def cells(self) -> list[list[str]]:
+    def inked_cells(self) -> list[list[str]]:
         """The ink alone, line by line: no blanks in a cell, and none after the last that has ink."""
-        return [_inked(line) for line in self.lines]
+        return [_strip_blanks(line) for line in self.lines]
 
-    def overstruck(self) -> list[tuple[int, int, str]]:
+    def overstruck_cells(self) -> list[tuple[int, int, str]]:
         """Line, column and glyphs of each cell where ink lies upon ink."""
         return [
             (row, column, cell)
-            for row, line in enumerate(self.cells())
+            for row, line in enumerate(self.inked_cells())
             for column, cell in enumerate(line)
             if len(cell) > 1
         ]
 
-    def text(self, wheel: Wheel = "1968") -> str:
+    def text(self, wheel: TypeWheel = "1968") -> str:
         """The sheet as lines of text; of an overstruck cell the last glyph that leaves ink."""
-        return "\n".join(self.foot(len(self.lines), wheel))
+        return "\n".join(self.last_lines(len(self.lines), wheel))
 
-    def foot(self, count: int, wheel: Wheel = "1968") -> list[str]:
+    def last_lines(self, count: int, wheel: TypeWheel = "1968") -> list[str]:
         """The last lines of the sheet, as `text` has them."""
-        shown = ["".join(map(_ink, line)).rstrip() for line in self.lines[max(0, len(self.lines) - count) :]]
+        shown = ["".join(map(_visible_glyph, line)).rstrip() for line in self.lines[max(0, len(self.lines) - count) :]]
         return [line.translate(_ARROWS) for line in shown] if wheel == "1963" else shown
 
-    def layers(self) -> list[str]:
+    def overprint_lines(self) -> list[str]:
         """Each line as its passes over the paper, CR between them, so that no ink is hidden.
 
         Joined by CR LF and fed to a sheet without options, they give the same cells again.
         """
-        return ["\r".join(_passes(line)) for line in self.cells()]
+        return ["\r".join(_split_passes(line)) for line in self.inked_cells()]
 
 
-def _ink(cell: str) -> str:
+def _visible_glyph(cell: str) -> str:
     return cell.replace(" ", "")[-1:] or " "
 
 
-def _inked(line: list[str]) -> list[str]:
+def _strip_blanks(line: list[str]) -> list[str]:
     cells = [cell.replace(" ", "") for cell in line]
     while cells and not cells[-1]:
         cells.pop()
     return cells
 
 
-def _passes(cells: list[str]) -> list[str]:
+def _split_passes(cells: list[str]) -> list[str]:
     """The first glyph of each cell, then the second of those that have one, and so on."""
     passes: list[list[str]] = []
     for column, cell in enumerate(cells):

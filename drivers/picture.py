@@ -14,24 +14,24 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from drivers import glyphs
 from drivers.errors import DriverError
-from drivers.paper import COLUMNS, pitch
-from drivers.profile import Wheel
+from drivers.paper import COLUMNS, pitch_of
+from drivers.profile import TypeWheel
 
-PAPER, INK = (246, 239, 221), (34, 25, 51)  # red, green, blue; the usual ribbon is black with violet in it
-PAPER_IN, MARGIN_IN = 8.5, 0.5  # the roll's width; what is left blank above the first line and below the last
+PAPER_RGB, INK_RGB = (246, 239, 221), (34, 25, 51)  # red, green, blue; the usual ribbon is black with violet in it
+PAPER_WIDTH_IN, MARGIN_IN = 8.5, 0.5  # the roll's width; what is left blank above the first line and below the last
 LINES_PER_IN = 6
-COARSEST, FINEST = 30, 600  # dots to the inch: below it letters are blots, above it a picture is hundreds of megabytes
-TALLEST = 32_000  # dots: most programs that show pictures end at 32767
+MIN_DPI, MAX_DPI = 30, 600  # dots to the inch: below it letters are blots, above it a picture is hundreds of megabytes
+MAX_HEIGHT_PX = 32_000  # dots: most programs that show pictures end at 32767
 
-_FINE = 2  # a dot of a diagram is drawn as so many by as many, then averaged
+_CHART_SUPERSAMPLING = 2  # a dot of a diagram is drawn as so many by as many, then averaged
 # Points from the upper left corner, the ink, how many dots broad, and how dark from 0 to 1.
-Rule = tuple[Sequence[tuple[float, float]], tuple[int, int, int], float, float]
+Polyline = tuple[Sequence[tuple[float, float]], tuple[int, int, int], float, float]
 
-_SUPER = 4  # a dot is drawn as so many by as many, then averaged
-_PAD = 2  # dots around a glyph's box, for ink that the carriage has put a little beside it
-_DARK = (0.80, 0.98)  # of the ink that there could be: what the ribbon leaves in one strike
-_UNEVEN = 12  # 255ths of darkness between a stroke and the next
-_CLOTH = 256  # the tile of ribbon, in dots
+_SUPERSAMPLING = 4  # a dot is drawn as so many by as many, then averaged
+_PADDING = 2  # dots around a glyph's box, for ink that the carriage has put a little beside it
+_DARKNESS_RANGE = (0.80, 0.98)  # of the ink that there could be: what the ribbon leaves in one strike
+_DARKNESS_STEP = 12  # 255ths of darkness between a stroke and the next
+_RIBBON_TILE = 256  # the tile of ribbon, in dots
 
 
 class PictureUnfit(DriverError, ValueError):
@@ -49,152 +49,161 @@ class SheetTooLong(DriverError, ValueError):
         super().__init__(f"{lines} lines are too many for one picture: cut the sheet, a picture takes {most}")
 
 
-def draw(
+def draw_png(
     lines: Sequence[Sequence[str]],
     *,
     columns: int = COLUMNS,
-    wheel: Wheel = "1968",
-    per_inch: int = 150,
+    wheel: TypeWheel = "1968",
+    dpi: int = 150,
     slashed_zero: bool = False,
     seed: int = 33,
 ) -> bytes:
     """The PNG of a sheet whose cells hold the glyphs struck there; SheetTooLong beyond `longest` lines."""
-    if len(lines) > longest(per_inch):
-        raise SheetTooLong(len(lines), longest(per_inch))
-    return next(pages(lines, columns=columns, wheel=wheel, per_inch=per_inch, slashed_zero=slashed_zero, seed=seed))
+    if len(lines) > max_lines(dpi):
+        raise SheetTooLong(len(lines), max_lines(dpi))
+    return next(draw_pages(lines, columns=columns, wheel=wheel, dpi=dpi, slashed_zero=slashed_zero, seed=seed))
 
 
-def pages(
+def draw_pages(
     lines: Sequence[Sequence[str]],
     *,
-    length: int | None = None,
+    lines_per_page: int | None = None,
     columns: int = COLUMNS,
-    wheel: Wheel = "1968",
-    per_inch: int = 150,
+    wheel: TypeWheel = "1968",
+    dpi: int = 150,
     slashed_zero: bool = False,
     seed: int = 33,
 ) -> Iterator[bytes]:
     """The sheet as PNGs of `length` lines each, the last one shorter; at least one, and one in memory at a time."""
-    most = longest(per_inch)
-    length = most if length is None else length
-    if length < 1:
-        raise PictureUnfit(f"{length} lines to a page: give at least 1")
-    length = min(length, most)
-    press = _Press(columns, _Face(wheel, per_inch, pitch(columns), slashed_zero), random.Random(seed))
-    for first in range(0, max(len(lines), 1), length):
-        yield press.page(lines[first : first + length])
+    most = max_lines(dpi)
+    lines_per_page = most if lines_per_page is None else lines_per_page
+    if lines_per_page < 1:
+        raise PictureUnfit(f"{lines_per_page} lines to a page: give at least 1")
+    lines_per_page = min(lines_per_page, most)
+    press = _InkRenderer(columns, _GlyphMasks(wheel, dpi, pitch_of(columns), slashed_zero), random.Random(seed))
+    for first in range(0, max(len(lines), 1), lines_per_page):
+        yield press.page(lines[first : first + lines_per_page])
 
 
-def longest(per_inch: int = 150) -> int:
+def max_lines(dpi: int = 150) -> int:
     """How many lines one picture can have."""
-    if not COARSEST <= per_inch <= FINEST:
-        raise PictureUnfit(f"{per_inch} dots to the inch: give {COARSEST} to {FINEST}")
-    return (TALLEST - 2 * round(MARGIN_IN * per_inch)) // round(per_inch / LINES_PER_IN)
+    if not MIN_DPI <= dpi <= MAX_DPI:
+        raise PictureUnfit(f"{dpi} dots to the inch: give {MIN_DPI} to {MAX_DPI}")
+    return (MAX_HEIGHT_PX - 2 * round(MARGIN_IN * dpi)) // round(dpi / LINES_PER_IN)
 
 
-def ruled(width: int, height: int, lines: Iterable[Rule]) -> bytes:
+def draw_chart(width: int, height: int, lines: Iterable[Polyline]) -> bytes:
     """The PNG of a diagram on the same paper: lines through points, as many dots broad and as dark as they say."""
-    image = Image.new("RGB", (width * _FINE, height * _FINE), PAPER)
+    image = Image.new("RGB", (width * _CHART_SUPERSAMPLING, height * _CHART_SUPERSAMPLING), PAPER_RGB)
     pen = ImageDraw.Draw(image)
     for points, ink, breadth, dark in lines:
-        shade = tuple(round(paper + (colour - paper) * dark) for paper, colour in zip(PAPER, ink, strict=True))
-        dots = [(x * _FINE, y * _FINE) for x, y in points]
-        pen.line(dots, fill=shade, width=max(1, round(breadth * _FINE)))
+        shade = tuple(round(paper + (colour - paper) * dark) for paper, colour in zip(PAPER_RGB, ink, strict=True))
+        dots = [(x * _CHART_SUPERSAMPLING, y * _CHART_SUPERSAMPLING) for x, y in points]
+        pen.line(dots, fill=shade, width=max(1, round(breadth * _CHART_SUPERSAMPLING)))
     out = io.BytesIO()
-    image.reduce(_FINE).save(out, "PNG")
+    image.reduce(_CHART_SUPERSAMPLING).save(out, "PNG")
     return out.getvalue()
 
 
-class _Face:
+class _GlyphMasks:
     """The type wheel at one size: a mask for each glyph, white where it touches the ribbon."""
 
-    def __init__(self, wheel: Wheel, per_inch: int, pitch: int, slashed_zero: bool) -> None:
-        self.per_inch, self.pitch = per_inch, pitch
-        self.width, self.height = round(per_inch / pitch), round(per_inch / LINES_PER_IN)
-        self._wheel: Wheel = wheel
+    def __init__(self, wheel: TypeWheel, dpi: int, pitch: int, slashed_zero: bool) -> None:
+        self.dpi, self.pitch = dpi, pitch
+        self.width, self.height = round(dpi / pitch), round(dpi / LINES_PER_IN)
+        self._wheel: TypeWheel = wheel
         self._slashed_zero = slashed_zero
         self._masks: dict[tuple[str, int, int], Image.Image] = {}
 
-    def mask(self, glyph: str, right: int, down: int) -> Image.Image:
+    def mask(self, glyph: str, dx: int, dy: int) -> Image.Image:
         """The glyph, moved by so many quarters of a dot; `_PAD` dots more than its box on each side."""
-        key = (glyph, right, down)
+        key = (glyph, dx, dy)
         if key not in self._masks:
-            self._masks[key] = self._cut(glyph, right, down)
+            self._masks[key] = self._draw_mask(glyph, dx, dy)
         return self._masks[key]
 
-    def _cut(self, glyph: str, right: int, down: int) -> Image.Image:
-        size = ((self.width + 2 * _PAD) * _SUPER, (self.height + 2 * _PAD) * _SUPER)
+    def _draw_mask(self, glyph: str, dx: int, dy: int) -> Image.Image:
+        size = ((self.width + 2 * _PADDING) * _SUPERSAMPLING, (self.height + 2 * _PADDING) * _SUPERSAMPLING)
         image = Image.new("L", size)
         pen = ImageDraw.Draw(image)
-        across = self.per_inch * _SUPER / (glyphs.WIDTH * self.pitch)
-        along = self.per_inch * _SUPER / (glyphs.HEIGHT * LINES_PER_IN)
-        half = glyphs.PEN * along / 2
-        for stroke in glyphs.strokes_of(glyph, self._wheel, slashed_zero=self._slashed_zero):
-            points = [(x * across + _PAD * _SUPER + right, y * along + _PAD * _SUPER + down) for x, y in stroke]
+        across = self.dpi * _SUPERSAMPLING / (glyphs.WIDTH * self.pitch)
+        along = self.dpi * _SUPERSAMPLING / (glyphs.HEIGHT * LINES_PER_IN)
+        half = glyphs.PEN_WIDTH * along / 2
+        for stroke in glyphs.pen_strokes(glyph, self._wheel, slashed_zero=self._slashed_zero):
+            points = [
+                (x * across + _PADDING * _SUPERSAMPLING + dx, y * along + _PADDING * _SUPERSAMPLING + dy)
+                for x, y in stroke
+            ]
             pen.line(points, fill=255, width=max(1, round(2 * half)))
             for x, y in points:
                 pen.ellipse((x - half, y - half, x + half, y + half), fill=255)
-        return image.reduce(_SUPER)
+        return image.reduce(_SUPERSAMPLING)
 
 
-class _Press:
+class _InkRenderer:
     """Puts ink on paper. A page is kept as the light that comes back: 255 bare paper, and ink upon ink multiplies."""
 
-    def __init__(self, columns: int, face: _Face, rng: random.Random) -> None:
-        self._columns, self._face, self._rng = columns, face, rng
-        self._cloth = _cloth(rng)
+    def __init__(self, columns: int, masks: _GlyphMasks, rng: random.Random) -> None:
+        self._columns, self._masks, self._rng = columns, masks, rng
+        self._ribbon = _ribbon_tile(rng)
         # Each glyph sits on its wheel as it was cast: a quarter of a dot high or low, for as long as the wheel lives.
-        self._sits = {chr(code): rng.choice((-1, 0, 0, 0, 1)) for code in range(0x20, 0x60)}
-        self._least, self._most = (round(255 * share) for share in _DARK)
-        shades = range(self._least, self._most + 1)
-        self._light = {dark: [255 - level * dark // 255 for level in range(256)] for dark in shades}
-        self._force = (self._least + self._most) / 2  # how the hammer strikes just now; it wanders
+        self._baseline_shift = {chr(code): rng.choice((-1, 0, 0, 0, 1)) for code in range(0x20, 0x60)}
+        self._min_ink, self._max_ink = (round(255 * share) for share in _DARKNESS_RANGE)
+        shades = range(self._min_ink, self._max_ink + 1)
+        self._light_tables = {dark: [255 - level * dark // 255 for level in range(256)] for dark in shades}
+        self._strike_force = (self._min_ink + self._max_ink) / 2  # how the hammer strikes just now; it wanders
 
     def page(self, lines: Sequence[Sequence[str]]) -> bytes:
         """One PNG, as high as it has lines."""
-        per_inch, height = self._face.per_inch, self._face.height
+        per_inch, height = self._masks.dpi, self._masks.height
         top = round(MARGIN_IN * per_inch)
-        text_width = round(self._columns * per_inch / self._face.pitch)
-        width = max(round(PAPER_IN * per_inch), text_width + 2 * top)
+        text_width = round(self._columns * per_inch / self._masks.pitch)
+        width = max(round(PAPER_WIDTH_IN * per_inch), text_width + 2 * top)
         light = Image.new("L", (width, 2 * top + max(len(lines), 1) * height), 255)
         left = (width - text_width) // 2
         for row, line in enumerate(lines):
             for column, cell in enumerate(line):
-                x = left + round(column * per_inch / self._face.pitch)
+                x = left + round(column * per_inch / self._masks.pitch)
                 for glyph in cell.replace(" ", ""):
-                    self._strike(light, glyph, x - _PAD, top + row * height - _PAD)
-        return _png(light, per_inch)
+                    self._strike_glyph(light, glyph, x - _PADDING, top + row * height - _PADDING)
+        return _encode_png(light, per_inch)
 
-    def _strike(self, light: Image.Image, glyph: str, x: int, y: int) -> None:
+    def _strike_glyph(self, light: Image.Image, glyph: str, x: int, y: int) -> None:
         rng = self._rng
-        mask = self._face.mask(glyph, rng.choice((-1, 0, 0, 1)), self._sits.get(glyph, 0) + rng.choice((0, 0, 0, 1)))
-        self._force = min(max(self._force + rng.uniform(-5, 5), self._least + _UNEVEN), self._most - _UNEVEN)
-        dark = round(self._force + rng.uniform(-_UNEVEN, _UNEVEN))
-        at_x, at_y = rng.randrange(_CLOTH - mask.width), rng.randrange(_CLOTH - mask.height)
-        cloth = self._cloth.crop((at_x, at_y, at_x + mask.width, at_y + mask.height))
-        left_over = ImageChops.multiply(mask, cloth).point(self._light[dark])
+        mask = self._masks.mask(
+            glyph, rng.choice((-1, 0, 0, 1)), self._baseline_shift.get(glyph, 0) + rng.choice((0, 0, 0, 1))
+        )
+        self._strike_force = min(
+            max(self._strike_force + rng.uniform(-5, 5), self._min_ink + _DARKNESS_STEP), self._max_ink - _DARKNESS_STEP
+        )
+        dark = round(self._strike_force + rng.uniform(-_DARKNESS_STEP, _DARKNESS_STEP))
+        at_x, at_y = rng.randrange(_RIBBON_TILE - mask.width), rng.randrange(_RIBBON_TILE - mask.height)
+        cloth = self._ribbon.crop((at_x, at_y, at_x + mask.width, at_y + mask.height))
+        left_over = ImageChops.multiply(mask, cloth).point(self._light_tables[dark])
         box = (x, y, x + mask.width, y + mask.height)
         light.paste(ImageChops.multiply(light.crop(box), left_over), box)
 
 
-def _cloth(rng: random.Random) -> Image.Image:
+def _ribbon_tile(rng: random.Random) -> Image.Image:
     """A tile of inked ribbon: the grain of the weave, and patches where it has been struck before."""
-    grain = Image.frombytes("L", (_CLOTH, _CLOTH), rng.randbytes(_CLOTH * _CLOTH))
+    grain = Image.frombytes("L", (_RIBBON_TILE, _RIBBON_TILE), rng.randbytes(_RIBBON_TILE * _RIBBON_TILE))
     grain = grain.filter(ImageFilter.GaussianBlur(0.6)).point([min(255, 185 + level // 2) for level in range(256)])
-    coarse = _CLOTH // 8
+    coarse = _RIBBON_TILE // 8
     worn = Image.frombytes("L", (coarse, coarse), rng.randbytes(coarse * coarse))
-    worn = worn.resize((_CLOTH, _CLOTH), Image.Resampling.BICUBIC).point([215 + level // 6 for level in range(256)])
+    worn = worn.resize((_RIBBON_TILE, _RIBBON_TILE), Image.Resampling.BICUBIC).point(
+        [215 + level // 6 for level in range(256)]
+    )
     return ImageChops.multiply(grain, worn)
 
 
-def _png(light: Image.Image, per_inch: int) -> bytes:
+def _encode_png(light: Image.Image, dpi: int) -> bytes:
     light.putpalette(
         [
             round(ink + (paper - ink) * level / 255)
             for level in range(256)
-            for paper, ink in zip(PAPER, INK, strict=True)
+            for paper, ink in zip(PAPER_RGB, INK_RGB, strict=True)
         ]
     )
     out = io.BytesIO()
-    light.save(out, "PNG", dpi=(per_inch, per_inch))
+    light.save(out, "PNG", dpi=(dpi, dpi))
     return out.getvalue()

@@ -15,82 +15,84 @@ from urllib.parse import urlsplit
 
 from drivers.errors import DriverError, LineBusy, LineNotFound, LineRefused, LineUnfit
 
-Kind = Literal["tty", "pty", "socket"]
+PortKind = Literal["tty", "pty", "socket"]
 
 # Linux Documentation/admin-guide/devices.txt: what is a tty and what only looks like one.
 _PTY_MAJORS = range(136, 144)
 _PTMX = (5, 2)
 _CONSOLES = {4: range(64), 5: range(2)}  # the screens, /dev/tty and /dev/console
-_LONGEST = 255  # of a name in a message; also what Linux allows a file's
-_GIVE = "give a port like /dev/ttyUSB0, or the path of a pty"
-_SOCKET = "write it socket://HOST:PORT, with no more to it"
+_MAX_NAME_LENGTH = 255  # of a name in a message; also what Linux allows a file's
+_HINT_PORT = "give a port like /dev/ttyUSB0, or the path of a pty"
+_HINT_SOCKET = "write it socket://HOST:PORT, with no more to it"
 
 
-def kind_of(where: str) -> Kind:
+def port_kind(port_name: str) -> PortKind:
     """What kind of line a name is for; raises if there is nothing to open."""
-    if "://" in where:
-        address(where)
+    if "://" in port_name:
+        parse_socket_url(port_name)
         return "socket"
-    if not where:
-        raise LineNotFound(f"the line has no name: {_those_there()}")
+    if not port_name:
+        raise LineNotFound(f"the line has no name: {_available_ports_text()}")
     try:
-        found = Path(where).stat()
+        found = Path(port_name).stat()
     except OSError as error:
-        raise translated(where, error) from None
+        raise driver_error_for(port_name, error) from None
     except ValueError:  # a NUL in it, or what no file name can hold
-        raise LineNotFound(f"no port {legible(where)}: {_those_there()}") from None
+        raise LineNotFound(f"no port {printable(port_name)}: {_available_ports_text()}") from None
     if not stat.S_ISCHR(found.st_mode):
-        raise LineUnfit(f"{legible(where)} is no tty: {_GIVE}")
-    return _kind_of_device(legible(where), os.major(found.st_rdev), os.minor(found.st_rdev))
+        raise LineUnfit(f"{printable(port_name)} is no tty: {_HINT_PORT}")
+    return _device_kind(printable(port_name), os.major(found.st_rdev), os.minor(found.st_rdev))
 
 
-def _kind_of_device(name: str, major: int, minor: int) -> Kind:
+def _device_kind(name: str, major: int, minor: int) -> PortKind:
     if major in _PTY_MAJORS:
         return "pty"
     if (major, minor) == _PTMX:
         raise LineUnfit(f"{name} makes ptys and is none: give the path of one, as the program at its far end shows it")
     if minor in _CONSOLES.get(major, ()):
-        raise LineUnfit(f"{name} is a screen of this computer and no port: {_GIVE}")
+        raise LineUnfit(f"{name} is a screen of this computer and no port: {_HINT_PORT}")
     return "tty"
 
 
-def address(url: str) -> tuple[str, int]:
+def parse_socket_url(url: str) -> tuple[str, int]:
     """Host and port of a `socket://` line. Raises LineUnfit."""
-    name = legible(url)
+    name = printable(url)
     if url.lower().startswith("rfc2217://"):
-        raise LineUnfit(f"{name}: RFC 2217 is not spoken here: let the server give the port raw, and {_SOCKET}")
+        raise LineUnfit(f"{name}: RFC 2217 is not spoken here: let the server give the port raw, and {_HINT_SOCKET}")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise LineUnfit(f"{name} is no line: {_SOCKET}") from None
+        raise LineUnfit(f"{name} is no line: {_HINT_SOCKET}") from None
     if parts.scheme != "socket":
-        raise LineUnfit(f"{name}: no line of that kind here: {_GIVE}, or socket://HOST:PORT")
+        raise LineUnfit(f"{name}: no line of that kind here: {_HINT_PORT}, or socket://HOST:PORT")
     more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if not host or not port or more or not url.isprintable():
-        raise LineUnfit(f"{name} is no line: {_SOCKET}")
+        raise LineUnfit(f"{name} is no line: {_HINT_SOCKET}")
     return host, port
 
 
-def ports(dev: Path = Path("/dev"), sys: Path = Path("/sys")) -> list[str]:
+def list_ports(dev: Path = Path("/dev"), sys: Path = Path("/sys")) -> list[str]:
     """The serial ports of this computer: by the name that stays when it is plugged in again, where one exists."""
-    links = ((_behind(link), str(link)) for link in sorted(_entries(dev / "serial" / "by-id")))
+    links = ((_tty_behind_link(link), str(link)) for link in sorted(_folder_entries(dev / "serial" / "by-id")))
     by_id = {name: link for name, link in links if name}
-    plain = [port.name for port in sorted(_entries(sys / "class" / "tty")) if _has_hardware(port)]
+    plain = [port.name for port in sorted(_folder_entries(sys / "class" / "tty")) if _is_hardware_port(port)]
     return [*by_id.values(), *(str(dev / name) for name in plain if name not in by_id)]
 
 
-def translated(where: str, error: Exception) -> DriverError:
+def driver_error_for(port_name: str, error: Exception) -> DriverError:
     """What the system said of a tty or pty, as one of ours."""
-    number, name = _number(error), legible(where)
+    number, name = _errno_of(error), printable(port_name)
     if number == errno.ENAMETOOLONG:
-        return LineNotFound(f"no port has a name of {len(where)} characters: {_those_there()}")
+        return LineNotFound(f"no port has a name of {len(port_name)} characters: {_available_ports_text()}")
     if number == errno.ELOOP:
-        return LineNotFound(f"{name} is a link that leads to itself: {_those_there()}")
-    if number == errno.ENOENT and Path(where).is_symlink():
-        return LineNotFound(f"{name} leads to {legible(os.path.realpath(where))}, which is not there: {_those_there()}")
+        return LineNotFound(f"{name} is a link that leads to itself: {_available_ports_text()}")
+    if number == errno.ENOENT and Path(port_name).is_symlink():
+        return LineNotFound(
+            f"{name} leads to {printable(os.path.realpath(port_name))}, which is not there: {_available_ports_text()}"
+        )
     if number in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV):
-        return LineNotFound(f"no port {name}: {_those_there()}")
+        return LineNotFound(f"no port {name}: {_available_ports_text()}")
     if number in (errno.EACCES, errno.EPERM):
         return LineRefused(f"you may not open {name}: sudo usermod -aG dialout $USER, then log in anew")
     if number in (errno.EBUSY, errno.EAGAIN):
@@ -99,10 +101,10 @@ def translated(where: str, error: Exception) -> DriverError:
     return LineUnfit(f"{name} cannot be the line of a Teletype ({reason}): give the port of a serial adapter, or a pty")
 
 
-def unreached(url: str, error: Exception) -> DriverError:
+def connect_error_for(url: str, error: Exception) -> DriverError:
     """Why nobody answers at a `socket://` line, as one of ours."""
-    host, port = address(url)
-    name, host = legible(url), legible(host)
+    host, port = parse_socket_url(url)
+    name, host = printable(url), printable(host)
     match error:
         case ConnectionRefusedError():
             return LineNotFound(f"{name}: nothing listens at port {port} of {host}: start the serial server there")
@@ -113,23 +115,23 @@ def unreached(url: str, error: Exception) -> DriverError:
     return LineNotFound(f"{name}: {host} cannot be reached: see that the network and its serial server run")
 
 
-def legible(where: str) -> str:
+def printable(port_name: str) -> str:
     """The name for a message of one line, whatever somebody has put into it."""
-    shown = where if where.isprintable() else ascii(where)
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    shown = port_name if port_name.isprintable() else ascii(port_name)
+    return shown if len(shown) <= _MAX_NAME_LENGTH else f"{shown[:_MAX_NAME_LENGTH]}..."
 
 
-def listed(names: list[str]) -> str:
+def list_ports_text(names: list[str]) -> str:
     """What there is to choose from, for the end of a message."""
-    there = ", ".join(map(legible, names))
+    there = ", ".join(map(printable, names))
     return f"there are {there}" if there else "this computer shows no serial port; plug the adapter in"
 
 
-def _those_there() -> str:
-    return listed(ports())
+def _available_ports_text() -> str:
+    return list_ports_text(list_ports())
 
 
-def _behind(link: Path) -> str | None:
+def _tty_behind_link(link: Path) -> str | None:
     """The name of the tty that a link leads to, if it does."""
     try:
         return Path(os.path.realpath(link, strict=True)).name
@@ -137,14 +139,14 @@ def _behind(link: Path) -> str | None:
         return None
 
 
-def _entries(folder: Path) -> list[Path]:
+def _folder_entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError:
         return []
 
 
-def _has_hardware(port: Path) -> bool:
+def _is_hardware_port(port: Path) -> bool:
     """Consoles have no device behind them, and the kernel keeps ttyS ports of type 0 for cards not plugged in."""
     try:
         return (port / "device").exists() and (port / "type").read_text().strip() != "0"
@@ -152,7 +154,7 @@ def _has_hardware(port: Path) -> bool:
         return (port / "device").exists()
 
 
-def _number(error: BaseException | None) -> int | None:
+def _errno_of(error: BaseException | None) -> int | None:
     """The system's own number for it: pyserial gives some of its errors none, and has it in the one before."""
     while error is not None:
         if error.args and isinstance(error.args[0], int):

@@ -9,28 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from drivers.carriage import Carriage, Fill, Stroke
-from drivers.charset import Folding, Style, fold
-from drivers.emphasis import UNDERLINE, Passes, Word
+from drivers.charset import IncrementalFolder, Style, fold_text
+from drivers.emphasis import UNDERLINE, OverstrikePasses, PendingWord
 from drivers.profile import Profile
 
 __all__ = ["Fill", "Printer", "Stroke"]
 
-_FACTORY = Profile()
+_FACTORY_PROFILE = Profile()
 
 
 class Printer:
     """Words are held back until they are whole: one that does not fit goes to the next line."""
 
-    def __init__(self, profile: Profile = _FACTORY, *, column: int | None = None) -> None:
+    def __init__(self, profile: Profile = _FACTORY_PROFILE, *, column: int | None = None) -> None:
         self._profile = profile
         self._carriage = Carriage(profile, column)
-        self._folding = Folding(profile.wheel)
+        self._folder = IncrementalFolder(profile.wheel)
         self._blanks = 0
-        self._word = Word(profile.wheel)
-        self._passes = Passes()  # over this line, before it ends
-        self._returned = False  # art: a CR came, and it is not yet known whether its LF follows
+        self._word = PendingWord(profile.wheel)
+        self._passes = OverstrikePasses()  # over this line, before it ends
+        self._after_cr = False  # art: a CR came, and it is not yet known whether its LF follows
         self._overprinting = False  # art: this line has ink under the carriage on purpose
-        self._backed = 0  # art: how far backspaces have gone back from the column
+        self._back_offset = 0  # art: how far backspaces have gone back from the column
 
     @property
     def column(self) -> int | None:
@@ -38,12 +38,12 @@ class Printer:
         return self._carriage.column
 
     @property
-    def held(self) -> int:
+    def held_characters(self) -> int:
         """How many characters are held back."""
         return self._blanks + len(self._word)
 
     @property
-    def word_is_held(self) -> bool:
+    def has_held_word(self) -> bool:
         """Whether a word stands there that may go on, and not only blanks."""
         return bool(self._word)
 
@@ -62,110 +62,110 @@ class Printer:
         With `overstrike` a backspace in prose is a typewriter's: `X\\bX` is bold, `_\\bX` underlined.
         """
         if text:
-            self._end_art()
+            self._end_raw()
         if overstrike and style == "prose":
-            return self._typewrite(text)
-        self._word.backed = 0
+            return self._feed_overstrike(text)
+        self._word.back_offset = 0
         strokes: list[Stroke] = []
-        for glyph in self._folding.feed(text, style):
-            strokes += self._take(glyph)
+        for glyph in self._folder.feed(text, style):
+            strokes += self._add_glyph(glyph)
         return strokes
 
     def flush(self) -> list[Stroke]:
         """What was held back, the blanks after it included: a prompt ends in one."""
-        strokes = self._release()
+        strokes = self._release_word()
         if self._blanks:
             if not self._overprinting:
                 strokes += self._clean_line()
-            strokes += self._carriage.strike(" " * min(self._blanks, self._profile.usable - (self.column or 0)))
+            strokes += self._carriage.strike(" " * min(self._blanks, self._profile.usable_columns - (self.column or 0)))
             self._blanks = 0
         return strokes
 
-    def raw(self, text: str) -> list[Stroke]:
+    def feed_raw(self, text: str) -> list[Stroke]:
         """Art: each character in its cell, what is too far right cut off; `\\r` and `\\b` go back for a second pass.
 
         No word is held back, only blanks: they are not struck at the end of a line. The pieces may be cut anywhere.
         """
-        strokes = self._release()
+        strokes = self._release_word()
         for char in text:
-            strokes += self._take_raw(self._one_glyph(char))
+            strokes += self._add_raw_glyph(self._raw_glyph_for(char))
         return strokes
 
-    def echo(self, text: str) -> list[Stroke]:
+    def echo_keys(self, text: str) -> list[Stroke]:
         """Typed keys: nothing held back, no word kept whole; `\\a` rings, `\\r` returns the carriage and no more."""
         strokes = self.flush()
-        self._begin_anew()
+        self._reset()
         for char in text:
             if char == "\a":
                 strokes += self.bell()
             elif char == "\r":
-                strokes += self._carriage.back()
+                strokes += self._carriage.carriage_return()
             else:
-                for glyph in fold(char, wheel=self._profile.wheel):
-                    strokes += self._echo_one(glyph)
+                for glyph in fold_text(char, wheel=self._profile.wheel):
+                    strokes += self._echo_glyph(glyph)
         return strokes
 
     def fresh_line(self) -> list[Stroke]:
         """To the left margin of a clean line; nothing if the carriage is there already."""
         strokes = self.flush()
-        self._begin_anew()
+        self._reset()
         return strokes + (self._clean_line() if self.column == 0 else self._new_line())
 
     def bell(self) -> list[Stroke]:
         return self._carriage.bell()
 
-    def margin(self) -> list[Stroke]:
+    def return_at_margin(self) -> list[Stroke]:
         """What the right margin asks for after a key that the machine printed itself: a new line.
 
         No bell: in half duplex it would garble the next key.
         """
-        full = self.column is not None and self.column >= self._profile.usable
+        full = self.column is not None and self.column >= self._profile.usable_columns
         return self._new_line() if full else []
 
-    def observe(self, byte: int) -> float:
+    def observe_byte(self, byte: int) -> float:
         """A byte that the machine printed from its own keyboard; says how long the carriage travels, from its start."""
-        return self._carriage.observe(byte)
+        return self._carriage.observe_byte(byte)
 
-    def lost_track(self) -> None:
+    def lose_track(self) -> None:
         """The carriage may stand anywhere: somebody typed in LOCAL, or the motor was off."""
-        self._carriage.lost_track()
-        self._passes.forget()
-        self._end_art()
+        self._carriage.lose_track()
+        self._passes.clear()
+        self._end_raw()
 
-    def forget(self, unstruck: Sequence[Stroke]) -> None:
+    def forget_unstruck(self, unstruck: Sequence[Stroke]) -> None:
         """These strokes, the last ones given out, were never struck; what is held back goes with them."""
-        self._carriage.forget(unstruck)
-        self._passes.forget()
-        self._word.forget()
+        self._carriage.forget_unstruck(unstruck)
+        self._passes.clear()
+        self._word.clear()
         self._blanks = 0
-        self._begin_anew()
+        self._reset()
 
     # Prose.
 
-    def _take(self, glyph: str) -> list[Stroke]:
+    def _add_glyph(self, glyph: str) -> list[Stroke]:
         if glyph == "\n":
-            strokes = self._release()
+            strokes = self._release_word()
             self._blanks = 0
             return strokes + self._new_line()
         if glyph == " ":
-            strokes = self._release()
+            strokes = self._release_word()
             self._blanks += 1
             return strokes
-        if len(self._word) < self._profile.usable:
+        if len(self._word) < self._profile.usable_columns:
             self._word.append(glyph)
             return []
-        strokes = self._release()  # longer than any line: cut, on a line of its own
+        strokes = self._release_word()  # longer than any line: cut, on a line of its own
         self._word.append(glyph)
         return strokes
 
-    def _release(self) -> list[Stroke]:
+    def _release_word(self) -> list[Stroke]:
         if not self._word:
             return []
         strokes = self._clean_line()
-        if (self.column or 0) + self.held > self._profile.usable:
+        if (self.column or 0) + self.held_characters > self._profile.usable_columns:
             strokes += self._new_line() if self.column else []
             self._blanks = 0  # the blanks at a wrap would only indent the next line
-        cells = self._word.take()
+        cells = self._word.take_cells()
         first = (self.column or 0) + self._blanks
         for at, cell in enumerate(cells):
             if len(cell) > 1:
@@ -174,95 +174,95 @@ class Printer:
         self._blanks = 0
         return strokes
 
-    def _echo_one(self, glyph: str) -> list[Stroke]:
+    def _echo_glyph(self, glyph: str) -> list[Stroke]:
         if glyph == "\n":
             return self._new_line()
-        full = self.column is not None and self.column >= self._profile.usable
+        full = self.column is not None and self.column >= self._profile.usable_columns
         strokes = self._new_line() if full else self._clean_line()
         return strokes + self._carriage.strike(glyph) + self._margin_bell()
 
     def _margin_bell(self) -> list[Stroke]:
         before = self._profile.margin_bell
-        return self.bell() if before and self.column == self._profile.usable - before else []
+        return self.bell() if before and self.column == self._profile.usable_columns - before else []
 
     def _clean_line(self) -> list[Stroke]:
         """What it takes that the next glyph lands on no other: nothing, but after a start or a BREAK."""
-        return [] if self._carriage.clean else self._new_line()
+        return [] if self._carriage.is_clean else self._new_line()
 
     def _new_line(self) -> list[Stroke]:
         strokes: list[Stroke] = []
-        for row in self._passes.take():
+        for row in self._passes.take_rows():
             if self.column is not None and not self._profile.return_feeds:
-                strokes += self._carriage.back() + self._carriage.strike(row)
-        self._end_art()
+                strokes += self._carriage.carriage_return() + self._carriage.strike(row)
+        self._end_raw()
         return strokes + self._carriage.new_line()
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         """What comes next has nothing to do with what came before."""
-        self._folding = Folding(self._profile.wheel)
-        self._word.forget()
-        self._end_art()
+        self._folder = IncrementalFolder(self._profile.wheel)
+        self._word.clear()
+        self._end_raw()
 
     # A typewriter's overstrikes.
 
-    def _typewrite(self, text: str) -> list[Stroke]:
+    def _feed_overstrike(self, text: str) -> list[Stroke]:
         strokes: list[Stroke] = []
         for char in text:
             if char == "\b":
-                self._folding.back()
+                self._folder.step_back()
                 self._backspace()
-            elif glyphs := self._folding.feed(char):
-                strokes += self._type(UNDERLINE if char == "_" else glyphs)
+            elif glyphs := self._folder.feed(char):
+                strokes += self._overstrike_char(UNDERLINE if char == "_" else glyphs)
         return strokes
 
-    def _type(self, glyphs: str) -> list[Stroke]:
+    def _overstrike_char(self, glyphs: str) -> list[Stroke]:
         """One character, over what stands where the backspaces have led."""
         strokes: list[Stroke] = []
-        if not self._word.backed or glyphs == "\n":
-            self._word.typed(glyphs)
+        if not self._word.back_offset or glyphs == "\n":
+            self._word.note_typed(glyphs)
         else:
-            glyphs, before = self._word.over(glyphs)
+            glyphs, before = self._word.overstrike(glyphs)
             strokes += self._clean_line() if before else []
             for at, glyph in before.items():
-                self._passes.add(min(max(self._end + at, 0), self._profile.usable - 1), glyph)
+                self._passes.add(min(max(self._word_column + at, 0), self._profile.usable_columns - 1), glyph)
         for glyph in glyphs:
-            strokes += self._take(glyph)
+            strokes += self._add_glyph(glyph)
         return strokes
 
     def _backspace(self) -> None:
         if self._blanks and not self._word:
             self._blanks -= 1  # a blank has no ink: it is struck instead
         else:
-            self._word.back(self._end + len(self._word))
+            self._word.backspace(self._word_column + len(self._word))
 
     @property
-    def _end(self) -> int:
+    def _word_column(self) -> int:
         """The column where the held word would begin on this line."""
-        return (self.column or 0 if self._carriage.clean else 0) + self._blanks
+        return (self.column or 0 if self._carriage.is_clean else 0) + self._blanks
 
     # Art.
 
-    def _end_art(self) -> None:
-        self._returned = self._overprinting = False
-        self._backed = 0
+    def _end_raw(self) -> None:
+        self._after_cr = self._overprinting = False
+        self._back_offset = 0
 
-    def _one_glyph(self, char: str) -> str:
+    def _raw_glyph_for(self, char: str) -> str:
         if char in "\r\b":
             return char
-        glyphs = fold(char, wheel=self._profile.wheel)
+        glyphs = fold_text(char, wheel=self._profile.wheel)
         return glyphs if len(glyphs) < 2 else glyphs[0] if len(set(glyphs)) == 1 else "?"
 
-    def _take_raw(self, glyph: str) -> list[Stroke]:
+    def _add_raw_glyph(self, glyph: str) -> list[Stroke]:
         if glyph == "\n":
             self._blanks = 0
             return self._new_line()
         if glyph == "\r":
-            self._returned = True
+            self._after_cr = True
         if glyph in ("", "\r"):
             return []
-        strokes = self._overprint() if self._returned else []
-        if glyph == "\b" or self._backed:
-            self._strike_back(glyph)
+        strokes = self._start_overprint() if self._after_cr else []
+        if glyph == "\b" or self._back_offset:
+            self._overstrike_raw(glyph)
         elif glyph == " ":
             self._blanks += 1
         else:
@@ -273,26 +273,26 @@ class Printer:
         strokes = [] if self._overprinting else self._clean_line()
         if self._overprinting and self._profile.return_feeds:
             return strokes  # no second pass on this machine
-        if (self.column or 0) + self._blanks < self._profile.usable:
+        if (self.column or 0) + self._blanks < self._profile.usable_columns:
             strokes += self._carriage.strike(" " * self._blanks + glyph)
             self._blanks = 0
         else:
             self._blanks += 1  # cut off, but it has its cell
         return strokes
 
-    def _strike_back(self, glyph: str) -> None:
+    def _overstrike_raw(self, glyph: str) -> None:
         """A backspace, or what comes after it: that is for a later pass."""
         if glyph != "\b":
             if glyph != " ":
-                self._passes.add((self.column or 0) - self._backed, glyph)
-            self._backed -= 1
+                self._passes.add((self.column or 0) - self._back_offset, glyph)
+            self._back_offset -= 1
         elif self._blanks:
             self._blanks -= 1
-        elif self._carriage.clean or self._overprinting:
-            self._backed = min(self._backed + 1, self.column or 0)
+        elif self._carriage.is_clean or self._overprinting:
+            self._back_offset = min(self._back_offset + 1, self.column or 0)
 
-    def _overprint(self) -> list[Stroke]:
+    def _start_overprint(self) -> list[Stroke]:
         strokes = [] if self._overprinting else self._clean_line()
-        self._returned, self._blanks, self._backed = False, 0, 0
+        self._after_cr, self._blanks, self._back_offset = False, 0, 0
         self._overprinting = self._overprinting or self.column != 0
-        return strokes + self._carriage.back()
+        return strokes + self._carriage.carriage_return()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Counters:
+class MachineCounters:
     """What has happened since the start."""
 
     struck: int = 0
@@ -36,4 +36,4 @@ class Status:
     motor_on: bool
     motor_ran_s: float
     missing_echoes: int
-    counters: Counters
+    counters: MachineCounters

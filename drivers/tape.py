@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import re
 
-from drivers.charset import level8, strip_parity
+from drivers.charset import apply_parity, strip_parity
 from drivers.errors import TapeDamaged
 from drivers.keyboard import Parity
 from drivers.paper import BEL, CR, LF, RUBOUT, glyph_of
-from drivers.profile import Level8
+from drivers.profile import ParityOut
 
 PUNCH_ON, PUNCH_OFF = 0x12, 0x14  # DC2, DC4
 
-_BLANK = b"\x00\x80"  # leader of a Teletype, and DEC's with level 8 punched
+_LEADER_ROWS = b"\x00\x80"  # leader of a Teletype, and DEC's with level 8 punched
 _ALT_MODES = (0x7D, 0x7E)
-_SILENT = (0x00, RUBOUT)
+_NON_PRINTING = (0x00, RUBOUT)
 
 
 def leader(rows: int) -> bytes:
@@ -25,7 +25,7 @@ def leader(rows: int) -> bytes:
     return bytes(rows)
 
 
-def text_rows(folded: str, parity: Level8 = "even") -> bytes:
+def encode_text(folded: str, parity: ParityOut = "even") -> bytes:
     """Folded text as it stands on tape: CR LF for each line, two RUBOUTs after it and after any other function.
 
     A machine that reads such a tape to itself has the time for its carriage - Bulletin 310B 574-100-101TC 3.12.
@@ -34,41 +34,41 @@ def text_rows(folded: str, parity: Level8 = "even") -> bytes:
     for char in folded:
         codes = (CR, LF) if char == "\n" else (ord(char),)
         rows += bytes(codes) if char >= " " else bytes((*codes, RUBOUT, RUBOUT))
-    return bytes(level8(row, parity) for row in rows)
+    return bytes(apply_parity(row, parity) for row in rows)
 
 
-def parity_of(rows: bytes) -> Parity | None:
+def detect_parity(rows: bytes) -> Parity | None:
     """How most rows of a tape have their level 8; None if they have it in no way that is known.
 
     A tape is judged by itself: it may be older than this keyboard, and of another machine.
     """
-    told = [row for row in rows.strip(_BLANK) if strip_parity(row) not in _SILENT]
+    told = [row for row in rows.strip(_LEADER_ROWS) if strip_parity(row) not in _NON_PRINTING]
     modes: tuple[Parity, ...] = ("even", "mark", "space")
-    agreed = {mode: sum(row == level8(strip_parity(row), mode) for row in told) for mode in modes}
+    agreed = {mode: sum(row == apply_parity(strip_parity(row), mode) for row in told) for mode in modes}
     best = max(modes, key=agreed.__getitem__)
     return best if 4 * agreed[best] >= 3 * len(told) else None  # of any text half the rows are even by chance
 
 
-def read_text(rows: bytes, parity: Parity | None = None) -> str:
+def decode_text(rows: bytes, parity: Parity | None = None) -> str:
     """What a tape says, each line break as `\\n`; leader, RUBOUTs and functions are skipped.
 
     Raises TapeDamaged at the first row of another parity than this.
     """
     text = ""
-    for number, row in enumerate(rows.strip(_BLANK), start=1):
+    for number, row in enumerate(rows.strip(_LEADER_ROWS), start=1):
         bits = strip_parity(row)
-        if bits in _SILENT:  # a row rubbed out has all its holes, whatever the parity
+        if bits in _NON_PRINTING:  # a row rubbed out has all its holes, whatever the parity
             continue
-        if parity is not None and row != level8(bits, parity):
+        if parity is not None and row != apply_parity(bits, parity):
             raise TapeDamaged(
-                f"row {number} of the tape, counted from the first that is punched, is {picture(row.to_bytes())}, "
+                f"row {number} of the tape, counted from the first that is punched, is {draw_rows(row.to_bytes())}, "
                 f"which is not {parity} parity: clean the reader and read it again, or punch a new tape"
             )
         text += chr(bits) if bits in (CR, LF) else "" if bits in _ALT_MODES else glyph_of(bits)
     return re.sub("\r+\n?", "\n", text)
 
 
-def punched(rows: bytes, *, text: bool) -> list[tuple[int, bool]]:
+def punch_sequence(rows: bytes, *, text: bool) -> list[tuple[int, bool]]:
     """What to send to a punch that is on, so that these rows come to stand on the tape: (byte, whether it is a row).
 
     The punch obeys what it punches: a row that is DC4 switches it off, and so a DC2, not punched itself, follows.
@@ -77,7 +77,7 @@ def punched(rows: bytes, *, text: bool) -> list[tuple[int, bool]]:
     sent: list[tuple[int, bool]] = []
     for number, row in enumerate(rows, start=1):
         bits = strip_parity(row)
-        if text and not (glyph_of(bits) or bits in (BEL, LF, CR, *_SILENT)):
+        if text and not (glyph_of(bits) or bits in (BEL, LF, CR, *_NON_PRINTING)):
             raise TapeDamaged(f"row {number} is the function 0x{bits:02X}, which no text has: punch it as binary")
         sent.append((row, True))
         if bits == PUNCH_OFF:
@@ -85,14 +85,14 @@ def punched(rows: bytes, *, text: bool) -> list[tuple[int, bool]]:
     return sent
 
 
-def compare(punched: bytes, read: bytes) -> None:
+def verify_copy(punched_rows: bytes, read_rows: bytes) -> None:
     """Back if a tape that was read holds what was punched, whatever its leader; else raises TapeDamaged."""
-    wanted, found = punched.strip(_BLANK), read.strip(_BLANK)
+    wanted, found = punched_rows.strip(_LEADER_ROWS), read_rows.strip(_LEADER_ROWS)
     for number, (want, got) in enumerate(zip(wanted, found, strict=False), start=1):
         if want != got:
             raise TapeDamaged(
-                f"row {number} of the tape, counted from the first that is punched, reads {picture(got.to_bytes())} "
-                f"where {picture(want.to_bytes())} was sent: read it again, and if it stays so punch a new tape"
+                f"row {number} of the tape, counted from the first that is punched, reads {draw_rows(got.to_bytes())} "
+                f"where {draw_rows(want.to_bytes())} was sent: read it again, and if it stays so punch a new tape"
             )
     if len(wanted) != len(found):
         raise TapeDamaged(
@@ -101,10 +101,10 @@ def compare(punched: bytes, read: bytes) -> None:
         )
 
 
-def picture(rows: bytes) -> str:
+def draw_rows(rows: bytes) -> str:
     """The tape as a person holds it, one row to a line: level 8 at the left, the feed hole between 4 and 3."""
-    return "\n".join(f"|{_holes(row >> 3, 5)}.{_holes(row, 3)}|" for row in rows)
+    return "\n".join(f"|{_draw_holes(row >> 3, 5)}.{_draw_holes(row, 3)}|" for row in rows)
 
 
-def _holes(bits: int, levels: int) -> str:
+def _draw_holes(bits: int, levels: int) -> str:
     return "".join("o" if bits >> level & 1 else " " for level in reversed(range(levels)))

@@ -8,10 +8,10 @@ from typing import Literal, Protocol
 
 END_OF_TEXT = "<|endoftext|>"
 SHAPE_KEY = "asr33.shape"  # where a graph's own metadata has the Shape, as JSON
-HEAD_UNIT = 8  # GroupQueryAttention takes heads of so many numbers, or a multiple
+HEAD_SIZE_MULTIPLE = 8  # GroupQueryAttention takes heads of so many numbers, or a multiple
 
 # The least and the most that each number of a Sampling may be, for whoever takes one from a person.
-RANGES: dict[str, tuple[float, float]] = {
+SAMPLING_RANGES: dict[str, tuple[float, float]] = {
     "temperature": (0, 100),
     "top_k": (0, 1_000_000),
     "top_p": (1e-6, 1),
@@ -22,15 +22,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, 1_000_000),
     "length": (1, 1_000_000),
 }
-THREADS = (0, 256)  # 0 leaves the choice to the machine
+THREAD_RANGE = (0, 256)  # 0 leaves the choice to the machine
 
-Provider = Literal["auto", "cpu", "cuda"]
-Finish = Literal["end", "stop", "sentence", "length", "context"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+FinishReason = Literal["end", "stop", "sentence", "length", "context"]
 Notice = Literal["local", "no server"]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class GPT2Config:
     """The size of a GPT-2, in the words of its `config.json`. Raises ValueError for one that cannot be."""
 
     vocab_size: int
@@ -81,7 +81,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextChunk:
     """Whole characters that came with one or more tokens; the last piece says how it ended, maybe with no text.
 
     `made` is when the last of its tokens existed, in seconds of the monotonic clock. `logprobs`, where asked for, has
@@ -93,15 +93,15 @@ class Piece:
 
     text: str
     tokens: tuple[int, ...]
-    made: float
-    finish: Finish | None = None
+    created_at: float
+    finish_reason: FinishReason | None = None
     logprobs: tuple[float, ...] = ()
-    forgotten: int = 0
+    dropped_chars: int = 0
     notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CompletionRequest:
     """What a server is asked for: the continuation of a prompt, for one reader among many.
 
     `said` are the tokens of this answer that were made before: it goes on behind them as it would have. `alphabet`
@@ -111,9 +111,9 @@ class Ask:
 
     prompt: str
     sampling: Sampling
-    said: tuple[int, ...] = ()
+    resume_tokens: tuple[int, ...] = ()
     alphabet: str = ""
-    pace: float = 0.0
+    chars_per_second: float = 0.0
     conversation: str = ""
 
 
@@ -133,22 +133,22 @@ class Model(Protocol):
         """How many tokens a prompt and its answer may have together."""
         ...
 
-    def count(self, text: str) -> int:
+    def count_tokens(self, text: str) -> int:
         """Tokens of a text."""
         ...
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Return when the model can answer. Raises ModelError if it never will."""
         ...
 
-    def listen(self, prompt: str) -> None:
+    def prefill(self, prompt: str) -> None:
         """So far has this prompt been typed: what is settled of it may be read before it is asked for.
 
         Returns at once, never fails, and may be called at every key: the newest counts. Answers go first.
         """
         ...
 
-    def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
         """The continuation of the prompt; closing the generator ends the work within one step.
 
         Raises ModelError, PromptTooLong among them, before the first piece.

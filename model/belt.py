@@ -8,55 +8,55 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from model.base import Piece
+from model.base import TextChunk
 
-Load = Piece | BaseException | None  # None after the last; an error in place of what cannot be made
+QueueItem = TextChunk | BaseException | None  # None after the last; an error in place of what cannot be made
 
 
-class Belt:
+class ThreadToLoopQueue:
     """The pieces of one answer, in order."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, taken: Callable[[int], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_consumed: Callable[[int], None]) -> None:
         """`taken` is told, in the event loop, of so many characters that are now done with."""
         self.loop = loop
-        self._taken = taken
-        self._load: asyncio.Queue[Load] = asyncio.Queue()
-        self._in_hand = 0
+        self._on_consumed = on_consumed
+        self._items: asyncio.Queue[QueueItem] = asyncio.Queue()
+        self._unconsumed_chars = 0
 
-    def put(self, load: Load) -> None:
+    def put(self, item: QueueItem) -> None:
         """From any thread; where the event loop is closed, no one is there to take it."""
-        post([(self, load)])
+        put_many([(self, item)])
 
-    def drop(self, load: Load) -> None:
+    def put_in_loop(self, item: QueueItem) -> None:
         """The same in the event loop."""
-        self._load.put_nowait(load)
+        self._items.put_nowait(item)
 
-    async def take(self) -> Piece | None:
+    async def get(self) -> TextChunk | None:
         """The next piece, None after the last; the one before it is now done with."""
-        done, self._in_hand = self._in_hand, 0
+        done, self._unconsumed_chars = self._unconsumed_chars, 0
         if done:
-            self._taken(done)
-        load = await self._load.get()
+            self._on_consumed(done)
+        load = await self._items.get()
         if isinstance(load, BaseException):
             raise load.with_traceback(None)
-        self._in_hand = len(load.text) if load else 0
+        self._unconsumed_chars = len(load.text) if load else 0
         return load
 
 
-def post(loads: Iterable[tuple[Belt, Load]]) -> list[Belt]:
+def put_many(items: Iterable[tuple[ThreadToLoopQueue, QueueItem]]) -> list[ThreadToLoopQueue]:
     """From any thread: each event loop is woken once for all of its loads. The belts whose event loop is closed."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Belt, Load]]] = {}
-    for belt, load in loads:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[ThreadToLoopQueue, QueueItem]]] = {}
+    for belt, load in items:
         by_loop.setdefault(belt.loop, []).append((belt, load))
-    lost: list[Belt] = []
+    lost: list[ThreadToLoopQueue] = []
     for loop, theirs in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_drop, theirs)
+            loop.call_soon_threadsafe(_put_all_in_loop, theirs)
         except RuntimeError:
             lost += [belt for belt, _ in theirs]
     return lost
 
 
-def _drop(loads: list[tuple[Belt, Load]]) -> None:
-    for belt, load in loads:
-        belt.drop(load)
+def _put_all_in_loop(items: list[tuple[ThreadToLoopQueue, QueueItem]]) -> None:
+    for belt, load in items:
+        belt.put_in_loop(load)

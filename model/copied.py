@@ -14,15 +14,15 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-RUN = 8  # words: two strangers seldom write as many alike, but for phrases that nobody owns
-FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no word of a run is lost when it is multiplied
+RUN_LENGTH = 8  # words: two strangers seldom write as many alike, but for phrases that nobody owns
+HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no word of a run is lost when it is multiplied
 
 Hashes = NDArray[np.uint64]
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class NgramOverlap:
     """`copied` of so many `words` stand in a run that the corpus has too."""
 
     words: int
@@ -33,62 +33,64 @@ class Copied:
         return 100 * self.copied / self.words if self.words else 0.0
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Without case and punctuation, and with one apostrophe."""
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
 
 
-def copied(groups: Sequence[Sequence[str]], corpus: Iterable[str], run: int = RUN) -> list[Copied]:
+def measure_overlap(
+    groups: Sequence[Sequence[str]], corpus: Iterable[str], run_length: int = RUN_LENGTH
+) -> list[NgramOverlap]:
     """Of each group of texts, how much is copied from the documents of the corpus."""
-    lexicon = _Lexicon()
-    wanted = [[_runs(lexicon.hashes(words(text)), run) for text in texts] for texts in groups]
+    lexicon = _WordHasher()
+    wanted = [[_hash_runs(lexicon.hash_words(split_words(text)), run_length) for text in texts] for texts in groups]
     flat = [runs for texts in wanted for runs in texts]
     known = np.unique(np.concatenate(flat)) if flat else np.empty(0, np.uint64)
     found = np.zeros(len(known), np.bool_)
     for document in corpus:
-        there = _runs(lexicon.hashes(words(document)), run)
+        there = _hash_runs(lexicon.hash_words(split_words(document)), run_length)
         found[np.flatnonzero(np.isin(known, there))] = True
     return [
-        Copied(
-            sum(len(words(text)) for text in texts),
-            sum(_covered(found[np.searchsorted(known, runs)], run) for runs in hashed),
+        NgramOverlap(
+            sum(len(split_words(text)) for text in texts),
+            sum(_count_covered(found[np.searchsorted(known, runs)], run_length) for runs in hashed),
         )
         for texts, hashed in zip(groups, wanted, strict=True)
     ]
 
 
-class _Lexicon:
+class _WordHasher:
     """Words and their hashes; a language has few words, and what is no word is not remembered for ever."""
 
-    MOST = 1_000_000
+    MAX_WORDS = 1_000_000
 
     def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+        self._cache: dict[str, int] = {}
 
-    def hashes(self, text: Sequence[str]) -> Hashes:
-        if len(self._known) > self.MOST:
-            self._known.clear()
-        return np.fromiter(map(self._hash, text), np.uint64, len(text))
+    def hash_words(self, words: Sequence[str]) -> Hashes:
+        if len(self._cache) > self.MAX_WORDS:
+            self._cache.clear()
+        return np.fromiter(map(self._hash_word, words), np.uint64, len(words))
 
-    def _hash(self, word: str) -> int:
-        if (found := self._known.get(word)) is None:
+    def _hash_word(self, word: str) -> int:
+        if (found := self._cache.get(word)) is None:
             digest = blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
-            found = self._known[word] = int.from_bytes(digest, "little")
+            found = self._cache[word] = int.from_bytes(digest, "little")
         return found
 
 
-def _runs(hashes: Hashes, run: int) -> Hashes:
+def _hash_runs(hashes: Hashes, run_length: int) -> Hashes:
     """The hash of each run of so many words, by where it begins."""
-    count = max(0, len(hashes) - run + 1)
+    count = max(0, len(hashes) - run_length + 1)
     total = np.zeros(count, np.uint64)
-    for at in range(run):
-        total = total * FACTOR + hashes[at : at + count]
+    for at in range(run_length):
+        total = total * HASH_MULTIPLIER + hashes[at : at + count]
     return total
 
 
-def _covered(found: NDArray[np.bool_], run: int) -> int:
+def _count_covered(is_found: NDArray[np.bool_], run_length: int) -> int:
     """How many words are part of a run that was found; found[i] begins at word i."""
-    if not len(found):
+    if not len(is_found):
         return 0
-    counts = np.convolve(found.astype(np.int64), np.ones(run, np.int64))
+    counts = np.convolve(is_found.astype(np.int64), np.ones(run_length, np.int64))
     return int(np.count_nonzero(counts))

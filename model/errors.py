@@ -74,9 +74,9 @@ class ServerLost(ModelError, ConnectionError):
 
     exit_code = 69
 
-    def __init__(self, message: str, again_s: float = 0.0) -> None:
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
-        self.again_s = again_s
+        self.retry_after_s = retry_after_s
 
 
 class KeyRefused(ModelError, PermissionError):

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from model.errors import ModelBusy, ModelError
-from model.repository import Listing, RepositoryRefused, Stored
+from model.repository import HubFile, RepositoryListing, RepositoryRefused
 
-CHUNK = 1 << 20
-SHA256 = 64  # hex digits; git's sha1 has 40
+HASH_READ_BYTES = 1 << 20
+SHA256_HEX_DIGITS = 64  # hex digits; git's sha1 has 40
 
 # Writes the rest of a file behind what there is of it; hears how many bytes there are.
-Fetch = Callable[[str, Stored, BinaryIO, Callable[[int], None]], None]
+FetchFile = Callable[[str, HubFile, BinaryIO, Callable[[int], None]], None]
 # Hears (which file, how many bytes there are, of how many).
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 class HashWrong(ModelError):
@@ -38,18 +38,18 @@ class NoRoom(ModelError):
     exit_code = 73
 
 
-def folder_of(home: Path, name: str) -> Path:
-    return home / f".{name}.pull"
+def download_folder_path(models_folder: Path, name: str) -> Path:
+    return models_folder / f".{name}.pull"
 
 
 @contextmanager
-def place(home: Path, name: str) -> Iterator[Path]:
+def open_download_folder(models_folder: Path, name: str) -> Iterator[Path]:
     """The folder, for this process alone. What came in vain is gone afterwards; what can be gone on with stays.
 
     Raises ModelBusy, and NoRoom where there is no making it.
     """
-    folder = folder_of(home, name)
-    with _writing(folder):
+    folder = download_folder_path(models_folder, name)
+    with _report_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     try:
@@ -60,15 +60,15 @@ def place(home: Path, name: str) -> Iterator[Path]:
         try:
             yield folder
         except (HashWrong, NoRoom, RepositoryRefused):
-            clear(folder)
+            delete_download_folder(folder)
             raise
         finally:
-            _tidy(folder)
+            _remove_empty_parts(folder)
     finally:
         os.close(handle)
 
 
-def _tidy(folder: Path) -> None:
+def _remove_empty_parts(folder: Path) -> None:
     """Where nothing came there is nothing to go on with."""
     with suppress(OSError):
         for part in folder.glob("*.part"):
@@ -77,59 +77,61 @@ def _tidy(folder: Path) -> None:
         folder.rmdir()
 
 
-def clear(folder: Path) -> None:
+def delete_download_folder(folder: Path) -> None:
     """What was fetched has served."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def fetch(folder: Path, names: Sequence[str], listing: Listing, get: Fetch, progress: Progress) -> None:
+def fetch_files(
+    folder: Path, names: Sequence[str], listing: RepositoryListing, fetch_file: FetchFile, on_progress: OnProgress
+) -> None:
     """The files, in the folder and of the right hash. Raises HashWrong, NoRoom, and what `get` raises."""
     for name in names:
         stored = listing.files[name]
-        with _writing(folder):
-            if not _whole(folder / name, stored):
-                _one(folder, name, stored, get, progress)
+        with _report_write_errors(folder):
+            if not _is_complete(folder / name, stored):
+                _fetch_file(folder, name, stored, fetch_file, on_progress)
 
 
-def _one(folder: Path, name: str, stored: Stored, get: Fetch, progress: Progress) -> None:
-    part = folder / f"{name}.{stored.digest[:12]}.part"  # of another commit's file nothing is gone on with
+def _fetch_file(folder: Path, name: str, hub_file: HubFile, fetch_file: FetchFile, on_progress: OnProgress) -> None:
+    part = folder / f"{name}.{hub_file.digest[:12]}.part"  # of another commit's file nothing is gone on with
     with part.open("ab") as file:
-        if file.tell() > stored.bytes:
+        if file.tell() > hub_file.bytes:
             file.truncate(0)
-        _require_room(folder, stored.bytes - file.tell())
-        get(name, stored, file, lambda there: progress(name, there, stored.bytes))
+        _require_disk_space(folder, hub_file.bytes - file.tell())
+        fetch_file(name, hub_file, file, lambda there: on_progress(name, there, hub_file.bytes))
         file.flush()
         os.fsync(file.fileno())
-    if not _whole(part, stored):
+    if not _is_complete(part, hub_file):
         raise HashWrong(f"{name}: what came is not what the hub told of, by its hash; nothing of it is kept: try again")
     part.replace(folder / name)
 
 
-def _whole(path: Path, stored: Stored) -> bool:
-    return path.is_file() and path.stat().st_size == stored.bytes and _digest(path, stored) == stored.digest
+def _is_complete(path: Path, hub_file: HubFile) -> bool:
+    return path.is_file() and path.stat().st_size == hub_file.bytes and _hub_digest(path, hub_file) == hub_file.digest
 
 
-def _digest(path: Path, stored: Stored) -> str:
+def _hub_digest(path: Path, hub_file: HubFile) -> str:
     """As the hub counts it: sha256, or what git calls a file."""
-    large = len(stored.digest) == SHA256
-    found = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % stored.bytes, usedforsecurity=False)
+    large = len(hub_file.digest) == SHA256_HEX_DIGITS
+    found = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % hub_file.bytes, usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(HASH_READ_BYTES):
             found.update(chunk)
     return found.hexdigest()
 
 
-def _require_room(folder: Path, wanted: int) -> None:
+def _require_disk_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
-    if wanted > free:
+    if needed_bytes > free:
         raise NoRoom(
-            f"{folder.parent}: {wanted / 1e6:,.0f} MB are to come, and there is room for {free / 1e6:,.0f}; "
+            f"{folder.parent}: {needed_bytes / 1e6:,.0f} MB are to come, and there is room for {free / 1e6:,.0f}; "
             "make room, or name another disk in ASR33_MODELS"
         )
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _report_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except ModelError:

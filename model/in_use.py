@@ -11,10 +11,10 @@ from pathlib import Path
 
 from model import store
 from model.errors import ModelError
-from model.far.address import address, is_url
+from model.far.address import is_url, parse_server_url
 
-FILE = ".in-use"
-LONGEST = 4096  # bytes of a path
+DEFAULT_MODEL_FILE = ".in-use"
+MAX_PATH_BYTES = 4096  # bytes of a path
 
 
 class NotKept(ModelError):
@@ -23,52 +23,54 @@ class NotKept(ModelError):
     exit_code = 73
 
 
-def name() -> str:
+def get_default() -> str:
     """The name, the path or the URL of the model in use; whether it is there is for others to see."""
     try:
-        with (store.home() / FILE).open("rb") as file:
-            return file.read(LONGEST).decode("utf-8").strip() or store.EMBEDDED
+        with (store.models_folder() / DEFAULT_MODEL_FILE).open("rb") as file:
+            return file.read(MAX_PATH_BYTES).decode("utf-8").strip() or store.EMBEDDED
     except (OSError, RuntimeError, UnicodeDecodeError):
         return store.EMBEDDED
 
 
-def take(wanted: str) -> str:
+def set_default(wanted: str) -> str:
     """From now on this one; gives it as it is remembered. Raises ModelError if there is none, or no remembering it.
 
     A server need not be there yet.
     """
-    chosen = wanted if is_url(wanted) and address(wanted) else _on_this_disk(wanted)
+    chosen = wanted if is_url(wanted) and parse_server_url(wanted) else _resolve_on_disk(wanted)
     if "\n" in chosen:
         raise NotKept(f"{chosen!r}: a path of two lines cannot be remembered; move the model")
     try:
         if chosen == store.EMBEDDED:
-            (store.home() / FILE).unlink(missing_ok=True)
+            (store.models_folder() / DEFAULT_MODEL_FILE).unlink(missing_ok=True)
         else:
-            _write(store.home() / FILE, chosen)
+            _write_atomically(store.models_folder() / DEFAULT_MODEL_FILE, chosen)
     except OSError as error:
-        raise NotKept(f"{store.home() / FILE}: cannot be written ({error.strerror}); see to its folder") from None
+        raise NotKept(
+            f"{store.models_folder() / DEFAULT_MODEL_FILE}: cannot be written ({error.strerror}); see to its folder"
+        ) from None
     return chosen
 
 
-def is_it(folder: Path) -> bool:
+def is_default(folder: Path) -> bool:
     """Whether the model in this folder is the one in use."""
     try:
-        return store.find(name()).samefile(folder)
+        return store.find_model(get_default()).samefile(folder)
     except (ModelError, OSError):
         return False
 
 
-def _on_this_disk(name_or_path: str) -> str:
-    folder = store.find(name_or_path)
+def _resolve_on_disk(name_or_path: str) -> str:
+    folder = store.find_model(name_or_path)
     store.read_manifest(folder)
-    return name_or_path if _found_by_name(name_or_path, folder) else str(folder.resolve())
+    return name_or_path if _is_found_by_name(name_or_path, folder) else str(folder.resolve())
 
 
-def _found_by_name(name_or_path: str, folder: Path) -> bool:
-    return name_or_path == store.EMBEDDED or (folder.parent == store.home() and folder.name == name_or_path)
+def _is_found_by_name(name_or_path: str, folder: Path) -> bool:
+    return name_or_path == store.EMBEDDED or (folder.parent == store.models_folder() and folder.name == name_or_path)
 
 
-def _write(path: Path, chosen: str) -> None:
+def _write_atomically(path: Path, chosen: str) -> None:
     """All or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}")

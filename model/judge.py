@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import reference
-from model.base import Shape
+from model.base import GPT2Config
 from model.errors import TextDamaged
 from model.reference import Floats, Weights
 
-ROWS = 8  # tokens whose logits are compared at once: so many stay in the cache
+ROWS_AT_ONCE = 8  # tokens whose logits are compared at once: so many stay in the cache
 
 
-class Judged(Protocol):
+class ComparableSession(Protocol):
     """What is asked of the session."""
 
     def forward_from(self, ids: Sequence[int], first: int) -> NDArray[np.float32]: ...
@@ -28,7 +28,7 @@ class Judged(Protocol):
     def rewind(self, length: int) -> None: ...
 
 
-class Encoder(Protocol):
+class LineEncoder(Protocol):
     """What is asked of the tokenizer."""
 
     end_of_text: int
@@ -37,7 +37,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class ModelFidelity:
     """Of a session against float32, on `tokens` tokens of a text that it was not rounded by.
 
     `logits` is the largest difference of any logit, `kl` nats a token, `agree` how often both have the same likeliest
@@ -52,53 +52,53 @@ class Quality:
     ratio: float
 
 
-def windows(words: Encoder, documents: Iterable[str], length: int, most: int) -> NDArray[np.int64]:
+def cut_windows(tokenizer: LineEncoder, documents: Iterable[str], length: int, max_tokens: int) -> NDArray[np.int64]:
     """Windows [B, length] of a text, each after an end of text, at most `most` tokens in all and evenly from it.
 
     Raises TextDamaged where the text does not fill one.
     """
-    ids = [token for text in documents for token in [words.end_of_text, *words.encode_lines(text)]]
-    count = min(len(ids) // (length - 1), max(1, most // length))
+    ids = [token for text in documents for token in [tokenizer.end_of_text, *tokenizer.encode_lines(text)]]
+    count = min(len(ids) // (length - 1), max(1, max_tokens // length))
     if not count:
         raise TextDamaged(f"the text has {len(ids)} tokens; give one of at least {length - 1}, better of thousands")
     starts = np.linspace(0, len(ids) - (length - 1), count).astype(np.int64)
-    rows = [[words.end_of_text, *ids[start : start + length - 1]] for start in starts]
+    rows = [[tokenizer.end_of_text, *ids[start : start + length - 1]] for start in starts]
     return np.array(rows, np.int64)
 
 
-def compare(
-    session: Judged,
+def compare_to_float32(
+    session: ComparableSession,
     weights: Weights,
-    shape: Shape,
-    rows: NDArray[np.int64],
-    progress: Callable[[int, int], None] | None = None,
-) -> Quality:
+    shape: GPT2Config,
+    windows: NDArray[np.int64],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ModelFidelity:
     """Judge a session on windows [B, S] of ids."""
     sums = np.zeros(4)  # nats of float32, of the session, between them, agreements
-    furthest, wanted = 0.0, np.empty((rows.shape[1] - 1, shape.vocab_size), np.float32)
-    for done, row in enumerate(rows, start=1):
-        seen = reference.hidden(weights, shape, row[None, :-1], reference.plain(weights))
+    furthest, wanted = 0.0, np.empty((windows.shape[1] - 1, shape.vocab_size), np.float32)
+    for done, row in enumerate(windows, start=1):
+        seen = reference.hidden_states(weights, shape, row[None, :-1], reference.plain_linear(weights))
         reference.logits(weights, seen, wanted)
         session.rewind(0)
         found = session.forward_from([int(token) for token in row[:-1]], 0)
-        for start in range(0, len(wanted), ROWS):
-            ours, true = found[start : start + ROWS], wanted[start : start + ROWS]
+        for start in range(0, len(wanted), ROWS_AT_ONCE):
+            ours, true = found[start : start + ROWS_AT_ONCE], wanted[start : start + ROWS_AT_ONCE]
             furthest = max(furthest, float(np.abs(ours - true).max()))
-            sums += _nats(_log_softmax(true), _log_softmax(ours), row[start + 1 : start + 1 + ROWS])
-        if progress is not None:
-            progress(done, len(rows))
-    tokens = rows.shape[0] * (rows.shape[1] - 1)
+            sums += _compare_rows(_log_softmax(true), _log_softmax(ours), row[start + 1 : start + 1 + ROWS_AT_ONCE])
+        if on_progress is not None:
+            on_progress(done, len(windows))
+    tokens = windows.shape[0] * (windows.shape[1] - 1)
     least, most, between, agree = (sums / tokens).tolist()
-    return Quality(tokens, furthest, between, agree, float(np.exp(most)), float(np.exp(most - least)))
+    return ModelFidelity(tokens, furthest, between, agree, float(np.exp(most)), float(np.exp(most - least)))
 
 
-def _nats(wanted: Floats, found: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+def _compare_rows(expected: Floats, actual: Floats, targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Of logarithms of chances [R, V]: what each loses on the targets, what lies between them, where they agree."""
-    at = np.arange(len(wanted))
-    true, ours = -wanted[at, targets].sum(dtype=np.float64), -found[at, targets].sum(dtype=np.float64)
-    agree = (wanted.argmax(axis=1) == found.argmax(axis=1)).sum()
-    apart = wanted - found
-    apart *= np.exp(wanted)
+    at = np.arange(len(expected))
+    true, ours = -expected[at, targets].sum(dtype=np.float64), -actual[at, targets].sum(dtype=np.float64)
+    agree = (expected.argmax(axis=1) == actual.argmax(axis=1)).sum()
+    apart = expected - actual
+    apart *= np.exp(expected)
     return np.array([true, ours, apart.sum(dtype=np.float64), agree], np.float64)
 
 

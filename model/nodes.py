@@ -12,56 +12,61 @@ from onnx import TensorProto, helper
 
 from model.errors import ModelDamaged
 
-Store = Literal["float16", "float32"]
-Keep = Callable[[NDArray[Any], str], onnx.TensorProto]  # where a tensor is kept, and what the graph says of it
+Precision = Literal["float16", "float32"]
+MakeTensor = Callable[[NDArray[Any], str], onnx.TensorProto]  # where a tensor is kept, and what the graph says of it
 
 OPSET, IR_VERSION = 21, 10
-MICROSOFT = "com.microsoft"
-KINDS: dict[Store, int] = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT}
+MICROSOFT_DOMAIN = "com.microsoft"
+TENSOR_TYPES: dict[Precision, int] = {"float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT}
 
 
-class Nodes:
+class GraphBuilder:
     """Each method adds something and returns the name of what it gives; `names` is for whoever asks again."""
 
-    def __init__(self, keep: Keep, compute: Store) -> None:
+    def __init__(self, make_tensor: MakeTensor, compute: Precision) -> None:
         """`compute` is the precision in which all is worked out, whatever it is stored in."""
         self.compute = compute
-        self.names: dict[str, str] = {}
-        self._keep = keep
+        self.output_names: dict[str, str] = {}
+        self._make_tensor = make_tensor
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: list[onnx.TensorProto] = []
 
-    def add(self, kind: str, inputs: Sequence[str], *outputs: str, domain: str = "", **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(kind, inputs, outputs, domain=domain, **attributes))
+    def add_node(self, op_type: str, inputs: Sequence[str], *outputs: str, domain: str = "", **attributes: Any) -> str:
+        self._nodes.append(helper.make_node(op_type, inputs, outputs, domain=domain, **attributes))
         return outputs[0]
 
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        self._initializers.append(self._keep(value, name))
+    def add_constant(self, name: str, value: NDArray[Any]) -> str:
+        self._initializers.append(self._make_tensor(value, name))
         return name
 
-    def store(self, name: str, value: NDArray[np.float32], dtype: Store) -> str:
+    def add_weight(self, name: str, value: NDArray[np.float32], dtype: Precision) -> str:
         """A weight; what is stored in another precision than all is worked out in is cast once, at loading."""
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(value, dtype)
         if not np.isfinite(stored).all():
             raise ModelDamaged(f"the weight {name} has numbers that {dtype} cannot hold: its training ran away")
-        self.constant(name, stored)
+        self.add_constant(name, stored)
         if dtype == self.compute:
             return name
         ending = "f32" if self.compute == "float32" else "f16"
-        return self.add("Cast", [name], f"{name}.{ending}", to=KINDS[self.compute])
+        return self.add_node("Cast", [name], f"{name}.{ending}", to=TENSOR_TYPES[self.compute])
 
-    def floats(self, name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    def float_info(self, name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
         """What goes in or comes out, in the precision that all is worked out in."""
-        return helper.make_tensor_value_info(name, KINDS[self.compute], shape)
+        return helper.make_tensor_value_info(name, TENSOR_TYPES[self.compute], shape)
 
-    def proto(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.GraphProto:
+    def to_proto(
+        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> onnx.GraphProto:
         return helper.make_graph(self._nodes, "gpt2", inputs, outputs, self._initializers)
 
 
-def copying(kind: Store) -> bytes:
+def build_copy_graph(precision: Precision) -> bytes:
     """A graph that copies `source` [1, H, T, D] to `target`: onnxruntime moves a GPU's memory in no other way."""
-    ends = [helper.make_tensor_value_info(name, KINDS[kind], [1, "H", "T", "D"]) for name in ("source", "target")]
+    ends = [
+        helper.make_tensor_value_info(name, TENSOR_TYPES[precision], [1, "H", "T", "D"])
+        for name in ("source", "target")
+    ]
     nodes = [helper.make_node("Identity", ["source"], ["target"])]
     graph = helper.make_graph(nodes, "copy", ends[:1], ends[1:])
     model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])

@@ -13,10 +13,10 @@ if TYPE_CHECKING:  # what is settled is asked for on thin clients too
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK = 128  # tokens of a prompt in one pass: costs nothing in all, and nobody need wait for a long prompt
+PREFILL_CHUNK = 128  # tokens of a prompt in one pass: costs nothing in all, and nobody need wait for a long prompt
 
 
-class Forward(Protocol):
+class DecoderSession(Protocol):
     """What is asked of the session."""
 
     context: int
@@ -26,10 +26,10 @@ class Forward(Protocol):
     def rewind(self, length: int) -> None: ...
 
 
-class Cache:
+class PrefixCache:
     """A session and the `ids` in its cache: always the beginning of what was asked of it last."""
 
-    def __init__(self, session: Forward) -> None:
+    def __init__(self, session: DecoderSession) -> None:
         """Whatever is in the session is forgotten; from here on nobody else may touch it."""
         self.context = session.context
         self.ids: list[int] = []
@@ -37,9 +37,9 @@ class Cache:
         self._session = session
         session.rewind(0)
 
-    def turn_to(self, ids: Sequence[int]) -> int:
+    def rewind_to_common_prefix(self, ids: Sequence[int]) -> int:
         """Forget what these do not begin with; how many of them are in the cache."""
-        known = shared(self.ids, ids)
+        known = common_prefix_length(self.ids, ids)
         if known < len(self.ids):
             self._session.rewind(known)
             del self.ids[known:]
@@ -54,15 +54,15 @@ class Cache:
         self.logits = logits
         return logits
 
-    def read(self, ids: Sequence[int]) -> int:
+    def prefill_chunk(self, ids: Sequence[int]) -> int:
         """Take the next CHUNK of a prompt that may yet change; how many ids that were."""
-        at = self.turn_to(ids)
-        if part := ids[at : at + CHUNK]:
+        at = self.rewind_to_common_prefix(ids)
+        if part := ids[at : at + PREFILL_CHUNK]:
             self.forward(part)
         return len(part)
 
 
-def settled(prompt: str) -> str:
+def stable_prefix(prompt: str) -> str:
     """What of a prompt keeps its ids whatever is typed behind it: all but the last word.
 
     GPT-2 divides a text before the blank in front of a word, and a line's ids are its own; so a border there stays,
@@ -73,7 +73,7 @@ def settled(prompt: str) -> str:
     return before[: at + 1].rstrip(" ")
 
 
-def shared(one: Sequence[int], other: Sequence[int]) -> int:
+def common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
     """How many ids the two begin with alike."""
     if one == other[: len(one)]:
         return len(one)

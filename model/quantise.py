@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-BLOCKS = (16, 32, 64, 128, 256)  # what MatMulNBits takes
-AT_ONCE = 1 << 18  # weights rounded in one go: what is worked out of them stays in the cache
+BLOCK_SIZES = (16, 32, 64, 128, 256)  # what MatMulNBits takes
+WEIGHTS_AT_ONCE = 1 << 18  # weights rounded in one go: what is worked out of them stays in the cache
 # Of a block's range, tried; steps as fine as those of 8 bits are not worth a clipped weight that is far out.
-SHRINKS = {bits: np.linspace(1.0, least, 8, dtype=np.float32) for bits, least in ((4, 0.65), (8, 0.93))}
-LEAST = np.float32(1e-30)  # under any scale that a block which is not all zeros has
+RANGE_FACTORS = {bits: np.linspace(1.0, least, 8, dtype=np.float32) for bits, least in ((4, 0.65), (8, 0.93))}
+MIN_SCALE = np.float32(1e-30)  # under any scale that a block which is not all zeros has
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class QuantGrid:
     """The numbers that the blocks of some rows can be: `scales` and `zeros` are [N, K / block]."""
 
     bits: int
     scales: Floats
     zeros: Floats
 
-    def codes(self, blocks: Floats) -> Floats:
+    def encode(self, blocks: Floats) -> Floats:
         """The nearest code of each weight of [N, K / block, block]."""
         codes: Floats = blocks / self.scales[..., None]
         np.rint(codes, out=codes)
@@ -38,13 +38,13 @@ class Grid:
         np.clip(codes, 0, 2**self.bits - 1, out=codes)
         return codes
 
-    def weights(self, codes: Floats) -> Floats:
+    def decode(self, codes: Floats) -> Floats:
         weights: Floats = (codes - self.zeros[..., None]) * self.scales[..., None]
         return weights
 
 
 @dataclass(frozen=True, slots=True)
-class Quantised:
+class QuantisedMatrix:
     """A matrix [N, K] in `bits` 4 or 8; `zeros` None stands for the middle of the codes, as in MatMulNBits."""
 
     bits: int
@@ -58,33 +58,33 @@ class Quantised:
         return width // count
 
     @property
-    def whole(self) -> bool:
+    def is_per_row(self) -> bool:
         """Whether each row has one scale, and its codes lie evenly about zero."""
         return self.bits == 8 and self.zeros is None and self.scales.shape[1] == 1
 
-    def dequantised(self) -> Floats:
+    def dequantise(self) -> Floats:
         count = self.scales.shape[1]
         weights = self.codes.astype(np.float32)
         blocks = weights.reshape(len(weights), count, -1)
-        blocks -= np.float32(middle(self.bits)) if self.zeros is None else self.zeros[..., None]
+        blocks -= np.float32(zero_code(self.bits)) if self.zeros is None else self.zeros[..., None]
         blocks *= self.scales[..., None]
         return weights
 
-    def packed(self) -> Bytes:
+    def pack_codes(self) -> Bytes:
         """[N, K / block, block * bits / 8]."""
-        return pack(self.codes, self.bits).reshape(*self.scales.shape, -1)
+        return pack_bits(self.codes, self.bits).reshape(*self.scales.shape, -1)
 
-    def packed_zeros(self) -> Bytes | None:
+    def pack_zeros(self) -> Bytes | None:
         """[N, K / block], two in a byte where they have 4 bits."""
-        return None if self.zeros is None else pack(self.zeros, self.bits)
+        return None if self.zeros is None else pack_bits(self.zeros, self.bits)
 
 
-def middle(bits: int) -> int:
+def zero_code(bits: int) -> int:
     """The code of zero where a block has no zero point."""
     return 1 << (bits - 1)
 
 
-def pack(codes: Bytes, bits: int) -> Bytes:
+def pack_bits(codes: Bytes, bits: int) -> Bytes:
     """Codes of 4 bits two in a byte along the last axis, the low half first; an odd one out has a zero beside it."""
     if bits == 8:
         return codes
@@ -93,52 +93,54 @@ def pack(codes: Bytes, bits: int) -> Bytes:
     return codes[..., 0::2] | np.left_shift(codes[..., 1::2], 4, dtype=np.uint8)
 
 
-def block_for(width: int, wanted: int) -> int:
+def largest_block(width: int, limit: int) -> int:
     """The largest block that divides the width and is not above the wanted one; 0 if none does."""
-    return max((block for block in BLOCKS if block <= wanted and width % block == 0), default=0)
+    return max((block for block in BLOCK_SIZES if block <= limit and width % block == 0), default=0)
 
 
-def nearest_grid(blocks: Floats, bits: int, *, asymmetric: bool) -> Grid:
+def min_max_grid(blocks: Floats, bits: int, *, asymmetric: bool) -> QuantGrid:
     """The grid that just holds every weight of the blocks [N, K / block, block]."""
     if asymmetric:
-        return _spanning(blocks.min(axis=2), blocks.max(axis=2), bits)
-    half = middle(bits)
+        return _asymmetric_grid(blocks.min(axis=2), blocks.max(axis=2), bits)
+    half = zero_code(bits)
     largest = np.abs(blocks).max(axis=2)
     if bits == 8:
-        return _grid(largest / np.float32(half - 1), half, bits)
+        return _symmetric_grid(largest / np.float32(half - 1), half, bits)
     # The codes reach one further below the middle than above it: the largest weight goes there, whatever its sign.
     at = np.abs(blocks).argmax(axis=2)[..., None]
-    return _grid(np.take_along_axis(blocks, at, axis=2)[..., 0] / np.float32(-half), half, bits)
+    return _symmetric_grid(np.take_along_axis(blocks, at, axis=2)[..., 0] / np.float32(-half), half, bits)
 
 
-def searched_grid(blocks: Floats, bits: int, importance: Floats, *, asymmetric: bool) -> Grid:
+def search_grid(blocks: Floats, bits: int, importance: Floats, *, asymmetric: bool) -> QuantGrid:
     """The grid of the least squared error, weighted by `importance` [K / block, block], among narrower ones.
 
     Each is taken with the scale that suits its codes best.
     """
     ears = np.sqrt(importance)
-    step = max(1, AT_ONCE // blocks[0].size)
+    step = max(1, WEIGHTS_AT_ONCE // blocks[0].size)
     parts = [blocks[start : start + step] for start in range(0, len(blocks), step)]
-    grids = [_searched(part, bits, ears, asymmetric=asymmetric) for part in parts]
-    return Grid(bits, np.concatenate([grid.scales for grid in grids]), np.concatenate([grid.zeros for grid in grids]))
+    grids = [_search_part(part, bits, ears, asymmetric=asymmetric) for part in parts]
+    return QuantGrid(
+        bits, np.concatenate([grid.scales for grid in grids]), np.concatenate([grid.zeros for grid in grids])
+    )
 
 
 def quantise(
     matrix: Floats, bits: int, block: int, *, asymmetric: bool = False, importance: Floats | None = None
-) -> Quantised:
+) -> QuantisedMatrix:
     """Round a matrix [N, K] to the nearest; with `importance` [K] the grids are searched."""
     rows, width = matrix.shape
     codes = np.empty((rows, width), np.uint8)
     grids = []
-    for start in range(0, rows, step := max(1, AT_ONCE // width)):
+    for start in range(0, rows, step := max(1, WEIGHTS_AT_ONCE // width)):
         blocks = matrix[start : start + step].reshape(-1, width // block, block)
         if importance is None:
-            grid = nearest_grid(blocks, bits, asymmetric=asymmetric)
+            grid = min_max_grid(blocks, bits, asymmetric=asymmetric)
         else:
-            grid = searched_grid(blocks, bits, importance.reshape(-1, block), asymmetric=asymmetric)
-        codes[start : start + step] = grid.codes(blocks).reshape(-1, width)
+            grid = search_grid(blocks, bits, importance.reshape(-1, block), asymmetric=asymmetric)
+        codes[start : start + step] = grid.encode(blocks).reshape(-1, width)
         grids.append(grid)
-    return Quantised(
+    return QuantisedMatrix(
         bits,
         codes,
         np.concatenate([grid.scales for grid in grids]),
@@ -146,50 +148,50 @@ def quantise(
     )
 
 
-def _searched(blocks: Floats, bits: int, ears: Floats, *, asymmetric: bool) -> Grid:
+def _search_part(blocks: Floats, bits: int, sqrt_importance: Floats, *, asymmetric: bool) -> QuantGrid:
     """As `searched_grid`; `ears` are the roots of the importance."""
-    best = nearest_grid(blocks, bits, asymmetric=asymmetric)
+    best = min_max_grid(blocks, bits, asymmetric=asymmetric)
     scales, low, high = best.scales, blocks.min(axis=2), blocks.max(axis=2)
-    heard = blocks * ears
-    least = _error(best, blocks, ears)
-    shrinks = SHRINKS[bits]
+    heard = blocks * sqrt_importance
+    least = _weighted_error(best, blocks, sqrt_importance)
+    shrinks = RANGE_FACTORS[bits]
     ends = [(a, b) for a in shrinks[::2] for b in shrinks[::2]] if asymmetric else [(a, a) for a in shrinks]
     for below, above in ends:
-        grid = _spanning(low * below, high * above, bits) if asymmetric else replace(best, scales=scales * below)
-        grid, error = _fitted(grid, blocks, heard, ears)
+        grid = _asymmetric_grid(low * below, high * above, bits) if asymmetric else replace(best, scales=scales * below)
+        grid, error = _fit_scales(grid, blocks, heard, sqrt_importance)
         better = error < least
         least = np.where(better, error, least)
-        best = Grid(bits, np.where(better, grid.scales, best.scales), np.where(better, grid.zeros, best.zeros))
+        best = QuantGrid(bits, np.where(better, grid.scales, best.scales), np.where(better, grid.zeros, best.zeros))
     return best
 
 
-def _grid(scales: Floats, zero: int, bits: int) -> Grid:
-    scales = np.where(np.abs(scales) < LEAST, np.float32(1), scales)
-    return Grid(bits, scales, np.full_like(scales, zero))
+def _symmetric_grid(scales: Floats, zero: int, bits: int) -> QuantGrid:
+    scales = np.where(np.abs(scales) < MIN_SCALE, np.float32(1), scales)
+    return QuantGrid(bits, scales, np.full_like(scales, zero))
 
 
-def _spanning(low: Floats, high: Floats, bits: int) -> Grid:
+def _asymmetric_grid(low: Floats, high: Floats, bits: int) -> QuantGrid:
     """From low to high, zero among them: a code must stand for zero itself."""
     low, high = np.minimum(low, 0), np.maximum(high, 0)
     most = np.float32(2**bits - 1)
     scales = (high - low) / most
-    scales = np.where(scales < LEAST, np.float32(1), scales)
-    return Grid(bits, scales, np.clip(np.rint(-low / scales), 0, most))
+    scales = np.where(scales < MIN_SCALE, np.float32(1), scales)
+    return QuantGrid(bits, scales, np.clip(np.rint(-low / scales), 0, most))
 
 
-def _fitted(grid: Grid, blocks: Floats, heard: Floats, ears: Floats) -> tuple[Grid, Floats]:
+def _fit_scales(grid: QuantGrid, blocks: Floats, weighted: Floats, sqrt_importance: Floats) -> tuple[QuantGrid, Floats]:
     """The scale that least squares would have for the codes of this grid, and the error that is left with it."""
-    steps = grid.codes(blocks)
+    steps = grid.encode(blocks)
     steps -= grid.zeros[..., None]
-    steps *= ears
-    above, below = np.einsum("nbk,nbk->nb", heard, steps), np.einsum("nbk,nbk->nb", steps, steps)
+    steps *= sqrt_importance
+    above, below = np.einsum("nbk,nbk->nb", weighted, steps), np.einsum("nbk,nbk->nb", steps, steps)
     scales = np.where(below > 0, above / np.where(below > 0, below, 1), grid.scales).astype(np.float32)
     steps *= scales[..., None]
-    steps -= heard
+    steps -= weighted
     return replace(grid, scales=scales), np.einsum("nbk,nbk->nb", steps, steps)
 
 
-def _error(grid: Grid, blocks: Floats, ears: Floats) -> Floats:
-    off = (grid.weights(grid.codes(blocks)) - blocks) * ears
+def _weighted_error(grid: QuantGrid, blocks: Floats, sqrt_importance: Floats) -> Floats:
+    off = (grid.decode(grid.encode(blocks)) - blocks) * sqrt_importance
     error: Floats = np.einsum("nbk,nbk->nb", off, off)
     return error

@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import Shape
+from model.base import GPT2Config
 
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
-Linear = Callable[[str, Floats], Floats]
+ApplyLinear = Callable[[str, Floats], Floats]
 
-EPSILON = np.float32(1e-5)
-ROWS = 128  # worked at once, one number after the other: so many stay in the cache
-BENT = np.float32(np.sqrt(2 / np.pi))
+LAYER_NORM_EPSILON = np.float32(1e-5)
+ROWS_AT_ONCE = 128  # worked at once, one number after the other: so many stay in the cache
+GELU_FACTOR = np.float32(np.sqrt(2 / np.pi))
 
 
-def plain(weights: Weights) -> Linear:
+def plain_linear(weights: Weights) -> ApplyLinear:
     """The linear layers as they are: rows [R, K] through the weight of that name -> [R, N]."""
 
     def linear(name: str, rows: Floats) -> Floats:
@@ -33,75 +33,75 @@ def plain(weights: Weights) -> Linear:
     return linear
 
 
-def hidden(weights: Weights, shape: Shape, windows: NDArray[np.int64], linear: Linear) -> Floats:
+def hidden_states(weights: Weights, shape: GPT2Config, windows: NDArray[np.int64], apply_linear: ApplyLinear) -> Floats:
     """What the head sees of windows [B, S] of ids, as rows [B * S, D]. What `linear` answers is written over."""
     x = weights["wte.weight"][windows]
     x += weights["wpe.weight"][: windows.shape[1]]
     rows = x.reshape(-1, shape.n_embd)
     for layer in range(shape.n_layer):
         at = f"h.{layer}"
-        qkv = linear(f"{at}.attn.c_attn", norm(weights, f"{at}.ln_1", rows))
-        rows += linear(f"{at}.attn.c_proj", _attention(qkv, shape, windows.shape[1]))
+        qkv = apply_linear(f"{at}.attn.c_attn", layer_norm(weights, f"{at}.ln_1", rows))
+        rows += apply_linear(f"{at}.attn.c_proj", _attention(qkv, shape, windows.shape[1]))
         del qkv  # three times the width, and mlp has four
-        bent = linear(f"{at}.mlp.c_fc", norm(weights, f"{at}.ln_2", rows))
-        gelu(bent)
-        rows += linear(f"{at}.mlp.c_proj", bent)
-    return norm(weights, "ln_f", rows)
+        bent = apply_linear(f"{at}.mlp.c_fc", layer_norm(weights, f"{at}.ln_2", rows))
+        gelu_in_place(bent)
+        rows += apply_linear(f"{at}.mlp.c_proj", bent)
+    return layer_norm(weights, "ln_f", rows)
 
 
-def logits(weights: Weights, seen: Floats, into: Floats | None = None) -> Floats:
+def logits(weights: Weights, hidden: Floats, out: Floats | None = None) -> Floats:
     """Of what the head sees, [R, D] -> [R, V]."""
-    found: Floats = np.matmul(seen, weights["wte.weight"].T, out=into)
+    found: Floats = np.matmul(hidden, weights["wte.weight"].T, out=out)
     return found
 
 
-def norm(weights: Weights, name: str, rows: Floats) -> Floats:
+def layer_norm(weights: Weights, name: str, rows: Floats) -> Floats:
     normed = np.empty_like(rows)
     gain, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    for start in range(0, len(rows), ROWS):
-        some, part = rows[start : start + ROWS], normed[start : start + ROWS]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some, part = rows[start : start + ROWS_AT_ONCE], normed[start : start + ROWS_AT_ONCE]
         np.subtract(some, some.mean(axis=1, keepdims=True), out=part)
-        part /= np.sqrt(np.square(part).mean(axis=1, keepdims=True) + EPSILON)
+        part /= np.sqrt(np.square(part).mean(axis=1, keepdims=True) + LAYER_NORM_EPSILON)
         part *= gain
         part += bias
     return normed
 
 
-def gelu(rows: Floats) -> None:
+def gelu_in_place(rows: Floats) -> None:
     """Bend the rows where they lie."""
-    for start in range(0, len(rows), ROWS):
-        some = rows[start : start + ROWS]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[start : start + ROWS_AT_ONCE]
         bent = np.square(some)
         bent *= np.float32(0.044715)
         bent += 1
         bent *= some
-        bent *= BENT
+        bent *= GELU_FACTOR
         np.tanh(bent, out=bent)
         bent += 1
         some *= bent
         some *= np.float32(0.5)
 
 
-def _attention(qkv: Floats, shape: Shape, length: int) -> Floats:
+def _attention(qkv: Floats, shape: GPT2Config, length: int) -> Floats:
     """Each head looks back, in windows of so many rows; [R, 3 D] -> [R, D], before the projection."""
     mixed = np.empty((len(qkv), shape.n_embd), np.float32)
     heads = qkv.reshape(-1, length, 3, shape.n_head, shape.head_size).transpose(0, 3, 2, 1, 4)
-    future = np.triu(np.full((ROWS, ROWS), -np.inf, np.float32), 1)
+    future = np.triu(np.full((ROWS_AT_ONCE, ROWS_AT_ONCE), -np.inf, np.float32), 1)
     into = mixed.reshape(-1, length, shape.n_head, shape.head_size).transpose(0, 2, 1, 3)
     for window in range(len(heads)):
         for head in range(shape.n_head):
             q, k, v = heads[window, head]
-            for start in range(0, length, ROWS):
-                stop = min(start + ROWS, length)
-                into[window, head, start:stop] = _looked_back(q[start:stop], k[:stop], v[:stop], future)
+            for start in range(0, length, ROWS_AT_ONCE):
+                stop = min(start + ROWS_AT_ONCE, length)
+                into[window, head, start:stop] = _attend(q[start:stop], k[:stop], v[:stop], future)
     return mixed
 
 
-def _looked_back(q: Floats, k: Floats, v: Floats, future: Floats) -> Floats:
+def _attend(q: Floats, k: Floats, v: Floats, mask: Floats) -> Floats:
     """The last rows [M, H] of a head at all of its rows [S, H] so far."""
     scores: Floats = q @ k.T
     scores *= np.float32(1 / np.sqrt(q.shape[1]))
-    scores[:, -len(q) :] += future[: len(q), : len(q)]
+    scores[:, -len(q) :] += mask[: len(q), : len(q)]
     scores -= scores.max(axis=1, keepdims=True)
     np.exp(scores, out=scores)
     sums = scores.sum(axis=1, keepdims=True)

@@ -19,16 +19,16 @@ class NotRemoved(ModelError):
     exit_code = 77
 
 
-def found(name: str) -> list[Path]:
+def find_model_folders(name: str) -> list[Path]:
     """What there is of a model, or was left of one. Raises ModelNotFound, and NotRemoved for the embedded one."""
     if name == store.EMBEDDED:
         raise NotRemoved("the embedded model is a part of asr33 and stays; asr33 model list has the others")
-    if not store.NAME.fullmatch(name):
+    if not store.MODEL_NAME.fullmatch(name):
         raise ModelNotFound(f"{name!r} is no name of a model; what is removed has a name that asr33 model list shows")
-    home = store.home()
-    left = [fetched.folder_of(home, name), *(home / f".{name}.{what}" for what in ("new", "old", "gone"))]
+    home = store.models_folder()
+    left = [fetched.download_folder_path(home, name), *(home / f".{name}.{what}" for what in ("new", "old", "gone"))]
     there = [path for path in left if path.is_dir()]
-    if (home / name / store.MANIFEST).is_file():
+    if (home / name / store.MANIFEST_FILE).is_file():
         there.append(home / name)
     if not there:
         names = ", ".join(listed.name for listed in store.list_models() if listed.name != store.EMBEDDED)
@@ -36,30 +36,30 @@ def found(name: str) -> list[Path]:
     return there
 
 
-def size(paths: Sequence[Path]) -> int:
+def total_bytes(paths: Sequence[Path]) -> int:
     """Bytes that they take."""
     return sum(file.lstat().st_size for path in paths for file in path.rglob("*") if file.is_file())
 
 
-def remove(name: str) -> None:
+def remove_model(name: str) -> None:
     """Raises ModelBusy while it is pulled or made, ModelNotFound and NotRemoved."""
-    found(name)
-    home = store.home()
-    folder, gone, pulled = home / name, home / f".{name}.gone", fetched.folder_of(home, name)
+    find_model_folders(name)
+    home = store.models_folder()
+    folder, gone, pulled = home / name, home / f".{name}.gone", fetched.download_folder_path(home, name)
     try:
         # Held as those hold them who pull or make it; to begin a draft also mends what another left.
-        with fetched.place(home, name), store.draft(folder):
-            _clear(gone)
+        with fetched.open_download_folder(home, name), store.open_draft(folder):
+            _delete_folder(gone)
             if folder.is_symlink():
                 folder.unlink()
             elif folder.exists():
                 folder.rename(gone)  # in one stroke it is no model any more
-            _clear(gone)
-            _clear(pulled)
+            _delete_folder(gone)
+            _delete_folder(pulled)
     except OSError as error:
         raise NotRemoved(f"{error.filename or folder}: {error.strerror}; see to its folder") from None
 
 
-def _clear(folder: Path) -> None:
+def _delete_folder(folder: Path) -> None:
     if folder.is_dir():
         shutil.rmtree(folder)

@@ -17,19 +17,21 @@ from model.base import Sampling
 from model.errors import ModelDamaged
 
 Scores = NDArray[np.float32]
-Tokens = NDArray[np.intp]
+TokenIds = NDArray[np.intp]
 Reals = NDArray[np.floating]
 
-COLD = 1e-6  # below it a temperature is 0: a division by it overflows, and the likeliest takes all in any case
-HEAD = 1024  # the highest scores, sorted first; all of GPT-2's 50,257 are sorted only when fewer do not suffice
-GROUP = 32  # scores of which one maximum is taken: to sort out the few highest of these first takes a third of the time
-MORE = 8  # times as many are sorted next
-NEVER = np.float32(-np.inf)
+GREEDY_BELOW = 1e-6  # below it a temperature is 0: a division by it overflows, and the likeliest takes all in any case
+SORTED_FIRST = 1024  # the highest scores, sorted first; all of GPT-2's 50,257 are sorted only when fewer do not suffice
+GROUP_SIZE = (
+    32  # scores of which one maximum is taken: to sort out the few highest of these first takes a third of the time
+)
+SORT_GROWTH = 8  # times as many are sorted next
+MINUS_INFINITY = np.float32(-np.inf)
 
 
 @np.errstate(over="ignore")  # a score at the very end of float32 may become infinite: that is never, or damaged
-def choose(
-    logits: Scores, sampling: Sampling, position: int, recent: Sequence[int] = (), barred: Tokens | None = None
+def choose_token(
+    logits: Scores, sampling: Sampling, position: int, recent: Sequence[int] = (), forbidden: TokenIds | None = None
 ) -> int:
     """The token for `position`, counted from 0 at the start of the context.
 
@@ -37,40 +39,40 @@ def choose(
     for what has been said; `barred` are those that must not come. Tokens of equal logits are taken in the order of
     their ids. Raises ModelDamaged if the logits are no numbers.
     """
-    scores = _open(logits, barred)
+    scores = _masked_scores(logits, forbidden)
     _penalise(scores, recent, sampling.repetition_penalty)
-    _forbid(scores, _repeating(recent, sampling.no_repeat_ngram))
-    best = _likeliest(scores)
-    if sampling.temperature < COLD:
+    _exclude(scores, _ngram_repeats(recent, sampling.no_repeat_ngram))
+    best = _argmax(scores)
+    if sampling.temperature < GREEDY_BELOW:
         return best
-    values, place = _drawn(scores, scores[best], sampling, uniform(sampling.seed, position), HEAD)
+    values, place = _draw(scores, scores[best], sampling, uniform_random(sampling.seed, position), SORTED_FIRST)
     equal = np.flatnonzero(scores == values[place])
     return int(equal[place - np.count_nonzero(values > values[place])])
 
 
 @np.errstate(over="ignore")
-def logprob(logits: Scores, token: int, barred: Tokens | None = None) -> float:
+def logprob(logits: Scores, token: int, forbidden: TokenIds | None = None) -> float:
     """The natural logarithm of the token's probability among those not barred, before any other filter."""
-    scores = _open(logits, barred)
-    scores -= scores[_likeliest(scores)]
+    scores = _masked_scores(logits, forbidden)
+    scores -= scores[_argmax(scores)]
     return float(scores[token]) - float(np.log(np.exp(scores).sum(dtype=np.float64)))
 
 
-def uniform(seed: int, position: int) -> float:
+def uniform_random(seed: int, position: int) -> float:
     """A number in [0, 1) for each pair, the same on every machine and for ever."""
     digest = blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-def _open(logits: Scores, barred: Tokens | None) -> Scores:
+def _masked_scores(logits: Scores, forbidden: TokenIds | None) -> Scores:
     """A copy, in which what is barred has no chance: few, so that they are written one by one."""
     scores = logits.astype(np.float32)
-    if barred is not None:
-        scores[barred] = NEVER
+    if forbidden is not None:
+        scores[forbidden] = MINUS_INFINITY
     return scores
 
 
-def _likeliest(scores: Scores) -> int:
+def _argmax(scores: Scores) -> int:
     best = int(scores.argmax())
     if not np.isfinite(scores[best]):
         raise ModelDamaged("the model gives no numbers (NaN or infinite logits): its file or its training is broken")
@@ -85,7 +87,7 @@ def _penalise(scores: Scores, recent: Sequence[int], penalty: float) -> None:
         scores[ids] = np.where(said > 0, said / np.float32(penalty), said * np.float32(penalty))
 
 
-def _repeating(recent: Sequence[int], size: int) -> Tokens:
+def _ngram_repeats(recent: Sequence[int], size: int) -> TokenIds:
     """The tokens with which the last `size` tokens would be such as have been there before."""
     if not 0 < size <= len(recent):
         return np.empty(0, np.intp)
@@ -97,16 +99,16 @@ def _repeating(recent: Sequence[int], size: int) -> Tokens:
     return ids[size - 1 :][same]
 
 
-def _forbid(scores: Scores, tokens: Tokens) -> None:
+def _exclude(scores: Scores, tokens: TokenIds) -> None:
     """None of these, unless they are all there is."""
     if tokens.size:
         before = scores[tokens]
-        scores[tokens] = NEVER
+        scores[tokens] = MINUS_INFINITY
         if not np.isfinite(scores.max()):
             scores[tokens] = before
 
 
-def _drawn(scores: Scores, best: np.float32, sampling: Sampling, random: float, size: int) -> tuple[Scores, int]:
+def _draw(scores: Scores, best: np.float32, sampling: Sampling, random: float, size: int) -> tuple[Scores, int]:
     """Walk down from the highest score until `random` of the kept weight is behind us.
 
     The highest scores, `size` of them if these suffice, and the place reached among them.
@@ -115,7 +117,7 @@ def _drawn(scores: Scores, best: np.float32, sampling: Sampling, random: float, 
     size = size if size < keep == len(scores) else keep
     values = _highest(scores, size)
     # Doubles take five times as long to raise, and in a long tail they change nothing that could be noticed.
-    exact: Reals = values.astype(np.float64) if size <= HEAD else values
+    exact: Reals = values.astype(np.float64) if size <= SORTED_FIRST else values
     weights = _weights(exact, best, sampling.temperature)
     behind = np.cumsum(weights.astype(np.float64, copy=False))
     whole = behind[-1] if size == keep else _weights(scores, best, sampling.temperature).sum(dtype=np.float64)
@@ -124,21 +126,21 @@ def _drawn(scores: Scores, best: np.float32, sampling: Sampling, random: float, 
         # The smallest set of the likeliest that has top_p of the weight; its last member counts.
         kept = min(kept, int(np.searchsorted(behind, sampling.top_p * whole)) + 1)
     if kept < size or size == keep:
-        return values, min(_place(behind, random * behind[kept - 1]), kept - 1)
-    if sampling.top_p == 1 and sampling.min_p == 0 and (place := _place(behind, random * whole)) < size:
+        return values, min(_index_at_weight(behind, random * behind[kept - 1]), kept - 1)
+    if sampling.top_p == 1 and sampling.min_p == 0 and (place := _index_at_weight(behind, random * whole)) < size:
         return values, place
-    return _drawn(scores, best, sampling, random, size * MORE if behind[-1] * MORE > whole else keep)
+    return _draw(scores, best, sampling, random, size * SORT_GROWTH if behind[-1] * SORT_GROWTH > whole else keep)
 
 
 def _highest(scores: Scores, count: int) -> Scores:
     """The highest scores, highest first."""
-    columns = len(scores) // GROUP
-    if count * GROUP <= columns:
+    columns = len(scores) // GROUP_SIZE
+    if count * GROUP_SIZE <= columns:
         # So many groups have a score that is as high as the least of these tops, and none is as high in another.
-        groups = scores[: columns * GROUP].reshape(GROUP, columns)
+        groups = scores[: columns * GROUP_SIZE].reshape(GROUP_SIZE, columns)
         tops = groups.max(axis=0)
         high = np.flatnonzero(tops >= np.partition(tops, columns - count)[columns - count])
-        scores = np.concatenate((groups[:, high].ravel(), scores[columns * GROUP :]))
+        scores = np.concatenate((groups[:, high].ravel(), scores[columns * GROUP_SIZE :]))
     above = len(scores) - count
     return np.sort(np.partition(scores, above)[above:] if above else scores)[::-1]
 
@@ -149,5 +151,5 @@ def _weights(scores: Reals, best: np.float32, temperature: float) -> Reals:
     return np.exp(weights, out=weights)
 
 
-def _place(behind: NDArray[np.float64], weight: float) -> int:
-    return int(np.searchsorted(behind, weight, side="right"))
+def _index_at_weight(cumulative: NDArray[np.float64], target: float) -> int:
+    return int(np.searchsorted(cumulative, target, side="right"))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from model.errors import TextDamaged
 
 
-class Scored(Protocol):
+class ScorableSession(Protocol):
     """What is asked of the session."""
 
     context: int
@@ -28,7 +28,7 @@ class Scored(Protocol):
     def rewind(self, length: int) -> None: ...
 
 
-class Encoder(Protocol):
+class LineEncoder(Protocol):
     """What is asked of the tokenizer."""
 
     end_of_text: int
@@ -37,19 +37,19 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class TextScore:
     bits_per_byte: float
     nats_per_token: float
     tokens: int
     bytes: int
 
 
-def bits_per_byte(
-    session: Scored,
-    tokenizer: Encoder,
+def score_documents(
+    session: ScorableSession,
+    tokenizer: LineEncoder,
     documents: Iterable[str],
-    progress: Callable[[int, int], None] | None = None,
-) -> Score:
+    on_progress: Callable[[int, int], None] | None = None,
+) -> TextScore:
     """Score the documents; `progress` hears (tokens done, tokens in all). Raises TextDamaged if there is no text."""
     texts = list(documents)
     rows = [[tokenizer.end_of_text, *tokenizer.encode_lines(text)] for text in texts]
@@ -59,18 +59,18 @@ def bits_per_byte(
         raise TextDamaged("there is no text to score")
     nats, done = [], 0
     for row in rows:
-        for start, first, stop in windows(len(row) - 1, session.context):
+        for start, first, stop in overlapping_windows(len(row) - 1, session.context):
             session.rewind(0)
             logits = session.forward_from(row[start:stop], first)
-            nats.append(_nats(logits, row[start + first + 1 : stop + 1]))
+            nats.append(_sum_nats(logits, row[start + first + 1 : stop + 1]))
             done += stop - start - first
-            if progress is not None:
-                progress(done, tokens)
+            if on_progress is not None:
+                on_progress(done, tokens)
     total = math.fsum(nats)
-    return Score(total / math.log(2) / size, total / tokens, tokens, size)
+    return TextScore(total / math.log(2) / size, total / tokens, tokens, size)
 
 
-def windows(count: int, context: int) -> Iterator[tuple[int, int, int]]:
+def overlapping_windows(count: int, context: int) -> Iterator[tuple[int, int, int]]:
     """Windows over `count` inputs: (start, index in the window of the first that scores, stop)."""
     half = context // 2
     start = scored = 0
@@ -80,7 +80,7 @@ def windows(count: int, context: int) -> Iterator[tuple[int, int, int]]:
         scored, start = stop, start + half
 
 
-def _nats(logits: NDArray[np.float32], targets: Sequence[int]) -> float:
+def _sum_nats(logits: NDArray[np.float32], targets: Sequence[int]) -> float:
     """The sum over rows of -log p(target)."""
     below = logits - logits.max(axis=1, keepdims=True)
     wanted = below[np.arange(len(targets)), targets]

@@ -12,47 +12,49 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.quantise import Floats, Quantised
-from model.weights import HEAD, Weights
+from model.quantise import Floats, QuantisedMatrix
+from model.weights import LM_HEAD, Weights
 
-QUIET = np.float32(1e-6)
-NORMS = {"attn.c_attn": "ln_1", "mlp.c_fc": "ln_2"}  # of a block: the norm that makes the inputs of a layer
+MIN_ABS_MAX = np.float32(1e-6)
+NORM_BEFORE = {"attn.c_attn": "ln_1", "mlp.c_fc": "ln_2"}  # of a block: the norm that makes the inputs of a layer
 
 
-def norm_of(name: str) -> str | None:
+def norm_before(name: str) -> str | None:
     """The norm whose outputs a matrix multiplies, and nothing else does; None where there is none."""
-    if name == HEAD:
+    if name == LM_HEAD:
         return "ln_f"
     _, layer, kind = name.removesuffix(".weight").split(".", 2)
-    return f"h.{layer}.{NORMS[kind]}" if kind in NORMS else None
+    return f"h.{layer}.{NORM_BEFORE[kind]}" if kind in NORM_BEFORE else None
 
 
-def loudness(rows: Floats) -> Floats:
+def abs_max(rows: Floats) -> Floats:
     """The largest that each input of [R, K] comes to."""
     loudest: Floats = np.maximum(rows.max(axis=0), -rows.min(axis=0))
     return loudest
 
 
-def factors(loud: Floats, matrix: Floats, share: float) -> Floats:
+def smoothing_factors(input_max: Floats, matrix: Floats, alpha: float) -> Floats:
     """What to divide each input by, [K], and to multiply its column of the matrix [N, K] by.
 
     `share` of the loudness goes to the matrix: all of it would make the matrix the loud one.
     """
-    strong = loudness(matrix)
-    found = np.maximum(loud, QUIET) ** np.float32(share) / np.maximum(strong, QUIET) ** np.float32(1 - share)
+    strong = abs_max(matrix)
+    found = np.maximum(input_max, MIN_ABS_MAX) ** np.float32(alpha) / np.maximum(strong, MIN_ABS_MAX) ** np.float32(
+        1 - alpha
+    )
     return np.asarray(found, np.float32)
 
 
-def divided(weights: Weights, norm: str, by: Floats) -> dict[str, Floats]:
+def divide_norm(weights: Weights, norm: str, factors: Floats) -> dict[str, Floats]:
     """The weights of a norm that gives its outputs so much quieter."""
-    return {f"{norm}.{part}": weights[f"{norm}.{part}"] / by for part in ("weight", "bias")}
+    return {f"{norm}.{part}": weights[f"{norm}.{part}"] / factors for part in ("weight", "bias")}
 
 
-def with_quiet_values(matrix: Quantised, bias: Floats, by: Floats) -> tuple[Quantised, Floats]:
+def scale_values(matrix: QuantisedMatrix, bias: Floats, factors: Floats) -> tuple[QuantisedMatrix, Floats]:
     """An attn.c_attn, rounded, and its bias, that make so much quieter values.
 
     Its last third makes them, and attention only takes averages of them; the codes stay what they are.
     """
     values = np.ones(len(bias), np.float32)
-    values[-len(by) :] = by
+    values[-len(factors) :] = factors
     return replace(matrix, scales=matrix.scales / values[:, None]), bias / values

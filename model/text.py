@@ -13,7 +13,7 @@ from model.errors import TextDamaged, TextNotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
+class DocumentSplit:
     """Documents to train on, and those held out to judge by."""
 
     train: list[str]
@@ -25,28 +25,28 @@ def read_documents(paths: Sequence[Path]) -> list[str]:
 
     They are divided by `<|endoftext|>` on a line of its own. Raises TextNotFound and TextDamaged.
     """
-    documents = [document for path in paths for document in _divided(_decoded(_read(path), str(path)))]
+    documents = [document for path in paths for document in _split_documents(_decode(_read_file(path), str(path)))]
     return [document for document in documents if document.strip()]
 
 
-def split(documents: Sequence[str], hold_out: Sequence[int]) -> Corpus:
+def hold_out_documents(documents: Sequence[str], hold_out: Sequence[int]) -> DocumentSplit:
     """Hold the numbered documents (from 1) out. Raises TextDamaged for a number that no document has."""
     beyond = [number for number in hold_out if not 1 <= number <= len(documents)]
     if beyond:
         raise TextDamaged(f"--hold-out {beyond[0]}: there are only {len(documents)} documents, counted from 1")
     numbered = list(enumerate(documents, start=1))
-    return Corpus(
+    return DocumentSplit(
         train=[text for number, text in numbered if number not in hold_out],
         held_out=[text for number, text in numbered if number in hold_out],
     )
 
 
-def plain(text: str) -> str:
+def normalise_text(text: str) -> str:
     """The text as models are trained on it: without a byte-order mark, and with line feeds alone."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     if str(path) == "-":
         if sys.stdin is None:
             raise TextNotFound("-: standard input is closed; pipe a text in, or name a file")
@@ -63,16 +63,16 @@ def _read(path: Path) -> bytes:
         raise TextDamaged(f"{path}: not a whole .xz file ({error}); fetch it again") from None
 
 
-def _decoded(raw: bytes, name: str) -> str:
+def _decode(raw: bytes, name: str) -> str:
     try:
-        return plain(raw.decode("utf-8"))
+        return normalise_text(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise TextDamaged(
             f"{name}: byte {error.start} is not UTF-8; convert it, as with: iconv -f LATIN1 -t UTF-8 {name}"
         ) from None
 
 
-def _divided(text: str) -> list[str]:
+def _split_documents(text: str) -> list[str]:
     documents: list[str] = []
     lines: list[str] = []
     for line in text.splitlines(keepends=True):

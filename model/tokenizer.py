@@ -16,14 +16,14 @@ from model.base import END_OF_TEXT as END_OF_TEXT
 from model.errors import ModelDamaged
 
 
-def _unprintable_alphabet() -> dict[str, int]:
+def _byte_alphabet() -> dict[str, int]:
     """GPT-2's stand-ins for the 256 bytes: printable Latin-1 for itself, the rest from U+0100 on (Radford 2019)."""
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in itself]
     return {chr(byte): byte for byte in itself} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-_BYTE_OF = _unprintable_alphabet()
+_BYTE_OF = _byte_alphabet()
 
 
 class Tokenizer:
@@ -31,13 +31,13 @@ class Tokenizer:
 
     def __init__(self, bpe: Bpe) -> None:
         self._bpe = bpe
-        self.size: int = bpe.get_vocab_size()
+        self.vocab_size: int = bpe.get_vocab_size()
         end = bpe.token_to_id(END_OF_TEXT)
         if end is None:
             raise ModelDamaged(f"the vocabulary has no {END_OF_TEXT}: it is none of GPT-2's kind")
         self.end_of_text: int = end
-        self._bytes = [self._bytes_of(bpe.id_to_token(token)) for token in range(self.size)]
-        self.longest: int = max(map(len, self._bytes))  # bytes of the longest token
+        self._bytes = [self._bytes_of(bpe.id_to_token(token)) for token in range(self.vocab_size)]
+        self.max_token_bytes: int = max(map(len, self._bytes))  # bytes of the longest token
 
     @staticmethod
     def _bytes_of(token: str | None) -> bytes:
@@ -63,7 +63,7 @@ class Tokenizer:
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes that a token stands for; none for the end of text, or for an id past the vocabulary."""
-        return self._bytes[token] if token < self.size else b""
+        return self._bytes[token] if token < self.vocab_size else b""
 
     def decode(self, ids: Iterable[int]) -> str:
         return b"".join(map(self.bytes_of, ids)).decode("utf-8", "replace")
@@ -79,7 +79,7 @@ def from_json(text: str) -> Tokenizer:
         bpe = Bpe.from_str(text)
     except Exception as error:  # the library raises the bare Exception
         raise ModelDamaged(f"the tokenizer cannot be read ({error})") from None
-    return Tokenizer(_plain(bpe))
+    return Tokenizer(_encode_special_as_text(bpe))
 
 
 def from_gpt2_files(vocabulary: Path, merges: Path) -> Tokenizer:
@@ -87,26 +87,26 @@ def from_gpt2_files(vocabulary: Path, merges: Path) -> Tokenizer:
     bpe = Bpe(models.BPE.from_file(str(vocabulary), str(merges)))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    return Tokenizer(_plain(bpe))
+    return Tokenizer(_encode_special_as_text(bpe))
 
 
-def learn(lines: Iterable[str], size: int) -> Tokenizer:
+def train_tokenizer(lines: Iterable[str], vocab_size: int) -> Tokenizer:
     """A new vocabulary of `size` tokens, the end of text the last of them, as in GPT-2's own."""
     bpe = Bpe(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size - 1,
+        vocab_size=vocab_size - 1,
         initial_alphabet=sorted(_BYTE_OF),
         show_progress=False,
         special_tokens=[],
     )
     bpe.train_from_iterator(lines, trainer)
     bpe.add_special_tokens([END_OF_TEXT])
-    return Tokenizer(_plain(bpe))
+    return Tokenizer(_encode_special_as_text(bpe))
 
 
-def _plain(bpe: Bpe) -> Bpe:
+def _encode_special_as_text(bpe: Bpe) -> Bpe:
     # With this set, the characters "<|endoftext|>" in a text are text: 7 tokens in GPT-2, not token 50256.
     bpe.encode_special_tokens = True
     return bpe

@@ -10,40 +10,40 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import Shape
+from model.base import GPT2Config
 from model.errors import ModelDamaged
 
 Weights = Mapping[str, NDArray[np.float32]]
 
-EMBEDDING = "wte.weight"
-HEAD = "lm_head.weight"  # what the head is called where it is not the embedding itself
-LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # of a block, in the order of their work
+TOKEN_EMBEDDING = "wte.weight"
+LM_HEAD = "lm_head.weight"  # what the head is called where it is not the embedding itself
+LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # of a block, in the order of their work
 
 
-def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+def weight_shapes(shape: GPT2Config) -> dict[str, tuple[int, ...]]:
     """The name and the dimensions of every weight of a model of this shape."""
     width = shape.n_embd
     shapes: dict[str, tuple[int, ...]] = {
-        EMBEDDING: (shape.vocab_size, width),
+        TOKEN_EMBEDDING: (shape.vocab_size, width),
         "wpe.weight": (shape.n_positions, width),
     }
     sizes = ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width))
     norms = ["ln_f"]
     for layer in range(shape.n_layer):
         norms += [f"h.{layer}.ln_1", f"h.{layer}.ln_2"]
-        for name, size in zip(LINEAR, sizes, strict=True):
+        for name, size in zip(LINEAR_LAYERS, sizes, strict=True):
             shapes |= {f"h.{layer}.{name}.weight": size, f"h.{layer}.{name}.bias": size[1:]}
     for norm in norms:
         shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
     return shapes
 
 
-def linears(shape: Shape) -> list[str]:
+def linear_names(shape: GPT2Config) -> list[str]:
     """The names of the matrices that rows are multiplied by, in the order of their work, but for the head."""
-    return [f"h.{layer}.{kind}.weight" for layer in range(shape.n_layer) for kind in LINEAR]
+    return [f"h.{layer}.{kind}.weight" for layer in range(shape.n_layer) for kind in LINEAR_LAYERS]
 
 
-def fitting(weights: Weights, shape: Shape) -> dict[str, NDArray[np.float32]]:
+def select_weights(weights: Weights, shape: GPT2Config) -> dict[str, NDArray[np.float32]]:
     """Just the weights of the shape, each of them there and of its size. Raises ModelDamaged."""
     found: dict[str, NDArray[np.float32]] = {}
     for name, size in weight_shapes(shape).items():

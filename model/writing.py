@@ -7,19 +7,19 @@ from dataclasses import replace
 
 from model.base import Sampling
 from model.context import Vocabulary
-from model.copied import words
+from model.copied import split_words
 from model.loop import generate
-from model.prefix import Forward
+from model.prefix import DecoderSession
 
-TRIES = 20  # texts in turn that may be blank, before a model is taken to have nothing to say
+MAX_BLANK_TEXTS = 20  # texts in turn that may be blank, before a model is taken to have nothing to say
 
 
-def written(
-    session: Forward,
+def write_sample_texts(
+    session: DecoderSession,
     vocabulary: Vocabulary,
-    count: int,
+    word_count: int,
     sampling: Sampling = Sampling(),  # noqa: B008 - frozen
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Texts of so many words together, each from the beginning of a document; fewer from a model that is silent.
 
@@ -27,16 +27,16 @@ def written(
     """
     texts: list[str] = []
     done = number = blank = 0
-    while done < count and blank < TRIES:
+    while done < word_count and blank < MAX_BLANK_TEXTS:
         asked = replace(sampling, seed=sampling.seed + number)
         text, number = "", number + 1
         for step in generate(session, [vocabulary.end_of_text], asked, vocabulary):
             text += step.text
-            if len(step.text) > 0 and step.text[-1:].isspace() and done + len(words(text)) >= count:
+            if len(step.text) > 0 and step.text[-1:].isspace() and done + len(split_words(text)) >= word_count:
                 break
-            if progress is not None:
-                progress(min(count, done + text.count(" ")), count)
-        done += len(words(text))
+            if on_progress is not None:
+                on_progress(min(word_count, done + text.count(" ")), word_count)
+        done += len(split_words(text))
         blank = 0 if text.strip() else blank + 1
         texts.append(text)
     return texts

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from drivers import errors, events
 from drivers.charset import even_parity
 from drivers.clock import CHARACTER_S
-from drivers.events import Break, Byte, Frame, HangUp, Heard, Marking
+from drivers.events import Break, Byte, FramingError, HangUp, LineInput, ParmrkDecoder
 from drivers.paper import Paper
 from drivers.profile import Profile
 from drivers.teletype import Teletype
-from drivers.virtual import Fitted, Machine, Station
-from drivers.virtual.adapter import wire_bytes
+from drivers.virtual import Equipment, TeletypeSim, TypingUnit
+from drivers.virtual.adapter import encode_line_input
 
 T = TypeVar("T")
 E = TypeVar("E", bound=events.Event)
@@ -67,20 +67,20 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self._jumping.elapsed
 
 
-async def until(met: Callable[[], object], seconds: float = 30.0) -> None:
+async def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for what another process, a thread or the kernel does; fails by the clock, succeeds by the fact."""
     async with asyncio.timeout(seconds):
-        while not met():  # noqa: ASYNC110 - no event of this loop could tell
+        while not condition():  # noqa: ASYNC110 - no event of this loop could tell
             await asyncio.sleep(0.005)
 
 
-async def rounds(count: int = 20) -> None:
+async def spin_loop(count: int = 20) -> None:
     """So many rounds of the event loop, however fast they go: what is ready in this process gets done."""
     for _ in range(count):
         await asyncio.sleep(0.001)
 
 
-def jump(main: Coroutine[Any, Any, T], grace_s: float = 0.0) -> T:
+def run_jumping(main: Coroutine[Any, Any, T], grace_s: float = 0.0) -> T:
     """`asyncio.run` on a loop whose time jumps; for tests that are no coroutines themselves."""
     with asyncio.Runner(loop_factory=lambda: JumpingLoop(grace_s)) as runner:
         return runner.run(main)
@@ -107,7 +107,7 @@ def terminal() -> Iterator[tuple[int, int]]:
             os.close(fd)
 
 
-def shown_until(master: int, pattern: str, seconds: float = 30.0) -> str:
+def read_terminal_until(master: int, pattern: str, seconds: float = 30.0) -> str:
     """What a terminal was sent, up to this."""
     shown, end = "", time.monotonic() + seconds
     while not re.search(pattern, shown, re.DOTALL):
@@ -116,7 +116,7 @@ def shown_until(master: int, pattern: str, seconds: float = 30.0) -> str:
     return shown
 
 
-class MachineLine:
+class TypingUnitLine:
     """A `Line` in memory: a UART that starts the next byte when the last is out, and a Machine behind it.
 
     `deepest` is the most bytes that were ever below the writer, the one being struck among them. `uart_s` is the
@@ -128,32 +128,32 @@ class MachineLine:
 
     def __init__(
         self,
-        machine: Machine | None = None,
+        typing_unit: TypingUnit | None = None,
         *,
         character_s: float = CHARACTER_S,
         uart_s: float | None = None,
         half_duplex: bool = False,
     ) -> None:
-        self.machine = machine or Machine(character_s=character_s)
+        self.typing_unit = typing_unit or TypingUnit(character_s=character_s)
         self.wire = bytearray()
-        self.deepest = 0
+        self.max_in_flight = 0
         self.lost = False
         self.rts = False
         self.open_loop = False  # half duplex: nothing comes back
         self._character_s = character_s if uart_s is None else uart_s
         self._half_duplex = half_duplex
         self._starts: list[float] = []
-        self._listener: Callable[[Heard], None] = lambda heard: None
+        self._listener: Callable[[LineInput], None] = lambda heard: None
 
     @property
-    def waiting(self) -> int:
+    def out_waiting(self) -> int:
         now = asyncio.get_running_loop().time()
         return sum(start > now + 1e-9 for start in self._starts)
 
     def set_rts(self, on: bool) -> None:
         self.rts = on
 
-    def listen(self, listener: Callable[[Heard], None]) -> None:
+    def listen(self, listener: Callable[[LineInput], None]) -> None:
         self._listener = listener
 
     def write(self, byte: int) -> None:
@@ -163,15 +163,15 @@ class MachineLine:
         now, lasting = loop.time(), self._character_s
         start = max([now, *(begun + lasting for begun in self._starts)])
         self._starts = [begun for begun in self._starts if begun + lasting > now + 1e-9] + [start]
-        self.deepest = max(self.deepest, len(self._starts))
+        self.max_in_flight = max(self.max_in_flight, len(self._starts))
         self.wire.append(byte)
-        self.machine.receive(byte, start)
+        self.typing_unit.receive(byte, start)
         if self._half_duplex and not self.open_loop:
             loop.call_at(start + lasting, self._listener, Byte(byte))
 
-    def plugged_in_again(self) -> MachineLine:
+    def reconnect(self) -> TypingUnitLine:
         """Another line to the same machine, which is still striking what the old one had handed over."""
-        line = MachineLine(self.machine, character_s=self._character_s)
+        line = TypingUnitLine(self.typing_unit, character_s=self._character_s)
         line._starts = self._starts
         return line
 
@@ -183,15 +183,15 @@ class MachineLine:
 
     # The far end.
 
-    def key(self, text: str) -> None:
+    def press_keys(self, text: str) -> None:
         for char in text:
-            self.come(Byte(even_parity(ord(char))))
+            self.receive(Byte(even_parity(ord(char))))
 
-    def come(self, heard: Heard) -> None:
-        self._listener(heard)
+    def receive(self, line_input: LineInput) -> None:
+        self._listener(line_input)
 
-    def damage(self, byte: int) -> None:
-        self._listener(Frame(byte))
+    def receive_damaged(self, byte: int) -> None:
+        self._listener(FramingError(byte))
 
     def press_break(self) -> None:
         self._listener(Break())
@@ -201,31 +201,31 @@ class MachineLine:
         self._listener(HangUp("memory: the line hung up"))
 
 
-class StationLine:
+class SimLine:
     """A `Line` in memory with a whole machine behind it: keys, drum, reader and punch, in either duplex."""
 
     name = "station"
     is_pty = True
-    waiting = 0
+    out_waiting = 0
 
-    def __init__(self, fitted: Fitted, *, seed: int = 33) -> None:
-        self.station = Station(fitted, chance=random.Random(seed))
+    def __init__(self, equipment: Equipment, *, seed: int = 33) -> None:
+        self.sim = TeletypeSim(equipment, rng=random.Random(seed))
         self.lost = False
         self.rts = False
-        self.heard: list[Heard] = []
-        self._mode = fitted.break_mode
-        self._marking = Marking() if fitted.break_mode == "marked" else None
+        self.unread: list[LineInput] = []
+        self._mode = equipment.break_mode
+        self._decoder = ParmrkDecoder() if equipment.break_mode == "marked" else None
         self._free_at = float("-inf")
-        self._listener: Callable[[Heard], None] = self.heard.append
+        self._listener: Callable[[LineInput], None] = self.unread.append
 
     @property
-    def machine(self) -> Machine:
-        return self.station.unit
+    def typing_unit(self) -> TypingUnit:
+        return self.sim.typing_unit
 
     def set_rts(self, on: bool) -> None:
         self.rts = on
 
-    def listen(self, listener: Callable[[Heard], None]) -> None:
+    def listen(self, listener: Callable[[LineInput], None]) -> None:
         self._listener = listener
 
     def write(self, byte: int) -> None:
@@ -234,7 +234,7 @@ class StationLine:
         loop = asyncio.get_running_loop()
         start = max(loop.time(), self._free_at)
         self._free_at = start + CHARACTER_S
-        loop.call_at(start, self._hear, byte, start)
+        loop.call_at(start, self._receive, byte, start)
 
     async def drain(self) -> None:
         pass
@@ -246,45 +246,45 @@ class StationLine:
 
     async def type(self, text: str, *, every_s: float = CHARACTER_S) -> None:
         for key in text:
-            await self._until(self.station.keys_free_at - CHARACTER_S + every_s)
-            self.station.press(self.station.keytops.code(key), asyncio.get_running_loop().time())
-            self._happen()
-        await self._until(self.station.keys_free_at)
+            await self._until(self.sim.keys_free_at - CHARACTER_S + every_s)
+            self.sim.press_key(self.sim.keyboard.encode_key(key), asyncio.get_running_loop().time())
+            self._handle_events()
+        await self._until(self.sim.keys_free_at)
 
     def here_is(self) -> None:
-        self.station.here_is(asyncio.get_running_loop().time())
-        self._happen()
+        self.sim.here_is(asyncio.get_running_loop().time())
+        self._handle_events()
 
     async def press_break(self) -> None:
-        await self._until(self.station.keys_free_at)
-        self.station.hold_break(asyncio.get_running_loop().time())
-        self._happen()
+        await self._until(self.sim.keys_free_at)
+        self.sim.hold_break(asyncio.get_running_loop().time())
+        self._handle_events()
 
-    def _hear(self, byte: int, start: float) -> None:
-        self._happen()
-        self.station.hear(byte, start)
-        self._happen()
+    def _receive(self, byte: int, start: float) -> None:
+        self._handle_events()
+        self.sim.receive(byte, start)
+        self._handle_events()
 
-    def _happen(self) -> None:
+    def _handle_events(self) -> None:
         loop = asyncio.get_running_loop()
-        for one in self.station.advance(loop.time()):
-            if isinstance(one, Byte | Break | Frame):
-                data = wire_bytes(one, self._mode)
-                for heard in self._marking.feed(data) if self._marking else map(Byte, data):
+        for one in self.sim.advance(loop.time()):
+            if isinstance(one, Byte | Break | FramingError):
+                data = encode_line_input(one, self._mode)
+                for heard in self._decoder.feed(data) if self._decoder else map(Byte, data):
                     self._listener(heard)
-        if self.station.due is not None:
-            loop.call_at(self.station.due, self._happen)
+        if self.sim.next_event_at is not None:
+            loop.call_at(self.sim.next_event_at, self._handle_events)
 
     async def _until(self, moment: float) -> None:
         await asyncio.sleep(max(0.0, moment - asyncio.get_running_loop().time()))
 
 
-def overstruck(paper: Paper) -> list[str]:
+def overstruck_cells(paper: Paper) -> list[str]:
     """The cells with more than one glyph in them."""
     return [cell for line in paper.lines for cell in line if len(cell.replace(" ", "")) > 1]
 
 
-class Bench:
+class TeletypeBench:
     """A Teletype on a line in memory, and all that its tap was told. Wants a running loop that jumps."""
 
     def __init__(
@@ -292,24 +292,32 @@ class Bench:
         character_s: float = 0.1,
         *,
         profile: Profile | None = None,
-        line: MachineLine | None = None,
-        limit: int = 50,
-        patient: bool = False,
+        line: TypingUnitLine | None = None,
+        max_line_characters: int = 50,
+        wait_for_line: bool = False,
     ) -> None:
         # Full duplex is said, not found out: a line in memory has no first second in which to listen.
         profile = profile or Profile(duplex="full")
-        self.line = line or MachineLine(Machine(profile.columns, character_s=character_s), character_s=character_s)
-        self.machine = self.line.machine
+        self.line = line or TypingUnitLine(
+            TypingUnit(profile.columns, character_s=character_s), character_s=character_s
+        )
+        self.typing_unit = self.line.typing_unit
         self.clock = JumpingClock()
-        self.seen: list[events.Event] = []
+        self.events: list[events.Event] = []
         self.tty = Teletype(
-            self.line, self.clock, profile, tap=self.seen.append, character_s=character_s, limit=limit, patient=patient
+            self.line,
+            self.clock,
+            profile,
+            on_event=self.events.append,
+            character_s=character_s,
+            max_line_characters=max_line_characters,
+            wait_for_line=wait_for_line,
         )
 
-    def told(self, kind: type[E]) -> list[E]:
-        return [event for event in self.seen if isinstance(event, kind)]
+    def events_of(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
 
     def assert_clean(self) -> None:
-        assert self.machine.faults == []
-        assert overstruck(self.machine.paper) == []
-        assert self.line.deepest <= 2
+        assert self.typing_unit.faults == []
+        assert overstruck_cells(self.typing_unit.paper) == []
+        assert self.line.max_in_flight <= 2

@@ -14,17 +14,17 @@ TOKENS = re.compile(rb'"tokens":\[\d')
 EVENT = b"\n\n"
 
 
-class Cut(Exception):
+class ConnectionCut(Exception):
     """The connection is to be reset."""
 
 
 @dataclass
-class Way:
+class ProxiedConnection:
     """One connection: what comes down it; `count` is of bytes since the last POST, `post` how many there were."""
 
     writer: asyncio.StreamWriter
-    post: int = 0
-    count: int = 0
+    post_number: int = 0
+    bytes_sent: int = 0
 
     async def write(self, data: bytes) -> None:
         self.writer.write(data)
@@ -36,23 +36,25 @@ class Way:
         self.writer.transport.abort()
 
 
-Fault = Callable[[Way, bytes], Awaitable[None]]  # what becomes of bytes on their way down; empty at their end
+Fault = Callable[
+    [ProxiedConnection, bytes], Awaitable[None]
+]  # what becomes of bytes on their way down; empty at their end
 
 
-async def nothing(way: Way, data: bytes) -> None:
+async def pass_through(way: ProxiedConnection, data: bytes) -> None:
     await way.write(data)
 
 
 @dataclass
-class Between:
+class FaultyProxy:
     """Use it as a context. `fault` is what it does to whatever comes down for a POST; all else goes through."""
 
     target: int
-    fault: Fault = nothing
+    fault: Fault = pass_through
     port: int = 0
-    going: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: nothing goes either way
+    is_open: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: nothing goes either way
     posts: int = 0
-    most: int = 0  # bytes that came down for one POST
+    max_bytes: int = 0  # bytes that came down for one POST
     cuts: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -60,9 +62,9 @@ class Between:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> Between:
-        self.going.set()
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+    async def __aenter__(self) -> FaultyProxy:
+        self.is_open.set()
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -73,13 +75,13 @@ class Between:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        way = Way(writer)
+        way = ProxiedConnection(writer)
         try:
-            await self.going.wait()
+            await self.is_open.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
             both = [
                 asyncio.ensure_future(self._up(way, reader, far_writer)),
@@ -98,70 +100,70 @@ class Between:
             self._tasks.discard(task)
             writer.close()
 
-    async def _up(self, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _up(self, way: ProxiedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
-            await self.going.wait()
+            await self.is_open.wait()
             if data.startswith(b"POST"):
                 self.posts += 1
-                way.post, way.count = self.posts, 0
+                way.post_number, way.bytes_sent = self.posts, 0
             writer.write(data)
             await writer.drain()
 
-    async def _down(self, way: Way, reader: asyncio.StreamReader) -> None:
-        with suppress(Cut):
+    async def _down(self, way: ProxiedConnection, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionCut):
             while True:
                 data = await reader.read(65536)
-                await self.going.wait()
-                await (self.fault if way.post else nothing)(way, data)
-                way.count += len(data)
-                self.most = max(self.most, way.count)
+                await self.is_open.wait()
+                await (self.fault if way.post_number else pass_through)(way, data)
+                way.bytes_sent += len(data)
+                self.max_bytes = max(self.max_bytes, way.bytes_sent)
                 if not data:
                     return
         self.cuts += 1
         way.reset()
 
 
-def at_token(number: int, what: Callable[[], Awaitable[None]], word: re.Pattern[bytes] = TOKENS) -> Fault:
+def cut_at_token(number: int, action: Callable[[], Awaitable[None]], pattern: re.Pattern[bytes] = TOKENS) -> Fault:
     """So many tokens, or events in which that stands, go through, then that happens, once, and no more of them."""
     seen, done = 0, False
 
-    async def fault(way: Way, data: bytes) -> None:
+    async def fault(way: ProxiedConnection, data: bytes) -> None:
         nonlocal seen, done
         for event in data.split(EVENT):
-            if word.search(event) and not done:
+            if pattern.search(event) and not done:
                 seen += 1
                 if seen > number:
                     done = True
                     await way.write(data[: data.index(event)])
-                    await what()
-                    raise Cut
+                    await action()
+                    raise ConnectionCut
         await way.write(data)
 
     return fault
 
 
-def at_byte(number: int) -> Fault:
+def cut_at_byte(number: int) -> Fault:
     """So many bytes go through, then it is reset."""
 
-    async def fault(way: Way, data: bytes) -> None:
-        if way.post == 1 and way.count + len(data) > number:
-            await way.write(data[: number - way.count])
-            raise Cut
+    async def fault(way: ProxiedConnection, data: bytes) -> None:
+        if way.post_number == 1 and way.bytes_sent + len(data) > number:
+            await way.write(data[: number - way.bytes_sent])
+            raise ConnectionCut
         await way.write(data)
 
     return fault
 
 
-def holding(most: int) -> Fault:
+def buffer_until(max_bytes: int) -> Fault:
     """Nothing of a stream goes through before it is so many bytes, or its end has come."""
     held = bytearray()
 
-    async def fault(way: Way, data: bytes) -> None:
+    async def fault(way: ProxiedConnection, data: bytes) -> None:
         if not held and b"event-stream" not in data:
             await way.write(data)
             return
         held.extend(data)
-        if len(held) >= most or held.endswith(b"0\r\n\r\n") or not data:
+        if len(held) >= max_bytes or held.endswith(b"0\r\n\r\n") or not data:
             out = bytes(held)
             held.clear()
             await way.write(out)

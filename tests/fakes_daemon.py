@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fakes import Bench
+from fakes import TeletypeBench
 
-from daemon.cast import NOBODY, Cast
+from daemon.cast import NO_PERSONA, Speakers
 from daemon.config import AnswerConfig, Config
-from daemon.record import tap_into
+from daemon.record import log_events_to
 from daemon.session_log import SessionLog
-from daemon.turns import App
+from daemon.turns import TeletypeSession
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.teletype import Teletype
-from model.base import Finish, Piece, Sampling
+from model.base import FinishReason, Sampling, TextChunk
 from model.errors import ModelError
 
 
@@ -41,10 +41,10 @@ class ScriptedModel:
     cut: int = 0
     heard: list[tuple[float, str]] = field(default_factory=list)  # when, and what was typed so far
 
-    def count(self, text: str) -> int:
+    def count_tokens(self, text: str) -> int:
         return len(text.split())
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         await asyncio.sleep(self.loading_s)
         if self.unready is not None:
             raise self.unready
@@ -52,10 +52,10 @@ class ScriptedModel:
     async def close(self) -> None:
         pass
 
-    def listen(self, prompt: str) -> None:
+    def prefill(self, prompt: str) -> None:
         self.heard.append((asyncio.get_running_loop().time(), prompt))
 
-    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
         self.prompts += 1
         self.last_prompt, self.seed = prompt, sampling.seed
         if self.failure is not None:
@@ -64,8 +64,8 @@ class ScriptedModel:
         try:
             for number, word in enumerate(self.words):
                 await asyncio.sleep(self.pause_s)
-                finish: Finish | None = "sentence" if number == len(self.words) - 1 else None
-                yield Piece(word, (number,), asyncio.get_running_loop().time(), finish)
+                finish: FinishReason | None = "sentence" if number == len(self.words) - 1 else None
+                yield TextChunk(word, (number,), asyncio.get_running_loop().time(), finish)
             whole = True
         finally:
             self.cut += not whole
@@ -87,24 +87,26 @@ class Daemon:
         profile: Profile | None = None,
         patient: bool = False,
         line: Any = None,
-        cast: Cast = NOBODY,
+        cast: Speakers = NO_PERSONA,
     ) -> None:
         profile = profile or Profile(duplex="full")
-        self.bench = Bench(profile=profile)
+        self.bench = TeletypeBench(profile=profile)
         self.line = line or self.bench.line
         self.log = SessionLog(folder / "session.jsonl", 0.0)
-        self.tty = Teletype(self.line, self.bench.clock, profile, tap=tap_into(self.log), patient=patient)
-        self.app = App(self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log, cast=cast)
+        self.tty = Teletype(
+            self.line, self.bench.clock, profile, on_event=log_events_to(self.log), wait_for_line=patient
+        )
+        self.app = TeletypeSession(self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log, speakers=cast)
         self.running = asyncio.ensure_future(self.app.run())
 
     async def type(self, line: str) -> None:
         await self.app.listening.wait()
-        self.line.key(line + "\r")
+        self.line.press_keys(line + "\r")
         await asyncio.sleep(len(line) * CHARACTER_S + 1)  # its echo, CR LF, and the way back of the carriage
 
     @property
     def paper(self) -> str:
-        text: str = self.line.machine.paper.text()
+        text: str = self.line.typing_unit.paper.text()
         return text
 
     def logged(self, ev: str) -> list[dict[str, object]]:

@@ -11,14 +11,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from model.base import Shape
+from model.base import GPT2Config
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-def exported(
+def build_hf_graph(
     weights: Weights,
-    shape: Shape,
+    shape: GPT2Config,
     *,
     merged: bool = False,
     positions: bool = True,
@@ -64,7 +64,7 @@ def exported(
 
 
 class _Branch:
-    def __init__(self, shape: Shape, positions: bool, dtype: Any) -> None:
+    def __init__(self, shape: GPT2Config, positions: bool, dtype: Any) -> None:
         self._shape, self._positions, self._dtype = shape, positions, dtype
 
     def graph(self, at: str, cached: bool, single: bool, kind: int) -> onnx.GraphProto:

@@ -20,7 +20,7 @@ LARGE = (".safetensors", ".bin")  # in git's large-file store
 
 
 @dataclass
-class Asked:
+class HubRequest:
     """A request, and how many bytes of its file went out."""
 
     method: str
@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass
-class Hub:
+class FakeHub:
     """Repositories by name, each a table of files; `commits` says which revisions there are besides main."""
 
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Hub:
     longer: str = ""  # of this file more comes than was told
     missing: str = ""  # the listing tells of this file, and it is not there
     ranges: bool = True
-    requests: list[Asked] = field(default_factory=list)
+    requests: list[HubRequest] = field(default_factory=list)
     going_on: threading.Event = field(default_factory=threading.Event)
     waiting: threading.Event = field(default_factory=threading.Event)
     ports: tuple[int, int] = (0, 0)
@@ -55,21 +55,21 @@ class Hub:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.ports[0]}"
 
-    def got(self, end: str, method: str = "GET") -> list[Asked]:
+    def requests_for(self, end: str, method: str = "GET") -> list[HubRequest]:
         """The requests that carried a file of this name."""
         return [asked for asked in self.requests if asked.path.endswith(end) and asked.method == method and asked.sent]
 
 
-def put(hub: Hub, repository: str, folder: Path, *, without: tuple[str, ...] = ()) -> None:
+def add_repository(hub: FakeHub, repository: str, folder: Path, *, without: tuple[str, ...] = ()) -> None:
     hub.repositories[repository] = {
         path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name not in without
     }
 
 
 @contextmanager
-def serving() -> Iterator[Hub]:
+def serve_hub() -> Iterator[FakeHub]:
     """A hub, and beside it, at another port, the store that its large files lead to."""
-    hub = Hub()
+    hub = FakeHub()
     servers = [_Server(("127.0.0.1", 0), _answering(hub)) for _ in range(2)]
     hub.ports = (servers[0].server_address[1], servers[1].server_address[1])
     threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in servers]
@@ -90,7 +90,7 @@ class _Server(ThreadingHTTPServer):
         """Whoever asked has gone away: that is no fault of ours."""
 
 
-def _answering(hub: Hub) -> type[BaseHTTPRequestHandler]:
+def _answering(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
     class Answering(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 10
@@ -106,7 +106,7 @@ def _answering(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             path = unquote(urlsplit(self.path).path)
-            asked = Asked(self.command, path, self.headers["Authorization"], self.headers["Range"])
+            asked = HubRequest(self.command, path, self.headers["Authorization"], self.headers["Range"])
             hub.requests.append(asked)
             words = path.strip("/").split("/")
             if hub.status:
@@ -131,7 +131,7 @@ def _answering(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 siblings = [_sibling(name, data) for name, data in files.items()]
                 self._body(200, json.dumps(told | {"siblings": siblings}).encode())
 
-        def _resolve(self, asked: Asked, repository: str, revision: str, name: str) -> None:
+        def _resolve(self, asked: HubRequest, repository: str, revision: str, name: str) -> None:
             files = hub.repositories.get(repository, {})
             commit = _commit(hub, revision)
             if hub.gated:
@@ -148,7 +148,7 @@ def _answering(hub: Hub) -> type[BaseHTTPRequestHandler]:
             else:
                 self._file(asked, repository, name)
 
-        def _file(self, asked: Asked, repository: str, name: str) -> None:
+        def _file(self, asked: HubRequest, repository: str, name: str) -> None:
             data = hub.repositories[repository][name]
             if name == hub.wrong:
                 data = data[:-1] + bytes([data[-1] ^ 1])
@@ -165,7 +165,7 @@ def _answering(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if self.command == "GET":
                 self._send(asked, data[begin:], large=name.endswith(LARGE))
 
-        def _send(self, asked: Asked, data: bytes, large: bool) -> None:
+        def _send(self, asked: HubRequest, data: bytes, large: bool) -> None:
             try:
                 for at in range(0, len(data), PIECE):
                     if large and hub.cut_at and at >= hub.cut_at:
@@ -195,7 +195,7 @@ def _answering(hub: Hub) -> type[BaseHTTPRequestHandler]:
     return Answering
 
 
-def _commit(hub: Hub, revision: str) -> str | None:
+def _commit(hub: FakeHub, revision: str) -> str | None:
     return revision if revision in hub.commits.values() else hub.commits.get(revision)
 
 

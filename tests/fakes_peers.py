@@ -23,24 +23,24 @@ from model import store
 from model.base import END_OF_TEXT
 from tools.benching import gguf
 
-HOME = Path(os.environ.get("PEERS_HOME", "~/.cache/asr33-peers")).expanduser()
-PYTHON, LLAMA_SERVER = HOME / "venv/bin/python", HOME / "llama/bin/llama-server"
-STARTING_S = 60.0
+PEERS_HOME = Path(os.environ.get("PEERS_HOME", "~/.cache/asr33-peers")).expanduser()
+PYTHON, LLAMA_SERVER = PEERS_HOME / "venv/bin/python", PEERS_HOME / "llama/bin/llama-server"
+START_TIMEOUT_S = 60.0
 
 
-def gguf_of_embedded(path: Path) -> None:
+def write_embedded_gguf(path: Path) -> None:
     """The embedded model as llama.cpp reads it."""
     import numpy as np
     import onnx
     from onnx import numpy_helper
 
-    folder = store.find(store.EMBEDDED)
-    graph = onnx.load(folder / store.GRAPH).graph
+    folder = store.find_model(store.EMBEDDED)
+    graph = onnx.load(folder / store.GRAPH_FILE).graph
     weights = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
-    words = json.loads((folder / store.TOKENIZER).read_text())["model"]
+    words = json.loads((folder / store.TOKENIZER_FILE).read_text())["model"]
     tokens = [*sorted(words["vocab"], key=words["vocab"].__getitem__), END_OF_TEXT]
-    vocabulary = gguf.Vocabulary(tokens, [tuple(pair) for pair in words["merges"]], len(tokens) - 1)
-    gguf.write(weights, store.read_manifest(folder).shape, path, vocabulary)
+    vocabulary = gguf.GgufVocabulary(tokens, [tuple(pair) for pair in words["merges"]], len(tokens) - 1)
+    gguf.write_gguf(weights, store.read_manifest(folder).shape, path, vocabulary)
 
 
 def llama_cpp_python(model: Path, port: int) -> list[str]:
@@ -64,7 +64,7 @@ def free_port() -> int:
 
 
 @dataclass
-class Peer:
+class PeerServer:
     """One of them, as a process; the same port each time that it is started."""
 
     name: str
@@ -80,8 +80,8 @@ class Peer:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + STARTING_S
-        while not self._answers():
+        end = time.monotonic() + START_TIMEOUT_S
+        while not self._is_ready():
             assert self.running.poll() is None, self.log.read_text()[-2000:]
             assert time.monotonic() < end, "it did not start in time"
             time.sleep(0.1)
@@ -103,16 +103,16 @@ class Peer:
         assert found, name
         return float(found[1])
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         with contextlib.suppress(OSError, urllib.error.URLError):
             return bool(json.loads(self.get("/v1/models"))["data"])
         return False
 
 
 @contextlib.contextmanager
-def started(name: str, model: Path, folder: Path) -> Iterator[Peer]:
+def run_peer(name: str, model: Path, folder: Path) -> Iterator[PeerServer]:
     port = free_port()
-    peer = Peer(name, COMMANDS[name][1](model, port), port, folder / f"{name}.log")
+    peer = PeerServer(name, COMMANDS[name][1](model, port), port, folder / f"{name}.log")
     try:
         peer.start()
         yield peer

@@ -16,49 +16,49 @@ TEXT = "The quick brown fox jumps over the lazy dog. Pack my box with five dozen
 
 
 @dataclass
-class Reciter:
+class RecitingServer:
     """Where it listens, and what it was asked."""
 
     url: str
     text: str
-    wait_s: float
-    keys: list[str] = field(default_factory=list)
-    asked: list[wire.Request] = field(default_factory=list)
+    word_interval_s: float
+    authorizations: list[str] = field(default_factory=list)
+    requests: list[wire.OpenAIRequest] = field(default_factory=list)
 
 
 @contextmanager
-def reciting(text: str = TEXT, wait_s: float = 0.02) -> Iterator[Reciter]:
+def start_reciting_server(text: str = TEXT, word_interval_s: float = 0.02) -> Iterator[RecitingServer]:
     """In here it is at its URL, a word each `wait_s`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Asked)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _RequestHandler)
     server.daemon_threads = True
-    _Asked.reciter = Reciter(f"http://127.0.0.1:{server.server_port}", text, wait_s)
+    _RequestHandler.reciter = RecitingServer(f"http://127.0.0.1:{server.server_port}", text, word_interval_s)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield _Asked.reciter
+        yield _RequestHandler.reciter
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-class _Asked(BaseHTTPRequestHandler):
+class _RequestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    reciter: Reciter
+    reciter: RecitingServer
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
-            self._send(json.dumps(wire.catalogue([wire.Card("reciter", "nobody", 512)])))
+            self._send_json(json.dumps(wire.encode_models([wire.ModelInfo("reciter", "nobody", 512)])))
         else:
-            self._send('{"status": "ok"}')
+            self._send_json('{"status": "ok"}')
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        request = wire.Request.from_json(body)
-        self.reciter.keys.append(self.headers.get("Authorization", ""))
-        if request.read:
-            return self._send("{}")
-        self.reciter.asked.append(request)
+        request = wire.OpenAIRequest.from_json(body)
+        self.reciter.authorizations.append(self.headers.get("Authorization", ""))
+        if request.prefill_only:
+            return self._send_json("{}")
+        self.reciter.requests.append(request)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -70,16 +70,16 @@ class _Asked(BaseHTTPRequestHandler):
 
     def _recite(self) -> None:
         for word in self.reciter.text.split():
-            self._event(wire.Chunk("cmpl-1", 0, "reciter", text=f" {word}", bare=True))
-            time.sleep(self.reciter.wait_s)
-        self._event(wire.Chunk("cmpl-1", 0, "reciter", finish="stop", bare=True))
-        self._event(wire.Done())
+            self._send_event(wire.CompletionChunk("cmpl-1", 0, "reciter", text=f" {word}", is_plain=True))
+            time.sleep(self.reciter.word_interval_s)
+        self._send_event(wire.CompletionChunk("cmpl-1", 0, "reciter", finish="stop", is_plain=True))
+        self._send_event(wire.StreamEnd())
 
-    def _event(self, said: wire.Event) -> None:
-        self.wfile.write(wire.event(said))
+    def _send_event(self, said: wire.StreamEvent) -> None:
+        self.wfile.write(wire.encode_event(said))
         self.wfile.flush()
 
-    def _send(self, body: str) -> None:
+    def _send_json(self, body: str) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

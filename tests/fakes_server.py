@@ -9,107 +9,107 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fakes import until
+from fakes import wait_until
 
-from model.base import Ask, Piece
+from model.base import CompletionRequest, TextChunk
 from model.errors import PromptTooLong
-from model.serving.server import Server
-from tools.hall import Hall
-from tools.opening import listening
-from tools.porch import Porch
+from model.serving.server import CompletionServer
+from tools.hall import ConnectionLimiter
+from tools.opening import bind_sockets
+from tools.porch import HardenedServer
 
 
 @dataclass(frozen=True)
-class Counters:
+class FakeCounters:
     steps: int
     active: int
 
 
-class Typist:
+class FakeBatchModel:
     """A batch: a character of its text a step, and a step whenever somebody wants one; it counts them."""
 
     context = 512
 
     def __init__(self, text: str = "The bell rang twice.", every_s: float = 0.0) -> None:
         self.text, self.every_s = text, every_s
-        self.asked: list[Ask] = []
-        self.steps = self.active = self.closed = self.reading = 0
-        self.loaded, self.gate = asyncio.Event(), asyncio.Event()
+        self.requests: list[CompletionRequest] = []
+        self.steps = self.active = self.ended = self.prefilling = 0
+        self.loaded, self.may_step = asyncio.Event(), asyncio.Event()
         self.loaded.set()
-        self.gate.set()
-        self.fault: Exception | None = None  # raised after the first character
+        self.may_step.set()
+        self.failure: Exception | None = None  # raised after the first character
         self.refusal: Exception | None = None  # raised before it
-        self.shut = False
-        self.logprobs = False
+        self.is_closed = False
+        self.with_logprobs = False
 
-    async def ready(self) -> None:
+    async def wait_until_loaded(self) -> None:
         await self.loaded.wait()
 
-    def count(self, text: str) -> int:
+    def count_tokens(self, text: str) -> int:
         return len(text)
 
-    async def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]:
-        if len(ask.prompt) > self.context:
-            raise PromptTooLong(f"the prompt is {len(ask.prompt)} tokens, the context {self.context}: shorten it")
+    async def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]:
+        if len(request.prompt) > self.context:
+            raise PromptTooLong(f"the prompt is {len(request.prompt)} tokens, the context {self.context}: shorten it")
         if self.refusal:
             raise self.refusal
-        self.asked.append(ask)
+        self.requests.append(request)
         self.active += 1
         try:
-            left = self.text[len(ask.said) : len(ask.said) + ask.sampling.max_tokens]
+            left = self.text[len(request.resume_tokens) : len(request.resume_tokens) + request.sampling.max_tokens]
             for at, char in enumerate(left):
                 await asyncio.sleep(self.every_s)
-                await self.gate.wait()
+                await self.may_step.wait()
                 self.steps += 1
-                if at and self.fault:
-                    raise self.fault
-                told = (-1.0,) if self.logprobs else ()
-                yield Piece(char, (ord(char),), 0.0, "end" if at == len(left) - 1 else None, told)
+                if at and self.failure:
+                    raise self.failure
+                told = (-1.0,) if self.with_logprobs else ()
+                yield TextChunk(char, (ord(char),), 0.0, "end" if at == len(left) - 1 else None, told)
         finally:
             self.active -= 1
-            self.closed += 1
+            self.ended += 1
 
-    async def read(self, ask: Ask) -> int:
-        self.reading += 1
+    async def prefill(self, request: CompletionRequest) -> int:
+        self.prefilling += 1
         try:
-            await self.gate.wait()
-            return len(ask.prompt)
+            await self.may_step.wait()
+            return len(request.prompt)
         finally:
-            self.reading -= 1
+            self.prefilling -= 1
 
-    def counters(self) -> Counters:
-        return Counters(self.steps, self.active)
+    def counters(self) -> FakeCounters:
+        return FakeCounters(self.steps, self.active)
 
     async def close(self) -> None:
-        self.shut = True
+        self.is_closed = True
 
-    async def sound(self) -> None:
+    async def check_alive(self) -> None:
         pass
 
 
 @asynccontextmanager
-async def serving(
-    batch: Any, hall: Hall | None = None, *, loaded: bool = True, **more: Any
-) -> AsyncIterator[tuple[Server, int]]:
+async def running_server(
+    model: Any, limiter: ConnectionLimiter | None = None, *, loaded: bool = True, **more: Any
+) -> AsyncIterator[tuple[CompletionServer, int]]:
     """The server at a port of this computer; `more` is as of Server."""
-    hall = hall or Hall()
-    server = Server(batch, name="tiny", gauges=hall.gauges, **more)
-    porch = Porch(server.app, hall)
-    sockets = listening("127.0.0.1", 0)
+    limiter = limiter or ConnectionLimiter()
+    server = CompletionServer(model, name="tiny", gauges=limiter.gauges, **more)
+    porch = HardenedServer(server.app, limiter)
+    sockets = bind_sockets("127.0.0.1", 0)
     port = sockets[0].getsockname()[1]
-    opening = asyncio.ensure_future(porch.open(sockets))
-    await until(lambda: porch.started)
+    opening = asyncio.ensure_future(porch.serve_sockets(sockets))
+    await wait_until(lambda: porch.started)
     if loaded:
-        await server.ready()
+        await server.open_when_loaded()
     try:
         yield server, port
     finally:
-        porch.leave()
+        porch.stop()
         await opening
 
 
 @dataclass
-class Reply:
+class RawReply:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -137,31 +137,31 @@ def get(path: str, *, key: str = "", method: str = "GET") -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{shown}\r\n".encode()
 
 
-async def head_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     pairs = (line.partition(": ") for line in lines[1:] if line)
     return int(lines[0].split()[1]), {name.lower(): value for name, _, value in pairs}
 
 
-async def chunk_of(reader: asyncio.StreamReader) -> bytes:
+async def read_chunk(reader: asyncio.StreamReader) -> bytes:
     size = int(await reader.readline(), 16)
     return (await reader.readexactly(size + 2))[:-2]
 
 
-async def reply_of(reader: asyncio.StreamReader) -> Reply:
-    status, headers = await head_of(reader)
+async def read_reply(reader: asyncio.StreamReader) -> RawReply:
+    status, headers = await read_head(reader)
     if "content-length" in headers:
-        return Reply(status, headers, await reader.readexactly(int(headers["content-length"])))
+        return RawReply(status, headers, await reader.readexactly(int(headers["content-length"])))
     body = b""
-    while chunk := await chunk_of(reader):
+    while chunk := await read_chunk(reader):
         body += chunk
-    return Reply(status, headers, body)
+    return RawReply(status, headers, body)
 
 
-async def asked(port: int, request: bytes) -> Reply:
+async def send_request(port: int, request: bytes) -> RawReply:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        return await reply_of(reader)
+        return await read_reply(reader)
     finally:
         writer.close()

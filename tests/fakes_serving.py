@@ -18,12 +18,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Process:
+class ServeProcess:
     """A server that has been started, and all that it has said."""
 
     def __init__(self, *options: str, **environ: str) -> None:
         command = [sys.executable, "-m", "tools.main", "serve", "--port", "0", "--rows", "4", *options]
-        self.running = subprocess.Popen(
+        self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -31,33 +31,33 @@ class Process:
             env={**os.environ, **environ},
             start_new_session=True,
         )
-        self.said = ""
+        self.output = ""
         self.port = 0
         self.connections: list[http.client.HTTPConnection] = []
 
-    def until(self, pattern: str, seconds: float = 30) -> re.Match[str]:
-        assert self.running.stdout
+    def wait_for_output(self, pattern: str, seconds: float = 30) -> re.Match[str]:
+        assert self.process.stdout
         end = time.monotonic() + seconds
-        while not (found := re.search(pattern, self.said)):
-            ready = select.select([self.running.stdout], [], [], max(0.0, end - time.monotonic()))[0]
-            assert ready, self.said
-            data = os.read(self.running.stdout.fileno(), 65536)
-            assert data, self.said
-            self.said += data.decode()
+        while not (found := re.search(pattern, self.output)):
+            ready = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))[0]
+            assert ready, self.output
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, self.output
+            self.output += data.decode()
         return found
 
-    def opened(self) -> Process:
-        self.port = int(self.until(r"http://127\.0\.0\.1:(\d+), model").group(1))
+    def wait_until_open(self) -> ServeProcess:
+        self.port = int(self.wait_for_output(r"http://127\.0\.0\.1:(\d+), model").group(1))
         return self
 
-    def ended(self) -> int:
-        assert self.running.stdout
-        self.said += self.running.stdout.read().decode()
-        return self.running.wait(30)
+    def wait_for_exit(self) -> int:
+        assert self.process.stdout
+        self.output += self.process.stdout.read().decode()
+        return self.process.wait(30)
 
-    def resident(self) -> int:
+    def resident_bytes(self) -> int:
         """Bytes of memory, as they are now."""
-        pages = Path(f"/proc/{self.running.pid}/statm").read_text().split()[1]
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def ask(self, prompt: str, key: str = "", **more: Any) -> http.client.HTTPResponse:
@@ -69,14 +69,14 @@ class Process:
 
 
 @contextmanager
-def started(*options: str, **environ: str) -> Iterator[Process]:
-    process = Process(*options, **environ)
+def serve_process(*options: str, **environ: str) -> Iterator[ServeProcess]:
+    process = ServeProcess(*options, **environ)
     try:
         yield process
     finally:
-        process.running.kill()
-        process.running.wait()
-        assert process.running.stdout
-        process.running.stdout.close()
+        process.process.kill()
+        process.process.wait()
+        assert process.process.stdout
+        process.process.stdout.close()
         for connection in process.connections:
             connection.close()

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import Ask, Piece, Sampling
+from model.base import CompletionRequest, Sampling, TextChunk
 from model.loop import generate
-from model.mask import Mask
-from model.serving.engine import Engine
+from model.mask import TokenMask
+from model.serving.engine import BatchEngine
 
 Floats = NDArray[np.float32]
 
 WORDS = b"the of and to in that it was he on with as his for at by had not but from or they all we "
-POISON = -1  # what a slot was never given, or was given for nothing
+UNWRITTEN = -1  # what a slot was never given, or was given for nothing
 
 
-class Bytes:
+class ByteVocabulary:
     """A vocabulary of the 256 bytes; every other token is likely to be a letter."""
 
     end_of_text = 256
-    longest = 1
+    max_token_bytes = 1
 
     def bytes_of(self, token: int) -> bytes:
         return bytes([token]) if token < self.end_of_text else b""
@@ -47,62 +47,66 @@ def logits_after(ids: Sequence[int]) -> Floats:
     return logits
 
 
-class FakeSlots:
+class FakeBatchedSession:
     """As `model.serving.slots.Slots`; it finds out whoever mixes up slots or lengths.
 
     `takes(rows, tokens)` is told of each pass, so that a clock may jump; `fails` names a pass that breaks.
     """
 
-    def __init__(self, count: int, context: int, takes: Callable[[int, int], None] = lambda rows, tokens: None) -> None:
+    def __init__(
+        self, count: int, context: int, on_pass: Callable[[int, int], None] = lambda rows, tokens: None
+    ) -> None:
         self.count, self.context = count, context
-        self.takes = takes
-        self.held = [[POISON] * (context + 1) for _ in range(count)]
+        self.on_pass = on_pass
+        self.held = [[UNWRITTEN] * (context + 1) for _ in range(count)]
         self.passes: list[list[tuple[int, ...]]] = []  # of each what its wanted rows had in their caches
         self.copies = 0
-        self.fails = -1
-        self.gate = threading.Event()
-        self.gate.set()
+        self.failing_pass = -1
+        self.may_run = threading.Event()
+        self.may_run.set()
 
-    def read(self, slot: int, past: int, ids: Sequence[int]) -> Floats:
-        assert ids
-        assert past + len(ids) <= self.context
-        self.held[slot][past : past + len(ids)] = ids
-        self._pass(1, len(ids), [self._used(slot, past + len(ids))])
-        return logits_after(self._used(slot, past + len(ids)))
+    def prefill(self, slot: int, past_length: int, token_ids: Sequence[int]) -> Floats:
+        assert token_ids
+        assert past_length + len(token_ids) <= self.context
+        self.held[slot][past_length : past_length + len(token_ids)] = token_ids
+        self._record_pass(1, len(token_ids), [self._cached(slot, past_length + len(token_ids))])
+        return logits_after(self._cached(slot, past_length + len(token_ids)))
 
-    def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> Floats:
-        assert len(past) == len(ids)
+    def decode_step(
+        self, first_slot: int, past_lengths: Sequence[int], token_ids: Sequence[int], wanted: Sequence[int]
+    ) -> Floats:
+        assert len(past_lengths) == len(token_ids)
         assert list(wanted) == sorted(set(wanted))
         assert wanted[0] == 0
-        assert wanted[-1] == len(ids) - 1
-        for at, (length, token) in enumerate(zip(past, ids, strict=True)):
+        assert wanted[-1] == len(token_ids) - 1
+        for at, (length, token) in enumerate(zip(past_lengths, token_ids, strict=True)):
             assert 0 <= length <= self.context
             assert at not in wanted or length < self.context
-            self.held[first + at][length] = token if at in wanted else POISON
-        used = [self._used(first + at, past[at] + 1) for at in wanted]
-        self._pass(len(ids), len(ids), used)
+            self.held[first_slot + at][length] = token if at in wanted else UNWRITTEN
+        used = [self._cached(first_slot + at, past_lengths[at] + 1) for at in wanted]
+        self._record_pass(len(token_ids), len(token_ids), used)
         return np.array([logits_after(ids) for ids in used])
 
-    def copy(self, source: int, target: int, length: int) -> None:
+    def copy_cache(self, source: int, target: int, length: int) -> None:
         assert source != target
         assert 0 < length <= self.context
         self.copies += 1
-        self.held[target][:length] = self._used(source, length)
+        self.held[target][:length] = self._cached(source, length)
 
-    def _used(self, slot: int, length: int) -> list[int]:
+    def _cached(self, slot: int, length: int) -> list[int]:
         used = self.held[slot][:length]
-        assert POISON not in used, "a cache is used that nobody has filled"
+        assert UNWRITTEN not in used, "a cache is used that nobody has filled"
         return used
 
-    def _pass(self, rows: int, tokens: int, used: list[list[int]]) -> None:
-        assert self.gate.wait(60), "the test forgot to open the gate"
-        self.takes(rows, tokens)
-        if len(self.passes) == self.fails:
+    def _record_pass(self, rows: int, tokens: int, used: list[list[int]]) -> None:
+        assert self.may_run.wait(60), "the test forgot to open the gate"
+        self.on_pass(rows, tokens)
+        if len(self.passes) == self.failing_pass:
             raise MemoryError("no more memory")
         self.passes.append([tuple(ids) for ids in used])
 
 
-class Alone:
+class SingleSession:
     """A session with the same model, for `model.loop`."""
 
     def __init__(self, context: int) -> None:
@@ -118,31 +122,35 @@ class Alone:
         del self._ids[length:]
 
 
-Told = tuple[str, tuple[int, ...], int, str | None, tuple[float, ...]]
+WholeAnswer = tuple[str, tuple[int, ...], int, str | None, tuple[float, ...]]
 
 
-def alone(ask: Ask, context: int, mask: Mask | None = None) -> Iterator[Piece]:
+def generate_alone(ask: CompletionRequest, context: int, mask: TokenMask | None = None) -> Iterator[TextChunk]:
     """The pieces of an answer that nobody else shares the engine with, a piece for each step that gave something."""
-    words = Bytes()
+    words = ByteVocabulary()
     prompt = [words.end_of_text, *words.encode_lines(ask.prompt)]
-    for step in generate(Alone(context), prompt, ask.sampling, words, said=ask.said, mask=mask):
-        yield Piece(step.text, step.tokens, 0.0, step.finish, step.logprobs, step.forgotten)
+    for step in generate(
+        SingleSession(context), prompt, ask.sampling, words, resume_tokens=ask.resume_tokens, mask=mask
+    ):
+        yield TextChunk(step.text, step.tokens, 0.0, step.finish_reason, step.logprobs, step.dropped_chars)
 
 
-def whole(pieces: Sequence[Piece]) -> Told:
+def join_chunks(pieces: Sequence[TextChunk]) -> WholeAnswer:
     """What the pieces come to, however it was cut."""
     return (
         "".join(piece.text for piece in pieces),
         tuple(token for piece in pieces for token in piece.tokens),
-        sum(piece.forgotten for piece in pieces),
-        pieces[-1].finish if pieces else None,
+        sum(piece.dropped_chars for piece in pieces),
+        pieces[-1].finish_reason if pieces else None,
         tuple(number for piece in pieces for number in piece.logprobs),
     )
 
 
-def engine(slots: FakeSlots) -> Engine:
-    return Engine(slots, Bytes(), 257, "numpy")
+def make_engine(slots: FakeBatchedSession) -> BatchEngine:
+    return BatchEngine(slots, ByteVocabulary(), 257, "numpy")
 
 
-def ask(prompt: str = "Hello", *, tokens: int = 40, seed: int = 33, **more: Any) -> Ask:
-    return replace(Ask(prompt, Sampling(max_tokens=tokens, seed=seed, top_k=5), pace=10.0), **more)
+def make_request(prompt: str = "Hello", *, tokens: int = 40, seed: int = 33, **more: Any) -> CompletionRequest:
+    return replace(
+        CompletionRequest(prompt, Sampling(max_tokens=tokens, seed=seed, top_k=5), chars_per_second=10.0), **more
+    )

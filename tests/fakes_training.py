@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.base import END_OF_TEXT, Shape
+from model.base import END_OF_TEXT, GPT2Config
 from tools import train
-from tools.training.data import Ids
+from tools.training.data import TokenIds
 
-SHAPE = Shape(vocab_size=300, n_positions=64, n_embd=32, n_layer=2, n_head=2)
+SHAPE = GPT2Config(vocab_size=300, n_positions=64, n_embd=32, n_layer=2, n_head=2)
 SIZE = [
     *("--vocabulary", "300", "--context", "64", "--width", "32"),
     *("--layers", "2", "--heads", "2", "--batch", "4", "--threads", "1", "--copied", "0"),
@@ -41,14 +41,14 @@ def write_text(path: Path, count: int = 6, seed: int = 1) -> Path:
     return path
 
 
-def row(count: int = 4000, vocabulary: int = 20, seed: int = 1) -> Ids:
+def token_row(count: int = 4000, vocabulary: int = 20, seed: int = 1) -> TokenIds:
     """Tokens with something to learn: each is mostly the one before it and a fixed step."""
     draw = np.random.default_rng(seed)
     steps = np.where(draw.random(count) < 0.9, 7, draw.integers(vocabulary, size=count))
     return (np.cumsum(steps) % vocabulary).astype(np.int32)
 
 
-def asked(*words: object) -> argparse.Namespace:
+def parse_train_args(*words: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     return parser.parse_args([str(word) for word in words])

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from fakes import rounds
+from fakes import spin_loop
 
-from drivers.events import HangUp, Heard
+from drivers.events import HangUp, LineInput
 from drivers.line import Line
 
 HELD = 4095  # bytes that a pty keeps for whoever reads it, of Linux's 4096; what comes then waits on the way
@@ -69,19 +69,19 @@ def far_end() -> Iterator[FarEnd]:
         end.close()
 
 
-class Listener:
+class LineRecorder:
     """All that was heard, and a way to wait for so and so much of it."""
 
     def __init__(self, line: Line) -> None:
-        self.heard: list[Heard] = []
+        self.heard: list[LineInput] = []
         self._more = asyncio.Event()
         line.listen(self._listen)
 
-    def _listen(self, heard: Heard) -> None:
+    def _listen(self, heard: LineInput) -> None:
         self.heard.append(heard)
         self._more.set()
 
-    async def first(self, count: int) -> list[Heard]:
+    async def first(self, count: int) -> list[LineInput]:
         async with asyncio.timeout(30):
             while len(self.heard) < count:
                 self._more.clear()
@@ -104,7 +104,7 @@ async def read_from(end: FarEnd, count: int) -> bytes:
     return data
 
 
-class Server:
+class FakeSerialServer:
     """A serial server that serves one: `async with` it, and open `url`."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
@@ -134,7 +134,7 @@ class Server:
         self._writer.transport.abort()
 
     async def __aexit__(self, *error: object) -> None:
-        await rounds()  # whoever connected and left at once is still on the way in
+        await spin_loop()  # whoever connected and left at once is still on the way in
         self._server.close()
         if self._accepted.done():
             writer = self._accepted.result()[1]

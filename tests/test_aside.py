@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from tools import aside
-from tools.aside import Aside
+from tools.aside import NonBlockingHandler
 
 LOG = logging.Logger("test")
 
@@ -25,7 +25,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def heard_by(handler: logging.Handler) -> Iterator[None]:
+def logging_to(handler: logging.Handler) -> Iterator[None]:
     LOG.addHandler(handler)
     try:
         yield
@@ -34,7 +34,7 @@ def heard_by(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
-def read(out: int, last: str) -> str:
+def read_until(out: int, last: str) -> str:
     """What comes, up to this."""
     got = ""
     while not got.endswith(last):
@@ -44,16 +44,16 @@ def read(out: int, last: str) -> str:
 
 
 def test_a_log_that_nobody_takes_stops_nobody_and_says_later_what_is_missing() -> None:
-    with pipe() as (out, in_), heard_by(handler := Aside(in_)):
+    with pipe() as (out, in_), logging_to(handler := NonBlockingHandler(in_)):
         begun = time.monotonic()
         for number in range(9999):
             LOG.info("line %d of a log that is longer than all that waits", number)
         assert time.monotonic() - begun < 30
         taken = ""
-        while not handler._lines.empty():
-            taken += read(out, "\n")
+        while not handler._queue.empty():
+            taken += read_until(out, "\n")
         LOG.info("the end")
-        taken += read(out, "\nthe end\n")
+        taken += read_until(out, "\nthe end\n")
     missing = re.findall(r"^asr33: (\d+) lines of this log are missing: nobody took them$", taken, re.MULTILINE)
     assert sum(map(int, missing)) + taken.count("that waits\n") == 9999
     assert missing
@@ -63,7 +63,7 @@ def test_a_log_that_nobody_takes_stops_nobody_and_says_later_what_is_missing() -
 
 @pytest.mark.parametrize("lines", [10, 9999])  # the one that is being written is stuck, or all are
 def test_it_ends_though_nobody_takes_it(lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aside, "LAST_S", 0.05)
+    monkeypatch.setattr(aside, "CLOSE_TIMEOUT_S", 0.05)
     out, in_ = os.pipe()
     os.set_blocking(in_, False)
     with suppress(BlockingIOError):
@@ -71,29 +71,29 @@ def test_it_ends_though_nobody_takes_it(lines: int, monkeypatch: pytest.MonkeyPa
             os.write(in_, b"x")
     os.set_blocking(in_, True)
     begun = time.monotonic()
-    handler = Aside(in_)
-    with heard_by(handler):
+    handler = NonBlockingHandler(in_)
+    with logging_to(handler):
         for _ in range(lines):
             LOG.info("line")
     assert time.monotonic() - begun < 30
     assert handler._writer.is_alive()
     os.close(out)  # now it gets on
-    handler._lines.put(None)
+    handler._queue.put(None)
     handler._writer.join()
     os.close(in_)
 
 
 def test_what_was_said_before_the_end_is_out_at_the_end() -> None:
     with pipe() as (out, in_):
-        with heard_by(Aside(in_)):
+        with logging_to(NonBlockingHandler(in_)):
             for number in range(100):
                 LOG.info("%d \udcff", number)
-        assert read(out, "99 \\udcff\n") == "".join(f"{number} \\udcff\n" for number in range(100))
+        assert read_until(out, "99 \\udcff\n") == "".join(f"{number} \\udcff\n" for number in range(100))
 
 
 def test_whoever_read_it_may_leave() -> None:
     out, in_ = os.pipe()
-    with heard_by(Aside(in_)):
+    with logging_to(NonBlockingHandler(in_)):
         os.close(out)
         for _ in range(3):
             LOG.info("line")

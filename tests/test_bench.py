@@ -17,13 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_layering import modules_after
 
-from model.base import Shape
+from model.base import GPT2Config
 from tools import bench
 from tools.benching import candidates, gguf, quality, subject, table
 from tools.benching.candidates import SIZES, Candidate, Width
-from tools.benching.figures import Quality, Report, Result, Visit, comparisons, ratio, slope
+from tools.benching.figures import (
+    CandidateQuality,
+    CandidateResult,
+    Measurement,
+    SpeedReport,
+    compare_candidates,
+    compute_ratio,
+    relative_trend,
+)
 
-FULL = SIZES["124M"]
+GPT2_SMALL = SIZES["124M"]
 OURS = Candidate("ours", "int8", "8 bit", 32)
 CT2 = Candidate("ctranslate2", "int8", "8 bit")
 FLOAT = Candidate("llama.cpp", "f16", "float")
@@ -32,24 +40,36 @@ PROMPTS = (32, 512)
 positive = st.floats(1e-6, 1e9)
 
 
-def visit(decode: float, first: float = 0.5) -> Visit:
-    return Visit(0.75, 300_000_000, 324_000_000, {32: first / 10, 512: first}, decode, 20e9)
+def make_measurement(decode: float, first: float = 0.5) -> Measurement:
+    return Measurement(0.75, 300_000_000, 324_000_000, {32: first / 10, 512: first}, decode, 20e9)
 
 
-def recorded() -> Report:
+def make_report() -> SpeedReport:
     """Three rounds as they might have been."""
-    ours = Result(OURS, "onnxruntime 1.31.1", 139_000_000, 180_000_000, [visit(80), visit(100), visit(90)])
-    ours.quality = Quality(0.0115, 0.89, 4096, 1.002)
-    theirs = Result(
-        CT2, "ctranslate2 4.8.5", 123_500_000, 130_000_000, [visit(75, 0.3), visit(80, 0.2), visit(100, 0.2)]
+    ours = CandidateResult(
+        OURS,
+        "onnxruntime 1.31.1",
+        139_000_000,
+        180_000_000,
+        [make_measurement(80), make_measurement(100), make_measurement(90)],
     )
-    theirs.quality = Quality(0.0291, 0.85, 4096, 1.004)
-    broken = Result(FLOAT, fault="llama.cpp f16: its process was killed by SIGKILL")
+    ours.quality = CandidateQuality(0.0115, 0.89, 4096, 1.002)
+    theirs = CandidateResult(
+        CT2,
+        "ctranslate2 4.8.5",
+        123_500_000,
+        130_000_000,
+        [make_measurement(75, 0.3), make_measurement(80, 0.2), make_measurement(100, 0.2)],
+    )
+    theirs.quality = CandidateQuality(0.0291, 0.85, 4096, 1.004)
+    broken = CandidateResult(FLOAT, fault="llama.cpp f16: its process was killed by SIGKILL")
     about = {"model": "gpt2", "rounds": 3, "threads": 2, "seed": 33}
     about |= {"machine": {"processor": "a slow one", "cores": 2, "system": "Linux", "python": "3.11", "load": 1.5}}
-    absent: dict[candidates.Engine, str] = {"transformers": "torch is not installed: pip install torch transformers"}
+    absent: dict[candidates.EngineName, str] = {
+        "transformers": "torch is not installed: pip install torch transformers"
+    }
     names = [OURS.name, CT2.name]
-    return Report(about, PROMPTS, 4.0, True, [ours, theirs, broken], absent, [names, names[::-1], names])
+    return SpeedReport(about, PROMPTS, 4.0, True, [ours, theirs, broken], absent, [names, names[::-1], names])
 
 
 class Terminal(io.StringIO):
@@ -57,14 +77,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def printed(report: Report) -> str:
+def print_to_text(report: SpeedReport) -> str:
     file = io.StringIO()
-    table.show(report, file)
+    table.print_report(report, file)
     return file.getvalue()
 
 
 def test_a_ratio_has_the_medians_of_rounds_and_the_worst_of_them() -> None:
-    found = ratio([80, 100, 90], [75, 80, 100])
+    found = compute_ratio([80, 100, 90], [75, 80, 100])
     assert found.of_medians == pytest.approx(90 / 80)
     assert found.median == pytest.approx(80 / 75)
     assert found.worst == pytest.approx(0.9)
@@ -73,14 +93,14 @@ def test_a_ratio_has_the_medians_of_rounds_and_the_worst_of_them() -> None:
 @given(st.lists(st.tuples(positive, positive), min_size=1))
 def test_no_round_is_worse_than_the_worst(pairs: list[tuple[float, float]]) -> None:
     better, worse = zip(*pairs, strict=True)
-    found = ratio(better, worse)
+    found = compute_ratio(better, worse)
     assert found.worst <= found.median
-    assert ratio(better, better).median == 1
+    assert compute_ratio(better, better).median == 1
 
 
 def test_only_those_of_one_width_are_compared_and_none_that_failed() -> None:
-    other = Result(FLOAT, visits=[visit(50)] * 3)
-    pair, *more = comparisons([*recorded().results, other], PROMPTS)
+    other = CandidateResult(FLOAT, visits=[make_measurement(50)] * 3)
+    pair, *more = compare_candidates([*make_report().results, other], PROMPTS)
     assert (pair.ours, pair.theirs, more) == ("ours int8 b32", "ctranslate2 int8", [])
     assert pair.ratios["first token after 512"].median == pytest.approx(0.4)  # less is better: theirs over ours
     assert pair.ratios["peak memory"].worst == 1
@@ -93,38 +113,40 @@ def test_only_those_of_one_width_are_compared_and_none_that_failed() -> None:
 def test_the_bytes_of_a_step_are_those_that_were_counted_by_hand(form: str, block: int, megabytes: int) -> None:
     widths: dict[str, Width] = {"int8": "8 bit", "int4": "4 bit", "float32": "float"}
     one = Candidate("ours", form, widths[form], block)
-    assert candidates.step_bytes(one, FULL, 0) / 1e6 == pytest.approx(megabytes, abs=0.6)
+    assert candidates.weight_bytes_per_step(one, GPT2_SMALL, 0) / 1e6 == pytest.approx(megabytes, abs=0.6)
 
 
 def test_a_file_tells_its_width_by_its_size() -> None:
     sizes = {494e6: "float", 249e6: "float", 170e6: "8 bit", 95e6: "4 bit"}
-    found = {size: candidates.stored("gpt2", FULL, int(size), {}) for size in sizes}
+    found = {size: candidates.stored_candidate("gpt2", GPT2_SMALL, int(size), {}) for size in sizes}
     assert {size: one.width for size, one in found.items()} == sizes
-    assert candidates.step_bytes(found[170e6], FULL, 176_000_000) / 1e6 == pytest.approx(132, abs=5)
-    assert candidates.step_bytes(found[249e6], FULL, 249_000_000) == 4 * candidates.step_weights(FULL)
+    assert candidates.weight_bytes_per_step(found[170e6], GPT2_SMALL, 176_000_000) / 1e6 == pytest.approx(132, abs=5)
+    assert candidates.weight_bytes_per_step(found[249e6], GPT2_SMALL, 249_000_000) == 4 * candidates.weights_per_step(
+        GPT2_SMALL
+    )
 
 
 def test_a_manifest_tells_it_better() -> None:
-    one = candidates.stored("gpt2", FULL, 170_000_000, {"rounding": {"bits": 4, "block": 32}})
+    one = candidates.stored_candidate("gpt2", GPT2_SMALL, 170_000_000, {"rounding": {"bits": 4, "block": 32}})
     assert (one.name, one.width) == ("ours gpt2 b32", "4 bit")
-    assert candidates.step_bytes(one, FULL, 170_000_000) / 1e6 == pytest.approx(79, abs=0.6)
-    assert candidates.stored("gpt2", FULL, 170_000_000, {"rounding": ["?"]}).width == "8 bit"
+    assert candidates.weight_bytes_per_step(one, GPT2_SMALL, 170_000_000) / 1e6 == pytest.approx(79, abs=0.6)
+    assert candidates.stored_candidate("gpt2", GPT2_SMALL, 170_000_000, {"rounding": ["?"]}).width == "8 bit"
 
 
 def test_the_quality_in_a_manifest_stands_until_there_is_a_judge() -> None:
     made = {"tokens": 8176, "logits": 1.2, "kl": 0.0012, "agree": 0.97, "perplexity": 53.8, "ratio": 1.001}
-    assert subject.recorded(made) == Quality(0.0012, 0.97, 8176, 1.001)
-    assert [subject.recorded(bad) for bad in (None, [], {"kl": 1}, made | {"agree": "much"})] == [None] * 4
+    assert subject.quality_from_manifest(made) == CandidateQuality(0.0012, 0.97, 8176, 1.001)
+    assert [subject.quality_from_manifest(bad) for bad in (None, [], {"kl": 1}, made | {"agree": "much"})] == [None] * 4
 
 
 def test_a_width_that_no_block_divides_has_no_such_candidate() -> None:
-    assert [one.name for one in candidates.ours(Shape(300, n_embd=80, n_head=4))] == ["ours float32"]
-    assert "llama.cpp q4_k_m" not in [one.name for one in candidates.peers(Shape(300, n_embd=320))]
-    assert "llama.cpp q4_k_m" in [one.name for one in candidates.peers(FULL)]
+    assert [one.name for one in candidates.asr33_candidates(GPT2Config(300, n_embd=80, n_head=4))] == ["ours float32"]
+    assert "llama.cpp q4_k_m" not in [one.name for one in candidates.peer_candidates(GPT2Config(300, n_embd=320))]
+    assert "llama.cpp q4_k_m" in [one.name for one in candidates.peer_candidates(GPT2_SMALL)]
 
 
 def test_the_table_is_plain_where_no_terminal_is() -> None:
-    lines = printed(recorded()).splitlines()
+    lines = print_to_text(make_report()).splitlines()
     assert all(line.isascii() for line in lines)
     ours = next(line for line in lines if line.startswith("ours int8 b32"))
     assert ours.split() == ["ours", "int8", "b32", "90.0", "[80.0-100]", "63%", "36", "50.0", "500"]
@@ -135,32 +157,32 @@ def test_the_table_is_plain_where_no_terminal_is() -> None:
 
 
 def test_no_figure_is_cut_on_a_terminal_of_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = recorded()
+    report = make_report()
     for result in report.results[:2]:
         result.visits = [replace(one, decode_per_s=1234.4) for one in result.visits]
     monkeypatch.setenv("COLUMNS", "80")
     file = Terminal()
-    table.show(report, file)
+    table.print_report(report, file)
     assert "[1234-1234]" in file.getvalue()
     assert "0.01150" in file.getvalue()
     assert "…" not in file.getvalue()
 
 
 def test_a_busy_machine_is_said_to_be_one() -> None:
-    report = recorded()
-    assert "Something else ran here too (load 1.5, 2 cores)" in printed(report)
-    report.about["machine"]["load"] = 0.2
-    assert "Something else" not in printed(report)
+    report = make_report()
+    assert "Something else ran here too (load 1.5, 2 cores)" in print_to_text(report)
+    report.metadata["machine"]["load"] = 0.2
+    assert "Something else" not in print_to_text(report)
 
 
 def test_who_is_left_out_is_said_with_the_cure() -> None:
-    text = printed(recorded())
+    text = print_to_text(make_report())
     assert "Left out: llama.cpp f16: its process was killed by SIGKILL" in text
     assert "Left out: torch is not installed: pip install torch transformers" in text
 
 
 def test_the_json_has_every_rounds_number() -> None:
-    data = json.loads(json.dumps(recorded().data()))
+    data = json.loads(json.dumps(make_report().to_json()))
     ours = data["candidates"][0]
     assert [one["decode_per_s"] for one in ours["visits"]] == [80, 100, 90]
     assert ours["visits"][0]["first_s"] == {"32": 0.05, "512": 0.5}
@@ -174,19 +196,19 @@ def test_the_json_has_every_rounds_number() -> None:
 
 def test_a_trend_is_found_and_one_slow_round_is_none() -> None:
     flat = [1.0, 1.1, 0.9] * 100
-    assert abs(slope(flat)) < 0.01
+    assert abs(relative_trend(flat)) < 0.01
     flat[7] = 50.0
-    assert abs(slope(flat)) < 0.01
-    assert slope([time * (1 + 0.1 * n / 299) for n, time in enumerate(flat)]) == pytest.approx(0.1, abs=0.03)
+    assert abs(relative_trend(flat)) < 0.01
+    assert relative_trend([time * (1 + 0.1 * n / 299) for n, time in enumerate(flat)]) == pytest.approx(0.1, abs=0.03)
 
 
-def logits(rows: int, seed: int) -> quality.Logits:
+def random_logits(rows: int, seed: int) -> quality.Logits:
     return np.random.default_rng(seed).standard_normal((rows, 7), np.float32) * 3
 
 
 def test_equal_logits_are_no_distance_apart() -> None:
-    x = logits(100, 1)
-    found = quality.judge([(x, x + 5, [0] * 100)], is_text=True)  # logits know no zero
+    x = random_logits(100, 1)
+    found = quality.compute_quality([(x, x + 5, [0] * 100)], is_text=True)  # logits know no zero
     assert (found.agreement, found.positions) == (1, 100)
     assert found.divergence == pytest.approx(0, abs=1e-6)
     assert found.perplexity == pytest.approx(1, abs=1e-6)
@@ -195,72 +217,75 @@ def test_equal_logits_are_no_distance_apart() -> None:
 def test_the_divergence_is_that_of_the_book() -> None:
     p, q = np.array([0.5, 0.5]), np.array([0.25, 0.75])
     pair = (np.log(p)[None].astype(np.float32), np.log(q)[None].astype(np.float32), [0])
-    found = quality.judge([pair], is_text=True)
+    found = quality.compute_quality([pair], is_text=True)
     assert found.divergence == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-6)
     assert found.perplexity == pytest.approx(2, abs=1e-5)  # half as likely is twice as perplexed
-    assert quality.judge([pair], is_text=False).perplexity is None
+    assert quality.compute_quality([pair], is_text=False).perplexity is None
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000))
 def test_no_divergence_is_below_zero(one: int, other: int) -> None:
-    assert quality.judge([(logits(9, one), logits(9, other), [0] * 9)], is_text=False).divergence >= -1e-9
+    assert (
+        quality.compute_quality([(random_logits(9, one), random_logits(9, other), [0] * 9)], is_text=False).divergence
+        >= -1e-9
+    )
 
 
 def test_logits_of_another_vocabulary_are_refused() -> None:
     with pytest.raises(ValueError, match=r"logits of \[5, 7\] where \[4, 7\] should be"):
-        quality.judge([(logits(4, 1), logits(5, 1), [0] * 4)], is_text=False)
+        quality.compute_quality([(random_logits(4, 1), random_logits(5, 1), [0] * 4)], is_text=False)
 
 
 @given(st.integers(0, 300), st.integers(1, 50))
 def test_windows_lie_behind_each_other_and_end_with_the_id_to_come(count: int, length: int) -> None:
-    windows = quality.windows(range(count), length)
+    windows = quality.split_windows(range(count), length)
     assert len(windows) == max(0, (count - 1) // length)
     assert all(window == list(range(window[0], window[0] + length + 1)) for window in windows)
     assert [window[0] for window in windows] == [n * length for n in range(len(windows))]
 
 
-class Reader:
+class GgufReader:
     """As much of GGUF as is written, read by its own rules."""
 
     def __init__(self, raw: bytes) -> None:
-        self.raw, self.at = raw, 0
+        self.raw, self.offset = raw, 0
 
-    def take(self, form: str) -> tuple[int | float, ...]:
-        found = struct.unpack_from(f"<{form}", self.raw, self.at)
-        self.at += struct.calcsize(f"<{form}")
+    def unpack(self, form: str) -> tuple[int | float, ...]:
+        found = struct.unpack_from(f"<{form}", self.raw, self.offset)
+        self.offset += struct.calcsize(f"<{form}")
         return found
 
-    def string(self) -> str:
-        (length,) = self.take("Q")
-        self.at += int(length)
-        return self.raw[self.at - int(length) : self.at].decode()
+    def read_string(self) -> str:
+        (length,) = self.unpack("Q")
+        self.offset += int(length)
+        return self.raw[self.offset - int(length) : self.offset].decode()
 
 
 def test_a_gguf_file_has_the_weights_as_llama_cpp_lays_them(tmp_path: Path) -> None:
     weights = tiny_weights()
-    gguf.write(weights, TINY, tmp_path / "model.gguf")
-    reader = Reader((tmp_path / "model.gguf").read_bytes())
-    assert (reader.raw[:4], reader.take("4x")) == (b"GGUF", ())
-    version, tensors, facts = reader.take("IQQ")
+    gguf.write_gguf(weights, TINY, tmp_path / "model.gguf")
+    reader = GgufReader((tmp_path / "model.gguf").read_bytes())
+    assert (reader.raw[:4], reader.unpack("4x")) == (b"GGUF", ())
+    version, tensors, facts = reader.unpack("IQQ")
     assert (version, tensors) == (3, len(weights))
     found: dict[str, object] = {}
     for _ in range(int(facts)):
-        key, (kind,) = reader.string(), reader.take("I")
-        found[key] = reader.string() if kind == 8 else reader.take("I" if kind == 4 else "f")[0]
+        key, (kind,) = reader.read_string(), reader.unpack("I")
+        found[key] = reader.read_string() if kind == 8 else reader.unpack("I" if kind == 4 else "f")[0]
     assert found["gpt2.attention.head_count"] == TINY.n_head
     assert found["tokenizer.ggml.model"] == "no_vocab"
     places = {}
     for _ in range(int(tensors)):
-        name, (count,) = reader.string(), reader.take("I")
-        places[name] = (reader.take(f"{count}Q"), reader.take("IQ"))
-    start = -(-reader.at // 32) * 32
+        name, (count,) = reader.read_string(), reader.unpack("I")
+        places[name] = (reader.unpack(f"{count}Q"), reader.unpack("IQ"))
+    start = -(-reader.offset // 32) * 32
     (rows, columns), (kind, offset) = places["blk.1.ffn_up.weight"]
     assert (rows, columns, kind, int(offset) % 32) == (TINY.n_embd, 4 * TINY.n_embd, 0, 0)
     data = np.frombuffer(reader.raw, np.float32, int(rows * columns), start + int(offset))
     np.testing.assert_array_equal(data.reshape(int(columns), int(rows)).T, weights["h.1.mlp.c_fc.weight"])
 
 
-def parsed(*words: str) -> argparse.Namespace:
+def parse_arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     return parser.parse_args(words)
@@ -269,12 +294,12 @@ def parsed(*words: str) -> argparse.Namespace:
 @pytest.mark.parametrize("words", ["0", "32,x", "", "-1,4", "32,,64"])
 def test_prompts_that_are_no_lengths_are_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parsed(f"--prompts={words}")
+        parse_arguments(f"--prompts={words}")
     assert "is not a list of lengths such as 32,128,512" in capsys.readouterr().err
 
 
 def test_prompts_and_words_are_taken_apart_at_commas() -> None:
-    args = parsed("--prompts", "8,16", "--only", "int8,f16", "--peer-python", "/a", "--peer-python", "/b")
+    args = parse_arguments("--prompts", "8,16", "--only", "int8,f16", "--peer-python", "/a", "--peer-python", "/b")
     assert args.prompts == (8, 16)
     assert args.only == ["int8", "f16"]
     assert args.peer_python == [Path("/a"), Path("/b")]

@@ -14,28 +14,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.picture import ruled
+from drivers.picture import draw_chart
 from model import store, tokenizer
 from tools.benching.errors import WorkerFailed
 from tools.benching.lines import figures, options, picture, run, table, typist, vocabulary
-from tools.benching.lines.drive import Asked, Driven
-from tools.benching.lines.figures import Cost, Figures, Line, Span
-from tools.benching.lines.search import FINE, Search, fewer
-from tools.benching.lines.typist import Typist
-from tools.benching.lines.wheel import STALL_S, Wheel
+from tools.benching.lines.drive import LoadRun, LoadSettings
+from tools.benching.lines.figures import ClientRecord, LoadFigures, ProcessCost, TimeSpan
+from tools.benching.lines.search import RESOLUTION, MaxClientsSearch, step_down
+from tools.benching.lines.typist import SimulatedUser
+from tools.benching.lines.wheel import STALL_S, PrintBuffer
 
-handings = st.lists(st.tuples(st.floats(0, 3), st.integers(1, 40)), min_size=1, max_size=30)
-HERE = {"processor": "a slow one", "cores": 2, "system": "Linux", "python": "3.11", "load": 0.1}
-ABOUT = {"model": "random", "engine": "ours", "turning": True, "context": 256, "machine": HERE}
+deliveries = st.lists(st.tuples(st.floats(0, 3), st.integers(1, 40)), min_size=1, max_size=30)
+MACHINE = {"processor": "a slow one", "cores": 2, "system": "Linux", "python": "3.11", "load": 0.1}
+METADATA = {"model": "random", "engine": "ours", "turning": True, "context": 256, "machine": MACHINE}
 
 
-def struck(handings: list[tuple[float, int]]) -> tuple[Wheel, list[float], float]:
+def fill_buffer(deliveries: list[tuple[float, int]]) -> tuple[PrintBuffer, list[float], float]:
     """A wheel that was handed characters after such pauses, each stroke's moment by hand, and the last handing's."""
-    wheel, now, moments, free = Wheel(), 10.0, list[float](), 0.0
-    wheel.ask(5.0)
-    for pause, characters in handings:
+    wheel, now, moments, free = PrintBuffer(), 10.0, list[float](), 0.0
+    wheel.begin_answer(5.0)
+    for pause, characters in deliveries:
         now += pause
-        wheel.hand(now, characters, 1)
+        wheel.deliver(now, characters, 1)
         for _ in range(characters):
             at = max(now, free)
             moments.append(at)
@@ -43,187 +43,193 @@ def struck(handings: list[tuple[float, int]]) -> tuple[Wheel, list[float], float
     return wheel, moments, now
 
 
-@given(handings)
+@given(deliveries)
 def test_a_stall_is_a_stroke_that_comes_over_a_fifth_of_a_second_late(handings: list[tuple[float, int]]) -> None:
-    wheel, moments, _ = struck(handings)
+    wheel, moments, _ = fill_buffer(handings)
     late = [b - a - 0.1 for a, b in pairwise(moments)]
     still = [seconds for seconds in late if seconds > STALL_S + 1e-9]
     found = [stall.seconds for stall in wheel.stalls if stall.seconds > STALL_S + 1e-9]
     assert found == pytest.approx(still)
 
 
-@given(handings, st.floats(0, 20))
+@given(deliveries, st.floats(0, 20))
 def test_what_is_in_hand_is_what_was_handed_and_not_struck(handings: list[tuple[float, int]], after: float) -> None:
-    wheel, moments, now = struck(handings)
+    wheel, moments, now = fill_buffer(handings)
     left = [moment for moment in moments if moment + 0.1 > now + after]
-    assert wheel.in_hand(now + after) == pytest.approx(len(left), abs=1 + 1e-6)
-    assert list(wheel.handed)[-1].left(now + after) == pytest.approx(wheel.in_hand(now + after))
-    assert sum(handed.characters for handed in wheel.handed) == len(moments)
+    assert wheel.chars_buffered(now + after) == pytest.approx(len(left), abs=1 + 1e-6)
+    assert list(wheel.deliveries)[-1].chars_left(now + after) == pytest.approx(wheel.chars_buffered(now + after))
+    assert sum(handed.characters for handed in wheel.deliveries) == len(moments)
 
 
 def test_an_answer_lasts_until_its_last_character_is_struck() -> None:
-    wheel = Wheel()
-    wheel.ask(1.0)
-    wheel.hand(1.5, 20)
-    assert wheel.end(1.6) == pytest.approx(3.5)
+    wheel = PrintBuffer()
+    wheel.begin_answer(1.0)
+    wheel.deliver(1.5, 20)
+    assert wheel.end_answer(1.6) == pytest.approx(3.5)
     (answer,) = wheel.answers
-    assert (answer.asked, answer.first, answer.characters) == (1.0, 1.5, 20)
+    assert (answer.requested_at, answer.first_strike_at, answer.characters) == (1.0, 1.5, 20)
     assert not wheel.stalls
 
 
 def test_a_wheel_between_two_answers_does_not_stall() -> None:
-    wheel = Wheel()
+    wheel = PrintBuffer()
     for asked in (1.0, 50.0):
-        wheel.ask(asked)
-        wheel.hand(asked + 3, 5)
-        wheel.end(asked + 3.4)
-    wheel.leave(90)
+        wheel.begin_answer(asked)
+        wheel.deliver(asked + 3, 5)
+        wheel.end_answer(asked + 3.4)
+    wheel.close(90)
     assert not wheel.stalls
 
 
 def test_a_wheel_that_stands_still_when_nobody_looks_any_more_has_stalled() -> None:
-    wheel = Wheel()
-    wheel.ask(0.0)
-    wheel.hand(1.0, 10)
-    wheel.leave(5.0)
+    wheel = PrintBuffer()
+    wheel.begin_answer(0.0)
+    wheel.deliver(1.0, 10)
+    wheel.close(5.0)
     (stall,) = wheel.stalls
-    assert (stall.at, stall.seconds) == pytest.approx((2.0, 3.0))
+    assert (stall.started_at, stall.seconds) == pytest.approx((2.0, 3.0))
 
 
 def test_who_waits_for_a_first_character_waits_and_does_not_stall() -> None:
-    wheel = Wheel()
-    wheel.ask(2.0)
-    wheel.leave(30.0)
-    assert wheel.waits_since() == 2.0
+    wheel = PrintBuffer()
+    wheel.begin_answer(2.0)
+    wheel.close(30.0)
+    assert wheel.waiting_since() == 2.0
     assert not wheel.stalls
 
 
 def test_the_same_chance_types_the_same() -> None:
     def typed(seed: int) -> list[str]:
-        one = Typist(random.Random(seed), room=1024)
-        return [one.turn().prompt for _ in range(5)]
+        one = SimulatedUser(random.Random(seed), context_chars=1024)
+        return [one.next_turn().prompt for _ in range(5)]
 
     assert typed(1) == typed(1) != typed(2)
 
 
 @given(st.integers(0, 10_000), st.integers(256, 8192), st.booleans())
 def test_a_conversation_fits_and_goes_on_from_what_was_said(seed: int, room: int, turning: bool) -> None:
-    one, before = Typist(random.Random(seed), room=room, turning=turning), None
+    one, before = SimulatedUser(random.Random(seed), context_chars=room, is_continuous=turning), None
     for _ in range(12):
-        turn = one.turn()
+        turn = one.next_turn()
         memory, _, line = turn.prompt.rpartition("\n")
         assert before is None or before.endswith(memory)
-        assert len(turn.prompt) + turn.answer <= room + typist.LINE_MOST
-        assert typist.LINE_LEAST - 1 <= len(line) <= typist.LINE_MOST
+        assert len(turn.prompt) + turn.answer_chars <= room + typist.MAX_LINE_CHARS
+        assert typist.MIN_LINE_CHARS - 1 <= len(line) <= typist.MAX_LINE_CHARS
         assert not line.endswith(" ")
-        one.answered(turn.prompt, " " + "abc " * (turn.answer // 4))
-        before = f"{turn.prompt} {'abc ' * (turn.answer // 4)}".rstrip()
+        one.record_answer(turn.prompt, " " + "abc " * (turn.answer_chars // 4))
+        before = f"{turn.prompt} {'abc ' * (turn.answer_chars // 4)}".rstrip()
 
 
 def test_what_is_heard_grows_by_words_at_eight_characters_a_second() -> None:
-    turn = Typist(random.Random(3), room=1024).turn()
-    assert turn.heard
+    turn = SimulatedUser(random.Random(3), context_chars=1024).next_turn()
+    assert turn.typed_prefixes
     assert turn.think_s > 0
-    for after, heard in turn.heard:
+    for after, heard in turn.typed_prefixes:
         assert turn.prompt[len(heard)] == " "
         assert after == pytest.approx(len(heard) / 8)
     assert turn.typing_s == pytest.approx(len(turn.prompt) / 8)
 
 
 def test_where_all_wheels_turn_nobody_pauses() -> None:
-    turn = Typist(random.Random(3), room=1024, turning=True).turn()
-    assert (turn.think_s, turn.typing_s, turn.read_s, turn.heard) == (0, 0, 0, ())
+    turn = SimulatedUser(random.Random(3), context_chars=1024, is_continuous=True).next_turn()
+    assert (turn.think_s, turn.typing_s, turn.read_s, turn.typed_prefixes) == (0, 0, 0, ())
 
 
 @given(st.integers(0, 10_000), st.integers(1024, 8192))
 def test_where_all_wheels_turn_much_has_been_said_before(seed: int, room: int) -> None:
     most = round(0.9 * room) - room // 4
-    memory = Typist(random.Random(seed), room=room, turning=True).turn().prompt.rpartition("\n")[0]
+    memory = (
+        SimulatedUser(random.Random(seed), context_chars=room, is_continuous=True)
+        .next_turn()
+        .prompt.rpartition("\n")[0]
+    )
     assert 0 < len(memory) <= most
-    assert "\n" not in Typist(random.Random(seed), room=room).turn().prompt
+    assert "\n" not in SimulatedUser(random.Random(seed), context_chars=room).next_turn().prompt
 
 
 @given(st.integers(0, 3000), st.integers(1, 64))
 def test_the_largest_number_is_found_as_nearly_as_it_is_worth(most: int, first: int) -> None:
-    search, tries = Search(first), 0
-    while (number := search.next) is not None:
-        search.told(number, number <= most)
+    search, tries = MaxClientsSearch(first), 0
+    while (number := search.next_attempt) is not None:
+        search.record(number, number <= most)
         tries += 1
-    assert search.held <= most <= search.held + max(1, FINE * search.held)
+    assert search.largest_passed <= most <= search.largest_passed + max(1, RESOLUTION * search.largest_passed)
     assert tries <= 20
 
 
-def searched(
-    most: int, most_for_long: int, dies_at: int = 10**6, ends_after: int = 10**6
-) -> tuple[run.Report, list[Asked]]:
+def run_search(
+    max_clients: int, max_clients_for_long: int, dies_at: int = 10**6, stops_after: int = 10**6
+) -> tuple[run.LoadReport, list[LoadSettings]]:
     """A search where so many hold for a short time and so many for the whole."""
-    report, tried = run.Report(dict(ABOUT)), list[Asked]()
+    report, tried = run.LoadReport(dict(METADATA)), list[LoadSettings]()
 
-    def attempt(asked: Asked) -> Figures:
+    def attempt(asked: LoadSettings) -> LoadFigures:
         tried.append(asked)
-        if asked.lines >= dies_at:
+        if asked.clients >= dies_at:
             raise WorkerFailed("its process was killed by SIGKILL")
-        report.whole = len(tried) < ends_after
-        holds = asked.lines <= (most if asked.seconds < 600 else most_for_long)
-        report.runs.append(figures.of(lines()[: 1 if holds else 2], Span(0, 30), Cost(0)))
+        report.is_complete = len(tried) < stops_after
+        holds = asked.clients <= (max_clients if asked.seconds < 600 else max_clients_for_long)
+        report.runs.append(
+            figures.compute_figures(make_records()[: 1 if holds else 2], TimeSpan(0, 30), ProcessCost(0))
+        )
         return report.runs[-1]
 
-    run.until_stall(attempt, Asked(8, 600, 45), report, 1.5)
+    run.search_max_clients(attempt, LoadSettings(8, 600, 45), report, 1.5)
     return report, tried
 
 
 def test_what_is_found_in_short_runs_must_hold_for_the_whole_time() -> None:
-    report, tried = searched(100, 95)
-    assert [one.lines for one in tried[:5]] == [8, 16, 32, 64, 128]
-    assert all(one.seconds < 600 for one in tried if one.lines > 100)
-    assert report.largest is not None
-    assert 90 <= report.largest <= 95
-    assert (tried[-1].lines, tried[-1].seconds) == (report.largest, 600)
+    report, tried = run_search(100, 95)
+    assert [one.clients for one in tried[:5]] == [8, 16, 32, 64, 128]
+    assert all(one.seconds < 600 for one in tried if one.clients > 100)
+    assert report.max_clients is not None
+    assert 90 <= report.max_clients <= 95
+    assert (tried[-1].clients, tried[-1].seconds) == (report.max_clients, 600)
     assert all(one.warm_up_s > 0 for one in tried)
 
 
 def test_a_search_that_is_ended_tells_what_it_knows() -> None:
-    report, tried = searched(100, 95, ends_after=4)
-    assert (report.largest, len(tried)) == (32, 4)
+    report, tried = run_search(100, 95, stops_after=4)
+    assert (report.max_clients, len(tried)) == (32, 4)
 
 
 def test_a_server_that_dies_of_too_many_has_held_fewer() -> None:
-    report, _ = searched(1000, 1000, dies_at=40)
-    assert report.largest is not None
-    assert 37 <= report.largest < 40
-    assert "64 lines: its process was killed by SIGKILL" in report.faults
+    report, _ = run_search(1000, 1000, dies_at=40)
+    assert report.max_clients is not None
+    assert 37 <= report.max_clients < 40
+    assert "64 lines: its process was killed by SIGKILL" in report.failures
     with pytest.raises(WorkerFailed):
-        searched(1000, 1000, dies_at=2)
+        run_search(1000, 1000, dies_at=2)
 
 
 @given(st.integers(1, 10_000))
 def test_what_did_not_hold_for_long_is_tried_with_fewer(number: int) -> None:
-    assert 0 <= fewer(number) < number
+    assert 0 <= step_down(number) < number
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1))
 def test_ninety_nine_of_a_hundred_waited_no_longer(seconds: list[float]) -> None:
-    found = figures.waits(seconds)
+    found = figures.summarise_waits(seconds)
     assert found is not None
     assert sum(wait <= found.of_99 for wait in seconds) >= 0.99 * len(seconds)
     assert found.median <= found.of_90 <= found.of_99 <= found.worst == max(seconds)
 
 
-def lines() -> list[Line]:
+def make_records() -> list[ClientRecord]:
     """One that runs well, one that stalls, one that still waits."""
-    well, stalling, waiting = Line(), Line(), Line()
+    well, stalling, waiting = ClientRecord(), ClientRecord(), ClientRecord()
     for line, gap in ((well, 1.0), (stalling, 3.0)):
-        line.wheel.ask(0.5)
+        line.print_buffer.begin_answer(0.5)
         for number in range(10):
-            line.wheel.hand(1 + gap * number, 10, 3)
-        line.wheel.end(1 + gap * 10)
-    waiting.wheel.ask(20)
+            line.print_buffer.deliver(1 + gap * number, 10, 3)
+        line.print_buffer.end_answer(1 + gap * 10)
+    waiting.print_buffer.begin_answer(20)
     waiting.errors.append((19.0, "503"))
     return [well, stalling, waiting]
 
 
 def test_only_what_happened_in_the_time_counts() -> None:
-    found = figures.of(lines(), Span(0, 30), Cost(1.5), late_s=0.01)
+    found = figures.compute_figures(make_records(), TimeSpan(0, 30), ProcessCost(1.5), late_s=0.01)
     assert (found.stalls, found.stalled_lines, found.answers) == (9, 1, 1)
     assert found.stalled_s == pytest.approx(18)
     assert found.characters_per_s == pytest.approx(200 / 30)
@@ -231,36 +237,43 @@ def test_only_what_happened_in_the_time_counts() -> None:
     assert found.errors == {"503": 1}
     assert found.waits is not None
     assert found.waits.worst == pytest.approx(10)
-    later = figures.of(lines(), Span(10, 18), Cost(0))
+    later = figures.compute_figures(make_records(), TimeSpan(10, 18), ProcessCost(0))
     assert (later.stalls, later.errors, later.answers) == (3, {}, 1)
-    assert json.loads(json.dumps(found.data()))["waits"]["median"] == pytest.approx(0.5)
+    assert json.loads(json.dumps(found.to_json()))["waits"]["median"] == pytest.approx(0.5)
 
 
 def test_a_number_holds_without_stalls_errors_and_long_waits() -> None:
-    well = lines()[:1]
-    assert figures.of(well, Span(0, 30), Cost(0)).held()
-    assert not figures.of(well, Span(0, 30), Cost(0)).held(patience_s=0.4)
-    assert figures.of(well, Span(0, 30), Cost(0)).held(patience_s=0)
-    assert not figures.of(lines()[1:2], Span(0, 30), Cost(0)).held()
-    assert not figures.of(lines()[2:], Span(0, 20.5), Cost(0)).held()
+    well = make_records()[:1]
+    assert figures.compute_figures(well, TimeSpan(0, 30), ProcessCost(0)).meets_limits()
+    assert not figures.compute_figures(well, TimeSpan(0, 30), ProcessCost(0)).meets_limits(max_wait_s=0.4)
+    assert figures.compute_figures(well, TimeSpan(0, 30), ProcessCost(0)).meets_limits(max_wait_s=0)
+    assert not figures.compute_figures(make_records()[1:2], TimeSpan(0, 30), ProcessCost(0)).meets_limits()
+    assert not figures.compute_figures(make_records()[2:], TimeSpan(0, 20.5), ProcessCost(0)).meets_limits()
 
 
-DONE = {"steps": 100.0, "stepped": 300.0, "along": 30.0, "step_s": 15.0, "pieces": 4.0, "read": 60.0, "read_s": 3.0}
-DONE["reused"] = 30.0
+COUNTERS = {"steps": 100.0, "stepped": 300.0, "along": 30.0, "step_s": 15.0, "pieces": 4.0, "read": 60.0, "read_s": 3.0}
+COUNTERS["reused"] = 30.0
 
 
-def report() -> run.Report:
-    found = run.Report(dict(ABOUT), largest=1)
-    found.driven = Driven(lines(), Span(0, 30), (1.0, 20.0), 0.002, True, DONE)
+def make_report() -> run.LoadReport:
+    found = run.LoadReport(dict(METADATA), max_clients=1)
+    found.last_run = LoadRun(make_records(), TimeSpan(0, 30), (1.0, 20.0), 0.002, True, COUNTERS)
     found.runs.append(
-        figures.of(lines(), Span(0, 30), Cost(1.0), Cost(20.0, 10**8, 2 * 10**8), late_s=0.002, engine=DONE)
+        figures.compute_figures(
+            make_records(),
+            TimeSpan(0, 30),
+            ProcessCost(1.0),
+            ProcessCost(20.0, 10**8, 2 * 10**8),
+            late_s=0.002,
+            engine=COUNTERS,
+        )
     )
     return found
 
 
 def test_the_table_says_who_stalled_and_how_long_they_waited() -> None:
     file = io.StringIO()
-    table.show(report(), file, 1.5)
+    table.print_load_report(make_report(), file, 1.5)
     row = next(line for line in file.getvalue().splitlines() if line.split()[:2] == ["3", "9"])
     assert row.split() == ["3", "9", "18.0", "0.50", "10.00", "10.00", "10.00", "2", "7", "1", "20", "200"]
     assert "no stall and 99 of 100 first strikes within 1.5 s: 1." in file.getvalue()
@@ -270,18 +283,18 @@ def test_the_table_says_who_stalled_and_how_long_they_waited() -> None:
 
 
 def test_a_picture_has_a_line_for_each_wheel_and_red_where_one_stalls() -> None:
-    strokes = list(picture.strokes(lines(), Span(0, 30), "three lines"))
+    strokes = list(picture.chart_lines(make_records(), TimeSpan(0, 30), "three lines"))
     red = [stroke for stroke in strokes if stroke.colour == picture.STALLED]
     assert len(red) == 9
     assert all(0 <= x <= picture.WIDTH and 0 <= y <= picture.HEIGHT for stroke in strokes for x, y in stroke.points)
-    assert options.picture(report()).startswith(b"\x89PNG")
-    assert ruled(40, 20, [(((0, 0), (39, 19)), (0, 0, 0), 1, 1)]).startswith(b"\x89PNG")
+    assert options.render_chart(make_report()).startswith(b"\x89PNG")
+    assert draw_chart(40, 20, [(((0, 0), (39, 19)), (0, 0, 0), 1, 1)]).startswith(b"\x89PNG")
 
 
 def test_a_word_of_the_vocabulary_is_four_characters_and_goes_back_to_its_id() -> None:
     words = tokenizer.from_json(vocabulary.tokenizer_json(2048))
-    first = vocabulary.unsampled(2048)
-    assert (words.size, words.end_of_text) == (2048, 2047)
+    first = vocabulary.count_unsampled(2048)
+    assert (words.vocab_size, words.end_of_text) == (2048, 2047)
     assert {len(words.bytes_of(token)) for token in range(first, 2047)} == {4}
     assert all(words.bytes_of(token).isascii() for token in range(first, 2047))
     ids = random.Random(3).sample(range(first, 2047), 500)
@@ -291,7 +304,7 @@ def test_a_word_of_the_vocabulary_is_four_characters_and_goes_back_to_its_id() -
 
 @pytest.mark.parametrize("size", [300, 1024, 50257])
 def test_a_vocabulary_has_the_size_that_was_asked_for(size: int) -> None:
-    spelled, merges = vocabulary.tokens(size, list("x" * 256))
+    spelled, merges = vocabulary.build_tokens(size, list("x" * 256))
     assert len(spelled) == size - 1
     assert len(merges) == size - 1 - 256
 
@@ -302,10 +315,10 @@ def test_the_folder_of_the_lines_is_a_model(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     told: list[str] = []
-    place = folder.made("tiny", 33, lambda what, parts=0: told.append(what))
-    assert store.verify(place).shape == folder.SHAPES["tiny"]
-    assert folder.weights(place).is_dir()
-    assert folder.made("tiny", 33, lambda what, parts=0: told.append(what)) == place
+    place = folder.make_test_model("tiny", 33, lambda what, parts=0: told.append(what))
+    assert store.verify_model(place).shape == folder.SHAPES["tiny"]
+    assert folder.weights_folder(place).is_dir()
+    assert folder.make_test_model("tiny", 33, lambda what, parts=0: told.append(what)) == place
     assert len(told) == 2  # the second time it lay there
 
 
@@ -324,43 +337,43 @@ def test_two_who_make_the_same_folder_at_once_leave_each_other_what_is_theirs(
     def tell(what: str, parts: int = 0) -> None:
         if not inner and "rounding" in what:
             inner.append(Path())
-            inner[0] = folder.made("tiny", 33, lambda what, parts=0: None)
+            inner[0] = folder.make_test_model("tiny", 33, lambda what, parts=0: None)
 
-    place = folder.made("tiny", 33, tell)
+    place = folder.make_test_model("tiny", 33, tell)
     assert [place] == inner
-    assert store.verify(place).shape == folder.SHAPES["tiny"]
+    assert store.verify_model(place).shape == folder.SHAPES["tiny"]
     assert sorted(tmp_path.iterdir()) == sorted([others, place.parent])
 
 
-def waited(seconds: float, count: int = 1) -> Line:
-    line = Line()
+def make_record(wait_s: float, count: int = 1) -> ClientRecord:
+    line = ClientRecord()
     for at in range(count):
-        line.wheel.ask(10.0 + at)
-        line.wheel.hand(10.0 + at + seconds, 1)
-        line.wheel.end(10.0 + at + seconds)
+        line.print_buffer.begin_answer(10.0 + at)
+        line.print_buffer.deliver(10.0 + at + wait_s, 1)
+        line.print_buffer.end_answer(10.0 + at + wait_s)
     return line
 
 
 def test_a_run_is_given_up_as_soon_as_it_is_sure_that_it_does_not_hold() -> None:
-    span, well = Span(5.0, 85.0), [waited(0.1) for _ in range(99)]
-    assert not figures.hopeless(well, span, 1.5)
+    span, well = TimeSpan(5.0, 85.0), [make_record(0.1) for _ in range(99)]
+    assert not figures.is_limit_exceeded(well, span, 1.5)
     late = 1 + 100 * 80 // 8 // 100  # one in a hundred of all that may be asked yet, and one more
-    assert figures.hopeless([*well, waited(2.0, late)], span, 1.5)
-    assert not figures.hopeless([*well, waited(2.0, late - 1)], span, 1.5)
-    assert not figures.hopeless([*well, waited(2.0, late)], span, 0.0)
-    still = Line()
-    still.wheel.ask(0.0)
-    still.wheel.hand(1.0, 1)
-    still.wheel.hand(6.0, 1)
-    assert figures.hopeless([*well, still], span, 0.0)
-    assert not figures.hopeless([*well, still], Span(7.0, 85.0), 0.0), "that was before it counted"
-    assert figures.hopeless([*well, Line(errors=[(6.0, "cut")])], span, 0.0)
+    assert figures.is_limit_exceeded([*well, make_record(2.0, late)], span, 1.5)
+    assert not figures.is_limit_exceeded([*well, make_record(2.0, late - 1)], span, 1.5)
+    assert not figures.is_limit_exceeded([*well, make_record(2.0, late)], span, 0.0)
+    still = ClientRecord()
+    still.print_buffer.begin_answer(0.0)
+    still.print_buffer.deliver(1.0, 1)
+    still.print_buffer.deliver(6.0, 1)
+    assert figures.is_limit_exceeded([*well, still], span, 0.0)
+    assert not figures.is_limit_exceeded([*well, still], TimeSpan(7.0, 85.0), 0.0), "that was before it counted"
+    assert figures.is_limit_exceeded([*well, ClientRecord(errors=[(6.0, "cut")])], span, 0.0)
 
 
 @pytest.mark.parametrize(
     ("rounding", "kept"), [(None, False), ({"bits": 8}, False), ({"bits": 8, "cache": True}, True)]
 )
 def test_a_cache_of_bytes_takes_a_quarter_of_the_memory(rounding: dict[str, object] | None, kept: bool) -> None:
-    manifest = store.read_manifest(store.find(store.EMBEDDED))
-    assert options._in_bytes(replace(manifest, training={"rounding": rounding})) == kept
-    assert not options._in_bytes(replace(manifest, training={}))
+    manifest = store.read_manifest(store.find_model(store.EMBEDDED))
+    assert options._has_int8_cache(replace(manifest, training={"rounding": rounding})) == kept
+    assert not options._has_int8_cache(replace(manifest, training={}))

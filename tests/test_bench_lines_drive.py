@@ -18,125 +18,136 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import until
+from fakes import wait_until
 
 from model.base import Sampling
 from model.far import card, wire
-from model.far.request import Request
+from model.far.request import OpenAIRequest
 from tools.benching.lines import figures
-from tools.benching.lines.call import CallFailed, Server
-from tools.benching.lines.drive import Asked, Driven, drive
-from tools.benching.lines.figures import Cost
-from tools.benching.lines.peer import Wanted
-from tools.benching.lines.typist import Typist
+from tools.benching.lines.call import RequestFailed, ServerUnderTest
+from tools.benching.lines.drive import LoadRun, LoadSettings, run_clients
+from tools.benching.lines.figures import ProcessCost
+from tools.benching.lines.peer import PeerRequest
+from tools.benching.lines.typist import SimulatedUser
 
 ROOT = Path(__file__).resolve().parents[1]
 WORD = " abc"
 
-Say = Callable[[bytes], Awaitable[None]]
-Answering = Callable[[Request, Say], Awaitable[None]]
+SendBytes = Callable[[bytes], Awaitable[None]]
+AnswerScript = Callable[[OpenAIRequest, SendBytes], Awaitable[None]]
 
 
-def chunk(text: str, **more: Any) -> bytes:
-    return wire.event(wire.Chunk("cmpl-1", 0, "fake", text, (7,) * (len(text) // 4), **more))
+def encode_chunk(text: str, **more: Any) -> bytes:
+    return wire.encode_event(wire.CompletionChunk("cmpl-1", 0, "fake", text, (7,) * (len(text) // 4), **more))
 
 
-async def well(asked: Request, say: Say) -> None:
+async def answer_at_once(request: OpenAIRequest, send: SendBytes) -> None:
     """All of it at once."""
-    await say(wire.PING + chunk(WORD * asked.ask.sampling.max_tokens, finish="length") + wire.event(wire.Done()))
+    await send(
+        wire.PING
+        + encode_chunk(WORD * request.completion.sampling.max_tokens, finish="length")
+        + wire.encode_event(wire.StreamEnd())
+    )
 
 
-async def late(asked: Request, say: Say) -> None:
+async def answer_late(request: OpenAIRequest, send: SendBytes) -> None:
     """Four characters, which last 0.4 s, and the next after 0.8."""
-    for _ in range(asked.ask.sampling.max_tokens):
-        await say(chunk(WORD))
+    for _ in range(request.completion.sampling.max_tokens):
+        await send(encode_chunk(WORD))
         await asyncio.sleep(0.8)
 
 
-async def cut(asked: Request, say: Say) -> None:
-    await say(chunk(WORD)[:-3])
+async def cut_event(request: OpenAIRequest, send: SendBytes) -> None:
+    await send(encode_chunk(WORD)[:-3])
 
 
-async def failing(asked: Request, say: Say) -> None:
-    await say(wire.event(wire.Failure(503, "server_error", "no")))
+async def send_failure(request: OpenAIRequest, send: SendBytes) -> None:
+    await send(wire.encode_event(wire.ErrorInfo(503, "server_error", "no")))
 
 
-async def garbled(asked: Request, say: Say) -> None:
-    await say(b"data: {]\n\n")
+async def send_garbage(request: OpenAIRequest, send: SendBytes) -> None:
+    await send(b"data: {]\n\n")
 
 
-class Fake:
+class FakeServer:
     """A server with one model; what it was asked is kept."""
 
-    def __init__(self, answering: Answering, status: str = "200 OK") -> None:
-        self.asked: list[Request] = []
+    def __init__(self, script: AnswerScript, status: str = "200 OK") -> None:
+        self.requests: list[OpenAIRequest] = []
         self.heads: list[bytes] = []
-        self.hung_up = self.open = 0
-        self.called = asyncio.Event()
-        self._answering, self._status = answering, status
+        self.hang_ups = self.open_connections = 0
+        self.has_request = asyncio.Event()
+        self._script, self._status = script, status
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open += 1
+        self.open_connections += 1
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.heads.append(head)
             writer.write(f"HTTP/1.1 {self._status}\r\nConnection: close\r\n\r\n".encode())
             if head.startswith(b"GET"):
-                one = card.Card("fake", context=256, alphabets=("1968",))
-                told = json.dumps(card.catalogue([one])).encode()
+                one = card.ModelInfo("fake", context=256, alphabets=("1968",))
+                told = json.dumps(card.encode_models([one])).encode()
                 for part in (told[:20], told[20:]):
                     writer.write(part)
                     await asyncio.sleep(0.02)
                 return
             size = re.search(rb"Content-Length: (\d+)", head)
             assert size is not None
-            asked = Request.from_json(json.loads(await reader.readexactly(int(size[1]))))
-            self.asked.append(asked)
-            self.called.set()
+            asked = OpenAIRequest.from_json(json.loads(await reader.readexactly(int(size[1]))))
+            self.requests.append(asked)
+            self.has_request.set()
 
             async def say(data: bytes) -> None:
                 writer.write(data)
                 await writer.drain()
 
-            if not asked.read:
-                answering = asyncio.create_task(self._answering(asked, say))
+            if not asked.prefill_only:
+                answering = asyncio.create_task(self._script(asked, say))
                 leaving = asyncio.create_task(reader.read())
                 await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-                self.hung_up += leaving.done() and not answering.done()
+                self.hang_ups += leaving.done() and not answering.done()
                 for task in (answering, leaving):
                     task.cancel()
                 await asyncio.gather(answering, leaving, return_exceptions=True)
         except ConnectionError:
             pass
         finally:
-            self.open -= 1
+            self.open_connections -= 1
             writer.close()
 
 
 @asynccontextmanager
-async def served(answering: Answering, status: str = "200 OK") -> AsyncIterator[tuple[Fake, Server]]:
-    fake = Fake(answering, status)
+async def start_fake_server(
+    script: AnswerScript, status: str = "200 OK"
+) -> AsyncIterator[tuple[FakeServer, ServerUnderTest]]:
+    fake = FakeServer(script, status)
     server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
     async with server:
-        yield fake, Server(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", key="secret")
-        await until(lambda: not fake.open)  # those who were hung up on notice it
+        yield fake, ServerUnderTest(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", key="secret")
+        await wait_until(lambda: not fake.open_connections)  # those who were hung up on notice it
 
 
-async def driven(server: Server, seconds: float = 1.0, **more: Any) -> Driven:
+async def run_load(server: ServerUnderTest, seconds: float = 1.0, **more: Any) -> LoadRun:
     how: dict[str, Any] = {"turning": True, "sitting_s": 0.1, "model": "fake", **more}
-    return await drive(server, Asked(5, seconds, **how), lambda what, parts=0: None, lambda: (time.process_time(), 0.0))
+    return await run_clients(
+        server, LoadSettings(5, seconds, **how), lambda what, parts=0: None, lambda: (time.process_time(), 0.0)
+    )
 
 
 @pytest.mark.pace
 async def test_all_lines_are_driven_and_each_is_its_own_conversation() -> None:
-    async with served(well) as (fake, server):
-        found = await driven(server)
-    assert len({asked.ask.conversation for asked in fake.asked}) == 5
-    assert all((asked.ask.pace, asked.model, asked.stream) == (10.0, "fake", True) for asked in fake.asked)
+    async with start_fake_server(answer_at_once) as (fake, server):
+        found = await run_load(server)
+    assert len({asked.completion.conversation for asked in fake.requests}) == 5
+    assert all(
+        (asked.completion.chars_per_second, asked.model, asked.stream) == (10.0, "fake", True)
+        for asked in fake.requests
+    )
     assert all(b"Authorization: Bearer secret\r\n" in head for head in fake.heads)
-    made = figures.of(found.lines, found.span, Cost(found.spent[0]))
-    assert found.whole
-    assert made.held()
+    made = figures.compute_figures(found.records, found.span, ProcessCost(found.cpu_s[0]))
+    assert found.is_complete
+    assert made.meets_limits()
     assert made.waits is not None
     assert 0 <= made.waits.worst < 0.5
     assert made.tokens_per_s * 4 == pytest.approx(made.characters_per_s)
@@ -145,92 +156,92 @@ async def test_all_lines_are_driven_and_each_is_its_own_conversation() -> None:
 
 @pytest.mark.pace
 async def test_a_server_that_comes_late_makes_wheels_stand_still() -> None:
-    async with served(late) as (_, server):
-        found = await driven(server, 2.0)
-    made = figures.of(found.lines, found.span, Cost(0))
+    async with start_fake_server(answer_late) as (_, server):
+        found = await run_load(server, 2.0)
+    made = figures.compute_figures(found.records, found.span, ProcessCost(0))
     assert made.stalled_lines == 5
-    assert all(0.2 < stall.seconds < 0.9 for line in found.lines for stall in line.wheel.stalls)
-    assert not made.held()
+    assert all(0.2 < stall.seconds < 0.9 for line in found.records for stall in line.print_buffer.stalls)
+    assert not made.meets_limits()
 
 
 async def test_what_cannot_hold_any_more_is_given_up_and_is_whole() -> None:
-    async with served(late) as (_, server):
+    async with start_fake_server(answer_late) as (_, server):
         begun = time.monotonic()
-        found = await driven(server, 60.0, patience_s=1.5)
+        found = await run_load(server, 60.0, patience_s=1.5)
     assert time.monotonic() - begun < 40
-    assert found.whole
-    assert not figures.of(found.lines, found.span, Cost(0)).held()
+    assert found.is_complete
+    assert not figures.compute_figures(found.records, found.span, ProcessCost(0)).meets_limits()
 
 
 @pytest.mark.pace
 @pytest.mark.parametrize(
     ("answering", "status", "kind"),
     [
-        (cut, "200 OK", "cut"),
-        (failing, "200 OK", "503"),
-        (garbled, "200 OK", "garbled"),
-        (well, "429 Too Many Requests", "429"),
+        (cut_event, "200 OK", "cut"),
+        (send_failure, "200 OK", "503"),
+        (send_garbage, "200 OK", "garbled"),
+        (answer_at_once, "429 Too Many Requests", "429"),
     ],
 )
-async def test_what_goes_wrong_is_counted_by_its_kind(answering: Answering, status: str, kind: str) -> None:
-    async with served(answering, status) as (_, server):
-        found = await driven(server, 0.6)
-    made = figures.of(found.lines, found.span, Cost(0))
+async def test_what_goes_wrong_is_counted_by_its_kind(answering: AnswerScript, status: str, kind: str) -> None:
+    async with start_fake_server(answering, status) as (_, server):
+        found = await run_load(server, 0.6)
+    made = figures.compute_figures(found.records, found.span, ProcessCost(0))
     assert made.errors == {kind: 5}
-    assert not made.held()
+    assert not made.meets_limits()
 
 
 async def test_a_server_that_is_not_there_is_refused() -> None:
-    with pytest.raises(CallFailed, match="refused"):
-        await Server("http://127.0.0.1:9").card()
+    with pytest.raises(RequestFailed, match="refused"):
+        await ServerUnderTest("http://127.0.0.1:9").fetch_model_info()
 
 
 async def test_its_card_tells_what_it_can() -> None:
-    async with served(well) as (_, server):
-        found = await server.card()
-    assert (found.id, found.context, found.ours) == ("fake", 256, True)
+    async with start_fake_server(answer_at_once) as (_, server):
+        found = await server.fetch_model_info()
+    assert (found.id, found.context, found.is_asr33) == ("fake", 256, True)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8033", "ftp://host", "http://", "http://host:0"])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no URL of a server"):
-        Server(url)
+        ServerUnderTest(url)
 
 
-def has_typed_a_word(seed: int) -> bool:
+def has_typed_word(seed: int) -> bool:
     """Whether the first of the typists has, after a second."""
-    turn = Typist(random.Random(f"{seed} 0"), room=1024).turn()
-    return turn.think_s + turn.heard[0][0] < 1
+    turn = SimulatedUser(random.Random(f"{seed} 0"), context_chars=1024).next_turn()
+    return turn.think_s + turn.typed_prefixes[0][0] < 1
 
 
 async def test_the_command_refuses_what_is_no_url_in_one_line(tmp_path: Path) -> None:
-    code, _, errors = await finished(bench("--lines", "3", "--model", "http://", tmp=tmp_path))
+    code, _, errors = await wait_for_exit(start_bench("--lines", "3", "--model", "http://", tmp=tmp_path))
     assert (code, len(errors.splitlines())) == (64, 1)
     assert "is not the URL of a model server" in errors
 
 
 async def test_an_answer_of_a_peer_ends_where_its_context_does() -> None:
-    wanted = Wanted([1] * 250, Sampling(max_tokens=20), "a", 256)
-    assert [wanted.give(7) for _ in range(6)] == [False] * 5 + [True]
+    wanted = PeerRequest([1] * 250, Sampling(max_tokens=20), "a", 256)
+    assert [wanted.add_token(7) for _ in range(6)] == [False] * 5 + [True]
 
 
 @pytest.mark.pace
 async def test_what_is_typed_is_read_word_by_word() -> None:
-    async with served(well) as (fake, server):
-        await driven(server, 2.0, turning=False, seed=next(filter(has_typed_a_word, count())))
-    heard = [asked.ask.prompt for asked in fake.asked if asked.read]
+    async with start_fake_server(answer_at_once) as (fake, server):
+        await run_load(server, 2.0, turning=False, seed=next(filter(has_typed_word, count())))
+    heard = [asked.completion.prompt for asked in fake.requests if asked.prefill_only]
     assert heard
     assert all(not prompt.endswith(" ") for prompt in heard)
 
 
 @pytest.mark.pace
 async def test_who_leaves_hangs_up() -> None:
-    async with served(late) as (fake, server):
-        await driven(server, 0.5)
-    assert fake.hung_up == len(fake.asked) == 5
+    async with start_fake_server(answer_late) as (fake, server):
+        await run_load(server, 0.5)
+    assert fake.hang_ups == len(fake.requests) == 5
 
 
-def bench(*words: str, tmp: Path) -> subprocess.Popen[str]:
+def start_bench(*words: str, tmp: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tools.main", "bench", *words],
         stdout=subprocess.PIPE,
@@ -241,19 +252,19 @@ def bench(*words: str, tmp: Path) -> subprocess.Popen[str]:
     )
 
 
-async def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+async def wait_for_exit(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, errors = await asyncio.to_thread(process.communicate, timeout=60)
     return process.returncode, out, errors
 
 
 async def test_interrupted_it_tells_what_it_knows(tmp_path: Path) -> None:
-    async with served(well) as (_, server):
+    async with start_fake_server(answer_at_once) as (_, server):
         words = ("--lines", "3", "--minutes", "0.05", "--turning", "--json", "-", "--model", server.url)
-        process = bench(*words, tmp=tmp_path)
+        process = start_bench(*words, tmp=tmp_path)
         assert process.stderr is not None
         said = [await asyncio.to_thread(process.stderr.readline) for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        code, out, errors = await finished(process)
+        code, out, errors = await wait_for_exit(process)
     assert (code, said) == (130, ["asr33 bench: 3 lines, warming up ...\n", "asr33 bench: 3 lines ...\n"])
     found = json.loads(out)
     assert not found["whole"]
@@ -262,7 +273,7 @@ async def test_interrupted_it_tells_what_it_knows(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_away_is_one_line(tmp_path: Path) -> None:
-    code, _, errors = await finished(bench("--lines", "3", "--model", "http://127.0.0.1:9", tmp=tmp_path))
+    code, _, errors = await wait_for_exit(start_bench("--lines", "3", "--model", "http://127.0.0.1:9", tmp=tmp_path))
     assert code == 69
     assert "http://127.0.0.1:9: no answer to /v1/models (refused)" in errors.splitlines()[-1]
 
@@ -283,8 +294,8 @@ async def test_our_own_server_is_started_measured_and_gone(tmp_path: Path) -> No
         "--picture",
         str(picture),
     ]
-    process = bench(*words, tmp=tmp_path)
-    code, out, errors = await finished(process)
+    process = start_bench(*words, tmp=tmp_path)
+    code, out, errors = await wait_for_exit(process)
     assert code == 0, errors
     (found,) = json.loads(out)["runs"]
     assert (found["errors"], found["stalls"]) == ({}, 0)
@@ -295,14 +306,14 @@ async def test_our_own_server_is_started_measured_and_gone(tmp_path: Path) -> No
 
 
 def test_a_peer_wants_weights_that_both_can_have(tmp_path: Path) -> None:
-    process = bench("--lines", "3", "--engine", "llama", "--model", "embedded", tmp=tmp_path)
+    process = start_bench("--lines", "3", "--engine", "llama", "--model", "embedded", tmp=tmp_path)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 65
     assert "--engine llama wants --size" in errors
 
 
 def test_a_peer_that_is_not_installed_is_said_to_be_absent(tmp_path: Path) -> None:
-    process = bench("--lines", "3", "--engine", "ctranslate2", "--size", "tiny", tmp=tmp_path)
+    process = start_bench("--lines", "3", "--engine", "ctranslate2", "--size", "tiny", tmp=tmp_path)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 69
     assert "ctranslate2 is not installed: leave it out" in errors

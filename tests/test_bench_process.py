@@ -16,29 +16,29 @@ import numpy_gpt2
 import pytest
 from fakes_model import tiny_folder
 
-from model.base import Shape
+from model.base import GPT2Config
 from tools.benching import tensors
-from tools.benching.candidates import JUDGE, SIZES, Candidate
-from tools.benching.errors import PeerAbsent, WorkerFailed
-from tools.benching.pipe import worker
-from tools.benching.run import Setting, make_weights, prepare
+from tools.benching.candidates import REFERENCE, SIZES, Candidate
+from tools.benching.errors import PeerNotInstalled, WorkerFailed
+from tools.benching.pipe import open_worker
+from tools.benching.run import BenchSettings, make_weights, prepare_models
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "tools.main", "bench"]
 # Where ctranslate2 and llama-cpp-python live, if not here: they are large, and no part of the tests' own environment.
 PYTHON = Path(os.environ["PEER_PYTHON"]) if "PEER_PYTHON" in os.environ else None
-SHAPE = Shape(512, 64, 64, 2, 2)
+SHAPE = GPT2Config(512, 64, 64, 2, 2)
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35]
 
 Done = subprocess.CompletedProcess[str]
 
 
-def bench(*words: str | Path, tmp: Path) -> Done:
+def run_bench(*words: str | Path, tmp: Path) -> Done:
     settings = os.environ | {"TMPDIR": str(tmp)}
     return subprocess.run([*COMMAND, *words], capture_output=True, text=True, cwd=ROOT, env=settings, timeout=120)
 
 
-def of(tmp: Path) -> list[int]:
+def processes_with_tmpdir(tmp: Path) -> list[int]:
     """The processes that were given this place for their temporary files."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
@@ -50,21 +50,21 @@ def of(tmp: Path) -> list[int]:
     return found
 
 
-def left(tmp: Path) -> list[Path]:
+def files_left(tmp: Path) -> list[Path]:
     """Files of ours; onnxruntime leaves a small one of its own, `.ses`."""
     return [path for path in tmp.iterdir() if path.name != ".ses"]
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
 
 
-def until(what: Any) -> None:
+def wait_until(condition: Any) -> None:
     ends = time.monotonic() + 30
-    while not what():
+    while not condition():
         assert time.monotonic() < ends, "it never came"
         time.sleep(0.01)
 
@@ -77,7 +77,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_whole_of_it_gives_every_number_as_json_and_leaves_nothing(tmp_path: Path) -> None:
-    done = bench("--size", "tiny", "--rounds", "1", "--only", "b64,float32", "--json", "-", tmp=tmp_path)
+    done = run_bench("--size", "tiny", "--rounds", "1", "--only", "b64,float32", "--json", "-", tmp=tmp_path)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert {one["name"] for one in data["candidates"]} == {"ours int8 b64", "ours float32"}
@@ -90,15 +90,15 @@ def test_the_whole_of_it_gives_every_number_as_json_and_leaves_nothing(tmp_path:
     eight, judge = sorted(data["candidates"], key=lambda one: one["name"], reverse=True)
     assert eight["step_bytes"] < judge["step_bytes"] / 3
     assert judge["quality"]["divergence"] == 0 < eight["quality"]["divergence"] < 0.05
-    assert not left(tmp_path)
-    assert not of(tmp_path)
+    assert not files_left(tmp_path)
+    assert not processes_with_tmpdir(tmp_path)
 
 
 def test_a_model_on_disk_is_measured_as_it_lies_there(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "models")
     place = tmp_path / "out.json"
     words = ("--model", folder, "--rounds", "1", "--prompts", "16,32", "--tokens", "8", "--json", place)
-    done = bench(*words, tmp=tmp_path)
+    done = run_bench(*words, tmp=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tiny: ")
     assert "characters a token, on the model's own tokenizer" in done.stdout
@@ -113,14 +113,14 @@ def test_a_signal_leaves_no_files_and_no_workers(tmp_path: Path, signum: signal.
     # In a group of its own, all of which gets the signal, as a terminal's foreground does.
     apart: dict[str, Any] = {"start_new_session": True, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=settings, **apart) as process:
-        until(lambda: list(tmp_path.glob("*/weights/*.npy")))
-        assert len(of(tmp_path)) > 1
+        wait_until(lambda: list(tmp_path.glob("*/weights/*.npy")))
+        assert len(processes_with_tmpdir(tmp_path)) > 1
         os.killpg(process.pid, signum)
         assert process.wait(30) == 128 + signum
         assert process.stderr is not None
         assert [line for line in process.stderr.read().splitlines() if "making weights" not in line] == []
-    until(lambda: all(map(gone, of(tmp_path))))
-    assert not left(tmp_path)
+    wait_until(lambda: all(map(has_exited, processes_with_tmpdir(tmp_path))))
+    assert not files_left(tmp_path)
 
 
 def test_a_worker_ends_with_its_asker() -> None:
@@ -129,13 +129,13 @@ def test_a_worker_ends_with_its_asker() -> None:
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as asker:
         assert asker.stdout is not None
         pid = int(asker.stdout.readline())
-        assert not gone(pid)
+        assert not has_exited(pid)
         asker.kill()
-    until(lambda: gone(pid))
+    wait_until(lambda: has_exited(pid))
 
 
 def test_a_worker_that_dies_is_one_clear_line() -> None:
-    with worker("ours int8") as one:
+    with open_worker("ours int8") as one:
         one.ask("memory")
         os.kill(one.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailed) as caught:
@@ -147,7 +147,7 @@ def test_a_worker_that_dies_is_one_clear_line() -> None:
 
 
 def test_a_worker_that_cannot_says_why_and_lives() -> None:
-    with worker("ours int8") as one:
+    with open_worker("ours int8") as one:
         with pytest.raises(WorkerFailed, match=r"^ours int8: .*nowhere.*model\.onnx: no such file; [^\n]*$"):
             one.ask("load", engine_name="ours", folder="/nowhere", form="int8", threads=1)
         assert one.ask("memory")["resident"] > 0
@@ -175,20 +175,20 @@ def test_a_peer_whose_python_dies_is_left_out_and_the_rest_is_prepared(weights: 
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho out of luck >&2\nkill -9 $$\n")
     python.chmod(0o755)
-    setting = Setting(threads=1, prompts=(8,), tokens=8, ids=tuple(IDS), pythons=(python,))
+    setting = BenchSettings(threads=1, prompts=(8,), decode_tokens=8, prompt_ids=tuple(IDS), peer_pythons=(python,))
     peer = Candidate("llama.cpp", "f16", "float")
-    prepared = prepare([peer, JUDGE], SHAPE, weights, setting, lambda what, parts=0: None)
+    prepared = prepare_models([peer, REFERENCE], SHAPE, weights, setting, lambda what, parts=0: None)
     left_out, judge = prepared.results
     assert left_out.fault == (
         "llama.cpp f16: its process was killed by SIGKILL while it wrote its model (out of luck); "
         "it may want more memory: try a smaller --size"
     )
-    assert (judge.fault, prepared.folders[JUDGE.name].name) == ("", "ours-float32")
+    assert (judge.fault, prepared.folders[REFERENCE.name].name) == ("", "ours-float32")
 
 
 def test_a_python_that_is_none_is_one_line(tmp_path: Path) -> None:
     nowhere = pytest.raises(WorkerFailed, match=r"/nowhere/python: No such file .*--peer-python")
-    with nowhere, worker("x", Path("/nowhere/python")):
+    with nowhere, open_worker("x", Path("/nowhere/python")):
         pass
 
 
@@ -196,23 +196,23 @@ def test_a_text_that_fills_no_window_is_read_as_often_as_it_takes(tmp_path: Path
     folder, text = tiny_folder(tmp_path / "models"), tmp_path / "short.txt"
     text.write_text("Hello.\n")
     args = ("--model", folder, "--text", text, "--rounds", "1", "--prompts", "64", "--tokens", "4")
-    done = bench(*args, tmp=tmp_path)
+    done = run_bench(*args, tmp=tmp_path)
     assert done.returncode == 0, done.stderr
     text.write_text(" \n")
-    done = bench(*args, tmp=tmp_path)
+    done = run_bench(*args, tmp=tmp_path)
     assert (done.returncode, done.stdout) == (65, "")
     assert done.stderr == f"asr33: {text}: there is no text in it; name one that has words\n"
 
 
 def test_what_stands_beside_must_be_of_the_same_shape(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "models")
-    done = bench("--size", "tiny", "--also", folder, tmp=tmp_path)
+    done = run_bench("--size", "tiny", "--also", folder, tmp=tmp_path)
     assert (done.returncode, done.stdout) == (65, "")
     assert done.stderr.startswith(f"asr33: {folder}: its shape is not that of the others")
 
 
 def test_nothing_to_measure_is_one_line(tmp_path: Path) -> None:
-    done = bench("--size", "tiny", "--only", "nobody", tmp=tmp_path)
+    done = run_bench("--size", "tiny", "--only", "nobody", tmp=tmp_path)
     assert (done.returncode, done.stdout) == (70, "")
     assert done.stderr.splitlines()[-1] == "asr33: nothing to measure: --only fits no name"
 
@@ -229,7 +229,7 @@ def test_nothing_to_measure_is_one_line(tmp_path: Path) -> None:
 def test_each_engine_runs_the_same_model(weights: Path, tmp_path: Path, engine: str, form: str, off: float) -> None:
     python = None if engine in ("ours", "transformers") else PYTHON
     try:
-        with worker(engine, python) as one:
+        with open_worker(engine, python) as one:
             one.ask("prepare", engine_name=engine, weights=str(weights), form=form, block=0, to=str(tmp_path))
             one.ask("load", engine_name=engine, folder=str(tmp_path), form=form, threads=1)
             one.ask("logits", ids=IDS, to=str(tmp_path / "logits.npy"))
@@ -237,9 +237,9 @@ def test_each_engine_runs_the_same_model(weights: Path, tmp_path: Path, engine: 
             assert one.ask("decode", ids=IDS, tokens=5)["seconds"] > 0
             # And once more: a cache that is not emptied shows itself here.
             one.ask("logits", ids=IDS, to=str(tmp_path / "again.npy"))
-    except PeerAbsent as error:
+    except PeerNotInstalled as error:
         pytest.skip(f"{error}; name the Python of an environment that has it: PEER_PYTHON=...")
-    values, shape = tensors.read(weights)
+    values, shape = tensors.load_weights(weights)
     wanted = numpy_gpt2.logits(values, IDS, shape.n_head)
     for name in ("logits", "again"):
         assert np.abs(np.load(tmp_path / f"{name}.npy") - wanted).max() < off * np.abs(wanted).max()

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import JumpingClock, StationLine, jump, shown_until, terminal
+from fakes import JumpingClock, SimLine, read_terminal_until, run_jumping, terminal
 from fakes_room import opened
 
-from daemon.config import load
-from drivers.profile import Profile, as_toml
-from drivers.virtual import FAST, GUMMY, TYPICAL, Fitted
-from tools.answers import Answers
-from tools.calibration import Calibration, Found, ruler
-from tools.output import put
+from daemon.config import load_config
+from drivers.profile import Profile, profile_to_toml
+from drivers.virtual import FAST, GUMMY, TYPICAL, Equipment
+from tools.answers import AnswerHistory
+from tools.calibration import Calibration, CalibrationResult, ruler
+from tools.output import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,13 +29,13 @@ ROOT = Path(__file__).resolve().parents[1]
 class Looker:
     """Answers what is asked on the paper by what stands on the paper; knows of the machine what its owner knows."""
 
-    def __init__(self, line: StationLine, fitted: Fitted) -> None:
+    def __init__(self, line: SimLine, fitted: Equipment) -> None:
         self._line, self._fitted = line, fitted
         self.asked: list[str] = []
 
     def _sheet(self) -> list[list[str]]:
         """The patterns: no empty lines, and no questions."""
-        lines = self._line.machine.paper.lines
+        lines = self._line.typing_unit.paper.lines
         return [
             line
             for line in lines
@@ -60,18 +60,18 @@ class Looker:
         if "READER" in question:
             return profile.auto_reader
         if "DID IT PUNCH" in question:
-            return b"PUNCHED" in bytes(row & 0x7F for row in self._line.station.punch.tape)
+            return b"PUNCHED" in bytes(row & 0x7F for row in self._line.sim.punch.tape)
         return {"PUNCH OBEY": profile.auto_punch, "ANSWERBACK": profile.answerback}.get(
             next((word for word in ("PUNCH OBEY", "ANSWERBACK") if word in question), ""), True
         )
 
 
 async def calibrated(
-    fitted: Fitted, *, at_terminal: bool = False, slips: Collection[str] = ()
-) -> tuple[Found, StationLine, Looker]:
+    fitted: Equipment, *, at_terminal: bool = False, slips: Collection[str] = ()
+) -> tuple[CalibrationResult, SimLine, Looker]:
     """`slips`: to a question with one of these words the answer is wrong once, and then taken back."""
     slipped: list[str] = []
-    line = StationLine(fitted)
+    line = SimLine(fitted)
     looker = Looker(line, fitted)
     told: asyncio.Queue[str] = asyncio.Queue()
 
@@ -121,27 +121,27 @@ BARE = Profile(duplex="full", break_detect="marked")
 @pytest.mark.parametrize(
     "fitted",
     [
-        Fitted(BARE, body=FAST),
-        Fitted(replace(BARE, travel_ms=150), body=TYPICAL, key_parity="mark"),
-        Fitted(replace(BARE, travel_ms=200, columns=74, wheel="1963"), body=GUMMY, key_parity="space"),
-        Fitted(replace(BARE, columns=71), break_mode="marked"),
-        Fitted(replace(BARE, columns=64)),
-        Fitted(replace(BARE, columns=86)),
-        Fitted(replace(BARE, columns=72, auto_return=True)),
-        Fitted(replace(BARE, return_feeds=True)),
-        Fitted(replace(BARE, feed_returns=True)),
-        Fitted(replace(BARE, duplex="half")),
-        Fitted(replace(BARE, break_detect="nul"), break_mode="nul"),
-        Fitted(
+        Equipment(BARE, mechanism=FAST),
+        Equipment(replace(BARE, travel_ms=150), mechanism=TYPICAL, key_parity="mark"),
+        Equipment(replace(BARE, travel_ms=200, columns=74, wheel="1963"), mechanism=GUMMY, key_parity="space"),
+        Equipment(replace(BARE, columns=71), break_mode="marked"),
+        Equipment(replace(BARE, columns=64)),
+        Equipment(replace(BARE, columns=86)),
+        Equipment(replace(BARE, columns=72, auto_return=True)),
+        Equipment(replace(BARE, return_feeds=True)),
+        Equipment(replace(BARE, feed_returns=True)),
+        Equipment(replace(BARE, duplex="half")),
+        Equipment(replace(BARE, break_detect="nul"), break_mode="nul"),
+        Equipment(
             replace(BARE, auto_reader=True, auto_punch=True, answerback=True),
             tape=bytes(10) + b"HELLO",
             every_other=True,
         ),
     ],
-    ids=lambda fitted: as_toml(fitted.profile).replace("\n", " ") + fitted.body.name,
+    ids=lambda fitted: profile_to_toml(fitted.profile).replace("\n", " ") + fitted.body.name,
 )
-def test_what_is_found_is_what_the_machine_is(fitted: Fitted) -> None:
-    travel_ms = {FAST: 150, TYPICAL: 150, GUMMY: 200}[fitted.body]
+def test_what_is_found_is_what_the_machine_is(fitted: Equipment) -> None:
+    travel_ms = {FAST: 150, TYPICAL: 150, GUMMY: 200}[fitted.mechanism]
     if fitted.profile.columns > 80:
         travel_ms = 150
 
@@ -150,43 +150,43 @@ def test_what_is_found_is_what_the_machine_is(fitted: Fitted) -> None:
         assert found.profile == replace(fitted.profile, travel_ms=travel_ms)
         assert found.duplex == fitted.profile.duplex
         assert found.keyboard_parity == fitted.key_parity
-        assert line.machine.overspeed == []
+        assert line.typing_unit.overspeed == []
         assert bool(found.answerback) == fitted.profile.answerback
         assert looker.asked[1] == looker.asked[2]
-        assert "THAT IS ALL." in line.machine.paper.text()
+        assert "THAT IS ALL." in line.typing_unit.paper.text()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_answers_may_come_from_the_terminal() -> None:
     async def main() -> None:
-        found, line, _ = await calibrated(Fitted(replace(BARE, wheel="1963")), at_terminal=True)
+        found, line, _ = await calibrated(Equipment(replace(BARE, wheel="1963")), at_terminal=True)
         assert found.profile == replace(BARE, wheel="1963", travel_ms=150)
         assert found.keyboard_parity is None
-        assert line.machine.overspeed == []
+        assert line.typing_unit.overspeed == []
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_wrong_answer_is_taken_back() -> None:
     async def main() -> None:
         slips = ("LOWER I'S", "CLEAN H", "ARROW", "READER")
-        fitted = Fitted(replace(BARE, auto_punch=True, answerback=True))
+        fitted = Equipment(replace(BARE, auto_punch=True, answerback=True))
         found, line, looker = await calibrated(fitted, slips=slips)
         assert found.profile == replace(fitted.profile, travel_ms=150)
         assert found.answerback
-        assert line.machine.overspeed == []
+        assert line.typing_unit.overspeed == []
         for word in slips[:3]:
             asked = [question for question in looker.asked if word in question]
             assert asked[0] == asked[1]
         assert sum("I'S STAND ON THE H'S" in question for question in looker.asked) == 1
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_nothing_is_taken_back_from_before_the_first_answer() -> None:
-    answers = Answers()
-    answers.take_back()
+    answers = AnswerHistory()
+    answers.forget_last()
 
     async def main() -> None:
         async def learn() -> int:
@@ -195,13 +195,13 @@ def test_nothing_is_taken_back_from_before_the_first_answer() -> None:
         async def learn_more() -> int:
             return 2
 
-        assert await answers.once(learn, "A") == 1
-        assert await answers.once(learn) == 1
-        answers.take_back()
-        answers.from_the_top()
-        assert await answers.once(learn_more, "A") == 2
-        answers.from_the_top()
-        assert await answers.once(learn, "A") == 2
+        assert await answers.ask_once(learn, "A") == 1
+        assert await answers.ask_once(learn) == 1
+        answers.forget_last()
+        answers.restart()
+        assert await answers.ask_once(learn_more, "A") == 2
+        answers.restart()
+        assert await answers.ask_once(learn, "A") == 2
 
     asyncio.run(main())
 
@@ -215,7 +215,7 @@ def test_it_says_at_once_that_it_prints_and_control_c_leaves(tmp_path: Path) -> 
             [sys.executable, "-m", "tools.main", *words], cwd=ROOT, env=room.environ, stdin=tty, stderr=tty
         )
         begun = time.monotonic()
-        shown_until(hand, "answer there or here; Ctrl-C leaves, and writes nothing")
+        read_terminal_until(hand, "answer there or here; Ctrl-C leaves, and writes nothing")
         assert time.monotonic() - begun < 10
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
@@ -225,10 +225,10 @@ def test_it_says_at_once_that_it_prints_and_control_c_leaves(tmp_path: Path) -> 
 def test_a_carriage_slower_than_all_is_given_more_time() -> None:
     async def main() -> None:
         body = replace(GUMMY, per_column_s=0.008)
-        found, _, _ = await calibrated(Fitted(BARE, body=body))
+        found, _, _ = await calibrated(Equipment(BARE, mechanism=body))
         assert found.profile.travel_ms == 500
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_the_ruler_has_one_strike_more_than_it_is_asked_for() -> None:
@@ -239,8 +239,10 @@ def test_the_ruler_has_one_strike_more_than_it_is_asked_for() -> None:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     found = Profile(columns=74, wheel="1963", travel_ms=250)
-    put(tmp_path / "machine.toml", as_toml(found).encode())
-    config = load({}, {"XDG_CONFIG_HOME": "/nonexistent"}, system=tmp_path, machine=tmp_path / "machine.toml")
+    write_atomic(tmp_path / "machine.toml", profile_to_toml(found).encode())
+    config = load_config(
+        {}, {"XDG_CONFIG_HOME": "/nonexistent"}, system_folder=tmp_path, machine_file=tmp_path / "machine.toml"
+    )
     assert config.machine == found
     assert [path.name for path in tmp_path.iterdir()] == ["machine.toml"]
 

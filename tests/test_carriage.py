@@ -26,11 +26,11 @@ KEYS = st.lists(
 
 
 def last_line(paper: Paper) -> list[str]:
-    return next((line for line in reversed(paper.cells()) if line), [])
+    return next((line for line in reversed(paper.inked_cells()) if line), [])
 
 
 def cut(printer: Printer, strokes: list[Stroke], at: int) -> list[Stroke]:
-    printer.forget(strokes[at:])
+    printer.forget_unstruck(strokes[at:])
     return strokes[:at]
 
 
@@ -46,10 +46,10 @@ def test_whatever_was_never_struck_nothing_lands_on_another_glyph(way, how, text
     struck = cut(printer, WAYS[way](printer, text) + printer.flush(), first)
     begun = len(struck)
     struck += cut(printer, GO_ON[how](printer) + printer.feed("  again") + printer.flush(), second)
-    struck += printer.echo("once more")
-    lines = sheet(struck, profile).cells()
-    meant = sheet(struck[:begun], profile).overstruck()  # a typewriter's own
-    assert [over for over in sheet(struck, profile).overstruck() if over not in meant] == []
+    struck += printer.echo_keys("once more")
+    lines = sheet(struck, profile).inked_cells()
+    meant = sheet(struck[:begun], profile).overstruck_cells()  # a typewriter's own
+    assert [over for over in sheet(struck, profile).overstruck_cells() if over not in meant] == []
     assert max(map(len, lines)) <= profile.usable
     assert sheet(struck, profile).column == printer.column
 
@@ -57,22 +57,22 @@ def test_whatever_was_never_struck_nothing_lands_on_another_glyph(way, how, text
 @given(text=ART, at=st.integers(0, 200), more=ART)
 def test_art_that_was_broken_off_is_not_struck_over(text, at, more):
     printer = Printer()
-    struck = cut(printer, printer.raw(text), at)
-    before = sheet(struck).overstruck()
-    rest = printer.raw(re.sub("[\r\b]", "", more))
-    assert [over for over in sheet(struck + rest).overstruck() if over not in before] == []
+    struck = cut(printer, printer.feed_raw(text), at)
+    before = sheet(struck).overstruck_cells()
+    rest = printer.feed_raw(re.sub("[\r\b]", "", more))
+    assert [over for over in sheet(struck + rest).overstruck_cells() if over not in before] == []
 
 
 def test_strokes_that_were_never_struck_do_not_move_the_carriage():
     printer = Printer(column=0)
     strokes = printer.feed("hello there wor")
-    printer.forget(strokes[3:])
-    assert (printer.column, printer.held, printer.flush()) == (3, 0, [])
+    printer.forget_unstruck(strokes[3:])
+    assert (printer.column, printer.held_characters, printer.flush()) == (3, 0, [])
 
 
 def test_a_line_feed_that_was_never_struck_is_made_up_for():
     printer = Printer(column=5)
-    printer.forget(printer.fresh_line()[1:])
+    printer.forget_unstruck(printer.fresh_line()[1:])
     assert printer.column == 0
     assert wire(printer.fresh_line()) == b"\n"
     assert printer.fresh_line() == []
@@ -81,7 +81,7 @@ def test_a_line_feed_that_was_never_struck_is_made_up_for():
 def test_a_line_break_that_was_never_struck_leaves_the_line_before():
     printer = Printer(column=0)
     strokes = printer.feed("ab\ncd\n\nef\n")
-    printer.forget(strokes[2:])
+    printer.forget_unstruck(strokes[2:])
     assert printer.column == 2
     assert wire(printer.feed("x ")) == b"X"
 
@@ -89,41 +89,41 @@ def test_a_line_break_that_was_never_struck_leaves_the_line_before():
 def test_a_second_pass_that_was_never_struck_is_not_made_up_for():
     printer = Printer(column=0)
     strokes = printer.feed("b\bbo\bo", overstrike=True) + printer.flush()
-    printer.forget(strokes[2:])
+    printer.forget_unstruck(strokes[2:])
     assert wire(printer.fresh_line()) == b"\r\n"
 
 
 def test_a_break_in_a_bold_word_leaves_no_ghost_of_it_on_the_line_after():
     printer = Printer(column=0)
     strokes = printer.feed("b\bbo\bol\bld\bd ", overstrike=True)
-    printer.forget(strokes[2:])
+    printer.forget_unstruck(strokes[2:])
     assert wire(printer.feed("d over\n")) == b"D OVER\r\n"
 
 
 def test_strokes_of_a_verb_among_the_unstruck_are_passed_over():
     printer = Printer(column=0)
     strokes = printer.feed("abc def ")
-    printer.forget([*strokes[3:5], Stroke(0x14, 5), *strokes[5:], Stroke(BEL, 7), Stroke(0x12, 7)])
+    printer.forget_unstruck([*strokes[3:5], Stroke(0x14, 5), *strokes[5:], Stroke(BEL, 7), Stroke(0x12, 7)])
     assert printer.column == 3
 
 
 def test_what_is_too_long_ago_is_not_guessed_at(monkeypatch):
-    monkeypatch.setattr(carriage, "_LINES", 5)
+    monkeypatch.setattr(carriage, "_MAX_LINES", 5)
     printer = Printer(column=0)
     strokes = printer.feed("ab\n" * 20)
-    printer.forget(strokes[-8:])
+    printer.forget_unstruck(strokes[-8:])
     assert printer.column == 0
-    printer.forget(strokes[:-8])
+    printer.forget_unstruck(strokes[:-8])
     assert printer.column is None
     assert wire(printer.fresh_line()) == b"\r\n"
 
 
 def test_on_a_line_overprinted_for_ever_the_carriage_is_still_known(monkeypatch):
-    monkeypatch.setattr(carriage, "_ROOM", 102)
+    monkeypatch.setattr(carriage, "_MAX_LINE_STROKES", 102)
     printer = Printer(column=0)
     for _ in range(200):
-        strokes = printer.raw("abcd\r")
-    printer.forget(strokes[-2:])
+        strokes = printer.feed_raw("abcd\r")
+    printer.forget_unstruck(strokes[-2:])
     assert printer.column == 2
 
 
@@ -132,11 +132,11 @@ def test_on_a_line_overprinted_for_ever_the_carriage_is_still_known(monkeypatch)
 
 @given(KEYS, PROFILES)
 def test_the_column_follows_the_machines_own_keys(keys, profile):
-    printer, paper = Printer(profile, column=0), Paper.of(profile)
+    printer, paper = Printer(profile, column=0), Paper.for_profile(profile)
     for byte in keys:
         before = paper.column
         paper.feed(bytes([byte]))
-        settle_s = printer.observe(byte)
+        settle_s = printer.observe_byte(byte)
         assert printer.column == paper.column
         home = before > 0 and paper.column == 0
         far = before + (byte & 0x7F not in (CR, LF))
@@ -150,42 +150,42 @@ def test_nothing_is_struck_over_what_was_typed(keys):
     printer, paper = Printer(column=0), Paper(200)
     for byte in keys:
         paper.feed(bytes([byte]))
-        printer.observe(byte)
-    own = paper.overstruck()
+        printer.observe_byte(byte)
+    own = paper.overstruck_cells()
     paper.feed(wire(printer.feed("hello there") + printer.flush()))
-    assert paper.overstruck() == own
+    assert paper.overstruck_cells() == own
 
 
 def test_after_return_was_typed_a_line_feed_is_enough():
     printer = Printer(column=0)
     for byte in b"AB\r":
-        printer.observe(byte)
-    assert printer.echo("\n") == [Stroke(LF, 0)]
+        printer.observe_byte(byte)
+    assert printer.echo_keys("\n") == [Stroke(LF, 0)]
 
 
 def test_an_unknown_column_is_known_again_after_a_return():
     printer = Printer()
-    printer.observe(ord("A"))
+    printer.observe_byte(ord("A"))
     assert printer.column is None
-    assert printer.observe(CR) == pytest.approx(0.3)
+    assert printer.observe_byte(CR) == pytest.approx(0.3)
     assert printer.column == 0
     assert wire(printer.fresh_line()) == b"\n"
 
 
 def test_the_margin_asks_for_a_new_line():
     printer = Printer(column=70)
-    printer.observe(ord("A"))
-    assert printer.margin() == []
-    printer.observe(ord("B"))
-    assert wire(printer.margin()) == b"\r\n"
+    printer.observe_byte(ord("A"))
+    assert printer.return_at_margin() == []
+    printer.observe_byte(ord("B"))
+    assert wire(printer.return_at_margin()) == b"\r\n"
     assert printer.column == 0
 
 
 def test_a_key_between_strokes_that_are_forgotten_stays_typed():
     printer = Printer(column=0)
     strokes = printer.feed("ab cd ")
-    printer.observe(ord("X"))
-    printer.forget(strokes[2:])
+    printer.observe_byte(ord("X"))
+    printer.forget_unstruck(strokes[2:])
     assert printer.column == 3
     assert wire(printer.feed("ef ")) == b"EF"
 
@@ -193,6 +193,6 @@ def test_a_key_between_strokes_that_are_forgotten_stays_typed():
 def test_lost_track_means_a_clean_line_from_as_far_out_as_there_is():
     printer = Printer(column=0)
     printer.feed("b\bb ", overstrike=True)
-    printer.lost_track()
+    printer.lose_track()
     assert printer.column is None
     assert printer.fresh_line()[0] == Stroke(CR, None, pytest.approx(0.3))

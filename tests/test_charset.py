@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.charset import Folding, even_parity, fold, level8, strip_parity, unfold
-from drivers.charset_table import GLYPHS
+from drivers.charset import IncrementalFolder, apply_parity, even_parity, fold_text, strip_parity, unfold_text
+from drivers.charset_table import REPLACEMENTS
 
 PRINTS = {chr(code) for code in range(0x20, 0x60)} | {"\n"}
 BLOCKS = [range(first, first + 256) for first in range(0, 0x110000, 256) if not 0xD800 <= first < 0xE000]
@@ -18,82 +18,82 @@ TEXTS = st.text(st.sampled_from("0123 ½¼€£°²³⁴⁻₁₂_←↑abAB\\[]
 def test_every_unicode_scalar_becomes_printable_or_nothing_on_both_wheels():
     for block in BLOCKS:
         text = "".join(map(chr, block))
-        assert PRINTS.issuperset(fold(text)), hex(block[0])
-        assert PRINTS.issuperset(fold(text, wheel="1963")), hex(block[0])
+        assert PRINTS.issuperset(fold_text(text)), hex(block[0])
+        assert PRINTS.issuperset(fold_text(text, wheel="1963")), hex(block[0])
 
 
 def test_every_unicode_scalar_comes_back_from_code():
     for block in BLOCKS:
         text = "".join(map(chr, block))
-        code = fold(text, style="code")
+        code = fold_text(text, style="code")
         assert PRINTS.issuperset(code), hex(block[0])
-        assert unfold(code) == text, hex(block[0])
+        assert unfold_text(code) == text, hex(block[0])
 
 
 @pytest.mark.parametrize("wheel", ["1963", "1968"])
 @given(TEXTS)
 def test_any_text_comes_back_from_code(wheel, text):
-    assert unfold(fold(text, style="code", wheel=wheel)) == text
+    assert unfold_text(fold_text(text, style="code", wheel=wheel)) == text
 
 
 @given(st.text(st.sampled_from("\\[]0123456789ABCDEFG!'a\n")))
 def test_what_no_fold_has_made_is_unfolded_without_an_error(text):
-    meant = unfold(text)
-    assert unfold(fold(meant, style="code")) == meant
+    meant = unfold_text(text)
+    assert unfold_text(fold_text(meant, style="code")) == meant
 
 
 def test_an_escape_that_says_nothing_stays_as_it_is():
-    assert unfold("\\[110000] \\[G] \\[ \\5 \\") == "\\[110000] \\[g] \\[ \\5 \\"
+    assert unfold_text("\\[110000] \\[G] \\[ \\5 \\") == "\\[110000] \\[g] \\[ \\5 \\"
 
 
 def test_what_is_negated_says_so():
     points = map(chr, range(0x110000))
     negated = [char for char in points if "\u0338" in unicodedata.normalize("NFKD", char) and char not in "≠\u0338"]
     assert len(negated) > 40
-    assert [char for char in negated if not fold(char).startswith("NOT ")] == []
+    assert [char for char in negated if not fold_text(char).startswith("NOT ")] == []
 
 
 def test_a_name_in_brackets_is_the_whole_name():
     for char in map(chr, [*range(0x2000, 0x3400), *range(0x1D000, 0x1FC00)]):
-        named = re.fullmatch(r"\[([A-Z].+)\]", fold(char))
-        if named and char not in GLYPHS and unicodedata.normalize("NFKD", char) == char:
+        named = re.fullmatch(r"\[([A-Z].+)\]", fold_text(char))
+        if named and char not in REPLACEMENTS and unicodedata.normalize("NFKD", char) == char:
             assert unicodedata.name(char) == named[1]
 
 
 def test_no_two_marks_of_a_row_are_alike():
     for row in ("★☆", "█▓▒░", "☑☐☒", "✓✗", "▶◀▲▼", "▁▂▃▄▅▆▇█", "▏▎▍▌▋▊▉█", "╱╲╳", "①②", "∈∉"):
-        assert len({fold(mark) for mark in row}) == len(row)
+        assert len({fold_text(mark) for mark in row}) == len(row)
 
 
 @given(st.text(st.sampled_from("1²³⁻ⁿ₂x ½")), st.lists(st.integers(0, 20)))
 def test_raised_figures_may_be_cut_anywhere(text, cuts):
-    folding = Folding()
+    folding = IncrementalFolder()
     edges = [0, *sorted(cuts), len(text)]
-    assert "".join(folding.feed(text[a:b]) for a, b in pairwise(edges)) == fold(text)
+    assert "".join(folding.feed(text[a:b]) for a, b in pairwise(edges)) == fold_text(text)
 
 
 @given(st.text(st.sampled_from("12²³₁₂"), max_size=9))
 def test_figures_of_one_height_stand_together_and_others_apart(text):
     runs = [(height, "".join(run)) for height, run in groupby(text, key=lambda char: "12²³₁₂".index(char) // 2)]
     plain = "".join(f"^{run}" if height == 1 else f" {run}" for height, run in runs)
-    assert fold(text) == plain.translate(str.maketrans("²³₁₂", "2312")).lstrip(" ")
+    assert fold_text(text) == plain.translate(str.maketrans("²³₁₂", "2312")).lstrip(" ")
 
 
 def test_even_a_lone_surrogate_is_no_error():
-    assert fold("\ud800") == "?"
-    assert unfold(fold("\ud800", style="code")) == "\ud800"
+    assert fold_text("\ud800") == "?"
+    assert unfold_text(fold_text("\ud800", style="code")) == "\ud800"
 
 
 @pytest.mark.parametrize("style", ["prose", "code"])
 @given(TEXTS, TEXTS)
 def test_a_text_may_be_cut_anywhere(style, before, after):
-    folding = Folding()
-    assert folding.feed(before, style) + folding.feed(after, style) == fold(before + after, style=style)
+    folding = IncrementalFolder()
+    assert folding.feed(before, style) + folding.feed(after, style) == fold_text(before + after, style=style)
 
 
 @pytest.mark.parametrize("code", range(0x20, 0x60))
 def test_what_the_wheel_has_stays_as_it_is(code):
-    assert fold(chr(code)) == chr(code)
+    assert fold_text(chr(code)) == chr(code)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,14 @@ def test_what_the_wheel_has_stays_as_it_is(code):
     ],
 )
 def test_a_text_becomes_readable(text, paper):
-    assert fold(text) == paper
+    assert fold_text(text) == paper
 
 
 @pytest.mark.parametrize(
     ("text", "paper"), [("a_b ‿ ＿", "A-B - -"), ("a ← b", "A _ B"), ("2↑3 2^3 10³", "2^3 2^3 10^3"), ("→", "->")]
 )
 def test_the_wheel_of_1963_has_arrows_and_no_underline(text, paper):
-    assert fold(text, wheel="1963") == paper
+    assert fold_text(text, wheel="1963") == paper
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_the_wheel_of_1963_has_arrows_and_no_underline(text, paper):
     ],
 )
 def test_code_is_written_as_v7_wrote_it(text, paper):
-    assert fold(text, style="code") == paper
+    assert fold_text(text, style="code") == paper
 
 
 @pytest.mark.parametrize("byte", range(256))
@@ -183,6 +183,6 @@ def test_carriage_return_goes_out_as_8d():
 
 @pytest.mark.parametrize("byte", range(256))
 def test_the_eighth_level_is_as_the_profile_says(byte):
-    assert level8(byte, "even") == even_parity(byte)
-    assert level8(byte, "mark") == byte & 0x7F | 0x80
-    assert level8(byte, "space") == byte & 0x7F
+    assert apply_parity(byte, "even") == even_parity(byte)
+    assert apply_parity(byte, "mark") == byte & 0x7F | 0x80
+    assert apply_parity(byte, "space") == byte & 0x7F

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.cleaning import STEPS, CleaningOptions, Counts, cleaned
-from tools.corpora.cleaning.counts import Count, from_data
-from tools.corpora.cleaning.doubles import Seen
+from tools.corpora.cleaning import STEPS, CleaningCounts, CleaningOptions, clean_records
+from tools.corpora.cleaning.counts import StepCount, counts_from_dict
+from tools.corpora.cleaning.doubles import TextHashSet
 from tools.corpora.errors import NothingTaken, StepUnknown
-from tools.corpora.record import Kind, Record
+from tools.corpora.record import Record, RecordKind
 
 KINDS = st.sampled_from(["document", "message", "tweet"])
 # What steps look for, among whatever there may be.
@@ -37,14 +37,16 @@ RIGHT = [
 ]
 
 
-def one(text: str, kind: Kind = "message", who: str = "Ann", when: float | None = None, thread: str = "t") -> Record:
+def one(
+    text: str, kind: RecordKind = "message", who: str = "Ann", when: float | None = None, thread: str = "t"
+) -> Record:
     return Record("s", thread, text, who, when, kind)
 
 
-def clean(records: list[Record], without: tuple[str, ...] = (), person: str = "") -> tuple[list[str], Counts]:
-    counts = Counts()
+def clean(records: list[Record], without: tuple[str, ...] = (), person: str = "") -> tuple[list[str], CleaningCounts]:
+    counts = CleaningCounts()
     options = CleaningOptions(person=person, without=frozenset(without))
-    return [record.text for record in cleaned(records, options, counts)], counts
+    return [record.text for record in clean_records(records, options, counts)], counts
 
 
 def test_what_is_right_stays_as_it_is_in_every_script() -> None:
@@ -75,9 +77,9 @@ ONCE_IS_ENOUGH = sorted(STEPS.keys() - {"entities", "mojibake", "heads", "rows"}
 
 @pytest.mark.parametrize("name", ONCE_IS_ENOUGH)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4), kind=KINDS)
-def test_a_second_time_changes_nothing(name: str, texts: list[str], kind: Kind) -> None:
+def test_a_second_time_changes_nothing(name: str, texts: list[str], kind: RecordKind) -> None:
     def run(records: list[Record]) -> list[Record]:
-        return list(STEPS[name].run(iter(records), Count()))
+        return list(STEPS[name].run(iter(records), StepCount()))
 
     once = run([one(text, kind) for text in texts])
     assert run(once) == once
@@ -92,13 +94,13 @@ def test_each_step_can_be_left_out_and_is_then_not_counted(name: str) -> None:
 
 def test_a_step_that_is_none_is_told_with_what_was_meant() -> None:
     with pytest.raises(StepUnknown, match="--without linx: no such step; did you mean links"):
-        cleaned([], CleaningOptions(without=frozenset({"linx"})), Counts())
+        clean_records([], CleaningOptions(without=frozenset({"linx"})), CleaningCounts())
     with pytest.raises(StepUnknown, match="there are rows, entities"):
-        cleaned([], CleaningOptions(without=frozenset({"zzz"})), Counts())
+        clean_records([], CleaningOptions(without=frozenset({"zzz"})), CleaningCounts())
 
 
 def test_each_step_says_in_a_line_what_it_does() -> None:
-    assert all(step.about and len(step.about) < 80 for step in STEPS.values())
+    assert all(step.description and len(step.description) < 80 for step in STEPS.values())
 
 
 def test_a_text_that_a_step_leaves_empty_goes_even_where_the_step_for_empty_ones_is_left_out() -> None:
@@ -109,7 +111,7 @@ def test_a_text_that_a_step_leaves_empty_goes_even_where_the_step_for_empty_ones
 
 def test_counts_have_three_examples_at_the_place_that_changed() -> None:
     _, counts = clean([one(f"{'x' * 90} number {n} &amp; more") for n in range(5)])
-    links = counts.of("entities")
+    links = counts.for_step("entities")
     assert links.changed == 5
     assert len(links.examples) == 3
     assert "&amp; more -> …" in links.examples[0]
@@ -117,8 +119,8 @@ def test_counts_have_three_examples_at_the_place_that_changed() -> None:
 
 def test_counts_come_back_from_their_data() -> None:
     _, counts = clean([one("&amp;"), one(" "), one("x")], person="ann")
-    assert from_data(counts.data()) == counts
-    assert counts.of("empty").dropped == 1
+    assert counts_from_dict(counts.to_dict()) == counts
+    assert counts.for_step("empty").dropped == 1
     assert counts.people == {"Ann": 2}
 
 
@@ -131,7 +133,7 @@ def test_records_stream() -> None:
             drawn += 1
             yield one(f"text {drawn}")
 
-    row = cleaned(endless(), CleaningOptions(person="ann"), Counts())
+    row = clean_records(endless(), CleaningOptions(person="ann"), CleaningCounts())
     for _ in range(100):
         next(row)
     assert drawn < 110
@@ -141,13 +143,13 @@ def test_empty_is_what_leaves_no_mark_and_an_emoji_leaves_one() -> None:
     nothing = ["", " \n\t", "\u200b\u200d", "\ufeff", "\ufe0f", "\ufffc", "\u3164"]
     kept, counts = clean([one(text) for text in nothing] + [one("👍"), one("?")])
     assert kept == ["👍", "?"]
-    assert counts.of("empty").dropped == len(nothing)
+    assert counts.for_step("empty").dropped == len(nothing)
 
 
 def test_a_tweet_comes_once_whatever_its_blanks_and_its_case_counts() -> None:
     kept, counts = clean([one(text, "tweet") for text in ("So  be it", "So be it", "so be it", "So be\nit")])
     assert kept == ["So  be it", "so be it"]
-    assert counts.of("doubles").dropped == 2
+    assert counts.for_step("doubles").dropped == 2
 
 
 def test_in_dialogue_one_may_say_a_thing_twice_but_not_in_the_same_second() -> None:
@@ -158,9 +160,9 @@ def test_in_dialogue_one_may_say_a_thing_twice_but_not_in_the_same_second() -> N
 
 
 def test_the_memory_of_doubles_is_sixteen_bytes_a_text_or_less_and_forgets_none() -> None:
-    seen = Seen()
-    assert all(seen.new(f"text {number}") for number in range(20_000))
-    assert not any(seen.new(f"text {number}") for number in range(20_000))
+    seen = TextHashSet()
+    assert all(seen.add_if_new(f"text {number}") for number in range(20_000))
+    assert not any(seen.add_if_new(f"text {number}") for number in range(20_000))
     assert len(seen._table) * seen._table.itemsize <= 20_000 * 8 * 3
 
 
@@ -168,7 +170,7 @@ def test_rows_that_ran_together_are_parted_into_tweets() -> None:
     tweets = ["Great job & thanks " + "x" * 120, "Second one " + "y" * 140, "Third, quite short"]
     kept, counts = clean([one("\n".join(tweets), "tweet", who="", thread="")])
     assert kept == tweets
-    assert (counts.of("rows").changed, counts.of("rows").added) == (1, 2)
+    assert (counts.for_step("rows").changed, counts.for_step("rows").added) == (1, 2)
 
 
 @pytest.mark.parametrize(

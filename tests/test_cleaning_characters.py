@@ -3,11 +3,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tools.corpora.cleaning.characters import (
-    blanks_put_right,
-    entities_undone,
-    mojibake_undone,
-    normal,
-    without_blanks,
+    normalise_characters,
+    normalise_whitespace,
+    repair_mojibake,
+    strip_whitespace,
+    unescape_entities,
 )
 
 
@@ -23,19 +23,19 @@ from tools.corpora.cleaning.characters import (
     ],
 )
 def test_entities_are_undone_once_and_only_with_their_semicolon(text: str, wanted: str) -> None:
-    assert entities_undone(text) == wanted
+    assert unescape_entities(text) == wanted
 
 
 @given(st.text())
 def test_text_without_an_ampersand_has_no_entities(text: str) -> None:
     text = text.replace("&", "")
-    assert entities_undone(text) == text
+    assert unescape_entities(text) == text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_read_as_latin1_is_read_again(text: str) -> None:
-    assume(mojibake_undone(text) == text)  # not one that was wrong twice
-    assert mojibake_undone(text.encode().decode("latin-1")) == text
+    assume(repair_mojibake(text) == text)  # not one that was wrong twice
+    assert repair_mojibake(text.encode().decode("latin-1")) == text
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_text_read_as_windows_1252_is_read_again_also_amid_what_is_right(right: 
         wrong = right.encode().decode("cp1252")
     except UnicodeDecodeError:
         wrong = right.encode().decode("latin-1")
-    assert mojibake_undone(wrong) == right
-    assert mojibake_undone(f"{wrong} – 日本") == f"{right} – 日本"
+    assert repair_mojibake(wrong) == right
+    assert repair_mojibake(f"{wrong} – 日本") == f"{right} – 日本"
 
 
 @pytest.mark.parametrize(
@@ -55,35 +55,35 @@ def test_text_read_as_windows_1252_is_read_again_also_amid_what_is_right(right: 
     ["CAFÉ… “CAFÉ” «VOILÀ» À»", "IRMû, IRMÃ… NÃO", "â la carte, pâté", "ÂME, Â.", "£5 Â", "ð þ ø", "Ãéé", "Ã» Ã« Ã"],
 )
 def test_what_only_looks_doubtful_stays(right: str) -> None:
-    assert mojibake_undone(right) == right
+    assert repair_mojibake(right) == right
 
 
 def test_one_form_of_each_letter_one_line_end_no_control_characters() -> None:
-    assert normal("e\u0301") == "é"
-    assert normal("a\r\nb\rc\u2028d\x0be") == "a\nb\nc\nd\ne"
-    assert normal("\ufeffa\x00b\x07\x7f") == "ab"
-    assert normal("a\tb\fc") == "a\tb\fc"
-    assert normal("ﬁ ² Ⅷ") == "ﬁ ² Ⅷ"  # not one character is another because it looks alike
-    assert normal("👩‍👩‍👧 \u200fשלום") == "👩‍👩‍👧 \u200fשלום"
+    assert normalise_characters("e\u0301") == "é"
+    assert normalise_characters("a\r\nb\rc\u2028d\x0be") == "a\nb\nc\nd\ne"
+    assert normalise_characters("\ufeffa\x00b\x07\x7f") == "ab"
+    assert normalise_characters("a\tb\fc") == "a\tb\fc"
+    assert normalise_characters("ﬁ ² Ⅷ") == "ﬁ ² Ⅷ"  # not one character is another because it looks alike
+    assert normalise_characters("👩‍👩‍👧 \u200fשלום") == "👩‍👩‍👧 \u200fשלום"
 
 
 def test_halves_of_a_pair_are_one_and_a_lone_half_is_marked() -> None:
-    assert normal("\ud83d\ude00") == "😀"
-    assert normal("a\ud83d") == "a\ufffd"
+    assert normalise_characters("\ud83d\ude00") == "😀"
+    assert normalise_characters("a\ud83d") == "a\ufffd"
 
 
 @given(st.text())
 def test_what_is_normal_can_be_written(text: str) -> None:
-    normal(text).encode()
+    normalise_characters(text).encode()
 
 
 def test_blanks_at_line_ends_and_runs_of_empty_lines_go_and_indentation_stays() -> None:
-    assert blanks_put_right("\n \n    if x:  \n\ty\u00a0z\n\n\n\nend\n\n") == "    if x:\n\ty z\n\nend"
-    assert without_blanks("   a  b\n") == "a  b"
-    assert blanks_put_right("one\ftwo") == "one\ntwo"
-    assert blanks_put_right("　全角") == "　全角"
+    assert normalise_whitespace("\n \n    if x:  \n\ty\u00a0z\n\n\n\nend\n\n") == "    if x:\n\ty z\n\nend"
+    assert strip_whitespace("   a  b\n") == "a  b"
+    assert normalise_whitespace("one\ftwo") == "one\ntwo"
+    assert normalise_whitespace("　全角") == "　全角"
 
 
 @given(st.text(alphabet=" \t\n\f\u00a0a"))
 def test_a_million_blanks_take_no_time(text: str) -> None:
-    assert blanks_put_right(text + " " * 10_000 + "x").endswith("x")
+    assert normalise_whitespace(text + " " * 10_000 + "x").endswith("x")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.cleaning.network import links_removed, notice, retweet
+from tools.corpora.cleaning.network import is_notice, is_retweet, remove_links
 from tools.corpora.record import Record
 
 
@@ -30,33 +30,33 @@ from tools.corpora.record import Record
     ],
 )
 def test_links_go_and_leave_no_gap(text: str, wanted: str) -> None:
-    assert links_removed(text) == wanted
+    assert remove_links(text) == wanted
 
 
 @given(st.lists(st.sampled_from(["https://t.co/a", "http", "s://t", ".co/b", "word", " ", "\n", ")", "(", "…"])))
 def test_no_link_is_left(parts: list[str]) -> None:
-    left = links_removed("".join(parts))
+    left = remove_links("".join(parts))
     assert "https://t.co" not in left
-    assert links_removed(left) == left
+    assert remove_links(left) == left
 
 
 @given(st.text(st.characters(exclude_characters="hHwWpP[")))
 def test_what_has_no_link_stays(text: str) -> None:
-    assert links_removed(text) == text
+    assert remove_links(text) == text
 
 
 @pytest.mark.parametrize(
     "text", ["RT @a: words", "RT @a", '"RT @a: x"', "@bob: his words", '"@bob: his" Thanks!', "RT: x"]
 )
 def test_others_words_are_retweets(text: str) -> None:
-    assert retweet(Record("", "", text, kind="tweet"))
+    assert is_retweet(Record("", "", text, kind="tweet"))
 
 
 @pytest.mark.parametrize(
     "text", ["@bob thanks!", "RTFM", "RT if you agree", "START @x", "Great! RT @a: b", "@bob:x", ""]
 )
 def test_own_words_are_not(text: str) -> None:
-    assert not retweet(Record("", "", text, kind="tweet"))
+    assert not is_retweet(Record("", "", text, kind="tweet"))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_own_words_are_not(text: str) -> None:
     ],
 )
 def test_sentences_of_the_system_are_notices(text: str) -> None:
-    assert notice(Record("", "t", text, "Diana Prince", kind="message"))
+    assert is_notice(Record("", "t", text, "Diana Prince", kind="message"))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_sentences_of_the_system_are_notices(text: str) -> None:
     ],
 )
 def test_what_people_say_of_such_things_is_none(text: str) -> None:
-    assert not notice(Record("", "t", text, "Diana Prince", kind="message"))
+    assert not is_notice(Record("", "t", text, "Diana Prince", kind="message"))
 
 
 @pytest.mark.parametrize(
@@ -102,5 +102,5 @@ def test_what_people_say_of_such_things_is_none(text: str) -> None:
 )
 def test_what_is_made_to_be_slow_is_not(text: str) -> None:
     begun = time.process_time()
-    links_removed(text)
+    remove_links(text)
     assert time.process_time() - begun < 2

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.cleaning import Count
-from tools.corpora.cleaning.heads import heads_removed
-from tools.corpora.cleaning.pages import leaders_shortened, of_documents, words_joined
+from tools.corpora.cleaning import StepCount
+from tools.corpora.cleaning.heads import remove_running_heads
+from tools.corpora.cleaning.pages import change_documents, join_divided_words, shorten_leaders
 from tools.corpora.record import Record
 
 
@@ -23,22 +23,22 @@ def page(number: int) -> str:
 
 
 def test_heads_and_numbers_of_left_and_right_pages_go() -> None:
-    pages = heads_removed("\f".join(map(page, range(8)))).split("\f")
+    pages = remove_running_heads("\f".join(map(page, range(8)))).split("\f")
     assert [text.strip() for text in pages] == [body(WORDS[number]) for number in range(8)]
 
 
 def test_page_numbers_alone_go_be_they_roman() -> None:
     for numbers in (["- 7 -", "- 8 -", "- 9 -"], ["iv", "v", "vi"], ["7", "8", "9"]):
         pages = [f"{body(word)}\n{number}" for word, number in zip(WORDS, numbers, strict=False)]
-        assert heads_removed("\f".join(pages)) == "\f".join(body(word) for word in WORDS[:3])
+        assert remove_running_heads("\f".join(pages)) == "\f".join(body(word) for word in WORDS[:3])
 
 
 def test_what_comes_twice_or_far_apart_is_no_head() -> None:
     twice = "\f".join([page(1), page(3), body("bail"), body("cam"), body("drum")])
-    assert "TELETYPE" in heads_removed(twice)
+    assert "TELETYPE" in remove_running_heads(twice)
     bodies = ["\n".join(f"{word} {letter}" * 2 for word in ("sun", "moon", "sea")) for letter in "abcdefghijklmnopqrst"]
     far = [f"CHAPTER\n{body}" if n % 7 == 0 else body for n, body in enumerate(bodies)]
-    assert heads_removed("\f".join(far)) == "\f".join(far)
+    assert remove_running_heads("\f".join(far)) == "\f".join(far)
 
 
 @pytest.mark.parametrize(
@@ -54,47 +54,47 @@ def test_what_comes_twice_or_far_apart_is_no_head() -> None:
 )
 def test_numbered_lines_of_the_text_at_the_top_of_pages_stay(tops: list[str]) -> None:
     text = "\f".join(f"{top}\n{body(word)}" for top, word in zip(tops, WORDS, strict=False))
-    assert heads_removed(text) == text
+    assert remove_running_heads(text) == text
 
 
 def test_numbers_that_keep_step_go_though_pages_are_missing_and_chapters_begin_anew() -> None:
     for numbers in (range(11, 19), [1, 2, 4, 5, 7, 8, 9, 10], range(20, 36, 2)):
         text = "\f".join(f"{number}\n{body(word)}" for number, word in zip(numbers, WORDS, strict=True))
-        assert heads_removed(text) == "\f".join(map(body, WORDS))
+        assert remove_running_heads(text) == "\f".join(map(body, WORDS))
     chapters = ["1-8", "1-9", "1-10", "2-1", "2-2", "3-1", "3-2", "3-3"]
     text = "\f".join(f"PAGE {number}\n{body(word)}" for number, word in zip(chapters, WORDS, strict=True))
-    assert heads_removed(text) == "\f".join(map(body, WORDS))
+    assert remove_running_heads(text) == "\f".join(map(body, WORDS))
     dotted = "\f".join(f"{number}.\n{body(word)}" for number, word in enumerate(WORDS, 41))
-    assert heads_removed(dotted) == "\f".join(map(body, WORDS))
+    assert remove_running_heads(dotted) == "\f".join(map(body, WORDS))
 
 
 def test_rows_of_figures_at_the_border_of_a_page_are_no_heads() -> None:
     table = "\f".join("12 34 56\n78 90 12\n" + body(word) for word in WORDS)
-    assert heads_removed(table) == table
+    assert remove_running_heads(table) == table
 
 
 def test_a_text_without_pages_stays() -> None:
     text = "Yours truly\n" * 50
-    assert heads_removed(text) == text
+    assert remove_running_heads(text) == text
 
 
 def test_contents_go_and_other_leaders_are_three_dots() -> None:
     contents = "Contents\nIntroduction ........ 1\nOiling . . . . . . . . xii\n\nThe Bell ...... 3-14\nThe text begins."
-    assert leaders_shortened(contents) == "Contents\n\n\n\n\nThe text begins."
-    assert leaders_shortened("Width ............ 5 inches\nInput ........ 115") == "Width ... 5 inches\nInput ... 115"
-    assert leaders_shortened("a\n. . . . . . . .\nb") == "a\n\nb"
-    assert leaders_shortened("He paused.... and . . . . went.") == "He paused.... and . . . . went."
+    assert shorten_leaders(contents) == "Contents\n\n\n\n\nThe text begins."
+    assert shorten_leaders("Width ............ 5 inches\nInput ........ 115") == "Width ... 5 inches\nInput ... 115"
+    assert shorten_leaders("a\n. . . . . . . .\nb") == "a\n\nb"
+    assert shorten_leaders("He paused.... and . . . . went.") == "He paused.... and . . . . went."
 
 
 def test_a_divided_word_is_whole_at_the_end_of_its_line() -> None:
-    assert words_joined("the instruc-\ntions, given in\nthis") == "the instructions,\ngiven in\nthis"
-    assert words_joined("re-\nfer\nnext") == "refer\nnext"
-    assert words_joined("an\u00ad\nother soft\u00adly") == "another\nsoftly"
-    assert words_joined("as-\n   sembly  drawing") == "assembly\ndrawing"
+    assert join_divided_words("the instruc-\ntions, given in\nthis") == "the instructions,\ngiven in\nthis"
+    assert join_divided_words("re-\nfer\nnext") == "refer\nnext"
+    assert join_divided_words("an\u00ad\nother soft\u00adly") == "another\nsoftly"
+    assert join_divided_words("as-\n   sembly  drawing") == "assembly\ndrawing"
 
 
 def test_a_compound_keeps_its_hyphen_where_the_document_shows_it() -> None:
-    assert words_joined("a type-\nwheel and the type-wheel") == "a type-wheel\nand the type-wheel"
+    assert join_divided_words("a type-\nwheel and the type-wheel") == "a type-wheel\nand the type-wheel"
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_a_compound_keeps_its_hyphen_where_the_document_shows_it() -> None:
     ["Smith-\nJones", "ASR-\nmodel", "pages 12-\n13", "- item\n- item", "well -\nso", "x-\ny", "instruc-\nb. Base"],
 )
 def test_what_may_not_be_a_divided_word_stays(text: str) -> None:
-    assert words_joined(text) == text
+    assert join_divided_words(text) == text
 
 
 def test_a_word_divided_by_a_page_goes_to_the_first_page() -> None:
     pages = [Record("a.pdf", "a", text) for text in ("the instruc-", "tions are here", "end")]
-    count = Count()
-    texts = [record.text for record in of_documents(words_joined)(iter(pages), count)]
+    count = StepCount()
+    texts = [record.text for record in change_documents(join_divided_words)(iter(pages), count)]
     assert texts == ["the instructions", "are here", "end"]
     assert count.changed == 2
 
@@ -121,7 +121,7 @@ def test_pages_of_two_books_are_not_mixed_and_what_is_no_document_passes() -> No
     seen: list[str] = []
     records = [Record("a", "a", "1"), Record("a", "a", "2\f3"), Record("b", "b", "4"), Record("b", "", "5")]
     records += [Record("b", "", "6"), Record("c", "c", "7", kind="message"), Record("b", "b", "8")]
-    assert list(of_documents(see)(iter(records), Count())) == records
+    assert list(change_documents(see)(iter(records), StepCount())) == records
     assert seen == ["1\f2\f3", "4", "5", "6", "8"]
 
 
@@ -133,14 +133,14 @@ BITS = st.sampled_from(
 @given(st.lists(st.lists(BITS | st.text(max_size=4), max_size=9).map("".join), min_size=1, max_size=9))
 def test_whatever_the_pages_are_each_has_its_record(texts: list[str]) -> None:
     records = [Record("a", "a", text) for text in texts]
-    for change in (heads_removed, leaders_shortened, words_joined):
-        after = list(of_documents(change)(iter(records), Count()))
+    for change in (remove_running_heads, shorten_leaders, join_divided_words):
+        after = list(change_documents(change)(iter(records), StepCount()))
         assert [record.text.count("\f") for record in after] == [text.count("\f") for text in texts]
 
 
 @pytest.mark.parametrize("text", ["a" * 100_000, " " * 100_000, "." * 100_000 + "x", "ab-\n" * 5_000, "x . " * 20_000])
 def test_what_is_made_to_be_slow_is_not(text: str) -> None:
     begun = time.process_time()
-    for change in (heads_removed, leaders_shortened, words_joined):
+    for change in (remove_running_heads, shorten_leaders, join_divided_words):
         change(text)
     assert time.process_time() - begun < 2

@@ -1,16 +1,16 @@
-from tools.corpora.cleaning import CleaningOptions, Counts, cleaned
-from tools.corpora.cleaning.people import CONTEXT
-from tools.corpora.record import Kind, Record
-from tools.corpora.rendering import SILENCE_S
+from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
+from tools.corpora.cleaning.people import CONTEXT_MESSAGES
+from tools.corpora.record import Record, RecordKind
+from tools.corpora.rendering import MAX_SILENCE_S
 
 
-def said(who: str, text: str, when: float | None = None, thread: str = "t", kind: Kind = "message") -> Record:
+def said(who: str, text: str, when: float | None = None, thread: str = "t", kind: RecordKind = "message") -> Record:
     return Record("s", thread, text, who, when, kind)
 
 
-def kept(records: list[Record], person: str = "", since: float | None = None) -> tuple[list[str], Counts]:
-    counts = Counts()
-    return [record.text for record in cleaned(records, CleaningOptions(person, since), counts)], counts
+def kept(records: list[Record], person: str = "", since: float | None = None) -> tuple[list[str], CleaningCounts]:
+    counts = CleaningCounts()
+    return [record.text for record in clean_records(records, CleaningOptions(person, since), counts)], counts
 
 
 def test_a_person_is_found_by_part_of_a_name_without_case_and_accents() -> None:
@@ -23,17 +23,17 @@ def test_what_others_said_before_stays_and_what_they_said_after_goes() -> None:
     records = [said("Bob", "how are you?"), said("Ann", "well"), said("Bob", "good"), said("Cy", "bye")]
     texts, counts = kept(records, "ann")
     assert texts == ["how are you?", "well"]
-    assert counts.of("person").dropped == 2
+    assert counts.for_step("person").dropped == 2
 
 
 def test_of_much_that_others_said_the_last_lines_stay() -> None:
     texts, counts = kept([*(said("Bob", str(n)) for n in range(50)), said("Ann", "well")], "ann")
-    assert texts == [*map(str, range(50 - CONTEXT, 50)), "well"]
-    assert counts.of("person").dropped == 50 - CONTEXT
+    assert texts == [*map(str, range(50 - CONTEXT_MESSAGES, 50)), "well"]
+    assert counts.for_step("person").dropped == 50 - CONTEXT_MESSAGES
 
 
 def test_what_others_said_in_another_conversation_is_no_context() -> None:
-    records = [said("Bob", "old", 0), said("Bob", "new", SILENCE_S + 1), said("Ann", "yes", SILENCE_S + 2)]
+    records = [said("Bob", "old", 0), said("Bob", "new", MAX_SILENCE_S + 1), said("Ann", "yes", MAX_SILENCE_S + 2)]
     assert kept(records, "ann")[0] == ["new", "yes"]
     assert kept([said("Bob", "there", thread="u"), said("Ann", "here")], "ann")[0] == ["here"]
     assert kept([said("Bob", "there", thread=""), said("Ann", "here", thread="")], "ann")[0] == ["here"]
@@ -55,5 +55,5 @@ def test_two_people_of_one_name_are_told_with_all_of_it() -> None:
 def test_what_was_written_before_goes_and_what_has_no_date_stays_and_is_told() -> None:
     texts, counts = kept([said("A", "old", 9), said("A", "new", 10), said("A", "some day")], since=10)
     assert texts == ["new", "some day"]
-    assert counts.of("since").dropped == 1
+    assert counts.for_step("since").dropped == 1
     assert counts.notes == ["--since: 1 text has no date, and stays"]

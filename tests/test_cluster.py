@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from model.base import Ask, Sampling
-from model.far.relay import Relay
-from model.far.remote import Remote
-from model.far.transport import Door
+from model.base import CompletionRequest, Sampling
+from model.far.relay import FailoverModel
+from model.far.remote import RemoteModel
+from model.far.transport import ClientConfig
 
 pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
 pytestmark = pytest.mark.soak
@@ -25,7 +25,7 @@ LONG = Sampling(temperature=0.0, max_tokens=120)
 PORT = 8971  # Ray's proxy does not say which it took
 
 
-class Cluster:
+class ClusterProcess:
     """`asr33 serve --ray` as a process of its own."""
 
     def __init__(self, *options: str) -> None:
@@ -33,39 +33,41 @@ class Cluster:
         command = [*serve, "--ray", "--port", str(PORT), "--threads", "1", *options]
         self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
         assert self._process.stderr
-        self.said = ""
+        self.output = ""
         while "http://" not in (line := self._process.stderr.readline()):
-            assert line, self.said
-            self.said += line
+            assert line, self.output
+            self.output += line
 
-    def replicas(self) -> list[int]:
+    def replica_pids(self) -> list[int]:
         """The processes that hold a model."""
         found = subprocess.run(["pgrep", "-f", "ServeReplica:asr33"], capture_output=True, text=True, check=False)
         return sorted(map(int, found.stdout.split()))
 
-    def end(self) -> int:
+    def terminate(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        self.said += self._process.communicate(timeout=60)[1]
+        self.output += self._process.communicate(timeout=60)[1]
         return self._process.returncode
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    made = Cluster(*request.param)
+def cluster(request: pytest.FixtureRequest) -> Iterator[ClusterProcess]:
+    made = ClusterProcess(*request.param)
     try:
         yield made
     finally:
-        assert made.end() == 0
-        assert not made.replicas()
+        assert made.terminate() == 0
+        assert not made.replica_pids()
 
 
-def relay(conversation: str, pace: float) -> Relay:
-    about = Ask("", Sampling(), pace=pace, conversation=conversation)
-    return Relay([Remote(f"http://127.0.0.1:{PORT}", Door(about=about))], chance=random.Random(33))
+def make_client(conversation: str, pace: float) -> FailoverModel:
+    about = CompletionRequest("", Sampling(), chars_per_second=pace, conversation=conversation)
+    return FailoverModel(
+        [RemoteModel(f"http://127.0.0.1:{PORT}", ClientConfig(request_template=about))], rng=random.Random(33)
+    )
 
 
-async def said(conversation: str, prompt: str, pace: float = 0.0) -> str:
-    model = relay(conversation, pace)
+async def fetch_answer(conversation: str, prompt: str, pace: float = 0.0) -> str:
+    model = make_client(conversation, pace)
     try:
         return "".join([piece.text async for piece in model.stream(prompt, LONG)])
     finally:
@@ -73,31 +75,31 @@ async def said(conversation: str, prompt: str, pace: float = 0.0) -> str:
 
 
 @pytest.mark.parametrize("cluster", [("--replicas", "2:2")], indirect=True)
-async def test_a_replica_killed_in_mid_sentence_leaves_the_paper_as_it_would_have_been(cluster: Cluster) -> None:
+async def test_a_replica_killed_in_mid_sentence_leaves_the_paper_as_it_would_have_been(cluster: ClusterProcess) -> None:
     prompts = ["The sea was", "A machine that", "In the morning", "He had been"]
-    undisturbed = [await said(f"before {prompt}", prompt) for prompt in prompts]
-    replicas = cluster.replicas()
+    undisturbed = [await fetch_answer(f"before {prompt}", prompt) for prompt in prompts]
+    replicas = cluster.replica_pids()
     assert len(replicas) == 2
-    printing = [asyncio.ensure_future(said(prompt, prompt, pace=60)) for prompt in prompts]
+    printing = [asyncio.ensure_future(fetch_answer(prompt, prompt, pace=60)) for prompt in prompts]
     await asyncio.sleep(1.5)
     os.kill(random.Random(3).choice(replicas), signal.SIGKILL)
     assert await asyncio.gather(*printing) == undisturbed
 
 
 @pytest.mark.parametrize("cluster", [("--replicas", "1:2", "--rows", "2", "--scale", "2:6")], indirect=True)
-async def test_lines_bring_a_second_replica_and_their_end_takes_it_down(cluster: Cluster) -> None:
-    assert len(cluster.replicas()) == 1
-    lines = [asyncio.ensure_future(printing_for_ever(f"line {number}")) for number in range(6)]
-    await until(lambda: len(cluster.replicas()) == 2, 60)
+async def test_lines_bring_a_second_replica_and_their_end_takes_it_down(cluster: ClusterProcess) -> None:
+    assert len(cluster.replica_pids()) == 1
+    lines = [asyncio.ensure_future(request_forever(f"line {number}")) for number in range(6)]
+    await until(lambda: len(cluster.replica_pids()) == 2, 60)
     for line in lines:
         line.cancel()
     await asyncio.gather(*lines, return_exceptions=True)
-    await until(lambda: len(cluster.replicas()) == 1, 60)
+    await until(lambda: len(cluster.replica_pids()) == 1, 60)
 
 
-async def printing_for_ever(conversation: str) -> None:
+async def request_forever(conversation: str) -> None:
     while True:
-        await said(conversation, "Once upon a time", pace=10)
+        await fetch_answer(conversation, "Once upon a time", pace=10)
 
 
 async def until(holds: Callable[[], object], seconds: float) -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.config import AnswerConfig, Config, LineConfig, load, log_folder
+from daemon.config import AnswerConfig, Config, LineConfig, load_config, resolve_log_folder
 from daemon.errors import ConfigError
-from drivers.profile import Profile, as_toml
+from drivers.profile import Profile, profile_to_toml
 
 NOWHERE = {"XDG_CONFIG_HOME": "/nonexistent"}
 
@@ -15,11 +15,11 @@ NOWHERE = {"XDG_CONFIG_HOME": "/nonexistent"}
 def from_file(tmp_path: Path, text: str, flags: dict[str, dict[str, object]] | None = None) -> Config:
     path = tmp_path / "config.toml"
     path.write_text(text)
-    return load(flags or {}, NOWHERE, path, system=tmp_path / "etc")
+    return load_config(flags or {}, NOWHERE, path, system_folder=tmp_path / "etc")
 
 
 def test_nothing_configured_is_the_defaults(tmp_path: Path) -> None:
-    assert load({}, NOWHERE, system=tmp_path) == Config()
+    assert load_config({}, NOWHERE, system_folder=tmp_path) == Config()
 
 
 def test_flags_stand_over_environment_over_files(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_flags_stand_over_environment_over_files(tmp_path: Path) -> None:
     (tmp_path / "user/asr33").mkdir(parents=True)
     (tmp_path / "user/asr33/config.toml").write_text("[answer]\ntop_k = 2\nlength = 200\nseed = 5\n")
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "user"), "ASR33_ANSWER_LENGTH": "300", "ASR33_ANSWER_SEED": "6"}
-    config = load({"answer": {"seed": 7, "top_p": None}}, environ, system=tmp_path / "etc")
+    config = load_config({"answer": {"seed": 7, "top_p": None}}, environ, system_folder=tmp_path / "etc")
     assert (config.line, config.machine) == (LineConfig("/dev/etc"), Profile(columns=71))
     assert config.answer == AnswerConfig(top_k=2, length=300, seed=7)
 
@@ -75,28 +75,28 @@ def test_an_error_names_the_file_the_line_and_the_cure(tmp_path: Path, text: str
 
 def test_a_file_that_is_not_there_is_an_error_only_if_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        load({}, NOWHERE, tmp_path / "none.toml", system=tmp_path)
+        load_config({}, NOWHERE, tmp_path / "none.toml", system_folder=tmp_path)
 
 
 def test_an_unknown_key_in_the_environment_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\$ASR33_ANSWER_LENGHT: unknown key 'lenght'"):
-        load({}, NOWHERE | {"ASR33_ANSWER_LENGHT": "3"}, system=tmp_path)
+        load_config({}, NOWHERE | {"ASR33_ANSWER_LENGHT": "3"}, system_folder=tmp_path)
 
 
 def test_an_unknown_section_in_the_environment_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\$ASR33_ANSWR_LENGTH: unknown section \[answr\]; did you mean 'answer'"):
-        load({}, NOWHERE | {"ASR33_ANSWR_LENGTH": "3"}, system=tmp_path)
+        load_config({}, NOWHERE | {"ASR33_ANSWR_LENGTH": "3"}, system_folder=tmp_path)
 
 
 def test_the_environment_is_read_as_what_is_wanted(tmp_path: Path) -> None:
     environ = NOWHERE | {"ASR33_MODEL_NAME": "355", "ASR33_ANSWER_TOP_P": "1", "ASR33_MODELS": "/models"}
-    config = load({}, environ | {"ASR33_ANSWER_SEED": "5"}, system=tmp_path)
+    config = load_config({}, environ | {"ASR33_ANSWER_SEED": "5"}, system_folder=tmp_path)
     assert (config.model.name, config.answer.top_p, config.answer.seed) == ("355", 1.0, 5)
 
 
 def test_a_number_in_the_environment_that_is_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\$ASR33_ANSWER_LENGTH: \[answer\] length: 'long' is not a whole number"):
-        load({}, NOWHERE | {"ASR33_ANSWER_LENGTH": "long"}, system=tmp_path)
+        load_config({}, NOWHERE | {"ASR33_ANSWER_LENGTH": "long"}, system_folder=tmp_path)
 
 
 def test_a_whole_number_will_do_for_a_number(tmp_path: Path) -> None:
@@ -105,29 +105,29 @@ def test_a_whole_number_will_do_for_a_number(tmp_path: Path) -> None:
 
 def test_flags_are_checked_like_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="must be from 0 to"):
-        load({"answer": {"temperature": -1.0}}, NOWHERE, system=tmp_path)
+        load_config({"answer": {"temperature": -1.0}}, NOWHERE, system_folder=tmp_path)
 
 
 def test_logs_go_to_the_setting_then_to_systemd_then_to_the_user(tmp_path: Path) -> None:
     config = from_file(tmp_path, f'[log]\nfolder = "{tmp_path}"\n')
-    assert log_folder(config, {}) == tmp_path
-    assert log_folder(Config(), {"LOGS_DIRECTORY": "/var/log/asr33"}) == Path("/var/log/asr33")
-    assert log_folder(Config(), {"XDG_STATE_HOME": "/state"}) == Path("/state/asr33/sessions")
+    assert resolve_log_folder(config, {}) == tmp_path
+    assert resolve_log_folder(Config(), {"LOGS_DIRECTORY": "/var/log/asr33"}) == Path("/var/log/asr33")
+    assert resolve_log_folder(Config(), {"XDG_STATE_HOME": "/state"}) == Path("/state/asr33/sessions")
 
 
 def test_what_calibration_wrote_is_read_after_the_config_beside_it(tmp_path: Path) -> None:
     user = tmp_path / "user/asr33"
     user.mkdir(parents=True)
     found = Profile("front room", columns=74, gentle=True, wheel="1963", motor_on='say "on"\\')
-    (user / "machine.toml").write_text(as_toml(found))
+    (user / "machine.toml").write_text(profile_to_toml(found))
     (user / "config.toml").write_text("[machine]\ncolumns = 70\ntravel_ms = 300\n")
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
-    config = load({}, environ, system=tmp_path)
+    config = load_config({}, environ, system_folder=tmp_path)
     assert config.machine == Profile(
         "front room", columns=74, travel_ms=300, gentle=True, wheel="1963", motor_on='say "on"\\'
     )
     (tmp_path / "named.toml").write_text("[machine]\ncolumns = 86\n")
-    named = load({}, environ, system=tmp_path, machine=tmp_path / "named.toml")
+    named = load_config({}, environ, system_folder=tmp_path, machine_file=tmp_path / "named.toml")
     assert named.machine == Profile(columns=86, travel_ms=300)
 
 
@@ -135,17 +135,17 @@ def test_a_file_of_a_machine_has_nothing_but_the_machine(tmp_path: Path) -> None
     path = tmp_path / "mine.toml"
     path.write_text("[machine]\ncolumns = 72\n[answer]\nlength = 3\n")
     with pytest.raises(ConfigError, match=r"mine.toml:3: a file of a machine has no \[answer\]"):
-        load({}, NOWHERE, system=tmp_path, machine=path)
+        load_config({}, NOWHERE, system_folder=tmp_path, machine_file=path)
 
 
 def test_the_environment_has_true_and_false_and_choices(tmp_path: Path) -> None:
     environ = NOWHERE | {"ASR33_LINE_SELF_TEST": "False", "ASR33_MACHINE_WHEEL": "1963", "ASR33_LINE_MARKING": "off"}
-    config = load({}, environ, system=tmp_path)
-    assert (config.line.self_test, config.machine.wheel, config.line.marked) == (False, "1963", False)
+    config = load_config({}, environ, system_folder=tmp_path)
+    assert (config.line.self_test, config.machine.wheel, config.line.break_is_marked) == (False, "1963", False)
     with pytest.raises(
         ConfigError, match=r"\$ASR33_LINE_RECONNECT: \[line\] reconnect: 'maybe' is neither true nor false"
     ):
-        load({}, NOWHERE | {"ASR33_LINE_RECONNECT": "maybe"}, system=tmp_path)
+        load_config({}, NOWHERE | {"ASR33_LINE_RECONNECT": "maybe"}, system_folder=tmp_path)
 
 
 @given(
@@ -166,5 +166,5 @@ def test_the_environment_has_true_and_false_and_choices(tmp_path: Path) -> None:
 def test_every_profile_comes_back_from_its_file_as_it_was(found: Profile) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "machine.toml"
-        path.write_text(as_toml(found), encoding="utf-8")
-        assert load({}, NOWHERE, system=Path(folder), machine=path).machine == found
+        path.write_text(profile_to_toml(found), encoding="utf-8")
+        assert load_config({}, NOWHERE, system_folder=Path(folder), machine_file=path).machine == found

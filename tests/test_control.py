@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import PROSE, StationLine, jump
+from fakes import PROSE, SimLine, run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import control, orders
 from daemon.config import Config, LineConfig
-from daemon.errors import BadOrder, BrokenOff, ConfigError, MachineBusy, OrderRefused
-from daemon.orders import Ended, Print, Progress, Punch, Read, Refused, Report, Take
-from daemon.reach import glance, reached
+from daemon.errors import ConfigError, DaemonRefused, MachineBusy, ProtocolError, StoppedByOperator
+from daemon.orders import Acquire, JobEnded, PrintJob, ProgressReply, PunchJob, ReadTapeJob, RefusedReply, StatusReport
+from daemon.reach import acquire_machine, check_available
 from drivers.errors import LineNotFound
 from drivers.profile import Profile
-from drivers.virtual import Fitted
+from drivers.virtual import Equipment
 
 MEMORY = Config(line=LineConfig("memory"))
 
@@ -42,7 +42,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @asynccontextmanager
 async def started(folder: Path, words: str = "so.", **also: Any) -> AsyncIterator[Daemon]:
     daemon = Daemon(folder, ScriptedModel(words_of(words)), **also)
-    async with control.serving(daemon.app, "memory"):
+    async with control.serve_control(daemon.app, "memory"):
         await daemon.app.listening.wait()
         yield daemon
     daemon.running.cancel()
@@ -53,8 +53,8 @@ def test_a_text_is_printed_between_two_readies(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
             told: list[tuple[int, int]] = []
-            async with reached(MEMORY) as machine:
-                await machine.do(Print("Hello, world.\n" * 8), lambda done, total: told.append((done, total)))
+            async with acquire_machine(MEMORY) as machine:
+                await machine.run_job(PrintJob("Hello, world.\n" * 8), lambda done, total: told.append((done, total)))
             await asyncio.sleep(3)
             assert daemon.paper.endswith("READY\n" + "HELLO, WORLD.\n" * 8 + "\nREADY\n")
             assert told[-1] == (112, 112)
@@ -63,50 +63,50 @@ def test_a_text_is_printed_between_two_readies(tmp_path: Path) -> None:
             assert "SO." in daemon.paper
             daemon.bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_what_is_typed_meanwhile_is_typed_ahead(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
-            async with reached(MEMORY) as machine:
-                asyncio.get_running_loop().call_later(5, daemon.line.key, "WHO IS ADA\r")
-                await machine.do(Print(PROSE), quiet)
+            async with acquire_machine(MEMORY) as machine:
+                asyncio.get_running_loop().call_later(5, daemon.line.press_keys, "WHO IS ADA\r")
+                await machine.run_job(PrintJob(PROSE), quiet)
             await asyncio.sleep(30)
             assert "WISDOM.\n\nREADY\nWHO IS ADA\nSO.\n" in daemon.paper
             daemon.bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_machine_at_which_somebody_types_is_busy_or_waited_for(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
-            daemon.line.key("WHO")
+            daemon.line.press_keys("WHO")
             await asyncio.sleep(1)
             with pytest.raises(MachineBusy, match=r"somebody types.*--wait"):
-                async with reached(MEMORY):
+                async with acquire_machine(MEMORY):
                     pass
             queued: list[None] = []
-            asyncio.get_running_loop().call_later(20, daemon.line.key, "\r")
-            async with reached(MEMORY, wait=True, queued=lambda: queued.append(None)) as machine:
+            asyncio.get_running_loop().call_later(20, daemon.line.press_keys, "\r")
+            async with acquire_machine(MEMORY, wait=True, on_queued=lambda: queued.append(None)) as machine:
                 assert asyncio.get_running_loop().time() > 20
-                await machine.do(Print("later"), quiet)
+                await machine.run_job(PrintJob("later"), quiet)
             await asyncio.sleep(3)
             assert "WHO\nSO.\n\nREADY\nLATER\n\nREADY\n" in daemon.paper
             assert queued
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_break_ends_the_job_and_says_after_how_much(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
-            async with reached(MEMORY) as machine:
+            async with acquire_machine(MEMORY) as machine:
                 begun = len(daemon.line.wire)
                 asyncio.get_running_loop().call_later(6, daemon.line.press_break)
-                with pytest.raises(BrokenOff, match=r"by BREAK after (\d+) characters") as caught:
-                    await machine.do(Print(PROSE), quiet)
+                with pytest.raises(StoppedByOperator, match=r"by BREAK after (\d+) characters") as caught:
+                    await machine.run_job(PrintJob(PROSE), quiet)
                 struck = len(daemon.line.wire) - begun
             assert str(struck) in str(caught.value)
             assert 50 < struck < 70
@@ -114,32 +114,32 @@ def test_break_ends_the_job_and_says_after_how_much(tmp_path: Path) -> None:
             assert daemon.paper.endswith("\n\nREADY\n")
             daemon.bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize(
     "order",
     [
-        Print("-" * 72 + "\n" + "WORDS AND SO ON " * 4),
-        Print("/" * 70 + "\n" + "X" * 70, raw=True),
-        Punch(b"HELLO\r\n" * 12),
+        PrintJob("-" * 72 + "\n" + "WORDS AND SO ON " * 4),
+        PrintJob("/" * 70 + "\n" + "X" * 70, raw=True),
+        PunchJob(b"HELLO\r\n" * 12),
     ],
 )
 def test_progress_is_told_every_second_by_what_is_struck(tmp_path: Path, order: Any) -> None:
     async def main() -> None:
         profile = Profile(duplex="full", auto_punch=True)
-        async with started(tmp_path, profile=profile, line=StationLine(Fitted(profile))):
+        async with started(tmp_path, profile=profile, line=SimLine(Equipment(profile))):
             loop = asyncio.get_running_loop()
             told = [(loop.time(), 0)]
-            async with reached(MEMORY) as machine:
-                await machine.do(order, lambda done, total: told.append((loop.time(), done)))
+            async with acquire_machine(MEMORY) as machine:
+                await machine.run_job(order, lambda done, total: told.append((loop.time(), done)))
             assert loop.time() - told[0][0] > 6
             gaps = [later[0] - earlier[0] for earlier, later in pairwise(told)]
             steps = [later[1] - earlier[1] for earlier, later in pairwise(told)]
             assert max(gaps) <= 1.0
             assert all(0 <= step <= 10 for step in steps[:-1])
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_whoever_stops_it_is_told_how_far_it_came(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_whoever_stops_it_is_told_how_far_it_came(tmp_path: Path) -> None:
         async with started(tmp_path) as daemon:
 
             async def print_it() -> None:
-                async with reached(MEMORY) as machine:
-                    await machine.do(Print(PROSE), quiet)
+                async with acquire_machine(MEMORY) as machine:
+                    await machine.run_job(PrintJob(PROSE), quiet)
 
             begun = len(daemon.line.wire)
             printing = asyncio.ensure_future(print_it())
@@ -159,38 +159,38 @@ def test_whoever_stops_it_is_told_how_far_it_came(tmp_path: Path) -> None:
                 await printing
             assert 0 <= int(str(caught.value).split()[2]) - struck <= 2
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_break_gives_back_a_machine_that_waits_for_its_borrower(tmp_path: Path) -> None:
     async def main() -> None:
-        async with started(tmp_path) as daemon, reached(MEMORY) as machine:
-            await machine.do(Print("-- SWITCH THE PUNCH ON --"), quiet)
+        async with started(tmp_path) as daemon, acquire_machine(MEMORY) as machine:
+            await machine.run_job(PrintJob("-- SWITCH THE PUNCH ON --"), quiet)
             daemon.line.press_break()
             await asyncio.sleep(3)
-            assert daemon.app.idle
-            with pytest.raises(BrokenOff):
-                await machine.do(Punch(b"HELLO"), quiet)
+            assert daemon.app.is_idle
+            with pytest.raises(StoppedByOperator):
+                await machine.run_job(PunchJob(b"HELLO"), quiet)
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_glance_takes_nothing_and_says_who_is_there(tmp_path: Path) -> None:
     async def main() -> None:
         with pytest.raises(ConfigError, match="no line to print on"):
-            await glance(Config())
+            await check_available(Config())
         with pytest.raises(LineNotFound):
-            await glance(Config(line=LineConfig("/dev/nothing-there")))
+            await check_available(Config(line=LineConfig("/dev/nothing-there")))
         async with started(tmp_path) as daemon:
             before = len(daemon.line.wire)
-            await glance(MEMORY)
+            await check_available(MEMORY)
             assert len(daemon.line.wire) == before
-            daemon.line.key("WHO")
+            daemon.line.press_keys("WHO")
             await asyncio.sleep(1)
             with pytest.raises(MachineBusy, match=r"somebody types.*--wait"):
-                await glance(MEMORY)
+                await check_available(MEMORY)
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("leaves", ["cancelled", "gone"])
@@ -199,16 +199,16 @@ def test_a_caller_who_leaves_takes_his_work_with_him(tmp_path: Path, leaves: str
         async with started(tmp_path) as daemon:
 
             async def print_it() -> None:
-                async with reached(MEMORY) as machine:
-                    await machine.do(Print(PROSE), quiet)
+                async with acquire_machine(MEMORY) as machine:
+                    await machine.run_job(PrintJob(PROSE), quiet)
 
             if leaves == "cancelled":
                 work = asyncio.ensure_future(print_it())
             else:
                 reader, writer = await asyncio.open_unix_connection(tmp_path / "asr33" / socket_name())
-                writer.write(orders.encode(Take()))
+                writer.write(orders.encode_message(Acquire()))
                 await reader.readline()
-                writer.write(orders.encode(Print(PROSE)))
+                writer.write(orders.encode_message(PrintJob(PROSE)))
             await asyncio.sleep(5)
             struck = len(daemon.line.wire)
             if leaves == "cancelled":
@@ -221,47 +221,47 @@ def test_a_caller_who_leaves_takes_his_work_with_him(tmp_path: Path, leaves: str
             tail = bytes(byte & 0x7F for byte in daemon.line.wire[struck:]).decode()
             assert tail.endswith("\r\n\nREADY\r\n")
             assert len(tail) <= len("xx\r\n\nREADY\r\n")
-            assert daemon.app.idle
+            assert daemon.app.is_idle
             daemon.bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_what_was_stopped_is_not_called_done(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "asr33" / socket_name())
-            writer.write(orders.encode(Take()))
-            assert orders.reply_of(await reader.readline()) == orders.Taken()
-            writer.write(orders.encode(Print(PROSE)))
+            writer.write(orders.encode_message(Acquire()))
+            assert orders.decode_response(await reader.readline()) == orders.Acquired()
+            writer.write(orders.encode_message(PrintJob(PROSE)))
             await asyncio.sleep(3)
-            writer.write(orders.encode(orders.Stop()))
-            reply: Any = Progress(0, 0)
-            while isinstance(reply, Progress):
-                reply = orders.reply_of(await reader.readline())
-            assert isinstance(reply, Ended)
+            writer.write(orders.encode_message(orders.StopJob()))
+            reply: Any = ProgressReply(0, 0)
+            while isinstance(reply, ProgressReply):
+                reply = orders.decode_response(await reader.readline())
+            assert isinstance(reply, JobEnded)
             assert reply.how == "stopped"
             assert 20 < reply.struck < 35
             writer.close()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_tape_is_punched_and_read_back_in_one_loan(tmp_path: Path) -> None:
     async def main() -> None:
         profile = Profile(duplex="full", auto_reader=True, auto_punch=True)
-        line = StationLine(Fitted(profile))
+        line = SimLine(Equipment(profile))
         async with started(tmp_path, profile=profile, line=line) as daemon:
-            async with reached(MEMORY) as machine:
+            async with acquire_machine(MEMORY) as machine:
                 assert machine.profile == profile
-                await machine.do(Punch(b"\0\0HELLO\r\n\xff\xff\0\0"), quiet)
-                line.station.reader.load(bytes(line.station.punch.tape))
-                rows = await machine.do(Read(), quiet)
+                await machine.run_job(PunchJob(b"\0\0HELLO\r\n\xff\xff\0\0"), quiet)
+                line.sim.reader.load(bytes(line.sim.punch.tape))
+                rows = await machine.run_job(ReadTapeJob(), quiet)
             assert rows.strip(b"\0").startswith(b"HELLO\r\n\xff\xff\0\0")
             assert daemon.app.tty.counters.struck > 0
-            assert line.machine.faults == []
+            assert line.typing_unit.faults == []
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_several_wait_for_their_turn_and_no_two_mix(tmp_path: Path) -> None:
@@ -269,19 +269,19 @@ def test_several_wait_for_their_turn_and_no_two_mix(tmp_path: Path) -> None:
         async with started(tmp_path) as daemon:
 
             async def print_it(text: str) -> None:
-                async with reached(MEMORY, wait=True) as machine:
-                    await machine.do(Print(text), quiet)
+                async with acquire_machine(MEMORY, wait=True) as machine:
+                    await machine.run_job(PrintJob(text), quiet)
 
             await asyncio.gather(*(print_it(letter * 30) for letter in "ABCDE"))
             lines = [line for line in daemon.paper.splitlines() if set(line) & set("ABCDE") and len(line) == 30]
             assert sorted(lines) == [letter * 30 for letter in "ABCDE"]
             daemon.bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def socket_name() -> str:
-    return f"{control.name_of('memory')}.sock"
+    return f"{control.file_name_for_line('memory')}.sock"
 
 
 async def talk(folder: Path, *lines: bytes) -> list[bytes]:
@@ -314,52 +314,53 @@ def test_a_bad_line_gets_a_reason_and_does_no_harm(tmp_path: Path, line: bytes) 
     async def main() -> None:
         async with started(tmp_path) as daemon:
             replies = [
-                orders.reply_of(reply) for reply in await talk(tmp_path, line, orders.encode(orders.AskStatus()))
+                orders.decode_response(reply)
+                for reply in await talk(tmp_path, line, orders.encode_message(orders.StatusRequest()))
             ]
-            assert [type(reply) for reply in replies] == [Refused, Report]
-            assert daemon.app.idle
+            assert [type(reply) for reply in replies] == [RefusedReply, StatusReport]
+            assert daemon.app.is_idle
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_line_without_end_is_cut_off(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
             with contextlib.suppress(ConnectionError):
-                replies = await talk(tmp_path, b"x" * (orders.LINE_BYTES + 10))
-                assert [type(orders.reply_of(reply)) for reply in replies] == [Refused]
-            assert daemon.app.idle
+                replies = await talk(tmp_path, b"x" * (orders.MAX_LINE_BYTES + 10))
+                assert [type(orders.decode_response(reply)) for reply in replies] == [RefusedReply]
+            assert daemon.app.is_idle
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_without_the_machine_nothing_is_printed(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
             before = len(daemon.line.wire)
-            [reply] = await talk(tmp_path, orders.encode(Print("x")))
-            assert orders.reply_of(reply) == Refused("take the machine first", 76)
+            [reply] = await talk(tmp_path, orders.encode_message(PrintJob("x")))
+            assert orders.decode_response(reply) == RefusedReply("take the machine first", 76)
             assert len(daemon.line.wire) == before
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_daemon_that_leaves_says_so_to_who_waits(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
-            daemon.line.key("WHO")
+            daemon.line.press_keys("WHO")
             await asyncio.sleep(1)
 
             async def wait_for_it() -> None:
-                async with reached(MEMORY, wait=True):
+                async with acquire_machine(MEMORY, wait=True):
                     pass
 
             waiting = asyncio.ensure_future(wait_for_it())
             await asyncio.sleep(1)
-        with pytest.raises((OrderRefused, MachineBusy)):
+        with pytest.raises((DaemonRefused, MachineBusy)):
             await waiting
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_socket_left_by_a_killed_daemon_is_replaced_and_no_other(tmp_path: Path, runtime: Path) -> None:
@@ -369,12 +370,12 @@ def test_a_socket_left_by_a_killed_daemon_is_replaced_and_no_other(tmp_path: Pat
 
     async def main() -> None:
         async with started(tmp_path):
-            async with reached(MEMORY):
+            async with acquire_machine(MEMORY):
                 pass
             modes.append(os.stat(runtime / socket_name()).st_mode & 0o777)  # noqa: PTH116
 
     modes: list[int] = []
-    jump(main())
+    run_jumping(main())
     assert modes == [0o600]
     assert not (runtime / socket_name()).exists()
 
@@ -394,51 +395,51 @@ def test_a_folder_that_others_may_write_to_is_not_used(
             await daemon.type("STILL")
             assert "will not find this daemon" in caplog.text
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_with_several_daemons_one_must_be_named(tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "other").mkdir()
         async with started(tmp_path) as one:
-            async with reached(Config()) as machine:
-                await machine.do(Print("the only one"), quiet)
+            async with acquire_machine(Config()) as machine:
+                await machine.run_job(PrintJob("the only one"), quiet)
             assert "THE ONLY ONE" in one.paper
-            async with control.serving(one.app, "another"):
+            async with control.serve_control(one.app, "another"):
                 with pytest.raises(ConfigError, match=r"several daemons run.*another"):
-                    async with reached(Config()):
+                    async with acquire_machine(Config()):
                         pass
 
-    jump(main())
+    run_jumping(main())
 
 
 def all_of_them() -> st.SearchStrategy[Any]:
     texts = st.text()
     return st.one_of(
-        st.builds(Take, st.booleans()),
-        st.builds(Print, texts, st.booleans(), st.sampled_from(["prose", "code"]), st.booleans()),
-        st.builds(Punch, st.binary(), st.booleans()),
-        st.builds(orders.AskStatus),
+        st.builds(Acquire, st.booleans()),
+        st.builds(PrintJob, texts, st.booleans(), st.sampled_from(["prose", "code"]), st.booleans()),
+        st.builds(PunchJob, st.binary(), st.booleans()),
+        st.builds(orders.StatusRequest),
     )
 
 
 @given(all_of_them())
 def test_orders_come_through_as_they_were_given(order: Any) -> None:
-    assert orders.order_of(orders.encode(order)) == order
+    assert orders.decode_request(orders.encode_message(order)) == order
 
 
 @given(
     st.one_of(
-        st.builds(Progress, st.integers(), st.integers()),
-        st.builds(Ended, st.sampled_from(["done", "break", "stopped"]), st.integers(), st.binary()),
-        st.builds(Refused, st.text(), st.integers()),
+        st.builds(ProgressReply, st.integers(), st.integers()),
+        st.builds(JobEnded, st.sampled_from(["done", "break", "stopped"]), st.integers(), st.binary()),
+        st.builds(RefusedReply, st.text(), st.integers()),
     )
 )
 def test_replies_too(reply: Any) -> None:
-    assert orders.reply_of(orders.encode(reply)) == reply
+    assert orders.decode_response(orders.encode_message(reply)) == reply
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_are_more_than_a_bad_order(line: bytes) -> None:
-    with contextlib.suppress(BadOrder):
-        orders.order_of(line)
+    with contextlib.suppress(ProtocolError):
+        orders.decode_request(line)

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from daemon.cast import Cast, ConversationConfig, cast
+from daemon.cast import ConversationConfig, Speakers, resolve_speakers
 from daemon.conversation import Conversation, sentence_case
 from daemon.errors import ConfigError
-from model.prefix import settled
+from model.prefix import stable_prefix
 
 
 def characters(prompt: str) -> int:
@@ -50,15 +50,15 @@ def test_a_backslash_before_no_letter_is_one(typed: str) -> None:
 
 @given(st.text(), st.text())
 def test_a_prompt_never_ends_in_a_blank(memory: str, typed: str) -> None:
-    prompt = Conversation(memory).prompt(typed)
+    prompt = Conversation(memory).build_prompt(typed)
     assert prompt == prompt.rstrip()
 
 
 def test_the_next_line_goes_below_what_was_answered() -> None:
     talk = Conversation()
-    first = talk.prompt("THE TELETYPE IS")
-    talk.answered(first, " a machine.\n")
-    assert talk.prompt("IT PRINTS") == "The Teletype is a machine.\nIt prints"
+    first = talk.build_prompt("THE TELETYPE IS")
+    talk.add_answer(first, " a machine.\n")
+    assert talk.build_prompt("IT PRINTS") == "The Teletype is a machine.\nIt prints"
 
 
 MEMORY = "One line.\nAnother line.\nA third.\nA fourth."
@@ -66,93 +66,93 @@ MEMORY = "One line.\nAnother line.\nA third.\nA fourth."
 
 def test_while_all_fits_nothing_is_forgotten() -> None:
     talk = Conversation(MEMORY)
-    assert talk.make_room("GO", characters, len(MEMORY) + 3, 10) == 0
-    assert talk.prompt("GO") == f"{MEMORY}\nGo"
+    assert talk.drop_oldest_lines("GO", characters, len(MEMORY) + 3, 10) == 0
+    assert talk.build_prompt("GO") == f"{MEMORY}\nGo"
 
 
 def test_when_the_context_is_full_the_oldest_whole_lines_go_until_about_half_is_left() -> None:
     talk = Conversation(MEMORY)
-    assert talk.make_room("GO", characters, len(MEMORY) + 2, 24) == len("One line.\nAnother line.\n")
-    assert talk.prompt("GO") == "A third.\nA fourth.\nGo"
+    assert talk.drop_oldest_lines("GO", characters, len(MEMORY) + 2, 24) == len("One line.\nAnother line.\n")
+    assert talk.build_prompt("GO") == "A third.\nA fourth.\nGo"
 
 
 def test_what_is_forgotten_stays_forgotten_when_the_line_is_rubbed_out() -> None:
     talk = Conversation(MEMORY)
-    talk.make_room("A LINE", characters, len(MEMORY) + 2, 24)
-    talk.make_room("", characters, len(MEMORY) + 2, 24)
-    assert talk.prompt("") == "A fourth."
+    talk.drop_oldest_lines("A LINE", characters, len(MEMORY) + 2, 24)
+    talk.drop_oldest_lines("", characters, len(MEMORY) + 2, 24)
+    assert talk.build_prompt("") == "A fourth."
 
 
 def test_a_last_line_that_fills_more_than_half_stays_if_it_fits() -> None:
     talk = Conversation("Old.\nA line that is long.")
-    assert talk.make_room("GO", characters, 25, 10) == len("Old.\n")
-    assert talk.prompt("GO") == "A line that is long.\nGo"
+    assert talk.drop_oldest_lines("GO", characters, 25, 10) == len("Old.\n")
+    assert talk.build_prompt("GO") == "A line that is long.\nGo"
 
 
 def test_a_line_that_never_fits_is_left_whole_for_the_model_to_refuse() -> None:
     talk = Conversation("Old.")
-    assert talk.make_room("LONG", characters, 3, 2) == 4
-    assert talk.prompt("LONG") == "Long"
+    assert talk.drop_oldest_lines("LONG", characters, 3, 2) == 4
+    assert talk.build_prompt("LONG") == "Long"
 
 
 @given(st.lists(st.text("ab \n.", max_size=30)), st.text("AB .", max_size=20), st.integers(1, 80), st.integers(1, 80))
 def test_only_whole_lines_go_and_only_where_they_must(said: list[str], typed: str, most: int, kept: int) -> None:
     memory = "\n".join(said)
     talk = Conversation(memory)
-    before = talk.prompt(typed)
-    gone = talk.make_room(typed, characters, most, kept)
+    before = talk.build_prompt(typed)
+    gone = talk.drop_oldest_lines(typed, characters, most, kept)
     assert memory[gone:] == talk.memory
     assert gone == 0 or memory[gone - 1] == "\n" or talk.memory == ""
     assert (gone > 0) == (len(before) > most and memory != "")
-    assert len(talk.prompt(typed)) <= most or talk.memory == ""
-    assert talk.make_room(typed, characters, most, kept) == 0
+    assert len(talk.build_prompt(typed)) <= most or talk.memory == ""
+    assert talk.drop_oldest_lines(typed, characters, most, kept) == 0
 
 
 def test_what_the_model_forgot_in_mid_answer_is_no_longer_said_to_it() -> None:
     talk = Conversation()
-    talk.answered("One.\nTwo.\nThree", " four.\nFive.\n", len("One.\nTwo.\n"))
-    assert talk.prompt("GO") == "Three four.\nFive.\nGo"
+    talk.add_answer("One.\nTwo.\nThree", " four.\nFive.\n", len("One.\nTwo.\n"))
+    assert talk.build_prompt("GO") == "Three four.\nFive.\nGo"
 
 
 @given(st.text("AEI 'NSTG.!?\\\"3-\n", max_size=30), st.text("AEI 'NSTG.!?\\\"3-\n", max_size=9))
 @example("\\", " ")
 def test_what_is_settled_of_a_line_stands_in_every_longer_one(typed: str, more: str) -> None:
     talk = Conversation("It was said.")
-    assert talk.prompt(typed + more).startswith(settled(talk.prompt(typed)))
+    assert talk.build_prompt(typed + more).startswith(stable_prefix(talk.build_prompt(typed)))
 
 
 def test_new_forgets() -> None:
     talk = Conversation("Something.")
-    talk.forget()
-    assert talk.prompt("GO") == "Go"
+    talk.clear()
+    assert talk.build_prompt("GO") == "Go"
 
 
-ANN = Cast("Ann", "You", ("Ann", "Bob Stone"))
+ANN = Speakers("Ann", "You", ("Ann", "Bob Stone"))
 PEOPLE = ("Ann", "Bob Stone")
 
 
 def test_a_persona_is_cued_by_its_tag_and_the_typed_line_has_one_too() -> None:
-    talk = Conversation(cast=ANN)
-    first = talk.prompt("HOW ARE YOU? I'M LATE.")
+    talk = Conversation(speakers=ANN)
+    first = talk.build_prompt("HOW ARE YOU? I'M LATE.")
     assert first == "You: How are you? I'm late.\nAnn:"
-    talk.answered(first, " So am I.")
-    assert talk.prompt("WHY") == f"{first} So am I.\nYou: Why\nAnn:"
-    assert talk.prompt("") == f"{first} So am I.\nAnn:"
-    assert Conversation(cast=ANN).prompt("") == "Ann:"
+    talk.add_answer(first, " So am I.")
+    assert talk.build_prompt("WHY") == f"{first} So am I.\nYou: Why\nAnn:"
+    assert talk.build_prompt("") == f"{first} So am I.\nAnn:"
+    assert Conversation(speakers=ANN).build_prompt("") == "Ann:"
 
 
 def test_an_answer_ends_where_anybody_elses_tag_begins() -> None:
-    assert ANN.stops == ("\nYou:", "\nBob Stone:")
-    assert Cast().stops == ()
+    assert ANN.stop_sequences == ("\nYou:", "\nBob Stone:")
+    assert Speakers().stop_sequences == ()
 
 
 def test_lines_of_a_message_are_indented_so_that_none_looks_like_a_tag() -> None:
-    assert Conversation(cast=ANN).prompt("ONE\nBOB STONE: TWO") == "You: One\n  Bob stone: two\nAnn:"
+    assert Conversation(speakers=ANN).build_prompt("ONE\nBOB STONE: TWO") == "You: One\n  Bob stone: two\nAnn:"
 
 
 @given(st.text(), st.text())
 def test_a_cued_prompt_never_ends_in_a_blank_either(memory: str, typed: str) -> None:
-    assert Conversation(memory, ANN).prompt(typed).endswith("Ann:")
+    assert Conversation(memory, ANN).build_prompt(typed).endswith("Ann:")
 
 
 @given(st.text("AEI 'NSTG.!?\\\"3-\n", max_size=30), st.text("AEI 'NSTG.!?\\\"3-\n", max_size=9))
@@ -160,24 +160,26 @@ def test_a_cued_prompt_never_ends_in_a_blank_either(memory: str, typed: str) -> 
 def test_what_is_settled_of_a_line_to_a_persona_stands_in_the_prompt_with_its_cue(typed: str, more: str) -> None:
     talk = Conversation("You: Hi.\nAnn: Hello.", ANN)
     if typed.strip():  # till then nobody knows whose line it will be
-        assert talk.prompt(typed + more).startswith(settled(talk.heard(typed)))
+        assert talk.build_prompt(typed + more).startswith(stable_prefix(talk.build_partial_prompt(typed)))
 
 
 @pytest.mark.parametrize(
     ("asked", "known", "found"),
     [
-        (ConversationConfig(), PEOPLE, Cast()),
+        (ConversationConfig(), PEOPLE, Speakers()),
         (ConversationConfig("ANN:"), PEOPLE, ANN),
-        (ConversationConfig("ann", "BOB STONE"), PEOPLE, Cast("Ann", "Bob Stone", PEOPLE)),
-        (ConversationConfig("Zoe "), (), Cast("Zoe")),
+        (ConversationConfig("ann", "BOB STONE"), PEOPLE, Speakers("Ann", "Bob Stone", PEOPLE)),
+        (ConversationConfig("Zoe "), (), Speakers("Zoe")),
     ],
 )
-def test_the_cast_is_found_whatever_its_case(asked: ConversationConfig, known: tuple[str, ...], found: Cast) -> None:
-    assert cast(asked, known) == found
+def test_the_cast_is_found_whatever_its_case(
+    asked: ConversationConfig, known: tuple[str, ...], found: Speakers
+) -> None:
+    assert resolve_speakers(asked, known) == found
 
 
 def test_a_persona_whom_the_model_does_not_know_is_one_line_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"^\[conversation\] persona = 'Anne': .* did you mean 'Ann'\?$"):
-        cast(ConversationConfig("Anne"), PEOPLE)
+        resolve_speakers(ConversationConfig("Anne"), PEOPLE)
     with pytest.raises(ConfigError, match=r"it knows Ann, Bob Stone$"):
-        cast(ConversationConfig("Zoe"), PEOPLE)
+        resolve_speakers(ConversationConfig("Zoe"), PEOPLE)

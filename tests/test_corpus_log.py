@@ -8,8 +8,8 @@ import pytest
 
 from daemon import session_log
 from drivers import tape
-from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.members import Member, iter_members
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import log
 
 BEGUN = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
@@ -18,7 +18,7 @@ Write = Callable[..., None]
 
 def session(folder: Path, *events: tuple[str, dict[str, Any]], version: int = session_log.VERSION) -> Path:
     """A log as the daemon writes it, a second from event to event."""
-    made = session_log.begin(folder, BEGUN, 0.0)
+    made = session_log.open_new_log(folder, BEGUN, 0.0)
     made.write(0.0, "session", version=version, wall=BEGUN.isoformat(), line="pty", model="/models/plays", machine="")
     for number, (ev, fields) in enumerate(events, start=1):
         made.write(float(number), ev, **fields)
@@ -35,8 +35,8 @@ def typed(text: str) -> tuple[str, dict[str, Any]]:
     return "typed", {"text": text}
 
 
-def taken(path: Path) -> list[Found]:
-    return list(log.found(log.claim([one for one in members(path) if isinstance(one, Member)])))
+def taken(path: Path) -> list[ImportItem]:
+    return list(log.read_items(log.claim([one for one in iter_members(path) if isinstance(one, Member)])))
 
 
 def test_what_was_typed_and_what_was_answered_is_a_talk(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_memory_of_the_paper_is_not_said_again(tmp_path: Path) -> None:
 def test_commands_and_empty_lines_are_counted(tmp_path: Path) -> None:
     path = session(tmp_path, typed(".HELP"), typed(""), typed("HI"), *answer("Hi", " there"), typed(".BYE"))
     found = taken(path)
-    assert [one.why for one in found if isinstance(one, Skipped)] == ["a command", "an empty line", "a command"]
+    assert [one.reason for one in found if isinstance(one, SkippedItem)] == ["a command", "an empty line", "a command"]
     assert len(found) == 5
 
 
@@ -72,10 +72,10 @@ def test_strikes_and_keys_are_no_words(tmp_path: Path) -> None:
 
 
 def test_a_tape_is_read(tmp_path: Path) -> None:
-    rows = tape.text_rows("ONCE UPON\nA TIME")
+    rows = tape.encode_text("ONCE UPON\nA TIME")
     path = session(tmp_path, typed(".READ"), ("tape", {"rows": rows.hex()}), *answer("Once upon\nA time", " there"))
     command, *said = taken(path)
-    assert command == Skipped(str(path), "a command")
+    assert command == SkippedItem(str(path), "a command")
     assert [one.text for one in said if isinstance(one, Record)] == ["Once upon\nA time", "there"]
 
 
@@ -83,7 +83,7 @@ def test_an_answer_that_a_break_cut_short_is_kept_and_one_without_words_counted(
     events = [typed("A"), *answer("A", " b c", finish="break"), typed("D"), *answer("A b c\nD", finish="error")]
     found = taken(session(tmp_path, *events))
     assert [one.text for one in found if isinstance(one, Record)] == ["A", "b c", "D"]
-    assert [one.why for one in found if isinstance(one, Skipped)] == ["an answer without words"]
+    assert [one.reason for one in found if isinstance(one, SkippedItem)] == ["an answer without words"]
 
 
 def test_a_session_that_a_power_failure_ended_keeps_what_was_said(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_session_that_a_power_failure_ended_keeps_what_was_said(tmp_path: Path
     path.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
     found = taken(path)
     assert [one.text for one in found if isinstance(one, Record)] == ["Hello", "world"]
-    assert [type(one) for one in found if not isinstance(one, Record)] == [Damaged]
+    assert [type(one) for one in found if not isinstance(one, Record)] == [DamagedItem]
 
 
 def test_a_log_that_lost_its_first_record_is_one(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_log_that_lost_its_first_record_is_one(tmp_path: Path) -> None:
 
 def test_a_log_of_a_later_version_is_told(tmp_path: Path) -> None:
     path = session(tmp_path, typed("HELLO"), *answer("Hello", " you"), version=session_log.VERSION + 1)
-    assert isinstance(taken(path)[0], Warned)
+    assert isinstance(taken(path)[0], SourceWarning)
 
 
 @pytest.mark.parametrize("line", ['{"text": "hello"}', '{"ev": "session"}', "", "words"])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tools.corpora import members as membership
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import pdf
 
 FONT = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>"
@@ -56,8 +56,8 @@ def member(data: bytes, name: str = "a.pdf") -> Member:
     return Member(name, name, len(data), lambda: io.BytesIO(data))
 
 
-def found(data: bytes) -> list[Found]:
-    return list(pdf.found([member(data)]))
+def found(data: bytes) -> list[ImportItem]:
+    return list(pdf.read_items([member(data)]))
 
 
 @pytest.fixture
@@ -89,17 +89,17 @@ def test_a_pdf_is_known_by_its_name_or_its_beginning(tmp_path: Path) -> None:
 def test_a_pdf_in_a_zip_is_read_without_unpacking(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("books/a.pdf", made([["one"], ["two"]]))
-    (one,) = [each for each in membership.members(tmp_path / "all.zip") if isinstance(each, Member)]
-    assert [each.text for each in pdf.found([one]) if isinstance(each, Record)] == ["one", "two"]
+    (one,) = [each for each in membership.iter_members(tmp_path / "all.zip") if isinstance(each, Member)]
+    assert [each.text for each in pdf.read_items([one]) if isinstance(each, Record)] == ["one", "two"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.zip"]
 
 
 def test_pages_without_text_are_counted_by_what_can_be_done(bare_path: Path) -> None:
     assert found(made([["one"], SCAN, [], SCAN])) == [
         Record("a.pdf", "a.pdf", "one"),
-        Skipped("a.pdf", "a page without text: apt install ocrmypdf, then add the file to a new corpus"),
-        Skipped("a.pdf", "a blank page"),
-        Skipped("a.pdf", "a page without text: apt install ocrmypdf, then add the file to a new corpus"),
+        SkippedItem("a.pdf", "a page without text: apt install ocrmypdf, then add the file to a new corpus"),
+        SkippedItem("a.pdf", "a blank page"),
+        SkippedItem("a.pdf", "a page without text: apt install ocrmypdf, then add the file to a new corpus"),
     ]
 
 
@@ -111,7 +111,7 @@ def test_pages_that_are_pictures_go_through_ocrmypdf_once_and_stay_in_their_plac
         Record("a.pdf", "a.pdf", "one"),
         Record("a.pdf", "a.pdf", "two"),
         Record("a.pdf", "a.pdf", "three"),
-        Skipped("a.pdf", "a page in which ocrmypdf saw no text"),
+        SkippedItem("a.pdf", "a page in which ocrmypdf saw no text"),
     ]
     (call,) = (bare_path / "calls").read_text().splitlines()
     assert call.startswith("--skip-text --quiet --output-type pdf ")
@@ -125,9 +125,9 @@ def test_an_ocrmypdf_that_fails_is_told_in_its_own_last_words(bare_path: Path, s
     program(bare_path, script)
     one, warned, *skipped = found(made([["one"], SCAN, SCAN]))
     assert one == Record("a.pdf", "a.pdf", "one")
-    assert isinstance(warned, Warned)
-    assert warned.what.endswith("InputFileError: no pages")
-    assert skipped == [Skipped("a.pdf", "a page without text, in a document that ocrmypdf could not read")] * 2
+    assert isinstance(warned, SourceWarning)
+    assert warned.message.endswith("InputFileError: no pages")
+    assert skipped == [SkippedItem("a.pdf", "a page without text, in a document that ocrmypdf could not read")] * 2
 
 
 @pytest.mark.soak
@@ -142,7 +142,7 @@ def test_a_page_that_was_scanned_is_read_as_the_advice_has_it(tmp_path: Path, mo
     page.save(tmp_path / "scan.pdf", resolution=200)
     raw, path = (tmp_path / "scan.pdf").read_bytes(), os.environ["PATH"]
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert found(raw) == [Skipped("a.pdf", pdf.NO_PROGRAM)]
+    assert found(raw) == [SkippedItem("a.pdf", pdf.NO_OCR_PROGRAM)]
     monkeypatch.setenv("PATH", path)
     (record,) = found(raw)
     assert isinstance(record, Record)
@@ -170,14 +170,14 @@ def encrypted(password: str) -> bytes:
 
 
 def test_an_encrypted_pdf_is_one_line_and_one_with_an_empty_password_is_read() -> None:
-    assert found(encrypted("sesame")) == [Damaged("a.pdf", "encrypted; save it without a password")]
+    assert found(encrypted("sesame")) == [DamagedItem("a.pdf", "encrypted; save it without a password")]
     assert found(encrypted("")) == [Record("a.pdf", "a.pdf", "secret")]
 
 
 def test_damaged_pdfs_are_one_line_each_and_the_next_is_read() -> None:
     bad = [member(b"", "empty.pdf"), member(b"%PDF-1.4\n%%EOF", "no.pdf"), member(bytes(9999), "zeros.pdf")]
-    told = list(pdf.found([*bad, member(made([["good"]]), "good.pdf")]))
-    assert [one.source for one in told if isinstance(one, Damaged)] == ["empty.pdf", "no.pdf", "zeros.pdf"]
+    told = list(pdf.read_items([*bad, member(made([["good"]]), "good.pdf")]))
+    assert [one.source for one in told if isinstance(one, DamagedItem)] == ["empty.pdf", "no.pdf", "zeros.pdf"]
     assert told[-1] == Record("good.pdf", "good.pdf", "good")
     assert len(told) == 4
 
@@ -188,7 +188,7 @@ def test_a_page_that_cannot_be_read_is_told_by_its_number() -> None:
     assert broken != whole
     told = found(broken)
     assert [one.text for one in told if isinstance(one, Record)] == ["one", "three"]
-    assert [one.why for one in told if isinstance(one, Damaged)] == ["1 of its 3 pages cannot be read: 2"]
+    assert [one.reason for one in told if isinstance(one, DamagedItem)] == ["1 of its 3 pages cannot be read: 2"]
 
 
 def test_what_pypdf_can_mend_is_no_noise(caplog: pytest.LogCaptureFixture) -> None:
@@ -212,6 +212,6 @@ def test_no_damage_raises_and_no_page_is_empty(data: st.DataObject) -> None:
 
 
 def test_a_large_one_waits_in_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf, "IN_MEMORY", 100)
+    monkeypatch.setattr(pdf, "MAX_MEMORY_BYTES", 100)
     noise = random.Random(1).randbytes(500).hex().encode()
     assert [one.text for one in found(made([["a"]]) + b"%" + noise) if isinstance(one, Record)] == ["a"]

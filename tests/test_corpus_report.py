@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tools.corpora import keeping, report, showing
-from tools.corpora.cleaning import CleaningOptions, Counts, cleaned
+from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpora.errors import CorpusNotFound, NothingTaken
-from tools.corpora.faults import faults
-from tools.corpora.figures import Figures, Measure
-from tools.corpora.ledger import Batch
-from tools.corpora.record import Kind, Record
+from tools.corpora.faults import find_warnings
+from tools.corpora.figures import CorpusStatistics, StatisticsCollector
+from tools.corpora.ledger import ImportBatch
+from tools.corpora.record import Record, RecordKind
 
 HOUR = 3600.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,39 +28,41 @@ def _corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASR33_CORPORA", str(tmp_path))
 
 
-def said(text: str, who: str = "Ann", thread: str = "t", when: float | None = None, kind: Kind = "message") -> Record:
+def said(
+    text: str, who: str = "Ann", thread: str = "t", when: float | None = None, kind: RecordKind = "message"
+) -> Record:
     return Record("s", thread, text, who, when, kind)
 
 
-def made(records: Iterable[Record], name: str = "attic", batch: Batch | None = None, **asked: Any) -> None:
+def made(records: Iterable[Record], name: str = "attic", batch: ImportBatch | None = None, **asked: Any) -> None:
     """A corpus as `corpus add` leaves it."""
     options = CleaningOptions(**asked)
-    counts = Counts()
-    with keeping.draft(name) as draft:
+    counts = CleaningCounts()
+    with keeping.open_draft(name) as draft:
         for record in records:
-            draft.add(record)
-        draft.keep(cleaned(draft.records(), options, counts))
-        draft.settle(batches=(batch,) if batch else (), options=options, counts=counts.data())
+            draft.add_record(record)
+        draft.write_kept_records(clean_records(draft.all_records(), options, counts))
+        draft.commit(batches=(batch,) if batch else (), options=options, counts=counts.to_dict())
 
 
-def measured(records: Iterable[Record]) -> Figures:
-    measure = Measure(records)
-    list(measure.documents())
-    return measure.figures()
+def measured(records: Iterable[Record]) -> CorpusStatistics:
+    measure = StatisticsCollector(records)
+    list(measure.iter_documents())
+    return measure.to_statistics()
 
 
-def loud(figures: Figures, tokens: int = 10**7, **asked: Any) -> str:
-    return "\n".join(faults(figures, CleaningOptions(**asked), tokens, 4096))
+def loud(figures: CorpusStatistics, tokens: int = 10**7, **asked: Any) -> str:
+    return "\n".join(find_warnings(figures, CleaningOptions(**asked), tokens, 4096))
 
 
 def drawn(name: str = "attic") -> str:
     stream = io.StringIO()
-    showing.show_report(report.figures(name), stream)
+    showing.print_report(report.build_report(name), stream)
     return stream.getvalue()
 
 
 TALK = [said("Hi, how are you?", "Bob", when=0), said("Well &amp; happy", when=1.0), said(" ", when=2.0)]
-BATCH = Batch(
+BATCH = ImportBatch(
     "facebook.zip",
     "messenger",
     "2026-11-21",
@@ -76,16 +78,16 @@ BATCH = Batch(
 
 def test_a_report_has_what_was_found_kept_and_dropped_and_why() -> None:
     made(TALK, batch=BATCH)
-    found = report.figures("attic")
-    assert (found.counts.read, found.figures.texts, found.figures.documents) == (3, 2, 1)
-    assert found.figures.lines == 2
-    assert found.figures.words == 9
-    assert found.figures.characters == found.figures.bytes == len("Bob: Hi, how are you?\nAnn: Well & happy")
+    found = report.build_report("attic")
+    assert (found.counts.read, found.statistics.texts, found.statistics.documents) == (3, 2, 1)
+    assert found.statistics.lines == 2
+    assert found.statistics.words == 9
+    assert found.statistics.characters == found.statistics.bytes == len("Bob: Hi, how are you?\nAnn: Well & happy")
     assert found.skipped == {"a photo": 7, "a call": 2}
-    assert found.left == {".xyz": 4}
+    assert found.unclaimed == {".xyz": 4}
     assert found.training.counted
     assert 8 <= found.training.tokens <= 20
-    assert found.figures.people_count == 2
+    assert found.statistics.people_count == 2
 
 
 def test_a_report_on_paper_has_warnings_first_and_names_what_is_damaged() -> None:
@@ -113,7 +115,7 @@ def test_a_report_on_paper_has_warnings_first_and_names_what_is_damaged() -> Non
 def test_a_report_as_json_has_all_of_it_but_the_secret() -> None:
     talk = [said("Bob &amp; you?", "Bob", when=3.0), *TALK]
     made(talk, batch=BATCH, anonymous=True, secret="hush", person="b", without=frozenset({"links"}))
-    data = json.loads(json.dumps(report.figures("attic").data()))
+    data = json.loads(json.dumps(report.build_report("attic").to_dict()))
     assert "hush" not in json.dumps(data)
     assert data["sources"][0]["damaged"] == [["facebook.zip", "its CRC is wrong"]]
     assert data["cleaning"]["steps"]["empty"]["dropped"] == 1
@@ -141,9 +143,9 @@ def test_tokens_of_a_large_corpus_are_estimated_to_a_few_per_cent(monkeypatch: p
         "so",
     )
     made([said(" ".join(draw.choices(words, k=9)), when=float(n)) for n in range(4000)])
-    whole = report.figures("attic").training
-    monkeypatch.setattr(report, "COUNTED", 20_000)
-    part = report.figures("attic").training
+    whole = report.build_report("attic").training
+    monkeypatch.setattr(report, "MAX_COUNTED_BYTES", 20_000)
+    part = report.build_report("attic").training
     assert whole.counted
     assert not part.counted
     assert part.tokens == pytest.approx(whole.tokens, rel=0.03)
@@ -152,9 +154,11 @@ def test_tokens_of_a_large_corpus_are_estimated_to_a_few_per_cent(monkeypatch: p
 
 def test_the_estimate_is_by_bytes_and_not_by_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     made([said("the spring and the pawl " * (1 + 20 * (number % 2)), when=float(number)) for number in range(400)])
-    whole = report.figures("attic").training.tokens
-    monkeypatch.setattr(report, "COUNTED", -(-keeping.read("attic").kept_bytes // 2))  # every other line: long ones
-    assert report.figures("attic").training.tokens == pytest.approx(whole, rel=0.1)
+    whole = report.build_report("attic").training.tokens
+    monkeypatch.setattr(
+        report, "MAX_COUNTED_BYTES", -(-keeping.read_metadata("attic").kept_bytes // 2)
+    )  # every other line: long ones
+    assert report.build_report("attic").training.tokens == pytest.approx(whole, rel=0.1)
 
 
 def test_the_report_loads_no_torch(tmp_path: Path) -> None:
@@ -166,7 +170,7 @@ def test_the_report_loads_no_torch(tmp_path: Path) -> None:
 def test_an_epoch_of_ten_times_the_text_takes_ten_times_as_long_and_no_more_memory() -> None:
     made([said(f"line {number}, and more", when=float(number)) for number in range(200)], "one")
     made([said(f"line {number}, and more", when=float(number)) for number in range(2000)], "ten")
-    one, ten = report.figures("one").training, report.figures("ten").training
+    one, ten = report.build_report("one").training, report.build_report("ten").training
     assert ten.seconds == pytest.approx(10 * one.seconds, rel=0.1)
     assert ten.memory == one.memory
     assert ten.steps == (ten.tokens - 1) // (one.context * one.batch)
@@ -176,14 +180,14 @@ def test_an_epoch_of_ten_times_the_text_takes_ten_times_as_long_and_no_more_memo
 
 def test_a_corpus_that_is_not_there_is_told() -> None:
     with pytest.raises(CorpusNotFound, match="no corpus 'attic'"):
-        report.figures("attic")
+        report.build_report("attic")
 
 
 def test_nothing_left_is_told_and_not_shown() -> None:
     made([said(" ")])
     assert "nothing is left to learn from" in drawn()
     with pytest.raises(NothingTaken, match="asr33 corpus report attic"):
-        showing.show("attic", 3, 0, io.StringIO())
+        showing.print_documents("attic", 3, 0, io.StringIO())
 
 
 def test_a_corpus_without_commas_is_told() -> None:
@@ -234,7 +238,7 @@ def test_show_draws_the_same_documents_by_the_same_seed_in_the_order_of_the_corp
 
     def shown(count: int, seed: int) -> str:
         stream = io.StringIO()
-        showing.show("attic", count, seed, stream)
+        showing.print_documents("attic", count, seed, stream)
         return stream.getvalue()
 
     assert shown(5, 1) == shown(5, 1) != shown(5, 2)
@@ -249,7 +253,7 @@ def test_show_draws_the_same_documents_by_the_same_seed_in_the_order_of_the_corp
 def test_show_cuts_what_is_long_and_obeys_no_escape() -> None:
     made([Record("s", "book", "\x1b[31mred\n" + "x" * 5000)], without=frozenset({"characters"}))
     stream = io.StringIO()
-    showing.show("attic", 1, 0, stream)
+    showing.print_documents("attic", 1, 0, stream)
     text = stream.getvalue()
     assert text.startswith("--- document 1 of 1, 5,009 characters\n·[31mred\nxxx")
     assert text.endswith("--- and 3,009 characters more\n")
@@ -260,12 +264,12 @@ def test_show_cuts_what_is_long_and_obeys_no_escape() -> None:
     [(0.1, "a second"), (100, "100 seconds"), (200, "3 minutes"), (9000, "2 hours"), (9e5, "10 days")],
 )
 def test_an_estimate_is_told_in_a_figure_or_two(seconds: float, words: str) -> None:
-    assert showing.lasting(seconds) == words
+    assert showing.format_duration(seconds) == words
 
 
 def test_a_name_in_an_archive_commands_no_terminal() -> None:
     sly = "a.zip: \x1b]0;sly\x07\u202e\x9b31m.txt"
-    made(TALK, batch=Batch("\x1b[2J.zip", "text", "2026", damaged=((sly, "cut"),), warned=((sly, "odd"),)))
+    made(TALK, batch=ImportBatch("\x1b[2J.zip", "text", "2026", damaged=((sly, "cut"),), warned=((sly, "odd"),)))
     told = drawn()
     assert "cut" in told
     assert "odd" in told
@@ -274,10 +278,12 @@ def test_a_name_in_an_archive_commands_no_terminal() -> None:
 
 def test_the_report_of_an_anonymous_corpus_names_no_folder_of_messages() -> None:
     place = "facebook.zip: inbox/annelee_7/message_1.json"
-    batch = Batch("facebook.zip", "messenger", "2026", damaged=((place, f"{place} is cut"),), warned=((place, "odd"),))
+    batch = ImportBatch(
+        "facebook.zip", "messenger", "2026", damaged=((place, f"{place} is cut"),), warned=((place, "odd"),)
+    )
     made(TALK, batch=batch, anonymous=True, secret="s")
-    told = report.figures("attic")
-    assert "annelee" not in drawn() + json.dumps(told.data())
+    told = report.build_report("attic")
+    assert "annelee" not in drawn() + json.dumps(told.to_dict())
     assert told.batches[0].damaged == (("facebook.zip", "facebook.zip is cut"),)
     made(TALK, "named", batch=batch)
     assert "annelee" in drawn("named")

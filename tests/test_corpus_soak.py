@@ -31,4 +31,4 @@ def test_a_million_messages_take_less_than_500_mb_and_show_their_progress(
     assert "1,000,000 records" in done.stdout
     assert "records, " in done.stderr
     assert " a second" in done.stderr
-    assert keeping.read("million").records == 1_000_000
+    assert keeping.read_metadata("million").records == 1_000_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model.base import END_OF_TEXT
 from model.text import read_documents
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import text
 
 SAMPLES = "=" * 20
@@ -23,8 +23,8 @@ def member(data: bytes | str, name: str = "a.txt") -> Member:
     return Member(name, name, len(raw), lambda: io.BytesIO(raw))
 
 
-def found(data: bytes | str, name: str = "a.txt") -> list[Found]:
-    return list(text.found([member(data, name)]))
+def found(data: bytes | str, name: str = "a.txt") -> list[ImportItem]:
+    return list(text.read_items([member(data, name)]))
 
 
 def texts(data: bytes | str, name: str = "a.txt") -> list[str]:
@@ -33,7 +33,9 @@ def texts(data: bytes | str, name: str = "a.txt") -> list[str]:
 
 def told(data: bytes | str, name: str = "a.txt") -> list[str]:
     return [
-        one.what if isinstance(one, Warned) else one.why for one in found(data, name) if not isinstance(one, Record)
+        one.message if isinstance(one, SourceWarning) else one.reason
+        for one in found(data, name)
+        if not isinstance(one, Record)
     ]
 
 
@@ -63,11 +65,11 @@ def test_samples_of_gpt_2_simple_are_documents_but_not_the_headings_of_a_handboo
 
 def test_blank_documents_are_counted_and_none_is_kept() -> None:
     assert found(f"{END_OF_TEXT}\n \n{END_OF_TEXT}\none\n{END_OF_TEXT}\n\n") == [
-        Skipped("a.txt", "a blank document"),
-        Skipped("a.txt", "a blank document"),
+        SkippedItem("a.txt", "a blank document"),
+        SkippedItem("a.txt", "a blank document"),
         Record("a.txt", "a.txt", "one\n"),
     ]
-    assert found("") == found("\n \n") == [Skipped("a.txt", "a file without text")]
+    assert found("") == found("\n \n") == [SkippedItem("a.txt", "a file without text")]
 
 
 @given(
@@ -119,11 +121,13 @@ def test_xz_is_unpacked_and_several_streams_are_one_text() -> None:
 
 def test_xz_that_breaks_off_or_is_damaged_is_told_by_name() -> None:
     data = lzma.compress(random.Random(1).randbytes(5000).hex().encode())
-    (cut,) = [one for one in found(data[:-50], "a.xz") if isinstance(one, Damaged)]
-    assert cut == Damaged("a.xz", "Compressed file ended before the end-of-stream marker was reached")
+    (cut,) = [one for one in found(data[:-50], "a.xz") if isinstance(one, DamagedItem)]
+    assert cut == DamagedItem("a.xz", "Compressed file ended before the end-of-stream marker was reached")
     broken = bytearray(data)
     broken[1000] ^= 255
-    assert [one.why for one in found(bytes(broken), "a.xz") if isinstance(one, Damaged)] == ["Corrupt input data"]
+    assert [one.reason for one in found(bytes(broken), "a.xz") if isinstance(one, DamagedItem)] == [
+        "Corrupt input data"
+    ]
 
 
 def test_a_bomb_of_xz_ends_in_a_word() -> None:
@@ -166,8 +170,8 @@ def test_a_file_of_one_enormous_line_is_warned_of() -> None:
 
 
 def test_a_document_that_memory_would_not_hold_is_cut_between_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "LONGEST", 1000)
-    monkeypatch.setattr(text, "CHUNK", 7)
+    monkeypatch.setattr(text, "MAX_DOCUMENT_CHARS", 1000)
+    monkeypatch.setattr(text, "CHUNK_BYTES", 7)
     for whole in ("é👍日" * 3000, "one line\n" * 3000, "é" * 3000):
         pieces = texts(whole)
         assert len(pieces) > 1
@@ -184,14 +188,14 @@ def test_where_the_chunks_end_makes_no_difference(parts: list[str], chunk: int) 
     data = "".join(parts).encode()
     with pytest.MonkeyPatch.context() as patch:
         expected = found(data)
-        patch.setattr(text, "CHUNK", chunk)
+        patch.setattr(text, "CHUNK_BYTES", chunk)
         assert found(data) == expected
 
 
 @pytest.mark.parametrize("chunk", [2, 3, 5])
 def test_nor_does_it_in_utf16(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     words = "a\r\nb👍\r\r\n\nc\r"
-    monkeypatch.setattr(text, "CHUNK", chunk)
+    monkeypatch.setattr(text, "CHUNK_BYTES", chunk)
     assert texts(words.encode("utf-16")) == [words.replace("\r\n", "\n")]
 
 

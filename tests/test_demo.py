@@ -14,10 +14,10 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from fakes import shown_until, terminal
+from fakes import read_terminal_until, terminal
 
-from tools.demo import held_back
-from tools.virtual import first_of
+from tools.demo import hold_messages
+from tools.virtual import run_until_first_ends
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")
@@ -65,9 +65,9 @@ def test_with_its_output_closed_the_demo_says_so_in_one_line(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_told_to_leave_leaves_well(tmp_path, number):
     with terminal() as (hand, tty), started(tmp_path, stdin=tty, stdout=tty, stderr=tty) as process:
-        shown_until(hand, "LISTENING")
+        read_terminal_until(hand, "LISTENING")
         process.send_signal(number)
-        shown_until(hand, "the session is kept in")
+        read_terminal_until(hand, "the session is kept in")
         assert process.wait(30) == 0
 
 
@@ -80,13 +80,13 @@ def test_with_its_input_closed_the_demo_asks_for_a_prompt(tmp_path):
 
 def test_in_a_terminal_the_paper_is_on_the_screen_and_control_c_leaves_when_idle(tmp_path):
     with terminal() as (hand, tty), started(tmp_path, stdin=tty, stdout=tty, stderr=tty) as process:
-        assert "\x1b[?1049h" in shown_until(hand, "LISTENING")
+        assert "\x1b[?1049h" in read_terminal_until(hand, "LISTENING")
         os.write(hand, b"HI THERE")
-        assert "HI THERE" in shown_until(hand, "HI THERE.*CTRL-C BREAKS")
+        assert "HI THERE" in read_terminal_until(hand, "HI THERE.*CTRL-C BREAKS")
         os.write(hand, b"\x03")
-        shown_until(hand, r"\^C.*CTRL-C LEAVES")
+        read_terminal_until(hand, r"\^C.*CTRL-C LEAVES")
         os.write(hand, b"\x03")
-        left = shown_until(hand, "the session is kept in")
+        left = read_terminal_until(hand, "the session is kept in")
         assert process.wait(30) == 0
         assert "HI THERE^C" in left[left.index("\x1b[?1049l") :]
 
@@ -95,7 +95,7 @@ def test_a_screen_that_cannot_be_drawn_on_ends_the_demo_in_one_line(tmp_path):
     screen, tty = os.openpty()
     with terminal() as (hand, stdin), started(tmp_path, stdin=stdin, stdout=tty) as process:
         os.close(tty)
-        shown_until(screen, "LISTENING")
+        read_terminal_until(screen, "LISTENING")
         os.close(screen)
         os.write(hand, b"A")
         _, err = process.communicate(timeout=30)
@@ -110,7 +110,7 @@ def test_messages_are_held_back_while_the_screen_is_drawn_on():
     out = io.StringIO()
     logger = logging.Logger("test")
     logger.addHandler(logging.StreamHandler(out))
-    with held_back(logger):
+    with hold_messages(logger):
         for number in range(3):
             logger.critical("message %d", number)
         assert out.getvalue() == ""
@@ -132,5 +132,5 @@ async def test_what_goes_wrong_in_one_work_ends_all_and_is_raised():
         raise OSError("a screen that is gone")
 
     with pytest.raises(OSError, match="a screen that is gone"):
-        await first_of(long_work(), wrong(), long_work())
+        await run_until_first_ends(long_work(), wrong(), long_work())
     assert ended == ["ended", "ended"]

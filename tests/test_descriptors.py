@@ -5,8 +5,8 @@ import socket
 import struct
 
 import pytest
-from fakes import rounds, until
-from fakes_wire import Listener, far_end
+from fakes import spin_loop, wait_until
+from fakes_wire import LineRecorder, far_end
 
 from drivers import errors
 from drivers.line import open_line
@@ -42,7 +42,7 @@ async def test_two_hundred_ptys_opened_closed_refused_and_given_up_leave_no_desc
             await asyncio.sleep(0)
             with contextlib.suppress(BlockingIOError):
                 os.read(end.master, 1000)
-        await until(lambda: descriptors() <= before)
+        await wait_until(lambda: descriptors() <= before)
 
 
 async def test_two_hundred_ptys_that_hang_up_leave_no_descriptor():
@@ -51,7 +51,7 @@ async def test_two_hundred_ptys_that_hang_up_leave_no_descriptor():
         with far_end() as end:
             line = await open_line(end.path)
             end.hang_up()
-            await Listener(line).hang_up()
+            await LineRecorder(line).hang_up()
             await line.close()
     assert descriptors() <= before
 
@@ -86,9 +86,9 @@ async def test_two_hundred_calls_to_a_serial_server_leave_no_descriptor():
             opening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await (await opening).close()
-        await rounds()  # the last to come are on their way in
+        await spin_loop()  # the last to come are on their way in
         await asyncio.gather(*served)
-        await until(lambda: descriptors() <= before)
+        await wait_until(lambda: descriptors() <= before)
     server.close()
     await server.wait_closed()
 
@@ -105,9 +105,9 @@ async def test_a_server_that_resets_whoever_comes_is_a_hang_up_and_no_error_of_a
         with contextlib.suppress(errors.LineNotFound):  # it was quicker than the opening
             line = await open_line(url)
             async with asyncio.timeout(30):
-                await Listener(line).hang_up()
+                await LineRecorder(line).hang_up()
             await line.close()
-    await until(lambda: descriptors() <= before)
+    await wait_until(lambda: descriptors() <= before)
     assert not caplog.records
     server.close()
     await server.wait_closed()
@@ -124,4 +124,4 @@ async def test_whoever_gives_up_closing_has_closed():
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await until(lambda: descriptors() <= before)
+        await wait_until(lambda: descriptors() <= before)

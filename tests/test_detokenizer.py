@@ -8,17 +8,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from model.base import END_OF_TEXT, Finish
+from model.base import END_OF_TEXT, FinishReason
 from model.detokenizer import Detokenizer
 
 
-def fed(pieces: Iterable[bytes], stop: tuple[str, ...] = (), length: int | None = None) -> tuple[str, Finish | None]:
+def fed(
+    pieces: Iterable[bytes], stop: tuple[str, ...] = (), length: int | None = None
+) -> tuple[str, FinishReason | None]:
     detokenizer, text = Detokenizer(stop, length), ""
     for piece in pieces:
         text += detokenizer.push(piece)
-        if detokenizer.finish:
+        if detokenizer.finish_reason:
             break
-    return text + detokenizer.flush(), detokenizer.finish
+    return text + detokenizer.flush(), detokenizer.finish_reason
 
 
 def byte_by_byte(data: bytes) -> list[bytes]:
@@ -100,7 +102,7 @@ def test_what_may_become_a_stop_string_is_held_back_and_no_more() -> None:
         "",
         "",
     ]
-    assert detokenizer.finish == "stop"
+    assert detokenizer.finish_reason == "stop"
     assert detokenizer.push(b"more") == detokenizer.flush() == ""
 
 
@@ -143,8 +145,8 @@ def test_without_an_end_of_sentence_after_length_it_goes_on(text: str, length: i
 
 
 def test_the_full_stop_itself_is_not_held_back() -> None:
-    detokenizer = Detokenizer(length=3)
+    detokenizer = Detokenizer(target_chars=3)
     assert detokenizer.push("One.”".encode()) == "One.”"
-    assert detokenizer.finish is None
+    assert detokenizer.finish_reason is None
     assert detokenizer.push(b" Two") == ""
-    assert detokenizer.finish == "sentence"
+    assert detokenizer.finish_reason == "sentence"

@@ -77,7 +77,9 @@ def test_every_option_on_the_way_to_the_far_end_is_one_of_the_server_or_the_daem
 @pytest.mark.parametrize("text", _blocks(FAR_END, "toml"))
 def test_every_setting_on_the_way_to_the_far_end_is_one(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(text)
-    config.load({}, {"XDG_CONFIG_HOME": str(tmp_path)}, named=tmp_path / "config.toml", system=tmp_path)
+    config.load_config(
+        {}, {"XDG_CONFIG_HOME": str(tmp_path)}, config_file=tmp_path / "config.toml", system_folder=tmp_path
+    )
 
 
 def test_the_files_on_the_way_to_the_far_end_are_there():
@@ -87,5 +89,5 @@ def test_the_files_on_the_way_to_the_far_end_are_there():
 
 
 def test_what_the_paper_says_without_a_server_is_what_the_document_says():
-    assert {f"`{said.strip()}`" for said in words.NOTICES.values()} == set(re.findall(r"`--.*--`", FAR_END))
-    assert (relay.LOCAL_S, relay.PATIENCE_S) == (2, 10), "the document has these in words"
+    assert {f"`{said.strip()}`" for said in words.NOTICE_TEXTS.values()} == set(re.findall(r"`--.*--`", FAR_END))
+    assert (relay.LOCAL_AFTER_S, relay.NOTICE_AFTER_S) == (2, 10), "the document has these in words"

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.charset import even_parity
-from drivers.echo import Echo
+from drivers.echo import EchoCanceller
 
 PROSE = bytes(map(even_parity, b"\r\nIT WAS THE BEST OF TIMES, IT WAS THE WORST OF TIMES"))
 CHAR = 0.1
@@ -12,7 +12,7 @@ CHAR = 0.1
 class Loop:
     """A half duplex wire: what we send and what is typed take turns on it, and all of it comes back, `lag_s` late."""
 
-    def __init__(self, echo: Echo, lag_s: float = 0.0, *, echoes: bool = True) -> None:
+    def __init__(self, echo: EchoCanceller, lag_s: float = 0.0, *, echoes: bool = True) -> None:
         self.echo = echo
         self.lag_s = lag_s
         self.echoes = echoes
@@ -24,7 +24,7 @@ class Loop:
     def send(self, data: bytes, *, come_back: bytes | None = None) -> None:
         for index, byte in enumerate(data):
             self._deliver()
-            self.echo.sent(byte, self.now)
+            self.echo.note_sent(byte, self.now)
             self.now += CHAR
             if self.echoes:
                 self._coming += [(self.now + self.lag_s, b) for b in (come_back or data)[index : index + 1]]
@@ -32,7 +32,7 @@ class Loop:
     def lose(self, byte: int) -> None:
         """Ours, and it does not come back."""
         self._deliver()
-        self.echo.sent(byte, self.now)
+        self.echo.note_sent(byte, self.now)
         self.now += CHAR
 
     def key(self, data: bytes) -> None:
@@ -47,7 +47,7 @@ class Loop:
     def _deliver(self) -> None:
         while self._coming and self._coming[0][0] <= self.now + 1e-9:
             at, byte = self._coming.pop(0)
-            verdict = self.echo.heard(byte, at)
+            verdict = self.echo.classify(byte, at)
             self.verdicts.append(verdict)
             if verdict == "key":
                 self.keys.append(byte)
@@ -75,20 +75,20 @@ def done(loop: Loop, deeds: list[tuple[str, bytes | float]]) -> bytes:
 
 @given(DEEDS, LAGS)
 def test_keys_in_the_gaps_come_out_exactly_and_echoes_never(deeds, lag_s):
-    loop = Loop(Echo("half"), lag_s)
+    loop = Loop(EchoCanceller("half"), lag_s)
     assert done(loop, deeds) == bytes(loop.keys)
     assert loop.echo.missing == 0
 
 
 @given(DEEDS, LAGS)
 def test_in_full_duplex_all_that_comes_is_typed(deeds, lag_s):
-    loop = Loop(Echo("full"), lag_s, echoes=False)
+    loop = Loop(EchoCanceller("full"), lag_s, echoes=False)
     assert done(loop, deeds) == bytes(loop.keys)
 
 
 @given(st.lists(st.sampled_from(["send", "key", "rest"]), max_size=30), LAGS, st.randoms(use_true_random=False))
 def test_nothing_is_ever_typed_by_nobody_even_if_keys_are_as_what_is_sent(deeds, lag_s, rng):
-    loop = Loop(Echo("half"), lag_s)
+    loop = Loop(EchoCanceller("half"), lag_s)
     typed = b""
     for deed in deeds:
         data = bytes(rng.choices(b"AB", k=3))
@@ -103,7 +103,7 @@ def test_nothing_is_ever_typed_by_nobody_even_if_keys_are_as_what_is_sent(deeds,
 
 @given(st.data(), LAGS)
 def test_after_echoes_that_were_lost_all_is_as_before(data, lag_s):
-    loop = Loop(Echo("half"), lag_s)
+    loop = Loop(EchoCanceller("half"), lag_s)
     loop.send(PROSE)
     lost = data.draw(st.binary(min_size=1, max_size=5))
     for byte in lost:
@@ -120,7 +120,7 @@ def test_after_echoes_that_were_lost_all_is_as_before(data, lag_s):
 
 @given(LAGS)
 def test_a_key_typed_after_a_lost_echo_comes_out(lag_s):
-    loop = Loop(Echo("half"), lag_s)
+    loop = Loop(EchoCanceller("half"), lag_s)
     loop.send(PROSE)
     loop.lose(0x41)
     loop.rest(0.2)
@@ -132,7 +132,7 @@ def test_a_key_typed_after_a_lost_echo_comes_out(lag_s):
 
 
 def test_a_key_that_is_like_what_is_sent_after_it_keeps_its_place_among_the_keys():
-    loop = Loop(Echo("half"), 0.45)
+    loop = Loop(EchoCanceller("half"), 0.45)
     loop.send(PROSE)
     loop.rest(3.0)
     loop.key(b"BZ")
@@ -143,7 +143,7 @@ def test_a_key_that_is_like_what_is_sent_after_it_keeps_its_place_among_the_keys
 
 @given(LAGS)
 def test_an_echo_that_came_twice_disturbs_nothing_after_it(lag_s):
-    loop = Loop(Echo("half"), lag_s)
+    loop = Loop(EchoCanceller("half"), lag_s)
     loop.send(PROSE)
     loop.send(b"A")
     loop.rest(1.0)
@@ -156,7 +156,7 @@ def test_an_echo_that_came_twice_disturbs_nothing_after_it(lag_s):
 
 
 def test_a_key_pressed_over_ours_is_garbled_and_the_sent_byte_is_known():
-    loop = Loop(Echo("half"))
+    loop = Loop(EchoCanceller("half"))
     loop.send(PROSE)
     loop.send(b"W", come_back=b"E")
     loop.rest(2.0)
@@ -167,52 +167,52 @@ def test_a_key_pressed_over_ours_is_garbled_and_the_sent_byte_is_known():
 
 
 def test_a_break_held_over_ours_is_a_break_by_its_nul():
-    loop = Loop(Echo("half"))
+    loop = Loop(EchoCanceller("half"))
     loop.send(PROSE)
     loop.send(b"W", come_back=b"\x00")
     loop.rest(2.0)
     assert loop.verdicts[-1] == "break"
-    assert loop.echo.heard(0x00, loop.now) == "key"  # nothing of ours was under way: the keyboard's affair
+    assert loop.echo.classify(0x00, loop.now) == "key"  # nothing of ours was under way: the keyboard's affair
 
 
 def test_a_nul_of_our_own_is_an_echo():
-    loop = Loop(Echo("half"))
+    loop = Loop(EchoCanceller("half"))
     loop.send(b"AB\x00CD")
     loop.rest(2.0)
     assert loop.verdicts == ["echo"] * 5
 
 
 def test_damaged_bytes_over_ours_are_garbled_or_a_break_and_others_the_keyboard_s():
-    echo = Echo("half")
-    assert echo.framed(0x11, 0.0) == "key"
-    echo.sent(0x41, 1.0)
-    assert echo.framed(0x01, 1.1) == "garbled"
-    echo.sent(0x42, 2.0)
-    assert echo.framed(0x00, 2.1) == "break"
-    echo.sent(0x43, 3.0)
-    assert echo.framed(0x43, 3.1) == "echo"  # its stop bits alone were spoilt
-    full = Echo("full")
-    full.sent(0x41, 1.0)
-    assert full.framed(0x00, 1.1) == "key"
+    echo = EchoCanceller("half")
+    assert echo.classify_damaged(0x11, 0.0) == "key"
+    echo.note_sent(0x41, 1.0)
+    assert echo.classify_damaged(0x01, 1.1) == "garbled"
+    echo.note_sent(0x42, 2.0)
+    assert echo.classify_damaged(0x00, 2.1) == "break"
+    echo.note_sent(0x43, 3.0)
+    assert echo.classify_damaged(0x43, 3.1) == "echo"  # its stop bits alone were spoilt
+    full = EchoCanceller("full")
+    full.note_sent(0x41, 1.0)
+    assert full.classify_damaged(0x00, 1.1) == "key"
 
 
 def test_an_adapter_may_strip_the_parity():
-    loop = Loop(Echo("half"))
+    loop = Loop(EchoCanceller("half"))
     loop.send(PROSE, come_back=bytes(byte & 0x7F for byte in PROSE))
     loop.rest(2.0)
     assert set(loop.verdicts) == {"echo"}
 
 
 def test_echoes_on_a_wire_without_pace_come_at_once_and_keys_among_them_are_keys():
-    echo = Echo("half", character_s=0.0)
+    echo = EchoCanceller("half", character_s=0.0)
     for byte in PROSE:
-        echo.sent(byte, 1.0)
+        echo.note_sent(byte, 1.0)
     heard = PROSE[:20] + b"\x5a" + PROSE[20:]
-    assert [echo.heard(byte, 1.001) for byte in heard] == ["echo"] * 20 + ["key"] + ["echo"] * (len(PROSE) - 20)
+    assert [echo.classify(byte, 1.001) for byte in heard] == ["echo"] * 20 + ["key"] + ["echo"] * (len(PROSE) - 20)
 
 
 def test_echoes_that_never_come_are_counted_as_missing():
-    loop = Loop(Echo("half"), echoes=False)
+    loop = Loop(EchoCanceller("half"), echoes=False)
     loop.send(PROSE)
     loop.rest(3.0)
     loop.echo.expire(loop.now)
@@ -221,9 +221,9 @@ def test_echoes_that_never_come_are_counted_as_missing():
 
 
 def test_what_is_awaited_is_bounded():
-    echo = Echo("half", character_s=0.0)
+    echo = EchoCanceller("half", character_s=0.0)
     for _ in range(100_000):
-        echo.sent(0x41, 0.0)
+        echo.note_sent(0x41, 0.0)
     echo.expire(5.0)
     assert echo.missing == 4096
 
@@ -233,16 +233,16 @@ def test_what_is_awaited_is_bounded():
 
 @given(LAGS)
 def test_half_duplex_is_found_by_the_first_cr_and_lf(lag_s):
-    loop = Loop(Echo(), lag_s)
+    loop = Loop(EchoCanceller(), lag_s)
     loop.send(PROSE[:2])
     assert loop.echo.duplex is None
     loop.rest(1.0)
     assert loop.echo.duplex == "half"
-    assert (loop.verdicts, loop.echo.take_back()) == (["echo", "echo"], b"")
+    assert (loop.verdicts, loop.echo.take_misjudged_keys()) == (["echo", "echo"], b"")
 
 
 def test_full_duplex_is_found_by_silence():
-    loop = Loop(Echo(), echoes=False)
+    loop = Loop(EchoCanceller(), echoes=False)
     loop.send(PROSE[:2])
     loop.echo.expire(1.15)
     assert loop.echo.duplex is None
@@ -251,7 +251,7 @@ def test_full_duplex_is_found_by_silence():
 
 
 def test_in_full_duplex_the_same_letter_that_was_just_sent_is_a_key():
-    loop = Loop(Echo(), echoes=False)
+    loop = Loop(EchoCanceller(), echoes=False)
     loop.send(PROSE)
     loop.rest(2.0)
     loop.key(b"H")
@@ -263,7 +263,7 @@ def test_in_full_duplex_the_same_letter_that_was_just_sent_is_a_key():
 
 
 def test_a_line_typed_at_once_is_not_lost_in_full_duplex():
-    loop = Loop(Echo(), echoes=False)
+    loop = Loop(EchoCanceller(), echoes=False)
     loop.send(PROSE[:2])
     loop.key(b"HELLO\r\n")
     loop.rest(0.0)
@@ -274,18 +274,18 @@ def test_a_line_typed_at_once_is_not_lost_in_full_duplex():
 
 
 def test_a_return_that_was_taken_for_an_echo_is_given_back_when_it_is_known():
-    echo = Echo()
-    echo.sent(0x8D, 0.0)
-    echo.sent(0x0A, 0.1)
-    assert echo.heard(0x8D, 0.5) == "echo"
-    assert echo.take_back() == b""
-    echo.sent(0x41, 0.6)
+    echo = EchoCanceller()
+    echo.note_sent(0x8D, 0.0)
+    echo.note_sent(0x0A, 0.1)
+    assert echo.classify(0x8D, 0.5) == "echo"
+    assert echo.take_misjudged_keys() == b""
+    echo.note_sent(0x41, 0.6)
     echo.expire(5.0)
-    assert (echo.duplex, echo.take_back(), echo.take_back()) == ("full", b"\x8d", b"")
+    assert (echo.duplex, echo.take_misjudged_keys(), echo.take_misjudged_keys()) == ("full", b"\x8d", b"")
 
 
 def test_a_key_among_the_first_echoes_only_puts_off_the_finding():
-    loop = Loop(Echo(), 0.2)
+    loop = Loop(EchoCanceller(), 0.2)
     loop.key(b"Z")
     loop.send(PROSE)
     loop.rest(3.0)
@@ -294,20 +294,20 @@ def test_a_key_among_the_first_echoes_only_puts_off_the_finding():
 
 
 def test_cr_and_lf_that_come_in_one_burst_are_no_echo():
-    echo = Echo()
+    echo = EchoCanceller()
     for index, byte in enumerate(b"\r\n"):
-        echo.sent(byte, index * CHAR)
-    assert [echo.heard(byte, 0.5) for byte in b"\r\n"] == ["echo", "echo"]
+        echo.note_sent(byte, index * CHAR)
+    assert [echo.classify(byte, 0.5) for byte in b"\r\n"] == ["echo", "echo"]
     assert echo.duplex is None
     for index, byte in enumerate(b"? "):
-        echo.sent(byte, 0.6 + index * CHAR)
+        echo.note_sent(byte, 0.6 + index * CHAR)
     echo.expire(5.0)
-    assert (echo.duplex, echo.take_back()) == ("full", b"\r\n")
+    assert (echo.duplex, echo.take_misjudged_keys()) == ("full", b"\r\n")
 
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.2])
 def test_a_machine_that_was_off_at_the_start_is_found_to_be_half_duplex_later(lag_s):
-    loop = Loop(Echo(), lag_s, echoes=False)
+    loop = Loop(EchoCanceller(), lag_s, echoes=False)
     loop.send(PROSE)
     loop.rest(3.0)
     loop.echo.expire(loop.now)
@@ -320,7 +320,7 @@ def test_a_machine_that_was_off_at_the_start_is_found_to_be_half_duplex_later(la
 
 
 def test_a_machine_that_types_and_echoes_nothing_is_full_duplex_for_good():
-    loop = Loop(Echo(), echoes=False)
+    loop = Loop(EchoCanceller(), echoes=False)
     for _ in range(3):
         loop.send(PROSE)
         loop.rest(3.0)
@@ -334,7 +334,7 @@ def test_a_machine_that_types_and_echoes_nothing_is_full_duplex_for_good():
 
 
 def test_a_machine_switched_to_local_for_a_while_is_still_half_duplex():
-    loop = Loop(Echo())
+    loop = Loop(EchoCanceller())
     loop.send(PROSE)
     loop.echoes = False
     loop.send(PROSE * 3)
@@ -347,47 +347,47 @@ def test_a_machine_switched_to_local_for_a_while_is_still_half_duplex():
 
 
 def test_a_mistake_for_half_duplex_is_mended_when_nothing_echoes():
-    echo = Echo()
+    echo = EchoCanceller()
     for index, byte in enumerate(b"\r\n"):  # typed, by chance in time
-        echo.sent(byte, index * CHAR)
-    assert [echo.heard(byte, 0.1 + index * CHAR) for index, byte in enumerate(b"\r\n")] == ["echo", "echo"]
+        echo.note_sent(byte, index * CHAR)
+    assert [echo.classify(byte, 0.1 + index * CHAR) for index, byte in enumerate(b"\r\n")] == ["echo", "echo"]
     assert echo.duplex == "half"
     for index, byte in enumerate(PROSE):
-        echo.sent(byte, 1.0 + index * CHAR)
+        echo.note_sent(byte, 1.0 + index * CHAR)
     echo.expire(20.0)
     assert echo.duplex == "full"
 
 
 def test_a_key_that_repeats_in_step_with_its_echo_does_not_make_a_machine_half_duplex():
-    echo, now = Echo("full"), 0.0
+    echo, now = EchoCanceller("full"), 0.0
     for byte in b"ASR33 TIME-SHARING":
-        echo.sent(byte, now)
+        echo.note_sent(byte, now)
         now += 0.1
     now += 2.0
     for _ in range(40):  # REPT, ten a second
-        assert echo.heard(ord("A"), now) == "key"
-        echo.sent(ord("A"), now)
+        assert echo.classify(ord("A"), now) == "key"
+        echo.note_sent(ord("A"), now)
         now += 0.1
     assert echo.duplex == "full"
 
 
 def test_a_line_typed_again_and_again_on_a_wire_without_pace_is_typed():
-    echo, now, verdicts = Echo("full", character_s=0.0), 0.0, []
+    echo, now, verdicts = EchoCanceller("full", character_s=0.0), 0.0, []
     for byte in map(even_parity, b"ABCDEFGH, " * 40):
         now += 0.002
-        verdicts.append(echo.heard(byte, now))
-        echo.sent(byte, now)
+        verdicts.append(echo.classify(byte, now))
+        echo.note_sent(byte, now)
     assert set(verdicts) == {"key"}
-    assert not echo.half
+    assert not echo.is_half_duplex
 
 
 def test_what_was_found_to_be_full_duplex_on_a_wire_without_pace_stays_so():
-    echo, now = Echo(character_s=0.0), 0.0
+    echo, now = EchoCanceller(character_s=0.0), 0.0
     for byte in PROSE:
-        echo.sent(byte, now)
+        echo.note_sent(byte, now)
     echo.expire(now := 2.0)
     assert echo.duplex == "full"
     for byte in map(even_parity, b"ABCDEFGH, " * 40):
         now += 0.002
-        assert echo.heard(byte, now) == "key"
-        echo.sent(byte, now)
+        assert echo.classify(byte, now) == "key"
+        echo.note_sent(byte, now)

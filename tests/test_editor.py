@@ -2,7 +2,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from drivers.editor import Editor, unprinted
+from drivers.editor import LineEditor, echo_left_to_print
 from drivers.paper import Paper, glyph_of
 from drivers.printer import Printer
 
@@ -14,9 +14,9 @@ PLAIN = st.text(st.sampled_from("ABCDE  \x7f\x7f_\b\x17"), max_size=24)  # one l
 
 def typed(keys: str, prompt: str = "") -> tuple[str, str]:
     """What the editor has after these keys, and what the paper shows."""
-    editor = Editor(prompt)
+    editor = LineEditor(prompt)
     printer = Printer(column=0)
-    strokes = printer.echo(prompt) + [s for key in keys for s in printer.echo(editor.press(key).echo)]
+    strokes = printer.echo_keys(prompt) + [s for key in keys for s in printer.echo_keys(editor.press(key).echo)]
     paper = Paper()
     paper.feed(bytes(stroke.byte for stroke in strokes))
     return editor.text, paper.text()
@@ -75,14 +75,14 @@ class Typist:
 
 @given(KEYS, st.sampled_from([3, 10, 4000]))
 def test_any_keys_leave_the_text_that_a_person_would_expect(keys, limit):
-    editor, typist = Editor(limit=limit), Typist(limit)
+    editor, typist = LineEditor(limit=limit), Typist(limit)
     submitted = []
     for key in keys:
         outcome = editor.press(key).outcome
         if outcome == "submit":
             submitted.append(editor.text)
         if outcome in ("submit", "interrupt"):
-            editor = Editor(limit=limit)
+            editor = LineEditor(limit=limit)
         typist.press(key)
         assert editor.text == typist.text
     assert submitted == typist.submitted
@@ -110,7 +110,7 @@ def as_read(paper: str) -> str:
 
 @given(PLAIN)
 def test_a_person_can_read_the_text_from_an_edited_line(keys):
-    editor = Editor()
+    editor = LineEditor()
     echo = "".join(editor.press(key).echo for key in keys)
     assert as_read(echo) == editor.text
 
@@ -118,8 +118,11 @@ def test_a_person_can_read_the_text_from_an_edited_line(keys):
 @given(PLAIN)
 def test_a_person_can_read_it_in_half_duplex_too(keys):
     assume("_" not in keys)  # prints itself, and stands there
-    editor = Editor(half=True)
-    assert as_read("".join(by_the_machine(key) + unprinted(editor.press(key).echo, key) for key in keys)) == editor.text
+    editor = LineEditor(half_duplex=True)
+    assert (
+        as_read("".join(by_the_machine(key) + echo_left_to_print(editor.press(key).echo, key) for key in keys))
+        == editor.text
+    )
 
 
 @given(KEYS)
@@ -130,7 +133,7 @@ def test_only_printable_text_is_ever_submitted(keys):
 
 @given(KEYS)
 def test_a_reply_shows_only_what_a_model_33_prints(keys):
-    editor = Editor("? ")
+    editor = LineEditor("? ")
     echo = "".join(editor.press(key).echo for key in keys)
     assert set(echo) <= {chr(code) for code in range(0x20, 0x60)} | {"\n", "\a"}
 
@@ -178,7 +181,7 @@ def test_alt_mode_in_its_three_codes_drops_all_of_it(key):
 
 
 def test_return_submits_and_closes_a_deletion():
-    editor = Editor()
+    editor = LineEditor()
     for key in "AB\x7f":
         editor.press(key)
     reply = editor.press("\r")
@@ -190,33 +193,33 @@ def test_a_line_feed_after_nothing_is_the_tape_s_and_is_ignored():
 
 
 def test_control_c_interrupts():
-    editor = Editor()
+    editor = LineEditor()
     editor.press("A")
     assert editor.press("\x03").echo == "^C\n"
     assert editor.press("\x03").outcome == "interrupt"
 
 
 def test_control_d_ends_the_input_only_in_an_empty_line():
-    assert Editor().press("\x04").outcome == "end"
-    editor = Editor()
+    assert LineEditor().press("\x04").outcome == "end"
+    editor = LineEditor()
     editor.press("A")
     assert editor.press("\x04").outcome is None
 
 
 @pytest.mark.parametrize(("key", "shown"), [("\x05", "^E"), ("\x06", "^F"), ("\x18", "^X"), ("\x1f", "^_")])
 def test_a_control_that_means_nothing_is_shown_and_refused(key, shown):
-    editor = Editor()
+    editor = LineEditor()
     editor.press("A")
     assert editor.press(key).echo == shown + "\a"
     assert editor.text == "A"
 
 
 def test_control_g_only_rings():
-    assert Editor().press("\a").echo == "\a"
+    assert LineEditor().press("\a").echo == "\a"
 
 
 def test_one_character_too_many_is_refused_with_a_bell_and_the_rest_kept():
-    editor = Editor(limit=3)
+    editor = LineEditor(limit=3)
     echoes = [editor.press(key).echo for key in "ABCD"]
     assert echoes == ["A", "B", "C", "\a"]
     assert editor.press("\r").outcome == "submit"
@@ -241,11 +244,11 @@ def by_the_machine(key: str) -> str:
 
 def in_half_duplex(keys: str, limit: int = 4000) -> str:
     """The paper after these keys, LF and CR as the mechanism does them; `\\r` of ours returns and no more."""
-    editor, paper = Editor(limit=limit, half=True), Paper()
+    editor, paper = LineEditor(limit=limit, half_duplex=True), Paper()
     for key in keys:
         paper.feed(b"" if key in "}~" else key.encode())
         inked = key == "\r"
-        for char in unprinted(editor.press(key).echo, key):
+        for char in echo_left_to_print(editor.press(key).echo, key):
             paper.feed({"\n": b"\n" if inked else b"\r\n"}.get(char, char.encode()))
             inked = False
     return paper.text()
@@ -270,8 +273,8 @@ def test_an_arrow_prints_itself_and_then_what_it_deletes():
 
 def test_a_refused_glyph_that_stands_there_is_struck_out():
     assert in_half_duplex("ABC", limit=2) == "ABC\\C\\"
-    editor = Editor(limit=0, half=True)
-    assert unprinted(editor.press("C").echo, "C") == "\\C\\\a"
+    editor = LineEditor(limit=0, half_duplex=True)
+    assert echo_left_to_print(editor.press("C").echo, "C") == "\\C\\\a"
 
 
 def test_controls_leave_no_ink_of_their_own_and_are_echoed_whole():
@@ -281,13 +284,13 @@ def test_controls_leave_no_ink_of_their_own_and_are_echoed_whole():
 
 
 def test_a_bell_is_not_rung_twice():
-    assert unprinted(Editor().press("\a").echo, "\a") == ""
+    assert echo_left_to_print(LineEditor().press("\a").echo, "\a") == ""
 
 
 @given(KEYS)
 def test_the_last_line_retyped_in_half_duplex_is_what_would_be_submitted(keys):
     keys = keys.replace("\r", "").replace("\x03", "")
-    editor = Editor(half=True)
+    editor = LineEditor(half_duplex=True)
     for key in keys:
         editor.press(key)
     assume(len(editor.text) < 60)

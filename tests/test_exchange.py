@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import PROSE, Bench, StationLine, jump
+from fakes import PROSE, SimLine, TeletypeBench, run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
 
 from daemon.conversation import sentence_case
@@ -18,23 +18,23 @@ from daemon.exchange import exchange
 from drivers import tape
 from drivers.errors import LineLost
 from drivers.profile import Profile
-from drivers.virtual import Fitted
-from model.base import Piece, Sampling
+from drivers.virtual import Equipment
+from model.base import Sampling, TextChunk
 from model.errors import ModelDamaged, PromptTooLong
 
 
 def test_an_answer_stands_on_the_paper_as_it_was_said() -> None:
     async def main() -> None:
-        bench, noted = Bench(), list[Piece]()
+        bench, noted = TeletypeBench(), list[TextChunk]()
         model = ScriptedModel(words_of("a machine that prints."))
         said = await exchange(bench.tty, model, "The teletype is", Sampling(), noted.append)
         await bench.tty.finish()
         assert said == (" a machine that prints.", "sentence")
-        assert bench.machine.paper.text().strip() == "A MACHINE THAT PRINTS."
+        assert bench.typing_unit.paper.text().strip() == "A MACHINE THAT PRINTS."
         assert [piece.text for piece in noted] == model.words
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -43,7 +43,7 @@ def test_break_at_any_moment_stops_paper_and_model(seed: int) -> None:
     when = rng.uniform(0, 25)
 
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         model = ScriptedModel(words_of(PROSE), pause_s=rng.choice([0.001, 0.5, 3.0]))
         asyncio.get_running_loop().call_later(when, bench.line.press_break)
         said, finish = await exchange(bench.tty, model, "It was", Sampling(), lambda piece: None)
@@ -51,15 +51,15 @@ def test_break_at_any_moment_stops_paper_and_model(seed: int) -> None:
         assert model.cut == 1 or not said
         assert bench.clock.now() == pytest.approx(when)
         await asyncio.sleep(2)
-        assert sum(strike.start > when for strike in bench.machine.strikes) <= 2
+        assert sum(strike.start > when for strike in bench.typing_unit.strikes) <= 2
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_an_outer_cancellation_is_no_break() -> None:
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         task = asyncio.ensure_future(
             exchange(bench.tty, ScriptedModel(words_of(PROSE)), "x", Sampling(), lambda piece: None)
         )
@@ -68,7 +68,7 @@ def test_an_outer_cancellation_is_no_break() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_conversation_goes_on_from_what_stands_on_the_paper(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_conversation_goes_on_from_what_stands_on_the_paper(tmp_path: Path) ->
         ]
         daemon.bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_the_log_has_each_byte_that_was_struck_and_when_each_token_existed(tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def test_the_log_has_each_byte_that_was_struck_and_when_each_token_existed(tmp_p
             f"{byte & 0x7F:02x}" for byte in daemon.bench.line.wire
         ]
         assert [record["at"] for record in daemon.logged("tx")] == pytest.approx(
-            [strike.start for strike in daemon.bench.machine.strikes], abs=1e-3
+            [strike.start for strike in daemon.bench.typing_unit.strikes], abs=1e-3
         )
         assert [record["tokens"] for record in daemon.logged("piece")] == [[0], [1]]
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_help_tells_the_commands_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_help_tells_the_commands_and_a_wrong_one_is_refused(tmp_path: Path) -> N
         assert model.prompts == 0
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_after_a_break_the_next_prompt_is_read(tmp_path: Path) -> None:
@@ -148,25 +148,25 @@ def test_after_a_break_the_next_prompt_is_read(tmp_path: Path) -> None:
         assert PROSE.upper().startswith(cut.removesuffix("^C\n").strip().replace("\n", " "))
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_the_machine_is_asked_who_it_is_and_the_log_has_its_answer(tmp_path: Path) -> None:
     async def main() -> None:
-        machine = Fitted(Profile(answerback=True, duplex="full"))
-        line = StationLine(machine)
+        machine = Equipment(Profile(answerback=True, duplex="full"))
+        line = SimLine(machine)
         daemon = Daemon(tmp_path, ScriptedModel([" ok."]), profile=machine.profile, line=line)
         await daemon.app.listening.wait()
         await line.type("HELLO\r")
         await asyncio.sleep(5)
-        assert [bytes.fromhex(str(record["b"])) for record in daemon.logged("answerback")] == [machine.answer]
+        assert [bytes.fromhex(str(record["b"])) for record in daemon.logged("answerback")] == [machine.answerback_rows]
         assert daemon.paper.endswith("HELLO\nOK.\n\nREADY\n")
         line.here_is()
         await asyncio.sleep(10)
         assert len(daemon.logged("prompt")) == 1
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_break_while_a_line_is_typed_drops_the_line_alone(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_break_while_a_line_is_typed_drops_the_line_alone(tmp_path: Path) -> N
         model = ScriptedModel([" ok."])
         daemon = Daemon(tmp_path, model)
         await daemon.app.listening.wait()
-        daemon.bench.line.key("WRONG")
+        daemon.bench.line.press_keys("WRONG")
         await asyncio.sleep(1)
         daemon.bench.line.press_break()
         await asyncio.sleep(3)
@@ -182,7 +182,7 @@ def test_a_break_while_a_line_is_typed_drops_the_line_alone(tmp_path: Path) -> N
         assert model.last_prompt == "Right"
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("tenths", range(1, 40))
@@ -190,18 +190,18 @@ def test_a_break_at_any_moment_of_a_turn_comes_back_to_ready_on_a_clean_line(tmp
     async def main() -> None:
         daemon = Daemon(tmp_path, ScriptedModel([" it", " is."]))
         await daemon.app.listening.wait()
-        daemon.bench.line.key("GO\r")
+        daemon.bench.line.press_keys("GO\r")
         await asyncio.sleep(tenths / 10 + 0.03)
         daemon.bench.line.press_break()
         await asyncio.sleep(5)
-        daemon.bench.line.key("RIGHT")
+        daemon.bench.line.press_keys("RIGHT")
         await asyncio.sleep(1)
         assert daemon.paper.split("\n")[-2:] == ["READY", "RIGHT"]
-        assert all(len(cell) <= 1 for line in daemon.bench.machine.paper.lines for cell in line)
+        assert all(len(cell) <= 1 for line in daemon.bench.typing_unit.paper.lines for cell in line)
         daemon.bench.assert_clean()
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_what_the_model_refuses_is_told_on_paper_and_the_next_line_is_read(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_what_the_model_refuses_is_told_on_paper_and_the_next_line_is_read(tmp_p
         assert model.last_prompt == "Short"
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_model_that_cannot_be_loaded_cuts_the_greeting_short(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_model_that_cannot_be_loaded_cuts_the_greeting_short(tmp_path: Path) -
         assert daemon.paper.strip().endswith("-- NO MODEL --")
         daemon.bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_model_that_loads_for_long_is_waited_for(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_model_that_loads_for_long_is_waited_for(tmp_path: Path) -> None:
         assert daemon.bench.clock.now() > 60
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_hang_up_ends_the_daemon_with_the_reason(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_hang_up_ends_the_daemon_with_the_reason(tmp_path: Path) -> None:
             await daemon.running
         assert daemon.logged("lost")
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_full_conversation_gives_up_its_oldest_lines(tmp_path: Path) -> None:
@@ -261,13 +261,13 @@ def test_a_full_conversation_gives_up_its_oldest_lines(tmp_path: Path) -> None:
         daemon = Daemon(tmp_path, model)
         for _ in range(8):
             await daemon.type("GO ON")
-        assert model.count(model.last_prompt) <= model.context * 3 // 4
+        assert model.count_tokens(model.last_prompt) <= model.context * 3 // 4
         assert model.last_prompt.startswith("Go on one two")
         (forgot,) = daemon.logged("forgot")
         assert forgot["characters"] == 3 * len("Go on one two three four five six seven.\n")
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def standing(paper: str) -> str:
@@ -289,19 +289,19 @@ def test_the_model_reads_along_with_what_stands_on_the_paper(tmp_path: Path) -> 
         await daemon.app.listening.wait()
         for key in "I AM ADA\x7f\x7f_ORA, NOT ADO\x7fA\x7f\x7f\x7fI":
             before = asyncio.get_running_loop().time()
-            daemon.bench.line.key(key)
+            daemon.bench.line.press_keys(key)
             await asyncio.sleep(0.4)
             when, heard = model.heard[-1]
             assert when == before, "it was told late"
             assert heard == f"First ok.\n{sentence_case(standing(daemon.paper))}".strip()
         assert standing(daemon.paper) == "I AM ORA, NOT I"
         heard = model.heard[-1][1]
-        daemon.bench.line.key("\r")
+        daemon.bench.line.press_keys("\r")
         await asyncio.sleep(2)
         assert model.last_prompt == heard == "First ok.\nI am ora, not I"
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_the_model_hears_what_was_typed_ahead(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_the_model_hears_what_was_typed_ahead(tmp_path: Path) -> None:
         daemon = Daemon(tmp_path, model)
         await daemon.type("GO")
         model.heard.clear()
-        daemon.bench.line.key("TYPED AHEAD")
+        daemon.bench.line.press_keys("TYPED AHEAD")
         await daemon.app.listening.wait()
         await asyncio.sleep(3)
         assert standing(daemon.paper) == "TYPED AHEAD"
@@ -318,26 +318,26 @@ def test_the_model_hears_what_was_typed_ahead(tmp_path: Path) -> None:
         assert model.heard[-1][1] == "Go a machine.\nTyped ahead"
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_who_listens_hears_a_line_that_was_put_back_before_its_first_key() -> None:
     async def main() -> None:
-        bench, heard = Bench(), list[str]()
+        bench, heard = TeletypeBench(), list[str]()
         reading = asyncio.create_task(bench.tty.read_line())
-        bench.line.key("PUT BACK")
+        bench.line.press_keys("PUT BACK")
         await asyncio.sleep(2)
         reading.cancel()
         await asyncio.wait([reading])
-        again = asyncio.create_task(bench.tty.read_line(typed=heard.append))
+        again = asyncio.create_task(bench.tty.read_line(on_key=heard.append))
         await asyncio.sleep(0)
         assert heard == ["PUT BACK"]
         await asyncio.sleep(2)
-        bench.line.key("\x17ON\r")
+        bench.line.press_keys("\x17ON\r")
         assert await again == "PUT ON"
         assert heard == ["PUT BACK", "PUT ", "PUT O", "PUT ON", "PUT ON"]
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_commands_are_not_for_the_model(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_commands_are_not_for_the_model(tmp_path: Path) -> None:
         assert ".5 is half" in [text for _, text in model.heard]
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_what_the_context_has_no_room_for_is_forgotten_and_the_log_says_so(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_what_the_context_has_no_room_for_is_forgotten_and_the_log_says_so(tmp_p
         assert daemon.logged("forgot")[0]["characters"] == len("GoOne.\n")
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_for_a_line_that_is_refused_nothing_is_forgotten(tmp_path: Path) -> None:
@@ -383,27 +383,27 @@ def test_for_a_line_that_is_refused_nothing_is_forgotten(tmp_path: Path) -> None
         assert model.last_prompt == "First ok.\nGo"
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 class Forgetful(ScriptedModel):
     """Its context is full before the last word of an answer; then the oldest line goes."""
 
-    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
         async with aclosing(super().stream(prompt, sampling)) as pieces:
             async for piece in pieces:
-                yield replace(piece, forgotten=len("GoOne.\n") if piece.finish else 0)
+                yield replace(piece, dropped_chars=len("GoOne.\n") if piece.finish_reason else 0)
 
 
 def test_a_machine_that_prints_its_own_keys_and_is_said_not_to_does_not_talk_to_itself(tmp_path: Path) -> None:
     async def main() -> None:
-        line = StationLine(Fitted(Profile(duplex="half")))
+        line = SimLine(Equipment(Profile(duplex="half")))
         model = ScriptedModel([" ok."])
         daemon = Daemon(tmp_path, model, profile=Profile(duplex="full"), line=line)
         await asyncio.sleep(60)
-        struck = line.machine.struck
+        struck = line.typing_unit.strike_count
         await asyncio.sleep(600)
-        assert line.machine.struck == struck
+        assert line.typing_unit.strike_count == struck
         assert [(one["what"], one["value"]) for one in daemon.logged("learned")][-1] == ("duplex", "half")
         await line.type("HELLO\r")
         await asyncio.sleep(10)
@@ -411,7 +411,7 @@ def test_a_machine_that_prints_its_own_keys_and_is_said_not_to_does_not_talk_to_
         assert daemon.paper.endswith("HELLO\nOK.\n\nREADY\n")
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_status_is_told_on_paper_in_lines_that_fit(tmp_path: Path) -> None:
@@ -426,14 +426,14 @@ def test_status_is_told_on_paper_in_lines_that_fit(tmp_path: Path) -> None:
         assert max(map(len, daemon.paper.splitlines())) <= 72
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_prompt_comes_from_tape(tmp_path: Path) -> None:
     async def main() -> None:
         profile = Profile(duplex="full", auto_reader=True)
-        rows = tape.leader(10) + tape.text_rows("THE TAPE SAYS\n") + tape.leader(10)
-        line = StationLine(Fitted(profile, tape=rows))
+        rows = tape.leader(10) + tape.encode_text("THE TAPE SAYS\n") + tape.leader(10)
+        line = SimLine(Equipment(profile, tape=rows))
         model = ScriptedModel(words_of("so."))
         daemon = Daemon(tmp_path, model, profile=profile, line=line)
         await daemon.app.listening.wait()
@@ -441,18 +441,18 @@ def test_a_prompt_comes_from_tape(tmp_path: Path) -> None:
         await asyncio.sleep(20)
         assert model.last_prompt == "The tape says"
         assert bytes.fromhex(str(daemon.logged("tape")[0]["rows"])).strip(b"\0") == rows.strip(b"\0")
-        assert line.machine.faults == []
+        assert line.typing_unit.faults == []
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_torn_tape_is_told_of_and_the_next_line_is_read(tmp_path: Path) -> None:
     async def main() -> None:
         profile = Profile(duplex="full", auto_reader=True)
-        rows = bytearray(tape.leader(5) + tape.text_rows("HELLO\n"))
+        rows = bytearray(tape.leader(5) + tape.encode_text("HELLO\n"))
         rows[7] ^= 0x80
-        line = StationLine(Fitted(profile, tape=bytes(rows)))
+        line = SimLine(Equipment(profile, tape=bytes(rows)))
         daemon = Daemon(tmp_path, ScriptedModel([]), profile=profile, line=line)
         await daemon.app.listening.wait()
         await line.type(".READ\r")
@@ -461,4 +461,4 @@ def test_a_torn_tape_is_told_of_and_the_next_line_is_read(tmp_path: Path) -> Non
         assert daemon.paper.endswith("READY\n")
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())

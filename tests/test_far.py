@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fakes import Bench, jump
+from fakes import TeletypeBench, run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
-from fakes_http import FarEnd, breaks, says, sends, whole
+from fakes_http import FakeModelServer, full_reply, send_bytes, stream_cut_at, stream_text
 
 from daemon import app, far
-from daemon.config import Config, ModelConfig, load
+from daemon.config import Config, ModelConfig, load_config
 from daemon.errors import ConfigError
 from daemon.exchange import exchange
-from model.base import Ask, Notice, Piece, Sampling
+from model.base import CompletionRequest, Notice, Sampling, TextChunk
 from model.errors import AddressWrong, KeyRefused
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = " sun rose over the harbour. Gulls cried.\nNobody was there."
-ABOUT = Ask("", Sampling())
+ABOUT = CompletionRequest("", Sampling())
 
 
 @dataclass
@@ -31,41 +31,41 @@ class Noticing(ScriptedModel):
 
     notice: Notice = "local"
 
-    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
         at = 0
         async for piece in super().stream(prompt, sampling):
             yield piece
             at += 1
             if at == 3:
-                yield Piece("", (), 0.0, notice=self.notice)
+                yield TextChunk("", (), 0.0, notice=self.notice)
                 await asyncio.sleep(20)
 
 
 @pytest.mark.parametrize(("notice", "words"), [("local", "-- LOCAL --"), ("no server", "-- NO SERVER --")])
 def test_who_answers_now_stands_on_a_line_of_its_own_and_the_sentence_goes_on(notice: Notice, words: str) -> None:
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         model = Noticing(words_of("the bell rang twice and stopped."), notice=notice)
         said, finish = await exchange(bench.tty, model, "Then", Sampling(), lambda piece: None)
         await bench.tty.finish()
         assert (said, finish) == (" the bell rang twice and stopped.", "sentence")
-        lines = [line for line in bench.machine.paper.text().splitlines() if line.strip()]
+        lines = [line for line in bench.typing_unit.paper.text().splitlines() if line.strip()]
         assert lines == ["THE BELL RANG", words, "TWICE AND STOPPED."]
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_word_that_was_cut_in_two_goes_on_below_the_notice() -> None:
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         model = Noticing([" the", " bell", " ra", "ng", " twice."])
         said, _ = await exchange(bench.tty, model, "Then", Sampling(), lambda piece: None)
         await bench.tty.finish()
         assert said == " the bell rang twice."
-        assert bench.machine.paper.text().strip().splitlines() == ["THE BELL RA", "-- LOCAL --", "NG TWICE."]
+        assert bench.typing_unit.paper.text().strip().splitlines() == ["THE BELL RA", "-- LOCAL --", "NG TWICE."]
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_the_notice_is_on_the_paper_before_the_silence(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_the_notice_is_on_the_paper_before_the_silence(tmp_path: Path) -> None:
         daemon.running.cancel()
         await asyncio.wait({daemon.running})
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_break_ends_a_wait_for_a_server(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_break_ends_a_wait_for_a_server(tmp_path: Path) -> None:
         daemon.running.cancel()
         await asyncio.wait({daemon.running})
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_the_servers_stand_in_the_settings(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_servers_stand_in_the_settings(tmp_path: Path) -> None:
         '[model]\nname = "http://gpu:8033#gpt2"\notherwise = ["https://second:8033", "embedded"]\n'
         'key_file = "/etc/asr33/key"\nca_file = "/etc/asr33/ca.pem"\nallow_plain = true\nfirst_token_s = 60\n'
     )
-    found = load({}, {}, named=tmp_path / "config.toml", system=tmp_path).model
+    found = load_config({}, {}, config_file=tmp_path / "config.toml", system_folder=tmp_path).model
     assert found == ModelConfig(
         "http://gpu:8033#gpt2",
         otherwise=("https://second:8033", "embedded"),
@@ -110,7 +110,7 @@ def test_the_servers_stand_in_the_settings(tmp_path: Path) -> None:
         allow_plain=True,
         first_token_s=60.0,
     )
-    listed = load({}, {"ASR33_MODEL_OTHERWISE": "http://a http://b"}, system=tmp_path).model
+    listed = load_config({}, {"ASR33_MODEL_OTHERWISE": "http://a http://b"}, system_folder=tmp_path).model
     assert listed.otherwise == ("http://a", "http://b")
 
 
@@ -126,12 +126,12 @@ def test_the_servers_stand_in_the_settings(tmp_path: Path) -> None:
 def test_what_is_wrong_in_the_settings_is_named(tmp_path: Path, setting: str, why: str) -> None:
     (tmp_path / "c.toml").write_text(f"[model]\n{setting}\n")
     with pytest.raises(ConfigError, match=rf"c\.toml:2: .*{why}"):
-        load({}, {}, named=tmp_path / "c.toml", system=tmp_path)
+        load_config({}, {}, config_file=tmp_path / "c.toml", system_folder=tmp_path)
 
 
 def test_what_cannot_be_asked_is_said_before_anything_is_printed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'tiny' is a model of this machine: one, and the last"):
-        far.relay(ModelConfig("http://a", otherwise=("tiny", "http://b")), ABOUT)
+        far.open_remote_model(ModelConfig("http://a", otherwise=("tiny", "http://b")), ABOUT)
     with pytest.raises(AddressWrong, match="not the URL of a model server"):
         app.open_model(Config(model=ModelConfig("ftp://a")))
     with pytest.raises(KeyRefused, match="No such file"):
@@ -139,7 +139,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_printed(tmp_path: Path)
 
 
 async def test_a_server_is_told_of_the_wheel_and_its_pace() -> None:
-    async with FarEnd([says(TEXT, "The")], ours=True) as end:
+    async with FakeModelServer([stream_text(TEXT, "The")], is_asr33=True) as end:
         for character_s, pace in ((0.1, 10.0), (0.0, 0.0)):
             model = app.open_model(Config(model=ModelConfig(end.url)), character_s)
             assert [piece async for piece in model.stream("The", Sampling())]
@@ -160,7 +160,7 @@ async def command(*arguments: str, folder: Path, home: str = "") -> tuple[int, s
 
 
 async def test_ask_and_demo_take_a_url(tmp_path: Path) -> None:
-    async with FarEnd([breaks(TEXT, "The", at=300), says(TEXT, "The")]) as end:
+    async with FakeModelServer([stream_cut_at(TEXT, "The", at=300), stream_text(TEXT, "The")]) as end:
         assert await command("ask", "The", "--model", end.url, folder=tmp_path) == (0, f"{TEXT}\n", "")
         demo = ["demo", "--fast", "--prompt", "The", "--model", end.url, "--log", str(tmp_path)]
         status, out, _ = await command(*demo, folder=tmp_path)
@@ -169,7 +169,7 @@ async def test_ask_and_demo_take_a_url(tmp_path: Path) -> None:
 
 
 async def test_ask_says_in_a_line_what_is_wrong(tmp_path: Path) -> None:
-    async with FarEnd([sends(whole(401, b""))]) as end:
+    async with FakeModelServer([send_bytes(full_reply(401, b""))]) as end:
         status, out, err = await command("ask", "The", "--model", end.url, folder=tmp_path)
         assert (status, out) == (77, "")
         assert err == f"asr33: {end.url}: it wants a key: name its key_file\n"

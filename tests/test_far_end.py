@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from fakes_room import Room, opened, until
 
-from model.far.key import CREDENTIAL
+from model.far.key import CREDENTIAL_NAME
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "f00dfeedf00dfeedf00dfeed"
@@ -99,7 +99,7 @@ class Ends:
         settings = self._folder / "etc"
         settings.mkdir()
         (settings / "config.toml").write_text(f'[model]\nname = "{url}"\nca_file = "{self._made / "ca.crt"}"\n')
-        self._credentials("daemon", **{CREDENTIAL: f"{KEY}\n"})
+        self._credentials("daemon", **{CREDENTIAL_NAME: f"{KEY}\n"})
         self._room.environ |= {"CONFIGURATION_DIRECTORY": str(settings)}
         self.machine = self._room.machine("--fast")
         self._room.daemon("--fast", "--seed", "7", "--length", "60")

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import fakes_peers
 import pytest
-from fakes_between import Between, at_token
-from fakes_peers import Peer
+from fakes_between import FaultyProxy, cut_at_token
+from fakes_peers import PeerServer
 from fakes_room import opened, until
 
-from model.base import Piece, Sampling
-from model.far.relay import Relay
-from model.far.remote import Remote
+from model.base import Sampling, TextChunk
+from model.far.relay import FailoverModel
+from model.far.remote import RemoteModel
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "The old telegraph office"
@@ -33,17 +33,17 @@ pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module", params=list(fakes_peers.COMMANDS))
-def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PeerServer]:
     program = fakes_peers.COMMANDS[request.param][0]
     if not program.exists():
         pytest.skip(f"{request.param} is not there: make peers")
     folder = tmp_path_factory.mktemp("peer")
-    fakes_peers.gguf_of_embedded(folder / "embedded.gguf")
-    with fakes_peers.started(request.param, folder / "embedded.gguf", folder) as running:
+    fakes_peers.write_embedded_gguf(folder / "embedded.gguf")
+    with fakes_peers.run_peer(request.param, folder / "embedded.gguf", folder) as running:
         yield running
 
 
-def whole(peer: Peer, prompt: str, sampling: Sampling) -> str:
+def whole(peer: PeerServer, prompt: str, sampling: Sampling) -> str:
     """What the server says if it is asked for all of it at once, by no line of ours."""
     asked = {"prompt": prompt, "max_tokens": sampling.max_tokens, "temperature": 0, "repeat_penalty": 1.0, "top_k": 0}
     request = urllib.request.Request(
@@ -54,15 +54,15 @@ def whole(peer: Peer, prompt: str, sampling: Sampling) -> str:
         return text
 
 
-async def answer(peer: Peer | Between, sampling: Sampling = GREEDY, prompt: str = PROMPT) -> list[Piece]:
-    relay = Relay([Remote(peer.url)], chance=random.Random(33))
+async def answer(peer: PeerServer | FaultyProxy, sampling: Sampling = GREEDY, prompt: str = PROMPT) -> list[TextChunk]:
+    relay = FailoverModel([RemoteModel(peer.url)], rng=random.Random(33))
     try:
         return [piece async for piece in relay.stream(prompt, sampling)]
     finally:
         await relay.close()
 
 
-def text(pieces: list[Piece]) -> str:
+def text(pieces: list[TextChunk]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
@@ -73,24 +73,24 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def test_what_is_streamed_is_what_is_said(peer: Peer) -> None:
+async def test_what_is_streamed_is_what_is_said(peer: PeerServer) -> None:
     pieces = await answer(peer)
     assert text(pieces) == whole(peer, PROMPT, GREEDY)
     assert sum(piece.text != "" for piece in pieces) > 20
-    assert pieces[-1].finish == "length"
+    assert pieces[-1].finish_reason == "length"
 
 
-async def test_an_answer_ends_at_a_stop_and_at_its_length(peer: Peer) -> None:
+async def test_an_answer_ends_at_a_stop_and_at_its_length(peer: PeerServer) -> None:
     said = whole(peer, PROMPT, GREEDY)
     stop = said.split()[8]
     pieces = await answer(peer, replace(GREEDY, stop=(f" {stop}",)))
     assert text(pieces) == said[: said.index(f" {stop}")]
     pieces = await answer(peer, Sampling(temperature=0.8, seed=5, length=80))
-    assert pieces[-1].finish in ("sentence", "end")
-    assert 80 <= len(text(pieces)) < 400 or pieces[-1].finish == "end"
+    assert pieces[-1].finish_reason in ("sentence", "end")
+    assert 80 <= len(text(pieces)) < 400 or pieces[-1].finish_reason == "end"
 
 
-def test_ask_and_demo_print_it(peer: Peer, tmp_path: Path) -> None:
+def test_ask_and_demo_print_it(peer: PeerServer, tmp_path: Path) -> None:
     drawn = ("--temperature", "0", "--max-tokens", "40")
     asked = command("ask", PROMPT, "--model", peer.url, *drawn)
     assert (asked.returncode, asked.stderr) == (0, "")
@@ -101,7 +101,7 @@ def test_ask_and_demo_print_it(peer: Peer, tmp_path: Path) -> None:
     assert letters[0] == letters[1] != ""
 
 
-def test_a_daemon_prints_it_and_break_ends_it_there_and_here(peer: Peer, tmp_path: Path) -> None:
+def test_a_daemon_prints_it_and_break_ends_it_there_and_here(peer: PeerServer, tmp_path: Path) -> None:
     with opened(tmp_path) as room:
         machine = room.machine()
         room.daemon("--model", f"{peer.url}#theirs", "--length", "2000", "--max-tokens", "1000")
@@ -116,23 +116,23 @@ def test_a_daemon_prints_it_and_break_ends_it_there_and_here(peer: Peer, tmp_pat
         until(lambda: _idle(peer), 10.0)
 
 
-def _idle(peer: Peer) -> bool:
+def _idle(peer: PeerServer) -> bool:
     """By the server's own word."""
     if peer.name == "llama-server":
         return peer.metric("requests_processing") == 0
     return "Disconnected from client" in peer.log.read_text()
 
 
-async def test_a_server_killed_in_mid_sentence_goes_on_with_it(peer: Peer) -> None:
+async def test_a_server_killed_in_mid_sentence_goes_on_with_it(peer: PeerServer) -> None:
     said = whole(peer, PROMPT, GREEDY)
-    async with Between(peer.port) as way:
+    async with FaultyProxy(peer.port) as way:
 
         async def fall() -> None:
             peer.kill()
             returning.append(asyncio.ensure_future(asyncio.to_thread(peer.start)))
 
         returning: list[asyncio.Future[None]] = []
-        way.fault = at_token(20, fall, WORDS)
+        way.fault = cut_at_token(20, fall, WORDS)
         pieces = await answer(way)
         await asyncio.gather(*returning)
     assert returning
@@ -140,10 +140,10 @@ async def test_a_server_killed_in_mid_sentence_goes_on_with_it(peer: Peer) -> No
     before = said[: len(text(pieces[:20]))]
     assert text(pieces).startswith(before)
     assert text(pieces[20:]).strip()
-    assert pieces[-1].finish == "length"
+    assert pieces[-1].finish_reason == "length"
 
 
-def test_a_prompt_that_is_too_long_is_one_line(peer: Peer) -> None:
+def test_a_prompt_that_is_too_long_is_one_line(peer: PeerServer) -> None:
     done = command("ask", "word " * 900, "--model", peer.url)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (65, "", 1), done.stderr
     assert "the prompt is too long for it" in done.stderr

@@ -16,26 +16,26 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from fakes_between import Between, Cut, Way, at_byte, at_token, holding
-from fakes_http import FarEnd, says, whole
-from fakes_serving import Process, started
+from fakes_between import ConnectionCut, FaultyProxy, ProxiedConnection, buffer_until, cut_at_byte, cut_at_token
+from fakes_http import FakeModelServer, full_reply, stream_text
+from fakes_serving import ServeProcess, serve_process
 from test_remote import certificates as certificates
 from test_remote import served
 
 from daemon import app
 from daemon.config import AnswerConfig, Config, LogConfig, ModelConfig
 from daemon.exchange import exchange
-from daemon.turns import App
-from daemon.words import NOTICES
+from daemon.turns import TeletypeSession
+from daemon.words import NOTICE_TEXTS
 from drivers.clock import WallClock
 from drivers.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.virtual import VirtualTeletype
-from model.base import Ask, Model, Sampling
-from model.far.relay import Relay
-from model.far.remote import Remote
-from model.far.transport import Door
+from model.base import CompletionRequest, Model, Sampling
+from model.far.relay import FailoverModel
+from model.far.remote import RemoteModel
+from model.far.transport import ClientConfig
 
 pytestmark = pytest.mark.soak
 
@@ -46,7 +46,7 @@ CURE = "renew it there, or name who signed it in ca_file"
 NOBODY = 1  # a port where nobody listens
 URL = "http://127.0.0.1:1"  # of no server: only that it is none of this machine counts
 LINES = ["THE OLD TELEGRAPH OFFICE", "AND THEN", "IN THE MORNING", "NOBODY KNEW", "A YEAR LATER"]
-NOTICE = re.compile("|".join(re.escape(notice.strip()) for notice in NOTICES.values()))
+NOTICE = re.compile("|".join(re.escape(notice.strip()) for notice in NOTICE_TEXTS.values()))
 GREEDY = AnswerConfig(temperature=0.0, seed=7, length=900)
 SEEDED = AnswerConfig(seed=7, length=900)
 
@@ -76,14 +76,14 @@ class Printed:
 @asynccontextmanager
 async def typing(
     model: Model, answer: AnswerConfig, folder: Path, log: list[Path] | None = None
-) -> AsyncIterator[tuple[VirtualTeletype, App]]:
+) -> AsyncIterator[tuple[VirtualTeletype, TeletypeSession]]:
     """A virtual machine without pace, and the daemon at its line."""
     config = Config(answer=answer, log=LogConfig(folder), machine=Profile(duplex="full"), model=ModelConfig(URL))
     machine = VirtualTeletype(WallClock(), character_s=0.0)
-    async with machine, app.build(config, model, machine.path, 0.0) as (daemon, path):
+    async with machine, app.build_session(config, model, machine.path, 0.0) as (daemon, path):
         if log is not None:
             log.append(path)
-        work = [asyncio.ensure_future(daemon.run()), asyncio.ensure_future(machine.running())]
+        work = [asyncio.ensure_future(daemon.run()), asyncio.ensure_future(machine.wait_until_stopped())]
         try:
             yield machine, daemon
         finally:
@@ -101,8 +101,8 @@ async def printed(model: Model, answer: AnswerConfig, folder: Path, lines: Seque
             daemon.listening.clear()
             await machine.type(line + "\r")
         await daemon.listening.wait()
-        await machine.idle()
-        return Printed(machine.machine.paper.text(), said(log[0]))
+        await machine.wait_until_idle()
+        return Printed(machine.typing_unit.paper.text(), said(log[0]))
 
 
 def said(log: Path) -> list[str]:
@@ -124,19 +124,25 @@ class Never(random.Random):
 
 
 def relay(
-    end: Between | Process, door: Door | None = None, patience_s: float = 10.0, chance: random.Random | None = None
-) -> Relay:
-    remote = Remote(f"http://127.0.0.1:{end.port}", door or Door(about=Ask("", Sampling(), alphabet="1968")))
-    return Relay([remote], chance=chance or random.Random(33), patience_s=patience_s)
+    end: FaultyProxy | ServeProcess,
+    door: ClientConfig | None = None,
+    patience_s: float = 10.0,
+    chance: random.Random | None = None,
+) -> FailoverModel:
+    remote = RemoteModel(
+        f"http://127.0.0.1:{end.port}",
+        door or ClientConfig(request_template=CompletionRequest("", Sampling(), alphabet="1968")),
+    )
+    return FailoverModel([remote], rng=chance or random.Random(33), notice_after_s=patience_s)
 
 
 class Killed:
     """A server that is killed and started again, and the way to it, which finds it wherever it is."""
 
-    def __init__(self, way: Between) -> None:
+    def __init__(self, way: FaultyProxy) -> None:
         self.kills = 0
         self._way, self._chance = way, random.Random(33)
-        self._process: Process | None = None
+        self._process: ServeProcess | None = None
         self._returning: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Killed:
@@ -149,9 +155,9 @@ class Killed:
 
     async def _back(self, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        process = self._process = Process(*SERVER)
-        self._way.target = (await asyncio.to_thread(process.opened)).port
-        self._way.fault = at_token(self._chance.randrange(60), self._fall)
+        process = self._process = ServeProcess(*SERVER)
+        self._way.target = (await asyncio.to_thread(process.wait_until_open)).port
+        self._way.fault = cut_at_token(self._chance.randrange(60), self._fall)
 
     async def _fall(self) -> None:
         self._kill()
@@ -161,17 +167,17 @@ class Killed:
 
     def _kill(self) -> None:
         if self._process is not None:
-            self._process.running.kill()
-            self._process.running.wait()
-            assert self._process.running.stdout
-            self._process.running.stdout.close()
+            self._process.process.kill()
+            self._process.process.wait()
+            assert self._process.process.stdout
+            self._process.process.stdout.close()
         self._process, self._way.target = None, NOBODY
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with started(*SERVER) as process:
-        yield process.opened()
+def server() -> Iterator[ServeProcess]:
+    with serve_process(*SERVER) as process:
+        yield process.wait_until_open()
 
 
 def same(found: Printed, quiet: Printed) -> None:
@@ -183,13 +189,13 @@ def same(found: Printed, quiet: Printed) -> None:
 
 @pytest.mark.parametrize("answer", [GREEDY, SEEDED], ids=["greedy", "seeded"])
 async def test_a_server_killed_in_mid_sentence_fifty_times_leaves_the_paper_as_it_is(
-    answer: AnswerConfig, server: Process, tmp_path: Path
+    answer: AnswerConfig, server: ServeProcess, tmp_path: Path
 ) -> None:
     quiet = await printed(relay(server), answer, tmp_path / "quiet")
     assert not quiet.notices
     assert len("".join(quiet.said)) > 3000
     notices = 0
-    async with Between(NOBODY) as way, Killed(way) as killed:
+    async with FaultyProxy(NOBODY) as way, Killed(way) as killed:
         while killed.kills < KILLS:
             found = await printed(relay(way, patience_s=5.0), answer, tmp_path / f"{killed.kills}")
             same(found, quiet)
@@ -197,16 +203,16 @@ async def test_a_server_killed_in_mid_sentence_fifty_times_leaves_the_paper_as_i
     assert 3 <= notices <= 10
 
 
-async def test_a_stall_of_a_minute_is_a_silence(server: Process, tmp_path: Path) -> None:
+async def test_a_stall_of_a_minute_is_a_silence(server: ServeProcess, tmp_path: Path) -> None:
     """With all the patience that a daemon has."""
     quiet = await printed(relay(server), SEEDED, tmp_path / "quiet", LINES[:2])
-    async with Between(server.port) as way:
+    async with FaultyProxy(server.port) as way:
 
         async def stall() -> None:
-            way.going.clear()
-            asyncio.get_running_loop().call_later(60.0, way.going.set)
+            way.is_open.clear()
+            asyncio.get_running_loop().call_later(60.0, way.is_open.set)
 
-        way.fault = at_token(40, stall)
+        way.fault = cut_at_token(40, stall)
         begun = asyncio.get_running_loop().time()
         found = await printed(relay(way), SEEDED, tmp_path / "found", LINES[:2])
         assert 60 < asyncio.get_running_loop().time() - begun < 100
@@ -214,44 +220,46 @@ async def test_a_stall_of_a_minute_is_a_silence(server: Process, tmp_path: Path)
     assert found.notices == 1
 
 
-async def six(way: Between | Process, taken: int = 0) -> tuple[str, str, int]:
+async def six(way: FaultyProxy | ServeProcess, taken: int = 0) -> tuple[str, str, int]:
     """An answer of six tokens, its sheet, and how many bytes the machine took; at least as many as are named."""
     sampling = Sampling(temperature=0.0, max_tokens=6)
     async with asyncio.timeout(60), AsyncExitStack() as ends:
         machine = await ends.enter_async_context(VirtualTeletype(WallClock(), character_s=0.0))
         line = await open_line(machine.path)
         ends.push_async_callback(line.close)
-        model = relay(way, Door(about=Ask("", sampling, alphabet="1968")), chance=Never())
+        model = relay(
+            way, ClientConfig(request_template=CompletionRequest("", sampling, alphabet="1968")), chance=Never()
+        )
         ends.push_async_callback(model.close)
         tty = Teletype(line, WallClock(), Profile(duplex="full"), character_s=0.0)
         ends.push_async_callback(tty.close)
         text, _ = await exchange(tty, model, "The old telegraph office", sampling, lambda piece: None)
         await tty.finish()
-        await machine.idle()
-        while machine.taken < taken:  # the kernel brings them over in its own time
-            await machine.idle()
-        return text, machine.machine.paper.text(), machine.taken
+        await machine.wait_until_idle()
+        while machine.received_bytes < taken:  # the kernel brings them over in its own time
+            await machine.wait_until_idle()
+        return text, machine.typing_unit.paper.text(), machine.received_bytes
 
 
-async def test_a_stream_may_be_reset_at_every_byte(server: Process) -> None:
+async def test_a_stream_may_be_reset_at_every_byte(server: ServeProcess) -> None:
     """Side by side, as most of a round is waiting."""
     quiet, places = await six(server), count()
 
-    async def reset(way: Between, at: int) -> None:
+    async def reset(way: FaultyProxy, at: int) -> None:
         way.cuts = 0
         for _ in range(50):  # two words in one event make a stream shorter
-            way.posts, way.fault = 0, at_byte(at)
+            way.posts, way.fault = 0, cut_at_byte(at)
             assert await six(way, quiet[2]) == quiet, at
             if way.cuts:
                 return
         pytest.fail(f"no stream had a byte {at}")
 
-    async def lane(way: Between) -> None:
-        while (at := next(places)) < max(one.most for one in ways):
+    async def lane(way: FaultyProxy) -> None:
+        while (at := next(places)) < max(one.max_bytes for one in ways):
             await reset(way, at)
 
     async with AsyncExitStack() as ends, asyncio.TaskGroup() as lanes:
-        ways = [await ends.enter_async_context(Between(server.port)) for _ in range(ROWS)]
+        ways = [await ends.enter_async_context(FaultyProxy(server.port)) for _ in range(ROWS)]
         for way in ways:
             assert await six(way) == quiet
         for way in ways:
@@ -260,29 +268,29 @@ async def test_a_stream_may_be_reset_at_every_byte(server: Process) -> None:
 
 
 @pytest.mark.parametrize("most", [1 << 16, 1 << 30], ids=["64 KB", "all"])
-async def test_a_proxy_that_holds_words_back_costs_time_alone(server: Process, tmp_path: Path, most: int) -> None:
+async def test_a_proxy_that_holds_words_back_costs_time_alone(server: ServeProcess, tmp_path: Path, most: int) -> None:
     """At the paper's pace, of which the proxy knows nothing."""
-    about = Ask("", Sampling(), alphabet="1968", pace=10.0, conversation="held")
+    about = CompletionRequest("", Sampling(), alphabet="1968", chars_per_second=10.0, conversation="held")
     quiet = await printed(relay(server), SEEDED, tmp_path / "quiet")
-    async with Between(server.port, holding(most)) as way:
+    async with FaultyProxy(server.port, buffer_until(most)) as way:
         begun = asyncio.get_running_loop().time()
-        found = await printed(relay(way, Door(about=about)), SEEDED, tmp_path / "found")
+        found = await printed(relay(way, ClientConfig(request_template=about)), SEEDED, tmp_path / "found")
         assert asyncio.get_running_loop().time() - begun < 60
     same(found, quiet)
 
 
-async def test_a_page_of_a_proxy_is_waited_out(server: Process, tmp_path: Path) -> None:
+async def test_a_page_of_a_proxy_is_waited_out(server: ServeProcess, tmp_path: Path) -> None:
     quiet = await printed(relay(server), GREEDY, tmp_path / "quiet", LINES[:2])
-    page = whole(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>", "text/html")
-    async with Between(server.port) as way:
+    page = full_reply(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>", "text/html")
+    async with FaultyProxy(server.port) as way:
         pages = 0
 
-        async def fault(way: Way, data: bytes) -> None:
+        async def fault(way: ProxiedConnection, data: bytes) -> None:
             nonlocal pages
             pages += 1
             if pages % 4 == 2:
                 await way.write(page)
-                raise Cut
+                raise ConnectionCut
             await way.write(data)
 
         way.fault = fault
@@ -294,9 +302,9 @@ async def test_a_certificate_that_ran_out_is_one_line_here_and_one_there(
     certificates: Callable[[int], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On the paper that there is no server, in the daemon's log why; and BREAK ends the wait."""
-    async with FarEnd([says("Never.")], ours=True, tls=served(certificates(-9))) as end:
-        remote = Remote(end.url, Door(ca_file=certificates(-9)))
-        async with typing(Relay([remote], chance=random.Random(33), patience_s=1.0), GREEDY, tmp_path) as (
+    async with FakeModelServer([stream_text("Never.")], is_asr33=True, tls=served(certificates(-9))) as end:
+        remote = RemoteModel(end.url, ClientConfig(ca_file=certificates(-9)))
+        async with typing(FailoverModel([remote], rng=random.Random(33), notice_after_s=1.0), GREEDY, tmp_path) as (
             machine,
             app,
         ):
@@ -306,8 +314,8 @@ async def test_a_certificate_that_ran_out_is_one_line_here_and_one_there(
             await asyncio.sleep(5)
             await machine.press_break()
             await app.listening.wait()
-            await machine.idle()
-            paper = machine.machine.paper.text()
+            await machine.wait_until_idle()
+            paper = machine.typing_unit.paper.text()
     assert len(NOTICE.findall(paper)) == 1
     lost = [record.getMessage() for record in caplog.records if "certificate" in record.getMessage()]
     assert lost == [f"{end.url}: its certificate is no good: certificate has expired: {CURE}"]

@@ -3,7 +3,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from drivers.glyphs import BASELINE, CAP, HEIGHT, PEN, WIDTH, strokes_of, svg_path
+from drivers.glyphs import BASELINE, CAP_LINE, HEIGHT, PEN_WIDTH, WIDTH, pen_strokes, svg_path
 
 WHEEL = [chr(code) for code in range(0x20, 0x60)]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -11,7 +11,7 @@ FIGURES = "0123456789"
 
 
 def points(glyph, wheel="1968"):
-    return [point for stroke in strokes_of(glyph, wheel) for point in stroke]
+    return [point for stroke in pen_strokes(glyph, wheel) for point in stroke]
 
 
 def breadth(glyph):
@@ -22,7 +22,7 @@ def breadth(glyph):
 def inked(glyph, wheel="1968"):
     """The squares of a coarse grid that the pen crosses: what an eye tells glyphs apart by."""
     squares = set()
-    for stroke in strokes_of(glyph, wheel):
+    for stroke in pen_strokes(glyph, wheel):
         for (x, y), (to_x, to_y) in pairwise(stroke):
             squares |= {
                 (round(x + (to_x - x) * step / 20) // 30, round(y + (to_y - y) * step / 20) // 30) for step in range(21)
@@ -34,12 +34,12 @@ def inked(glyph, wheel="1968"):
 def test_each_glyph_but_the_blank_has_ink_and_stays_in_its_box(wheel):
     for glyph in WHEEL:
         assert bool(points(glyph, wheel)) == (glyph != " ")
-        assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT - PEN // 2 for x, y in points(glyph, wheel)), glyph
+        assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT - PEN_WIDTH // 2 for x, y in points(glyph, wheel)), glyph
 
 
 def test_a_stroke_is_a_line_and_never_stands_still():
     for glyph in WHEEL:
-        for stroke in strokes_of(glyph):
+        for stroke in pen_strokes(glyph):
             assert len(stroke) > 1
             assert all(one != other for one, other in pairwise(stroke)), glyph
 
@@ -47,7 +47,7 @@ def test_a_stroke_is_a_line_and_never_stands_still():
 def test_letters_and_figures_stand_on_the_baseline_and_reach_the_height_of_capitals():
     for glyph in LETTERS + FIGURES:
         heights = [y for _, y in points(glyph)]
-        assert min(heights) == CAP, glyph
+        assert min(heights) == CAP_LINE, glyph
         assert max(heights) == BASELINE or glyph == "Q", glyph
 
 
@@ -55,8 +55,8 @@ def test_neighbours_never_touch_but_for_the_underline():
     for glyph in WHEEL:
         across = [x for x, _ in points(glyph)]
         if across and glyph != "_":
-            assert min(across) - PEN // 2 > 0, glyph
-            assert max(across) + PEN // 2 < WIDTH, glyph
+            assert min(across) - PEN_WIDTH // 2 > 0, glyph
+            assert max(across) + PEN_WIDTH // 2 < WIDTH, glyph
 
 
 @pytest.mark.parametrize("wheel", ["1963", "1968"])
@@ -82,22 +82,22 @@ def test_pairs_are_mirrored(left, right):
 
 
 def test_the_wheels_differ_in_two_glyphs_and_the_arrows_are_there_by_name_too():
-    assert [glyph for glyph in WHEEL if strokes_of(glyph, "1963") != strokes_of(glyph, "1968")] == ["^", "_"]
-    assert strokes_of("↑") == strokes_of("^", "1963")
-    assert strokes_of("←") == strokes_of("_", "1963")
+    assert [glyph for glyph in WHEEL if pen_strokes(glyph, "1963") != pen_strokes(glyph, "1968")] == ["^", "_"]
+    assert pen_strokes("↑") == pen_strokes("^", "1963")
+    assert pen_strokes("←") == pen_strokes("_", "1963")
 
 
 def test_a_slash_is_for_the_zero_alone():
-    assert strokes_of("0", slashed_zero=True)[:1] == strokes_of("0")
-    assert len(strokes_of("0", slashed_zero=True)) == 2
-    assert strokes_of("O", slashed_zero=True) == strokes_of("O")
+    assert pen_strokes("0", slashed_zero=True)[:1] == pen_strokes("0")
+    assert len(pen_strokes("0", slashed_zero=True)) == 2
+    assert pen_strokes("O", slashed_zero=True) == pen_strokes("O")
 
 
 def test_a_path_says_the_same_points():
     for glyph in WHEEL:
         path = svg_path(glyph, "1963", slashed_zero=True)
         numbers = list(map(int, re.findall(r"\d+", path)))
-        strokes = strokes_of(glyph, "1963", slashed_zero=True)
+        strokes = pen_strokes(glyph, "1963", slashed_zero=True)
         assert list(zip(numbers[::2], numbers[1::2], strict=True)) == [point for stroke in strokes for point in stroke]
         assert path.count("M") == len(strokes)
     assert svg_path("-") == "M48 208L192 208"
@@ -106,4 +106,4 @@ def test_a_path_says_the_same_points():
 @pytest.mark.parametrize("glyph", ["a", "{", "\x7f", "\n", "", "AB", "é", "→"])
 def test_what_is_not_on_the_wheel_is_refused(glyph):
     with pytest.raises(ValueError, match="not on the type wheel"):
-        strokes_of(glyph)
+        pen_strokes(glyph)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.editor import Editor
+from drivers.editor import LineEditor
 from drivers.paper import Paper
 from drivers.printer import Printer, Stroke
 from drivers.profile import Profile
@@ -40,7 +40,7 @@ def wire_as_text(data: bytes) -> str:
 
 def paper_as_text(paper: Paper, profile: Profile) -> str:
     """Line by line; what a later pass struck over a line stands below it, after `<CR>`."""
-    text = "\n".join(paper.layers()).replace("\r", "\n<CR>") + "\n"
+    text = "\n".join(paper.overprint_lines()).replace("\r", "\n<CR>") + "\n"
     return text.translate(str.maketrans("^_", "↑←")) if profile.wheel == "1963" else text
 
 
@@ -55,10 +55,10 @@ def taped(printer: Printer, text: str) -> list[Stroke]:
 
 
 def typed(printer: Printer, keys: str) -> list[Stroke]:
-    editor = Editor(PROMPT)
+    editor = LineEditor(PROMPT)
     strokes = printer.feed(PROMPT) + printer.flush()
     for key in keys:
-        strokes += printer.echo(editor.press(key).echo)
+        strokes += printer.echo_keys(editor.press(key).echo)
     return strokes
 
 
@@ -66,7 +66,7 @@ WAYS = {
     ".text": lambda printer, text: printer.feed(text),
     ".code": lambda printer, text: printer.feed(text, "code"),
     ".typewriter": lambda printer, text: printer.feed(text, overstrike=True),
-    ".raw": lambda printer, text: printer.raw(text),
+    ".raw": lambda printer, text: printer.feed_raw(text),
     ".tape": taped,
     ".keys": typed,
 }
@@ -90,7 +90,7 @@ def test_what_goes_in_gives_its_wire(path):
 @pytest.mark.parametrize("path", WIRES, ids=name)
 def test_a_wire_gives_its_paper(path):
     profile = machine_of(path)
-    paper = Paper.of(profile)
+    paper = Paper.for_profile(profile)
     paper.feed(wire_of(path.read_text("utf-8")))
     assert paper_as_text(paper, profile) == path.with_suffix(".paper").read_text("utf-8")
 

@@ -14,14 +14,14 @@ from model import graph, graph_file, hub
 from model.errors import ModelDamaged
 
 
-def written(path: Path, data: bytes) -> Path:
+def write_bytes(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
 
 
 def test_float32_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
     weights = tiny_weights()
-    back, shape = graph_file.read_weights(written(tmp_path / "m.onnx", graph.build(weights, TINY, "float32")))
+    back, shape = graph_file.read_weights(write_bytes(tmp_path / "m.onnx", graph.build_gpt2(weights, TINY, "float32")))
     assert shape == TINY
     assert back.keys() == weights.keys()
     assert all(np.array_equal(back[name], weights[name]) for name in weights)
@@ -29,19 +29,19 @@ def test_float32_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_float16_weights_come_back_as_float32_within_half_precision(tmp_path: Path) -> None:
     weights = tiny_weights()
-    back, _ = graph_file.read_weights(written(tmp_path / "m.onnx", graph.build(weights, TINY, "float16")))
+    back, _ = graph_file.read_weights(write_bytes(tmp_path / "m.onnx", graph.build_gpt2(weights, TINY, "float16")))
     for name, value in weights.items():
         assert back[name].dtype == np.float32
         np.testing.assert_allclose(back[name], value, rtol=2**-11, atol=2**-25)
 
 
 def test_building_again_from_what_was_read_gives_the_same_file(tmp_path: Path) -> None:
-    first = graph.build(tiny_weights(), TINY)
-    assert graph.build(*graph_file.read_weights(written(tmp_path / "m.onnx", first))) == first
+    first = graph.build_gpt2(tiny_weights(), TINY)
+    assert graph.build_gpt2(*graph_file.read_weights(write_bytes(tmp_path / "m.onnx", first))) == first
 
 
 def test_the_embedding_is_stored_once_and_matrices_in_half_precision() -> None:
-    model = onnx.load_from_string(graph.build(tiny_weights(), TINY))
+    model = onnx.load_from_string(graph.build_gpt2(tiny_weights(), TINY))
     onnx.checker.check_model(model)
     assert (model.ir_version, model.opset_import[0].version) == (10, 21)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -66,7 +66,7 @@ def test_safetensors_of_the_hub_are_read_with_and_without_the_prefix(tmp_path: P
     save_file(tensors, tmp_path / "model.safetensors")
     back = hub.read_safetensors(tmp_path / "model.safetensors")
     assert back.keys() == weights.keys()
-    assert graph.build(back, TINY) == graph.build(weights, TINY)
+    assert graph.build_gpt2(back, TINY) == graph.build_gpt2(weights, TINY)
 
 
 def test_a_head_that_is_not_the_embedding_is_refused(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_head_that_is_not_the_embedding_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
-    onnx_file = graph.build(tiny_weights(), TINY)
+    onnx_file = graph.build_gpt2(tiny_weights(), TINY)
     stranger = onnx.load_from_string(onnx_file)
     del stranger.metadata_props[:]
     cases = {
@@ -88,7 +88,7 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
     }
     for name, data in cases.items():
         with pytest.raises(ModelDamaged, match=name) as caught:
-            graph_file.read_weights(written(tmp_path / name, data))
+            graph_file.read_weights(write_bytes(tmp_path / name, data))
         assert "\n" not in str(caught.value)
         with pytest.raises(ModelDamaged, match=name):
             hub.read_safetensors(tmp_path / name)
@@ -99,9 +99,9 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_are_named() -> None:
     weights = tiny_weights()
     with pytest.raises(ModelDamaged, match=r"wpe.weight is \[64, 32\], not \[65, 32\]"):
-        graph.build(weights, replace(TINY, n_positions=65))
+        graph.build_gpt2(weights, replace(TINY, n_positions=65))
     with pytest.raises(ModelDamaged, match=r"h.2.* is missing"):
-        graph.build(weights, replace(TINY, n_layer=3))
+        graph.build_gpt2(weights, replace(TINY, n_layer=3))
 
 
 @pytest.mark.parametrize(
@@ -124,4 +124,4 @@ def test_numbers_that_half_precision_cannot_hold_are_refused(number: float) -> N
     weights = tiny_weights()
     weights["h.1.mlp.c_fc.weight"][3, 4] = number
     with pytest.raises(ModelDamaged, match=r"h\.1\.mlp\.c_fc\.weight has numbers"):
-        graph.build(weights, TINY, "float16")
+        graph.build_gpt2(weights, TINY, "float16")

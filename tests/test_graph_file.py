@@ -10,31 +10,33 @@ import pytest
 from fakes_model import TINY, tiny_weights
 
 from model import export, graph, graph_file, manifest
-from model.beside import PAGE
+from model.beside import PAGE_BYTES
 from model.errors import ModelDamaged
-from model.rounding import nearest
-from model.session import Session
+from model.rounding import quantise_to_nearest
+from model.session import OnnxSession
 
 IDS = [1, 2, 3, 250]
 
 
-@pytest.mark.parametrize("store_as", export.WIDTHS)
-def test_two_files_say_to_the_bit_what_one_says(tmp_path: Path, store_as: export.As) -> None:
-    weights, how = tiny_weights(), export.rounding(export.Asked("", store_as))
-    packed = None if how is None else nearest(weights, TINY, how)
-    kind: graph.Store = "float32" if store_as == "float32" else "float16"
-    graph_file.write(tmp_path, weights, TINY, kind, packed)
-    one = Session(graph.build(weights, TINY, kind, packed), threads=1)
-    two = Session(tmp_path / manifest.GRAPH, threads=1)
+@pytest.mark.parametrize("store_as", export.STORE_FORMATS)
+def test_two_files_say_to_the_bit_what_one_says(tmp_path: Path, store_as: export.StoreFormat) -> None:
+    weights, how = tiny_weights(), export.quant_config_for(export.ExportOptions("", store_as))
+    packed = None if how is None else quantise_to_nearest(weights, TINY, how)
+    kind: graph.Precision = "float32" if store_as == "float32" else "float16"
+    graph_file.write_graph(tmp_path, weights, TINY, kind, packed)
+    one = OnnxSession(graph.build_gpt2(weights, TINY, kind, packed), threads=1)
+    two = OnnxSession(tmp_path / manifest.GRAPH_FILE, threads=1)
     assert np.array_equal(one.forward(IDS), two.forward(IDS))
     assert np.array_equal(one.forward([5]), two.forward([5]))
 
 
 @pytest.mark.parametrize("store_as", ["float16", "float32"])
-def test_both_kinds_of_file_are_read_and_read_alike(tmp_path: Path, store_as: graph.Store) -> None:
-    (tmp_path / "one.onnx").write_bytes(graph.build(tiny_weights(), TINY, store_as))
-    graph_file.write(tmp_path, tiny_weights(), TINY, store_as)
-    (one, shape), (two, other) = (graph_file.read_weights(tmp_path / name) for name in ("one.onnx", manifest.GRAPH))
+def test_both_kinds_of_file_are_read_and_read_alike(tmp_path: Path, store_as: graph.Precision) -> None:
+    (tmp_path / "one.onnx").write_bytes(graph.build_gpt2(tiny_weights(), TINY, store_as))
+    graph_file.write_graph(tmp_path, tiny_weights(), TINY, store_as)
+    (one, shape), (two, other) = (
+        graph_file.read_weights(tmp_path / name) for name in ("one.onnx", manifest.GRAPH_FILE)
+    )
     assert shape == other == TINY
     assert one.keys() == two.keys() == tiny_weights().keys()
     for name, value in one.items():
@@ -45,16 +47,16 @@ def test_both_kinds_of_file_are_read_and_read_alike(tmp_path: Path, store_as: gr
 
 
 def test_what_fills_a_page_lies_beside_and_the_rest_inside(tmp_path: Path) -> None:
-    graph_file.write(tmp_path, tiny_weights(), TINY, "float32")
-    model = onnx.load(tmp_path / manifest.GRAPH, load_external_data=False)
+    graph_file.write_graph(tmp_path, tiny_weights(), TINY, "float32")
+    model = onnx.load(tmp_path / manifest.GRAPH_FILE, load_external_data=False)
     for tensor in model.graph.initializer:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         size = int(np.prod(tensor.dims)) * dtype.itemsize
         told = {entry.key: entry.value for entry in tensor.external_data}
-        assert bool(told) == (size >= PAGE), tensor.name
-        assert not told or (told["location"], int(told["offset"]) % PAGE) == ("model.data", 0)
+        assert bool(told) == (size >= PAGE_BYTES), tensor.name
+        assert not told or (told["location"], int(told["offset"]) % PAGE_BYTES) == ("model.data", 0)
     assert {"wte.weight", "h.0.mlp.c_fc.weight"} <= {t.name for t in model.graph.initializer if t.external_data}
-    onnx.checker.check_model(tmp_path / manifest.GRAPH)
+    onnx.checker.check_model(tmp_path / manifest.GRAPH_FILE)
 
 
 def test_writing_takes_no_more_memory_than_the_largest_matrix(tmp_path: Path) -> None:
@@ -62,24 +64,24 @@ def test_writing_takes_no_more_memory_than_the_largest_matrix(tmp_path: Path) ->
     weights = tiny_weights(shape)
     largest = max(value.nbytes for value in weights.values())
     tracemalloc.start()
-    graph_file.write(tmp_path, weights, shape, "float32")
+    graph_file.write_graph(tmp_path, weights, shape, "float32")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (tmp_path / manifest.DATA).stat().st_size > 20 * largest
-    assert peak < 3 * largest + (tmp_path / manifest.GRAPH).stat().st_size
+    assert (tmp_path / manifest.DATA_FILE).stat().st_size > 20 * largest
+    assert peak < 3 * largest + (tmp_path / manifest.GRAPH_FILE).stat().st_size
 
 
 def test_numbers_that_half_precision_cannot_hold_are_refused_here_too(tmp_path: Path) -> None:
     weights = tiny_weights()
     weights["h.1.mlp.c_fc.weight"][3, 4] = 1e6
     with pytest.raises(ModelDamaged, match=r"h\.1\.mlp\.c_fc\.weight has numbers"):
-        graph_file.write(tmp_path, weights, TINY)
+        graph_file.write_graph(tmp_path, weights, TINY)
 
 
 @pytest.mark.parametrize("store_as", ["int8", "int4"])
-def test_what_was_rounded_is_no_base_for_more(tmp_path: Path, store_as: export.As) -> None:
-    how = export.rounding(export.Asked("", store_as))
+def test_what_was_rounded_is_no_base_for_more(tmp_path: Path, store_as: export.StoreFormat) -> None:
+    how = export.quant_config_for(export.ExportOptions("", store_as))
     assert how is not None
-    graph_file.write(tmp_path, tiny_weights(), TINY, packed=nearest(tiny_weights(), TINY, how))
+    graph_file.write_graph(tmp_path, tiny_weights(), TINY, quantised=quantise_to_nearest(tiny_weights(), TINY, how))
     with pytest.raises(ModelDamaged, match="rounded to few bits; take the model that it was made from"):
-        graph_file.read_weights(tmp_path / manifest.GRAPH)
+        graph_file.read_weights(tmp_path / manifest.GRAPH_FILE)

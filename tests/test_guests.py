@@ -12,44 +12,44 @@ from hypothesis import strategies as st
 
 from model.serving import deadlines
 from tools.benching.scale import engines, guests, run
-from tools.benching.scale.case import Case
+from tools.benching.scale.case import Scenario
 from tools.main import main
 
-TURNING = Case(230, 100.0, 30.0, rows=340, caches=340, places=10_000, turning=True)
+TURNING = Scenario(230, 100.0, 30.0, batch_size=340, cache_slots=340, max_answers=10_000, is_continuous=True)
 
 
-def of_seed(seed: int, slower: float = 2.0, spell_s: float = 4.0) -> guests.Guests:
-    return guests.Guests(slower, spell_s, random.Random(seed))
+def make_neighbours(seed: int, slowdown: float = 2.0, slow_spell_s: float = 4.0) -> guests.NoisyNeighbours:
+    return guests.NoisyNeighbours(slowdown, slow_spell_s, random.Random(seed))
 
 
 @given(st.integers(0, 99), st.floats(0.05, 3.0))
 def test_a_spell_is_as_long_as_it_is_told_and_so_far_from_the_next(seed: int, step: float) -> None:
     asked = [at * step for at in range(int(200 / step))]
-    found = of_seed(seed)
-    slow = [found.slower(at) == 2.0 for at in asked]
+    found = make_neighbours(seed)
+    slow = [found.slowdown_at(at) == 2.0 for at in asked]
     turns = [at for at, (before, now) in zip(asked[1:], pairwise(slow), strict=True) if before != now]
     for begins, ends in zip(turns[::2], turns[1::2], strict=False):
         assert ends - begins == pytest.approx(4.0, abs=step)
     for ends, begins in zip(turns[1::2], turns[2::2], strict=False):
-        assert guests.APART_S[0] - step <= begins - ends <= guests.APART_S[1] + step
+        assert guests.SPELL_GAP_S[0] - step <= begins - ends <= guests.SPELL_GAP_S[1] + step
 
 
 def test_whoever_asks_seldom_is_told_the_same() -> None:
-    often, seldom = of_seed(5), of_seed(5)
-    told = {at: often.slower(at) for at in range(300)}
-    assert {at: seldom.slower(at) for at in range(0, 300, 70)} == {at: told[at] for at in range(0, 300, 70)}
+    often, seldom = make_neighbours(5), make_neighbours(5)
+    told = {at: often.slowdown_at(at) for at in range(300)}
+    assert {at: seldom.slowdown_at(at) for at in range(0, 300, 70)} == {at: told[at] for at in range(0, 300, 70)}
 
 
-def stalls() -> int:
-    spells = [replace(TURNING, slower=2.0, spell_s=4.0, seed=seed) for seed in (40, 41)]
-    return sum(run.run(case, engines.KNOWN["two-cores"]).figures.stalls for case in spells)
+def count_stalls() -> int:
+    spells = [replace(TURNING, slowdown=2.0, slow_spell_s=4.0, seed=seed) for seed in (40, 41)]
+    return sum(run.run_scenario(case, engines.COST_TABLES["two-cores"]).figures.stalls for case in spells)
 
 
 def test_what_lies_ready_bridges_a_spell(monkeypatch: pytest.MonkeyPatch) -> None:
-    stocked = stalls()
-    monkeypatch.setattr(deadlines, "LOW_S", 1.2)
-    monkeypatch.setattr(deadlines, "AHEAD_S", 2.4)
-    bare = stalls()
+    stocked = count_stalls()
+    monkeypatch.setattr(deadlines, "LOW_BUFFER_S", 1.2)
+    monkeypatch.setattr(deadlines, "MAX_BUFFER_S", 2.4)
+    bare = count_stalls()
     assert 4 * stocked < bare
 
 

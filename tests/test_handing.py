@@ -4,38 +4,38 @@ from contextlib import aclosing
 
 import pytest
 
-from model.base import Piece
-from model.serving.handing import Cut, Line, handed, in_time
+from model.base import TextChunk
+from model.serving.handing import ClientStream, StreamCancelled, until_disconnect, with_keepalive
 
 
-class Source:
+class ChunkSource:
     """Pieces at a word, each of one token."""
 
     def __init__(self, pieces: int = 3) -> None:
         self.go = asyncio.Event()
         self.pieces, self.made, self.closed = pieces, 0, False
 
-    async def stream(self) -> AsyncGenerator[Piece, None]:
+    async def stream(self) -> AsyncGenerator[TextChunk, None]:
         try:
             for _ in range(self.pieces):
                 await self.go.wait()
                 self.made += 1
-                yield Piece("x", (1,), 0.0)
+                yield TextChunk("x", (1,), 0.0)
         finally:
             self.closed = True
 
 
 async def test_pieces_come_and_are_counted() -> None:
-    source, line = Source(), Line("north")
+    source, line = ChunkSource(), ClientStream("north")
     source.go.set()
-    assert len([piece async for piece in handed(source.stream(), line, 1, 1)]) == 3
-    assert (line.tokens, source.closed) == (3, True)
+    assert len([piece async for piece in with_keepalive(source.stream(), line, 1, 1)]) == 3
+    assert (line.token_count, source.closed) == (3, True)
 
 
 async def test_a_silence_is_none_and_costs_no_piece() -> None:
-    source = Source(1)
+    source = ChunkSource(1)
     got = []
-    async for piece in handed(source.stream(), Line(""), 0.001, 0.002):
+    async for piece in with_keepalive(source.stream(), ClientStream(""), 0.001, 0.002):
         got.append(piece and piece.text)
         if len(got) == 3:
             source.go.set()
@@ -43,31 +43,31 @@ async def test_a_silence_is_none_and_costs_no_piece() -> None:
 
 
 async def test_a_cut_line_closes_its_pieces_before_it_says_so() -> None:
-    source, line = Source(), Line("")
-    pieces = handed(source.stream(), line, 9, 9)
+    source, line = ChunkSource(), ClientStream("")
+    pieces = with_keepalive(source.stream(), line, 9, 9)
     waiting = asyncio.ensure_future(anext(pieces))
     await asyncio.sleep(0)
-    line.cut("down")
-    line.cut("gone")
-    with pytest.raises(Cut) as caught:
+    line.cancel("down")
+    line.cancel("gone")
+    with pytest.raises(StreamCancelled) as caught:
         await waiting
-    assert (caught.value.why, source.closed, source.made) == ("down", True, 0)
+    assert (caught.value.reason, source.closed, source.made) == ("down", True, 0)
 
 
 async def test_closed_between_two_pieces_it_asks_for_no_other() -> None:
-    source = Source()
+    source = ChunkSource()
     source.go.set()
-    async with aclosing(handed(source.stream(), Line(""), 9, 9)) as pieces:
+    async with aclosing(with_keepalive(source.stream(), ClientStream(""), 9, 9)) as pieces:
         await anext(pieces)
         await asyncio.sleep(0.01)
     assert (source.made, source.closed) == (1, True)
 
 
 async def test_cancelled_it_closes_its_pieces() -> None:
-    source = Source()
+    source = ChunkSource()
 
     async def take() -> None:
-        async with aclosing(handed(source.stream(), Line(""), 9, 9)) as pieces:
+        async with aclosing(with_keepalive(source.stream(), ClientStream(""), 9, 9)) as pieces:
             await anext(pieces)
 
     taking = asyncio.ensure_future(take())
@@ -79,10 +79,10 @@ async def test_cancelled_it_closes_its_pieces() -> None:
 
 
 async def test_work_for_one_who_has_left_is_cancelled() -> None:
-    line = Line("")
+    line = ClientStream("")
     work: asyncio.Future[int] = asyncio.ensure_future(asyncio.sleep(60, 7))
-    asyncio.get_running_loop().call_soon(line.cut, "gone")
-    with pytest.raises(Cut):
-        await in_time(work, line)
+    asyncio.get_running_loop().call_soon(line.cancel, "gone")
+    with pytest.raises(StreamCancelled):
+        await until_disconnect(work, line)
     assert work.cancelled()
-    assert await in_time(asyncio.ensure_future(asyncio.sleep(0, 7)), Line("")) == 7
+    assert await until_disconnect(asyncio.ensure_future(asyncio.sleep(0, 7)), ClientStream("")) == 7

@@ -64,8 +64,8 @@ async def printed(
             daemon.send_signal(signal.SIGCONT)
             stopped_s = time.monotonic() - stopped_at
         assert await daemon.wait() == 0
-        await machine.idle()
-    assert machine.machine.faults == []
+        await machine.wait_until_idle()
+    assert machine.typing_unit.faults == []
     return strikes, machine, stopped_s
 
 
@@ -87,7 +87,7 @@ async def test_after_a_stop_of_three_seconds_the_paper_is_late_and_never_hurried
     gaps = [after - before for before, after in pairwise(starts)]
     assert min(gaps) > 0.099
     assert abs(sum(gap - CHARACTER_S for gap in gaps if gap > 1.0) - stopped_s) < 0.5
-    assert machine.backlog <= 2
+    assert machine.max_backlog <= 2
 
 
 @pytest.mark.soak
@@ -98,4 +98,4 @@ async def test_ten_minutes_of_paper_drift_by_less_than_a_thousandth():
     print(f"{len(strikes)} characters in {took_s:.3f} s, {wanted_s:.3f} s wanted: {drift:.5%}")  # noqa: T201
     assert took_s > 600
     assert abs(drift) < 0.001
-    assert machine.backlog <= 2
+    assert machine.max_backlog <= 2

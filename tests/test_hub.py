@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes_model import TINY, tiny_folder, tiny_weights, words
+from fakes_model import TINY, tiny_folder, tiny_tokenizer, tiny_weights
 from safetensors.numpy import save_file
 
 from model import graph, hub
-from model.base import Shape
 from model.errors import ModelDamaged, ModelError, ModelNotFound
 
 CONFIG: dict[str, Any] = {
@@ -26,28 +25,28 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def folder(parent: Path, **config: object) -> Path:
+def write_hub_folder(parent: Path, **config: object) -> Path:
     """As the hub has a small GPT-2."""
     path = parent / "small"
     path.mkdir()
     (path / "config.json").write_text(json.dumps(CONFIG | config))
     save_file(tiny_weights(), path / "model.safetensors")
-    (path / "tokenizer.json").write_text(words().to_json())
+    (path / "tokenizer.json").write_text(tiny_tokenizer().to_json())
     return path
 
 
 def test_a_folder_of_the_hub_is_read_whole(tmp_path: Path) -> None:
-    path = folder(tmp_path)
+    path = write_hub_folder(tmp_path)
     for name in (path, str(path), path / "model.safetensors", path / "config.json"):
-        source = hub.read(name)
+        source = hub.read_source(name)
         assert source.name == "small"
         assert source.shape == TINY
         assert all(np.array_equal(source.weights[key], value) for key, value in tiny_weights().items())
-        assert source.tokenizer_json == words().to_json()
+        assert source.tokenizer_json == tiny_tokenizer().to_json()
 
 
 def test_weights_in_several_files_come_together(tmp_path: Path) -> None:
-    path = folder(tmp_path)
+    path = write_hub_folder(tmp_path)
     (path / "model.safetensors").unlink()
     names = list(tiny_weights())
     halves = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
@@ -55,16 +54,16 @@ def test_weights_in_several_files_come_together(tmp_path: Path) -> None:
         save_file({f"transformer.{name}": tiny_weights()[name] for name in some}, path / file)
     index = {f"transformer.{name}": file for file, some in halves.items() for name in some}
     (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    assert graph.build(hub.read(path).weights, TINY) == graph.build(tiny_weights(), TINY)
+    assert graph.build_gpt2(hub.read_source(path).weights, TINY) == graph.build_gpt2(tiny_weights(), TINY)
     (path / "b.safetensors").unlink()
     with pytest.raises(ModelNotFound, match=r"b\.safetensors: no such file"):
-        hub.read(path)
+        hub.read_source(path)
 
 
 def test_half_precision_is_taken_for_what_it_is(tmp_path: Path) -> None:
-    path = folder(tmp_path)
+    path = write_hub_folder(tmp_path)
     save_file({name: value.astype(np.float16) for name, value in tiny_weights().items()}, path / "model.safetensors")
-    weights = hub.read(path).weights
+    weights = hub.read_source(path).weights
     assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
     np.testing.assert_allclose(weights["wte.weight"], tiny_weights()["wte.weight"], rtol=1e-3, atol=1e-6)
 
@@ -77,12 +76,12 @@ def base(value: np.ndarray[Any, Any]) -> object:
 
 @pytest.mark.parametrize(("margin", "mapped"), [(0, True), (1, False)])
 def test_float32_stays_in_its_file_unless_it_lies_askew(tmp_path: Path, margin: int, mapped: bool) -> None:
-    path = folder(tmp_path)
+    path = write_hub_folder(tmp_path)
     data = (path / "model.safetensors").read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = data[8 : 8 + length] + b" " * margin
     (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
-    weights = hub.read(path).weights
+    weights = hub.read_source(path).weights
     assert all(np.array_equal(weights[name], value) for name, value in tiny_weights().items())
     assert {isinstance(base(value), np.memmap) for value in weights.values()} == {mapped}
     assert mapped == (not weights["wte.weight"].flags.writeable)
@@ -90,28 +89,28 @@ def test_float32_stays_in_its_file_unless_it_lies_askew(tmp_path: Path, margin: 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_a_number_that_is_none_is_found(tmp_path: Path, number: float) -> None:
-    path, weights = folder(tmp_path), tiny_weights()
+    path, weights = write_hub_folder(tmp_path), tiny_weights()
     weights["h.1.mlp.c_fc.weight"][3, 4] = number
     save_file(weights, path / "model.safetensors")
     with pytest.raises(ModelDamaged, match=r"h\.1\.mlp\.c_fc\.weight has numbers that are none"):
-        hub.read(path)
+        hub.read_source(path)
 
 
 def test_the_vocabulary_may_be_in_two_files(tmp_path: Path) -> None:
-    path = folder(tmp_path)
+    path = write_hub_folder(tmp_path)
     bpe = json.loads((path / "tokenizer.json").read_text())["model"]
     (path / "tokenizer.json").unlink()
     with pytest.raises(ModelNotFound, match=r"vocab\.json with merges\.txt"):
-        hub.read(path)
+        hub.read_source(path)
     (path / "vocab.json").write_text(json.dumps(bpe["vocab"] | {"<|endoftext|>": len(bpe["vocab"])}))
     (path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in bpe["merges"]) + "\n")
-    again = hub.tokenizer.from_json(hub.read(path).tokenizer_json)
-    assert again.encode_lines("The motor hummed.\n") == words().encode_lines("The motor hummed.\n")
-    assert again.end_of_text == words().end_of_text
+    again = hub.tokenizer.from_json(hub.read_source(path).tokenizer_json)
+    assert again.encode_lines("The motor hummed.\n") == tiny_tokenizer().encode_lines("The motor hummed.\n")
+    assert again.end_of_text == tiny_tokenizer().end_of_text
 
 
 def test_a_model_of_ours_is_a_source_too(tmp_path: Path) -> None:
-    source = hub.read(tiny_folder(tmp_path))
+    source = hub.read_source(tiny_folder(tmp_path))
     assert (source.name, source.shape, source.training) == ("tiny", TINY, {"bits_per_byte": 7.5})
     np.testing.assert_allclose(source.weights["wte.weight"], tiny_weights()["wte.weight"], rtol=1e-3, atol=1e-6)
 
@@ -135,11 +134,11 @@ def test_a_model_of_ours_is_a_source_too(tmp_path: Path) -> None:
 )
 def test_a_config_of_another_model_is_one_line(tmp_path: Path, key: str, value: object, complaint: str) -> None:
     with pytest.raises(ModelDamaged, match=complaint) as caught:
-        hub.read(folder(tmp_path, **{key: value}))
+        hub.read_source(write_hub_folder(tmp_path, **{key: value}))
     assert "\n" not in str(caught.value)
 
 
-def cut(path: Path, share: float) -> None:
+def truncate_file(path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
 
@@ -150,50 +149,51 @@ def cut(path: Path, share: float) -> None:
         ("config.json", lambda path: path.write_text("{")),
         ("config.json", lambda path: path.write_text("[]")),
         ("config.json", lambda path: path.write_bytes(b"\xff\xfe")),
-        ("model.safetensors", lambda path: cut(path, 0.5)),
-        ("model.safetensors", lambda path: cut(path, 0.0)),
+        ("model.safetensors", lambda path: truncate_file(path, 0.5)),
+        ("model.safetensors", lambda path: truncate_file(path, 0.0)),
         ("model.safetensors", lambda path: path.write_bytes(bytes(range(256)) * 9)),
         ("model.safetensors", lambda path: path.unlink()),
         ("model.safetensors", lambda path: save_file({"x": np.zeros(3, np.float32)}, path)),
         ("model.safetensors", lambda path: save_file(tiny_weights() | {"ln_f.bias": np.full(32, np.nan, "f4")}, path)),
-        ("tokenizer.json", lambda path: cut(path, 0.5)),
+        ("tokenizer.json", lambda path: truncate_file(path, 0.5)),
         ("tokenizer.json", lambda path: path.write_text("{}")),
         ("model.safetensors.index.json", lambda path: path.write_text("{}")),
         ("model.safetensors.index.json", lambda path: path.write_text('{"weight_map": {"wte.weight": 3}}')),
     ],
 )
 def test_damaged_files_are_one_line_each(tmp_path: Path, name: str, harm: Callable[[Path], object]) -> None:
-    path = folder(tmp_path)
+    path = write_hub_folder(tmp_path)
     harm(path / name)
     with pytest.raises(ModelError, match="small") as caught:
-        hub.read(path)
+        hub.read_source(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_of_something_else_and_no_folder_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"neither config\.json nor manifest\.json"):
-        hub.read(tmp_path)
+        hub.read_source(tmp_path)
     with pytest.raises(ModelNotFound, match="no model 'nowhere'"):
-        hub.read("nowhere")
+        hub.read_source("nowhere")
 
 
 @pytest.mark.train
 def test_the_safetensors_of_transformers_give_its_logits(tmp_path: Path) -> None:
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
+    import transformers
 
-    from model.session import Session
+    from model.session import OnnxSession
 
     torch.manual_seed(33)
-    shape = Shape(vocab_size=300, n_positions=64, n_embd=64, n_layer=3, n_head=4)
+    shape = GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_layer=3, n_head=4)
     sizes = {name: getattr(shape, name) for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}
-    theirs = GPT2LMHeadModel(GPT2Config(**sizes, initializer_range=0.2, bos_token_id=0, eos_token_id=0)).eval()
+    settings = transformers.GPT2Config(**sizes, initializer_range=0.2, bos_token_id=0, eos_token_id=0)
+    theirs = transformers.GPT2LMHeadModel(settings).eval()
     theirs.save_pretrained(tmp_path / "theirs")
     theirs.double()
-    (tmp_path / "theirs" / "tokenizer.json").write_text(words().to_json())
-    source = hub.read(tmp_path / "theirs")
+    (tmp_path / "theirs" / "tokenizer.json").write_text(tiny_tokenizer().to_json())
+    source = hub.read_source(tmp_path / "theirs")
     assert source.shape == shape
-    session = Session(graph.build(source.weights, source.shape, "float32"), threads=1)
+    session = OnnxSession(graph.build_gpt2(source.weights, source.shape, "float32"), threads=1)
     random = np.random.default_rng(3)
     for _ in range(10):
         ids = [int(token) for token in random.integers(0, 300, 50)]

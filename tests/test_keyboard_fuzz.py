@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from test_editor import Typist
 
-from drivers.editor import LIMIT, Editor
-from drivers.events import Break, Byte, Marking
+from drivers.editor import MAX_LINE_CHARACTERS, LineEditor
+from drivers.events import Break, Byte, ParmrkDecoder
 from drivers.keyboard import BREAK_KEY, INTERRUPT, Keyboard
 from drivers.profile import BreakDetect
 
@@ -37,7 +37,7 @@ def noise(size: int, rng: random.Random) -> bytes:
         elif kind < 0.9999:
             out += rng.choice([b"WHO IS THERE\r", b"A\nB\nC\r\n", b"X\x7fY\r", b"ONE TWO\x17\r", b"\r"])
         else:
-            out += bytes(rng.randrange(0x20, 0x5F) for _ in range(LIMIT + 100)) + b"\r"
+            out += bytes(rng.randrange(0x20, 0x5F) for _ in range(MAX_LINE_CHARACTERS + 100)) + b"\r"
     return bytes(out)
 
 
@@ -58,7 +58,7 @@ def moments(data: bytes, pieces: list[tuple[bytes, float]]) -> list[float]:
 
 def expected(data: bytes, when: list[float], break_detect: BreakDetect) -> list[str]:
     """The prompts that a person finds who has all of the noise before him, and time."""
-    typist = Typist(LIMIT)
+    typist = Typist(MAX_LINE_CHARACTERS)
     nul_at = -1.0
     for found in re.finditer(rb"\xff\x00(?s:.)|\xff\xff|\xff(?!$)[^\x00\xff]|[^\xff]", data):
         mark, at = found[0], when[found.end() - 1]
@@ -75,13 +75,13 @@ def expected(data: bytes, when: list[float], break_detect: BreakDetect) -> list[
 
 def submitted(pieces: list[tuple[bytes, float]], break_detect: BreakDetect) -> Iterator[str]:
     """The prompts that our keyboard side finds."""
-    marking, keyboard, editor = Marking(), Keyboard(break_detect), Editor("? ")
+    marking, keyboard, editor = ParmrkDecoder(), Keyboard(break_detect), LineEditor("? ")
     for data, at in pieces:
         for heard in marking.feed(data):
             if isinstance(heard, Break):
                 key = INTERRUPT
             elif isinstance(heard, Byte):
-                key = keyboard.receive(heard.value, at)
+                key = keyboard.decode_byte(heard.value, at)
             else:
                 key = ""
             if not key:
@@ -90,7 +90,7 @@ def submitted(pieces: list[tuple[bytes, float]], break_detect: BreakDetect) -> I
             if outcome == "submit":
                 yield editor.text
             if outcome in ("submit", "interrupt"):
-                editor = Editor("? ")
+                editor = LineEditor("? ")
 
 
 @pytest.mark.parametrize("break_detect", ["marked", "nul"])
@@ -101,7 +101,7 @@ def test_noise_loses_no_prompt_and_leaves_nothing_behind(size: int, break_detect
     pieces = list(reads(data, rng))
     prompts = expected(data, moments(data, pieces), break_detect)
     assert len(prompts) > size / 200
-    assert any(len(prompt) == LIMIT for prompt in prompts)
+    assert any(len(prompt) == MAX_LINE_CHARACTERS for prompt in prompts)
     found = submitted(pieces, break_detect)
     tracemalloc.start()
     try:

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from fakes import JumpingClock, jump, terminal
+from fakes import JumpingClock, run_jumping, terminal
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.clock import WallClock
-from drivers.events import Break, Byte, Heard
+from drivers.events import Break, Byte, LineInput
 from drivers.line import open_line
 from drivers.virtual import VirtualTeletype
-from tools.keys import CTRL_C, Pressed, keys_of, operate
+from tools.keys import CTRL_C, KeyQueue, decode_keys, forward_keys
 
 
 def never(overtaken: int) -> bool:
@@ -27,44 +27,44 @@ def never(overtaken: int) -> bool:
     "data", [b"\x1b[A", b"\x1bOP", b"\x1b[15~", b"\x1b[1;5C", b"\x1b[[A", b"\x1b[A\x1b[A", b"\x1b[?1;2c"]
 )
 def test_arrow_and_function_keys_are_no_keys(data):
-    assert keys_of(data) == ""
-    assert keys_of(b"A" + data + b"\x03") == "A\x03"
+    assert decode_keys(data) == ""
+    assert decode_keys(b"A" + data + b"\x03") == "A\x03"
 
 
 def test_a_lone_esc_is_the_alt_mode_key():
-    assert keys_of(b"\x1b") == "\x1b"
-    assert keys_of(b"\x1bRUN") == "\x1bRUN"
+    assert decode_keys(b"\x1b") == "\x1b"
+    assert decode_keys(b"\x1bRUN") == "\x1bRUN"
 
 
 @given(st.binary())
 def test_no_bytes_are_an_error_and_control_c_is_never_lost(data):
-    assert keys_of(data).count(CTRL_C) == data.count(b"\x03")
+    assert decode_keys(data).count(CTRL_C) == data.count(b"\x03")
 
 
 # What Ctrl-C overtakes.
 
 
-async def all_of(pressed: Pressed) -> str:
-    pressed.press("|")
+async def all_of(pressed: KeyQueue) -> str:
+    pressed.put_keys("|")
     keys = ""
-    while (key := await pressed.next()) not in ("", "|"):
+    while (key := await pressed.next_key()) not in ("", "|"):
         keys += key
     return keys
 
 
 async def test_control_c_overtakes_all_that_was_pressed_before_it():
     told: list[int] = []
-    pressed = Pressed(lambda overtaken: told.append(overtaken) is not None)
-    pressed.press("PASTED")
-    pressed.press(" TEXT\x03AB")
+    pressed = KeyQueue(lambda overtaken: told.append(overtaken) is not None)
+    pressed.put_keys("PASTED")
+    pressed.put_keys(" TEXT\x03AB")
     assert await all_of(pressed) == "\x03AB"
     assert told == [11]
 
 
 async def test_when_control_c_leaves_there_is_no_more():
-    pressed = Pressed(lambda overtaken: True)
-    pressed.press("PASTED\x03AB")
-    assert await pressed.next() == ""
+    pressed = KeyQueue(lambda overtaken: True)
+    pressed.put_keys("PASTED\x03AB")
+    assert await pressed.next_key() == ""
 
 
 # On a machine.
@@ -74,11 +74,11 @@ class Wired:
     """A machine whose keys are operated, and all that comes of it at the far end."""
 
     def __init__(self) -> None:
-        self.heard: list[Heard] = []
+        self.heard: list[LineInput] = []
         self.operator: asyncio.Task[None]
         self._more = asyncio.Event()
 
-    def listen(self, heard: Heard) -> None:
+    def listen(self, heard: LineInput) -> None:
         self.heard.append(heard)
         self._more.set()
 
@@ -97,7 +97,7 @@ async def operated(stdin: int, leaves: Callable[[int], bool] = never, character_
     async with VirtualTeletype(WallClock(), character_s=character_s) as machine:
         line = await open_line(machine.path)
         line.listen(wired.listen)
-        wired.operator = asyncio.create_task(operate(machine, leaves, stdin))
+        wired.operator = asyncio.create_task(forward_keys(machine, leaves, stdin))
         await asyncio.sleep(0)  # it listens
         yield wired
         wired.operator.cancel()
@@ -181,7 +181,7 @@ def test_the_machine_is_not_typed_at_faster_than_it_can():
         async with VirtualTeletype(clock) as machine:
             line = await open_line(machine.path)
             line.listen(lambda heard: moments.append(clock.now()))
-            operator = asyncio.create_task(operate(machine, never, read))
+            operator = asyncio.create_task(forward_keys(machine, never, read))
             os.write(write, b"ABCD\n")
             os.close(write)
             await asyncio.sleep(2)
@@ -190,5 +190,5 @@ def test_the_machine_is_not_typed_at_faster_than_it_can():
         os.close(read)
         return moments
 
-    moments = jump(main(), grace_s=0.02)
+    moments = run_jumping(main(), grace_s=0.02)
     assert [moment - moments[0] for moment in moments] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4], abs=0.02)

@@ -6,14 +6,14 @@ from contextlib import suppress
 from itertools import pairwise
 
 import pytest
-from fakes_wire import Listener, far_end, read_from
+from fakes_wire import LineRecorder, far_end, read_from
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers import errors
-from drivers.events import Break, Byte, Frame, Heard, Marking
-from drivers.line import open_line, plug_in
-from drivers.wire import Wire
+from drivers.events import Break, Byte, FramingError, LineInput, ParmrkDecoder
+from drivers.line import open_line, open_tty
+from drivers.wire import LineTransport
 
 ROOT = os.geteuid() == 0
 
@@ -24,19 +24,19 @@ HEARD = st.lists(
     st.one_of(
         st.builds(Byte, st.integers(0, 255)),
         st.just(Break()),
-        st.builds(Frame, st.integers(1, 255)),
+        st.builds(FramingError, st.integers(1, 255)),
         st.just(Byte(0xFF)),
     )
 )
 
 
-def marked(heard: list[Heard]) -> bytes:
+def marked(heard: list[LineInput]) -> bytes:
     """The kernel's side of it."""
     data = b""
     for one in heard:
         if isinstance(one, Break):
             data += b"\xff\x00\x00"
-        elif isinstance(one, Frame):
+        elif isinstance(one, FramingError):
             data += bytes((0xFF, 0x00, one.value))
         elif isinstance(one, Byte):
             data += b"\xff\xff" if one.value == 0xFF else bytes((one.value,))
@@ -47,17 +47,17 @@ def marked(heard: list[Heard]) -> bytes:
 def test_marks_are_decoded_at_any_split(heard, cuts):
     data = marked(heard)
     edges = [0, *sorted(cuts), len(data)]
-    marking = Marking()
+    marking = ParmrkDecoder()
     assert [one for a, b in pairwise(edges) for one in marking.feed(data[a:b])] == heard
 
 
 @given(st.binary())
 def test_no_bytes_are_an_error(data):
-    assert len(Marking().feed(data)) <= len(data)
+    assert len(ParmrkDecoder().feed(data)) <= len(data)
 
 
 def test_a_far_end_that_does_not_double_ff_loses_nothing():
-    assert Marking().feed(b"\xffA") == [Byte(0xFF), Byte(0x41)]
+    assert ParmrkDecoder().feed(b"\xffA") == [Byte(0xFF), Byte(0x41)]
 
 
 # The port.
@@ -66,7 +66,7 @@ def test_a_far_end_that_does_not_double_ff_loses_nothing():
 async def test_bytes_go_both_ways_over_a_pty():
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         for byte in b"\x8d\x0aA":
             line.write(byte)
             await line.drain()
@@ -80,7 +80,7 @@ async def test_bytes_go_both_ways_over_a_pty():
 async def test_a_break_comes_marked_from_the_far_end_even_in_pieces():
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         for piece in (b"A\xff", b"\x00", b"\x00\xff\xff"):
             os.write(end.master, piece)
             await asyncio.sleep(0.01)
@@ -91,7 +91,7 @@ async def test_a_break_comes_marked_from_the_far_end_even_in_pieces():
 async def test_marking_can_be_turned_off_for_a_program_that_does_not_double_ff():
     with far_end() as end:
         line = await open_line(end.path, marked=False)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         os.write(end.master, b"\xff\x00\x00")
         assert await listener.first(3) == [Byte(0xFF), Byte(0), Byte(0)]
         await line.close()
@@ -102,7 +102,7 @@ async def test_what_comes_before_anyone_listens_is_kept():
         line = await open_line(end.path)
         os.write(end.master, b"AB")
         await asyncio.sleep(0.02)
-        assert await Listener(line).first(2) == [Byte(0x41), Byte(0x42)]
+        assert await LineRecorder(line).first(2) == [Byte(0x41), Byte(0x42)]
         await line.close()
 
 
@@ -232,8 +232,8 @@ async def test_a_device_that_is_no_tty_gets_the_reason_of_the_system():
 
 async def as_a_real_tty(path):
     """A pty will do for one, until it comes to the speed."""
-    wire = Wire(path, "tty", Marking())
-    await plug_in(wire, path, kernel_marks=True)
+    wire = LineTransport(path, "tty", ParmrkDecoder())
+    await open_tty(wire, path, parmrk=True)
     return wire
 
 

@@ -12,48 +12,48 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from fakes import rounds
-from fakes_model import Floats, Script
+from fakes import spin_loop
+from fakes_model import Floats, ScriptedSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_local import GREEDY, local, model_threads, said, settled, text_of, until
+from test_local import GREEDY, local, model_threads, said, settled, text_of, wait_until
 
 from daemon.conversation import Conversation
 from model import store
 from model.base import Sampling
 from model.errors import ModelDamaged, PromptTooLong
-from model.local import AHEAD, Engine, Local
-from model.prefix import CHUNK
-from model.prefix import settled as settled_of
+from model.local import LOOKAHEAD_CHARS, LocalEngine, LocalModel
+from model.prefix import PREFILL_CHUNK
+from model.prefix import stable_prefix as settled_of
 
 MEMORY = "It was the best of times, it was the worst of times.\n" * 20
 LINE = "The quick brown fox"
 
 
-async def heard(model: Local, prompt: str) -> None:
+async def heard(model: LocalModel, prompt: str) -> None:
     """So much stands in the line, and the thread has had the time for it."""
-    model.listen(prompt)
-    await until(lambda: not model._reading)
+    model.prefill(prompt)
+    await wait_until(lambda: not model._is_prefilling)
 
 
-async def typed(model: Local, script: Script, prompt: str) -> None:
+async def typed(model: LocalModel, script: ScriptedSession, prompt: str) -> None:
     """The same on a slow machine, which reads what is settled."""
     await heard(model, prompt)
     assert bytes(script.seen[1:]).decode() == settled_of(prompt)
 
 
 @asynccontextmanager
-async def listening(script: Script, a_look: float = 1.0) -> AsyncIterator[Local]:
+async def listening(script: ScriptedSession, a_look: float = 1.0) -> AsyncIterator[LocalModel]:
     """On a machine on which the clock goes on by so many seconds between two looks at it."""
     looks = itertools.count()
     async with local(script.engine, clock=lambda: a_look * next(looks)) as model:
-        await model.ready()
+        await model.wait_ready()
         yield model
 
 
 @pytest.mark.parametrize("memory", ["", MEMORY], ids=["a short prompt", "a long prompt"])
 async def test_at_return_only_the_last_word_is_left_to_read(memory: str) -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     async with listening(script) as model:
         for end in range(len(LINE) + 1):
             await typed(model, script, memory + LINE[:end])
@@ -63,7 +63,7 @@ async def test_at_return_only_the_last_word_is_left_to_read(memory: str) -> None
 
 
 async def test_each_word_is_read_once_as_it_is_typed() -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     async with listening(script) as model:
         for end in range(len(LINE) + 1):
             await typed(model, script, LINE[:end])
@@ -72,7 +72,7 @@ async def test_each_word_is_read_once_as_it_is_typed() -> None:
 
 
 async def test_where_a_word_costs_nothing_it_is_read_at_every_key_and_return_finds_the_logits_there() -> None:
-    script = Script("!")
+    script = ScriptedSession("!")
     async with listening(script, a_look=0.001) as model:
         for end in range(len(LINE) + 1):
             await heard(model, LINE[:end])
@@ -83,7 +83,7 @@ async def test_where_a_word_costs_nothing_it_is_read_at_every_key_and_return_fin
 
 
 async def test_a_machine_that_has_become_slow_leaves_the_last_word_alone() -> None:
-    script, a_look, now = Script("!"), 0.001, 0.0
+    script, a_look, now = ScriptedSession("!"), 0.001, 0.0
 
     def clock() -> float:
         nonlocal now
@@ -100,7 +100,7 @@ async def test_a_machine_that_has_become_slow_leaves_the_last_word_alone() -> No
 
 
 async def test_a_line_that_is_edited_is_read_again_from_the_place_of_the_edit() -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     async with listening(script) as model:
         await typed(model, script, MEMORY + "The quick brown fox jumps")
         script.counts.clear()
@@ -112,7 +112,7 @@ async def test_a_line_that_is_edited_is_read_again_from_the_place_of_the_edit() 
 
 
 async def test_the_next_line_of_a_conversation_begins_where_the_answer_ended() -> None:
-    script = Script(" is red.\n")
+    script = ScriptedSession(" is red.\n")
     async with listening(script) as model:
         answer = text_of(await said(model, MEMORY + "The fox"))
         script.counts.clear()
@@ -126,10 +126,10 @@ def test_after_any_edits_the_answer_is_the_same_and_the_cache_a_beginning_of_wha
     lines: list[str], chance: random.Random
 ) -> None:
     async def main() -> None:
-        script = Script("So.")
+        script = ScriptedSession("So.")
         async with listening(script) as model:
             for line in lines:
-                model.listen(line)
+                model.prefill(line)
                 if chance.random() < 0.5:
                     await typed(model, script, line)
                 if chance.random() < 0.3:
@@ -140,75 +140,75 @@ def test_after_any_edits_the_answer_is_the_same_and_the_cache_a_beginning_of_wha
 
 
 async def test_the_newest_line_counts() -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     async with listening(script) as model:
         script.gate.clear()
-        model.listen("One two")
-        await until(script.entered.is_set)
+        model.prefill("One two")
+        await wait_until(script.entered.is_set)
         for end in range(1, 500):
-            model.listen("Many keys " * end)
-        model.listen("Other words")
+            model.prefill("Many keys " * end)
+        model.prefill("Other words")
         script.gate.set()
-        await until(lambda: not model._reading)
+        await wait_until(lambda: not model._is_prefilling)
         assert bytes(script.seen[1:]).decode() == "Other"
         assert script.passes == 2
 
 
 async def test_return_waits_for_one_chunk_of_what_is_no_longer_wanted_and_no_more() -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     async with listening(script) as model:
         script.gate.clear()
-        model.listen("word " * 2 * CHUNK)
-        await until(script.entered.is_set)
+        model.prefill("word " * 2 * PREFILL_CHUNK)
+        await wait_until(script.entered.is_set)
         answer = asyncio.create_task(said(model, "Hi"))
-        await rounds()
+        await spin_loop()
         script.gate.set()
         assert text_of(await answer) == "x"
-        assert script.counts == [CHUNK, len("Hi"), 1]
+        assert script.counts == [PREFILL_CHUNK, len("Hi"), 1]
         assert await settled(lambda: script.passes) == 3, "a line was read that nobody types any more"
 
 
 async def test_return_in_the_middle_of_a_long_prompt_reads_the_rest_alone() -> None:
-    prompt = "word " * CHUNK + "end"
-    script = Script("x")
+    prompt = "word " * PREFILL_CHUNK + "end"
+    script = ScriptedSession("x")
     async with listening(script) as model:
         script.gate.clear()
-        model.listen(prompt)
-        await until(script.entered.is_set)
+        model.prefill(prompt)
+        await wait_until(script.entered.is_set)
         answer = asyncio.create_task(said(model, prompt))
-        await rounds()
+        await spin_loop()
         script.gate.set()
         assert text_of(await answer) == "x"
         assert sum(script.counts) == 1 + len(prompt) + 1
 
 
 async def test_an_answer_under_way_goes_first() -> None:
-    script = Script("Hello there")
+    script = ScriptedSession("Hello there")
     async with listening(script) as model, aclosing(model.stream("Hi", GREEDY)) as pieces:
         text = (await anext(pieces)).text
-        model.listen("Type ahead")
+        model.prefill("Type ahead")
         async for piece in pieces:
             text += piece.text
         assert text == "Hello there"
-        await until(lambda: not model._reading)
+        await wait_until(lambda: not model._is_prefilling)
         assert bytes(script.seen[1:]).decode() == "Type"
 
 
 async def test_break_is_waited_for_no_longer_than_a_step_while_a_line_is_heard() -> None:
-    script = Script("x" * 1000)
+    script = ScriptedSession("x" * 1000)
     async with listening(script) as model:
         async with aclosing(model.stream("Hi", GREEDY)) as pieces:
             await anext(pieces)
-            model.listen("Next line")
-        await until(lambda: not model._reading)
+            model.prefill("Next line")
+        await wait_until(lambda: not model._is_prefilling)
         assert bytes(script.seen[1:]).decode() == "Next"
         assert text_of(await said(model, "Next line", Sampling(temperature=0, max_tokens=3))) == "xxx"
 
 
 async def test_a_line_that_cannot_be_asked_is_not_read() -> None:
-    script = Script("x", context=100)
+    script = ScriptedSession("x", context=100)
     async with listening(script) as model:
-        model.listen("word " * 40)
+        model.prefill("word " * 40)
         assert await settled(lambda: script.passes) == 0
         with pytest.raises(PromptTooLong):
             await said(model, "word " * 40)
@@ -216,24 +216,24 @@ async def test_a_line_that_cannot_be_asked_is_not_read() -> None:
 
 
 async def test_what_goes_wrong_while_reading_is_told_to_whoever_asks() -> None:
-    class Broken(Script):
+    class Broken(ScriptedSession):
         def forward(self, ids: Sequence[int]) -> Floats:
             raise ModelDamaged("it broke")
 
-    def unloadable() -> Engine:
+    def unloadable() -> LocalEngine:
         raise ModelDamaged("it broke")
 
     for source in (Broken("x").engine, unloadable):
         async with local(source) as model:
             for _ in range(3):
-                model.listen("One two")
-                await until(lambda model=model: not model._reading)
+                model.prefill("One two")
+                await wait_until(lambda model=model: not model._reading)
             with pytest.raises(ModelDamaged, match="it broke"):
                 await said(model)
 
 
 async def test_a_line_typed_while_another_goes_wrong_is_read() -> None:
-    class Stumbles(Script):
+    class Stumbles(ScriptedSession):
         def forward(self, ids: Sequence[int]) -> Floats:
             logits = super().forward(ids)
             if self.passes == 1:
@@ -244,31 +244,31 @@ async def test_a_line_typed_while_another_goes_wrong_is_read() -> None:
     script = Stumbles("x")
     async with listening(script) as model:
         script.gate.clear()
-        model.listen("One two")
-        await until(script.entered.is_set)
-        model.listen("Other words")
+        model.prefill("One two")
+        await wait_until(script.entered.is_set)
+        model.prefill("Other words")
         script.gate.set()
-        await until(lambda: bytes(script.seen[1:]) == b"Other")
+        await wait_until(lambda: bytes(script.seen[1:]) == b"Other")
 
 
 async def test_a_line_heard_while_the_model_is_loaded_is_read_after_it() -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     async with local(script.engine) as model:
-        model.listen("One two")
-        await until(lambda: bytes(script.seen[1:]) == b"One two")
+        model.prefill("One two")
+        await wait_until(lambda: bytes(script.seen[1:]) == b"One two")
 
 
 async def test_closing_ends_the_reading_at_its_next_chunk_and_hears_no_more() -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     script.gate.clear()
-    model = Local(script.engine)
-    model.listen("word " * 5 * CHUNK)
-    await until(script.entered.is_set)
+    model = LocalModel(script.engine)
+    model.prefill("word " * 5 * PREFILL_CHUNK)
+    await wait_until(script.entered.is_set)
     closing = asyncio.create_task(model.close())
-    await rounds()
+    await spin_loop()
     script.gate.set()
     await closing
-    model.listen("Anyone there?")
+    model.prefill("Anyone there?")
     assert script.passes == 1
     assert model_threads() == []
 
@@ -278,14 +278,14 @@ PROMPT = "It was a dark and stormy night; the rain fell in torrents.\n" * 6 + "T
 
 async def test_the_embedded_model_says_the_same_with_and_without_reading_along() -> None:
     sampling = Sampling(seed=7, max_tokens=40)
-    async with local(store.find("embedded"), threads=1) as fresh:
+    async with local(store.find_model("embedded"), threads=1) as fresh:
         alone = await said(fresh, PROMPT, sampling)
-    async with local(store.find("embedded"), threads=1) as model:
-        await model.ready()
+    async with local(store.find_model("embedded"), threads=1) as model:
+        await model.wait_ready()
         for end in range(len(PROMPT) - 30, len(PROMPT) + 1):
-            model.listen(PROMPT[:end])
+            model.prefill(PROMPT[:end])
             if end % 3 == 0:
-                await until(lambda: not model._reading)
+                await wait_until(lambda: not model._is_prefilling)
         read = await said(model, PROMPT, sampling)
         await said(model, PROMPT + text_of(read) + "\nAnd so", sampling)
         again = await said(model, PROMPT, sampling)
@@ -295,14 +295,16 @@ async def test_the_embedded_model_says_the_same_with_and_without_reading_along()
 
 
 async def test_what_a_full_context_forgot_is_told_with_the_next_piece() -> None:
-    script = Script("x" * 100, context=64)
+    script = ScriptedSession("x" * 100, context=64)
     async with local(script.engine) as model:
         pieces = await said(model, "A line.\nAnother line.\nA third.\n", Sampling(temperature=0, max_tokens=60))
-        assert [piece.forgotten for piece in pieces if piece.forgotten] == [len("A line.\nAnother line.\nA third.\n")]
-        assert pieces[-1].finish == "length"
+        assert [piece.dropped_chars for piece in pieces if piece.dropped_chars] == [
+            len("A line.\nAnother line.\nA third.\n")
+        ]
+        assert pieces[-1].finish_reason == "length"
 
 
-class Halting(Script):
+class Halting(ScriptedSession):
     """Stops at its gate when it is to read what is left of a text that was too long for its context."""
 
     def forward(self, ids: Sequence[int]) -> Floats:
@@ -321,31 +323,33 @@ async def test_when_the_context_rolls_two_lines_of_paper_are_in_hand() -> None:
         while not script.rolling.is_set():
             await anext(pieces)
             taken += 1
-            await until(lambda taken=taken: script.rolling.is_set() or script.passes >= taken + AHEAD - 1)
+            await wait_until(
+                lambda taken=taken: script.rolling.is_set() or script.passes >= taken + LOOKAHEAD_CHARS - 1
+            )
         in_hand = 0
         while taken + in_hand < 256 - len("Hi"):
             await asyncio.wait_for(anext(pieces), 30)
             in_hand += 1
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(pieces), 0.2)
-        assert in_hand >= AHEAD - 3
+        assert in_hand >= LOOKAHEAD_CHARS - 3
         script.gate.set()
 
 
 async def test_conversation_and_model_forget_alike_so_that_the_next_line_is_all_there_is_to_read() -> None:
-    script, talk = Script("So it was said, and so it was done.\n" * 4, context=200), Conversation()
+    script, talk = ScriptedSession("So it was said, and so it was done.\n" * 4, context=200), Conversation()
     rolled = behind_a_roll = 0
     async with local(script.engine) as model:
         for number in range(20):
             line = f"LINE {number}"
-            gone = talk.make_room(line, model.count, 180, 100)
+            gone = talk.drop_oldest_lines(line, model.count_tokens, 180, 100)
             script.counts.clear()
-            pieces = await said(model, talk.prompt(line), Sampling(temperature=0, max_tokens=90))
+            pieces = await said(model, talk.build_prompt(line), Sampling(temperature=0, max_tokens=90))
             if number and not gone:
                 assert script.counts[0] <= len("\n" + line) + 1
                 behind_a_roll += rolled > 0
-            rolled = sum(piece.forgotten for piece in pieces)
-            talk.answered(talk.prompt(line), text_of(pieces), rolled)
+            rolled = sum(piece.dropped_chars for piece in pieces)
+            talk.add_answer(talk.build_prompt(line), text_of(pieces), rolled)
     assert behind_a_roll >= 4
 
 
@@ -355,13 +359,13 @@ def resident() -> int:
 
 @pytest.mark.soak
 async def test_a_thousand_generations_leave_the_memory_as_it_was() -> None:
-    async with local(store.find("embedded"), threads=1) as model:
-        await model.ready()
+    async with local(store.find_model("embedded"), threads=1) as model:
+        await model.wait_ready()
         memory, sizes = "", []
         for number in range(1000):
             line = f"{memory}\nLine {number} is typed"
             for end in range(len(memory) + 1, len(line), 8):
-                model.listen(line[:end])
+                model.prefill(line[:end])
             pieces = await said(model, line.strip(), Sampling(seed=number, max_tokens=10))
             memory = (line + text_of(pieces))[-600:].partition("\n")[2]
             if number % 100 == 99:

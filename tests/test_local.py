@@ -9,33 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import until
-from fakes_model import TEXT, TINY, Floats, Script, tiny_folder, tiny_weights, words
+from fakes import wait_until
+from fakes_model import TEXT, TINY, Floats, ScriptedSession, tiny_folder, tiny_tokenizer, tiny_weights
 
 from model import graph, store, tokenizer
-from model.base import Model, Piece, Sampling, Shape
+from model.base import GPT2Config, Model, Sampling, TextChunk
 from model.errors import ModelDamaged, PromptTooLong
-from model.local import AHEAD, Engine, Local, load
-from model.prefix import CHUNK
+from model.local import LOOKAHEAD_CHARS, LocalEngine, LocalModel, load_model
+from model.prefix import PREFILL_CHUNK
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0, max_tokens=10_000)
 
 
 @asynccontextmanager
-async def local(source: Path | Callable[[], Engine], **settings: Any) -> AsyncIterator[Local]:
-    model = Local(source, **settings)
+async def local(source: Path | Callable[[], LocalEngine], **settings: Any) -> AsyncIterator[LocalModel]:
+    model = LocalModel(source, **settings)
     try:
         yield model
     finally:
         await model.close()
 
 
-async def said(model: Model, prompt: str = "Hello", sampling: Sampling = GREEDY) -> list[Piece]:
+async def said(model: Model, prompt: str = "Hello", sampling: Sampling = GREEDY) -> list[TextChunk]:
     async with aclosing(model.stream(prompt, sampling)) as pieces:
         return [piece async for piece in pieces]
 
 
-def text_of(pieces: list[Piece]) -> str:
+def text_of(pieces: list[TextChunk]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
@@ -56,30 +56,30 @@ def model_threads() -> list[str]:
 
 async def test_a_stored_model_is_loaded_and_streams_the_same_text_twice(tmp_path: Path) -> None:
     async with local(tiny_folder(tmp_path), threads=1) as model:
-        await model.ready()
+        await model.wait_ready()
         assert (model.name, model.context) == ("tiny", TINY.n_positions)
-        assert model.count("The operator") == len(words().encode("The operator"))
+        assert model.count_tokens("The operator") == len(tiny_tokenizer().encode("The operator"))
         first, second = [await said(model, "The", Sampling(seed=7)) for _ in range(2)]
         assert text_of(first) == text_of(second) != ""
-        assert first[-1].finish in ("length", "end")
+        assert first[-1].finish_reason in ("length", "end")
         assert text_of(await said(model, "The", Sampling(seed=8))) != text_of(first)
 
 
 async def test_pieces_carry_text_tokens_the_time_and_the_finish() -> None:
     times = iter(range(100))
-    model = Local(Script("a“b").engine, clock=lambda: float(next(times)))
+    model = LocalModel(ScriptedSession("a“b").engine, clock=lambda: float(next(times)))
     pieces = await said(model)
     assert pieces == [
-        Piece("a", (97,), 0.0),
-        Piece("“", tuple("“".encode()), 1.0),
-        Piece("b", (98,), 2.0),
-        Piece("", (256,), 3.0, "end"),
+        TextChunk("a", (97,), 0.0),
+        TextChunk("“", tuple("“".encode()), 1.0),
+        TextChunk("b", (98,), 2.0),
+        TextChunk("", (256,), 3.0, "end"),
     ]
     await model.close()
 
 
 async def test_the_prompt_goes_in_after_an_end_of_text() -> None:
-    script = Script("x")
+    script = ScriptedSession("x")
     async with local(script.engine) as model:
         await said(model, "Hi")
         assert script.seen == [256, *b"Hi", *b"x"]
@@ -88,33 +88,33 @@ async def test_the_prompt_goes_in_after_an_end_of_text() -> None:
 
 
 async def test_the_thread_never_has_more_than_ahead_characters_waiting() -> None:
-    script = Script("x" * 2000)
+    script = ScriptedSession("x" * 2000)
     async with local(script.engine) as model, aclosing(model.stream("Hello", GREEDY)) as pieces:
         taken = 0
         async for piece in pieces:
             if taken % 100 == 0:
                 # Not one pass more while this piece is held: it is taken when the next is asked for.
-                assert await settled(lambda: script.passes) - taken == min(AHEAD, 2001 - taken)
+                assert await settled(lambda: script.passes) - taken == min(LOOKAHEAD_CHARS, 2001 - taken)
             taken += len(piece.text)
         assert taken == 2000
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 async def test_a_belt_as_short_as_can_be_still_moves(ahead: int) -> None:
-    async with local(Script("Hello there").engine, ahead=ahead) as model:
+    async with local(ScriptedSession("Hello there").engine, ahead=ahead) as model:
         assert text_of(await said(model)) == "Hello there"
 
 
 async def test_long_tokens_keep_to_the_bound() -> None:
-    script = Script("x" * 500)
-    script.longest = 40
+    script = ScriptedSession("x" * 500)
+    script.max_token_bytes = 40
     async with local(script.engine) as model, aclosing(model.stream("Hello", GREEDY)) as pieces:
         await anext(pieces)
-        assert await settled(lambda: script.passes) <= AHEAD - 40 + 1
+        assert await settled(lambda: script.passes) <= LOOKAHEAD_CHARS - 40 + 1
 
 
 async def test_closing_ends_the_work_within_one_step() -> None:
-    script = Script("x" * 5000)
+    script = ScriptedSession("x" * 5000)
     async with local(script.engine, ahead=100_000) as model:
         async with aclosing(model.stream("Hello", GREEDY)) as pieces:
             await anext(pieces)
@@ -126,12 +126,12 @@ async def test_closing_ends_the_work_within_one_step() -> None:
 
 
 async def test_closing_before_the_first_token_ends_a_long_prompt_at_its_next_chunk() -> None:
-    script = Script("x" * 100)
+    script = ScriptedSession("x" * 100)
     script.gate.clear()
     async with local(script.engine) as model:
-        stream = model.stream("y" * (10 * CHUNK), GREEDY)
+        stream = model.stream("y" * (10 * PREFILL_CHUNK), GREEDY)
         first = asyncio.create_task(anext(stream))
-        await until(script.entered.is_set)
+        await wait_until(script.entered.is_set)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
@@ -143,16 +143,16 @@ async def test_closing_before_the_first_token_ends_a_long_prompt_at_its_next_chu
 
 async def test_a_cancelled_wait_while_loading_stops_neither_loading_nor_the_next_answer() -> None:
     loading, entered = threading.Event(), threading.Event()
-    script = Script("Hello")
+    script = ScriptedSession("Hello")
 
-    def load() -> Engine:
+    def load() -> LocalEngine:
         entered.set()
         assert loading.wait(60)
         return script.engine()
 
     async with local(load) as model:
-        await until(entered.is_set)
-        for wait in (model.ready(), said(model), said(model)):
+        await wait_until(entered.is_set)
+        for wait in (model.wait_ready(), said(model), said(model)):
             task = asyncio.ensure_future(wait)
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -160,13 +160,13 @@ async def test_a_cancelled_wait_while_loading_stops_neither_loading_nor_the_next
             with pytest.raises(asyncio.CancelledError):
                 await task
         loading.set()
-        await model.ready()
+        await model.wait_ready()
         assert text_of(await said(model)) == "Hello"
         assert script.passes == 1 + 5, "an answer that nobody wanted was made"
 
 
 async def test_a_consumer_cancelled_at_any_piece_leaves_a_model_that_answers() -> None:
-    script = Script("Hello there, how do you do?")
+    script = ScriptedSession("Hello there, how do you do?")
     async with local(script.engine, ahead=4) as model:
         for place in range(20):
             stream = model.stream("Hi", GREEDY)
@@ -181,7 +181,7 @@ async def test_a_consumer_cancelled_at_any_piece_leaves_a_model_that_answers() -
 
 
 async def test_two_answers_at_once_are_made_one_after_the_other() -> None:
-    async with local(Script("Hello there").engine, ahead=3) as model:
+    async with local(ScriptedSession("Hello there").engine, ahead=3) as model:
         both = await asyncio.gather(said(model, "a"), said(model, "b"))
         assert [text_of(pieces) for pieces in both] == ["Hello there"] * 2
 
@@ -191,21 +191,21 @@ async def test_a_model_that_cannot_be_loaded_says_so_to_whoever_asks(tmp_path: P
     (folder / "model.onnx").write_bytes(b"not the bytes of the manifest")
     async with local(folder) as model:
         with pytest.raises(ModelDamaged, match=r"model\.onnx"):
-            await model.ready()
+            await model.wait_ready()
         for _ in range(2):
             with pytest.raises(ModelDamaged, match=r"model\.onnx"):
                 await said(model)
         with pytest.raises(ModelDamaged, match=r"model\.onnx"):
-            model.count("Hello")
+            model.count_tokens("Hello")
 
 
-def stored(folder: Path, shape: Shape, tokens: int, told: Shape) -> Path:
-    store.write(
+def stored(folder: Path, shape: GPT2Config, tokens: int, told: GPT2Config) -> Path:
+    store.write_model(
         folder,
         name=folder.name,
         shape=told,
-        onnx_bytes=graph.build(tiny_weights(shape), shape),
-        tokenizer_json=tokenizer.learn(TEXT.splitlines(keepends=True), tokens).to_json(),
+        onnx_bytes=graph.build_gpt2(tiny_weights(shape), shape),
+        tokenizer_json=tokenizer.train_tokenizer(TEXT.splitlines(keepends=True), tokens).to_json(),
         training={},
         card="",
     )
@@ -214,12 +214,12 @@ def stored(folder: Path, shape: Shape, tokens: int, told: Shape) -> Path:
 
 def test_files_that_do_not_belong_together_are_found_out_at_once(tmp_path: Path) -> None:
     small = replace(TINY, vocab_size=280)
-    session, words = load(stored(tmp_path / "a", TINY, 280, TINY), threads=1)  # tokens to spare do no harm
-    assert (session.shape.vocab_size, words.size) == (300, 280)
+    session, words = load_model(stored(tmp_path / "a", TINY, 280, TINY), threads=1)  # tokens to spare do no harm
+    assert (session.shape.vocab_size, words.vocab_size) == (300, 280)
     with pytest.raises(ModelDamaged, match=r"b: tokenizer\.json has 300 tokens, the model knows 280"):
-        load(stored(tmp_path / "b", small, 300, small), threads=1)
+        load_model(stored(tmp_path / "b", small, 300, small), threads=1)
     with pytest.raises(ModelDamaged, match=r"c: model\.onnx is Shape.*=64.*, its manifest says Shape.*=65"):
-        load(stored(tmp_path / "c", TINY, 300, replace(TINY, n_positions=65)), threads=1)
+        load_model(stored(tmp_path / "c", TINY, 300, replace(TINY, n_positions=65)), threads=1)
 
 
 async def test_a_stored_model_says_only_what_is_kept(tmp_path: Path) -> None:
@@ -234,19 +234,19 @@ async def test_a_model_reached_by_its_file_has_the_name_of_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_folder(tmp_path))
-    async with local(store.find("model.onnx"), threads=1) as model:
+    async with local(store.find_model("model.onnx"), threads=1) as model:
         assert model.name == "tiny"
 
 
 async def test_a_prompt_that_is_too_long_is_refused_and_the_next_is_answered() -> None:
-    async with local(Script("Hello", context=100).engine) as model:
+    async with local(ScriptedSession("Hello", context=100).engine) as model:
         with pytest.raises(PromptTooLong, match="the prompt is 101 tokens"):
             await said(model, "x" * 100)
         assert text_of(await said(model)) == "Hello"
 
 
 async def test_an_error_in_mid_answer_comes_after_the_pieces_before_it() -> None:
-    class Breaks(Script):
+    class Breaks(ScriptedSession):
         def forward(self, ids: Sequence[int]) -> Floats:
             if self.passes == 4:
                 raise ModelDamaged("it broke")
@@ -259,7 +259,7 @@ async def test_an_error_in_mid_answer_comes_after_the_pieces_before_it() -> None
 
 
 async def test_one_thread_touches_the_session_and_none_is_left_behind() -> None:
-    script = Script("Hello")
+    script = ScriptedSession("Hello")
     async with local(script.engine) as model:
         for _ in range(3):
             await said(model)
@@ -270,8 +270,8 @@ async def test_one_thread_touches_the_session_and_none_is_left_behind() -> None:
 
 
 async def test_closing_the_model_ends_an_answer_that_nobody_reads() -> None:
-    script = Script("x" * 5000)
-    model = Local(script.engine)
+    script = ScriptedSession("x" * 5000)
+    model = LocalModel(script.engine)
     stream = model.stream("Hi", GREEDY)
     await anext(stream)
     async with asyncio.timeout(30):
@@ -281,10 +281,10 @@ async def test_closing_the_model_ends_an_answer_that_nobody_reads() -> None:
 
 
 def test_a_stream_dropped_with_its_event_loop_leaves_no_thread_waiting() -> None:
-    script = Script("x" * 5000)
+    script = ScriptedSession("x" * 5000)
 
-    async def drop() -> Local:
-        model = Local(script.engine)
+    async def drop() -> LocalModel:
+        model = LocalModel(script.engine)
         stream = model.stream("Hi", GREEDY)
         await anext(stream)
         return model

@@ -9,8 +9,8 @@ from fakes_model import TEXT, TINY, tiny_folder
 
 from model import export, store
 from model.errors import ExportRefused, ModelNotFound, TextDamaged
-from model.runtime import Loaded
-from model.session import Session
+from model.runtime import OnnxModel
+from model.session import OnnxSession
 from tools import make_model
 
 
@@ -36,24 +36,24 @@ def test_a_model_is_made_found_and_run(home: Path, capsys: pytest.CaptureFixture
     assert out.count("\n") == 1
     assert "perplexity 1.0000 times that of float32" in out
     assert err == ""
-    folder = store.find("half")
-    assert store.verify(folder).training["from"] == "tiny"
-    assert Session(folder / store.GRAPH, threads=1).forward([1, 2, 3]).shape == (TINY.vocab_size,)
+    folder = store.find_model("half")
+    assert store.verify_model(folder).training["from"] == "tiny"
+    assert OnnxSession(folder / store.GRAPH_FILE, threads=1).forward([1, 2, 3]).shape == (TINY.vocab_size,)
 
 
 def test_eight_bits_are_asked_for_when_nothing_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export.RATIOS, "int8", 9.0)  # noise has no perplexity worth the name
+    monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "int8", 9.0)  # noise has no perplexity worth the name
     assert make(home, str(tiny_folder(home)), "--name", "eight") == 0
-    training = store.read_manifest(store.find("eight")).training
+    training = store.read_manifest(store.find_model("eight")).training
     assert (training["as"], training["rounding"]["bits"], training["rounding"]["block"]) == ("int8", 8, 0)
 
 
 def test_half_computes_in_half_precision_and_a_cache_is_as_wide_as_it_was_asked_for(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(export.RATIOS, "int8", 9.0)
-    monkeypatch.setitem(export.DISTANCES, "int8", 9.0)
-    monkeypatch.setitem(export.RATIOS, "half", 9.0)
+    monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "int8", 9.0)
+    monkeypatch.setitem(export.MAX_KL, "int8", 9.0)
+    monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "half", 9.0)
     source, kinds = str(tiny_folder(home)), {}
     asked = {
         "half": ["--as", "half"],
@@ -63,7 +63,7 @@ def test_half_computes_in_half_precision_and_a_cache_is_as_wide_as_it_was_asked_
     }
     for name, words in asked.items():
         make(home, source, "--name", name, *words)
-        kinds[name] = str(Loaded(store.find(name) / store.GRAPH, threads=1).inputs["past_key_0"].dtype)
+        kinds[name] = str(OnnxModel(store.find_model(name) / store.GRAPH_FILE, threads=1).inputs["past_key_0"].dtype)
     assert kinds == {"half": "float16", "float16": "float32", "narrow": "int8", "wide": "float32"}
 
 
@@ -80,13 +80,13 @@ def test_a_name_that_is_taken_stays_whose_it_was_unless_told(home: Path) -> None
     make(home, source, "--name", "mine", "--as", "float32")
     with pytest.raises(make_model.ModelUnwritten, match="choose another --name, or --replace"):
         make(home, source, "--name", "mine", "--as", "float16")
-    assert store.read_manifest(store.find("mine")).training["as"] == "float32"
+    assert store.read_manifest(store.find_model("mine")).training["as"] == "float32"
     make(home, source, "--name", "mine", "--as", "float16", "--replace")
-    assert store.read_manifest(store.find("mine")).training["as"] == "float16"
+    assert store.read_manifest(store.find_model("mine")).training["as"] == "float16"
 
 
 def test_what_is_not_good_enough_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export.RATIOS, "int4", 0.5)
+    monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "int4", 0.5)
     with pytest.raises(ExportRefused, match=r"bad: perplexity"):
         make(home, str(tiny_folder(home)), "--name", "bad", "--as", "int4")
     assert not (home / "models").exists() or not list((home / "models").iterdir())
@@ -116,7 +116,7 @@ def test_a_disk_that_refuses_is_one_line(home: Path) -> None:
 
 def test_progress_says_how_long_it_will_still_take_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
-    tell: Callable[[str, int, int], None] = make_model._lines(lambda: now)
+    tell: Callable[[str, int, int], None] = make_model._report_lines(lambda: now)
     for moment, what, done, whole in (
         (0.0, "rounding", 10, 100),
         (1.0, "rounding", 15, 100),
@@ -140,7 +140,7 @@ def test_what_is_broken_off_leaves_nothing(home: Path, monkeypatch: pytest.Monke
             if what == stage:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(make_model, "_lines", lambda clock, stop=stop: stop)
+        monkeypatch.setattr(make_model, "_report_lines", lambda clock, stop=stop: stop)
         with pytest.raises(KeyboardInterrupt):
             make(home, str(tiny_folder(home)), "--name", "mine", "--as", "int8")
         assert not (home / "models").exists() or not list((home / "models").iterdir())

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpora import taking
-from tools.corpora.errors import CorpusNotFound, MemberRefused
-from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged
+from tools.corpora.errors import CorpusNotFound, MemberError
+from tools.corpora.members import Member, iter_members
+from tools.corpora.record import DamagedItem
 
 ENTRY = b"PK\x01\x02"  # the archive's list of its members has one of these for each
 LOCAL = b"PK\x03\x04"
@@ -42,9 +42,9 @@ def patched(path: Path, header: bytes, offset: int, data: bytes) -> Path:
     return path
 
 
-def parted(path: Path) -> tuple[list[Member], list[Damaged]]:
-    found = list(members(path))
-    return [one for one in found if isinstance(one, Member)], [one for one in found if isinstance(one, Damaged)]
+def parted(path: Path) -> tuple[list[Member], list[DamagedItem]]:
+    found = list(iter_members(path))
+    return [one for one in found if isinstance(one, Member)], [one for one in found if isinstance(one, DamagedItem)]
 
 
 def whole(path: Path) -> dict[str, bytes]:
@@ -55,8 +55,8 @@ def test_a_file_is_its_one_member(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"THE QUICK BROWN FOX")
     assert whole(path) == {"a.txt": b"THE QUICK BROWN FOX"}
-    assert [(member.place, member.size) for member in parted(path)[0]] == [(str(path), 19)]
-    assert parted(path)[0][0].head(3) == b"THE"
+    assert [(member.location, member.size) for member in parted(path)[0]] == [(str(path), 19)]
+    assert parted(path)[0][0].read_head(3) == b"THE"
 
 
 def test_a_zip_is_read_as_a_folder_is_in_the_order_of_names(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_name_that_leads_out_of_the_archive_is_told_and_the_rest_is_read(tmp_p
     path = zipped(tmp_path / "sly.zip", {name: b"no", "good.txt": b"yes"})
     good, bad = parted(path)
     assert [member.name for member in good] == ["good.txt"]
-    assert [damaged.why for damaged in bad] == ["its name leads out of the archive"]
+    assert [damaged.reason for damaged in bad] == ["its name leads out of the archive"]
 
 
 def test_a_colon_or_two_dots_within_a_name_lead_nowhere(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_links_are_told_and_not_followed(tmp_path: Path) -> None:
     (folder / "in" / "round").symlink_to(folder)
     (folder / "link.txt").symlink_to(secret)
     (folder / "nowhere").symlink_to(folder / "nowhere")
-    assert [why.why for why in parted(path)[1]] == ["a link, which is not followed"]
+    assert [why.reason for why in parted(path)[1]] == ["a link, which is not followed"]
     good, bad = parted(folder)
     assert good == []
     assert sorted(Path(told.source).name for told in bad) == ["link.txt", "nowhere", "round"]
@@ -117,7 +117,7 @@ def test_what_is_no_file_is_told_and_does_not_stop_us(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.txt").write_text("a")
     good, bad = parted(tmp_path)
-    assert ([member.name for member in good], [told.why for told in bad]) == (["a.txt"], ["not a file"])
+    assert ([member.name for member in good], [told.reason for told in bad]) == (["a.txt"], ["not a file"])
     with pytest.raises(CorpusNotFound, match="neither a file nor a folder"):
         parted(tmp_path / "pipe")
     with pytest.raises(CorpusNotFound, match="No such file"):
@@ -137,20 +137,20 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     good, bad = parted(tmp_path)
     assert [member.name for member in good] == ["z.txt"]
     shutil.rmtree(tmp_path / ("d" * 250))
-    assert [told.why for told in bad] == ["a folder that cannot be read: File name too long"]
+    assert [told.reason for told in bad] == ["a folder that cannot be read: File name too long"]
 
 
 def test_a_file_that_is_gone_when_it_is_read_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     (member,) = parted(tmp_path)[0]
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(MemberRefused, match=r"a\.txt: No such file"):
+    with pytest.raises(MemberError, match=r"a\.txt: No such file"):
         member.open()
 
 
 def test_an_encrypted_member_is_told(tmp_path: Path) -> None:
     path = patched(zipped(tmp_path / "locked.zip", {"a.txt": b"a"}), ENTRY, 8, b"\x01")
-    assert [told.why for told in parted(path)[1]] == ["encrypted; give a ZIP without a password"]
+    assert [told.reason for told in parted(path)[1]] == ["encrypted; give a ZIP without a password"]
 
 
 def test_a_bomb_is_told_and_not_unpacked(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_bomb_is_told_and_not_unpacked(tmp_path: Path) -> None:
         archive.writestr("good.txt", b"good")
     good, bad = parted(path)
     assert [member.name for member in good] == ["good.txt", "noise.bin"]
-    assert "no text, but a bomb" in bad[0].why
+    assert "no text, but a bomb" in bad[0].reason
 
 
 def test_a_bomb_of_many_small_parts_is_told_as_a_whole(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_bomb_of_many_small_parts_is_told_as_a_whole(tmp_path: Path) -> None:
     good, bad = parted(path)
     assert good == []
     assert [told.source for told in bad] == [str(path)]
-    assert "no texts, but a bomb" in bad[0].why
+    assert "no texts, but a bomb" in bad[0].reason
 
 
 def test_members_that_lie_over_each_other_are_a_bomb(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_members_that_lie_over_each_other_are_a_bomb(tmp_path: Path) -> None:
     path.write_bytes(raw[:at] + 9 * entry + raw[end : end + 8] + count + raw[end + 16 :])
     good, bad = parted(path)
     assert good == []
-    assert "a bomb" in bad[0].why
+    assert "a bomb" in bad[0].reason
 
 
 def test_a_member_of_ten_gigabytes_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -194,14 +194,14 @@ def test_a_member_of_ten_gigabytes_is_told_and_the_rest_is_read(tmp_path: Path) 
         archive.filelist[1].file_size = 10_000_000_000  # what it declares, no more
     good, bad = parted(huge)
     assert [member.name for member in good] == ["b.txt"]
-    assert bad[0].why.startswith("10.0 GB, more than any text")
+    assert bad[0].reason.startswith("10.0 GB, more than any text")
 
 
 def test_a_member_that_declares_less_than_it_holds_gives_no_more(tmp_path: Path) -> None:
     path = zipped(tmp_path / "less.zip", {"a.txt": b"a" * 100_000})
     patched(path, ENTRY, 24, struct.pack("<L", 10))
     (member,) = parted(path)[0]
-    with pytest.raises(MemberRefused, match="Bad CRC"):
+    with pytest.raises(MemberError, match="Bad CRC"):
         member.open().read()
 
 
@@ -211,7 +211,7 @@ def test_a_member_with_a_wrong_byte_is_refused_by_name_and_its_neighbour_read(tm
     path = zipped(tmp_path / "bad.zip", {"bad.txt": noise, "good.txt": b"good"}, method)
     patched(path, LOCAL, 200, b"\xff\x00\xff\x00\xff\x00")
     bad, good = parted(path)[0]
-    with pytest.raises(MemberRefused, match=r"bad\.zip: bad\.txt: "):
+    with pytest.raises(MemberError, match=r"bad\.zip: bad\.txt: "):
         bad.open().read()
     assert good.open().read() == b"good"
 
@@ -220,7 +220,7 @@ def test_a_member_packed_in_an_unknown_way_is_refused_by_name(tmp_path: Path) ->
     path = zipped(tmp_path / "new.zip", {"a.txt": b"a"})
     patched(patched(path, ENTRY, 10, b"\x63"), LOCAL, 8, b"\x63")
     (member,) = parted(path)[0]
-    with pytest.raises(MemberRefused, match=r"new\.zip: a\.txt: .*compression"):
+    with pytest.raises(MemberError, match=r"new\.zip: a\.txt: .*compression"):
         member.open()
 
 
@@ -231,7 +231,7 @@ def test_a_zip_that_was_cut_off_anywhere_is_told_in_one_line(tmp_path: Path) -> 
         path.write_bytes(raw[:length])
         good, bad = parted(path)
         assert good == []
-        assert [told.why.split(" (")[0] for told in bad] == ["not a whole ZIP"]
+        assert [told.reason.split(" (")[0] for told in bad] == ["not a whole ZIP"]
 
 
 @given(data=st.data())
@@ -244,7 +244,7 @@ def test_a_zip_with_any_bytes_wrong_is_read_or_told(
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(raw)
     for member in parted(path)[0]:
-        with contextlib.suppress(MemberRefused):
+        with contextlib.suppress(MemberError):
             member.open().read()
 
 
@@ -297,8 +297,8 @@ def test_what_is_wrong_within_reading_names_the_member() -> None:
             raise lzma.LZMAError("Corrupt input data")
 
     member = Member("a", "all.zip: a", 5, Failing)
-    with pytest.raises(MemberRefused, match=r"all\.zip: a: Corrupt input data"):
-        member.head()
+    with pytest.raises(MemberError, match=r"all\.zip: a: Corrupt input data"):
+        member.read_head()
 
 
 def test_a_folder_may_have_more_zips_than_a_process_may_have_files_open(tmp_path: Path) -> None:
@@ -307,8 +307,8 @@ def test_a_folder_may_have_more_zips_than_a_process_may_have_files_open(tmp_path
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, before[1]))
     try:
-        whole = taking.sorted_out(tmp_path, "text")
-        texts = [one for lot in whole.lots for one in taking.found(lot)]
+        whole = taking.detect_kinds(tmp_path, "text")
+        texts = [one for lot in whole.groups for one in taking.read_items(lot)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert not whole.damaged

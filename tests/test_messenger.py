@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tools.corpora import members
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
+from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import messenger, messenger_content
 
 ANNA, BOB, ZOE = "Anna Example", "Bob Test", "Zo\u00eb M\u00fcller"
@@ -87,11 +87,11 @@ def zipped(top: Path, files: dict[str, bytes]) -> Path:
 
 
 def claimed(path: Path) -> list[Member]:
-    return list(messenger.claim([member for member in members.members(path) if isinstance(member, Member)]))
+    return list(messenger.claim([member for member in members.iter_members(path) if isinstance(member, Member)]))
 
 
-def found(path: Path) -> list[Found]:
-    return [one for one in messenger.found(claimed(path)) if not isinstance(one, Named)]
+def found(path: Path) -> list[ImportItem]:
+    return [one for one in messenger.read_items(claimed(path)) if not isinstance(one, KnownPerson)]
 
 
 def records(path: Path) -> list[Record]:
@@ -103,10 +103,10 @@ def said(path: Path) -> list[tuple[str, str]]:
 
 
 def skipped(path: Path) -> list[str]:
-    return [one.why for one in found(path) if isinstance(one, Skipped)]
+    return [one.reason for one in found(path) if isinstance(one, SkippedItem)]
 
 
-def one_message(tmp_path: Path, **fields: Any) -> list[Found]:
+def one_message(tmp_path: Path, **fields: Any) -> list[ImportItem]:
     return found(folder(tmp_path, {"messages/inbox/bob_1/message_1.json": thread_file(message(BOB, 5, **fields))}))
 
 
@@ -158,7 +158,7 @@ def test_a_letter_whose_second_byte_is_a_blank_is_not_cut(tmp_path: Path) -> Non
     (record,) = one_message(tmp_path, content="voil\u00e0")
     assert isinstance(record, Record)
     assert record.text == "voil\u00e0"
-    assert messenger_content.cured("\u00c5".encode().decode("latin-1")) == "\u00c5"
+    assert messenger_content.repair_text("\u00c5".encode().decode("latin-1")) == "\u00c5"
 
 
 @pytest.mark.parametrize("text", ["caf\u00e9", "\u201cright\u201d", "na\u00efve \U0001f600"])
@@ -191,7 +191,7 @@ def test_a_text_that_is_right_already_is_left_alone(tmp_path: Path, text: str) -
     ],
 )
 def test_what_has_no_text_is_counted_by_what_it_is(tmp_path: Path, fields: dict[str, Any], why: str) -> None:
-    assert [(type(one), getattr(one, "why", "")) for one in one_message(tmp_path, **fields)] == [(Skipped, why)]
+    assert [(type(one), getattr(one, "reason", "")) for one in one_message(tmp_path, **fields)] == [(SkippedItem, why)]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_what_has_no_text_is_counted_by_what_it_is(tmp_path: Path, fields: dict[
     ],
 )
 def test_what_facebook_says_is_no_message(tmp_path: Path, text: str) -> None:
-    assert [getattr(one, "why", one) for one in one_message(tmp_path, content=text)] == ["a system notice"]
+    assert [getattr(one, "reason", one) for one in one_message(tmp_path, content=text)] == ["a system notice"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_thread_without_a_title_is_called_by_its_folder(tmp_path: Path) -> Non
 def test_files_given_one_by_one_are_threads_of_their_own_folders(tmp_path: Path) -> None:
     folder(tmp_path, {f"{n}/message_1.json": thread_file(message(BOB, 5, n), title=n) for n in "ab"})
     both = [member for n in "ab" for member in claimed(tmp_path / n / "message_1.json")]
-    assert [(one.thread, one.text) for one in messenger.found(both) if isinstance(one, Record)] == [
+    assert [(one.thread, one.text) for one in messenger.read_items(both) if isinstance(one, Record)] == [
         ("a", "a"),
         ("b", "b"),
     ]
@@ -338,15 +338,15 @@ def test_a_file_that_breaks_off_keeps_what_was_whole_and_is_told(tmp_path: Path)
     }
     everything = found(folder(tmp_path, files))
     assert [one.text for one in everything if isinstance(one, Record)] == ["before", "b", "c", "z"]
-    (damaged,) = [one for one in everything if isinstance(one, Damaged)]
+    (damaged,) = [one for one in everything if isinstance(one, DamagedItem)]
     assert damaged.source.endswith("inbox/bob_1/message_1.json")
-    assert str(tmp_path) not in damaged.why
+    assert str(tmp_path) not in damaged.reason
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"[]", b"{}", b'{"participants": ['])
 def test_what_is_no_thread_where_one_must_be_is_told(tmp_path: Path, data: bytes) -> None:
     everything = found(folder(tmp_path, {"messages/inbox/bob_1/message_1.json": data}))
-    assert [type(one) for one in everything] == [Damaged]
+    assert [type(one) for one in everything] == [DamagedItem]
 
 
 def test_what_is_no_message_among_messages_is_counted(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_what_is_no_message_among_messages_is_counted(tmp_path: Path) -> None:
 
 def test_a_download_in_html_is_told_with_its_cure(tmp_path: Path) -> None:
     everything = found(folder(tmp_path, {"messages/inbox/bob_1/message_1.html": b"<html>"}))
-    assert [type(one) for one in everything] == [Warned, Skipped]
+    assert [type(one) for one in everything] == [SourceWarning, SkippedItem]
     assert "JSON" in str(everything[0])
 
 
@@ -402,7 +402,7 @@ def test_every_message_is_a_record_with_a_text_or_counted(
     everything = found(path)
     assert len(everything) == len(messages)
     for one in everything:
-        assert isinstance(one, Record | Skipped)
+        assert isinstance(one, Record | SkippedItem)
         if isinstance(one, Record):
             assert one.text.strip()
             (one.text + one.who + one.thread).encode()
@@ -417,7 +417,7 @@ def test_a_long_thread_is_never_held_whole(tmp_path: Path) -> None:
     }
     claimed_members = claimed(folder(tmp_path, files))
     tracemalloc.start()
-    assert sum(isinstance(one, Record) for one in messenger.found(claimed_members)) == 5000
+    assert sum(isinstance(one, Record) for one in messenger.read_items(claimed_members)) == 5000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2.5e6

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
-from model.serving.counters import Tally
-from model.serving.metrics import page
+from model.serving.counters import EngineTotals
+from model.serving.metrics import render_metrics
 
 
 @dataclass
@@ -14,7 +14,7 @@ class Counts:
 
 def test_a_page_is_what_prometheus_reads() -> None:
     requests = {("models", 200): 1, ("completions", 429): 3}
-    assert page(counters=Counts(), requests=requests, gauges={"lines": 4.0, "uptime_seconds": 0.25}) == (
+    assert render_metrics(counters=Counts(), requests=requests, gauges={"lines": 4.0, "uptime_seconds": 0.25}) == (
         "# TYPE asr33_lines gauge\nasr33_lines 4\n"
         "# TYPE asr33_uptime_seconds gauge\nasr33_uptime_seconds 0.25\n"
         "# TYPE asr33_requests_total counter\n"
@@ -27,12 +27,12 @@ def test_a_page_is_what_prometheus_reads() -> None:
 
 
 def test_without_a_model_there_are_no_counts_of_one() -> None:
-    assert page(counters=None, requests={}, gauges={}) == "# TYPE asr33_requests_total counter\n"
+    assert render_metrics(counters=None, requests={}, gauges={}) == "# TYPE asr33_requests_total counter\n"
 
 
 def test_every_count_of_the_batch_is_on_the_page() -> None:
-    counters = Tally(dry=3).counters(active=1, waiting=2, caches=3)
-    text = page(counters=counters, requests={}, gauges={})
+    counters = EngineTotals(stalls=3).counters(active=1, waiting=2, caches=3)
+    text = render_metrics(counters=counters, requests={}, gauges={})
     assert "asr33_batch_dry_total 3\n" in text
     assert "asr33_batch_waiting 2\n" in text
     assert "asr33_batch_read_seconds_total 0\n" in text

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes_model import tiny_folder, two_files
+from fakes_model import tiny_folder, tiny_folder_with_data
 
 from daemon import config
 from daemon.config import ModelConfig
@@ -33,13 +33,13 @@ def model(*words: str) -> int:
 
 
 def test_the_embedded_model_is_in_use_until_another_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert in_use.name() == ModelConfig().name == "embedded"
+    assert in_use.get_default() == ModelConfig().name == "embedded"
     tiny_folder(home)
     assert model("use", "tiny") == 0
     assert capsys.readouterr() == ("tiny: run, demo and ask take it where nobody says\n", "")
-    assert in_use.name() == config.load({}).model.name == "tiny"
+    assert in_use.get_default() == config.load_config({}).model.name == "tiny"
     assert model("use", "embedded") == 0
-    assert in_use.name() == config.load({}).model.name == "embedded"
+    assert in_use.get_default() == config.load_config({}).model.name == "embedded"
     assert [path.name for path in home.iterdir()] == ["tiny"]
 
 
@@ -58,7 +58,7 @@ def test_ask_takes_the_one_in_use(home: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_servers_model_is_used_by_its_url_and_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert model("use", "http://gpu.lan:8033#gpt2") == 0
-    assert in_use.name() == config.load({}).model.name == "http://gpu.lan:8033#gpt2"
+    assert in_use.get_default() == config.load_config({}).model.name == "http://gpu.lan:8033#gpt2"
     capsys.readouterr()
     assert model("list") == 0
     marked = [line for line in capsys.readouterr().out.splitlines() if "(in use)" in line]
@@ -67,25 +67,25 @@ def test_a_servers_model_is_used_by_its_url_and_listed(home: Path, capsys: pytes
     ]
     assert model("use", "embedded") == 0
     with pytest.raises(AddressWrong, match="not the URL of a model server"):
-        in_use.take("ftp://gpu")
-    assert in_use.name() == "embedded"
+        in_use.set_default("ftp://gpu")
+    assert in_use.get_default() == "embedded"
 
 
 def test_a_model_elsewhere_is_used_by_its_path(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_folder(tmp_path / "elsewhere")
     monkeypatch.chdir(folder.parent)
     assert model("use", "./tiny") == 0
-    assert in_use.name() == str(folder)
-    assert in_use.is_it(folder)
+    assert in_use.get_default() == str(folder)
+    assert in_use.is_default(folder)
 
 
 def test_what_is_not_there_or_no_model_is_not_taken(home: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model 'other'"):
-        in_use.take("other")
-    (tiny_folder(home) / store.MANIFEST).write_text("{")
+        in_use.set_default("other")
+    (tiny_folder(home) / store.MANIFEST_FILE).write_text("{")
     with pytest.raises(ModelDamaged):
-        in_use.take("tiny")
-    assert in_use.name() == "embedded"
+        in_use.set_default("tiny")
+    assert in_use.get_default() == "embedded"
 
 
 def test_use_says_what_is_over_it(
@@ -101,24 +101,24 @@ def test_use_says_what_is_over_it(
 
 @pytest.mark.parametrize("said", [b"", b"\xff\xfe", b"\n"])
 def test_what_cannot_be_read_is_the_embedded_model(home: Path, said: bytes) -> None:
-    (home / in_use.FILE).write_bytes(said)
-    assert in_use.name() == "embedded"
+    (home / in_use.DEFAULT_MODEL_FILE).write_bytes(said)
+    assert in_use.get_default() == "embedded"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
-    (home / in_use.FILE).mkdir()
+    (home / in_use.DEFAULT_MODEL_FILE).mkdir()
     assert model("use", "tiny") == 73
     assert (
         capsys.readouterr().err
-        == f"asr33: {home / in_use.FILE}: cannot be written (Is a directory); see to its folder\n"
+        == f"asr33: {home / in_use.DEFAULT_MODEL_FILE}: cannot be written (Is a directory); see to its folder\n"
     )
-    assert sorted(path.name for path in home.iterdir()) == [in_use.FILE, "tiny"]
+    assert sorted(path.name for path in home.iterdir()) == [in_use.DEFAULT_MODEL_FILE, "tiny"]
 
 
 def test_the_list_marks_the_one_in_use(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
-    in_use.take("tiny")
+    in_use.set_default("tiny")
     model("list")
     marked = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.endswith("(in use)")]
     assert marked == ["tiny"]
@@ -130,8 +130,8 @@ def test_the_list_marks_the_one_in_use(home: Path, capsys: pytest.CaptureFixture
 
 
 def test_show_tells_the_shape_the_files_and_the_card(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = two_files(home)
-    (folder / store.CARD).write_text("# tiny\n\x1b[31mred\n")
+    folder = tiny_folder_with_data(home)
+    (folder / store.CARD_FILE).write_text("# tiny\n\x1b[31mred\n")
     assert model("show", "tiny") == 0
     facts, _, card = capsys.readouterr().out.partition("\n\n")
     told = dict(line.split(maxsplit=1) for line in facts.splitlines())
@@ -156,11 +156,11 @@ def test_show_tells_where_a_pulled_model_is_from_and_how_good_it_is(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tiny_folder(home)
-    manifest = json.loads((folder / store.MANIFEST).read_text())
+    manifest = json.loads((folder / store.MANIFEST_FILE).read_text())
     quality = {"ratio": 1.0012, "perplexity": 30.5, "kl": 0.001, "agree": 0.975}
     manifest["training"] = {"repository": "some/tiny", "revision": "0123", "as": "int8", "licence": "mit"}
     manifest["training"]["quality"] = quality
-    (folder / store.MANIFEST).write_text(json.dumps(manifest))
+    (folder / store.MANIFEST_FILE).write_text(json.dumps(manifest))
     model("show", "tiny")
     out = capsys.readouterr().out
     for says in ("some/tiny, commit 0123", "int8", "30.50, 1.0012 times that of float32", "97.5%", "mit"):
@@ -169,9 +169,9 @@ def test_show_tells_where_a_pulled_model_is_from_and_how_good_it_is(
 
 def test_show_names_the_base_that_a_model_was_trained_from(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny_folder(home)
-    manifest = json.loads((folder / store.MANIFEST).read_text())
+    manifest = json.loads((folder / store.MANIFEST_FILE).read_text())
     manifest["training"] = {"base": {"name": "gpt2", "sha256": "00"}}
-    (folder / store.MANIFEST).write_text(json.dumps(manifest))
+    (folder / store.MANIFEST_FILE).write_text(json.dumps(manifest))
     model("show", "tiny")
     assert "it was trained here, from gpt2\n" in capsys.readouterr().out
 
@@ -179,7 +179,7 @@ def test_show_names_the_base_that_a_model_was_trained_from(home: Path, capsys: p
 def test_a_model_is_removed_with_what_a_pull_left_of_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
     tiny_folder(home, "other")
-    pulled = fetched.folder_of(home, "tiny")
+    pulled = fetched.download_folder_path(home, "tiny")
     pulled.mkdir()
     (pulled / "model.safetensors.part").write_bytes(bytes(2_000_000))
     shutil.copytree(home / "tiny", home / ".tiny.old")
@@ -192,7 +192,7 @@ def test_a_model_is_removed_with_what_a_pull_left_of_it(home: Path, capsys: pyte
 
 
 def test_what_only_a_pull_left_is_removed_too(home: Path) -> None:
-    fetched.folder_of(home, "tiny").mkdir()
+    fetched.download_folder_path(home, "tiny").mkdir()
     assert model("remove", "tiny", "--yes") == 0
     assert list(home.iterdir()) == []
 
@@ -201,7 +201,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(home: Path) -> None:
     tiny_folder(home)
     (home / "tiny").rename(home / ".tiny.gone")
     assert [listed.name for listed in store.list_models()] == ["embedded"]
-    removal.remove("tiny")
+    removal.remove_model("tiny")
     assert list(home.iterdir()) == []
 
 
@@ -218,27 +218,27 @@ def test_what_is_no_model_of_the_list_stays(home: Path, name: str, code: int) ->
 def test_the_one_in_use_says_so_and_the_embedded_takes_its_place(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    in_use.take(tiny_folder(home).name)
+    in_use.set_default(tiny_folder(home).name)
     assert model("remove", "tiny", "--yes") == 0
     assert capsys.readouterr().out == "tiny: removed, and the embedded model is in use\n"
-    assert in_use.name() == "embedded"
+    assert in_use.get_default() == "embedded"
 
 
 def test_a_link_goes_and_what_it_leads_to_stays(home: Path, tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "elsewhere")
     (home / "tiny").symlink_to(folder)
-    removal.remove("tiny")
+    removal.remove_model("tiny")
     assert not list(home.iterdir())
-    store.verify(folder)
+    store.verify_model(folder)
 
 
 def test_a_model_that_is_being_made_is_not_removed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
-    with store.draft(home / "tiny"):
+    with store.open_draft(home / "tiny"):
         assert model("remove", "tiny", "--yes") == 75
-    with fetched.place(home, "tiny"):
+    with fetched.open_download_folder(home, "tiny"):
         assert model("remove", "tiny", "--yes") == 75
-    store.verify(home / "tiny")
+    store.verify_model(home / "tiny")
 
 
 def test_with_nobody_to_ask_it_wants_yes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,12 +248,12 @@ def test_with_nobody_to_ask_it_wants_yes(home: Path, capsys: pytest.CaptureFixtu
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "say --yes" in done.stderr
-    store.verify(home / "tiny")
+    store.verify_model(home / "tiny")
 
 
 @pytest.mark.parametrize(("answer", "stays"), [(b"y\n", False), (b"\n", True), (b"no\n", True), (b"\x04", True)])
 def test_at_a_terminal_it_asks(home: Path, answer: bytes, stays: bool) -> None:
-    in_use.take(tiny_folder(home).name)
+    in_use.set_default(tiny_folder(home).name)
     ours, theirs = pty.openpty()
     os.write(ours, answer)
     command_line = [sys.executable, "-m", "tools.main", "model", "remove", "tiny"]

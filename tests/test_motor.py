@@ -5,10 +5,10 @@ import sys
 import time
 
 import pytest
-from fakes import MachineLine
+from fakes import TypingUnitLine
 
 from drivers.errors import MotorStuck
-from drivers.motor import AlwaysOn, ByCommand, ByRts, motor_for
+from drivers.motor import CommandMotorSwitch, NoMotorSwitch, RtsMotorSwitch, motor_switch_for
 from drivers.profile import Profile
 
 
@@ -17,15 +17,15 @@ def python(code: str) -> str:
 
 
 def test_the_profile_names_the_switch():
-    line = MachineLine()
-    assert isinstance(motor_for(Profile(), line), AlwaysOn)
-    assert isinstance(motor_for(Profile(motor="rts"), line), ByRts)
-    assert isinstance(motor_for(Profile(motor="command", motor_on="a", motor_off="b"), line), ByCommand)
+    line = TypingUnitLine()
+    assert isinstance(motor_switch_for(Profile(), line), NoMotorSwitch)
+    assert isinstance(motor_switch_for(Profile(motor="rts"), line), RtsMotorSwitch)
+    assert isinstance(motor_switch_for(Profile(motor="command", motor_on="a", motor_off="b"), line), CommandMotorSwitch)
 
 
 async def test_a_relay_at_rts_follows_the_switch():
-    line = MachineLine()
-    motor = motor_for(Profile(motor="rts"), line)
+    line = TypingUnitLine()
+    motor = motor_switch_for(Profile(motor="rts"), line)
     await motor.switch(True)
     assert line.rts
     await motor.switch(False)
@@ -33,13 +33,15 @@ async def test_a_relay_at_rts_follows_the_switch():
 
 
 async def test_a_motor_that_nobody_switches_is_content():
-    await AlwaysOn().switch(True)
+    await NoMotorSwitch().switch(True)
 
 
 async def test_each_of_the_two_commands_is_run_without_a_shell(tmp_path):
     note = tmp_path / "two words; $HOME"
     write = "import sys; open(sys.argv[2], 'a').write(sys.argv[1])"
-    motor = ByCommand(f"{python(write)} on {shlex.quote(str(note))}", f"{python(write)} off {shlex.quote(str(note))}")
+    motor = CommandMotorSwitch(
+        f"{python(write)} on {shlex.quote(str(note))}", f"{python(write)} off {shlex.quote(str(note))}"
+    )
     await motor.switch(True)
     await motor.switch(False)
     assert note.read_text() == "onoff"
@@ -56,7 +58,7 @@ async def test_each_of_the_two_commands_is_run_without_a_shell(tmp_path):
 )
 async def test_a_switch_that_does_not_work_is_named(command, reason):
     with pytest.raises(MotorStuck, match=rf"^machine.motor_on = .*{reason}") as raised:
-        await ByCommand(command, "true").switch(True)
+        await CommandMotorSwitch(command, "true").switch(True)
     assert "\n" not in str(raised.value)
 
 
@@ -66,7 +68,7 @@ async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     script.write_text(f"sleep 60 & echo $! > {shlex.quote(str(pid))}; wait\n")
     start = time.monotonic()
     with pytest.raises(MotorStuck, match=r"did not end in 2 s"):
-        await ByCommand(f"sh {shlex.quote(str(script))}", "true", limit_s=2.0).switch(True)
+        await CommandMotorSwitch(f"sh {shlex.quote(str(script))}", "true", timeout_s=2.0).switch(True)
     assert time.monotonic() - start < 40
     assert await gone(int(pid.read_text()))
 
@@ -74,7 +76,7 @@ async def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
 async def test_a_command_does_not_outlive_whoever_waits_for_it(tmp_path):
     pid = tmp_path / "pid"
     code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    task = asyncio.ensure_future(ByCommand(python(code), "true").switch(True))
+    task = asyncio.ensure_future(CommandMotorSwitch(python(code), "true").switch(True))
     while not (pid.exists() and pid.read_text()):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     task.cancel()

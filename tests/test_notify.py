@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import Notify
+from daemon.notify import SystemdNotifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -21,12 +21,12 @@ def supervisor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple
 
 def test_a_supervisor_hears_each_word(supervisor: tuple[socket.socket, str]) -> None:
     heard, name = supervisor
-    notify = Notify({"NOTIFY_SOCKET": name})
-    notify.ready("PRINTING\n12 CHARS")
-    notify.status("as it is")
-    notify.alive()
-    notify.patience(60)
-    notify.stopping()
+    notify = SystemdNotifier({"NOTIFY_SOCKET": name})
+    notify.send_ready("PRINTING\n12 CHARS")
+    notify.send_status("as it is")
+    notify.send_watchdog()
+    notify.extend_timeout(60)
+    notify.send_stopping()
     assert [heard.recv(999) for _ in range(5)] == [
         b"READY=1\nSTATUS=PRINTING 12 CHARS",
         b"STATUS=as it is",
@@ -38,19 +38,19 @@ def test_a_supervisor_hears_each_word(supervisor: tuple[socket.socket, str]) -> 
 
 def test_a_name_that_is_no_utf8_is_told_as_it_can_be(supervisor: tuple[socket.socket, str]) -> None:
     heard, name = supervisor
-    Notify({"NOTIFY_SOCKET": name}).status("model b\udce9te")
+    SystemdNotifier({"NOTIFY_SOCKET": name}).send_status("model b\udce9te")
     assert heard.recv(999) == b"STATUS=model b?te"
 
 
 def test_without_a_supervisor_and_with_one_that_is_gone_nothing_happens(tmp_path: Path) -> None:
-    Notify({}).ready()
-    Notify({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).ready()
-    Notify({"NOTIFY_SOCKET": "x" * 200}).ready()
+    SystemdNotifier({}).send_ready()
+    SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).send_ready()
+    SystemdNotifier({"NOTIFY_SOCKET": "x" * 200}).send_ready()
 
 
 def test_the_watchdog_is_ours_if_it_says_so() -> None:
-    assert Notify({"WATCHDOG_USEC": "30000000"}).watchdog_s == 30
-    assert Notify({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}).watchdog_s == 30
-    assert Notify({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}).watchdog_s is None
-    assert Notify({"WATCHDOG_USEC": "soon"}).watchdog_s is None
-    assert Notify({}).watchdog_s is None
+    assert SystemdNotifier({"WATCHDOG_USEC": "30000000"}).watchdog_s == 30
+    assert SystemdNotifier({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}).watchdog_s == 30
+    assert SystemdNotifier({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}).watchdog_s is None
+    assert SystemdNotifier({"WATCHDOG_USEC": "soon"}).watchdog_s is None
+    assert SystemdNotifier({}).watchdog_s is None

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from model import graph, graph_file, store
-from model.base import Shape
-from model.rounding import Rounding, nearest
-from model.session import Session
+from model.base import GPT2Config
+from model.rounding import QuantConfig, quantise_to_nearest
+from model.session import OnnxSession
 
 pytestmark = pytest.mark.soak
 
 ROOT = Path(__file__).resolve().parents[1]
-SHAPE = Shape(vocab_size=512, n_positions=64, n_embd=256, n_layer=2, n_head=4)
+SHAPE = GPT2Config(vocab_size=512, n_positions=64, n_embd=256, n_layer=2, n_head=4)
 IDS = list(range(5, 45))
 LOGITS = """
 import sys, numpy
@@ -41,9 +41,9 @@ def test_a_model_in_8_bit_says_the_same_on_a_processor_without_vnni(tmp_path: Pa
         else chance.normal(0, 0.14, size).astype(np.float32)
         for name, size in graph.weight_shapes(SHAPE).items()
     }
-    packed = nearest(weights, SHAPE, Rounding(8, 0, head_block=32))
-    graph_file.write(tmp_path, weights, SHAPE, "float16", packed)
-    onnx, found = tmp_path / store.GRAPH, tmp_path / "logits.npy"
+    packed = quantise_to_nearest(weights, SHAPE, QuantConfig(8, 0, head_block=32))
+    graph_file.write_graph(tmp_path, weights, SHAPE, "float16", packed)
+    onnx, found = tmp_path / store.GRAPH_FILE, tmp_path / "logits.npy"
     subprocess.run(
         [emulator, "-cpu", "Haswell", os.path.realpath(sys.executable), "-c", LOGITS, str(onnx), str(found)],
         check=True,
@@ -51,6 +51,6 @@ def test_a_model_in_8_bit_says_the_same_on_a_processor_without_vnni(tmp_path: Pa
         timeout=300,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
     )
-    here = Session(onnx, threads=1, provider="cpu").forward_from(IDS, 0)
+    here = OnnxSession(onnx, threads=1, device="cpu").forward_from(IDS, 0)
     # Rounding may fall otherwise where the order of a sum differs; an overflow is a hundred times as much.
     assert float(np.abs(np.load(found) - here).mean()) < 0.01 * float(here.std())

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from drivers.charset import even_parity
 from drivers.paper import CR, LF, Paper
 from drivers.profile import Profile
-from drivers.virtual import Machine
+from drivers.virtual import TypingUnit
 
 # The wire as hypothesis would seldom find it: much overstriking, long lines, and functions among the glyphs.
 WIRE = st.lists(
@@ -32,7 +32,7 @@ def fed(data: bytes, paper: Paper | None = None) -> Paper:
 
 def retold(paper: Paper) -> Paper:
     """What its layers give on a sheet without options."""
-    return fed("\r\n".join(paper.layers()).encode("ascii"), Paper(paper.columns))
+    return fed("\r\n".join(paper.overprint_lines()).encode("ascii"), Paper(paper.columns))
 
 
 def test_text_stands_where_it_was_struck():
@@ -93,16 +93,16 @@ def test_with_the_kits_a_return_feeds_and_a_feed_returns():
 
 
 def test_a_sheet_of_a_profile_has_its_columns_and_its_options():
-    paper = fed(b"-" * 20 + b"A\rB\nC", Paper.of(Profile(columns=20, auto_return=True, return_feeds=True)))
+    paper = fed(b"-" * 20 + b"A\rB\nC", Paper.for_profile(Profile(columns=20, auto_return=True, return_feeds=True)))
     assert paper.text() == "-" * 20 + "\nA\nB\n C"
 
 
 @given(PROFILES, WIRE)
 def test_a_machine_that_is_given_time_prints_the_same_sheet(profile, data):
-    machine = Machine(profile=profile)
+    machine = TypingUnit(profile=profile)
     for second, byte in enumerate(data):
         machine.receive(byte, float(second))
-    paper = fed(data, Paper.of(profile))
+    paper = fed(data, Paper.for_profile(profile))
     assert paper.lines == machine.paper.lines
     assert (paper.column, paper.bells) == (machine.column, machine.paper.bells)
     assert not machine.smeared
@@ -111,46 +111,48 @@ def test_a_machine_that_is_given_time_prints_the_same_sheet(profile, data):
 def test_the_wheel_of_1963_has_arrows_where_that_of_1968_has_a_caret_and_an_underline():
     paper = fed(b"A^B_")
     assert (paper.text("1963"), paper.text("1968"), paper.text()) == ("A↑B←", "A^B_", "A^B_")
-    assert paper.foot(1, "1963") == ["A↑B←"]
+    assert paper.last_lines(1, "1963") == ["A↑B←"]
 
 
 def test_a_foot_is_no_longer_than_asked_for():
     paper = fed(b"A\r\nB\r\nC")
-    assert [paper.foot(count) for count in (0, 1, 2, 9)] == [[], ["C"], ["B", "C"], ["A", "B", "C"]]
+    assert [paper.last_lines(count) for count in (0, 1, 2, 9)] == [[], ["C"], ["B", "C"], ["A", "B", "C"]]
 
 
 def test_cells_are_the_ink_without_the_blanks():
-    assert fed(b"A C   \r  X\n\r \n").cells() == [["A", "", "CX"], [], []]
+    assert fed(b"A C   \r  X\n\r \n").inked_cells() == [["A", "", "CX"], [], []]
 
 
 def test_ink_upon_ink_is_found_with_its_place():
-    assert fed(b"ABC\r\nDEF\r -  \rD").overstruck() == [(1, 0, "DD"), (1, 1, "E-")]
-    assert fed(b"A \r B").overstruck() == []
+    assert fed(b"ABC\r\nDEF\r -  \rD").overstruck_cells() == [(1, 0, "DD"), (1, 1, "E-")]
+    assert fed(b"A \r B").overstruck_cells() == []
 
 
 def test_layers_show_what_text_hides():
     paper = fed(b"EMPHASIS, BOLD\r________\r          BOLD\r\nPLAIN")
-    assert paper.layers() == ["EMPHASIS, BOLD\r________  BOLD", "PLAIN"]
+    assert paper.overprint_lines() == ["EMPHASIS, BOLD\r________  BOLD", "PLAIN"]
     assert paper.text() == "________, BOLD\nPLAIN"
 
 
 def test_a_pile_in_the_last_column_has_a_pass_for_each_glyph():
-    assert fed(b"-" * 19 + b"ABC", Paper(20)).layers() == ["-" * 19 + "A\r" + " " * 19 + "B\r" + " " * 19 + "C"]
+    assert fed(b"-" * 19 + b"ABC", Paper(20)).overprint_lines() == [
+        "-" * 19 + "A\r" + " " * 19 + "B\r" + " " * 19 + "C"
+    ]
 
 
 @given(PROFILES, WIRE)
 def test_layers_give_the_same_cells_again(profile, data):
-    paper = fed(data, Paper.of(profile))
-    assert retold(paper).cells() == paper.cells()
-    assert retold(paper).layers() == paper.layers()
-    assert all(turn == turn.rstrip() for line in paper.layers() for turn in line.split("\r"))
+    paper = fed(data, Paper.for_profile(profile))
+    assert retold(paper).inked_cells() == paper.inked_cells()
+    assert retold(paper).overprint_lines() == paper.overprint_lines()
+    assert all(turn == turn.rstrip() for line in paper.overprint_lines() for turn in line.split("\r"))
 
 
 @given(PROFILES, WIRE)
 def test_text_has_a_line_for_each_feed_none_too_wide_and_no_blanks_at_its_end(profile, data):
-    paper = fed(data, Paper.of(profile))
+    paper = fed(data, Paper.for_profile(profile))
     lines = paper.text().split("\n")
-    assert len(lines) == len(paper.lines) == len(paper.cells()) == len(paper.layers())
+    assert len(lines) == len(paper.lines) == len(paper.inked_cells()) == len(paper.overprint_lines())
     assert all(len(line) <= profile.columns and line == line.rstrip() for line in lines)
     if not (profile.auto_return or profile.return_feeds):
         assert len(lines) == 1 + sum(byte & 0x7F == LF for byte in data)
@@ -162,6 +164,6 @@ def test_no_strike_is_lost_and_none_is_made_up(data):
         chr(byte & 0x7F if byte & 0x7F < 0x60 else byte & 0x5F) for byte in data if 0x20 < byte & 0x7F < 127
     )
     paper = fed(data)
-    assert sorted("".join("".join(line) for line in paper.cells())) == struck
+    assert sorted("".join("".join(line) for line in paper.inked_cells())) == struck
     assert 0 <= paper.column <= paper.columns
     assert fed(bytes([CR]), paper).column == 0

@@ -6,13 +6,13 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from fakes import Bench, jump
+from fakes import TeletypeBench, run_jumping
 
-from drivers.charset import fold
+from drivers.charset import fold_text
 from model import store, tokenizer
 from model.base import Sampling
 from model.loop import generate
-from model.session import Session
+from model.session import OnnxSession
 
 SAMPLE, WHOLE = 10_000, 100_000
 PRINTABLE = {*range(0x20, 0x60), 0x07, 0x0A, 0x0D}
@@ -34,9 +34,9 @@ def random_unicode(characters: int, rng: random.Random) -> str:
 
 def generated(characters: int, seed: int) -> Iterator[str]:
     """Pieces of the embedded model's text at a temperature at which all of its vocabulary comes up."""
-    folder = store.find("embedded")
-    words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
-    session = Session(folder / store.GRAPH)
+    folder = store.find_model("embedded")
+    words = tokenizer.from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
+    session = OnnxSession(folder / store.GRAPH_FILE)
     made = 0
     while made < characters:
         seed += 1
@@ -47,22 +47,22 @@ def generated(characters: int, seed: int) -> Iterator[str]:
 
 def words_of(text: str) -> list[str]:
     """The words that the paper shall have: whole, but for those that no line can hold."""
-    return [word[at : at + 72] for word in fold(text).split() for at in range(0, len(word), 72)]
+    return [word[at : at + 72] for word in fold_text(text).split() for at in range(0, len(word), 72)]
 
 
 def check(pieces: list[str]) -> None:
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         for piece in pieces:
             await bench.tty.print(piece)
         await bench.tty.finish()
         bench.assert_clean()  # nothing in flight, piled up, forbidden or too fast; two characters below us at most
         assert {byte & 0x7F for byte in bench.line.wire} <= PRINTABLE
-        lines = bench.machine.paper.text().split("\n")
+        lines = bench.typing_unit.paper.text().split("\n")
         assert max(map(len, lines)) <= 72
         assert " ".join(lines).split() == words_of("".join(pieces))
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("characters", [SAMPLE, pytest.param(WHOLE, marks=pytest.mark.soak)], ids=["sample", "whole"])

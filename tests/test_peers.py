@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes import shown_until, terminal
-from fakes_wire import Listener
+from fakes import read_terminal_until, terminal
+from fakes_wire import LineRecorder
 
 from drivers import errors, events
 from drivers.clock import WallClock
@@ -104,7 +104,7 @@ def free_port() -> int:
 async def test_socat_passes_every_byte_both_ways_and_its_end_is_a_hang_up(tmp_path, caplog):
     with paired(tmp_path) as (a, b, socat):
         line = await opened(a, marked=False)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         await until((tmp_path / "B").exists)
         far = os.open(b, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(far)
@@ -129,7 +129,7 @@ async def test_socat_passes_every_byte_both_ways_and_its_end_is_a_hang_up(tmp_pa
 async def test_a_break_marked_by_the_far_end_passes_through_socat(tmp_path):
     with paired(tmp_path) as (a, b, _):
         line = await opened(a)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         await until((tmp_path / "B").exists)
         far = os.open(b, os.O_RDWR | os.O_NOCTTY)
         os.write(far, b"A\xff\x00\x00\xff\xff")
@@ -144,13 +144,13 @@ async def test_a_machine_behind_socat_prints_is_typed_at_and_breaks(tmp_path):
     far = str(tmp_path / "far")
     async with VirtualTeletype(WallClock(), character_s=0) as machine:
         with started("socat", f"open:{machine.path},raw,echo=0", f"pty,raw,echo=0,link={far}"):
-            teletype = Teletype(await opened(far), WallClock(), tap=seen.append, character_s=0)
+            teletype = Teletype(await opened(far), WallClock(), on_event=seen.append, character_s=0)
             await exchange(teletype, machine)
             async with teletype.until_break() as scope:
                 await machine.press_break()
                 await asyncio.sleep(10)
             assert scope.route == "break"
-    assert machine.machine.faults == []
+    assert machine.typing_unit.faults == []
 
 
 async def exchange(teletype, machine) -> None:
@@ -186,14 +186,14 @@ async def test_a_machine_behind_ser2net_prints_is_typed_at_and_breaks(tmp_path):
         port = free_port()
         with served(tmp_path, machine.path, port):
             line = await opened(f"socket://127.0.0.1:{port}", marked=True)  # our machine marks; ser2net passes it on
-            teletype = Teletype(line, WallClock(), tap=seen.append, character_s=0)
+            teletype = Teletype(line, WallClock(), on_event=seen.append, character_s=0)
             await exchange(teletype, machine)
             async with teletype.until_break() as scope:
                 await machine.press_break()
                 await asyncio.sleep(10)
             assert scope.route == "break"
             await line.close()
-    assert machine.machine.faults == []
+    assert machine.typing_unit.faults == []
 
 
 @needs("ser2net")
@@ -203,9 +203,9 @@ async def test_ser2net_killed_is_a_hang_up_and_started_anew_a_line(tmp_path, cap
         url = f"socket://127.0.0.1:{port}"
         with served(tmp_path, machine.path, port) as server:
             line = await opened(url)
-            listener = Listener(line)
+            listener = LineRecorder(line)
             line.write(0x41)
-            await until(lambda: "A" in machine.machine.paper.text())
+            await until(lambda: "A" in machine.typing_unit.paper.text())
             server.send_signal(signal.SIGKILL)
             (hang_up,) = await listener.first(1)
             assert isinstance(hang_up, HangUp)
@@ -216,7 +216,7 @@ async def test_ser2net_killed_is_a_hang_up_and_started_anew_a_line(tmp_path, cap
         with served(tmp_path, machine.path, port):
             line = await opened(url)
             line.write(0x42)
-            await until(lambda: "AB" in machine.machine.paper.text())
+            await until(lambda: "AB" in machine.typing_unit.paper.text())
             await line.close()
     assert not caplog.records
 
@@ -231,20 +231,20 @@ async def test_a_terminal_program_shows_what_is_printed_and_types_what_is_read(p
         line = await opened(a, marked=False)
         seen: list[events.Event] = []
         plain = Profile(send_parity="space")  # they show the parity bit as a letter of some other alphabet
-        teletype = Teletype(line, WallClock(), plain, tap=seen.append, character_s=0)
+        teletype = Teletype(line, WallClock(), plain, on_event=seen.append, character_s=0)
         await until((tmp_path / "B").exists)
         with started(*TERMINALS[program], b, at=keys):
             await shown_when_it_is_ready(line, screen)
             await teletype.print("Hello, operator.\n")
             await teletype.finish()
-            await asyncio.to_thread(shown_until, screen, r"HELLO, OPERATOR\.", 30)
+            await asyncio.to_thread(read_terminal_until, screen, r"HELLO, OPERATOR\.", 30)
             os.write(screen, b"whom_ is it\r")
             async with asyncio.timeout(30):
                 assert await teletype.read_line("? ") == "WHO IS IT"
             await teletype.finish()
-            await asyncio.to_thread(shown_until, screen, r"\? WHOM\\M\\ IS IT", 30)
+            await asyncio.to_thread(read_terminal_until, screen, r"\? WHOM\\M\\ IS IT", 30)
         await line.close()
-    assert not any(isinstance(event, events.Broke) for event in seen)
+    assert not any(isinstance(event, events.BreakPressed) for event in seen)
 
 
 async def shown_when_it_is_ready(line, screen: int) -> None:
@@ -267,7 +267,7 @@ async def shown_when_it_is_ready(line, screen: int) -> None:
 async def test_a_terminal_program_that_leaves_may_come_back(tmp_path):
     with paired(tmp_path) as (a, b, _), terminal() as (screen, keys):
         line = await opened(a, marked=False)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         await until((tmp_path / "B").exists)
         for typed in (b"A\xff", b"B\x00"):
             listener.heard.clear()
@@ -291,10 +291,10 @@ def test_the_whole_daemon_answers_at_a_terminal_program(tmp_path):
             started(*TERMINALS["picocom"], b, at=keys),
             started(*command, "--length", "60", "--seed", "7", **TERMINAL) as daemon,
         ):
-            shown_until(screen, r"READY\r\n")
+            read_terminal_until(screen, r"READY\r\n")
             os.write(screen, b"THE TELETYPE IS\r")
-            answer = shown_until(screen, r"READY\r\n")
+            answer = read_terminal_until(screen, r"READY\r\n")
             assert len(answer.split()) > 8
             os.write(screen, b".BYE\r")
-            shown_until(screen, r"GOODBYE\.")
+            read_terminal_until(screen, r"GOODBYE\.")
             assert daemon.wait(30) == 0

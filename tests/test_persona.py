@@ -9,21 +9,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fakes import jump
+from fakes import run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
-from fakes_model import Script, tiny_folder
+from fakes_model import ScriptedSession, tiny_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import config
-from daemon.app import cast_of
-from daemon.cast import Cast, Untagged
+from daemon.app import load_speakers
+from daemon.cast import Speakers, SpeakerTagFilter
 from daemon.errors import ConfigError
 from model import store
-from model.base import Piece, Sampling
+from model.base import Sampling, TextChunk
 from model.loop import generate
 
-ANN = Cast("Ann", "You", ("Ann", "Bob Stone"))
+ANN = Speakers("Ann", "You", ("Ann", "Bob Stone"))
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Asked(ScriptedModel):
 
     stop: tuple[str, ...] = ()
 
-    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
         self.stop = sampling.stop
         async for piece in super().stream(prompt, sampling):
             yield piece
@@ -54,35 +54,35 @@ def test_what_is_typed_is_said_to_the_persona_and_her_answer_is_remembered(tmp_p
         assert "YOU:" not in daemon.paper
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_an_answer_ends_where_another_begins_to_speak() -> None:
-    script = Script(" Fine.\n  Really.\nBob Stone: No.\nYou: Oh.\n")
-    steps = list(generate(script, [script.end_of_text], Sampling(stop=ANN.stops, temperature=0), script))
+    script = ScriptedSession(" Fine.\n  Really.\nBob Stone: No.\nYou: Oh.\n")
+    steps = list(generate(script, [script.end_of_text], Sampling(stop=ANN.stop_sequences, temperature=0), script))
     assert "".join(step.text for step in steps) == " Fine.\n  Really."
-    assert steps[-1].finish == "stop"
+    assert steps[-1].finish_reason == "stop"
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
 def test_on_paper_no_message_of_hers_has_a_tag(cut: int) -> None:
     said = " Fine.\n  Really.\nAnn: Anne: a\nAnnette came.\nAnn: Good\nAn"
-    answer = Untagged(ANN.tag)
+    answer = SpeakerTagFilter(ANN.persona_tag)
     pieces = [said[at : at + cut] for at in range(0, len(said), cut)]
-    paper = "".join(map(answer.shown, pieces)) + answer.rest()
+    paper = "".join(map(answer.feed, pieces)) + answer.flush()
     assert paper == "Fine.\n  Really.\nAnne: a\nAnnette came.\nGood\nAn"
-    silent = Untagged(ANN.tag)
-    assert silent.shown(" \nAnn:") + silent.shown(" Well\nAnn:") + silent.rest() == "Well\n"
+    silent = SpeakerTagFilter(ANN.persona_tag)
+    assert silent.feed(" \nAnn:") + silent.feed(" Well\nAnn:") + silent.flush() == "Well\n"
 
 
 @given(st.text("\nAn: x"), st.lists(st.integers(0, 40)))
 def test_however_an_answer_comes_the_paper_is_the_same(said: str, cuts: list[int]) -> None:
-    whole, pieces = Untagged(ANN.tag), Untagged(ANN.tag)
+    whole, pieces = SpeakerTagFilter(ANN.persona_tag), SpeakerTagFilter(ANN.persona_tag)
     places = [0, *sorted(cuts), len(said) + 40]
     parts = [said[one:two] for one, two in pairwise(places)]
-    assert "".join(map(pieces.shown, parts)) + pieces.rest() == whole.shown(said) + whole.rest()
-    bare = Untagged()
-    assert bare.shown(said) + bare.rest() == said.lstrip()
+    assert "".join(map(pieces.feed, parts)) + pieces.flush() == whole.feed(said) + whole.flush()
+    bare = SpeakerTagFilter()
+    assert bare.feed(said) + bare.flush() == said.lstrip()
 
 
 def test_several_messages_of_hers_are_remembered_with_their_tags(tmp_path: Path) -> None:
@@ -97,23 +97,27 @@ def test_several_messages_of_hers_are_remembered_with_their_tags(tmp_path: Path)
         assert "ANN:" not in daemon.paper
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def configured(tmp_path: Path, toml: str) -> config.Config:
     (named := tmp_path / "config.toml").write_text(toml, "utf-8")
-    return config.load({}, {}, named, system=tmp_path)
+    return config.load_config({}, {}, named, system_folder=tmp_path)
 
 
 def test_the_persona_is_one_of_those_in_the_models_manifest(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path)
-    manifest = json.loads((folder / store.MANIFEST).read_text("utf-8"))
+    manifest = json.loads((folder / store.MANIFEST_FILE).read_text("utf-8"))
     manifest["training"]["personas"] = {"Ann": 9, "Bob Stone": 2}
-    (folder / store.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    (folder / store.MANIFEST_FILE).write_text(json.dumps(manifest), "utf-8")
     model = f'[model]\nname = "{folder}"\n[conversation]\n'
-    assert cast_of(configured(tmp_path, f'{model}persona = "ANN"\n')) == ANN
-    assert cast_of(configured(tmp_path, f'{model}persona = "ANN"\nyou = "bob stone"\n')).stops == ("\nBob Stone:",)
-    assert cast_of(configured(tmp_path, model)) == Cast()
+    assert load_speakers(configured(tmp_path, f'{model}persona = "ANN"\n')) == ANN
+    assert load_speakers(configured(tmp_path, f'{model}persona = "ANN"\nyou = "bob stone"\n')).stop_sequences == (
+        "\nBob Stone:",
+    )
+    assert load_speakers(configured(tmp_path, model)) == Speakers()
     with pytest.raises(ConfigError, match="did you mean 'Bob Stone'"):
-        cast_of(configured(tmp_path, f'{model}persona = "BOB STONES"\n'))
-    assert cast_of(configured(tmp_path, '[model]\nname = "gone"\n[conversation]\npersona = "Zoe"\n')) == Cast("Zoe")
+        load_speakers(configured(tmp_path, f'{model}persona = "BOB STONES"\n'))
+    assert load_speakers(configured(tmp_path, '[model]\nname = "gone"\n[conversation]\npersona = "Zoe"\n')) == Speakers(
+        "Zoe"
+    )

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from drivers.paper import Paper
-from drivers.picture import INK, PAPER, PictureUnfit, SheetTooLong, draw, longest, pages
+from drivers.picture import INK_RGB, PAPER_RGB, PictureUnfit, SheetTooLong, draw_pages, draw_png, max_lines
 from tools.main import EXTRAS
 
 CELL, LINE, TOP, LEFT = 15, 25, 75, 97  # dots at 150 to the inch: the text in the middle of the roll
@@ -26,7 +26,7 @@ def seen(png):
 
 def ink(image):
     """How far each dot is from bare paper."""
-    return ImageChops.difference(image, Image.new("RGB", image.size, PAPER)).convert("L")
+    return ImageChops.difference(image, Image.new("RGB", image.size, PAPER_RGB)).convert("L")
 
 
 def amount(image):
@@ -34,21 +34,21 @@ def amount(image):
 
 
 def test_the_paper_is_a_roll_of_eight_and_a_half_inches_and_as_long_as_its_lines():
-    png = draw(sheet("ONE", "TWO", "THREE"))
+    png = draw_png(sheet("ONE", "TWO", "THREE"))
     assert seen(png).size == (1275, 2 * TOP + 3 * LINE)
     with Image.open(io.BytesIO(png)) as image:
         assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
-    assert seen(draw(sheet("ONE"), per_inch=60)).size == (510, 70)
+    assert seen(draw_png(sheet("ONE"), dpi=60)).size == (510, 70)
 
 
 def test_blanks_and_an_empty_sheet_leave_the_paper_bare():
     for lines in ([], [[]], sheet("   ", " ")):
-        assert seen(draw(lines)).getcolors() == [(1275 * (2 * TOP + max(1, len(lines)) * LINE), PAPER)]
+        assert seen(draw_png(lines)).getcolors() == [(1275 * (2 * TOP + max(1, len(lines)) * LINE), PAPER_RGB)]
 
 
 def test_each_glyph_leaves_ink_in_its_own_cell_and_nowhere_else():
     for code in range(0x21, 0x60):
-        box = ink(seen(draw(sheet("", " " * 7 + chr(code))))).getbbox()
+        box = ink(seen(draw_png(sheet("", " " * 7 + chr(code))))).getbbox()
         assert box is not None
         x, y = LEFT + 7 * CELL, TOP + LINE
         assert x - 2 <= box[0] < box[2] <= x + CELL + 2, chr(code)
@@ -56,19 +56,19 @@ def test_each_glyph_leaves_ink_in_its_own_cell_and_nowhere_else():
 
 
 def test_the_last_column_is_as_far_from_the_edge_as_the_first():
-    left, _, right, _ = ink(seen(draw(sheet("H" * 72)))).getbbox()
+    left, _, right, _ = ink(seen(draw_png(sheet("H" * 72)))).getbbox()
     assert abs(left - (1275 - right)) <= 3
 
 
 def test_ink_upon_ink_is_darker_and_never_darker_than_the_ribbon():
-    once, twice = (seen(draw([[cell] * 72])) for cell in ("X", "XX"))
+    once, twice = (seen(draw_png([[cell] * 72])) for cell in ("X", "XX"))
     assert 1.05 * amount(once) < amount(twice)
-    darkest = seen(draw([["X" * 40]])).getextrema()
-    assert tuple(low for low, _ in darkest) == pytest.approx(INK, abs=3)
+    darkest = seen(draw_png([["X" * 40]])).getextrema()
+    assert tuple(low for low, _ in darkest) == pytest.approx(INK_RGB, abs=3)
 
 
 def test_an_overstruck_cell_shows_both_glyphs():
-    bar, dash, cross = (ink(seen(draw([[cell]]))).getbbox() for cell in ("!", "-", "!-"))
+    bar, dash, cross = (ink(seen(draw_png([[cell]]))).getbbox() for cell in ("!", "-", "!-"))
     assert cross[0] <= dash[0] + 1
     assert cross[1] <= bar[1] + 1
     assert cross[3] >= bar[3] - 1
@@ -76,27 +76,28 @@ def test_an_overstruck_cell_shows_both_glyphs():
 
 def test_a_ribbon_is_uneven_and_a_seed_says_how():
     lines = sheet("EEEEEEEEEE")
-    assert draw(lines) == draw(lines) != draw(lines, seed=34)
+    assert draw_png(lines) == draw_png(lines) != draw_png(lines, seed=34)
     cells = [
-        seen(draw(lines)).crop((LEFT + n * CELL, TOP, LEFT + (n + 1) * CELL, TOP + LINE)).tobytes() for n in range(10)
+        seen(draw_png(lines)).crop((LEFT + n * CELL, TOP, LEFT + (n + 1) * CELL, TOP + LINE)).tobytes()
+        for n in range(10)
     ]
     assert len(set(cells)) == 10
 
 
 def test_a_sheet_that_grows_keeps_what_it_had():
-    short, long = (seen(draw(sheet(*["THE TELETYPE IS"] * count))) for count in (3, 7))
+    short, long = (seen(draw_png(sheet(*["THE TELETYPE IS"] * count))) for count in (3, 7))
     had = (0, 0, 1275, TOP + 3 * LINE)
     assert short.crop(had).tobytes() == long.crop(had).tobytes()
 
 
 def test_the_wheel_of_1963_draws_its_arrows():
-    assert draw(sheet("A^_"), wheel="1963") != draw(sheet("A^_"))
-    assert draw(sheet("A0"), slashed_zero=True) != draw(sheet("A0")) == draw(sheet("A0"), wheel="1963")
+    assert draw_png(sheet("A^_"), wheel="1963") != draw_png(sheet("A^_"))
+    assert draw_png(sheet("A0"), slashed_zero=True) != draw_png(sheet("A0")) == draw_png(sheet("A0"), wheel="1963")
 
 
 def test_pages_put_together_are_the_sheet():
     lines = sheet(*(f"LINE {number}" for number in range(10)))
-    whole, parts = seen(draw(lines)), [seen(png) for png in pages(lines, length=4)]
+    whole, parts = seen(draw_png(lines)), [seen(png) for png in draw_pages(lines, lines_per_page=4)]
     assert [part.height for part in parts] == [2 * TOP + count * LINE for count in (4, 4, 2)]
     at = TOP
     for part in parts:
@@ -106,36 +107,39 @@ def test_pages_put_together_are_the_sheet():
 
 
 def test_more_lines_than_a_picture_can_have_are_refused_or_cut_into_pages():
-    lines = [["A"]] * (longest() + 1)
+    lines = [["A"]] * (max_lines() + 1)
     with pytest.raises(SheetTooLong, match="cut the sheet"):
-        draw(lines)
-    assert [seen(png).height for png in pages(lines, length=10**6)] == [2 * TOP + longest() * LINE, 2 * TOP + LINE]
+        draw_png(lines)
+    assert [seen(png).height for png in draw_pages(lines, lines_per_page=10**6)] == [
+        2 * TOP + max_lines() * LINE,
+        2 * TOP + LINE,
+    ]
 
 
 @pytest.mark.parametrize("per_inch", [-1, 0, 1, 29, 601, 2400])
 def test_dots_too_coarse_or_too_fine_are_refused_in_one_line(per_inch):
     with pytest.raises(PictureUnfit, match=f"^{per_inch} dots to the inch: give 30 to 600$"):
-        draw(sheet("A"), per_inch=per_inch)
+        draw_png(sheet("A"), dpi=per_inch)
 
 
 @pytest.mark.parametrize("per_inch", [30, 600])
 def test_the_coarsest_and_the_finest_picture_can_be_drawn(per_inch):
-    assert seen(draw(sheet("A"), per_inch=per_inch)).width == round(8.5 * per_inch)
+    assert seen(draw_png(sheet("A"), dpi=per_inch)).width == round(8.5 * per_inch)
 
 
 @pytest.mark.parametrize("length", [-1, 0])
 def test_a_page_has_a_line_at_least(length):
     with pytest.raises(PictureUnfit, match="give at least 1"):
-        list(pages(sheet("A"), length=length))
+        list(draw_pages(sheet("A"), lines_per_page=length))
 
 
 def test_no_picture_is_higher_than_programs_show():
     for per_inch in (50, 70, 100, 150, 200, 400):
-        assert 30_000 < longest(per_inch) * round(per_inch / 6) + per_inch <= 32_000
+        assert 30_000 < max_lines(per_inch) * round(per_inch / 6) + per_inch <= 32_000
 
 
 def test_a_machine_of_twelve_to_the_inch_fits_the_same_roll():
-    image = seen(draw([["H"] * 86], columns=86))
+    image = seen(draw_png([["H"] * 86], columns=86))
     left, _, right, _ = ink(image).getbbox()
     assert image.width == 1275
     assert right - left == pytest.approx(86 / 12 * 150, abs=6)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import store, tokenizer
-from model.prefix import CHUNK, Cache, settled
+from model.prefix import PREFILL_CHUNK, PrefixCache, stable_prefix
 
 LINE = st.text(st.sampled_from("AaBbIiLlRrEeVv019 .,'-!?\\\"\n"), max_size=40)
 
@@ -24,7 +24,7 @@ class Counted:
         self.passes: list[int] = []
 
     def forward(self, ids: Sequence[int]) -> Floats:
-        assert 0 < len(ids) <= CHUNK
+        assert 0 < len(ids) <= PREFILL_CHUNK
         self.inside += ids
         self.passes.append(len(ids))
         return np.zeros(1, np.float32)
@@ -36,17 +36,17 @@ class Counted:
 
 @cache
 def words() -> tokenizer.Tokenizer:
-    return tokenizer.from_json((store.find("embedded") / store.TOKENIZER).read_text("utf-8"))
+    return tokenizer.from_json((store.find_model("embedded") / store.TOKENIZER_FILE).read_text("utf-8"))
 
 
 @given(st.lists(st.lists(st.integers(0, 2), max_size=6), max_size=20), st.integers(0, 300))
 def test_the_cache_is_always_the_beginning_of_what_was_asked_last(asked: list[list[int]], memory: int) -> None:
     session = Counted()
-    cache = Cache(session)
+    cache = PrefixCache(session)
     for line in asked:
         ids = [9] * memory + line
         before = list(cache.ids)
-        cache.read(ids)
+        cache.prefill_chunk(ids)
         assert session.inside == cache.ids == ids[: len(cache.ids)]
         shared = next((at for at, (a, b) in enumerate(zip(before, ids, strict=False)) if a != b), len(before))
         assert len(cache.ids) >= min(len(ids), shared)
@@ -54,33 +54,33 @@ def test_the_cache_is_always_the_beginning_of_what_was_asked_last(asked: list[li
 
 def test_of_what_two_prompts_have_in_common_nothing_is_read_again() -> None:
     session = Counted()
-    cache = Cache(session)
+    cache = PrefixCache(session)
     memory = list(range(300))
-    assert [cache.read(memory) for _ in range(4)] == [CHUNK, CHUNK, 300 - 2 * CHUNK, 0]
-    assert session.passes == [CHUNK, CHUNK, 300 - 2 * CHUNK]
-    cache.read([*memory, 1, 2, 3])
-    cache.read([*memory, 1, 5])
+    assert [cache.prefill_chunk(memory) for _ in range(4)] == [PREFILL_CHUNK, PREFILL_CHUNK, 300 - 2 * PREFILL_CHUNK, 0]
+    assert session.passes == [PREFILL_CHUNK, PREFILL_CHUNK, 300 - 2 * PREFILL_CHUNK]
+    cache.prefill_chunk([*memory, 1, 2, 3])
+    cache.prefill_chunk([*memory, 1, 5])
     assert session.passes[3:] == [3, 1]
-    assert not cache.read([*memory, 1])
+    assert not cache.prefill_chunk([*memory, 1])
     assert cache.ids == [*memory, 1]
 
 
 @given(LINE, LINE)
 def test_what_is_settled_keeps_its_ids_whatever_is_typed_behind_it(typed: str, more: str) -> None:
-    before = words().encode_lines(settled(typed))
+    before = words().encode_lines(stable_prefix(typed))
     assert words().encode_lines(typed + more)[: len(before)] == before
 
 
 @given(LINE)
 def test_only_the_last_word_is_not_settled(typed: str) -> None:
-    left = typed.removeprefix(settled(typed))
-    assert typed == settled(typed) + left
+    left = typed.removeprefix(stable_prefix(typed))
+    assert typed == stable_prefix(typed) + left
     assert len(left.split()) <= 1
 
 
 def test_a_word_is_settled_by_the_next() -> None:
     line = "The quick fox"
-    lengths = [len(settled(line[:end])) for end in range(len(line) + 1)]
+    lengths = [len(stable_prefix(line[:end])) for end in range(len(line) + 1)]
     assert lengths == [0] * 5 + [3] * 6 + [9] * 3
-    assert settled("Said.\nThe") == "Said.\n"
-    assert settled("Said.") == settled("") == ""
+    assert stable_prefix("Said.\nThe") == "Said.\n"
+    assert stable_prefix("Said.") == stable_prefix("") == ""

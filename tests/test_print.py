@@ -14,8 +14,8 @@ from fakes_room import ROOT, Room, opened, until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.print import ended, expanded, too_long
-from tools.terminal import progress
+from tools.print import count_long_lines, end_with_newline, expand_tabs
+from tools.terminal import format_progress
 
 TEXT = st.text(alphabet="ab\t\b\r\n ", max_size=60)
 
@@ -127,22 +127,22 @@ def test_bytes_that_are_not_text_and_files_that_are_not_there(room: Room) -> Non
 
 @given(TEXT, TEXT)
 def test_no_tab_is_left_and_all_else_stays(head: str, tail: str) -> None:
-    whole = expanded(head + tail)
+    whole = expand_tabs(head + tail)
     assert "\t" not in whole
     assert [char for char in whole if char != " "] == [char for char in head + tail if char not in "\t "]
-    assert expanded("a\n\tb") == "a\n        b"
-    assert expanded("x\bx\ty") == "x\bx       y"
-    assert expanded("e\u0301\ty") == "e\u0301       y"
+    assert expand_tabs("a\n\tb") == "a\n        b"
+    assert expand_tabs("x\bx\ty") == "x\bx       y"
+    assert expand_tabs("e\u0301\ty") == "e\u0301       y"
 
 
 def test_lines_are_counted_pass_by_pass() -> None:
-    assert too_long("a" * 72 + "   \r" + "b" * 72 + "\n" + "c" * 73, 72) == 1
+    assert count_long_lines("a" * 72 + "   \r" + "b" * 72 + "\n" + "c" * 73, 72) == 1
 
 
 def test_two_files_do_not_share_a_line() -> None:
-    assert [ended(text) for text in ("", "a", "a\n")] == ["", "a\n", "a\n"]
+    assert [end_with_newline(text) for text in ("", "a", "a\n")] == ["", "a\n", "a\n"]
 
 
 def test_progress_names_the_time_that_is_left() -> None:
-    assert progress(100, 400, 10.0, "characters") == "100 of 400 characters, 30 s left"
-    assert progress(100, 36_100, 10.0, "characters") == "100 of 36,100 characters, 60 min left"
+    assert format_progress(100, 400, 10.0, "characters") == "100 of 400 characters, 30 s left"
+    assert format_progress(100, 36_100, 10.0, "characters") == "100 of 36,100 characters, 60 min left"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from drivers.charset import fold
+from drivers.charset import fold_text
 from drivers.paper import CR, LF, Paper
 from drivers.printer import Printer, Stroke
 from drivers.profile import Profile
@@ -30,8 +30,8 @@ WAYS: dict[str, Callable[[Printer, str], list[Stroke]]] = {
     "prose": lambda printer, text: printer.feed(text),
     "code": lambda printer, text: printer.feed(text, "code"),
     "typewriter": lambda printer, text: printer.feed(text, overstrike=True),
-    "art": lambda printer, text: printer.raw(text),
-    "echo": lambda printer, text: printer.echo(text),
+    "art": lambda printer, text: printer.feed_raw(text),
+    "echo": lambda printer, text: printer.echo_keys(text),
 }
 
 
@@ -47,12 +47,12 @@ def printed(text: str, columns: int = 72, way: str = "prose", **profile) -> byte
 def travel_s(profile: Profile, column: int) -> float:
     """Twelve columns to the inch are less way than ten."""
     inches = column / (12 if profile.columns == 86 else 10)
-    return profile.travel_s * inches / 7.2
+    return profile.full_cr_travel_s * inches / 7.2
 
 
 def sheet(strokes: list[Stroke], profile: Profile = Profile()) -> Paper:  # noqa: B008
     """Paper wider than the machine, so that what goes too far is seen."""
-    paper = Paper.of(replace(profile, columns=200, auto_return=False))
+    paper = Paper.for_profile(replace(profile, columns=200, auto_return=False))
     paper.feed(wire(strokes))
     return paper
 
@@ -77,15 +77,17 @@ def test_a_text_cut_anywhere_gives_the_same_strokes(way, text, cuts, profile):
 def test_no_line_is_too_long_on_any_machine(way, text, profile):
     printer = Printer(profile)
     strokes = WAYS[way](printer, text) + printer.flush() + printer.fresh_line()
-    assert max(map(len, sheet(strokes, profile).cells())) <= profile.usable
-    assert not any(stroke.spaces and (stroke.column is None or stroke.column >= profile.usable) for stroke in strokes)
+    assert max(map(len, sheet(strokes, profile).inked_cells())) <= profile.usable
+    assert not any(
+        stroke.is_spacing and (stroke.column is None or stroke.column >= profile.usable) for stroke in strokes
+    )
 
 
 @given(TEXTS, st.integers(20, 74))
 def test_no_word_that_fits_is_split(text, columns):
     paper = Paper(200)
     paper.feed(printed(text, columns))
-    chunks = [w[i : i + columns] for w in fold(text).split() for i in range(0, len(w), columns)]
+    chunks = [w[i : i + columns] for w in fold_text(text).split() for i in range(0, len(w), columns)]
     assert paper.text().split() == chunks
 
 
@@ -104,9 +106,9 @@ def test_only_printing_characters_line_ends_and_fill_come_out(way, fill, text):
 def test_at_most_the_last_word_is_held_back(text):
     printer = Printer(column=0)
     printer.feed(text)
-    last = re.search(r" *[^ \n]*$", fold(text))
+    last = re.search(r" *[^ \n]*$", fold_text(text))
     assert last is not None
-    assert printer.held <= len(last[0])
+    assert printer.held_characters <= len(last[0])
 
 
 @pytest.mark.parametrize("way", ["prose", "code", "echo"])
@@ -114,7 +116,7 @@ def test_at_most_the_last_word_is_held_back(text):
 def test_without_overstrikes_no_glyph_lands_on_another(way, text, profile):
     printer = Printer(profile)
     strokes = WAYS[way](printer, text) + printer.flush() + printer.fresh_line()
-    assert sheet(strokes, profile).overstruck() == []
+    assert sheet(strokes, profile).overstruck_cells() == []
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -127,7 +129,7 @@ def test_each_stroke_says_where_the_carriage_stands_and_how_long_it_flies(way, t
         assert stroke.column == column
         far = profile.columns if column is None else column
         assert stroke.settle_s == (pytest.approx(0.1 + travel_s(profile, far)) if stroke.byte == CR else 0.0)
-        column = 0 if stroke.byte == CR else column if column is None else column + stroke.spaces
+        column = 0 if stroke.byte == CR else column if column is None else column + stroke.is_spacing
     assert printer.column == column
 
 
@@ -201,17 +203,17 @@ def test_a_bell_does_not_move_the_carriage():
 
 def test_echo_holds_nothing_back_and_turns_at_the_margin():
     printer = Printer(column=70)
-    assert wire(printer.echo("abc\a")) == b"AB\r\nC\x07"
+    assert wire(printer.echo_keys("abc\a")) == b"AB\r\nC\x07"
     assert printer.column == 1
 
 
 def test_echo_lets_no_control_but_the_bell_through():
-    assert wire(Printer(column=0).echo("a\x05\x11\x12\x14\x1bb")) == b"AB"
+    assert wire(Printer(column=0).echo_keys("a\x05\x11\x12\x14\x1bb")) == b"AB"
 
 
 @pytest.mark.parametrize(("columns", "before", "rings"), [(72, 8, 64), (40, 5, 35), (72, 0, None)])
 def test_the_margin_bell_rings_once_where_the_profile_says(columns, before, rings):
-    strokes = Printer(Profile(columns=columns, margin_bell=before), column=0).echo("x" * columns)
+    strokes = Printer(Profile(columns=columns, margin_bell=before), column=0).echo_keys("x" * columns)
     assert [stroke.column for stroke in strokes if stroke.byte == 0x07] == ([] if rings is None else [rings])
 
 
@@ -252,11 +254,11 @@ def test_a_backspace_at_the_right_margin_loses_no_ink():
     printer = Printer(Profile(columns=20), column=0)
     strokes = printer.feed("x" * 20 + "    ", overstrike=True) + printer.flush()
     strokes += printer.feed("yy\b\b\b/\n", overstrike=True)
-    assert sorted("".join(map("".join, sheet(strokes).cells()))) == sorted("X" * 20 + "YY/")
+    assert sorted("".join(map("".join, sheet(strokes).inked_cells()))) == sorted("X" * 20 + "YY/")
 
 
 def ink(paper: Paper) -> list[str]:
-    return sorted(glyph for line in paper.cells() for cell in line for glyph in cell)
+    return sorted(glyph for line in paper.inked_cells() for cell in line for glyph in cell)
 
 
 TYPED = st.lists(st.sampled_from(["a", "b", "cde", "  ", " ", "\b", "\b\b", "/", "\n"]), max_size=40)
@@ -270,7 +272,7 @@ def test_whatever_is_struck_over_leaves_its_ink(keys, cuts, columns, column):
     for first, end in pairwise([0, *sorted(cuts), len(text)]):
         strokes += printer.feed(text[first:end], overstrike=True) + printer.flush()
     paper = sheet(strokes + printer.fresh_line())
-    assume(max((len(cell) for line in paper.cells() for cell in line), default=0) < 8)
+    assume(max((len(cell) for line in paper.inked_cells() for cell in line), default=0) < 8)
     assert ink(paper) == sorted(glyph for glyph in text.upper() if glyph > " ")
 
 
@@ -293,7 +295,7 @@ def test_on_a_line_with_room_all_lands_where_a_typewriter_has_it(keys):
             column += 1
     assume(max((len(cell) for line in lines for cell in line), default=0) < 8)
     meant = [stripped([sorted(cell) for cell in line]) for line in lines]
-    cells = [stripped([sorted(cell) for cell in line]) for line in paper.cells()]
+    cells = [stripped([sorted(cell) for cell in line]) for line in paper.inked_cells()]
     assert cells[: len(meant)] == meant
 
 
@@ -349,8 +351,8 @@ def test_overstrikes_change_no_line_and_land_on_their_letters(characters):
     printer, plain = Printer(column=0), Printer(column=0)
     strokes = printer.feed(text, overstrike=True) + printer.flush() + printer.fresh_line()
     first = re.sub("_\b|\b.", "", text)
-    lines = sheet(plain.feed(first) + plain.flush() + plain.fresh_line()).cells()
-    cells = sheet(strokes).cells()
+    lines = sheet(plain.feed(first) + plain.flush() + plain.fresh_line()).inked_cells()
+    cells = sheet(strokes).inked_cells()
     assert [[cell[:1] for cell in line] for line in cells] == lines
     over = {"A": "", "B": "", "C": "C", "D": "_", "E": "_", "F": "F_"}
     assert all(cell[1:] == over[cell[0]] for line in cells for cell in line if cell)
@@ -390,24 +392,24 @@ def test_art_that_is_too_wide_is_cut_and_not_wrapped():
 
 def test_text_after_an_unfinished_overprint_begins_a_line():
     printer = Printer(column=0)
-    assert wire(printer.raw("abc\r-") + printer.feed("d ") + printer.flush()) == b"ABC\r-\r\nD "
+    assert wire(printer.feed_raw("abc\r-") + printer.feed("d ") + printer.flush()) == b"ABC\r-\r\nD "
 
 
 def test_text_ends_what_art_had_begun():
     printer = Printer(column=0)
-    assert wire(printer.raw("a\r") + printer.feed("b ") + printer.raw("c")) == b"AB C"
+    assert wire(printer.feed_raw("a\r") + printer.feed("b ") + printer.feed_raw("c")) == b"AB C"
 
 
 def test_art_may_be_flushed_in_the_second_pass():
     printer = Printer(column=0)
-    assert wire(printer.raw("abc\r ") + printer.flush() + printer.raw("-\r") + printer.flush()) == b"ABC\r -"
+    assert wire(printer.feed_raw("abc\r ") + printer.flush() + printer.feed_raw("-\r") + printer.flush()) == b"ABC\r -"
 
 
 def test_art_goes_on_on_a_clean_line_when_nobody_knows_where_the_carriage_is():
     printer = Printer(column=0)
-    printer.raw("abc\r-")
-    printer.lost_track()
-    assert wire(printer.raw("d")) == b"\r\nD"
+    printer.feed_raw("abc\r-")
+    printer.lose_track()
+    assert wire(printer.feed_raw("d")) == b"\r\nD"
 
 
 @given(ART)
@@ -417,9 +419,9 @@ def test_art_on_paper_is_what_was_drawn(text):
     for line in text.replace("\r\n", "\n").replace("\f", "\n").split("\n"):
         drawn.feed(re.sub("\r+", "\r", fold_art(line)).encode() + b"\r\n")
     printer = Printer(Profile(columns=74), column=0)
-    strokes = printer.raw(text)
-    cut = [[cell for cell in line[:74]] for line in drawn.cells()][:-1]
-    assert [stripped(line) for line in sheet(strokes).cells()] == [stripped(line) for line in cut]
+    strokes = printer.feed_raw(text)
+    cut = [[cell for cell in line[:74]] for line in drawn.inked_cells()][:-1]
+    assert [stripped(line) for line in sheet(strokes).inked_cells()] == [stripped(line) for line in cut]
 
 
 def fold_art(line: str) -> str:
@@ -458,7 +460,7 @@ def test_where_cr_feeds_the_paper_it_is_the_new_line():
 
 def test_where_lf_returns_the_carriage_its_flight_is_waited_for():
     printer = Printer(Profile(feed_returns=True), column=36)
-    assert printer.observe(LF) == pytest.approx(0.2)
+    assert printer.observe_byte(LF) == pytest.approx(0.2)
     assert printer.column == 0
 
 
@@ -476,7 +478,7 @@ def test_a_tape_gets_two_rubouts_or_as_many_as_the_carriage_needs(travel_ms, col
     strokes = printer.fresh_line()
     assert wire(strokes) == b"\r\n" + b"\x7f" * fills
     assert 0.1 * len(strokes) >= strokes[0].settle_s - 1e-9
-    assert not any(stroke.spaces for stroke in strokes)
+    assert not any(stroke.is_spacing for stroke in strokes)
 
 
 def test_fill_may_change_while_the_printer_runs():

@@ -15,18 +15,18 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from fakes_hub import COMMIT, Hub, put, serving
-from fakes_model import TEXT, TINY, tiny_weights, words
+from fakes_hub import COMMIT, FakeHub, add_repository, serve_hub
+from fakes_model import TEXT, TINY, tiny_tokenizer, tiny_weights
 from safetensors.numpy import save_file
 
 from model import export, fetched, pull, store
-from model.base import Shape
-from model.repository import PINNED, Address
+from model.base import GPT2Config
+from model.repository import PINNED_MODELS, HubAddress
 from tools import main as command
 from tools import make_model
 
 ROOT = Path(__file__).resolve().parents[1]
-LARGER = Shape(vocab_size=300, n_positions=64, n_embd=256, n_layer=2, n_head=2)
+LARGER = GPT2Config(vocab_size=300, n_positions=64, n_embd=256, n_layer=2, n_head=2)
 HALF = 3_000_000  # of the larger one's weights
 
 Pull = Callable[..., int]
@@ -34,24 +34,24 @@ Complaint = Callable[[], str]
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.setattr(make_model, "QUIET_S", 3600.0)  # in this process
     (tmp_path / "text.txt").write_text(TEXT * 8)
-    with serving() as hub:
+    with serve_hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
-        put(hub, "some/tiny", folder(tmp_path))
+        add_repository(hub, "some/tiny", folder(tmp_path))
         yield hub
         huggingface_hub.close_session()
 
 
-def folder(parent: Path, shape: Shape = TINY, **config: object) -> Path:
+def folder(parent: Path, shape: GPT2Config = TINY, **config: object) -> Path:
     """What the hub has of a model."""
     path = parent / "there"
     path.mkdir(exist_ok=True)
     (path / "config.json").write_text(json.dumps({"model_type": "gpt2", **asdict(shape), **config}))
-    (path / "tokenizer.json").write_text(words().to_json())
+    (path / "tokenizer.json").write_text(tiny_tokenizer().to_json())
     save_file(tiny_weights(shape), path / "model.safetensors")
     (path / "pytorch_model.bin").write_bytes(b"a pickle")
     (path / "README.md").write_text("A card.")
@@ -59,7 +59,7 @@ def folder(parent: Path, shape: Shape = TINY, **config: object) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, hub: Hub) -> Pull:
+def run(tmp_path: Path, hub: FakeHub) -> Pull:
     return lambda *words: command.main(
         ["model", "pull", *words, "--as", "float32", "--text", str(tmp_path / "text.txt")]
     )
@@ -98,7 +98,7 @@ def process(tmp_path: Path, *words: str, limit: int = 0, models: Path | None = N
 
 
 def test_a_model_is_pulled_whole_and_says_where_it_is_from(
-    run: Pull, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Pull, hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("some/tiny") == 0
     out, err = capsys.readouterr()
@@ -106,15 +106,15 @@ def test_a_model_is_pulled_whole_and_says_where_it_is_from(
     assert "perplexity 1.0000 times" in out
     assert err == ""
     assert home(tmp_path) == ["tiny"]
-    training = store.verify(store.find("tiny")).training
+    training = store.verify_model(store.find_model("tiny")).training
     assert (training["repository"], training["revision"], training["licence"]) == ("some/tiny", COMMIT, "mit")
     assert sorted(training["fetched"]) == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert "some/tiny" in (store.find("tiny") / store.CARD).read_text()
+    assert "some/tiny" in (store.find_model("tiny") / store.CARD_FILE).read_text()
     asked_for = {asked.path.rsplit("/", 1)[-1] for asked in hub.requests if "/resolve/" in asked.path}
     assert asked_for == {"config.json", "model.safetensors", "tokenizer.json"}
 
 
-def test_it_works_with_no_network_afterwards(run: Pull, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_works_with_no_network_afterwards(run: Pull, hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
     run("some/tiny@" + COMMIT)
     asked = len(hub.requests)
     assert command.main(["ask", "The operator", "--model", "tiny", "--max-tokens", "3"]) == 0
@@ -125,7 +125,7 @@ def test_it_works_with_no_network_afterwards(run: Pull, hub: Hub, capsys: pytest
 
 
 def test_what_has_the_name_stays_unless_told(
-    run: Pull, hub: Hub, complaint: Complaint, capsys: pytest.CaptureFixture[str]
+    run: Pull, hub: FakeHub, complaint: Complaint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("some/tiny")
     capsys.readouterr()
@@ -133,23 +133,23 @@ def test_what_has_the_name_stays_unless_told(
     assert "choose another --name, or --replace it" in complaint()
     assert run("some/tiny", "--replace") == 0
     assert run("some/tiny", "--name", "other") == 0
-    assert store.verify(store.find("other")).name == "other"
+    assert store.verify_model(store.find_model("other")).name == "other"
 
 
-def test_the_four_of_openai_are_asked_for_at_their_commits(run: Pull, hub: Hub, tmp_path: Path) -> None:
-    for name, (whole, commit) in PINNED.items():
+def test_the_four_of_openai_are_asked_for_at_their_commits(run: Pull, hub: FakeHub, tmp_path: Path) -> None:
+    for name, (whole, commit) in PINNED_MODELS.items():
         hub.commits[name] = commit
-        put(hub, whole, folder(tmp_path))
+        add_repository(hub, whole, folder(tmp_path))
     assert run("gpt2-medium") == 0
-    whole, commit = PINNED["gpt2-medium"]
-    assert store.read_manifest(store.find("gpt2-medium")).training["revision"] == commit
+    whole, commit = PINNED_MODELS["gpt2-medium"]
+    assert store.read_manifest(store.find_model("gpt2-medium")).training["revision"] == commit
     assert {f"/api/models/{whole}/revision/{commit}", f"/{whole}/resolve/{commit}/config.json"} <= {
         asked.path for asked in hub.requests
     }
 
 
-def test_killed_at_half_it_fetches_only_the_rest(hub: Hub, tmp_path: Path) -> None:
-    put(hub, "some/larger", folder(tmp_path, LARGER))
+def test_killed_at_half_it_fetches_only_the_rest(hub: FakeHub, tmp_path: Path) -> None:
+    add_repository(hub, "some/larger", folder(tmp_path, LARGER))
     whole = len(hub.repositories["some/larger"]["model.safetensors"])
     hub.wait_at = HALF
     first = process(tmp_path, "pull", "some/larger")
@@ -165,14 +165,14 @@ def test_killed_at_half_it_fetches_only_the_rest(hub: Hub, tmp_path: Path) -> No
     second = process(tmp_path, "pull", "some/larger")
     _, err = second.communicate()
     assert second.returncode == 0, err
-    last = hub.got("model.safetensors")[-1]
+    last = hub.requests_for("model.safetensors")[-1]
     assert (last.range, last.sent) == (f"bytes={there}-", whole - there)
     assert home(tmp_path) == ["larger"]
-    store.verify(tmp_path / "models" / "larger")
+    store.verify_model(tmp_path / "models" / "larger")
 
 
-def test_what_came_before_ctrl_c_is_kept(hub: Hub, tmp_path: Path) -> None:
-    put(hub, "some/larger", folder(tmp_path, LARGER))
+def test_what_came_before_ctrl_c_is_kept(hub: FakeHub, tmp_path: Path) -> None:
+    add_repository(hub, "some/larger", folder(tmp_path, LARGER))
     hub.wait_at = HALF
     pulling = process(tmp_path, "pull", "some/larger")
     assert hub.waiting.wait(30)
@@ -198,11 +198,11 @@ def until(found: Callable[[], Any]) -> Any:
     raise AssertionError("it never was")
 
 
-def test_a_connection_that_breaks_off_is_taken_up_again(run: Pull, hub: Hub, tmp_path: Path) -> None:
-    put(hub, "some/larger", folder(tmp_path, LARGER))
+def test_a_connection_that_breaks_off_is_taken_up_again(run: Pull, hub: FakeHub, tmp_path: Path) -> None:
+    add_repository(hub, "some/larger", folder(tmp_path, LARGER))
     hub.cut_at = HALF
     assert run("some/larger") == 0
-    first, second = hub.got("model.safetensors")
+    first, second = hub.requests_for("model.safetensors")
     assert first.sent == pytest.approx(HALF, abs=20_000)
     whole = len(hub.repositories["some/larger"]["model.safetensors"])
     assert second.range == f"bytes={whole - second.sent}-"
@@ -211,23 +211,23 @@ def test_a_connection_that_breaks_off_is_taken_up_again(run: Pull, hub: Hub, tmp
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_part_of_another_process_is_gone_on_with_also_where_the_hub_knows_no_ranges(
-    run: Pull, hub: Hub, tmp_path: Path, ranges: bool
+    run: Pull, hub: FakeHub, tmp_path: Path, ranges: bool
 ) -> None:
     data = hub.repositories["some/tiny"]["model.safetensors"]
-    stored = pull.listing(Address("some/tiny", "main")).files["model.safetensors"]
+    stored = pull.list_repository(HubAddress("some/tiny", "main")).files["model.safetensors"]
     place = tmp_path / "models" / ".tiny.pull"
     place.mkdir(parents=True)
     (place / f"model.safetensors.{stored.digest[:12]}.part").write_bytes(data[:50_000])
     (place / "model.safetensors.0123456789ab.part").write_bytes(b"of another commit")
     hub.ranges = ranges
     assert run("some/tiny") == 0
-    assert hub.got("model.safetensors")[-1].sent == len(data) - (50_000 if ranges else 0)
+    assert hub.requests_for("model.safetensors")[-1].sent == len(data) - (50_000 if ranges else 0)
     assert home(tmp_path) == ["tiny"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_what_is_not_what_the_hub_told_of_is_refused_and_nothing_of_it_kept(
-    run: Pull, hub: Hub, tmp_path: Path, complaint: Complaint, name: str
+    run: Pull, hub: FakeHub, tmp_path: Path, complaint: Complaint, name: str
 ) -> None:
     hub.wrong = name
     assert run("some/tiny") == 65
@@ -235,14 +235,14 @@ def test_what_is_not_what_the_hub_told_of_is_refused_and_nothing_of_it_kept(
     assert home(tmp_path) == []
 
 
-def test_a_file_that_does_not_end_is_ended(run: Pull, hub: Hub, complaint: Complaint) -> None:
+def test_a_file_that_does_not_end_is_ended(run: Pull, hub: FakeHub, complaint: Complaint) -> None:
     hub.longer = "model.safetensors"
     assert run("some/tiny") == 69
     assert "sends more than" in complaint()
 
 
-def test_a_full_disk_keeps_nothing(hub: Hub, tmp_path: Path) -> None:
-    put(hub, "some/larger", folder(tmp_path, LARGER))
+def test_a_full_disk_keeps_nothing(hub: FakeHub, tmp_path: Path) -> None:
+    add_repository(hub, "some/larger", folder(tmp_path, LARGER))
     done = process(tmp_path, "pull", "some/larger", limit=HALF)
     out, err = done.communicate()
     assert (done.returncode, out) == (73, b"")
@@ -260,8 +260,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_disk_that_is_full_in_the_middle_is_as_it_was(hub: Hub, tmp_path: Path, small_disk: Path) -> None:
-    put(hub, "some/larger", folder(tmp_path, LARGER))
+def test_a_disk_that_is_full_in_the_middle_is_as_it_was(hub: FakeHub, tmp_path: Path, small_disk: Path) -> None:
+    add_repository(hub, "some/larger", folder(tmp_path, LARGER))
     hub.wait_at = HALF
     pulling = process(tmp_path, "pull", "some/larger", models=small_disk)
     assert hub.waiting.wait(30)
@@ -275,19 +275,19 @@ def test_a_disk_that_is_full_in_the_middle_is_as_it_was(hub: Hub, tmp_path: Path
     assert [path.name for path in small_disk.iterdir()] == ["others"]
 
 
-def test_room_is_asked_for_before_a_byte_comes(hub: Hub, tmp_path: Path, small_disk: Path) -> None:
+def test_room_is_asked_for_before_a_byte_comes(hub: FakeHub, tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "others").write_bytes(bytes(8_000_000))
-    put(hub, "some/larger", folder(tmp_path, LARGER))
+    add_repository(hub, "some/larger", folder(tmp_path, LARGER))
     pulling = process(tmp_path, "pull", "some/larger", models=small_disk)
     _, err = pulling.communicate()
     assert pulling.returncode == 73
     assert b"7 MB are to come, and there is room for" in err
-    assert not hub.got("model.safetensors")
+    assert not hub.requests_for("model.safetensors")
     assert [path.name for path in small_disk.iterdir()] == ["others"]
 
 
-def test_a_disk_too_small_for_the_model_keeps_what_was_fetched(hub: Hub, tmp_path: Path, small_disk: Path) -> None:
-    put(hub, "some/larger", folder(tmp_path, LARGER))
+def test_a_disk_too_small_for_the_model_keeps_what_was_fetched(hub: FakeHub, tmp_path: Path, small_disk: Path) -> None:
+    add_repository(hub, "some/larger", folder(tmp_path, LARGER))
     pulling = process(tmp_path, "pull", "some/larger", models=small_disk)
     _, err = pulling.communicate()
     assert pulling.returncode == 73
@@ -296,15 +296,15 @@ def test_a_disk_too_small_for_the_model_keeps_what_was_fetched(hub: Hub, tmp_pat
 
 
 def test_what_is_not_good_enough_is_not_fetched_twice(
-    run: Pull, hub: Hub, tmp_path: Path, complaint: Complaint, monkeypatch: pytest.MonkeyPatch
+    run: Pull, hub: FakeHub, tmp_path: Path, complaint: Complaint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setitem(export.RATIOS, "float32", 0.5)
+        patch.setitem(export.MAX_PERPLEXITY_RATIO, "float32", 0.5)
         assert run("some/tiny") == 65
     assert "perplexity" in complaint()
     assert home(tmp_path) == [".tiny.pull"]
     assert run("some/tiny") == 0
-    assert len(hub.got("model.safetensors")) == 1
+    assert len(hub.requests_for("model.safetensors")) == 1
     assert home(tmp_path) == ["tiny"]
 
 
@@ -320,7 +320,9 @@ WRONG: dict[str, tuple[dict[str, object], str, int, str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_the_hub_refuses_is_one_line(run: Pull, hub: Hub, tmp_path: Path, complaint: Complaint, what: str) -> None:
+def test_what_the_hub_refuses_is_one_line(
+    run: Pull, hub: FakeHub, tmp_path: Path, complaint: Complaint, what: str
+) -> None:
     faults, name, code, says = WRONG[what]
     for fault, value in faults.items():
         setattr(hub, fault, value)
@@ -356,17 +358,17 @@ def test_no_network_is_one_line(run: Pull, monkeypatch: pytest.MonkeyPatch, comp
     ],
 )
 def test_what_is_no_gpt2_is_refused_before_its_weights_come(
-    run: Pull, hub: Hub, tmp_path: Path, complaint: Complaint, files: dict[str, bytes | None], says: str
+    run: Pull, hub: FakeHub, tmp_path: Path, complaint: Complaint, files: dict[str, bytes | None], says: str
 ) -> None:
     there = hub.repositories["some/tiny"] | files
     hub.repositories["some/tiny"] = {name: data for name, data in there.items() if data is not None}
     assert run("some/tiny") == 65
     assert says in complaint()
     assert home(tmp_path) == []
-    assert "tokenizer" in says or not hub.got(".safetensors")
+    assert "tokenizer" in says or not hub.requests_for(".safetensors")
 
 
-def test_weights_in_several_files_all_come(run: Pull, hub: Hub, tmp_path: Path) -> None:
+def test_weights_in_several_files_all_come(run: Pull, hub: FakeHub, tmp_path: Path) -> None:
     files, weights = hub.repositories["some/tiny"], tiny_weights()
     del files["model.safetensors"]
     index = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(weights)}
@@ -375,10 +377,10 @@ def test_weights_in_several_files_all_come(run: Pull, hub: Hub, tmp_path: Path) 
         files[file] = (tmp_path / file).read_bytes()
     files["model.safetensors.index.json"] = json.dumps({"weight_map": index}).encode()
     assert run("some/tiny") == 0
-    assert len(store.read_manifest(store.find("tiny")).training["fetched"]) == 5
+    assert len(store.read_manifest(store.find_model("tiny")).training["fetched"]) == 5
 
 
-def test_a_token_goes_to_the_hub_and_no_further(run: Pull, hub: Hub) -> None:
+def test_a_token_goes_to_the_hub_and_no_further(run: Pull, hub: FakeHub) -> None:
     assert run("some/tiny") == 0
     there, beyond = [[a for a in hub.requests if a.path.startswith("/store/") == far] for far in (False, True)]
     assert {asked.authorization for asked in there} == {"Bearer hf_secret"}
@@ -393,16 +395,16 @@ def test_a_token_goes_to_nobody_in_the_clear(
     monkeypatch: pytest.MonkeyPatch, endpoint: str, token: bool | None
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    assert pull._token() is token
+    assert pull._token_setting() is token
 
 
 def test_two_cannot_pull_the_same(run: Pull, tmp_path: Path, complaint: Complaint) -> None:
-    with fetched.place(tmp_path / "models", "tiny"):
+    with fetched.open_download_folder(tmp_path / "models", "tiny"):
         assert run("some/tiny") == 75
     assert "another process pulls this model" in complaint()
 
 
-def test_without_the_library_the_extra_is_named(hub: Hub, tmp_path: Path) -> None:
+def test_without_the_library_the_extra_is_named(hub: FakeHub, tmp_path: Path) -> None:
     program = "import sys; sys.modules['huggingface_hub'] = None; from tools.main import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", program, "model", "pull", "some/tiny"], cwd=ROOT, capture_output=True, text=True

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes import MachineLine, jump
+from fakes import TypingUnitLine, run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
 from fakes_room import opened, until
 
-from daemon.notify import Notify
-from daemon.pulse import STUCK_S, Progress, pulse
+from daemon.notify import SystemdNotifier
+from daemon.pulse import STALL_LIMIT_S, StrikeWatch, run_watchdog
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def supervisor() -> Iterator[socket.socket]:
         yield heard
 
 
-class Seized(MachineLine):
+class Seized(TypingUnitLine):
     """A UART that from a moment on takes no byte any more."""
 
     seized = False
 
     @property
-    def waiting(self) -> int:
-        return 1 if self.seized else super().waiting
+    def out_waiting(self) -> int:
+        return 1 if self.seized else super().out_waiting
 
 
 def environ(supervisor: socket.socket) -> dict[str, str]:
@@ -80,14 +80,14 @@ def test_strokes_that_stand_ready_and_are_not_struck_are_no_life(tmp_path: Path,
     async def main() -> None:
         line = Seized()
         daemon = Daemon(tmp_path, ScriptedModel(words_of("one two three.")), line=line)
-        telling = asyncio.ensure_future(pulse(daemon.app, Notify(environ(supervisor))))
+        telling = asyncio.ensure_future(run_watchdog(daemon.app, SystemdNotifier(environ(supervisor))))
         await daemon.app.listening.wait()
         for _ in range(60):  # nobody types, and there is nothing to strike
             await asyncio.sleep(1)
             assert "WATCHDOG=1" in told(supervisor)
         line.seized = True
-        line.key("GO\r")
-        await asyncio.sleep(STUCK_S + 1)
+        line.press_keys("GO\r")
+        await asyncio.sleep(STALL_LIMIT_S + 1)
         told(supervisor)
         await asyncio.sleep(10)
         assert "WATCHDOG=1" not in told(supervisor)
@@ -99,15 +99,15 @@ def test_strokes_that_stand_ready_and_are_not_struck_are_no_life(tmp_path: Path,
             with suppress(asyncio.CancelledError):
                 await task
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_progress_is_any_stroke_or_none_that_could_be() -> None:
-    progress = Progress()
-    assert progress.turns(0.0, 5, kept=False)
-    assert progress.turns(9.0, 5, kept=False)
-    assert not progress.turns(10.0, 5, kept=False)
-    assert progress.turns(11.0, 6, kept=False)
-    assert not progress.turns(30.0, 6, kept=False)
-    assert progress.turns(31.0, 6, kept=True)
-    assert progress.turns(40.0, 6, kept=False)
+    progress = StrikeWatch()
+    assert progress.is_progressing(0.0, 5, blocked=False)
+    assert progress.is_progressing(9.0, 5, blocked=False)
+    assert not progress.is_progressing(10.0, 5, blocked=False)
+    assert progress.is_progressing(11.0, 6, blocked=False)
+    assert not progress.is_progressing(30.0, 6, blocked=False)
+    assert progress.is_progressing(31.0, 6, blocked=True)
+    assert progress.is_progressing(40.0, 6, blocked=False)

@@ -17,9 +17,9 @@ from drivers import tape
 from drivers.profile import Profile
 from model.errors import TextDamaged, TextNotFound
 from tools import terminal
-from tools.punch import content, text_of, warn_of_long_lines
+from tools.punch import encode_text_rows, read_content, warn_of_long_lines
 
-HELLO = tape.text_rows("HELLO WORLD\n")
+HELLO = tape.encode_text("HELLO WORLD\n")
 
 
 @pytest.fixture
@@ -131,9 +131,9 @@ async def test_return_is_not_waited_for_all_night(monkeypatch: pytest.MonkeyPatc
     hand, tty = pty.openpty()
     with os.fdopen(tty) as keys:
         monkeypatch.setattr(sys, "stdin", keys)
-        monkeypatch.setattr(terminal, "PATIENCE_S", 0.05)
-        with pytest.raises(terminal.Left, match="the machine is given back"):
-            await terminal.asked_to("switch the punch on")
+        monkeypatch.setattr(terminal, "RETURN_TIMEOUT_S", 0.05)
+        with pytest.raises(terminal.PromptAbandoned, match="the machine is given back"):
+            await terminal.prompt_for_return("switch the punch on")
     os.close(hand)
 
 
@@ -141,14 +141,14 @@ def test_a_mistyped_name_is_told_and_with_binary_refused(
     tmp_path: Path, room: Room, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = str(tmp_path / "missing.bin")
-    assert content(missing) == missing.encode()
-    assert content("missing.txt") == b"missing.txt"
+    assert read_content(missing) == missing.encode()
+    assert read_content("missing.txt") == b"missing.txt"
     assert capsys.readouterr().err.count("its name is punched as a text\n") == 2
-    assert content("HELLO, WORLD. 1/2 PAST 3 O'CLOCK") == b"HELLO, WORLD. 1/2 PAST 3 O'CLOCK"
+    assert read_content("HELLO, WORLD. 1/2 PAST 3 O'CLOCK") == b"HELLO, WORLD. 1/2 PAST 3 O'CLOCK"
     assert capsys.readouterr().err == ""
     for binary in (True, False):
         with pytest.raises(TextNotFound, match="is a folder"):
-            content(str(tmp_path), binary=binary)
+            read_content(str(tmp_path), binary=binary)
     code, said = room.ask("punch", "--binary", "--line", "/dev/null", missing)
     assert (code, said) == (66, f"asr33: {missing}: No such file or directory; name a file that can be read\n")
 
@@ -161,9 +161,9 @@ def test_nothing_is_no_tape(room: Room, tmp_path: Path) -> None:
 
 
 def test_a_line_that_piles_up_on_the_paper_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    warn_of_long_lines(tape.text_rows("A" * 72 + "   \n" + "B" * 60 + "\r" + "B" * 60), 72)
+    warn_of_long_lines(tape.encode_text("A" * 72 + "   \n" + "B" * 60 + "\r" + "B" * 60), 72)
     assert capsys.readouterr().err == ""
-    warn_of_long_lines(tape.text_rows("A\n" + "B" * 80 + "\n" + "C" * 99), 72)
+    warn_of_long_lines(tape.encode_text("A\n" + "B" * 80 + "\n" + "C" * 99), 72)
     assert capsys.readouterr().err == (
         "asr33: line 2 is 80 characters long (and there are 1 more): what is beyond 72 piles up on the paper\n"
     )
@@ -180,12 +180,12 @@ def test_no_tape_is_longer_than_a_reel(room: Room) -> None:
 
 def test_what_is_named_is_a_file_if_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("in it")
-    assert content(str(tmp_path / "there")) == b"in it"
-    assert content(str(tmp_path / "not there")) == str(tmp_path / "not there").encode()
-    assert content("x" * 5000) == b"x" * 5000
+    assert read_content(str(tmp_path / "there")) == b"in it"
+    assert read_content(str(tmp_path / "not there")) == str(tmp_path / "not there").encode()
+    assert read_content("x" * 5000) == b"x" * 5000
 
 
 def test_a_text_is_folded_and_ends_its_line() -> None:
-    assert text_of("é\tb".encode(), Profile()) == tape.text_rows("E       B\n")
+    assert encode_text_rows("é\tb".encode(), Profile()) == tape.encode_text("E       B\n")
     with pytest.raises(TextDamaged, match="byte 1 is not UTF-8; say --binary"):
-        text_of(b"a\xff", Profile())
+        encode_text_rows(b"a\xff", Profile())

@@ -8,27 +8,27 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from fakes import PROSE, MachineLine, jump
+from fakes import PROSE, TypingUnitLine, run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
 from fakes_room import opened, until
 
-from daemon.reconnect import Connection, intervals
+from daemon.reconnect import ReconnectingLine, retry_intervals
 from drivers.errors import LineNotFound
 
 
 class Socket:
     """Where a line is plugged in; for some tries nothing is there."""
 
-    def __init__(self, line: MachineLine, empty: int) -> None:
+    def __init__(self, line: TypingUnitLine, empty: int) -> None:
         self.line = line
         self.tries = 0
         self._empty = empty
 
-    async def open(self) -> MachineLine:
+    async def open(self) -> TypingUnitLine:
         self.tries += 1
         if self.tries <= self._empty:
             raise LineNotFound("no port memory")
-        self.line = self.line.plugged_in_again()
+        self.line = self.line.reconnect()
         return self.line
 
 
@@ -44,8 +44,8 @@ def test_an_answer_goes_on_in_the_same_sentence(tmp_path: Path, tenths: int, cap
     async def main() -> None:
         daemon = Daemon(tmp_path, ScriptedModel(words_of(PROSE)), patient=True)
         at = Socket(daemon.bench.line, empty=3)
-        connection = Connection(at.line, at.open)
-        keeping = asyncio.ensure_future(connection.keep(daemon.tty))
+        connection = ReconnectingLine(at.line, at.open)
+        keeping = asyncio.ensure_future(connection.reconnect_forever(daemon.tty))
         await daemon.type("GO ON")
         await asyncio.sleep(tenths / 10 + 0.05)
         daemon.bench.line.hang_up()
@@ -58,7 +58,7 @@ def test_an_answer_goes_on_in_the_same_sentence(tmp_path: Path, tenths: int, cap
         daemon.running.cancel()
 
     with caplog.at_level("INFO", "asr33"):
-        jump(main())
+        run_jumping(main())
     told = [record.message for record in caplog.records if "memory" in record.message]
     assert len(told) == 2
     assert "trying again" in told[0]
@@ -70,27 +70,27 @@ def test_what_was_being_typed_is_there_again(tmp_path: Path) -> None:
         model = ScriptedModel(words_of("yes."))
         daemon = Daemon(tmp_path, model, patient=True)
         at = Socket(daemon.bench.line, empty=30)
-        keeping = asyncio.ensure_future(Connection(at.line, at.open).keep(daemon.tty))
+        keeping = asyncio.ensure_future(ReconnectingLine(at.line, at.open).reconnect_forever(daemon.tty))
         await daemon.app.listening.wait()
-        daemon.line.key("WHO IS ")
+        daemon.line.press_keys("WHO IS ")
         await asyncio.sleep(2)
         daemon.bench.line.hang_up()
         await asyncio.sleep(400)
-        at.line.key("ADA\r")
+        at.line.press_keys("ADA\r")
         await asyncio.sleep(5)
         assert model.last_prompt == "Who is Ada"
         assert "WHO IS \nWHO IS ADA\n" in daemon.paper.replace("WHO IS\n", "WHO IS \n")
         keeping.cancel()
         daemon.running.cancel()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_daemon_without_its_line_leaves_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         daemon = Daemon(tmp_path, ScriptedModel(words_of(PROSE)), patient=True)
         at = Socket(daemon.bench.line, empty=10**6)
-        keeping = asyncio.ensure_future(Connection(at.line, at.open).keep(daemon.tty))
+        keeping = asyncio.ensure_future(ReconnectingLine(at.line, at.open).reconnect_forever(daemon.tty))
         await daemon.type("GO ON")
         daemon.bench.line.hang_up()
         await asyncio.sleep(1000)
@@ -102,7 +102,7 @@ def test_a_daemon_without_its_line_leaves_at_once(tmp_path: Path) -> None:
         await daemon.tty.close()
         assert daemon.bench.clock.now() == before
 
-    jump(main())
+    run_jumping(main())
 
 
 # By itself: the pty that a killed machine's link points at may be another test's by then, and the daemon writes there.
@@ -145,7 +145,7 @@ def test_sigterm_ends_a_daemon_that_waits_for_its_line(tmp_path: Path) -> None:
 
 
 def test_it_tries_every_second_at_first_and_every_ten_at_last() -> None:
-    waits = list(islice(intervals(), 40))
+    waits = list(islice(retry_intervals(), 40))
     assert waits[:10] == [1.0] * 10
     assert waits[-1] == 10.0
     assert all(sooner <= later for sooner, later in pairwise(waits))

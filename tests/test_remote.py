@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fakes import jump, until
+from fakes import run_jumping, wait_until
 from fakes_http import (
-    Answer,
-    Asked,
-    FarEnd,
-    chunk,
-    head,
-    recorded,
-    refused,
-    says,
-    sends,
-    then,
-    whole,
+    FakeModelServer,
+    ReceivedRequest,
+    Responder,
+    chunk_event,
+    error_reply,
+    full_reply,
+    reply_head,
+    send_bytes,
+    send_parts,
+    stream_body,
+    stream_text,
 )
 
-from model.base import Ask, Piece, Sampling
+from model.base import CompletionRequest, Sampling, TextChunk
 from model.errors import (
     AddressWrong,
     KeyRefused,
@@ -39,66 +39,68 @@ from model.errors import (
     ServerLost,
 )
 from model.far import wire
-from model.far.address import address, near
-from model.far.key import read_key
-from model.far.progress import Progress
-from model.far.remote import Remote
-from model.far.sse import EVENT
-from model.far.transport import Door
-from model.far.wire import Chunk, Done, Failure, Usage
+from model.far.address import is_private_host, parse_server_url
+from model.far.key import read_api_key
+from model.far.progress import PartialAnswer
+from model.far.remote import RemoteModel
+from model.far.sse import MAX_EVENT_BYTES
+from model.far.transport import ClientConfig
+from model.far.wire import CompletionChunk, ErrorInfo, StreamEnd, Usage
 
 TEXT = "The sun rose over the harbour.\nGulls cried, “Who is there?” Nobody was."
 ANY = Sampling()
 
 
-async def answer(far: FarEnd, sampling: Sampling = ANY, door: Door | None = None, prompt: str = "") -> list[Piece]:
-    remote = Remote(far.url, door)
+async def answer(
+    far: FakeModelServer, sampling: Sampling = ANY, door: ClientConfig | None = None, prompt: str = ""
+) -> list[TextChunk]:
+    remote = RemoteModel(far.url, door)
     try:
         return [piece async for piece in remote.stream(prompt, sampling)]
     finally:
         await remote.close()
 
 
-def text(pieces: list[Piece]) -> str:
+def text(pieces: list[TextChunk]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-async def said(reply: bytes | Answer, sampling: Sampling = ANY, door: Door | None = None) -> list[Piece]:
-    async with FarEnd([sends(reply) if isinstance(reply, bytes) else reply]) as far:
+async def said(reply: bytes | Responder, sampling: Sampling = ANY, door: ClientConfig | None = None) -> list[TextChunk]:
+    async with FakeModelServer([send_bytes(reply) if isinstance(reply, bytes) else reply]) as far:
         return await answer(far, sampling, door)
 
 
 async def test_what_a_server_says_is_the_answer() -> None:
     for ours in (False, True):
-        async with FarEnd([says(TEXT, tokens=ours)], ours=ours) as far:
+        async with FakeModelServer([stream_text(TEXT, with_tokens=ours)], is_asr33=ours) as far:
             pieces = await answer(far)
             assert text(pieces) == TEXT
-            assert pieces[-1].finish == "end"
+            assert pieces[-1].finish_reason == "end"
             assert [token for piece in pieces for token in piece.tokens] == (list(map(ord, TEXT)) if ours else [])
 
 
 async def test_what_is_asked_has_all_that_shapes_the_answer() -> None:
-    about = Ask("", ANY, alphabet="1963", pace=10.0, conversation="c")
+    about = CompletionRequest("", ANY, alphabet="1963", chars_per_second=10.0, conversation="c")
     sampling = Sampling(length=80, stop=("\n",), seed=7, max_tokens=99)
-    async with FarEnd([says(TEXT)]) as far:
-        await answer(far, sampling, Door(about=about, key="secret"))
-        assert wire.Request.from_json(far.posts[0].body).ask == replace(about, sampling=sampling)
-        assert {asked.headers["authorization"] for asked in far.asked} == {"Bearer secret"}
+    async with FakeModelServer([stream_text(TEXT)]) as far:
+        await answer(far, sampling, ClientConfig(request_template=about, api_key="secret"))
+        assert wire.OpenAIRequest.from_json(far.posts[0].body).completion == replace(about, sampling=sampling)
+        assert {asked.headers["authorization"] for asked in far.requests} == {"Bearer secret"}
         assert far.posts[0].body["model"] == "m"
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b": ping\n\n" + recorded(TEXT),
-        recorded(TEXT).replace(b"\n", b"\r\n"),
-        recorded(TEXT).replace(b"\n", b"\r"),
-        recorded(TEXT).replace(b"data: {", b"event: message\nid: 5\nretry: 9\ndata:{"),
-        recorded(TEXT).replace(b"data: ", b"data:"),
-        chunk("") + wire.event(Chunk("c", 1, "m", usage=Usage(5, 2))) + recorded(TEXT),
-        recorded(TEXT).removesuffix(wire.event(Done())),
-        b"\xef\xbb\xbf" + recorded(TEXT),
-        b"".join(chunk(char) for char in TEXT) + wire.event(Done()),
+        b": ping\n\n" + stream_body(TEXT),
+        stream_body(TEXT).replace(b"\n", b"\r\n"),
+        stream_body(TEXT).replace(b"\n", b"\r"),
+        stream_body(TEXT).replace(b"data: {", b"event: message\nid: 5\nretry: 9\ndata:{"),
+        stream_body(TEXT).replace(b"data: ", b"data:"),
+        chunk_event("") + wire.encode_event(CompletionChunk("c", 1, "m", usage=Usage(5, 2))) + stream_body(TEXT),
+        stream_body(TEXT).removesuffix(wire.encode_event(StreamEnd())),
+        b"\xef\xbb\xbf" + stream_body(TEXT),
+        b"".join(chunk_event(char) for char in TEXT) + wire.encode_event(StreamEnd()),
         json.dumps({"choices": [{"text": TEXT, "finish_reason": "stop"}]}, ensure_ascii=False, indent=1)
         .replace("\n", "\ndata: ")
         .join(["data: ", "\n\n"])
@@ -107,35 +109,37 @@ async def test_what_is_asked_has_all_that_shapes_the_answer() -> None:
     ids=["ping", "crlf", "cr", "fields", "no blank", "count first", "no done", "bom", "done alone", "many lines"],
 )
 async def test_the_manners_of_other_servers_change_nothing(body: bytes) -> None:
-    pieces = await said(head() + body)
+    pieces = await said(reply_head() + body)
     assert text(pieces) == TEXT
-    assert pieces[-1].finish == "end"
+    assert pieces[-1].finish_reason == "end"
 
 
 async def test_a_fault_behind_the_end_takes_nothing_back() -> None:
-    pieces = await said(head() + recorded(TEXT).replace(b"[DONE]", b": [DO"))
-    assert (text(pieces), pieces[-1].finish) == (TEXT, "end")
+    pieces = await said(reply_head() + stream_body(TEXT).replace(b"[DONE]", b": [DO"))
+    assert (text(pieces), pieces[-1].finish_reason) == (TEXT, "end")
 
 
 async def test_a_drip_of_single_bytes_is_the_same_answer() -> None:
-    stream = recorded(TEXT[:12])
-    pieces = await said(then(head(), *(byte for at in range(len(stream)) for byte in (stream[at : at + 1], 0.0))))
+    stream = stream_body(TEXT[:12])
+    pieces = await said(
+        send_parts(reply_head(), *(byte for at in range(len(stream)) for byte in (stream[at : at + 1], 0.0)))
+    )
     assert text(pieces) == TEXT[:12]
 
 
 async def test_another_servers_answer_ends_where_ours_would_have_ended_it() -> None:
-    assert text(await said(head() + recorded(TEXT), Sampling(length=10))) == "The sun rose over the harbour."
-    stopped = await said(head() + recorded(TEXT), Sampling(stop=("Gulls",)))
-    assert (text(stopped), stopped[-1].finish) == ("The sun rose over the harbour.\n", "stop")
+    assert text(await said(reply_head() + stream_body(TEXT), Sampling(length=10))) == "The sun rose over the harbour."
+    stopped = await said(reply_head() + stream_body(TEXT), Sampling(stop=("Gulls",)))
+    assert (text(stopped), stopped[-1].finish_reason) == ("The sun rose over the harbour.\n", "stop")
 
 
 async def test_the_stream_is_closed_with_the_generator() -> None:
-    async with FarEnd([then(head(), chunk("Some"), 600.0)]) as far:
-        remote = Remote(far.url)
+    async with FakeModelServer([send_parts(reply_head(), chunk_event("Some"), 600.0)]) as far:
+        remote = RemoteModel(far.url)
         pieces = remote.stream("", ANY)
         assert (await anext(pieces)).text == "Some"
         await pieces.aclose()
-        await far.gone.wait()
+        await far.client_left.wait()
         await remote.close()
 
 
@@ -148,9 +152,11 @@ async def test_after_a_break_nothing_is_left_open_and_the_next_answer_asks_nothi
         assert before.finalizer is not None
         before.finalizer(generator)
 
-    async with FarEnd([then(head(), chunk("Some"), 0.0, chunk("thing"), 600.0)]) as far:
-        remote = Remote(far.url)
-        await remote.ready()
+    async with FakeModelServer(
+        [send_parts(reply_head(), chunk_event("Some"), 0.0, chunk_event("thing"), 600.0)]
+    ) as far:
+        remote = RemoteModel(far.url)
+        await remote.wait_ready()
         sys.set_asyncgen_hooks(before.firstiter, forget)
         for words in (1, 2):
             pieces = remote.stream("", ANY)
@@ -159,32 +165,32 @@ async def test_after_a_break_nothing_is_left_open_and_the_next_answer_asks_nothi
             await pieces.aclose()
         sys.set_asyncgen_hooks(*before)
         assert forgotten == []
-        assert [asked.method for asked in far.asked] == ["GET", "POST", "POST"]
+        assert [asked.method for asked in far.requests] == ["GET", "POST", "POST"]
         await remote.close()
 
 
 async def test_after_a_fault_it_may_be_another_server() -> None:
-    async with FarEnd([then(head(), chunk("Some"), reset=True), says(TEXT)]) as far:
-        remote = Remote(far.url)
+    async with FakeModelServer([send_parts(reply_head(), chunk_event("Some"), reset=True), stream_text(TEXT)]) as far:
+        remote = RemoteModel(far.url)
         with pytest.raises(ServerLost):
             assert [piece async for piece in remote.stream("", ANY)]
         assert text([piece async for piece in remote.stream("", ANY)]) == TEXT
-        assert [asked.method for asked in far.asked] == ["GET", "POST", "GET", "POST"]
+        assert [asked.method for asked in far.requests] == ["GET", "POST", "GET", "POST"]
         await remote.close()
 
 
 async def test_a_connection_is_kept_for_the_next_answer() -> None:
     connections = []
 
-    async def serve(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def serve(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         connections.append(writer.get_extra_info("peername"))
-        body = recorded(TEXT)
+        body = stream_body(TEXT)
         writer.write(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n")
         writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await asyncio.sleep(600)
 
-    async with FarEnd([serve]) as far:
-        remote = Remote(far.url)
+    async with FakeModelServer([serve]) as far:
+        remote = RemoteModel(far.url)
         begun = asyncio.get_running_loop().time()
         assert text([piece async for piece in remote.stream("", ANY)]) == TEXT
         assert asyncio.get_running_loop().time() - begun < 60
@@ -193,27 +199,32 @@ async def test_a_connection_is_kept_for_the_next_answer() -> None:
 
 VAST = b'data: {"choices": []}\n\n'
 
-LOST: dict[str, tuple[Answer, str]] = {
-    "cut": (sends(head() + recorded(TEXT)[:300]), "ended before the answer did"),
-    "reset": (then(head() + recorded(TEXT)[:300], reset=True), "no answer: "),
-    "nothing": (sends(b""), "no answer: "),
-    "no http": (sends(b"220 mail.example.org ESMTP\r\n\r\n"), "no answer: "),
-    "a page": (sends(whole(502, b"<html><h1>502 Bad Gateway</h1></html>", "text/html")), "behind the proxy"),
-    "a page that is well": (sends(whole(200, b"<html>Log in, please", "text/html")), "is a proxy in between"),
-    "an error inside": (sends(head() + chunk("a") + wire.event(Failure(500, "x", "CUDA broke"))), "CUDA broke"),
-    "no JSON": (sends(head() + b"data: {\n\n"), "garbled"),
-    "no UTF-8": (sends(head() + b"data: \xff\n\n"), "garbled"),
-    "no end of line": (sends(head() + b"x" * (EVENT + 1)), "garbled"),
+LOST: dict[str, tuple[Responder, str]] = {
+    "cut": (send_bytes(reply_head() + stream_body(TEXT)[:300]), "ended before the answer did"),
+    "reset": (send_parts(reply_head() + stream_body(TEXT)[:300], reset=True), "no answer: "),
+    "nothing": (send_bytes(b""), "no answer: "),
+    "no http": (send_bytes(b"220 mail.example.org ESMTP\r\n\r\n"), "no answer: "),
+    "a page": (send_bytes(full_reply(502, b"<html><h1>502 Bad Gateway</h1></html>", "text/html")), "behind the proxy"),
+    "a page that is well": (send_bytes(full_reply(200, b"<html>Log in, please", "text/html")), "is a proxy in between"),
+    "an error inside": (
+        send_bytes(reply_head() + chunk_event("a") + wire.encode_event(ErrorInfo(500, "x", "CUDA broke"))),
+        "CUDA broke",
+    ),
+    "no JSON": (send_bytes(reply_head() + b"data: {\n\n"), "garbled"),
+    "no UTF-8": (send_bytes(reply_head() + b"data: \xff\n\n"), "garbled"),
+    "no end of line": (send_bytes(reply_head() + b"x" * (MAX_EVENT_BYTES + 1)), "garbled"),
     "a number without end": (
-        sends(head() + VAST.replace(b"]", b'{"text": "a", "logprobs": {"token_logprobs": [%d]}}]' % 10**400)),
+        send_bytes(
+            reply_head() + VAST.replace(b"]", b'{"text": "a", "logprobs": {"token_logprobs": [%d]}}]' % 10**400)
+        ),
         "garbled",
     ),
     "a count without end": (
-        sends(head() + VAST.replace(b"}", b', "usage": {"prompt_tokens": %d}}' % 10**400)),
+        send_bytes(reply_head() + VAST.replace(b"}", b', "usage": {"prompt_tokens": %d}}' % 10**400)),
         "ended",
     ),
-    "gave up": (sends(head() + b'data: {"choices": [{"finish_reason": "abort"}]}\n\n'), "gave up"),
-    "busy": (sends(whole(429, b"", "text/plain", "Retry-After: 7")), "too many ask it"),
+    "gave up": (send_bytes(reply_head() + b'data: {"choices": [{"finish_reason": "abort"}]}\n\n'), "gave up"),
+    "busy": (send_bytes(full_reply(429, b"", "text/plain", "Retry-After: 7")), "too many ask it"),
 }
 
 
@@ -223,20 +234,20 @@ async def test_what_another_try_may_mend_is_said_in_a_line(what: str) -> None:
     with pytest.raises(ServerLost, match=why) as caught:
         await said(reply)
     assert "\n" not in str(caught.value)
-    assert caught.value.again_s == (7 if what == "busy" else 0)
+    assert caught.value.retry_after_s == (7 if what == "busy" else 0)
 
 
 @pytest.mark.parametrize(
     ("reply", "error", "why"),
     [
-        (refused(401), KeyRefused, "wants a key: name its key_file"),
-        (refused(404, "no", "model_not_found"), ModelNotFound, "has no model"),
-        (whole(404, b"Not Found", "text/plain"), ModelNotFound, "is that the URL of a model server"),
-        (refused(400, "This model's maximum context length is 8"), PromptTooLong, "too long"),
-        (refused(413), PromptTooLong, "shorten it"),
-        (refused(422, "stop: is not a text"), RequestRefused, "stop: is not a text"),
-        (whole(307, b"", "text/plain", "Location: /x"), RequestRefused, "name the URL where"),
-        (head() + wire.event(Failure(400, "x", "the prompt is too long")), PromptTooLong, "too long"),
+        (error_reply(401), KeyRefused, "wants a key: name its key_file"),
+        (error_reply(404, "no", "model_not_found"), ModelNotFound, "has no model"),
+        (full_reply(404, b"Not Found", "text/plain"), ModelNotFound, "is that the URL of a model server"),
+        (error_reply(400, "This model's maximum context length is 8"), PromptTooLong, "too long"),
+        (error_reply(413), PromptTooLong, "shorten it"),
+        (error_reply(422, "stop: is not a text"), RequestRefused, "stop: is not a text"),
+        (full_reply(307, b"", "text/plain", "Location: /x"), RequestRefused, "name the URL where"),
+        (reply_head() + wire.encode_event(ErrorInfo(400, "x", "the prompt is too long")), PromptTooLong, "too long"),
     ],
 )
 async def test_what_no_other_try_mends_names_the_cure(reply: bytes, error: type[ModelError], why: str) -> None:
@@ -246,8 +257,11 @@ async def test_what_no_other_try_mends_names_the_cure(reply: bytes, error: type[
 
 
 async def test_why_a_stream_ended_before_it_began_is_asked_for() -> None:
-    for reply, error in ((refused(400, "maximum context length"), PromptTooLong), (whole(200, b"{}"), ServerLost)):
-        async with FarEnd([sends(head()), sends(reply)]) as far:
+    for reply, error in (
+        (error_reply(400, "maximum context length"), PromptTooLong),
+        (full_reply(200, b"{}"), ServerLost),
+    ):
+        async with FakeModelServer([send_bytes(reply_head()), send_bytes(reply)]) as far:
             with pytest.raises(error):
                 await answer(far)
             assert [post.body["stream"] for post in far.posts] == [True, False]
@@ -256,9 +270,12 @@ async def test_why_a_stream_ended_before_it_began_is_asked_for() -> None:
 
 async def test_what_is_failed_of_whole_and_not_of_its_last_words_was_too_long() -> None:
     prompt = "word " * 40
-    broken, well = sends(whole(500, b"Internal Server Error", "text/plain")), sends(whole(200, b"{}"))
+    broken, well = (
+        send_bytes(full_reply(500, b"Internal Server Error", "text/plain")),
+        send_bytes(full_reply(200, b"{}")),
+    )
     for last, error in ((well, PromptTooLong), (broken, ServerLost)):
-        async with FarEnd([sends(head()), broken, last]) as far:
+        async with FakeModelServer([send_bytes(reply_head()), broken, last]) as far:
             with pytest.raises(error):
                 await answer(far, prompt=prompt)
             assert [post.body["prompt"] for post in far.posts] == [prompt, prompt, prompt[-64:]]
@@ -266,48 +283,52 @@ async def test_what_is_failed_of_whole_and_not_of_its_last_words_was_too_long() 
 
 def test_who_says_nothing_of_a_whole_answer_is_asked_no_further() -> None:
     async def asked() -> int:
-        async with FarEnd([sends(head()), then(1000.0), sends(whole(200, b"{}"))]) as far:
+        async with FakeModelServer(
+            [send_bytes(reply_head()), send_parts(1000.0), send_bytes(full_reply(200, b"{}"))]
+        ) as far:
             with pytest.raises(ServerLost, match="ended before the answer"):
                 await answer(far, prompt="word " * 40)
             return len(far.posts)
 
-    assert jump(asked(), grace_s=0.01) == 2
+    assert run_jumping(asked(), grace_s=0.01) == 2
 
 
 def test_each_silence_has_its_limit() -> None:
-    begun = then(head(), chunk("a"), 1000.0)
-    ping = then(head(), *[part for _ in range(90) for part in (wire.PING, 10.0)])
-    for reply, why in ((then(1000.0), "no answer within 60"), (begun, "no further word"), (ping, "no word came")):
+    begun = send_parts(reply_head(), chunk_event("a"), 1000.0)
+    ping = send_parts(reply_head(), *[part for _ in range(90) for part in (wire.PING, 10.0)])
+    for reply, why in ((send_parts(1000.0), "no answer within 60"), (begun, "no further word"), (ping, "no word came")):
         with pytest.raises(ServerLost, match=why):
-            jump(said(reply, door=Door(first_token_s=60)), grace_s=0.01)
+            run_jumping(said(reply, door=ClientConfig(first_token_s=60)), grace_s=0.01)
 
 
 def test_a_server_that_says_it_is_alive_may_take_its_time() -> None:
-    slow = then(head(), *[part for _ in range(9) for part in (wire.PING, 10.0)], recorded(TEXT))
-    assert text(jump(said(slow), grace_s=0.01)) == TEXT
+    slow = send_parts(reply_head(), *[part for _ in range(9) for part in (wire.PING, 10.0)], stream_body(TEXT))
+    assert text(run_jumping(said(slow), grace_s=0.01)) == TEXT
 
 
 def test_the_limit_is_between_two_words_and_not_of_the_whole() -> None:
     pings = [part for _ in range(4) for part in (wire.PING, 10.0)]
-    slow = then(head(), chunk("a"), *pings, chunk("b"), *pings, recorded("c"))
-    assert text(jump(said(slow, door=Door(first_token_s=60)), grace_s=0.01)) == "abc"
+    slow = send_parts(reply_head(), chunk_event("a"), *pings, chunk_event("b"), *pings, stream_body("c"))
+    assert text(run_jumping(said(slow, door=ClientConfig(first_token_s=60)), grace_s=0.01)) == "abc"
 
 
 def test_the_reader_may_take_his_time() -> None:
     async def read() -> str:
-        async with FarEnd([then(head(), chunk("a"), 1.0, chunk("b"), 1.0, recorded("c"))]) as far:
-            remote, got = Remote(far.url, Door(first_token_s=40)), ""
+        async with FakeModelServer(
+            [send_parts(reply_head(), chunk_event("a"), 1.0, chunk_event("b"), 1.0, stream_body("c"))]
+        ) as far:
+            remote, got = RemoteModel(far.url, ClientConfig(first_token_s=40)), ""
             async for piece in remote.stream("", ANY):
                 got += piece.text
                 await asyncio.sleep(1000)
             await remote.close()
             return got
 
-    assert jump(read(), grace_s=0.02) == "abc"
+    assert run_jumping(read(), grace_s=0.02) == "abc"
 
 
 async def test_nobody_there_is_said_at_once() -> None:
-    async with FarEnd([]) as far:
+    async with FakeModelServer([]) as far:
         pass
     with pytest.raises(ServerLost, match="nobody listens there: start the server, or see to the port"):
         await answer(far)
@@ -323,36 +344,36 @@ async def test_http_where_https_is_spoken_and_the_other_way_round_name_the_cure(
 ) -> None:
     async with (
         await asyncio.start_server(refuse, "127.0.0.1", 0) as plain,
-        FarEnd([says(TEXT)], tls=served(certificates(9))) as secure,
+        FakeModelServer([stream_text(TEXT)], tls=served(certificates(9))) as secure,
     ):
         port = plain.sockets[0].getsockname()[1]
         for url, cure in ((f"https://127.0.0.1:{port}", "write http://"), (f"http://{secure.url[8:]}", "https://")):
-            remote = Remote(url, Door(ca_file=certificates(9)))
+            remote = RemoteModel(url, ClientConfig(ca_file=certificates(9)))
             with pytest.raises(ServerLost, match=cure) as caught:
-                await remote.ready()
+                await remote.wait_ready()
             assert "\n" not in str(caught.value)
             await remote.close()
 
 
 async def test_a_name_that_nobody_knows_is_said_to_be_one() -> None:
-    remote = Remote("http://nobody.invalid:8033")
+    remote = RemoteModel("http://nobody.invalid:8033")
     with pytest.raises(ServerLost, match="nobody knows that name"):
-        await remote.ready()
+        await remote.wait_ready()
     await remote.close()
 
 
 @pytest.mark.parametrize("host", ["xn--0", "-a", "a_b.invalid", "\u2603.invalid"])
 async def test_a_name_that_can_be_nobodys_is_said_to_be_wrong_and_no_more(host: str) -> None:
-    for door in (Door(), Door(key="secret")):
+    for door in (ClientConfig(), ClientConfig(api_key="secret")):
         with pytest.raises(ModelError, match=":") as caught:
-            await Remote(f"http://{host}:8033", door).ready()
+            await RemoteModel(f"http://{host}:8033", door).wait_ready()
         assert "\n" not in str(caught.value)
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    async with FarEnd([says(TEXT)]) as far:
+    async with FakeModelServer([stream_text(TEXT)]) as far:
         assert text(await answer(far)) == TEXT
 
 
@@ -360,11 +381,17 @@ def test_what_waits_for_the_paper_and_is_held_back_is_asked_for_at_once() -> Non
     """By our own server, which says each ten seconds that it is there."""
 
     async def main() -> None:
-        held = then(head(), 1000.0)
-        freely = then(head(), *[part for char in TEXT for part in (chunk(char, tokens=True), 0.01)], recorded(""))
-        about = Ask("", ANY, pace=10.0)
-        async with FarEnd([held, sends(head() + recorded(TEXT, tokens=True)), freely, freely], ours=True) as far:
-            remote = Remote(far.url, Door(about=about))
+        held = send_parts(reply_head(), 1000.0)
+        freely = send_parts(
+            reply_head(),
+            *[part for char in TEXT for part in (chunk_event(char, with_tokens=True), 0.01)],
+            stream_body(""),
+        )
+        about = CompletionRequest("", ANY, chars_per_second=10.0)
+        async with FakeModelServer(
+            [held, send_bytes(reply_head() + stream_body(TEXT, with_tokens=True)), freely, freely], is_asr33=True
+        ) as far:
+            remote = RemoteModel(far.url, ClientConfig(request_template=about))
             with pytest.raises(ServerLost, match="no word came"):
                 assert [piece async for piece in remote.stream("", ANY)]
             for _ in range(3):
@@ -372,49 +399,51 @@ def test_what_waits_for_the_paper_and_is_held_back_is_asked_for_at_once() -> Non
             assert [post.body["asr33"]["pace"] for post in far.posts] == [10.0, 0.0, 0.0, 10.0]
             await remote.close()
 
-    jump(main(), grace_s=0.01)
+    run_jumping(main(), grace_s=0.01)
 
 
 async def test_a_server_is_asked_what_it_has() -> None:
-    async with FarEnd([], ours=True, context=77) as far:
-        remote = Remote(far.url)
+    async with FakeModelServer([], is_asr33=True, context=77) as far:
+        remote = RemoteModel(far.url)
         assert (remote.context, remote.name) == (512, f"127.0.0.1:{far.port}")
-        await remote.ready()
-        assert (remote.context, remote.name, remote.ours) == (77, "m", True)
+        await remote.wait_ready()
+        assert (remote.context, remote.name, remote.is_asr33) == (77, "m", True)
         with pytest.raises(ModelNotFound, match="no model 'other'; there are: m"):
-            await Remote(f"{far.url}/v1/#other").ready()
-        far.models = whole(404, b"")
-        unlisted = Remote(f"{far.url}#other")
-        await unlisted.ready()
-        assert (unlisted.name, unlisted.ours) == ("other", False)
-        far.models = whole(200, b"<html>")
+            await RemoteModel(f"{far.url}/v1/#other").wait_ready()
+        far.models = full_reply(404, b"")
+        unlisted = RemoteModel(f"{far.url}#other")
+        await unlisted.wait_ready()
+        assert (unlisted.name, unlisted.is_asr33) == ("other", False)
+        far.models = full_reply(200, b"<html>")
         with pytest.raises(ServerLost, match="is it a model server"):
-            await Remote(far.url).ready()
+            await RemoteModel(far.url).wait_ready()
         await remote.close()
         await unlisted.close()
 
 
 async def test_a_text_is_counted_by_what_was_counted_before_and_never_as_less() -> None:
-    counted = wire.event(Chunk("c", 1, "m", usage=Usage(100, 2)))
-    async with FarEnd([sends(head() + recorded("a").replace(b"data: [DONE]", counted + b"data: [DONE]"))]) as far:
-        remote = Remote(far.url)
-        assert remote.count("x" * 300) == 100
+    counted = wire.encode_event(CompletionChunk("c", 1, "m", usage=Usage(100, 2)))
+    async with FakeModelServer(
+        [send_bytes(reply_head() + stream_body("a").replace(b"data: [DONE]", counted + b"data: [DONE]"))]
+    ) as far:
+        remote = RemoteModel(far.url)
+        assert remote.count_tokens("x" * 300) == 100
         assert [piece async for piece in remote.stream("x" * 450, ANY)]
-        assert 100 < remote.count("x" * 450) <= 112
+        assert 100 < remote.count_tokens("x" * 450) <= 112
         await remote.close()
 
 
 async def test_an_answer_that_was_cut_leaves_the_same_count_behind() -> None:
     """Else a daemon would forget earlier what was said, because its server fell over."""
     found = []
-    for said in (Progress(), Progress("abc", 0, (97, 98, 99), "letters")):
-        counted = wire.event(Chunk("c", 1, "m", usage=Usage(100 + len(said.tokens), 2)))
-        last = recorded("a").replace(b"data: [DONE]", counted + b"data: [DONE]")
-        async with FarEnd([sends(head() + last)], vocabulary="letters", ours=True) as far:
-            remote = Remote(far.url)
+    for said in (PartialAnswer(), PartialAnswer("abc", 0, (97, 98, 99), "letters")):
+        counted = wire.encode_event(CompletionChunk("c", 1, "m", usage=Usage(100 + len(said.tokens), 2)))
+        last = stream_body("a").replace(b"data: [DONE]", counted + b"data: [DONE]")
+        async with FakeModelServer([send_bytes(reply_head() + last)], vocabulary="letters", is_asr33=True) as far:
+            remote = RemoteModel(far.url)
             assert [piece async for piece in remote.resume("x" * 450, ANY, said)]
-            asked = wire.Request.from_json(far.posts[0].body).ask
-            found.append((remote.count("x" * 450), asked.said))
+            asked = wire.OpenAIRequest.from_json(far.posts[0].body).completion
+            found.append((remote.count_tokens("x" * 450), asked.resume_tokens))
             await remote.close()
     assert found == [(112, ()), (112, (97, 98, 99))]
 
@@ -422,24 +451,24 @@ async def test_an_answer_that_was_cut_leaves_the_same_count_behind() -> None:
 async def test_what_is_typed_is_read_by_our_own_server_and_the_newest_wins() -> None:
     gate = asyncio.Event()
 
-    async def read(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def read(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         await gate.wait()
-        writer.write(whole(200, b"{}"))
+        writer.write(full_reply(200, b"{}"))
         await writer.drain()
 
-    async with FarEnd([read], ours=True) as far:
-        remote = Remote(far.url)
-        remote.listen("It is not known yet whose server that is ")
-        await remote.ready()
+    async with FakeModelServer([read], is_asr33=True) as far:
+        remote = RemoteModel(far.url)
+        remote.prefill("It is not known yet whose server that is ")
+        await remote.wait_ready()
         for prompt in ("The", "The old"):
-            remote.listen(prompt)
-        await until(lambda: far.posts)
+            remote.prefill(prompt)
+        await wait_until(lambda: far.posts)
         for prompt in ("The old tele", "The old telegraph off"):
-            remote.listen(prompt)
+            remote.prefill(prompt)
             await asyncio.sleep(0.02)
         gate.set()
-        await until(lambda: len(far.posts) == 2)
-        remote.listen("The old telegraph offi")  # no word more is settled
+        await wait_until(lambda: len(far.posts) == 2)
+        remote.prefill("The old telegraph offi")  # no word more is settled
         await asyncio.sleep(0.02)
         assert [post.body["prompt"] for post in far.posts] == ["The", "The old telegraph"]
         assert all(post.body["asr33"]["read"] for post in far.posts)
@@ -447,35 +476,35 @@ async def test_what_is_typed_is_read_by_our_own_server_and_the_newest_wins() -> 
 
 
 async def test_to_listen_never_fails() -> None:
-    async with FarEnd([sends(whole(500, b""))], ours=True) as far:
-        remote = Remote(far.url)
-        await remote.ready()
-        remote.listen("The old")
+    async with FakeModelServer([send_bytes(full_reply(500, b""))], is_asr33=True) as far:
+        remote = RemoteModel(far.url)
+        await remote.wait_ready()
+        remote.prefill("The old")
         await asyncio.sleep(0.05)
-    remote.listen("The old telegraph office")
+    remote.prefill("The old telegraph office")
     await asyncio.sleep(0.05)
     await remote.close()
 
 
 async def test_an_answer_goes_on_behind_its_tokens_or_behind_its_text() -> None:
     half = TEXT[:20]
-    so_far = Progress(half, 0, tuple(map(ord, half)), "letters")
+    so_far = PartialAnswer(half, 0, tuple(map(ord, half)), "letters")
     for ours in (False, True):
-        async with FarEnd([says(TEXT, "Hi", tokens=ours)], ours=ours) as far:
-            remote = Remote(far.url)
+        async with FakeModelServer([stream_text(TEXT, "Hi", with_tokens=ours)], is_asr33=ours) as far:
+            remote = RemoteModel(far.url)
             pieces = [piece async for piece in remote.resume("Hi", Sampling(max_tokens=200), so_far)]
             assert half + text(pieces) == TEXT
-            asked = wire.Request.from_json(far.posts[0].body).ask
-            assert asked.said == (so_far.tokens if ours else ())
+            asked = wire.OpenAIRequest.from_json(far.posts[0].body).completion
+            assert asked.resume_tokens == (so_far.tokens if ours else ())
             assert asked.sampling.max_tokens == (200 if ours else 180)
             await remote.close()
 
 
 async def test_blanks_at_the_end_of_what_was_said_come_once() -> None:
     for rest in (" sun rose.", "sun rose."):
-        async with FarEnd([sends(head() + recorded(rest))]) as far:
-            remote = Remote(far.url)
-            pieces = [piece async for piece in remote.resume("Hi ", ANY, Progress("The ", 4))]
+        async with FakeModelServer([send_bytes(reply_head() + stream_body(rest))]) as far:
+            remote = RemoteModel(far.url)
+            pieces = [piece async for piece in remote.resume("Hi ", ANY, PartialAnswer("The ", 4))]
             assert far.posts[0].body["prompt"] == "Hi The"
             assert text(pieces) == "sun rose."
             await remote.close()
@@ -487,19 +516,19 @@ async def test_blanks_at_the_end_of_what_was_said_come_once() -> None:
 def test_a_key_comes_from_a_file_or_from_systemd(tmp_path: Path) -> None:
     (tmp_path / "api-key").write_text("one\n")
     (tmp_path / "two").write_text("two two\n")
-    assert read_key(tmp_path / "api-key", {}) == "one"
-    assert read_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "one"
-    assert read_key(None, {}) == read_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}) == ""
+    assert read_api_key(tmp_path / "api-key", {}) == "one"
+    assert read_api_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "one"
+    assert read_api_key(None, {}) == read_api_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")}) == ""
     with pytest.raises(KeyRefused, match="No such file"):
-        read_key(tmp_path / "none", {})
+        read_api_key(tmp_path / "none", {})
     with pytest.raises(KeyRefused, match="one line"):
-        read_key(tmp_path / "two", {})
+        read_api_key(tmp_path / "two", {})
 
 
 async def test_the_key_does_not_go_over_plain_http_to_a_stranger() -> None:
     with pytest.raises(KeyRefused, match=r"does not go to 8\.8\.8\.8 over plain http.*allow_plain"):
-        await Remote("http://8.8.8.8", Door(key="secret")).ready()
-    assert "secret" not in repr(Door(key="secret"))
+        await RemoteModel("http://8.8.8.8", ClientConfig(api_key="secret")).wait_ready()
+    assert "secret" not in repr(ClientConfig(api_key="secret"))
 
 
 @pytest.mark.parametrize(
@@ -537,7 +566,7 @@ async def test_the_key_does_not_go_over_plain_http_to_a_stranger() -> None:
     ],
 )
 def test_what_is_near_is_known_by_its_address(host: str, is_near: bool | None) -> None:
-    assert near(host) is is_near
+    assert is_private_host(host) is is_near
 
 
 @pytest.mark.parametrize(
@@ -551,7 +580,7 @@ def test_what_is_near_is_known_by_its_address(host: str, is_near: bool | None) -
     ],
 )
 def test_a_url_is_taken_as_people_write_it(url: str, base: str, model: str) -> None:
-    assert (address(url).base, address(url).model) == (base, model)
+    assert (parse_server_url(url).base_url, parse_server_url(url).model) == (base, model)
 
 
 @pytest.mark.parametrize(
@@ -570,7 +599,7 @@ def test_a_url_is_taken_as_people_write_it(url: str, base: str, model: str) -> N
 )
 def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
     with pytest.raises(AddressWrong):
-        address(url)
+        parse_server_url(url)
 
 
 # TLS.
@@ -622,23 +651,23 @@ def served(file: Path) -> ssl.SSLContext:
 
 
 async def test_a_certificate_of_ones_own_is_good_where_it_is_named(certificates: Callable[[int], Path]) -> None:
-    async with FarEnd([says(TEXT)], tls=served(certificates(9))) as far:
-        assert text(await answer(far, door=Door(key="secret", ca_file=certificates(9)))) == TEXT
+    async with FakeModelServer([stream_text(TEXT)], tls=served(certificates(9))) as far:
+        assert text(await answer(far, door=ClientConfig(api_key="secret", ca_file=certificates(9)))) == TEXT
         with pytest.raises(ServerLost, match=r"certificate is no good: self.signed certificate.*ca_file"):
             await answer(far)
 
 
 async def test_a_certificate_that_ran_out_is_said_to_have(certificates: Callable[[int], Path]) -> None:
-    async with FarEnd([says(TEXT)], tls=served(certificates(-9))) as far:
+    async with FakeModelServer([stream_text(TEXT)], tls=served(certificates(-9))) as far:
         with pytest.raises(ServerLost, match="certificate has expired: renew it there"):
-            await answer(far, door=Door(ca_file=certificates(-9)))
+            await answer(far, door=ClientConfig(ca_file=certificates(-9)))
 
 
 async def test_a_file_without_certificates_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     for name, why in (("none", "No such file"), ("empty", "no certificate in it")):
         with pytest.raises(AddressWrong, match=why):
-            await Remote("https://localhost:1", Door(ca_file=tmp_path / name)).ready()
+            await RemoteModel("https://localhost:1", ClientConfig(ca_file=tmp_path / name)).wait_ready()
 
 
 # Streams that were damaged on the way.
@@ -654,12 +683,12 @@ def reference(body: bytes) -> tuple[str, bool]:
         if not lines:
             continue
         try:
-            said = wire.read(data.decode())
+            said = wire.decode_event(data.decode())
         except ValueError:
             return got, False
-        if isinstance(said, Failure):
+        if isinstance(said, ErrorInfo):
             return got, False
-        if isinstance(said, Done):
+        if isinstance(said, StreamEnd):
             return got, True
         got += said.text
         if said.finish:
@@ -688,13 +717,13 @@ def mutated(body: bytes, chance: random.Random) -> bytes:
     return bytes(damaged)
 
 
-async def read(remote: Remote, body: bytes) -> None:
+async def read(remote: RemoteModel, body: bytes) -> None:
     """Each character once and none wrong up to the first fault, and an end that is known for one."""
     got, ended = "", False
     try:
         async with asyncio.timeout(30):
             async for piece in remote.resume("", ANY):
-                got, ended = got + piece.text, piece.finish is not None
+                got, ended = got + piece.text, piece.finish_reason is not None
     except ModelError:
         pass
     expected, complete = reference(body)
@@ -703,7 +732,7 @@ async def read(remote: Remote, body: bytes) -> None:
     assert ended == complete, body
 
 
-CLEAN = recorded(TEXT.replace("\n", " "))
+CLEAN = stream_body(TEXT.replace("\n", " "))
 
 
 def cut(body: bytes, chance: random.Random) -> Iterator[bytes]:
@@ -718,18 +747,18 @@ async def mutations(count: int, seed: int) -> None:
     chance = random.Random(seed)
     bodies: list[bytes] = []
 
-    async def damaged(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(head())
+    async def damaged(asked: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply_head())
         for part in cut(bodies[-1], chance):
             writer.write(part)
             if chance.random() < 0.1:
                 await writer.drain()
                 await asyncio.sleep(0)
 
-    async with FarEnd([damaged]) as far:
-        remote = Remote(far.url)
+    async with FakeModelServer([damaged]) as far:
+        remote = RemoteModel(far.url)
         for _ in range(count):
-            far.asked.clear()
+            far.requests.clear()
             bodies.append(mutated(CLEAN, chance))
             await read(remote, bodies[-1])
         await remote.close()
@@ -760,7 +789,7 @@ class Unwired:
 
     @contextlib.asynccontextmanager
     async def asked(self, method: str, path: str, limit_s: float, body: object = None) -> AsyncIterator[Told]:
-        catalogue = json.dumps(wire.catalogue([wire.Card("m", "x")])).encode()
+        catalogue = json.dumps(wire.encode_models([wire.ModelInfo("m", "x")])).encode()
         yield Told([catalogue], kind="application/json") if method == "GET" else Told(self.told)
 
     async def close(self) -> None:
@@ -774,7 +803,7 @@ async def test_a_damaged_stream_ends_clearly_and_no_character_is_wrong() -> None
 @pytest.mark.soak
 async def test_a_hundred_thousand_damaged_streams_end_clearly() -> None:
     await mutations(5_000, 33)
-    chance, way, remote = random.Random(34), Unwired(), Remote("http://127.0.0.1:1")
+    chance, way, remote = random.Random(34), Unwired(), RemoteModel("http://127.0.0.1:1")
     cast(Any, remote)._way = way
     for _ in range(95_000):
         body = mutated(CLEAN, chance)
@@ -785,7 +814,7 @@ async def test_a_hundred_thousand_damaged_streams_end_clearly() -> None:
 async def test_a_damaged_head_ends_clearly() -> None:
     chance = random.Random(33)
     for _ in range(60):
-        reply = mutated(head(), chance) + recorded(TEXT)
+        reply = mutated(reply_head(), chance) + stream_body(TEXT)
         with contextlib.suppress(ModelError):
             async with asyncio.timeout(30):
-                await said(reply, door=Door(bytes_s=1, first_token_s=1))
+                await said(reply, door=ClientConfig(read_timeout_s=1, first_token_s=1))

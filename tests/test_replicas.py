@@ -15,16 +15,16 @@ from tools import replicas
 from tools.opening import Unservable
 
 
-def parsed(*words: str) -> argparse.Namespace:
+def parse_options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     replicas.add_arguments(parser.add_argument_group())
     return parser.parse_args(words)
 
 
 def test_a_pair_is_two_numbers_with_a_colon_between_them() -> None:
-    found = parsed("--ray", "--replicas", "2:2", "--scale", "30:5", "--gpus", ".25")
+    found = parse_options("--ray", "--replicas", "2:2", "--scale", "30:5", "--gpus", ".25")
     assert (found.ray, found.replicas, found.scale, found.gpus) == ("", (2, 2), (30, 5), 0.25)
-    assert parsed("--ray", "auto").ray == "auto"
+    assert parse_options("--ray", "auto").ray == "auto"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_ray_would_choke_on_is_refused_before_it_is_started(
     option: str, value: str, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        parsed(f"{option}={value}")
+        parse_options(f"{option}={value}")
     assert caught.value.code == 2
     assert word in capsys.readouterr().err.splitlines()[-1]
 
@@ -67,45 +67,45 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     made.serving, made.Size = serving, lambda *_: None
     made.replicas = lambda: made.up() or 1
     monkeypatch.setitem(sys.modules, "model.serving.cluster", made)
-    monkeypatch.setattr(replicas, "LOOK_S", 0.01)
+    monkeypatch.setattr(replicas, "POLL_S", 0.01)
     before = signal.getsignal(signal.SIGTERM)
     yield made
     signal.signal(signal.SIGTERM, before)
 
 
-def served(host: str = "127.0.0.1", port: int = 8033) -> int:
-    return replicas.serve(
+def run_serve(host: str = "127.0.0.1", port: int = 8033) -> int:
+    return replicas.serve_replicas(
         argparse.Namespace(
-            host=host, port=port, cert=None, cert_key=None, drain=1.0, rows=1, threads=1, **vars(parsed("--ray"))
+            host=host, port=port, cert=None, cert_key=None, drain=1.0, rows=1, threads=1, **vars(parse_options("--ray"))
         ),
         lambda: None,
     )
 
 
-def terminated() -> None:
+def send_sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def long() -> None:
-    terminated()
+def start_slowly() -> None:
+    send_sigterm()
     time.sleep(5)
 
 
 def test_a_signal_while_ray_starts_ends_it_well(cluster: Any) -> None:
-    cluster.starting = long
-    assert served() == 0
+    cluster.starting = start_slowly
+    assert run_serve() == 0
     assert cluster.doing == ["begins", "ends"]
 
 
 def test_an_address_with_colons_is_told_as_a_client_has_it(cluster: Any, caplog: pytest.LogCaptureFixture) -> None:
-    cluster.up = terminated
+    cluster.up = send_sigterm
     with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
-        served("::1")
+        run_serve("::1")
     assert "http://[::1]:8033, 1 to 4 replicas" in caplog.text
     assert cluster.doing == ["begins", "is up", "ends"]
 
 
 def test_a_port_that_nobody_would_learn_is_refused(cluster: Any) -> None:
     with pytest.raises(Unservable, match="name one"):
-        served(port=0)
+        run_serve(port=0)
     assert cluster.doing == []

@@ -8,21 +8,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from model import repository
-from model.repository import PINNED, Address
+from model.repository import PINNED_MODELS, HubAddress
 
 
 @pytest.mark.parametrize(
     ("text", "address"),
     [
-        ("gpt2", Address(*PINNED["gpt2"])),
-        ("openai-community/gpt2-xl", Address(*PINNED["gpt2-xl"])),
-        ("gpt2@main", Address("openai-community/gpt2", "main")),
-        ("some/tiny", Address("some/tiny", "main")),
-        ("https://huggingface.co/some/tiny@v1.0", Address("some/tiny", "v1.0")),
+        ("gpt2", HubAddress(*PINNED_MODELS["gpt2"])),
+        ("openai-community/gpt2-xl", HubAddress(*PINNED_MODELS["gpt2-xl"])),
+        ("gpt2@main", HubAddress("openai-community/gpt2", "main")),
+        ("some/tiny", HubAddress("some/tiny", "main")),
+        ("https://huggingface.co/some/tiny@v1.0", HubAddress("some/tiny", "v1.0")),
     ],
 )
-def test_an_address_is_read(text: str, address: Address) -> None:
-    assert repository.parse(text) == address
+def test_an_address_is_read(text: str, address: HubAddress) -> None:
+    assert repository.parse_address(text) == address
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z0-9./@_-]+"))
@@ -33,7 +33,7 @@ def test_an_address_is_read(text: str, address: Address) -> None:
 @example("a/b@")
 def test_an_address_leads_to_a_repository_and_nowhere_else(text: str) -> None:
     try:
-        address = repository.parse(text)
+        address = repository.parse_address(text)
     except ValueError:
         return
     assert address.repository.count("/") == 1

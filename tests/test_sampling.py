@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.base import Sampling
 from model.errors import ModelDamaged
-from model.sampling import HEAD, choose, logprob, uniform
+from model.sampling import SORTED_FIRST, choose_token, logprob, uniform_random
 
 Floats = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def brute_force(
         if kept and (behind >= sampling.top_p * whole or weight < sampling.min_p):
             break
         behind, kept = behind + weight, kept + 1
-    random, passed = uniform(sampling.seed, position) * sum(weights[:kept]), 0.0
+    random, passed = uniform_random(sampling.seed, position) * sum(weights[:kept]), 0.0
     for token, weight in zip(order[:kept], weights, strict=False):
         passed += weight
         if random < passed:
@@ -87,21 +87,22 @@ def test_it_chooses_as_brute_force_does(
     recent = data.draw(st.lists(st.integers(0, min(len(steps), data.draw(st.sampled_from([3, 60]))) - 1), max_size=20))
     allowed = data.draw(st.none() | st.lists(st.booleans(), min_size=len(steps), max_size=len(steps)).filter(any))
     barred = None if allowed is None else np.flatnonzero(~np.array(allowed))
-    assert choose(logits, sampling, position, recent, barred) == brute_force(
+    assert choose_token(logits, sampling, position, recent, barred) == brute_force(
         logits, sampling, position, recent, allowed
     )
 
 
 @pytest.mark.parametrize(
     ("top_k", "top_p", "min_p"),
-    [(k, p, 0.0) for k in (0, 40, HEAD, HEAD + 1) for p in (0.5, 0.999, 1.0)] + [(0, p, 0.001) for p in (0.9, 1.0)],
+    [(k, p, 0.0) for k in (0, 40, SORTED_FIRST, SORTED_FIRST + 1) for p in (0.5, 0.999, 1.0)]
+    + [(0, p, 0.001) for p in (0.9, 1.0)],
 )
 @pytest.mark.parametrize("spread", [0.1, 2.0, 6.0])
 def test_a_vocabulary_of_gpt2s_size_goes_the_same_way(top_k: int, top_p: float, min_p: float, spread: float) -> None:
     """With a flat spread the drawn token lies past the first HEAD; with a steep one it does not."""
     logits = (np.random.default_rng(3).standard_normal(50257) * spread).astype(np.float32)
     sampling = replace(PLAIN, top_k=top_k, top_p=top_p, min_p=min_p)
-    assert choose(logits, sampling, 5) == brute_force(logits, sampling, 5, [])
+    assert choose_token(logits, sampling, 5) == brute_force(logits, sampling, 5, [])
 
 
 @pytest.mark.parametrize("top_k", [0, 7, 500])
@@ -109,31 +110,32 @@ def test_a_great_many_equal_logits_go_the_same_way(top_k: int) -> None:
     logits = np.random.default_rng(4).integers(0, 3, 3000).astype(np.float32)
     for position in range(20):
         sampling = replace(PLAIN, top_k=top_k, top_p=0.8)
-        assert choose(logits, sampling, position) == brute_force(logits, sampling, position, [])
+        assert choose_token(logits, sampling, position) == brute_force(logits, sampling, position, [])
 
 
 def test_tokens_come_as_often_as_their_probability_says() -> None:
     shares = np.array([0.5, 0.3, 0.15, 0.05])
     logits = np.log(shares).astype(np.float32)
-    counted = Counter(choose(logits, PLAIN, position) for position in range(20_000))
+    counted = Counter(choose_token(logits, PLAIN, position) for position in range(20_000))
     for token, share in enumerate(shares):
         assert abs(counted[token] / 20_000 - share) < 4 * math.sqrt(share * (1 - share) / 20_000)
 
 
 def test_no_chance_at_temperature_0() -> None:
     logits = np.array([1, 3, 3, 2], np.float32)
-    assert {choose(logits, replace(PLAIN, temperature=0, seed=seed), 0) for seed in range(50)} == {1}
+    assert {choose_token(logits, replace(PLAIN, temperature=0, seed=seed), 0) for seed in range(50)} == {1}
 
 
 def test_top_k_leaves_k_tokens_even_where_the_border_is_equal() -> None:
     logits = np.zeros(10, np.float32)
-    assert {choose(logits, replace(PLAIN, top_k=3), position) for position in range(200)} == {0, 1, 2}
+    assert {choose_token(logits, replace(PLAIN, top_k=3), position) for position in range(200)} == {0, 1, 2}
 
 
 def test_top_p_keeps_the_token_that_crosses_it() -> None:
     logits = np.log([0.6, 0.3, 0.1]).astype(np.float32)
     drawn = {
-        p: {choose(logits, replace(PLAIN, top_p=p), position) for position in range(300)} for p in (0.5, 0.7, 0.95)
+        p: {choose_token(logits, replace(PLAIN, top_p=p), position) for position in range(300)}
+        for p in (0.5, 0.7, 0.95)
     }
     assert drawn == {0.5: {0}, 0.7: {0, 1}, 0.95: {0, 1, 2}}
 
@@ -141,7 +143,8 @@ def test_top_p_keeps_the_token_that_crosses_it() -> None:
 def test_min_p_leaves_those_that_have_this_share_of_the_likeliest() -> None:
     logits = np.log([0.5, 0.3, 0.15, 0.05]).astype(np.float32)
     drawn = {
-        p: {choose(logits, replace(PLAIN, min_p=p), position) for position in range(300)} for p in (0.05, 0.2, 0.5, 1.0)
+        p: {choose_token(logits, replace(PLAIN, min_p=p), position) for position in range(300)}
+        for p in (0.05, 0.2, 0.5, 1.0)
     }
     assert drawn == {0.05: {0, 1, 2, 3}, 0.2: {0, 1, 2}, 0.5: {0, 1}, 1.0: {0}}
 
@@ -149,42 +152,42 @@ def test_min_p_leaves_those_that_have_this_share_of_the_likeliest() -> None:
 def test_a_row_of_tokens_comes_once() -> None:
     logits = np.array([3.0, 2.0, 1.0], np.float32)
     greedy = replace(PLAIN, temperature=0, no_repeat_ngram=3)
-    assert choose(logits, greedy, 0, [1, 2, 0, 1, 2]) == 1
-    assert choose(logits, greedy, 0, [1, 2, 0, 2, 1]) == 0
-    assert choose(logits, greedy, 0, [1, 2, 0, 1, 2, 1, 1, 2]) == 2
-    assert choose(logits, greedy, 0, [1, 2]) == 0
-    assert choose(logits, replace(greedy, no_repeat_ngram=1), 0, [0]) == 1
+    assert choose_token(logits, greedy, 0, [1, 2, 0, 1, 2]) == 1
+    assert choose_token(logits, greedy, 0, [1, 2, 0, 2, 1]) == 0
+    assert choose_token(logits, greedy, 0, [1, 2, 0, 1, 2, 1, 1, 2]) == 2
+    assert choose_token(logits, greedy, 0, [1, 2]) == 0
+    assert choose_token(logits, replace(greedy, no_repeat_ngram=1), 0, [0]) == 1
 
 
 def test_where_every_token_would_repeat_they_may() -> None:
     logits = np.array([3.0, 2.0, 1.0], np.float32)
     once = replace(PLAIN, temperature=0, no_repeat_ngram=1)
-    assert choose(logits, once, 0, [0, 1, 2]) == 0
-    assert choose(logits, once, 0, [1, 2], np.array([0])) == 1
+    assert choose_token(logits, once, 0, [0, 1, 2]) == 0
+    assert choose_token(logits, once, 0, [1, 2], np.array([0])) == 1
 
 
 def test_what_was_said_is_less_likely_once_however_often_it_was_said() -> None:
     logits = np.array([2.0, 1.5, -1.0], np.float32)
     greedy = replace(PLAIN, temperature=0, repetition_penalty=1.3)
-    assert choose(logits, greedy, 0, []) == 0
-    assert choose(logits, greedy, 0, [2]) == 0
-    assert choose(logits, greedy, 0, [0]) == 0  # 2 / 1.3 is still more than 1.5
-    assert choose(logits, replace(greedy, repetition_penalty=1.4), 0, [0]) == 1
-    assert choose(logits, greedy, 0, [0] * 9) == choose(logits, greedy, 0, [0])
+    assert choose_token(logits, greedy, 0, []) == 0
+    assert choose_token(logits, greedy, 0, [2]) == 0
+    assert choose_token(logits, greedy, 0, [0]) == 0  # 2 / 1.3 is still more than 1.5
+    assert choose_token(logits, replace(greedy, repetition_penalty=1.4), 0, [0]) == 1
+    assert choose_token(logits, greedy, 0, [0] * 9) == choose_token(logits, greedy, 0, [0])
 
 
 def test_the_logits_are_left_as_they_were() -> None:
     logits = np.array([2.0, 1.5, -1.0], np.float32)
-    choose(logits, Sampling(no_repeat_ngram=1, min_p=0.5), 0, [0, 1, 2], np.array([2]))
+    choose_token(logits, Sampling(no_repeat_ngram=1, min_p=0.5), 0, [0, 1, 2], np.array([2]))
     logprob(logits, 0)
     assert logits.tolist() == [2.0, 1.5, -1.0]
 
 
 def test_random_numbers_are_a_function_of_seed_and_position_for_ever() -> None:
-    assert uniform(33, 0) == 0.40746331935557745
-    assert uniform(33, 1) == 0.5995597989540197
-    assert uniform(-1, 511) == 0.6402525167372665
-    grid = {uniform(seed, position) for seed in range(-50, 50) for position in range(100)}
+    assert uniform_random(33, 0) == 0.40746331935557745
+    assert uniform_random(33, 1) == 0.5995597989540197
+    assert uniform_random(-1, 511) == 0.6402525167372665
+    grid = {uniform_random(seed, position) for seed in range(-50, 50) for position in range(100)}
     assert len(grid) == 10_000
     assert all(0 <= number < 1 for number in grid)
     assert abs(sum(grid) / len(grid) - 0.5) < 0.01
@@ -195,7 +198,7 @@ def test_random_numbers_are_a_function_of_seed_and_position_for_ever() -> None:
 def test_logits_that_are_no_numbers_are_an_error(bad: float, sampling: Sampling) -> None:
     logits = np.array([1.0, bad, 0.0], np.float32)
     with pytest.raises(ModelDamaged, match="no numbers"):
-        choose(logits, sampling, 0, [0, 2])
+        choose_token(logits, sampling, 0, [0, 2])
     with pytest.raises(ModelDamaged, match="no numbers"):
         logprob(logits, 0)
 
@@ -204,22 +207,22 @@ def test_logits_that_are_no_numbers_are_an_error(bad: float, sampling: Sampling)
 def test_logits_at_the_end_of_single_precision_are_numbers(temperature: float) -> None:
     least = float(np.finfo(np.float32).min)
     logits = np.array([least, 3.0, least], np.float32)
-    assert choose(logits, replace(PLAIN, temperature=temperature, repetition_penalty=2.0), 0, [0]) == 1
+    assert choose_token(logits, replace(PLAIN, temperature=temperature, repetition_penalty=2.0), 0, [0]) == 1
     assert logprob(logits, 1) == 0
 
 
 @pytest.mark.parametrize("temperature", [1e-7, 1e-310])
 def test_a_temperature_next_to_nothing_is_none(temperature: float) -> None:
     logits = np.array([-3e4, 3.0, 2.0], np.float32)
-    assert choose(logits, replace(PLAIN, temperature=temperature), 0) == 1
+    assert choose_token(logits, replace(PLAIN, temperature=temperature), 0) == 1
 
 
 def test_a_masked_token_is_never_drawn() -> None:
     logits = np.array([0.0, -np.inf, 0.0], np.float32)
-    assert {choose(logits, replace(PLAIN, repetition_penalty=1.1), n, [0, 1]) for n in range(100)} == {0, 2}
+    assert {choose_token(logits, replace(PLAIN, repetition_penalty=1.1), n, [0, 1]) for n in range(100)} == {0, 2}
     barred, logits = np.array([1]), np.array([0.0, 9.0, 0.0], np.float32)
-    assert {choose(logits, PLAIN, n, barred=barred) for n in range(100)} == {0, 2}
-    assert choose(logits, replace(PLAIN, temperature=0), 0, barred=barred) == 0
+    assert {choose_token(logits, PLAIN, n, forbidden=barred) for n in range(100)} == {0, 2}
+    assert choose_token(logits, replace(PLAIN, temperature=0), 0, forbidden=barred) == 0
 
 
 @given(st.lists(st.integers(-40, 40), min_size=1, max_size=20), st.data())
@@ -252,8 +255,8 @@ def test_the_tokens_left_and_their_shares_are_those_of_transformers(sampling: Sa
         allowed = random.random(600) < 0.9
         shares = shares_of_transformers(logits, sampling, recent, allowed)
         order = np.argsort(-shares, kind="stable")
-        place = np.searchsorted(np.cumsum(shares[order]), uniform(sampling.seed, position), side="right")
-        assert choose(logits, sampling, position, recent, np.flatnonzero(~allowed)) == order[place]
+        place = np.searchsorted(np.cumsum(shares[order]), uniform_random(sampling.seed, position), side="right")
+        assert choose_token(logits, sampling, position, recent, np.flatnonzero(~allowed)) == order[place]
 
 
 @pytest.mark.train
@@ -265,7 +268,7 @@ def test_the_likeliest_is_that_of_transformers(penalty: float) -> None:
         logits = random.integers(-9, 9, 50).astype(np.float32)
         recent = [int(token) for token in random.integers(0, 8, 40)]
         shares = shares_of_transformers(logits, sampling, recent, np.ones(50, np.bool_))
-        assert choose(logits, sampling, position, recent) == shares.argmax()
+        assert choose_token(logits, sampling, position, recent) == shares.argmax()
 
 
 def shares_of_transformers(

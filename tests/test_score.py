@@ -6,32 +6,32 @@ from collections.abc import Sequence
 import numpy as np
 import numpy_gpt2
 import pytest
-from fakes_model import TEXT, TINY, Floats, tiny_weights, words
+from fakes_model import TEXT, TINY, Floats, tiny_tokenizer, tiny_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import graph
 from model.errors import TextDamaged
-from model.score import bits_per_byte, windows
-from model.session import Session
+from model.score import overlapping_windows, score_documents
+from model.session import OnnxSession
 
 
 @settings(deadline=None)
 @given(st.integers(1, 400), st.integers(2, 60))
 def test_every_token_is_scored_once_and_from_half_a_context_or_its_start(count: int, context: int) -> None:
     scored = []
-    for start, first, stop in windows(count, context):
+    for start, first, stop in overlapping_windows(count, context):
         assert stop - start <= context
         assert first >= (context // 2 if start else 0)
         scored += range(start + first, stop)
     assert scored == list(range(count))
 
 
-def by_hand(documents: Sequence[str], context: int) -> tuple[float, int]:
+def score_by_hand(documents: Sequence[str], context: int) -> tuple[float, int]:
     """The definition: each token from the window that scores it, by the numpy judge."""
     weights, nats, tokens = tiny_weights(), 0.0, 0
     for document in documents:
-        row = [words().end_of_text, *words().encode_lines(document)]
+        row = [tiny_tokenizer().end_of_text, *tiny_tokenizer().encode_lines(document)]
         for at in range(1, len(row)):
             half = context // 2
             start = 0 if at <= context else (at - context - 1) // half * half + half
@@ -43,10 +43,10 @@ def by_hand(documents: Sequence[str], context: int) -> tuple[float, int]:
 
 def test_the_score_is_the_definition_worked_out_by_hand() -> None:
     documents = [TEXT[:150], "Short.\n", TEXT[100:] + "“é”\n"]
-    session = Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
+    session = OnnxSession(graph.build_gpt2(tiny_weights(), TINY, "float32"), threads=1)
     heard: list[tuple[int, int]] = []
-    score = bits_per_byte(session, words(), documents, lambda done, whole: heard.append((done, whole)))
-    nats, tokens = by_hand(documents, TINY.n_positions)
+    score = score_documents(session, tiny_tokenizer(), documents, lambda done, whole: heard.append((done, whole)))
+    nats, tokens = score_by_hand(documents, TINY.n_positions)
     assert score.tokens == tokens > 2 * TINY.n_positions
     assert score.bytes == sum(len(text.encode()) for text in documents)
     assert score.nats_per_token == pytest.approx(nats / tokens, rel=1e-5)
@@ -55,7 +55,7 @@ def test_the_score_is_the_definition_worked_out_by_hand() -> None:
     assert heard == sorted(heard)
 
 
-class Even:
+class UniformSession:
     """A model that knows nothing: all tokens are as likely."""
 
     context = 8
@@ -73,11 +73,11 @@ class Even:
 
 
 def test_a_model_that_knows_nothing_pays_for_every_token_in_full() -> None:
-    score = bits_per_byte(Even(), words(), iter([TEXT, TEXT]))
+    score = score_documents(UniformSession(), tiny_tokenizer(), iter([TEXT, TEXT]))
     assert score.nats_per_token == pytest.approx(math.log(TINY.vocab_size), rel=1e-6)
 
 
 @pytest.mark.parametrize("documents", [[], [""]])
 def test_no_text_is_an_error(documents: list[str]) -> None:
     with pytest.raises(TextDamaged, match="no text to score"):
-        bits_per_byte(Even(), words(), documents)
+        score_documents(UniformSession(), tiny_tokenizer(), documents)

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tools.screen import frame
+from tools.screen import render_frame
 
 LINES = ["FIRST", "THE LINE BEFORE", "0123456789" * 7]
 
@@ -12,13 +12,13 @@ def rows(lines: list[str], column: int, width: int, height: int, columns: int = 
     """The frame as a terminal of that size shows it."""
     out = io.StringIO()
     console = Console(file=out, width=width, height=height, color_system=None, force_terminal=True)
-    console.print(frame(lines, column, "COLUMN 71", columns, width, height), end="")
+    console.print(render_frame(lines, column, "COLUMN 71", columns, width, height), end="")
     return out.getvalue().rstrip("\n").split("\n")
 
 
 def carriage(lines: list[str], column: int, width: int, height: int) -> int:
     """Where in its row the block stands."""
-    sheet = frame(lines, column, "", 72, width, height).renderables[0].renderable
+    sheet = render_frame(lines, column, "", 72, width, height).renderables[0].renderable
     last = sheet.plain.rsplit("\n", 1)[-1]
     (at,) = [span.start for span in sheet.spans if span.end - span.start == 1 and "on grey11" in str(span.style)]
     return int(at) - (len(sheet.plain) - len(last))
@@ -46,7 +46,7 @@ def test_a_narrow_screen_says_what_part_of_the_sheet_it_shows():
 
 
 def test_ink_upon_ink_is_bold_and_a_line_under_a_glyph_is_under_it():
-    sheet = frame([["A", "BB", "C_"]], 70, "", 72, 80, 2).renderables[0].renderable
+    sheet = render_frame([["A", "BB", "C_"]], 70, "", 72, 80, 2).renderables[0].renderable
     styled = {sheet.plain[one.start : one.end]: one.style for one in sheet.spans if one.end - one.start == 1}
     assert sheet.plain.strip() == "ABC"
     assert styled["B"].bold

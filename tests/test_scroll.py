@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.profile import Profile
-from drivers.virtual import Machine
-from tools.scroll import Scroll, seen
+from drivers.virtual import TypingUnit
+from tools.scroll import ScrollingPaper, visible_glyph
 
 _PIECE = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])|(.)", re.DOTALL)
 
@@ -67,21 +67,21 @@ class Typed:
     """A machine, and its paper in a terminal of that width."""
 
     def __init__(self, width: int = 80, profile: Profile = Profile(), character_s: float = 0.0) -> None:  # noqa: B008
-        self.machine = Machine(profile=profile, character_s=character_s)
-        self.scroll = Scroll(profile, width)
+        self.machine = TypingUnit(profile=profile, character_s=character_s)
+        self.scroll = ScrollingPaper(profile, width)
         self.screen = Screen(width)
         self.width = width
         self.moment = 0.0
 
     def take(self, data: bytes) -> "Typed":
         for byte in data:
-            self.screen.write(self.scroll.take(self.machine.receive(byte, self.moment), self.width))
+            self.screen.write(self.scroll.render_strike(self.machine.receive(byte, self.moment), self.width))
             self.moment += 0.1
         return self
 
     def sheet(self) -> list[str]:
         """The sheet as rows of that width."""
-        lines = ["".join(seen(cell)[0] for cell in line).rstrip() for line in self.machine.paper.lines]
+        lines = ["".join(visible_glyph(cell)[0] for cell in line).rstrip() for line in self.machine.paper.lines]
         return [line[at : at + self.width].rstrip() for line in lines for at in range(0, max(1, len(line)), self.width)]
 
 
@@ -115,7 +115,7 @@ def test_a_narrow_terminal_has_a_long_line_on_several_rows(data, width):
 @given(bytes_of_paper, bytes_of_paper, st.sampled_from([30, 80]))
 def test_a_word_of_the_program_stands_above_the_line_being_struck(first, then, width):
     typed = Typed(width).take(first)
-    typed.screen.write(typed.scroll.cleared() + "a word\n" + typed.scroll.again())
+    typed.screen.write(typed.scroll.clear_line() + "a word\n" + typed.scroll.redraw_line())
     typed.take(then)
     rows = [row for row in typed.screen.text() if row]
     assert rows.count("a word") == 1
@@ -126,7 +126,7 @@ def test_a_word_of_the_program_stands_above_the_line_being_struck(first, then, w
 @given(bytes_of_paper, st.sampled_from([30, 80]))
 def test_what_comes_after_the_paper_has_a_row_of_its_own(data, width):
     typed = Typed(width).take(data)
-    typed.screen.write(typed.scroll.left() + "$ ")
+    typed.screen.write(typed.scroll.leave_line() + "$ ")
     assert typed.screen.text()[-1] == "$"
 
 
@@ -159,12 +159,12 @@ def test_the_wheel_of_1963_has_its_arrows():
 
 
 def test_a_function_that_the_machine_passes_over_is_not_shown():
-    scroll, machine = Scroll(Profile(), 80), Machine(coded_levers=True)
-    assert scroll.take(machine.receive(0x0A | 0x80, 0.0), 80) == ""
+    scroll, machine = ScrollingPaper(Profile(), 80), TypingUnit(coded_levers=True)
+    assert scroll.render_strike(machine.receive(0x0A | 0x80, 0.0), 80) == ""
 
 
 def test_what_is_seen_of_a_cell():
-    assert [seen(cell) for cell in ("", "  ", "A ", "AA", "AB", "_", "__", "A_", "_AA")] == [
+    assert [visible_glyph(cell) for cell in ("", "  ", "A ", "AA", "AB", "_", "__", "A_", "_AA")] == [
         *[(" ", False, False), (" ", False, False), ("A", False, False), ("A", True, False), ("B", True, False)],
         *[("_", False, False), ("_", True, False), ("A", False, True), ("A", True, True)],
     ]

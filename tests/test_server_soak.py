@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 import pytest
-from fakes_server import asked, chunk_of, get, head_of, post, reply_of
-from fakes_serving import Process, started
+from fakes_server import get, post, read_chunk, read_head, read_reply, send_request
+from fakes_serving import ServeProcess, serve_process
 
 pytestmark = pytest.mark.soak
 
@@ -27,43 +27,43 @@ def _many_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class Printing:
+class PacedReader:
     """A reader at ten characters a second: how long its wheel stood still."""
 
     def __init__(self) -> None:
         self.characters = 0
-        self.still_s = 0.0
-        self._wheel = 0.0
+        self.longest_stall_s = 0.0
+        self._printed_until = 0.0
 
     async def read(self, port: int) -> None:
         body = {"prompt": "The sea", "max_tokens": 4000, "stream": True, "seed": 7, "asr33": {"pace": PACE}}
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with closing(writer):
             writer.write(post(body))
-            assert (await head_of(reader))[0] == 200
-            while chunk := await chunk_of(reader):
-                self._struck(chunk)
+            assert (await read_head(reader))[0] == 200
+            while chunk := await read_chunk(reader):
+                self._print_chunk(chunk)
 
-    def _struck(self, chunk: bytes) -> None:
+    def _print_chunk(self, chunk: bytes) -> None:
         now = time.monotonic()
         if b'"text":"' in chunk:
             text = chunk.split(b'"text":"')[1].split(b'","')[0]
             if self.characters:
-                self.still_s = max(self.still_s, now - self._wheel)
-            self._wheel = max(self._wheel, now) + len(text) / PACE
+                self.longest_stall_s = max(self.longest_stall_s, now - self._printed_until)
+            self._printed_until = max(self._printed_until, now) + len(text) / PACE
             self.characters += len(text)
 
 
 @asynccontextmanager
-async def printing(process: Process) -> AsyncIterator[list[Printing]]:
+async def printing(process: ServeProcess) -> AsyncIterator[list[PacedReader]]:
     """Some who print meanwhile; none of their wheels may stand still."""
-    assert process.running.stdout
-    hearing, log = asyncio.get_running_loop(), process.running.stdout.fileno()
+    assert process.process.stdout
+    hearing, log = asyncio.get_running_loop(), process.process.stdout.fileno()
     hearing.add_reader(log, os.read, log, 65536)  # a log that nobody takes would hold up the server
-    readers = [Printing() for _ in range(READERS)]
+    readers = [PacedReader() for _ in range(READERS)]
     work = [asyncio.ensure_future(reader.read(process.port)) for reader in readers]
     await asyncio.sleep(3)
-    before = process.resident()
+    before = process.resident_bytes()
     yield readers
     await asyncio.sleep(1)
     for task in work:
@@ -72,13 +72,13 @@ async def printing(process: Process) -> AsyncIterator[list[Printing]]:
     await asyncio.wait(work)
     hearing.remove_reader(log)
     assert all(reader.characters > 20 for reader in readers)
-    assert max(reader.still_s for reader in readers) < 0.2
-    assert process.resident() - before < 300 * MB, (before / MB, process.resident() / MB)
+    assert max(reader.longest_stall_s for reader in readers) < 0.2
+    assert process.resident_bytes() - before < 300 * MB, (before / MB, process.resident_bytes() / MB)
 
 
 async def test_ten_thousand_connections_that_say_nothing_keep_nobody_out() -> None:
-    with started("--rows", "16", "--connections", "4000") as process:
-        process.opened()
+    with serve_process("--rows", "16", "--connections", "4000") as process:
+        process.wait_until_open()
         async with printing(process):
             crowd = []
             for _ in range(100):
@@ -86,17 +86,17 @@ async def test_ten_thousand_connections_that_say_nothing_keep_nobody_out() -> No
                 crowd += opened
                 for _, writer in opened[::2]:
                     writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
-                assert (await asked(process.port, get("/health"))).status == 200
+                assert (await send_request(process.port, get("/health"))).status == 200
             for _, writer in crowd:
                 writer.close()
 
 
 async def test_a_thousand_requests_at_once_each_get_a_status() -> None:
-    with started("--rows", "16", "--lines", "200", "--memory", "200") as process:
-        process.opened()
+    with serve_process("--rows", "16", "--lines", "200", "--memory", "200") as process:
+        process.wait_until_open()
         async with printing(process):
             body = post({"prompt": "Once", "max_tokens": 4})
-            replies = await asyncio.gather(*(asked(process.port, body) for _ in range(1000)))
+            replies = await asyncio.gather(*(send_request(process.port, body) for _ in range(1000)))
             statuses = Counter(reply.status for reply in replies)
             assert set(statuses) == {200, 429}, statuses
             assert statuses[200] >= 190
@@ -113,14 +113,14 @@ CROWDS = {
 
 @pytest.mark.parametrize("crowd", CROWDS)
 async def test_thousands_who_ask_at_once_and_do_not_read_or_do_not_end_stop_nobody(crowd: str) -> None:
-    with started("--rows", "16", "--connections", "6000", "--memory", "200") as process:
-        process.opened()
+    with serve_process("--rows", "16", "--connections", "6000", "--memory", "200") as process:
+        process.wait_until_open()
         async with printing(process):  # a loop of its own, so that what stalls is not the one who measures
-            statuses = await asyncio.to_thread(asyncio.run, _crowded(process.port, CROWDS[crowd]))
+            statuses = await asyncio.to_thread(asyncio.run, _send_crowd(process.port, CROWDS[crowd]))
         assert set(statuses) <= {"deaf": {200, 429}, "slow": {408, 429}, "crumbs": {413, 429}}[crowd], statuses
 
 
-async def _crowded(port: int, asking: bytes) -> Counter[int]:
+async def _send_crowd(port: int, asking: bytes) -> Counter[int]:
     """What each of so many hears, who then stays till all have heard."""
     heard, all_ = Counter[int](), asyncio.Event()
 
@@ -129,7 +129,7 @@ async def _crowded(port: int, asking: bytes) -> Counter[int]:
         with closing(writer):
             writer.write(asking)
             with contextlib.suppress(ConnectionError):  # one who is not served goes first, where there is no room
-                heard[(await head_of(reader))[0]] += 1
+                heard[(await read_head(reader))[0]] += 1
             all_.set() if heard.total() > CROWD * 0.9 else await all_.wait()
 
     async with asyncio.timeout(90):
@@ -138,22 +138,22 @@ async def _crowded(port: int, asking: bytes) -> Counter[int]:
 
 
 async def test_a_hundred_megabytes_and_a_million_tokens_are_not_taken_in() -> None:
-    with started("--rows", "16") as process:
-        process.opened()
+    with serve_process("--rows", "16") as process:
+        process.wait_until_open()
         async with printing(process):
             for length in ("Content-Length: 100000000", "Transfer-Encoding: chunked"):
                 reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
                 with closing(writer):
                     writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
-                    pouring = asyncio.ensure_future(_pour(writer, chunked="chunked" in length))
-                    assert (await reply_of(reader)).status == 413
+                    pouring = asyncio.ensure_future(_write_forever(writer, chunked="chunked" in length))
+                    assert (await read_reply(reader)).status == 413
                     pouring.cancel()
-            assert (await asked(process.port, post({"prompt": "word " * 1_000_000}))).status == 413
-            assert (await asked(process.port, post({"prompt": "word " * 12_000}))).status == 400
-            assert (await asked(process.port, post({"prompt": "word " * 5_000}))).status == 400
+            assert (await send_request(process.port, post({"prompt": "word " * 1_000_000}))).status == 413
+            assert (await send_request(process.port, post({"prompt": "word " * 12_000}))).status == 400
+            assert (await send_request(process.port, post({"prompt": "word " * 5_000}))).status == 400
 
 
-async def _pour(writer: asyncio.StreamWriter, chunked: bool) -> None:
+async def _write_forever(writer: asyncio.StreamWriter, chunked: bool) -> None:
     block = b"x" * 65536
     with contextlib.suppress(ConnectionError):
         for _ in range(100_000_000 // len(block)):

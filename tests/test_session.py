@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from onnxruntime import get_available_providers
 
 from model import graph
-from model.base import SHAPE_KEY, Shape
+from model.base import SHAPE_KEY, GPT2Config
 from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound, PromptTooLong
-from model.runtime import Loaded, Provider
-from model.session import Session
+from model.runtime import DeviceChoice, OnnxModel
+from model.session import OnnxSession
 
 Floats = NDArray[np.float32]
 CLOSE = 1e-4
@@ -29,8 +29,8 @@ IDS = [int(token) for token in np.random.default_rng(1).integers(0, TINY.vocab_s
 
 
 @pytest.fixture(scope="module")
-def session() -> Session:
-    return Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
+def session() -> OnnxSession:
+    return OnnxSession(graph.build_gpt2(tiny_weights(), TINY, "float32"), threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def furthest(ours: Floats, theirs: NDArray[np.floating]) -> float:
     return float(np.abs(ours - theirs).max())
 
 
-def test_one_prefill_gives_the_judges_logits(session: Session, judge: NDArray[np.float64]) -> None:
+def test_one_prefill_gives_the_judges_logits(session: OnnxSession, judge: NDArray[np.float64]) -> None:
     assert judge.std() > 1, "the judge is too meek to tell right from wrong"
     for length in (1, 2, 17, TINY.n_positions):
         session.rewind(0)
@@ -51,7 +51,7 @@ def test_one_prefill_gives_the_judges_logits(session: Session, judge: NDArray[np
         assert session.length == length
 
 
-def test_step_by_step_gives_the_judges_logits(session: Session, judge: NDArray[np.float64]) -> None:
+def test_step_by_step_gives_the_judges_logits(session: OnnxSession, judge: NDArray[np.float64]) -> None:
     session.rewind(0)
     for position, token in enumerate(IDS):
         assert furthest(session.forward([token]), judge[position]) < CLOSE
@@ -59,14 +59,14 @@ def test_step_by_step_gives_the_judges_logits(session: Session, judge: NDArray[n
 
 @pytest.mark.parametrize("cuts", [[1], [63], [5, 6, 40], [32, 33, 34], list(range(7, 64, 7))])
 def test_a_prompt_in_chunks_gives_the_judges_logits(
-    session: Session, judge: NDArray[np.float64], cuts: Sequence[int]
+    session: OnnxSession, judge: NDArray[np.float64], cuts: Sequence[int]
 ) -> None:
     session.rewind(0)
     for start, stop in zip([0, *cuts], [*cuts, len(IDS)], strict=True):
         assert furthest(session.forward(IDS[start:stop]), judge[stop - 1]) < CLOSE
 
 
-def test_after_a_rewind_nothing_is_left_of_what_was_forgotten(session: Session, judge: NDArray[np.float64]) -> None:
+def test_after_a_rewind_nothing_is_left_of_what_was_forgotten(session: OnnxSession, judge: NDArray[np.float64]) -> None:
     session.rewind(0)
     session.forward(IDS[:20])
     session.forward([7] * 30)
@@ -77,7 +77,7 @@ def test_after_a_rewind_nothing_is_left_of_what_was_forgotten(session: Session, 
     assert furthest(session.forward(IDS[10:50]), judge[49]) < CLOSE
 
 
-def test_logits_of_many_positions_are_those_of_each(session: Session, judge: NDArray[np.float64]) -> None:
+def test_logits_of_many_positions_are_those_of_each(session: OnnxSession, judge: NDArray[np.float64]) -> None:
     session.rewind(0)
     assert furthest(session.forward_from(IDS[:40], 0), judge[:40]) < CLOSE
     assert furthest(session.forward_from(IDS[40:], 9), judge[49:]) < CLOSE
@@ -86,7 +86,7 @@ def test_logits_of_many_positions_are_those_of_each(session: Session, judge: NDA
 def test_half_precision_on_disk_moves_the_logits_by_little(judge: NDArray[np.float64]) -> None:
     half = {1: np.float32, 2: np.float16}
     rounded = {name: value.astype(half[value.ndim]).astype(np.float32) for name, value in tiny_weights().items()}
-    ours = Session(graph.build(tiny_weights(), TINY, "float16"), threads=1).forward(IDS)
+    ours = OnnxSession(graph.build_gpt2(tiny_weights(), TINY, "float16"), threads=1).forward(IDS)
     assert furthest(ours, numpy_gpt2.logits(rounded, IDS, TINY.n_head)[-1]) < CLOSE
     assert furthest(ours, judge[-1]) > CLOSE, "nothing was rounded, so this test shows nothing"
 
@@ -106,7 +106,7 @@ def halved(data: bytes) -> bytes:
 
 
 def test_a_graph_of_half_precision_throughout_has_a_cache_of_its_own_kind(judge: NDArray[np.float64]) -> None:
-    ours = Session(halved(graph.build(tiny_weights(), TINY, "float32")), threads=1)
+    ours = OnnxSession(halved(graph.build_gpt2(tiny_weights(), TINY, "float32")), threads=1)
     assert {array.dtype for array, _ in ours._cache if array is not None} == {np.dtype(np.float16)}
     for start, stop in ((0, 30), (30, 31), (31, 40)):
         logits = ours.forward(IDS[start:stop])
@@ -121,42 +121,42 @@ GPU = "CUDAExecutionProvider" in get_available_providers()
 
 @pytest.mark.skipif(not GPU, reason="this onnxruntime is for the CPU: pip install '.[gpu]'")
 def test_a_gpu_gives_the_judges_logits_and_sends_a_graph_of_float32_back(judge: NDArray[np.float64]) -> None:
-    data = graph.build(tiny_weights(), TINY, "float32")
+    data = graph.build_gpt2(tiny_weights(), TINY, "float32")
     try:
-        ours = Session(halved(data), provider="cuda")
+        ours = OnnxSession(halved(data), device="cuda")
     except EngineMissing as error:
         pytest.skip(str(error))
-    assert ours.provider == "CUDA"
+    assert ours.device_label == "CUDA"
     for start, stop in ((0, 30), (30, 31), (31, 40)):
         assert furthest(ours.forward(IDS[start:stop]), judge[stop - 1]) < 0.05 * judge.std()
     ours.rewind(10)
     assert furthest(ours.forward_from(IDS[10:40], 3), judge[13:40]) < 0.05 * judge.std()
     with pytest.raises(EngineFailed, match="its attention is float32, CUDA has float16 alone"):
-        Session(data, provider="cuda")
-    assert Session(data).provider.startswith("CPU, ")
+        OnnxSession(data, device="cuda")
+    assert OnnxSession(data).device_label.startswith("CPU, ")
 
 
 @pytest.mark.skipif(GPU, reason="this onnxruntime is for a GPU: pip install '.[cpu]'")
 def test_a_gpu_asked_for_where_there_is_none_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
-    data = graph.build(tiny_weights(), TINY)
+    data = graph.build_gpt2(tiny_weights(), TINY)
     with pytest.raises(EngineMissing, match=r"asked for CUDA, but .* CPU alone: .*pip install '\.\[gpu\]'$") as caught:
-        Session(data, provider="cuda")
+        OnnxSession(data, device="cuda")
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("provider", ["cpu", "auto"])
-def test_it_says_where_it_runs(provider: Provider) -> None:
-    data = graph.build(tiny_weights(), TINY)
-    assert re.match(r"CPU, 1 thread\b", Session(data, threads=1, provider=provider).provider)
-    assert re.match(r"CPU, 2 threads\b", Session(data, threads=2, provider=provider).provider)
+def test_it_says_where_it_runs(provider: DeviceChoice) -> None:
+    data = graph.build_gpt2(tiny_weights(), TINY)
+    assert re.match(r"CPU, 1 thread\b", OnnxSession(data, threads=1, device=provider).device_label)
+    assert re.match(r"CPU, 2 threads\b", OnnxSession(data, threads=2, device=provider).device_label)
 
 
 @pytest.mark.train
 def test_the_graph_gives_the_logits_of_transformers() -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    shape = Shape(vocab_size=500, n_positions=128, n_embd=64, n_layer=3, n_head=4)
+    shape = GPT2Config(vocab_size=500, n_positions=128, n_embd=64, n_layer=3, n_head=4)
     config = transformers.GPT2Config(
         vocab_size=500, n_positions=128, n_embd=64, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0
     )
@@ -168,7 +168,7 @@ def test_the_graph_gives_the_logits_of_transformers() -> None:
     ids = [int(token) for token in np.random.default_rng(2).integers(0, 500, 128)]
     with torch.no_grad():
         wanted = theirs(torch.tensor([ids])).logits[0].numpy()
-    ours = Session(graph.build(weights, shape, "float32"), threads=1)
+    ours = OnnxSession(graph.build_gpt2(weights, shape, "float32"), threads=1)
     assert furthest(ours.forward_from(ids, 0), wanted) < CLOSE
     ours.rewind(60)
     for position in range(60, 128):
@@ -176,7 +176,7 @@ def test_the_graph_gives_the_logits_of_transformers() -> None:
 
 
 def test_a_text_longer_than_the_context_is_refused_and_nothing_is_lost(
-    session: Session, judge: NDArray[np.float64]
+    session: OnnxSession, judge: NDArray[np.float64]
 ) -> None:
     session.rewind(0)
     session.forward(IDS[:60])
@@ -186,21 +186,21 @@ def test_a_text_longer_than_the_context_is_refused_and_nothing_is_lost(
     assert furthest(session.forward(IDS[60:61]), judge[60]) < CLOSE
 
 
-def test_an_id_that_the_vocabulary_has_not_is_an_error_of_ours(session: Session) -> None:
+def test_an_id_that_the_vocabulary_has_not_is_an_error_of_ours(session: OnnxSession) -> None:
     session.rewind(0)
     with pytest.raises(ModelDamaged, match="cannot be run"):
         session.forward([TINY.vocab_size])
     assert session.length == 0
 
 
-def test_a_rewind_forward_is_refused(session: Session) -> None:
+def test_a_rewind_forward_is_refused(session: OnnxSession) -> None:
     session.rewind(0)
     with pytest.raises(ValueError, match="cannot rewind to 3 of 0"):
         session.rewind(3)
 
 
 def test_files_that_are_no_models_are_one_line_each(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    good = graph.build(tiny_weights(), TINY)
+    good = graph.build_gpt2(tiny_weights(), TINY)
     stranger, odd, deeper = (onnx.load_from_string(good) for _ in range(3))
     del stranger.metadata_props[:]
     for model, shape in ((odd, {"vocab_size": "x", "layers": 2}), (deeper, asdict(replace(TINY, n_layer=3)))):
@@ -211,16 +211,16 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path, capfd: pytes
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ModelDamaged, match=name) as caught:
-            Session(tmp_path / name)
+            OnnxSession(tmp_path / name)
         assert "\n" not in str(caught.value)
     with pytest.raises(ModelNotFound, match="nowhere"):
-        Session(tmp_path / "nowhere")
+        OnnxSession(tmp_path / "nowhere")
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("newer", ["opset", "version", "operator"])
 def test_a_file_of_a_later_day_is_one_line_that_says_so(newer: str) -> None:
-    model = onnx.load_from_string(graph.build(tiny_weights(), TINY))
+    model = onnx.load_from_string(graph.build_gpt2(tiny_weights(), TINY))
     if newer == "opset":
         model.opset_import[0].version = 999
     elif newer == "version":
@@ -228,28 +228,28 @@ def test_a_file_of_a_later_day_is_one_line_that_says_so(newer: str) -> None:
     else:
         next(node for node in model.graph.node if node.op_type == "FastGelu").op_type = "FasterGelu"
     with pytest.raises(ModelDamaged, match=r"^the model: made for a newer onnxruntime than \d") as caught:
-        Session(model.SerializeToString(), threads=1)
+        OnnxSession(model.SerializeToString(), threads=1)
     assert "\n" not in str(caught.value)
     assert "onnxruntime_src" not in str(caught.value)
 
 
 def test_weights_that_lie_beside_the_graph_are_found_and_missed(tmp_path: Path, judge: NDArray[np.float64]) -> None:
-    model = onnx.load_from_string(graph.build(tiny_weights(), TINY, "float32"))
+    model = onnx.load_from_string(graph.build_gpt2(tiny_weights(), TINY, "float32"))
     path, beside = tmp_path / "model.onnx", tmp_path / "model.data"
     onnx.save_model(model, path, save_as_external_data=True, location=beside.name, size_threshold=64)
-    assert furthest(Session(path, threads=1).forward(IDS[:9]), judge[8]) < CLOSE
+    assert furthest(OnnxSession(path, threads=1).forward(IDS[:9]), judge[8]) < CLOSE
     weights = beside.read_bytes()
     for left in (weights[: len(weights) // 2], None):
         beside.unlink()
         if left is not None:
             beside.write_bytes(left)
         with pytest.raises(ModelDamaged, match="onnxruntime cannot load it") as caught:
-            Session(path, threads=1)
+            OnnxSession(path, threads=1)
         assert "\n" not in str(caught.value)
 
 
 def test_any_graph_tells_what_it_takes_and_gives() -> None:
-    loaded = Loaded(graph.build(tiny_weights(), TINY), threads=1)
+    loaded = OnnxModel(graph.build_gpt2(tiny_weights(), TINY), threads=1)
     assert loaded.inputs["past_key_0"].dims == ("B", TINY.n_head, "T", TINY.head_size)
     assert [loaded.inputs[name].dtype for name in ("past_key_0", "input_ids", "total_seq")] == [
         np.float32,
@@ -260,18 +260,18 @@ def test_any_graph_tells_what_it_takes_and_gives() -> None:
 
 
 def test_a_cache_beyond_all_memory_is_one_line() -> None:
-    model = onnx.load_from_string(graph.build(tiny_weights(), TINY))
+    model = onnx.load_from_string(graph.build_gpt2(tiny_weights(), TINY))
     del model.metadata_props[:]
     shape = json.dumps(asdict(replace(TINY, n_positions=2**52)))
     onnx.helper.set_model_props(model, {SHAPE_KEY: shape})
     with pytest.raises(EngineFailed, match=r"cannot load it .*; free memory, or give fewer --threads") as caught:
-        Session(model.SerializeToString(), threads=1)
+        OnnxSession(model.SerializeToString(), threads=1)
     assert "\n" not in str(caught.value)
 
 
 def test_the_session_itself_holds_the_memory_that_the_engine_writes_the_cache_into() -> None:
     """Some onnxruntimes keep nothing alive that is bound."""
-    ours = Session(graph.build(tiny_weights(), TINY, "float32"), threads=1)
+    ours = OnnxSession(graph.build_gpt2(tiny_weights(), TINY, "float32"), threads=1)
     ours.forward(IDS[:5])
     assert len(ours._cache) == 2 * TINY.n_layer
     for memory, value in ours._cache:
@@ -280,7 +280,7 @@ def test_the_session_itself_holds_the_memory_that_the_engine_writes_the_cache_in
         assert not memory[:, :, 5:].any()
 
 
-def test_it_says_its_shape_and_its_context(session: Session) -> None:
+def test_it_says_its_shape_and_its_context(session: OnnxSession) -> None:
     assert session.shape == TINY
     assert session.context == TINY.n_positions
 
@@ -288,12 +288,12 @@ def test_it_says_its_shape_and_its_context(session: Session) -> None:
 def test_one_layer_and_one_head_are_enough() -> None:
     shape = replace(TINY, n_layer=1, n_head=1, n_embd=16)
     weights = tiny_weights(shape)
-    ours = Session(graph.build(weights, shape, "float32"), threads=2)
+    ours = OnnxSession(graph.build_gpt2(weights, shape, "float32"), threads=2)
     assert furthest(ours.forward(IDS), numpy_gpt2.logits(weights, IDS, 1)[-1]) < CLOSE
 
 
 def test_running_a_model_loads_neither_onnx_nor_torch(tmp_path: Path) -> None:
-    (tmp_path / "m.onnx").write_bytes(graph.build(tiny_weights(), TINY))
+    (tmp_path / "m.onnx").write_bytes(graph.build_gpt2(tiny_weights(), TINY))
     program = f"""
 import sys, pathlib
 from model.session import Session

@@ -12,33 +12,33 @@ from fakes_model import TINY, tiny_weights
 
 from model import graph, graph_file
 from model.errors import ModelDamaged
-from model.session import Session
+from model.session import OnnxSession
 
 
 @pytest.mark.parametrize("damaged", [b"wpe.weight", b"GroupQueryAttention", b"input_ids", b"vocab_size"])
 def test_a_name_in_the_file_that_is_no_text_any_more_is_one_line(
     damaged: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    flipped = graph.build(tiny_weights(), TINY).replace(damaged, damaged[:2] + b"\xef" + damaged[3:], 1)
+    flipped = graph.build_gpt2(tiny_weights(), TINY).replace(damaged, damaged[:2] + b"\xef" + damaged[3:], 1)
     with pytest.raises(ModelDamaged, match=r"cannot load it|newer onnxruntime") as caught:
-        Session(flipped, threads=1)
+        OnnxSession(flipped, threads=1)
     assert str(caught.value).isprintable()
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_name_in_a_file_says_a_word_to_the_terminal() -> None:
-    flipped = graph.build(tiny_weights(), TINY).replace(b"GroupQueryAttention", b"Group\x1b[2J\rAttention")
+    flipped = graph.build_gpt2(tiny_weights(), TINY).replace(b"GroupQueryAttention", b"Group\x1b[2J\rAttention")
     with pytest.raises(ModelDamaged) as caught:
-        Session(flipped, threads=1)
+        OnnxSession(flipped, threads=1)
     assert str(caught.value).isprintable()
 
 
 def test_where_onnxruntime_has_it_in_its_own_source_is_told_to_nobody(tmp_path: Path) -> None:
-    graph_file.write(tmp_path, tiny_weights(), TINY)
+    graph_file.write_graph(tmp_path, tiny_weights(), TINY)
     path = tmp_path / "model.data"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ModelDamaged, match=r"during initialization: External initializer: wpe\.weight") as caught:
-        Session(tmp_path / "model.onnx", threads=1)
+        OnnxSession(tmp_path / "model.onnx", threads=1)
     assert not [word for word in ("onnxruntime_src", ".cc", "::", "ONNXRuntimeError") if word in str(caught.value)]
 
 

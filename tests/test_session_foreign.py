@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy_gpt2
 import pytest
-from fakes_foreign import exported
+from fakes_foreign import build_hf_graph
 from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
 
 from model import graph
-from model.base import Shape
+from model.base import GPT2Config
 from model.errors import ModelDamaged, PromptTooLong
-from model.foreign import Foreign
-from model.session import Session, open_session
+from model.foreign import HfOnnxSession
+from model.session import OnnxSession, open_session
 
 CLOSE = 1e-4
 IDS = [int(token) for token in np.random.default_rng(1).integers(0, TINY.vocab_size, TINY.n_positions)]
@@ -32,9 +32,9 @@ STYLES: dict[str, dict[str, bool]] = {
 
 
 @pytest.fixture(scope="module", params=STYLES)
-def session(request: pytest.FixtureRequest) -> Foreign:
-    ours = open_session(exported(tiny_weights(), TINY, **STYLES[request.param]), threads=1, shape=TINY)
-    assert isinstance(ours, Foreign)
+def session(request: pytest.FixtureRequest) -> HfOnnxSession:
+    ours = open_session(build_hf_graph(tiny_weights(), TINY, **STYLES[request.param]), threads=1, shape=TINY)
+    assert isinstance(ours, HfOnnxSession)
     return ours
 
 
@@ -49,7 +49,7 @@ def furthest(ours: NDArray[np.float32], theirs: NDArray[np.floating[Any]]) -> fl
 
 @pytest.mark.parametrize("cuts", [[], [1], [63], [5, 6, 40], list(range(1, 64))])
 def test_any_way_to_cut_a_text_gives_the_judges_logits(
-    session: Foreign, judge: NDArray[np.float64], cuts: Sequence[int]
+    session: HfOnnxSession, judge: NDArray[np.float64], cuts: Sequence[int]
 ) -> None:
     session.rewind(0)
     for start, stop in zip([0, *cuts], [*cuts, len(IDS)], strict=True):
@@ -57,7 +57,9 @@ def test_any_way_to_cut_a_text_gives_the_judges_logits(
         assert session.length == stop
 
 
-def test_after_a_rewind_nothing_is_left_of_what_was_forgotten(session: Foreign, judge: NDArray[np.float64]) -> None:
+def test_after_a_rewind_nothing_is_left_of_what_was_forgotten(
+    session: HfOnnxSession, judge: NDArray[np.float64]
+) -> None:
     session.rewind(0)
     session.forward(IDS[:20])
     session.forward([7] * 30)
@@ -70,7 +72,7 @@ def test_after_a_rewind_nothing_is_left_of_what_was_forgotten(session: Foreign, 
 
 
 def test_a_text_longer_than_the_context_is_refused_and_nothing_is_lost(
-    session: Foreign, judge: NDArray[np.float64]
+    session: HfOnnxSession, judge: NDArray[np.float64]
 ) -> None:
     session.rewind(0)
     session.forward(IDS[:60])
@@ -80,7 +82,7 @@ def test_a_text_longer_than_the_context_is_refused_and_nothing_is_lost(
 
 
 def test_an_id_that_the_vocabulary_has_not_is_an_error_of_ours_and_nothing_is_lost(
-    session: Foreign, judge: NDArray[np.float64]
+    session: HfOnnxSession, judge: NDArray[np.float64]
 ) -> None:
     session.rewind(0)
     session.forward(IDS[:9])
@@ -92,26 +94,26 @@ def test_an_id_that_the_vocabulary_has_not_is_an_error_of_ours_and_nothing_is_lo
 
 
 def test_half_precision_gives_nearly_the_same(judge: NDArray[np.float64]) -> None:
-    ours = open_session(exported(tiny_weights(), TINY, merged=True, half=True), threads=1, shape=TINY)
+    ours = open_session(build_hf_graph(tiny_weights(), TINY, merged=True, half=True), threads=1, shape=TINY)
     logits = ours.forward(IDS[:30])
     assert logits.dtype == np.float32
     assert CLOSE < furthest(logits, judge[29]) < 0.05 * judge[29].std()
 
 
 def test_it_says_its_shape_but_for_the_context_that_only_its_manifest_knows() -> None:
-    data = exported(tiny_weights(), TINY)
+    data = build_hf_graph(tiny_weights(), TINY)
     assert open_session(data, threads=1).shape == replace(TINY, n_positions=1024)
     assert open_session(data, threads=1, shape=TINY).shape == TINY
     assert open_session(data, threads=1, shape=replace(TINY, n_layer=7)).shape == TINY
-    nameless = exported(tiny_weights(), TINY, open_sizes=True)
+    nameless = build_hf_graph(tiny_weights(), TINY, open_sizes=True)
     assert open_session(nameless, threads=1, shape=TINY).shape == TINY
     with pytest.raises(ModelDamaged, match="does not tell its size"):
         open_session(nameless, threads=1)
 
 
 def test_a_graph_of_ours_is_taken_for_one() -> None:
-    ours = open_session(graph.build(tiny_weights(), TINY, "float32"), threads=1, shape=Shape(5))
-    assert isinstance(ours, Session)
+    ours = open_session(graph.build_gpt2(tiny_weights(), TINY, "float32"), threads=1, shape=GPT2Config(5))
+    assert isinstance(ours, OnnxSession)
     assert ours.shape == TINY
 
 
@@ -127,7 +129,7 @@ def test_a_graph_of_ours_is_taken_for_one() -> None:
 )
 def test_inputs_that_nobody_knows_are_named_in_one_line(change: dict[str, Any], said: str) -> None:
     old, new = change.pop("rename", ("", ""))
-    data = exported(tiny_weights(), TINY, **change)
+    data = build_hf_graph(tiny_weights(), TINY, **change)
     if old:
         data = renamed(data, old, new)
     with pytest.raises(ModelDamaged) as caught:

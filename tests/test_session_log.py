@@ -14,10 +14,10 @@ import pytest
 from daemon import session_log
 from daemon.errors import LogUnmakable
 from daemon.hours import MotorHours
-from daemon.record import tap_into
+from daemon.record import log_events_to
 from daemon.session_log import SessionLog
 from drivers import events
-from drivers.events import MotorSwitched, Struck
+from drivers.events import CharacterStruck, MotorSwitched
 
 
 def records(path: Path) -> list[dict[str, object]]:
@@ -25,20 +25,20 @@ def records(path: Path) -> list[dict[str, object]]:
 
 
 def test_a_record_is_a_line_with_its_time_since_the_session_began(tmp_path: Path) -> None:
-    log = SessionLog(tmp_path / "a.jsonl", begun=100.0)
+    log = SessionLog(tmp_path / "a.jsonl", started_at=100.0)
     log.write(101.25, "typed", text="HÉLLO\n")
     log.close()
     assert records(tmp_path / "a.jsonl") == [{"t": 1.25, "ev": "typed", "text": "HÉLLO\n"}]
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    SessionLog(tmp_path / "a.jsonl", begun=0).close()
+    SessionLog(tmp_path / "a.jsonl", started_at=0).close()
     assert (tmp_path / "a.jsonl").stat().st_mode & 0o777 == 0o600
 
 
 def test_sessions_that_begin_in_one_second_have_a_file_each(tmp_path: Path) -> None:
     now = datetime(1970, 1, 1, 12, 0, 0)
-    logs = [session_log.begin(tmp_path / "new", now, 0.0) for _ in range(3)]
+    logs = [session_log.open_new_log(tmp_path / "new", now, 0.0) for _ in range(3)]
     for log in logs:
         log.close()
     assert [log.path.name for log in logs] == [
@@ -51,14 +51,14 @@ def test_sessions_that_begin_in_one_second_have_a_file_each(tmp_path: Path) -> N
 def test_what_lies_about_in_the_folder_stops_no_session(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "dangling.jsonl").symlink_to("nowhere")
-    session_log.begin(tmp_path, datetime(1970, 1, 1), 0.0).close()
+    session_log.open_new_log(tmp_path, datetime(1970, 1, 1), 0.0).close()
     assert (tmp_path / "19700101T000000.jsonl").exists()
 
 
 def test_a_folder_that_cannot_be_is_an_error_that_names_the_cure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LogUnmakable, match="--log"):
-        session_log.begin(tmp_path / "file" / "sessions", datetime(1970, 1, 1), 0.0)
+        session_log.open_new_log(tmp_path / "file" / "sessions", datetime(1970, 1, 1), 0.0)
 
 
 @pytest.fixture
@@ -76,14 +76,14 @@ def disk_without_room(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_with_no_room_is_told_of_and_the_session_goes_on(
     disk_without_room: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = session_log.begin(disk_without_room, datetime(1970, 1, 1), 0.0)
+    log = session_log.open_new_log(disk_without_room, datetime(1970, 1, 1), 0.0)
     log.write(1.0, "typed", text="STILL GOES")
     log.close()
     assert "this session goes on with no record" in caplog.text
 
 
 def test_a_closed_log_writes_to_no_other_file(tmp_path: Path) -> None:
-    log = SessionLog(tmp_path / "a.jsonl", begun=0)
+    log = SessionLog(tmp_path / "a.jsonl", started_at=0)
     log.close()
     with (tmp_path / "b.jsonl").open("wb"):
         log.write(1.0, "rx", b="41")
@@ -91,7 +91,7 @@ def test_a_closed_log_writes_to_no_other_file(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_no_text_are_kept_as_json_has_them(tmp_path: Path) -> None:
-    log = SessionLog(tmp_path / "a.jsonl", begun=0)
+    log = SessionLog(tmp_path / "a.jsonl", started_at=0)
     log.write(0.0, "session", line="x\udcff")
     log.close()
     assert records(tmp_path / "a.jsonl")[0]["line"] == "x\udcff"
@@ -123,17 +123,17 @@ def test_a_torn_last_record_is_cut_off_and_the_others_stay(tmp_path: Path) -> No
     torn.write_text('{"t":1}\n{"t":2}\n{"t":')
     whole.write_text('{"t":1}\n')
     only.write_text('{"t"')
-    assert session_log.repair(tmp_path) == [only, torn]
+    assert session_log.repair_torn_logs(tmp_path) == [only, torn]
     assert torn.read_text() == '{"t":1}\n{"t":2}\n'
     assert whole.read_text() == '{"t":1}\n'
     assert only.read_text() == ""
 
 
 def test_a_log_in_use_is_not_repaired(tmp_path: Path) -> None:
-    log = SessionLog(tmp_path / "live.jsonl", begun=0)
+    log = SessionLog(tmp_path / "live.jsonl", started_at=0)
     with (tmp_path / "live.jsonl").open("ab") as file:
         file.write(b'{"t":')
-    assert session_log.repair(tmp_path) == []
+    assert session_log.repair_torn_logs(tmp_path) == []
     log.close()
 
 
@@ -152,10 +152,10 @@ def test_a_full_disk_is_told_of_once_and_stops_nothing(
     tmp_path: Path, small_disk: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "full.jsonl"
-    log = SessionLog(path, begun=0)
+    log = SessionLog(path, started_at=0)
     for number in range(20):
         log.write(number, "tx", b="41")
-    assert log.lost > 0
+    assert log.lost_records > 0
     assert len(caplog.records) == 1
     assert callable(small_disk)
     small_disk()
@@ -167,20 +167,20 @@ def test_a_full_disk_is_told_of_once_and_stops_nothing(
 
 
 def test_each_thing_that_the_teletype_tells_is_a_record_of_its_moment(tmp_path: Path) -> None:
-    log = SessionLog(tmp_path / "a.jsonl", begun=10.0)
-    tap = tap_into(log)
+    log = SessionLog(tmp_path / "a.jsonl", started_at=10.0)
+    tap = log_events_to(log)
     for event in (
-        events.Keyed(11.0, 0xC1),
-        events.Keyed(11.1, 0x81, damaged=True),
-        events.Broke(11.2, "nul", 7),
-        events.Lost(11.3, "gone"),
-        events.Found(11.4, "/dev/x", 12),
-        events.Learned(11.5, "parity", "mark"),
-        events.Paused(11.6),
-        events.Resumed(11.9, 0.3),
-        events.Resumed(11.9, 300.0, forgotten=True),
-        events.Answered(12.0, b"\x8d\x0a"),
-        events.Garbled(12.1, 0x41, 0x40),
+        events.KeyReceived(11.0, 0xC1),
+        events.KeyReceived(11.1, 0x81, damaged=True),
+        events.BreakPressed(11.2, "nul", 7),
+        events.LineDisconnected(11.3, "gone"),
+        events.LineReconnected(11.4, "/dev/x", 12),
+        events.ParameterDetected(11.5, "parity", "mark"),
+        events.PrintingPaused(11.6),
+        events.PrintingResumed(11.9, 0.3),
+        events.PrintingResumed(11.9, 300.0, timed_out=True),
+        events.AnswerbackReceived(12.0, b"\x8d\x0a"),
+        events.EchoMismatch(12.1, 0x41, 0x40),
         MotorSwitched(12.2, on=True),
         MotorSwitched(15.2, on=False, ran_s=3.0),
     ):
@@ -206,14 +206,14 @@ def test_each_thing_that_the_teletype_tells_is_a_record_of_its_moment(tmp_path: 
 def test_a_motors_hours_are_summed_over_sessions_and_kept_while_it_runs(tmp_path: Path) -> None:
     path = tmp_path / "tty.hours"
     first = MotorHours(path)
-    first.tap(MotorSwitched(100.0, on=True))
-    first.tap(MotorSwitched(3700.0, on=False, ran_s=3600.0))
+    first.on_event(MotorSwitched(100.0, on=True))
+    first.on_event(MotorSwitched(3700.0, on=False, ran_s=3600.0))
     first.close(4000.0)
     second = MotorHours(path)
     assert second.total_s == 3600.0
-    second.tap(MotorSwitched(0.0, on=True))
+    second.on_event(MotorSwitched(0.0, on=True))
     for second_of in range(0, 200, 10):
-        second.tap(Struck(float(second_of), 0.0, 0x41, 0))
+        second.on_event(CharacterStruck(float(second_of), 0.0, 0x41, 0))
     assert 3700 < MotorHours(path).total_s < 3800  # as a killed daemon leaves it
     second.close(400.0)
     assert MotorHours(path).total_s == 4000.0
@@ -222,6 +222,6 @@ def test_a_motors_hours_are_summed_over_sessions_and_kept_while_it_runs(tmp_path
 def test_hours_that_cannot_be_kept_are_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     hours = MotorHours(tmp_path / "nowhere" / "tty.hours")
     for _ in range(2):
-        hours.tap(MotorSwitched(0.0, on=False, ran_s=5.0))
+        hours.on_event(MotorSwitched(0.0, on=False, ran_s=5.0))
     assert hours.total_s == 10.0
     assert [record.message.endswith("the motor's hours are not kept") for record in caplog.records] == [True]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
+from tools.corpora.members import Member, iter_members
+from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import signal
-from tools.corpora.sources.signal_type import outgoing, why_none
+from tools.corpora.sources.signal_type import is_outgoing, skip_reason
 
 JUNE = 1_717_236_000_000
 SECURE = 0xA00000  # pushed, and encrypted
@@ -67,13 +67,13 @@ def new(folder: Path, *rows: tuple[object, ...]) -> Path:
     return database(folder / "database.sqlite", NEW, *((MESSAGE, row) for row in rows))
 
 
-def taken(path: Path) -> list[Found]:
+def taken(path: Path) -> list[ImportItem]:
     """All but whom it names."""
-    ours = signal.claim([one for one in members(path) if isinstance(one, Member)])
-    return [one for one in signal.found(ours) if not isinstance(one, Named)]
+    ours = signal.claim([one for one in iter_members(path) if isinstance(one, Member)])
+    return [one for one in signal.read_items(ours) if not isinstance(one, KnownPerson)]
 
 
-def records(found: list[Found]) -> list[Record]:
+def records(found: list[ImportItem]) -> list[Record]:
     return [one for one in found if isinstance(one, Record)]
 
 
@@ -143,7 +143,7 @@ def test_notices_and_calls_and_photos_are_counted(tmp_path: Path) -> None:
         made.execute("INSERT INTO attachment (message_id, content_type, sticker_id) VALUES (4, 'image/webp', 7)")
         made.commit()
     expected = ["a call", "a notice", "a photo", "a sticker", "an empty message", "a notice", "a draft"]
-    assert taken(path) == [Skipped(str(path), why) for why in expected]
+    assert taken(path) == [SkippedItem(str(path), why) for why in expected]
 
 
 def test_what_was_deleted_edited_or_a_story_is_not_said(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_what_was_deleted_edited_or_a_story_is_not_said(tmp_path: Path) -> None:
         made.commit()
     found = taken(path)
     assert [one.text for one in records(found)] == ["text 3"]
-    assert [one.why for one in found if isinstance(one, Skipped)] == [
+    assert [one.reason for one in found if isinstance(one, SkippedItem)] == [
         "a deleted message",
         "an earlier wording",
         "a story",
@@ -180,7 +180,7 @@ def test_long_texts_that_are_cut_are_told(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as made:
         made.execute("INSERT INTO attachment (message_id, content_type) VALUES (1, 'text/x-signal-plain')")
         made.commit()
-    assert any(isinstance(one, Warned) and one.what.startswith("1 long texts") for one in taken(path))
+    assert any(isinstance(one, SourceWarning) and one.message.startswith("1 long texts") for one in taken(path))
 
 
 def test_in_an_archive_it_is_copied_and_the_copy_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_a_log_that_lies_beside_it_is_told(tmp_path: Path) -> None:
     path = new(tmp_path, (1, 1, 2, JUNE, IN, "hi"))
     (tmp_path / "database.sqlite-wal").write_bytes(b"later messages")
     for handed in (path, tmp_path):
-        warned = [one.what for one in taken(handed) if isinstance(one, Warned)]
+        warned = [one.message for one in taken(handed) if isinstance(one, SourceWarning)]
         assert len(warned) == 1
         assert "wal_checkpoint" in warned[0]
 
@@ -225,43 +225,43 @@ def test_a_database_that_breaks_off_is_told_in_one_line(tmp_path: Path) -> None:
     path = new(tmp_path, *((number, 1, 2, JUNE + number, IN, "word " * 200) for number in range(1, 200)))
     path.write_bytes(path.read_bytes()[:40_000])
     found = taken(path)
-    assert isinstance(found[-1], Damaged)
+    assert isinstance(found[-1], DamagedItem)
     assert found[-1].source == str(path)
-    assert "\n" not in found[-1].why
+    assert "\n" not in found[-1].reason
 
 
 def test_a_database_of_something_else_is_told(tmp_path: Path) -> None:
     (found,) = taken(database(tmp_path / "places.sqlite", "CREATE TABLE moz_places (id, url)"))
-    assert isinstance(found, Damaged)
-    assert "not of Android's Signal" in found.why
+    assert isinstance(found, DamagedItem)
+    assert "not of Android's Signal" in found.reason
 
 
 def test_a_view_that_calls_itself_message_is_no_table(tmp_path: Path) -> None:
     endless = "WITH RECURSIVE n(thread_id, body) AS (SELECT 1, 'x' UNION ALL SELECT 1, body FROM n) SELECT * FROM n"
     schema = f"CREATE VIEW message AS {endless}"
     (found,) = taken(database(tmp_path / "trap.sqlite", schema))
-    assert isinstance(found, Damaged)
+    assert isinstance(found, DamagedItem)
 
 
 def test_a_text_that_no_memory_should_hold_is_refused(tmp_path: Path) -> None:
     path = new(tmp_path, (1, 1, 2, 1, 20, "hello"), (2, 1, 2, 2, 20, "x" * (17 << 20)))
-    assert [type(one) for one in taken(path)] == [Damaged]
+    assert [type(one) for one in taken(path)] == [DamagedItem]
 
 
 def test_a_copy_is_of_no_more_than_was_said(tmp_path: Path) -> None:
     path = new(tmp_path, (1, 1, 2, JUNE, IN, "hi"))
     whole = shutil.copy(path, tmp_path / "copy")
     member = Member("a.sqlite", "a.zip: a.sqlite", 100, lambda: io.BytesIO(Path(whole).read_bytes()))
-    (found,) = signal.found([member])
-    assert isinstance(found, Damaged)
+    (found,) = signal.read_items([member])
+    assert isinstance(found, DamagedItem)
 
 
 @pytest.mark.parametrize("number", [21, 22, 23, 24, 25, 26, 28])
 def test_what_was_written_here_is_mine_whether_it_went_or_not(number: int) -> None:
-    assert outgoing(SECURE | number)
-    assert not why_none(SECURE | number)
+    assert is_outgoing(SECURE | number)
+    assert not skip_reason(SECURE | number)
 
 
 @pytest.mark.parametrize("flag", [0x8000, 0x10000, 0x20000, 0x40000, 0x400000, 0x300000000, 0x10000000])
 def test_a_flag_of_keys_groups_timers_and_payments_makes_a_notice(flag: int) -> None:
-    assert why_none(IN | flag) == "a notice"
+    assert skip_reason(IN | flag) == "a notice"

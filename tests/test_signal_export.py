@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpora import lines
-from tools.corpora.fields import joined, moment, words
-from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
+from tools.corpora.fields import as_text, as_timestamp, join_names
+from tools.corpora.members import Member, iter_members
+from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import signal
-from tools.corpora.sources.signal_text import mentioned
+from tools.corpora.sources.signal_text import fill_mentions
 
 JUNE = 1_717_236_000_000  # 1 June 2024, ten in the morning, in milliseconds
 HEADER: dict[str, Any] = {"version": "1", "backupTimeMs": str(JUNE), "mediaRootBackupKey": "c2VjcmV0"}
@@ -46,17 +46,17 @@ def export(folder: Path, items: Sequence[dict[str, Any]], head: Sequence[dict[st
     return path
 
 
-def taken(path: Path) -> list[Found]:
-    ours = [one for one in members(path) if isinstance(one, Member)]
-    return [one for one in signal.found(signal.claim(ours)) if not isinstance(one, Named)]
+def taken(path: Path) -> list[ImportItem]:
+    ours = [one for one in iter_members(path) if isinstance(one, Member)]
+    return [one for one in signal.read_items(signal.claim(ours)) if not isinstance(one, KnownPerson)]
 
 
-def records(found: Sequence[Found]) -> list[Record]:
+def records(found: Sequence[ImportItem]) -> list[Record]:
     return [one for one in found if isinstance(one, Record)]
 
 
-def reasons(found: Sequence[Found]) -> list[str]:
-    return [one.why for one in found if isinstance(one, Skipped)]
+def reasons(found: Sequence[ImportItem]) -> list[str]:
+    return [one.reason for one in found if isinstance(one, SkippedItem)]
 
 
 def test_a_message_has_its_text_its_writer_its_chat_and_its_moment(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_two_people_of_one_name_are_two_chats(tmp_path: Path) -> None:
 )
 def test_what_has_no_text_is_counted_and_never_an_empty_line(tmp_path: Path, content: dict[str, Any], why: str) -> None:
     found = taken(export(tmp_path, [item(1, 2, None, **content)]))
-    assert found == [Skipped(str(tmp_path / "main.jsonl"), why)]
+    assert found == [SkippedItem(str(tmp_path / "main.jsonl"), why)]
 
 
 def test_a_photo_with_words_below_it_is_words(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_who_is_mentioned_stands_in_the_text(tmp_path: Path) -> None:
 
 
 def test_a_mention_of_nobody_known_leaves_no_hole() -> None:
-    assert mentioned("ask \ufffc", [(90, 1, "Bob"), (0, 2, "Eve"), ("x", None, "Zed")]) == "ask @somebody"
+    assert fill_mentions("ask \ufffc", [(90, 1, "Bob"), (0, 2, "Eve"), ("x", None, "Zed")]) == "ask @somebody"
 
 
 def test_news_from_signal_itself_is_nobodys_voice(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_long_texts_that_are_cut_are_told(tmp_path: Path) -> None:
     long = {"standardMessage": {"text": {"body": "it begins"}, "longText": {}}}
     found = taken(export(tmp_path, [item(1, 2, None, **long)]))
     assert [one.text for one in records(found)] == ["it begins"]
-    assert any(isinstance(one, Warned) and one.what.startswith("1 long texts") for one in found)
+    assert any(isinstance(one, SourceWarning) and one.message.startswith("1 long texts") for one in found)
 
 
 def test_a_damaged_line_is_told_by_its_number_and_gone_over(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_damaged_line_is_told_by_its_number_and_gone_over(tmp_path: Path) -> N
     found = taken(path)
     number = before.count("\n") + 2
     assert [one.text for one in records(found)] == ["before", "after"]
-    assert [one.source for one in found if isinstance(one, Damaged)] == [
+    assert [one.source for one in found if isinstance(one, DamagedItem)] == [
         f"{path}, line {number}",
         f"{path}, line {number + 1}",
     ]
@@ -184,19 +184,19 @@ def test_a_thousand_damaged_lines_are_not_a_thousand_words(tmp_path: Path) -> No
     path = export(tmp_path, [item(1, 2, "there")])
     path.write_text(path.read_text() + "{\n" * 1000)
     found = taken(path)
-    damaged = [one for one in found if isinstance(one, Damaged)]
+    damaged = [one for one in found if isinstance(one, DamagedItem)]
     assert len(damaged) == 4
-    assert damaged[-1].why == "997 more lines are damaged"
+    assert damaged[-1].reason == "997 more lines are damaged"
     assert len(records(found)) == 1
 
 
 def test_a_line_that_no_memory_holds_is_told_and_gone_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "LONGEST", 9000)
-    monkeypatch.setattr(lines, "CHUNK", 1000)
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 9000)
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 1000)
     path = export(tmp_path, [item(1, 2, "before"), item(1, 2, "x" * 50_000), item(1, 2, "after", 1)])
     found = taken(path)
     assert [one.text for one in records(found)] == ["before", "after"]
-    assert [one.why for one in found if isinstance(one, Damaged)] == ["too long for a message"]
+    assert [one.reason for one in found if isinstance(one, DamagedItem)] == ["too long for a message"]
 
 
 def test_a_byte_that_is_no_utf8_costs_a_character_and_not_the_message(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_byte_that_is_no_utf8_costs_a_character_and_not_the_message(tmp_path: 
     path.write_bytes(path.read_bytes().replace(b"caf?", b"caf\xe9"))
     found = taken(path)
     assert [one.text for one in records(found)] == ["caf\ufffd noir"]
-    assert next(one.what for one in found if isinstance(one, Warned)).startswith("1 line is not all UTF-8")
+    assert next(one.message for one in found if isinstance(one, SourceWarning)).startswith("1 line is not all UTF-8")
 
 
 def test_half_an_emoji_can_be_written(tmp_path: Path) -> None:
@@ -226,16 +226,16 @@ def test_what_lies_beside_an_export_is_claimed_and_never_read_as_text(tmp_path: 
     (tmp_path / "files/ab").mkdir(parents=True)
     (tmp_path / "files/ab/abcd.txt").write_text("somebody else's essay")
     (tmp_path / "mine.txt").write_text("a text of mine")
-    ours = [one for one in members(tmp_path) if isinstance(one, Member)]
+    ours = [one for one in iter_members(tmp_path) if isinstance(one, Member)]
     claimed = signal.claim(ours)
     assert {member.name for member in claimed} == {"main.jsonl", "metadata.json", "files/ab/abcd.txt"}
-    assert sorted(reasons(list(signal.found(claimed)))) == ["about the export", "an attached file"]
+    assert sorted(reasons(list(signal.read_items(claimed)))) == ["about the export", "an attached file"]
 
 
 def test_json_lines_of_anything_else_are_not_claimed(tmp_path: Path) -> None:
     (tmp_path / "main.jsonl").write_text('{"text": "hello", "version": 1}\n')
     (tmp_path / "metadata.json").write_text('{"version":1}')
-    assert not signal.claim([one for one in members(tmp_path) if isinstance(one, Member)])
+    assert not signal.claim([one for one in iter_members(tmp_path) if isinstance(one, Member)])
 
 
 def test_a_database_that_is_encrypted_is_told_with_the_cure(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_database_that_is_encrypted_is_told_with_the_cure(tmp_path: Path) -> N
         (tmp_path / name).write_bytes(bytes(range(255, 0, -1)) * 8)
     found = taken(tmp_path)
     assert len(found) == 2
-    assert all(isinstance(one, Damaged) and "Settings, Chats, Export" in one.why for one in found)
+    assert all(isinstance(one, DamagedItem) and "Settings, Chats, Export" in one.reason for one in found)
 
 
 KEYS = (
@@ -278,19 +278,19 @@ def test_whatever_a_frame_holds_nothing_is_raised_and_no_text_is_empty(
 
 @given(value=st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8))
 def test_any_moment_is_seconds_or_none(value: object) -> None:
-    when = moment(value)
+    when = as_timestamp(value)
     assert when is None or 0 < when < 1e12
 
 
 @given(text=st.text(st.characters(exclude_categories=())))
 def test_any_text_can_be_written(text: str) -> None:
-    words(text).encode()
+    as_text(text).encode()
 
 
 @given(text=st.text())
 def test_a_sound_text_is_only_stripped(text: str) -> None:
-    assert words(text) == text.strip()
+    assert as_text(text) == text.strip()
 
 
 def test_a_name_is_joined_of_what_there_is() -> None:
-    assert joined("Ada", None, " ", "King") == "Ada King"
+    assert join_names("Ada", None, " ", "King") == "Ada King"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Record, Skipped
+from tools.corpora.members import Member, iter_members
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem
 from tools.corpora.sources import signal
 
 MORNING = "2024-06-01T10:00:00.123000"
@@ -35,8 +35,8 @@ def chat(folder: Path, *lines: dict[str, Any]) -> Path:
     return path
 
 
-def taken(path: Path) -> list[Found]:
-    return list(signal.found(signal.claim([one for one in members(path) if isinstance(one, Member)])))
+def taken(path: Path) -> list[ImportItem]:
+    return list(signal.read_items(signal.claim([one for one in iter_members(path) if isinstance(one, Member)])))
 
 
 def test_a_chat_is_its_folder_and_me_is_me(tmp_path: Path) -> None:
@@ -70,13 +70,13 @@ def test_a_chat_that_is_handed_over_by_itself_is_called_by_its_folder_too(tmp_pa
 )
 def test_what_has_no_text_is_counted(tmp_path: Path, one: dict[str, Any], why: str) -> None:
     path = chat(tmp_path / "Bob", one)
-    assert taken(path) == [Skipped(str(path), why)]
+    assert taken(path) == [SkippedItem(str(path), why)]
 
 
 def test_calls_of_older_versions_have_no_field(tmp_path: Path) -> None:
     old = {key: value for key, value in line("Me", "Outgoing call  ").items() if key != "call"}
     path = chat(tmp_path / "Bob", old, line("Bob", "Incoming call"))
-    assert taken(path)[0] == Skipped(str(path), "a call")
+    assert taken(path)[0] == SkippedItem(str(path), "a call")
     assert isinstance(taken(path)[1], Record)
 
 
@@ -93,7 +93,10 @@ def test_the_same_messages_in_other_forms_are_claimed_and_not_read(tmp_path: Pat
     (tmp_path / "Bob/media/letter.txt").write_text("Dear all")
     (tmp_path / "chat.md").write_text("# my own notes\n")
     found = taken(tmp_path)
-    assert [one.why for one in found if isinstance(one, Skipped)] == ["the same messages once more", "an attached file"]
+    assert [one.reason for one in found if isinstance(one, SkippedItem)] == [
+        "the same messages once more",
+        "an attached file",
+    ]
     assert len(found) == 3
 
 
@@ -102,4 +105,4 @@ def test_a_line_that_breaks_off_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     whole, broken = taken(path)
     assert isinstance(whole, Record)
-    assert broken == Damaged(f"{path}, line 2", "not JSON")
+    assert broken == DamagedItem(f"{path}, line 2", "not JSON")

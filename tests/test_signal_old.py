@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
+from tools.corpora.members import Member, iter_members
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import signal, signal_xml
 
 JUNE = 1_717_236_000_000
@@ -47,11 +47,11 @@ def sms(body: str, kind: int = 1, at: int = 0, name: str = "Bob", address: str =
     )
 
 
-def taken(path: Path) -> list[Found]:
-    return list(signal.found(signal.claim([one for one in members(path) if isinstance(one, Member)])))
+def taken(path: Path) -> list[ImportItem]:
+    return list(signal.read_items(signal.claim([one for one in iter_members(path) if isinstance(one, Member)])))
 
 
-def records(found: list[Found]) -> list[Record]:
+def records(found: list[ImportItem]) -> list[Record]:
     return [one for one in found if isinstance(one, Record)]
 
 
@@ -70,7 +70,7 @@ def test_rows_that_lie_mixed_come_thread_by_thread(tmp_path: Path) -> None:
 
 def test_calls_notices_and_empty_rows_are_counted(tmp_path: Path) -> None:
     path = table(tmp_path, row(1, 1, ""), row(1, IN | 0x10000, "base64=="), row(1, IN, " "))
-    assert taken(path) == [Skipped(str(path), why) for why in ("a call", "a notice", "an empty message")]
+    assert taken(path) == [SkippedItem(str(path), why) for why in ("a call", "a notice", "an empty message")]
 
 
 def test_the_columns_of_another_program_are_found_by_their_names(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_a_row_of_another_width_is_told_by_its_line_and_gone_over(tmp_path: Path
     path = table(tmp_path, row(1, IN, "before"), ["1", "2", "3"], row(1, IN, "after", 1))
     found = taken(path)
     assert [one.text for one in records(found)] == ["before", "after"]
-    assert [one for one in found if isinstance(one, Damaged)] == [
-        Damaged(f"{path}, line 3", f"3 cells, not {len(HEADER)}")
+    assert [one for one in found if isinstance(one, DamagedItem)] == [
+        DamagedItem(f"{path}, line 3", f"3 cells, not {len(HEADER)}")
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_quote_that_nothing_closes_is_told(tmp_path: Path) -> None:
     path.write_text(path.read_text() + '1,1,"never closed\n' + "and so on\n" * 100_000)
     found = taken(path)
     assert [one.text for one in records(found)] == ["before"]
-    assert any(isinstance(one, Damaged) for one in found)
+    assert any(isinstance(one, DamagedItem) for one in found)
 
 
 def plain(thread: int, body: str, at: int) -> str:
@@ -110,7 +110,7 @@ def test_no_message_is_lost_to_quotes_that_are_out_of_balance(tmp_path: Path) ->
     found = taken(path)
     assert [one.text for one in records(found)] == ["before", *bodies]
     assert [one for one in found if not isinstance(one, Record)] == [
-        Warned(str(path), "quotes and commas that are none of CSV, taken as they stand, in line 3, 4, 5, ...")
+        SourceWarning(str(path), "quotes and commas that are none of CSV, taken as they stand, in line 3, 4, 5, ...")
     ]
 
 
@@ -129,7 +129,7 @@ def test_a_byte_that_is_no_utf8_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"caf?", b"caf\xe9"))
     found = taken(path)
     assert [one.text for one in records(found)] == ["café"]
-    assert any(isinstance(one, Warned) for one in found)
+    assert any(isinstance(one, SourceWarning) for one in found)
 
 
 def test_a_table_of_something_else_is_not_claimed(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_somebody_without_a_name_is_his_number(tmp_path: Path) -> None:
 )
 def test_xml_without_a_text_is_counted(tmp_path: Path, inside: str, why: str) -> None:
     path = xml(tmp_path, inside)
-    assert taken(path) == [Skipped(str(path), why)]
+    assert taken(path) == [SkippedItem(str(path), why)]
 
 
 def test_an_mms_is_its_parts_of_text_and_its_sender_is_in_the_addresses(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_emoji_that_are_two_halves_are_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", range(1, 40))
 def test_halves_that_a_chunk_parts_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(signal_xml, "CHUNK", size)
+    monkeypatch.setattr(signal_xml, "CHUNK_BYTES", size)
     inside = sms("HERE").replace("HERE", "&#55357;&#56832; & &#x1F600;".replace(" & ", " &amp; "))
     assert [one.text for one in records(taken(xml(tmp_path, inside)))] == ["😀 & 😀"]
 
@@ -191,17 +191,17 @@ def test_xml_that_breaks_off_keeps_what_was_before(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-60])
     fault, one = taken(path)
     assert isinstance(one, Record)
-    assert isinstance(fault, Damaged)
+    assert isinstance(fault, DamagedItem)
     assert fault.source == str(path)
-    assert fault.why.startswith("no whole XML")
+    assert fault.reason.startswith("no whole XML")
 
 
 def test_a_document_type_is_refused_before_its_entities_swell(tmp_path: Path) -> None:
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10 if n else "ha"}">' for n in range(10))
     path = xml(tmp_path, sms("HERE").replace("HERE", "&l9;"), f"<!DOCTYPE smses [{laughs}]>")
     (found,) = taken(path)
-    assert isinstance(found, Damaged)
-    assert "document type" in found.why
+    assert isinstance(found, DamagedItem)
+    assert "document type" in found.reason
 
 
 def test_an_attribute_of_megabytes_takes_no_time_for_each_of_its_chunks(tmp_path: Path) -> None:
@@ -219,10 +219,10 @@ def test_an_attribute_of_megabytes_takes_no_time_for_each_of_its_chunks(tmp_path
 
 
 def test_an_element_that_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal_xml, "LARGEST", 1 << 20)
+    monkeypatch.setattr(signal_xml, "MAX_ELEMENT_BYTES", 1 << 20)
     (found,) = taken(xml(tmp_path, sms("x" * (3 << 20))))
-    assert isinstance(found, Damaged)
-    assert "too large" in found.why
+    assert isinstance(found, DamagedItem)
+    assert "too large" in found.reason
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("&#x;<>\"'"), max_size=30))
@@ -235,5 +235,5 @@ def test_any_text_comes_through_xml_as_it_was(text: str, tmp_path_factory: pytes
 
 @given(data=st.binary(max_size=60) | st.text("&#x0123456789dD8;", max_size=30).map(str.encode))
 def test_mending_never_fails_and_leaves_what_is_right(data: bytes) -> None:
-    mended = signal_xml.mended(data)
-    assert signal_xml.mended(mended) == mended
+    mended = signal_xml.repair_references(data)
+    assert signal_xml.repair_references(mended) == mended

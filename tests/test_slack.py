@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.members import Member, members
-from tools.corpora.record import Damaged, Found, Named, Record, Skipped
+from tools.corpora.members import Member, iter_members
+from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem
 from tools.corpora.sources import slack
-from tools.corpora.sources.slack_text import PICTURES, plain
+from tools.corpora.sources.slack_text import EMOJI, to_plain_text
 
 USERS: list[dict[str, Any]] = [
     {"id": "U1", "name": "ada", "real_name": "Ada King", "profile": {"real_name": "Ada King", "display_name": "ada"}},
@@ -36,13 +36,13 @@ def export(folder: Path, days: dict[str, Any], lists: bool = True) -> Path:
     return folder
 
 
-def taken(path: Path) -> list[Found]:
+def taken(path: Path) -> list[ImportItem]:
     """All but whom it names."""
-    ours = slack.claim([one for one in members(path) if isinstance(one, Member)])
-    return [one for one in slack.found(ours) if not isinstance(one, Named)]
+    ours = slack.claim([one for one in iter_members(path) if isinstance(one, Member)])
+    return [one for one in slack.read_items(ours) if not isinstance(one, KnownPerson)]
 
 
-def records(found: list[Found]) -> list[Record]:
+def records(found: list[ImportItem]) -> list[Record]:
     return [one for one in found if isinstance(one, Record)]
 
 
@@ -95,7 +95,7 @@ def test_answers_lie_with_what_they_answer_and_each_message_once(tmp_path: Path)
         ("general 1.0", "yes, all"),
         ("general 1.0", "late"),
     ]
-    assert [one.why for one in found if isinstance(one, Skipped)] == ["the same message once more"]
+    assert [one.reason for one in found if isinstance(one, SkippedItem)] == ["the same message once more"]
 
 
 def test_a_talk_is_called_by_those_who_take_part(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_an_export_is_read_out_of_its_archive(tmp_path: Path, top: str) -> None:
 )  # fmt: skip
 def test_what_nobody_wrote_is_counted(tmp_path: Path, one: dict[str, Any], why: str) -> None:
     export(tmp_path, {"general/2024-06-01": [one]})
-    assert taken(tmp_path) == [Skipped(str(tmp_path / "general/2024-06-01.json"), why)]
+    assert taken(tmp_path) == [SkippedItem(str(tmp_path / "general/2024-06-01.json"), why)]
 
 
 def test_what_an_app_posts_in_somebodys_name_is_his(tmp_path: Path) -> None:
@@ -189,18 +189,18 @@ def test_comments_on_files_are_words(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_marks_become_what_is_meant(written: str, read: str) -> None:
-    assert plain(written, {"U1": "Ada"}, {"C2": "random"}) == read
+    assert to_plain_text(written, {"U1": "Ada"}, {"C2": "random"}) == read
 
 
 def test_every_picture_in_the_table_is_one() -> None:
-    assert all(not any(char.isascii() for char in picture) and len(picture) <= 2 for picture in PICTURES.values())
+    assert all(not any(char.isascii() for char in picture) and len(picture) <= 2 for picture in EMOJI.values())
 
 
 @given(text=st.text(st.sampled_from("<>@#!|:&;amplt U1smile+-^\n") | st.characters(), max_size=40))
 def test_any_text_is_read(text: str) -> None:
-    plain(text, {}, {})
+    to_plain_text(text, {}, {})
     if not set(text) & set("<&:"):
-        assert plain(text, {}, {}) == text
+        assert to_plain_text(text, {}, {}) == text
 
 
 def test_a_damaged_day_is_told_and_the_next_is_read(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_damaged_day_is_told_and_the_next_is_read(tmp_path: Path) -> None:
     }
     found = taken(export(tmp_path, days))
     assert [one.text for one in records(found)] == ["kept", "also kept"]
-    assert [one.source for one in found if isinstance(one, Damaged)] == [
+    assert [one.source for one in found if isinstance(one, DamagedItem)] == [
         str(tmp_path / "general/2024-06-01.json"),
         str(tmp_path / "general/2024-06-02.json"),
     ]
@@ -221,7 +221,7 @@ def test_a_damaged_list_of_people_costs_names_alone(tmp_path: Path) -> None:
     (tmp_path / "users.json").write_text("[{")
     found = taken(tmp_path)
     assert [one.who for one in records(found)] == ["U1"]
-    assert [one.source for one in found if isinstance(one, Damaged)] == [str(tmp_path / "users.json")]
+    assert [one.source for one in found if isinstance(one, DamagedItem)] == [str(tmp_path / "users.json")]
 
 
 def test_files_in_a_channel_are_claimed_and_what_lies_elsewhere_is_not(tmp_path: Path) -> None:
@@ -230,10 +230,10 @@ def test_files_in_a_channel_are_claimed_and_what_lies_elsewhere_is_not(tmp_path:
     (tmp_path / "general/attachments/letter.txt").write_text("Dear all")
     (tmp_path / "notes.txt").write_text("mine")
     found = taken(tmp_path)
-    assert [one.why for one in found if isinstance(one, Skipped)] == ["an attached file"]
+    assert [one.reason for one in found if isinstance(one, SkippedItem)] == ["an attached file"]
     assert len(records(found)) == 1
 
 
 def test_days_of_something_else_are_not_claimed(tmp_path: Path) -> None:
     export(tmp_path, {"diary/2024-06-01": [{"text": "up at six"}], "log/2024-06-01": "not JSON"}, lists=False)
-    assert not slack.claim([one for one in members(tmp_path) if isinstance(one, Member)])
+    assert not slack.claim([one for one in iter_members(tmp_path) if isinstance(one, Member)])

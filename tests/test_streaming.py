@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpora import members, mojibake, streaming
-from tools.corpora.errors import MemberRefused
+from tools.corpora.errors import MemberError
 from tools.corpora.members import Member
 
 JSON = st.recursive(
@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK", 7)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 7)
 
 
 def member(data: bytes) -> Member:
@@ -33,14 +33,14 @@ def member(data: bytes) -> Member:
 
 
 def elements(data: bytes) -> list[Any]:
-    return list(streaming.elements(io.BytesIO(data), member(data)))
+    return list(streaming.iter_array(io.BytesIO(data), member(data)))
 
 
 def until_refused(found: Iterable[Any]) -> tuple[list[Any], str]:
     given: list[Any] = []
     try:
         given.extend(iter(found))
-    except MemberRefused as error:
+    except MemberError as error:
         return given, str(error)
     return given, ""
 
@@ -49,7 +49,7 @@ def one_by_one(data: bytes) -> tuple[list[Any], str]:
     given: list[Any] = []
 
     def collected() -> Iterator[Any]:
-        for element in streaming.elements(io.BytesIO(data), member(data)):
+        for element in streaming.iter_array(io.BytesIO(data), member(data)):
             given.append(element)
             yield element
 
@@ -68,7 +68,7 @@ def test_an_array_comes_as_it_is_whatever_the_border_of_the_chunks(
 
 @pytest.mark.parametrize("chunk", range(1, 20))
 def test_a_number_is_whole_wherever_the_chunk_ends(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK", chunk)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", chunk)
     assert elements(b"[0.0, -1.5e+10 ,12E-3,7]") == [0.0, -1.5e10, 12e-3, 7]
 
 
@@ -85,7 +85,7 @@ def test_what_assigns_it_is_gone_over(before: str, after: str) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_an_object_comes_by_its_keys_and_its_arrays_by_their_elements() -> None:
     data = b'{"title": "x", "messages": [1, {"messages": [2]}], "other": [3], "messages": [], "z": {}}'
-    assert list(streaming.members_of(io.BytesIO(data), member(data), ["messages"])) == [
+    assert list(streaming.iter_object(io.BytesIO(data), member(data), ["messages"])) == [
         ("title", "x"),
         ("messages", 1),
         ("messages", {"messages": [2]}),
@@ -96,7 +96,7 @@ def test_an_object_comes_by_its_keys_and_its_arrays_by_their_elements() -> None:
 
 def test_what_was_to_be_an_array_and_is_not_comes_whole() -> None:
     data = b'{"messages": "none"}'
-    assert list(streaming.members_of(io.BytesIO(data), member(data), ["messages"])) == [("messages", "none")]
+    assert list(streaming.iter_object(io.BytesIO(data), member(data), ["messages"])) == [("messages", "none")]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_bomb_of_brackets_is_refused_in_little_memory() -> None:
 
 
 def test_an_element_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "LONGEST", 1 << 19)
+    monkeypatch.setattr(streaming, "MAX_ELEMENT_CHARS", 1 << 19)
     read = 0
 
     class Endless(io.RawIOBase):
@@ -155,8 +155,8 @@ def test_an_element_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) 
             read += count
             return count
 
-    with pytest.raises(MemberRefused, match="too long"):
-        list(streaming.elements(io.BufferedReader(Endless()), member(b"")))
+    with pytest.raises(MemberError, match="too long"):
+        list(streaming.iter_array(io.BufferedReader(Endless()), member(b"")))
     assert read < 4 << 20
 
 
@@ -164,7 +164,7 @@ def test_memory_does_not_grow_with_the_file() -> None:
     data = b"[" + b",".join(b'{"text": "%06d"}' % number for number in range(30_000)) + b"]"
     file, it = io.BytesIO(data), member(data)
     tracemalloc.start()
-    assert sum(1 for _ in streaming.elements(file, it)) == 30_000
+    assert sum(1 for _ in streaming.iter_array(file, it)) == 30_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2.5e6
@@ -175,16 +175,17 @@ def test_a_member_whose_checksum_is_wrong_is_told(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.json", '["aaaaaaaa", "b"]')
     path.write_bytes(path.read_bytes().replace(b"aaaaaaaa", b"aaaaaaab"))
-    (found,) = members.members(path)
+    (found,) = members.iter_members(path)
     assert isinstance(found, Member)
-    with found.open() as file, pytest.raises(MemberRefused, match=r"a\.zip: a\.json"):
-        list(streaming.elements(file, found))
+    with found.open() as file, pytest.raises(MemberError, match=r"a\.zip: a\.json"):
+        list(streaming.iter_array(file, found))
 
 
 @given(st.text())
 def test_mojibake_is_undone(text: str) -> None:
     assert (
-        mojibake.undone(text.encode("utf-8", "replace").decode("latin-1")) == text.encode("utf-8", "replace").decode()
+        mojibake.repair_latin1(text.encode("utf-8", "replace").decode("latin-1"))
+        == text.encode("utf-8", "replace").decode()
     )
 
 
@@ -192,4 +193,4 @@ def test_mojibake_is_undone(text: str) -> None:
     "text", ["", "plain", "caf\u00e9", "\u201cquoted\u201d", "na\u00efve \u2764\ufe0f", "\u65e5\u672c", "\ud83d"]
 )
 def test_what_is_right_is_left_alone(text: str) -> None:
-    assert mojibake.undone(text) == text
+    assert mojibake.repair_latin1(text) == text

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import TapeDamaged
-from drivers.tape import compare, leader, parity_of, picture, punched, read_text, text_rows
+from drivers.tape import decode_text, detect_parity, draw_rows, encode_text, leader, punch_sequence, verify_copy
 
 FOLDED = st.text(st.sampled_from("ABC 09@\\_\n") | st.characters(min_codepoint=0x20, max_codepoint=0x5F))
 PARITY = st.sampled_from(["even", "mark", "space"])
@@ -21,24 +21,24 @@ def on_the_tape(sent: list[tuple[int, bool]]) -> bytes:
 
 
 def test_a_line_on_tape_ends_with_cr_lf_and_two_rubouts():
-    assert text_rows("AB\nC") == b"AB\x8d\x0a\xff\xff\xc3"
-    assert text_rows("A\n", "mark") == b"\xc1\x8d\x8a\xff\xff"
-    assert text_rows("A\n", "space") == b"A\x0d\x0a\x7f\x7f"
+    assert encode_text("AB\nC") == b"AB\x8d\x0a\xff\xff\xc3"
+    assert encode_text("A\n", "mark") == b"\xc1\x8d\x8a\xff\xff"
+    assert encode_text("A\n", "space") == b"A\x0d\x0a\x7f\x7f"
 
 
 def test_any_other_function_is_followed_by_two_rubouts_too():
-    assert text_rows("A\aB", "space") == b"A\x07\x7f\x7fB"
+    assert encode_text("A\aB", "space") == b"A\x07\x7f\x7fB"
 
 
 @given(FOLDED, PARITY, BLANK, BLANK)
 def test_text_that_was_punched_is_read_back(text, parity, before, after):
-    assert read_text(before + text_rows(text, parity) + after, parity) == text
+    assert decode_text(before + encode_text(text, parity) + after, parity) == text
 
 
 @given(st.binary(), PARITY | st.none())
 def test_any_rows_are_read_or_said_to_be_damaged(rows, parity):
     try:
-        said, allowed = read_text(rows, parity), {chr(code) for code in range(0x20, 0x60)} | {"\n"}
+        said, allowed = decode_text(rows, parity), {chr(code) for code in range(0x20, 0x60)} | {"\n"}
     except TapeDamaged as damaged:
         said, allowed = str(damaged), {chr(code) for code in range(0x20, 0x7F)}
     assert set(said) <= allowed
@@ -46,60 +46,60 @@ def test_any_rows_are_read_or_said_to_be_damaged(rows, parity):
 
 @given(FOLDED.filter(str.strip), st.data())
 def test_a_hole_too_many_is_named_by_its_row(text, data):
-    rows = bytearray(text_rows(text))
+    rows = bytearray(encode_text(text))
     bad = data.draw(st.sampled_from([at for at, row in enumerate(rows) if row != 0xFF]))
     rows[bad] ^= 0x80
     with pytest.raises(TapeDamaged, match=rf"^row {bad + 1} of the tape"):
-        read_text(leader(9) + bytes(rows), "even")
+        decode_text(leader(9) + bytes(rows), "even")
 
 
 @pytest.mark.parametrize("parity", ["even", "mark", "space"])
 def test_a_tape_is_judged_by_its_own_parity(parity):
-    rows = leader(9) + text_rows("THE QUICK BROWN FOX\n", parity) + leader(9)
-    assert parity_of(rows) == parity
+    rows = leader(9) + encode_text("THE QUICK BROWN FOX\n", parity) + leader(9)
+    assert detect_parity(rows) == parity
     torn = rows.replace(b"Q", b"\xd1").replace(b"\xd1", b"Q")  # one row of another parity at most
-    assert parity_of(torn) == parity
+    assert detect_parity(torn) == parity
 
 
 def test_a_tape_of_odd_parity_is_of_none_that_a_teletype_has():
-    odd = bytes(row ^ 0x80 for row in text_rows("THE QUICK BROWN FOX\n") if row != 0xFF)
-    assert parity_of(odd) is None
+    odd = bytes(row ^ 0x80 for row in encode_text("THE QUICK BROWN FOX\n") if row != 0xFF)
+    assert detect_parity(odd) is None
 
 
 def test_leader_and_rubouts_are_skipped_and_a_line_may_end_in_many_ways():
-    assert read_text(b"\x00\x80\x00A\xff\x7fB\r\r\nC\rD\nE\r\n\nF\x00\x80") == "AB\nC\nD\nE\n\nF"
+    assert decode_text(b"\x00\x80\x00A\xff\x7fB\r\r\nC\rD\nE\r\n\nF\x00\x80") == "AB\nC\nD\nE\n\nF"
 
 
 def test_functions_and_alt_mode_on_a_tape_are_no_text():
-    assert read_text(b"A\x13\x11\x05\x07\x7d\x7eb\x00C") == "ABC"
+    assert decode_text(b"A\x13\x11\x05\x07\x7d\x7eb\x00C") == "ABC"
 
 
 @given(st.binary())
 def test_what_a_punch_is_sent_leaves_these_rows_on_the_tape(rows):
-    sent = punched(rows, text=False)
+    sent = punch_sequence(rows, text=False)
     assert on_the_tape(sent) == rows
     assert bytes(byte for byte, is_row in sent if is_row) == rows
 
 
 def test_a_row_that_switches_the_punch_off_is_followed_by_its_on():
-    assert punched(b"A\x94B", text=False) == [(0x41, True), (0x94, True), (0x12, False), (0x42, True)]
+    assert punch_sequence(b"A\x94B", text=False) == [(0x41, True), (0x94, True), (0x12, False), (0x42, True)]
 
 
 @pytest.mark.parametrize("row", [0x05, 0x11, 0x12, 0x13, 0x14, 0x94, 0x04, 0x1B])
 def test_text_that_would_work_the_machine_is_not_punched(row):
     with pytest.raises(TapeDamaged, match=r"^row 2 is the function"):
-        punched(bytes((0x41, row)), text=True)
+        punch_sequence(bytes((0x41, row)), text=True)
 
 
 @given(FOLDED, PARITY)
 def test_all_text_may_be_punched(text, parity):
-    rows = leader(3) + text_rows(text, parity)
-    assert punched(rows, text=True) == [(row, True) for row in rows]
+    rows = leader(3) + encode_text(text, parity)
+    assert punch_sequence(rows, text=True) == [(row, True) for row in rows]
 
 
 @given(st.binary(), BLANK, BLANK)
 def test_a_tape_that_holds_what_was_punched_is_well_whatever_its_leader(rows, before, after):
-    compare(rows, before + rows + after)
+    verify_copy(rows, before + rows + after)
 
 
 @given(st.binary(min_size=1), st.data())
@@ -109,14 +109,14 @@ def test_a_row_that_differs_is_named(rows, data):
     read = bytearray(rows)
     read[bad] ^= data.draw(st.integers(1, 255))
     with pytest.raises(TapeDamaged, match=rf"^row {bad + 1} of the tape"):
-        compare(leader(5) + rows, bytes(read))
+        verify_copy(leader(5) + rows, bytes(read))
 
 
 @pytest.mark.parametrize("read", [b"ABC", b"ABCDE", b""])
 def test_rows_lost_or_added_at_the_end_are_counted(read):
     with pytest.raises(TapeDamaged, match=f"has {len(read)} rows .* 4 were sent"):
-        compare(b"ABCD", leader(4) + read)
+        verify_copy(b"ABCD", leader(4) + read)
 
 
 def test_the_picture_shows_holes_with_the_feed_hole_between_three_and_four():
-    assert picture(b"\xc1\x00\xff\x0a") == "|oo   .  o|\n|     .   |\n|ooooo.ooo|\n|    o. o |"
+    assert draw_rows(b"\xc1\x00\xff\x0a") == "|oo   .  o|\n|     .   |\n|ooooo.ooo|\n|    o. o |"

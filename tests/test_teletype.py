@@ -3,12 +3,12 @@ import random
 from itertools import pairwise
 
 import pytest
-from fakes import PROSE, Bench, JumpingClock, MachineLine, jump
+from fakes import PROSE, JumpingClock, TeletypeBench, TypingUnitLine, run_jumping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers import errors, events
-from drivers.charset import fold
+from drivers.charset import fold_text
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 
@@ -19,17 +19,17 @@ TEXTS = st.text(st.sampled_from("etaoin shrdlu \n—½🚀é") | st.characters()
 @given(st.lists(st.tuples(TEXTS, st.sampled_from([0.0, 0.0, 0.05, 0.13, 1.9])), max_size=8))
 def test_any_text_at_any_pace_is_printed_clean(pieces):
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         for text, pause_s in pieces:
             await bench.tty.print(text)
             await asyncio.sleep(pause_s)
         await bench.tty.finish()
         bench.assert_clean()
-        words = fold("".join(text for text, _ in pieces)).split()
-        assert bench.machine.paper.text().split() == [w[i : i + 72] for w in words for i in range(0, len(w), 72)]
-        assert bench.tty.column == (bench.machine.column if bench.line.wire else None)
+        words = fold_text("".join(text for text, _ in pieces)).split()
+        assert bench.typing_unit.paper.text().split() == [w[i : i + 72] for w in words for i in range(0, len(w), 72)]
+        assert bench.tty.column == (bench.typing_unit.column if bench.line.wire else None)
 
-    jump(main())
+    run_jumping(main())
 
 
 @settings(max_examples=50, deadline=None)
@@ -38,21 +38,21 @@ def test_a_stream_cut_anywhere_is_struck_at_the_same_moments(text, cuts):
     edges = [0, *sorted(cuts), len(text)]
 
     async def main(pieces: list[str]) -> list[tuple[float, int]]:
-        bench = Bench()
+        bench = TeletypeBench()
         for piece in pieces:
             await bench.tty.print(piece)
         await bench.tty.flush()
-        return [(round(strike.start, 6), strike.byte) for strike in bench.machine.strikes]
+        return [(round(strike.start, 6), strike.byte) for strike in bench.typing_unit.strikes]
 
-    assert jump(main([text])) == jump(main([text[a:b] for a, b in pairwise(edges)]))
+    assert run_jumping(main([text])) == run_jumping(main([text[a:b] for a, b in pairwise(edges)]))
 
 
 def test_an_hour_of_paper_is_exact_to_the_millisecond():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         while bench.clock.now() < 3600.0:
             await bench.tty.print(PROSE)
-        strikes = list(bench.machine.strikes)
+        strikes = list(bench.typing_unit.strikes)
         expected = strikes[0].start
         carriage_back = expected
         for strike in strikes:
@@ -66,35 +66,35 @@ def test_an_hour_of_paper_is_exact_to_the_millisecond():
         assert strikes[-1].start > 3590
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_what_the_tap_is_told_is_what_the_machine_does():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("Hello, world.\n")
-        struck, strikes = bench.told(events.Struck), bench.machine.strikes
+        struck, strikes = bench.events_of(events.CharacterStruck), bench.typing_unit.strikes
         assert [event.byte for event in struck] == [strike.byte for strike in strikes]
         for event, strike in zip(struck, strikes, strict=True):
             assert event.at == pytest.approx(strike.start, abs=1e-6)
             assert event.queued == 0.0
         assert [event.column for event in struck[1:]] == [strike.column for strike in list(strikes)[1:]]
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_after_starvation_the_wheel_goes_on_late_and_never_hurried():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("AB ")
         await asyncio.sleep(7.77)
         before = bench.clock.now()
         await bench.tty.print("CD EF ")
-        starts = [strike.start for strike in bench.machine.strikes][4:]
+        starts = [strike.start for strike in bench.typing_unit.strikes][4:]
         assert starts[0] == pytest.approx(before)
         assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.1] * 5)
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_late_wake_up_is_not_made_up_for():
@@ -104,116 +104,116 @@ def test_a_late_wake_up_is_not_made_up_for():
             await asyncio.sleep(random.Random(deadline).choice([0.0, 0.0, 0.04, 0.35]))
 
     async def main() -> None:
-        bench = Bench()
-        bench.tty = Teletype(bench.line, Late(), tap=bench.seen.append)
+        bench = TeletypeBench()
+        bench.tty = Teletype(bench.line, Late(), on_event=bench.events.append)
         await bench.tty.print(PROSE)
         bench.assert_clean()
-        for event, strike in zip(bench.told(events.Struck), bench.machine.strikes, strict=True):
+        for event, strike in zip(bench.events_of(events.CharacterStruck), bench.typing_unit.strikes, strict=True):
             assert event.at == pytest.approx(strike.start, abs=1e-6)
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_print_returns_with_two_characters_below_it_and_goes_on_without_a_gap():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("\n")
         for _ in range(18):
             await bench.tty.print("ABC ")
-        assert bench.clock.now() == pytest.approx(bench.machine.strikes[-2].start)
-        starts = [strike.start for strike in bench.machine.strikes][2:]
+        assert bench.clock.now() == pytest.approx(bench.typing_unit.strikes[-2].start)
+        starts = [strike.start for strike in bench.typing_unit.strikes][2:]
         assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.1] * 70)
         await bench.tty.finish()
-        assert bench.clock.now() == pytest.approx(bench.machine.strikes[-1].start + 0.1)
+        assert bench.clock.now() == pytest.approx(bench.typing_unit.strikes[-1].start + 0.1)
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_without_pace_the_same_paper_takes_no_time():
     async def main() -> None:
-        bench = Bench(character_s=0.0)
+        bench = TeletypeBench(character_s=0.0)
         await bench.tty.print(PROSE)
         await bench.tty.fresh_line()
         assert bench.clock.now() == 0.0
-        assert bench.machine.paper.text().split() == PROSE.upper().split()
-        assert not bench.machine.smeared
+        assert bench.typing_unit.paper.text().split() == PROSE.upper().split()
+        assert not bench.typing_unit.smeared
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_bytes_go_out_with_even_parity():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("Cab\n")
         assert bytes(bench.line.wire) == b"\x8d\x0a\xc3A\x42\x8d\x0a"
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_fresh_line_goes_to_the_margin_once():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.fresh_line()
         await bench.tty.fresh_line()
         await bench.tty.print("abc")
         await bench.tty.fresh_line()
-        assert bench.machine.paper.text() == "\nABC\n"
+        assert bench.typing_unit.paper.text() == "\nABC\n"
         assert bench.tty.column == 0
 
-    jump(main())
+    run_jumping(main())
 
 
 # Reading.
 
 
-async def typing(bench: Bench, keys: str, interval_s: float = 0.1) -> None:
+async def typing(bench: TeletypeBench, keys: str, interval_s: float = 0.1) -> None:
     for key in keys:
-        bench.line.key(key)
+        bench.line.press_keys(key)
         await asyncio.sleep(interval_s)
 
 
 def test_a_line_is_echoed_edited_and_returned():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.fresh_line()
         task = asyncio.create_task(typing(bench, "HELX\x7fLO\nTHERE\r"))
         assert await bench.tty.read_line("? ") == "HELLO\nTHERE"
         await task
-        assert bench.machine.paper.text() == "\n? HELX\\X\\LO\nTHERE\n"
-        assert [event.byte & 0x7F for event in bench.told(events.Keyed)] == list(b"HELX\x7fLO\nTHERE\r")
+        assert bench.typing_unit.paper.text() == "\n? HELX\\X\\LO\nTHERE\n"
+        assert [event.byte & 0x7F for event in bench.events_of(events.KeyReceived)] == list(b"HELX\x7fLO\nTHERE\r")
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_keys_typed_ahead_are_echoed_when_their_line_is_read():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         task = asyncio.create_task(typing(bench, "ONE\rTWO\r"))
         await bench.tty.print("A long answer that takes its time. \n")
         await task
-        assert "ONE" not in bench.machine.paper.text()
+        assert "ONE" not in bench.typing_unit.paper.text()
         assert await bench.tty.read_line("1 ") == "ONE"
         assert await bench.tty.read_line("2 ") == "TWO"
-        assert bench.machine.paper.text() == "\nA LONG ANSWER THAT TAKES ITS TIME.\n1 ONE\n2 TWO\n"
+        assert bench.typing_unit.paper.text() == "\nA LONG ANSWER THAT TAKES ITS TIME.\n1 ONE\n2 TWO\n"
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_prompt_that_is_too_long_rings_and_is_kept():
     async def main() -> None:
-        bench = Bench()
-        bench.line.key("A" * 53 + "\r")
+        bench = TeletypeBench()
+        bench.line.press_keys("A" * 53 + "\r")
         assert await bench.tty.read_line() == "A" * 50
-        assert bench.machine.paper.bells == 3
+        assert bench.typing_unit.paper.bells == 3
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("how", ["break", "^C"])
 def test_break_in_a_line_cancels_what_is_typed(how):
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
 
         async def operator() -> None:
             await asyncio.sleep(1)
@@ -222,42 +222,42 @@ def test_break_in_a_line_cancels_what_is_typed(how):
             if how == "break":
                 bench.line.press_break()
             else:
-                bench.line.key("\x03")
+                bench.line.press_keys("\x03")
 
         task = asyncio.create_task(operator())
         with pytest.raises(errors.Interrupted):
             await bench.tty.read_line("? ")
         await task
-        assert bench.machine.paper.text() == "\n? ABC^C\n"
-        assert [event.route for event in bench.told(events.Broke)] == [how]
+        assert bench.typing_unit.paper.text() == "\n? ABC^C\n"
+        assert [event.route for event in bench.events_of(events.BreakPressed)] == [how]
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_control_d_ends_the_input():
     async def main() -> None:
-        bench = Bench()
-        bench.line.key("\x04")
+        bench = TeletypeBench()
+        bench.line.press_keys("\x04")
         with pytest.raises(errors.EndOfInput):
             await bench.tty.read_line("? ")
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_what_was_typed_when_the_wait_is_cancelled_comes_again():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         task = asyncio.create_task(bench.tty.read_line("? "))
         await typing(bench, "HEL")
         await asyncio.sleep(2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await bench.tty.print("\nMail.\n")
-        bench.line.key("LO\r")
+        bench.line.press_keys("LO\r")
         assert await bench.tty.read_line("? ") == "HELLO"
-        assert bench.machine.paper.text() == "\n? HEL\nMAIL.\n? HELLO\n"
+        assert bench.typing_unit.paper.text() == "\n? HEL\nMAIL.\n? HELLO\n"
 
-    jump(main())
+    run_jumping(main())
 
 
 # Hang-up.
@@ -265,28 +265,28 @@ def test_what_was_typed_when_the_wait_is_cancelled_comes_again():
 
 def test_a_hang_up_ends_printing_with_one_clear_line():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         asyncio.get_running_loop().call_later(2.0, bench.line.hang_up)
         with pytest.raises(errors.LineLost, match="hung up"):
             await bench.tty.print(PROSE)
-        assert bench.told(events.Lost) == [events.Lost(2.0, "memory: the line hung up")]
+        assert bench.events_of(events.LineDisconnected) == [events.LineDisconnected(2.0, "memory: the line hung up")]
         assert bench.clock.now() < 2.2
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_hang_up_ends_reading():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         asyncio.get_running_loop().call_later(2.0, bench.line.hang_up)
         with pytest.raises(errors.LineLost):
             await bench.tty.read_line("? ")
         assert bench.clock.now() == pytest.approx(2.0)
 
-    jump(main())
+    run_jumping(main())
 
 
-class StuckLine(MachineLine):
+class StuckLine(TypingUnitLine):
     """A line whose far end takes nothing, until it is gone."""
 
     def __init__(self) -> None:
@@ -305,18 +305,18 @@ def test_a_character_that_the_far_end_never_took_is_told_before_the_loss_and_str
     async def main() -> None:
         line = StuckLine()
         seen: list[events.Event] = []
-        tty = Teletype(line, JumpingClock(), Profile(duplex="full"), tap=seen.append, patient=True)
+        tty = Teletype(line, JumpingClock(), Profile(duplex="full"), on_event=seen.append, wait_for_line=True)
         asyncio.get_running_loop().call_later(2.0, line.hang_up)
         printing = asyncio.ensure_future(tty.print("\n"))
         await asyncio.sleep(3.0)
-        assert [type(event) for event in seen] == [events.Struck, events.Lost]
-        found = MachineLine()
+        assert [type(event) for event in seen] == [events.CharacterStruck, events.LineDisconnected]
+        found = TypingUnitLine()
         tty.attach(found)
         await printing
         assert bytes(byte & 0x7F for byte in found.wire) == b"\r\n\r\n"
         await tty.finish()
 
-    jump(main())
+    run_jumping(main())
 
 
 # Noise.
@@ -324,15 +324,15 @@ def test_a_character_that_the_far_end_never_took_is_told_before_the_loss_and_str
 
 def test_a_damaged_character_is_told_and_counted_and_not_typed():
     async def main() -> None:
-        bench = Bench()
-        bench.line.key("A")
-        bench.line.damage(0x43)
-        bench.line.damage(0x03)
-        bench.line.key("B\r")
+        bench = TeletypeBench()
+        bench.line.press_keys("A")
+        bench.line.receive_damaged(0x43)
+        bench.line.receive_damaged(0x03)
+        bench.line.press_keys("B\r")
         assert await bench.tty.read_line() == "AB"
-        assert [event.byte for event in bench.told(events.Keyed) if event.damaged] == [0x43, 0x03]
-        assert [event.byte for event in bench.told(events.Keyed) if not event.damaged] == [0x41, 0x42, 0x8D]
+        assert [event.byte for event in bench.events_of(events.KeyReceived) if event.damaged] == [0x43, 0x03]
+        assert [event.byte for event in bench.events_of(events.KeyReceived) if not event.damaged] == [0x41, 0x42, 0x8D]
         assert bench.tty.keyboard.damaged == 2
-        assert bench.tty.keyboard.bytes == 3
+        assert bench.tty.keyboard.received_count == 3
 
-    jump(main())
+    run_jumping(main())

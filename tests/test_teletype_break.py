@@ -2,13 +2,13 @@ import asyncio
 import random
 
 import pytest
-from fakes import PROSE, Bench, jump
+from fakes import PROSE, TeletypeBench, run_jumping
 
 from drivers import errors, events
 from drivers.teletype import BreakScope, Teletype
 
 
-async def answer(bench: Bench, scope: BreakScope, pause_s: float) -> None:
+async def answer(bench: TeletypeBench, scope: BreakScope, pause_s: float) -> None:
     await asyncio.sleep(pause_s)  # the first token takes its time
     for word in PROSE.split():
         await bench.tty.print(word + " ")
@@ -22,83 +22,83 @@ def test_after_a_break_at_any_moment_two_more_characters_are_struck_at_most(seed
     when, pause_s = rng.uniform(0, 20), rng.choice([0.0, 0.5, 3.0])
 
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         asyncio.get_running_loop().call_later(when, bench.line.press_break)
         async with bench.tty.until_break() as scope:
             await answer(bench, scope, pause_s)
             pytest.fail("the answer ran to its end")
-        assert scope.broken
+        assert scope.is_broken
         assert scope.route == "break"
         assert bench.clock.now() == pytest.approx(when)
         await asyncio.sleep(5)
-        assert sum(strike.start > when for strike in bench.machine.strikes) <= 2
-        before = bench.machine.column
+        assert sum(strike.start > when for strike in bench.typing_unit.strikes) <= 2
+        before = bench.typing_unit.column
         assert bench.tty.column == (before if bench.line.wire else None)
         await bench.tty.fresh_line()
         await bench.tty.print("Again.\n")
         await bench.tty.finish()
-        assert bench.machine.paper.text().split("\n")[-2] == "AGAIN."
+        assert bench.typing_unit.paper.text().split("\n")[-2] == "AGAIN."
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_break_says_how_many_characters_were_left():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("\n")
         asyncio.get_running_loop().call_later(0.7, bench.line.press_break)
         async with bench.tty.until_break():
             await bench.tty.print("abcdef ghijkl mno")
-        (broke,) = bench.told(events.Broke)
-        struck = len(bench.machine.strikes) - 2
-        assert broke == events.Broke(0.7, "break", 17 - struck)
+        (broke,) = bench.events_of(events.BreakPressed)
+        struck = len(bench.typing_unit.strikes) - 2
+        assert broke == events.BreakPressed(0.7, "break", 17 - struck)
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_break_pressed_before_the_scope_ends_it_at_once():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         bench.line.press_break()
         async with bench.tty.until_break() as scope:
             await bench.tty.print("never ")
             await asyncio.sleep(10)
         assert scope.route == "break"
         assert bench.line.wire == b""
-        bench.line.key("A\r")
+        bench.line.press_keys("A\r")
         assert await bench.tty.read_line() == "A"
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_control_c_breaks_as_well_and_drops_what_was_typed_ahead():
     async def main() -> None:
-        bench = Bench()
-        asyncio.get_running_loop().call_later(1.0, bench.line.key, "NO\r\x03YES\r")
+        bench = TeletypeBench()
+        asyncio.get_running_loop().call_later(1.0, bench.line.press_keys, "NO\r\x03YES\r")
         async with bench.tty.until_break() as scope:
             await bench.tty.print(PROSE)
         assert scope.route == "^C"
         await bench.tty.fresh_line()
         assert await bench.tty.read_line() == "YES"
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_body_that_ends_by_itself_is_not_broken():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         async with bench.tty.until_break() as scope:
             await bench.tty.print("short ")
-        assert not scope.broken
+        assert not scope.is_broken
         assert scope.route is None
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_shutdown_is_never_mistaken_for_a_break():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         scopes: list[BreakScope] = []
 
         async def body() -> None:
@@ -111,18 +111,18 @@ def test_shutdown_is_never_mistaken_for_a_break():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not scopes[0].broken
-        assert bench.tty.column == bench.machine.column
-        struck = len(bench.machine.strikes)
+        assert not scopes[0].is_broken
+        assert bench.tty.column == bench.typing_unit.column
+        struck = len(bench.typing_unit.strikes)
         await bench.tty.fresh_line()
-        assert len(bench.machine.strikes) == struck + 2  # CR LF: nothing was left over
+        assert len(bench.typing_unit.strikes) == struck + 2  # CR LF: nothing was left over
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_shutdown_at_the_moment_of_a_break_is_still_a_shutdown():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
 
         async def body() -> None:
             async with bench.tty.until_break():
@@ -135,44 +135,44 @@ def test_a_shutdown_at_the_moment_of_a_break_is_still_a_shutdown():
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("error", [TimeoutError, ValueError])
 def test_an_error_of_the_body_passes_through(error):
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         with pytest.raises(error):
             async with bench.tty.until_break():
                 raise error
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_time_out_around_the_scope_is_not_swallowed():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(2), bench.tty.until_break():
                 await bench.tty.print(PROSE)
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("tenths", range(13))
 def test_after_a_break_between_cr_and_lf_nothing_is_struck_on_top_of_anything(tenths):
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         asyncio.get_running_loop().call_later(0.05 + tenths / 10, bench.line.press_break)
         async with bench.tty.until_break() as scope:
             await bench.tty.fresh_line()
             await bench.tty.print("\nREADY\nTHERE ")
-        assert scope.broken
-        bench.line.key("HELLO THERE\r")
+        assert scope.is_broken
+        bench.line.press_keys("HELLO THERE\r")
         assert await bench.tty.read_line() == "HELLO THERE"
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 ECHO = "^C\r\n"
@@ -181,10 +181,10 @@ ECHO = "^C\r\n"
 @pytest.mark.parametrize("keys", ["A" * 3000 + "\x12", "A" * 3000])
 def test_a_break_stops_the_echo_of_a_long_line_too(keys):
     async def main() -> None:
-        bench = Bench()
-        tty = Teletype(bench.line, bench.clock, tap=bench.seen.append)
+        bench = TeletypeBench()
+        tty = Teletype(bench.line, bench.clock, on_event=bench.events.append)
         reading = asyncio.create_task(tty.read_line())
-        bench.line.key(keys)
+        bench.line.press_keys(keys)
         await asyncio.sleep(310)  # in the midst of what ^R types, or of what was typed ahead
         before = len(bench.line.wire)
         bench.line.press_break()
@@ -192,22 +192,22 @@ def test_a_break_stops_the_echo_of_a_long_line_too(keys):
             await reading
         assert len(bench.line.wire) - before <= 2 + len(ECHO)
         assert bytes(byte & 0x7F for byte in bench.line.wire).endswith(ECHO.encode())
-        assert tty.column == bench.machine.column
+        assert tty.column == bench.typing_unit.column
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_break_stops_a_prompt_and_says_how_much_of_it():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.fresh_line()
         asyncio.get_running_loop().call_later(1.05, bench.line.press_break)
         with pytest.raises(errors.Interrupted):
             await bench.tty.read_line("A prompt that says more than anyone wants to read. ")
-        (broke,) = bench.told(events.Broke)
+        (broke,) = bench.events_of(events.BreakPressed)
         printed = bytes(byte & 0x7F for byte in bench.line.wire).decode().removesuffix(ECHO)
         assert broke.unprinted == 51 - len(printed.removeprefix("\r\n"))
         assert broke.unprinted > 30
 
-    jump(main())
+    run_jumping(main())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import TextDamaged, TextNotFound
-from model.text import read_documents, split
+from model.text import hold_out_documents, read_documents
 
 
 def test_documents_are_divided_by_the_mark_on_a_line_of_its_own(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_standard_input_is_a_text_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_documents_are_held_out_by_number_from_1() -> None:
-    corpus = split(["a", "b", "c"], [3, 1])
+    corpus = hold_out_documents(["a", "b", "c"], [3, 1])
     assert (corpus.train, corpus.held_out) == (["b"], ["a", "c"])
     with pytest.raises(TextDamaged, match="--hold-out 4: there are only 3 documents"):
-        split(["a", "b", "c"], [1, 4])
+        hold_out_documents(["a", "b", "c"], [1, 4])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import fakes_reciter
 import fakes_room
 import pytest
-from fakes_reciter import Reciter
+from fakes_reciter import RecitingServer
 from fakes_room import until
 
 pytestmark = pytest.mark.soak
@@ -43,8 +43,8 @@ def thin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def reciter() -> Iterator[Reciter]:
-    with fakes_reciter.reciting() as running:
+def reciter() -> Iterator[RecitingServer]:
+    with fakes_reciter.start_reciting_server() as running:
         yield running
 
 
@@ -83,7 +83,7 @@ def resident(process: subprocess.Popen[bytes]) -> dict[str, int]:
 
 
 def test_a_server_is_printed_through_a_virtual_machine_in_little_memory(
-    thin: Path, reciter: Reciter, tmp_path: Path
+    thin: Path, reciter: RecitingServer, tmp_path: Path
 ) -> None:
     with fakes_room.opened(tmp_path) as room:
         room.program = [str(thin / "asr33")]
@@ -97,5 +97,5 @@ def test_a_server_is_printed_through_a_virtual_machine_in_little_memory(
         used = resident(daemon)
     sys.stderr.write(f"asr33 run --model URL: VmHWM {used['VmHWM']} kB, VmRSS {used['VmRSS']} kB\n")
     assert used["VmHWM"] <= MOST_KB
-    assert reciter.asked[0].ask.prompt.endswith("What do you see")
+    assert reciter.requests[0].completion.prompt.endswith("What do you see")
     assert daemon.returncode == 0

@@ -23,12 +23,12 @@ from safetensors.torch import load_file
 
 from model import graph, store, tokenizer
 from model.errors import ModelDamaged, ModelError, ModelNotFound, TextDamaged, TextNotFound
-from model.score import bits_per_byte
-from model.session import Session
+from model.score import score_documents
+from model.session import OnnxSession
 from tools import train
 from tools.training import checkpoint, data
 from tools.training.errors import OptionRefused, OtherRun, RunHalted
-from tools.training.stopping import Stopped
+from tools.training.stopping import StoppedBySignal
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -58,24 +58,26 @@ def text(tmp_path: Path) -> Path:
 
 def command(*words: object, sized: bool = True) -> int:
     """The command in this process."""
-    return train.main(fakes.asked(*words, *(fakes.SIZE if sized else ("--batch", 4, "--threads", 1, "--copied", 0))))
+    return train.main(
+        fakes.parse_train_args(*words, *(fakes.SIZE if sized else ("--batch", 4, "--threads", 1, "--copied", 0)))
+    )
 
 
-def begun(*words: object, program: str = PROGRAM) -> subprocess.Popen[str]:
+def start_training(*words: object, program: str = PROGRAM) -> subprocess.Popen[str]:
     """The command in a process of its own."""
     line = [sys.executable, "-c", program, *map(str, words), *fakes.SIZE]
     return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def score(name: str, documents: list[str]) -> float:
-    folder = store.find(name)
-    words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
-    return bits_per_byte(Session(folder / store.GRAPH, threads=1), words, documents).bits_per_byte
+    folder = store.find_model(name)
+    words = tokenizer.from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
+    return score_documents(OnnxSession(folder / store.GRAPH_FILE, threads=1), words, documents).bits_per_byte
 
 
 def test_a_disk_that_takes_no_first_checkpoint_keeps_nothing_and_says_so(text: Path, home: Path) -> None:
     small = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n{PROGRAM}"
-    process = begun(text, "--name", "m", "--steps", 5, program=small)
+    process = start_training(text, "--name", "m", "--steps", 5, program=small)
     err = process.communicate(timeout=120)[1]
     assert process.returncode == 74, err
     assert err.endswith("make room, then give the command again: nothing of this run is kept yet, and it begins anew\n")
@@ -84,20 +86,22 @@ def test_a_disk_that_takes_no_first_checkpoint_keeps_nothing_and_says_so(text: P
 
 def wait_for_step(path: Path, step: int, process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 300
-    while not path.exists() or checkpoint.read_progress(path).step < step:
+    while not path.exists() or checkpoint.read_state(path).step < step:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
 def test_text_becomes_a_model_that_runs_and_says_what_it_is(text: Path, home: Path) -> None:
-    process = begun(text, "--name", "prose", "--steps", 40, "--hold-out", "2,5", "--seed", 7, "--about", "Short prose.")
+    process = start_training(
+        text, "--name", "prose", "--steps", 40, "--hold-out", "2,5", "--seed", 7, "--about", "Short prose."
+    )
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
-    manifest = store.verify(store.find("prose"))
+    manifest = store.verify_model(store.find_model("prose"))
     assert (manifest.shape, manifest.training["steps"], manifest.training["tokens_seen"]) == (fakes.SHAPE, 40, 40 * 256)
     assert manifest.training["held_out_documents"] == [2, 5]
-    session = Session(home / "prose" / store.GRAPH, threads=1)
+    session = OnnxSession(home / "prose" / store.GRAPH_FILE, threads=1)
     assert session.forward([1, 2, 3]).shape == (300,)
     documents = fakes.documents()
     figure = score("prose", [documents[1], documents[4]])
@@ -105,7 +109,7 @@ def test_text_becomes_a_model_that_runs_and_says_what_it_is(text: Path, home: Pa
     assert 1 < figure < 4.5
     assert f"{manifest.training['bits_per_byte']:.4f} bits per byte on the text held out" in out
     assert "    It was" in out  # a sample
-    readme = (home / "prose" / store.CARD).read_text("utf-8")
+    readme = (home / "prose" / store.CARD_FILE).read_text("utf-8")
     assert "Short prose." in readme
     assert "asr33 train text.txt --name prose --hold-out 2,5 --steps 40 --seed 7 --batch 4 --vocabulary 300" in readme
 
@@ -115,27 +119,27 @@ def test_killed_and_stopped_and_continued_it_comes_to_the_same_model(text: Path,
     words = (text, "--steps", 150, "--save-every", 0.02)
     saved = home / ".training" / "parts" / "checkpoint.safetensors"
 
-    process = begun(*words, "--name", "parts")
+    process = start_training(*words, "--name", "parts")
     wait_for_step(saved, 5, process)
     process.kill()
     process.communicate()
-    assert checkpoint.read_progress(saved).step < 150
+    assert checkpoint.read_state(saved).step < 150
     assert not (home / "parts").exists()
 
-    process = begun(*words, "--name", "parts")
-    wait_for_step(saved, checkpoint.read_progress(saved).step + 5, process)
+    process = start_training(*words, "--name", "parts")
+    wait_for_step(saved, checkpoint.read_state(saved).step + 5, process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)  # impatience harms nothing
     out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert out.splitlines()[-1] == "stopped; the same command goes on from here"
-    assert checkpoint.read_progress(saved).step < 150
+    assert checkpoint.read_state(saved).step < 150
 
     assert command(*words, "--name", "parts") == 0
     whole, parts = (load_file(home / ".training" / name / "checkpoint.safetensors") for name in ("whole", "parts"))
     assert set(whole) == set(parts)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
-    assert store.verify(home / "whole").files == store.verify(home / "parts").files
+    assert store.verify_model(home / "whole").files == store.verify_model(home / "parts").files
 
 
 def test_from_a_base_a_few_dozen_steps_lower_the_loss_on_text_held_out(text: Path, tmp_path: Path, home: Path) -> None:
@@ -145,24 +149,24 @@ def test_from_a_base_a_few_dozen_steps_lower_the_loss_on_text_held_out(text: Pat
     held_out = [other.read_text("utf-8").split("<|endoftext|>\n")[2]]
     assert command(other, "--name", "more", "--base", "base", "--steps", 40, "--hold-out", 3, sized=False) == 0
     assert score("more", held_out) < score("base", held_out) - 0.2
-    more, base = store.verify(home / "more"), store.verify(home / "base")
+    more, base = store.verify_model(home / "more"), store.verify_model(home / "base")
     assert more.shape == base.shape
-    assert more.files[store.TOKENIZER] == base.files[store.TOKENIZER]
+    assert more.files[store.TOKENIZER_FILE] == base.files[store.TOKENIZER_FILE]
     assert more.training["base"] == {"name": "base", "sha256": base.graph_sha256}
-    assert "Muon 0.004" in (home / "more" / store.CARD).read_text("utf-8")
+    assert "Muon 0.004" in (home / "more" / store.CARD_FILE).read_text("utf-8")
     with pytest.raises(ModelNotFound, match="no model 'gone'"):
         command(text, "--name", "x", "--base", "gone", "--steps", 1, sized=False)
 
 
 def test_a_run_begun_without_an_end_is_given_one_while_its_rate_is_flat(text: Path, home: Path) -> None:
     saved = home / ".training" / "m" / "checkpoint.safetensors"
-    process = begun(text, "--name", "m", "--steps", 1_000_000, "--save-every", 0.02)
+    process = start_training(text, "--name", "m", "--steps", 1_000_000, "--save-every", 0.02)
     wait_for_step(saved, 5, process)
     process.kill()
     process.communicate()
-    steps = checkpoint.read_progress(saved).step + 4
+    steps = checkpoint.read_state(saved).step + 4
     assert command(text, "--name", "m", "--steps", steps, "--fall", 100 * 3 / steps) == 0
-    assert store.verify(home / "m").training["steps"] == steps
+    assert store.verify_model(home / "m").training["steps"] == steps
     with pytest.raises(OtherRun, match="its rate falls by then"):
         command(text, "--name", "m", "--steps", 1_000_000)
 
@@ -172,16 +176,16 @@ def test_with_nothing_held_out_it_says_that_there_is_no_figure(
 ) -> None:
     assert command(text, "--name", "m", "--steps", 2) == 0
     assert "none held out: there will be no figure of quality" in capsys.readouterr().out
-    assert store.verify(home / "m").training["bits_per_byte"] is None
+    assert store.verify_model(home / "m").training["bits_per_byte"] is None
 
 
 def test_the_same_command_again_writes_the_same_model_and_another_run_is_refused(text: Path, home: Path) -> None:
     words = (text, "--name", "m", "--steps", 4)
     assert command(*words) == 0
-    files = store.verify(home / "m").files
+    files = store.verify_model(home / "m").files
     shutil.rmtree(home / "m")
     assert command(*words) == 0
-    assert store.verify(home / "m").files == files
+    assert store.verify_model(home / "m").files == files
     with pytest.raises(OtherRun, match="begun with --seed 33, not --seed 34"):
         command(*words, "--seed", 34)
     with pytest.raises(OtherRun, match=r"--steps 9: the run is at step 4, .* length --steps 4 stays"):
@@ -189,9 +193,9 @@ def test_the_same_command_again_writes_the_same_model_and_another_run_is_refused
     text.write_text(text.read_text("utf-8") + "More.\n", "utf-8")
     with pytest.raises(OtherRun, match=r"another content of text\.txt"):
         command(*words)
-    assert store.verify(home / "m").files == files
+    assert store.verify_model(home / "m").files == files
     assert command(*words, "--fresh", "--seed", 34) == 0
-    assert store.verify(home / "m").training["seed"] == 34
+    assert store.verify_model(home / "m").training["seed"] == 34
 
 
 def test_a_model_of_that_name_that_no_run_here_made_is_not_written_over(text: Path, home: Path) -> None:
@@ -254,12 +258,12 @@ def test_a_fresh_run_whose_export_cannot_be_leaves_the_one_before_as_it_was(text
     assert command(text, "--name", "m", "--steps", 3) == 0
     weights = {name: value * 1e4 for name, value in fakes_model.tiny_weights().items()}
     (base := home / "wild").mkdir()
-    store.write(
+    store.write_model(
         base,
         name="wild",
         shape=fakes_model.TINY,
-        onnx_bytes=graph.build(weights, fakes_model.TINY),
-        tokenizer_json=fakes_model.words().to_json(),
+        onnx_bytes=graph.build_gpt2(weights, fakes_model.TINY),
+        tokenizer_json=fakes_model.tiny_tokenizer().to_json(),
         training={},
         card="",
     )
@@ -290,21 +294,21 @@ def test_a_run_whose_terminal_goes_away_keeps_its_steps_and_says_129(text: Path,
     saved = home / ".training" / "m" / "checkpoint.safetensors"
     os.close(ours)
     assert process.wait(300) == 129
-    assert checkpoint.read_progress(saved).step > 0
+    assert checkpoint.read_state(saved).step > 0
     assert not list(saved.parent.glob("*.part"))
 
 
 def test_a_stop_while_the_vocabulary_is_learnt_is_obeyed() -> None:
     def stop(_: int) -> None:
-        raise Stopped(signal.SIGINT)
+        raise StoppedBySignal(signal.SIGINT)
 
-    with pytest.raises(Stopped):
-        tokenizer.learn(data.lines_of(fakes.documents(), stop), 300)
+    with pytest.raises(StoppedBySignal):
+        tokenizer.train_tokenizer(data.iter_lines(fakes.documents(), stop), 300)
 
 
 def test_without_torch_one_line_names_the_cure(text: Path) -> None:
     program = f"import sys; sys.modules['torch'] = None\n{PROGRAM}"
-    process = begun(text, "--name", "m", "--steps", 2, program=program)
+    process = start_training(text, "--name", "m", "--steps", 2, program=program)
     _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (
         69,

@@ -26,7 +26,7 @@ from tools.corpora import keeping
 from tools.corpora.record import Record
 from tools.training import recipe
 from tools.training.errors import MemoryShort, OptionRefused, OtherRun
-from tools.training.paper import Sheet, paper
+from tools.training.paper import TeletypeSamplePrinter, open_sample_printer
 
 SMALL = ("--batch", 4, "--threads", 1, "--copied", 0)
 
@@ -44,19 +44,21 @@ def text(tmp_path: Path) -> Path:
 
 
 def command(*words: object) -> int:
-    return train.main(fakes.asked(*words))
+    return train.main(fakes.parse_train_args(*words))
 
 
 def chat(threads: int = 20, lines: int = 12) -> str:
     """Ann and Bob, in many conversations."""
     draw = Random(1)
-    with keeping.draft("chat") as draft:
+    with keeping.open_draft("chat") as draft:
         for thread in range(threads):
             for line in range(lines):
                 said = f"{draw.choice(fakes.WHO)} {draw.choice(fakes.DOES)} {draw.choice(fakes.WHAT)}."
-                draft.add(Record("f", f"thread {thread}", said, ("Ann", "Bob")[line % 2], float(line), "message"))
-        draft.keep(draft.records())
-        draft.settle()
+                draft.add_record(
+                    Record("f", f"thread {thread}", said, ("Ann", "Bob")[line % 2], float(line), "message")
+                )
+        draft.write_kept_records(draft.all_records())
+        draft.commit()
     return "chat"
 
 
@@ -66,7 +68,7 @@ def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
     words = (chat(), "--name", "voice", "--steps", 40, *fakes.SIZE[:-2], "--copied", 60)
     assert command(*words) == 0
     told = capsys.readouterr().out
-    training = store.verify(home / "voice").training
+    training = store.verify_model(home / "voice").training
     assert training["personas"] == {"Ann": 108, "Bob": 108}  # of 20 threads two are held out
     assert (len(training["held_out_documents"]), training["step_taken"]) == (2, 40)
     assert training["command"].startswith("asr33 train chat --name voice --hold-out 10% --steps 40 --seed 33")
@@ -76,15 +78,15 @@ def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
     assert "it ends when 75 steps bring nothing better" in told
     assert "the weights are those after step 40 of 40, the best" in told
     assert "% of" in told.splitlines()[-2]
-    readme = (home / "voice" / store.CARD).read_text("utf-8")
+    readme = (home / "voice" / store.CARD_FILE).read_text("utf-8")
     assert "Who speaks in it, in so many lines: Ann (108), Bob (108)." in readme
     assert '    [conversation]\n    persona = "Ann"\n    you = "Bob"\n' in readme
     assert "stand in runs of 8 words or more that its texts have too; of the documents held out" in readme
     assert "| weights | those after step 40, the best on the text held out |" in readme
     assert command(*words) == 0  # the same run, which is over
-    with keeping.draft("chat") as draft:
-        draft.keep([Record("f", "t", "Changed.", "Ann", 0.0, "message")] * 2000)
-        draft.settle()
+    with keeping.open_draft("chat") as draft:
+        draft.write_kept_records([Record("f", "t", "Changed.", "Ann", 0.0, "message")] * 2000)
+        draft.commit()
     with pytest.raises(OtherRun, match="begun with another content of chat"):
         command(*words, "--hold-out", "0%")
 
@@ -94,14 +96,14 @@ def test_a_chat_of_two_people_has_a_tenth_held_out_and_its_figure_can_be_had_aga
 ) -> None:
     assert command(chat(threads=1, lines=400), "--name", "voice", "--steps", 20, *fakes.SIZE) == 0
     told = capsys.readouterr().out
-    training = store.verify(home / "voice").training
+    training = store.verify_model(home / "voice").training
     assert training["hold_out"] == "10%"
     assert training["held_out_documents"]
     assert "bits per byte on the text held out" in told
     assert "    Bob:" in told  # a sample begins as one of those who speak there
     assert told.rstrip().endswith("try: asr33 ask Bob: --model voice")
     again = "asr33 model score chat --model voice --held-out"
-    assert f"\n    {again}\n" in (home / "voice" / store.CARD).read_text("utf-8")
+    assert f"\n    {again}\n" in (home / "voice" / store.CARD_FILE).read_text("utf-8")
     parser = argparse.ArgumentParser()
     score_model.add_arguments(parser)
     assert score_model.main(parser.parse_args([*again.split()[3:], "--json"])) == 0
@@ -123,12 +125,12 @@ def test_a_run_from_a_base_that_gets_worse_ends_soon_and_with_the_best(
     other.write_text(f"{noise}\n<|endoftext|>\n{same}", "utf-8")
     words = (other, "--name", "worse", "--base", "base", "--steps", 200, "--hold-out", 2, "--look-every", 5)
     assert command(*words, *SMALL) == 0
-    training = store.verify(home / "worse").training
+    training = store.verify_model(home / "worse").training
     taken = training["step_taken"]
     assert training["steps"] == taken + 15 < 100
     assert training["bits_per_byte"] == pytest.approx(training["bits_per_byte_before"], abs=0.1)
     assert f"the weights are those after step {taken} of {taken + 15}, the best" in capsys.readouterr().out
-    assert "Before the first step:" in (home / "worse" / store.CARD).read_text("utf-8")
+    assert "Before the first step:" in (home / "worse" / store.CARD_FILE).read_text("utf-8")
 
 
 def hub_folder(parent: Path) -> Path:
@@ -141,7 +143,7 @@ def hub_folder(parent: Path) -> Path:
     )
     sizes = {key: getattr(shape, key) for key in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", **sizes}))
-    (folder / "tokenizer.json").write_text(fakes_model.words().to_json(), "utf-8")
+    (folder / "tokenizer.json").write_text(fakes_model.tiny_tokenizer().to_json(), "utf-8")
     return folder
 
 
@@ -151,11 +153,11 @@ def test_a_base_may_be_a_folder_of_the_hubs_and_adapters_learn_beside_it(
     folder = hub_folder(tmp_path)
     words = (text, "--name", "voice", "--base", folder, "--lora", 4, "--steps", 60, "--hold-out", "20%", *SMALL)
     assert command(*words) == 0
-    training = store.verify(home / "voice").training
+    training = store.verify_model(home / "voice").training
     assert training["base"]["name"] == "hub-gpt2"
     assert training["bits_per_byte"] < training["bits_per_byte_before"] - 0.2
     assert "--lora 4" in training["command"]
-    assert "AdamW 0.002 for adapters of rank 4, merged" in (home / "voice" / store.CARD).read_text("utf-8")
+    assert "AdamW 0.002 for adapters of rank 4, merged" in (home / "voice" / store.CARD_FILE).read_text("utf-8")
     assert command(*words) == 0
     with pytest.raises(OtherRun, match="begun with --lora 4, not --lora 8"):
         command(*words[:-2], "--copied", 0, "--lora", 8)
@@ -167,7 +169,7 @@ def test_a_base_may_be_a_folder_of_the_hubs_and_adapters_learn_beside_it(
 
 
 def test_a_model_rounded_to_few_bits_is_no_base(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(export.RATIOS, "int8", 9.0)  # noise has no perplexity worth the name
+    monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "int8", 9.0)  # noise has no perplexity worth the name
     parser = argparse.ArgumentParser()
     make_model.add_arguments(parser)
     folder = fakes_model.tiny_folder(tmp_path)
@@ -179,9 +181,9 @@ def test_a_model_rounded_to_few_bits_is_no_base(text: Path, tmp_path: Path, monk
 def test_dropout_average_and_decay_are_part_of_the_run(text: Path, home: Path) -> None:
     words = (text, "--name", "m", "--steps", 20, "--dropout", 0.1, "--average", 20, "--decay", 0.1, *fakes.SIZE)
     assert command(*words) == 0
-    training = store.verify(home / "m").training
+    training = store.verify_model(home / "m").training
     assert training["command"].endswith("--dropout 0.1 --decay 0.1 --average 20")
-    assert "the mean over the last 20 % of the run" in (home / "m" / store.CARD).read_text("utf-8")
+    assert "the mean over the last 20 % of the run" in (home / "m" / store.CARD_FILE).read_text("utf-8")
     kept, length = recipe.from_json((home / ".training" / "m" / "run.json").read_text("utf-8"))
     assert (kept.dropout, kept.average, kept.decay, length.steps) == (0.1, 0.2, 0.1, 20)
     with pytest.raises(OtherRun, match=r"begun with --dropout 0\.1, not --dropout 0\.2"):
@@ -214,7 +216,7 @@ def test_patience_with_nothing_held_out_is_told_and_left(text: Path, capsys: pyt
 def test_a_run_that_cannot_fit_is_refused_before_it_begins(
     text: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.training.device.free", lambda where: 100 << 20)
+    monkeypatch.setattr("tools.training.device.free_memory", lambda where: 100 << 20)
     monkeypatch.setattr("tools.training.material.Gpt2", lambda shape: pytest.fail("the net was made"))
     with pytest.raises(MemoryShort, match=r"of memory, and can have 94 MB: take a smaller base"):
         command(text, "--name", "m", "--steps", 2, *fakes.SIZE)
@@ -226,13 +228,13 @@ def test_ctrl_c_while_torch_loads_is_no_torch_that_is_missing(text: Path, monkey
         os.kill(os.getpid(), signal.SIGINT)
         return lambda asked: pytest.fail("the run began")
 
-    monkeypatch.setattr(train, "_loaded", loaded)
+    monkeypatch.setattr(train, "_import_run", loaded)
     assert command(text, "--name", "m", "--steps", 2, *fakes.SIZE) == 130
 
 
 def test_each_sample_is_struck_on_the_machine(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     struck: list[str] = []
-    monkeypatch.setattr("tools.training.paper.striking", lambda port: struck.append)
+    monkeypatch.setattr("tools.training.paper.make_print_function", lambda port: struck.append)
     assert command(text, "--name", "m", "--steps", 3, "--line", "/dev/none", *fakes.SIZE) == 0
     assert len(struck) == 1
     assert struck[0].startswith("-- STEP 3 --\nIt was")
@@ -256,16 +258,16 @@ def test_paper_that_is_slow_takes_the_next_sample_when_it_is_free() -> None:
         struck.append(text)
 
     with ThreadPoolExecutor(1) as pool:
-        sheet = Sheet(strike, struck.append, pool)
-        sheet.show(1, "one")
-        sheet.show(2, "two")
+        sheet = TeletypeSamplePrinter(strike, struck.append, pool)
+        sheet.print_sample(1, "one")
+        sheet.print_sample(2, "two")
         free.set()
-        sheet.told()
-        sheet.show(3, "three")
-        sheet.told()
+        sheet.wait_and_report()
+        sheet.print_sample(3, "three")
+        sheet.wait_and_report()
     assert struck == ["-- STEP 1 --\none\n\n", "-- STEP 3 --\nthree\n\n"]
-    with paper(None, struck.append) as none:
-        none.show(4, "four")
+    with open_sample_printer(None, struck.append) as none:
+        none.print_sample(4, "four")
     assert len(struck) == 2
 
 
@@ -274,6 +276,6 @@ def test_a_sample_stands_on_the_paper_of_a_machine(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     with opened(tmp_path) as room:
         room.machine("--fast")
-        with paper(str(room.link), pytest.fail) as sheet:
-            sheet.show(3, "It was")
+        with open_sample_printer(str(room.link), pytest.fail) as sheet:
+            sheet.print_sample(3, "It was")
         until(lambda: "-- STEP 3 --\nIT WAS\n" in room.paper())

@@ -55,7 +55,7 @@ def test_manuals_in_two_hundred_steps_and_out_of_a_virtual_teletype(home: Path, 
 
     words = ("train", CORPUS / "teletype.txt", "--base", "small", "--steps", 200, "--hold-out", "10%", "--batch", 8)
     out = done(*words, "--name", "whole", "--copied", 1000)
-    whole = store.verify(home / "whole").training
+    whole = store.verify_model(home / "whole").training
     assert whole["bits_per_byte"] < whole["bits_per_byte_before"] - 0.2
     assert f"{whole['bits_per_byte_before']:.4f} before" in out
     assert whole["copied_percent"] < 5
@@ -63,16 +63,16 @@ def test_manuals_in_two_hundred_steps_and_out_of_a_virtual_teletype(home: Path, 
     saved = home / ".training" / "parts" / "checkpoint.safetensors"
     process = asr33(*words, "--name", "parts", "--copied", 0, "--save-every", 1)
     until = time.monotonic() + 900
-    while not saved.exists() or checkpoint.read_progress(saved).step < 60:
+    while not saved.exists() or checkpoint.read_state(saved).step < 60:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (home / "parts").exists()
-    assert checkpoint.read_progress(saved).step < 200
+    assert checkpoint.read_state(saved).step < 200
     done(*words, "--name", "parts", "--copied", 0, "--save-every", 1)
-    assert store.verify(home / "parts").training["bits_per_byte"] == whole["bits_per_byte"]
+    assert store.verify_model(home / "parts").training["bits_per_byte"] == whole["bits_per_byte"]
     one, other = (load_file(home / ".training" / name / "checkpoint.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 

@@ -18,7 +18,7 @@ from model.errors import ModelDamaged
 from tools.training import bases, weights
 from tools.training import net as nets
 from tools.training.errors import RunHalted
-from tools.training.muon import Muon, orthogonal
+from tools.training.muon import Muon, orthogonalise
 from tools.training.net import Gpt2
 
 
@@ -33,7 +33,7 @@ def tiny(seed: int = 3) -> Gpt2:
 
 
 def test_the_chunked_head_is_cross_entropy_and_so_are_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nets, "HEAD_CHUNK", 50)  # 4 x 31 rows: two whole chunks and a rest
+    monkeypatch.setattr(nets, "HEAD_CHUNK_ROWS", 50)  # 4 x 31 rows: two whole chunks and a rest
     net, ids = tiny(), torch.randint(300, (4, 32), generator=torch.Generator().manual_seed(1))
     net.loss(ids[:, :-1], ids[:, 1:]).backward()
     ours = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
@@ -56,7 +56,7 @@ def test_a_position_sees_nothing_of_what_comes_after_it() -> None:
 
 def test_orthogonal_brings_every_singular_value_near_one() -> None:
     x = torch.randn(3, 24, 96, generator=torch.Generator().manual_seed(2))
-    values = torch.linalg.svdvals(orthogonal(x, 5))
+    values = torch.linalg.svdvals(orthogonalise(x, 5))
     assert float(values.min()) > 0.6
     assert float(values.max()) < 1.3
 
@@ -82,21 +82,21 @@ def test_muon_takes_a_tall_matrix_as_it_takes_a_wide_one() -> None:
 
 
 def test_the_exported_graph_says_what_torch_says(tmp_path: Path) -> None:
-    windows = np.stack([fakes.row(65), fakes.row(65, seed=2)])
-    onnx = weights.to_onnx(tiny(), tmp_path)
+    windows = np.stack([fakes.token_row(65), fakes.token_row(65, seed=2)])
+    onnx = weights.write_onnx(tiny(), tmp_path)
     assert weights.largest_difference(onnx, tiny(), windows, threads=1) < 1e-4
 
 
 def test_a_graph_of_other_weights_is_refused(tmp_path: Path) -> None:
-    windows = fakes.row(65)[None]
-    onnx = weights.to_onnx(tiny(), tmp_path)
+    windows = fakes.token_row(65)[None]
+    onnx = weights.write_onnx(tiny(), tmp_path)
     other = tiny()
     with torch.no_grad():
         other.get_parameter("h.1.mlp.c_proj.bias")[3] += 0.1
     assert weights.largest_difference(onnx, other, windows, threads=1) > weights.TOLERANCE
     with pytest.raises(RunHalted, match="nothing was written"):
-        weights.prove(onnx, other, windows, threads=1)
-    weights.prove(onnx, tiny(), windows, threads=1)
+        weights.check_export(onnx, other, windows, threads=1)
+    weights.check_export(onnx, tiny(), windows, threads=1)
 
 
 def test_weights_that_ran_away_are_never_exported(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_weights_that_ran_away_are_never_exported(tmp_path: Path) -> None:
     with torch.no_grad():
         net.wpe.weight[0, 0] = 1e6
     with pytest.raises(ModelDamaged, match=r"wpe\.weight"):
-        weights.to_onnx(net, tmp_path)
+        weights.write_onnx(net, tmp_path)
 
 
 def test_the_weights_of_a_stored_model_come_back(tmp_path: Path) -> None:
-    base = bases.read(str(fakes_model.tiny_folder(tmp_path)))
+    base = bases.read_base(str(fakes_model.tiny_folder(tmp_path)))
     assert base.shape == fakes_model.TINY
     assert set(base.net.state_dict()) == set(fakes_model.tiny_weights())
     for name, value in fakes_model.tiny_weights().items():

@@ -15,11 +15,11 @@ import fakes_training as fakes
 from tools.training import loop, shares
 from tools.training.muon import Muon
 from tools.training.net import Gpt2
-from tools.training.plan import Plan
-from tools.training.recipe import Length
-from tools.training.shares import Way
+from tools.training.plan import TrainPlan
+from tools.training.recipe import RunLength
+from tools.training.shares import BatchSettings
 
-ROW = fakes.row(6000)
+ROW = fakes.token_row(6000)
 
 
 def tiny() -> Gpt2:
@@ -37,9 +37,11 @@ def test_the_gradient_in_shares_is_the_gradient_of_the_batch(count: int) -> None
     batch, whole, parts = some(count), tiny(), tiny()
     loss = whole.loss(batch[:, :-1], batch[:, 1:])
     loss.backward()
-    with shares.spread(2) as spread:
-        assert shares.backward(parts, batch, Way(spread)) == pytest.approx(float(loss.detach()), rel=1e-5)
-        assert shares.loss(parts, batch, Way(spread)) == pytest.approx(float(loss.detach()), rel=1e-5)
+    with shares.open_thread_map(2) as spread:
+        assert shares.compute_gradient(parts, batch, BatchSettings(spread)) == pytest.approx(
+            float(loss.detach()), rel=1e-5
+        )
+        assert shares.mean_loss(parts, batch, BatchSettings(spread)) == pytest.approx(float(loss.detach()), rel=1e-5)
     for (name, p), q in zip(whole.named_parameters(), parts.parameters(), strict=True):
         assert p.grad is not None
         assert q.grad is not None
@@ -50,27 +52,27 @@ def test_any_number_of_threads_comes_to_the_very_same_weights(tmp_path: Path) ->
     nets = []
     for threads in (1, 3):
         nets.append(net := tiny())
-        plan = Plan(Length(6, None), batch=9, seed=3, threads=threads)
-        list(loop.train(net, ROW, None, plan, tmp_path / f"{threads}.safetensors"))
+        plan = TrainPlan(RunLength(6, None), batch=9, seed=3, threads=threads)
+        list(loop.train_net(net, ROW, None, plan, tmp_path / f"{threads}.safetensors"))
     one, three = (net.state_dict() for net in nets)
     assert all(torch.equal(one[name], three[name]) for name in one)
 
 
 def test_muon_comes_to_the_very_same_weights_with_its_matrices_apart() -> None:
     made = []
-    with shares.spread(3) as spread:
+    with shares.open_thread_map(3) as spread:
         for how in (map, spread):
             draw = torch.Generator().manual_seed(4)
             params = [torch.nn.Parameter(torch.zeros(16, 16 + 16 * (n % 2))) for n in range(17)]
             for p in params:
                 p.grad = torch.randn(p.shape, generator=draw)
-            Muon(params, lr=1.0, spread=how).step()
+            Muon(params, lr=1.0, parallel_map=how).step()
             made.append(params)
     assert all(torch.equal(p, q) for p, q in zip(*made, strict=True))
 
 
 def test_no_thread_has_threads_of_its_own_and_none_is_left() -> None:
-    with shares.spread(2) as spread:
+    with shares.open_thread_map(2) as spread:
         assert set(spread(lambda _: torch.get_num_threads(), range(8))) == {1}
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("share")]
 
@@ -85,5 +87,5 @@ def test_a_thread_that_is_held_up_holds_up_no_other() -> None:
             free.set()  # only reached if the other thread takes all the rest meanwhile
         return item
 
-    with shares.spread(2) as spread:
+    with shares.open_thread_map(2) as spread:
         assert list(spread(do, range(6))) == list(range(6))

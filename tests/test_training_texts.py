@@ -16,8 +16,8 @@ from model.errors import TextDamaged, TextNotFound
 from tools.corpora import keeping
 from tools.corpora.record import Record
 from tools.training import holding, texts
-from tools.training.holding import HoldOut, chosen, parse
-from tools.training.personas import personas
+from tools.training.holding import HoldOut, choose_documents, parse_hold_out
+from tools.training.personas import count_personas
 
 CHAT = [
     Record("one.json", "Ann and Bob", "Are you there?", "Ann", 0.0, "message"),
@@ -34,48 +34,48 @@ CHAT = [
 def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A corpus as `asr33 corpus add` leaves it."""
     monkeypatch.setenv("ASR33_CORPORA", str(tmp_path / "corpora"))
-    with keeping.draft("chat") as draft:
+    with keeping.open_draft("chat") as draft:
         for record in CHAT:
-            draft.add(record)
-        draft.keep(CHAT)
-        draft.settle()
+            draft.add_record(record)
+        draft.write_kept_records(CHAT)
+        draft.commit()
     return "chat"
 
 
 def test_a_corpus_is_named_where_a_file_may_be(chat: str, tmp_path: Path) -> None:
     (book := tmp_path / "book.txt").write_text(f"One.\n{END_OF_TEXT}\nTwo.\n", "utf-8")
-    texts.require([book, Path(chat)])
-    found = texts.gathered([book, Path(chat)])
+    texts.require_readable([book, Path(chat)])
+    found = texts.read_texts([book, Path(chat)])
     assert found.documents[:4] == ["One.\n", "Two.\n", "Ann: Are you there?\nBob: Always.", "Ann: Good morning."]
     assert found.units == [1, 2, 3, 3, 4, 5, 6, 7]
     assert [source.name for source in found.sources] == ["book.txt", "chat"]
-    assert found.corpus
+    assert found.has_corpus
 
 
 def test_a_corpus_has_a_hash_of_what_the_model_sees(chat: str) -> None:
-    (one,) = texts.gathered([Path(chat)]).sources
-    (again,) = texts.gathered([Path(chat)]).sources
-    with keeping.draft(chat) as draft:
-        draft.keep(CHAT[:-1])
-        draft.settle()
-    (other,) = texts.gathered([Path(chat)]).sources
+    (one,) = texts.read_texts([Path(chat)]).sources
+    (again,) = texts.read_texts([Path(chat)]).sources
+    with keeping.open_draft(chat) as draft:
+        draft.write_kept_records(CHAT[:-1])
+        draft.commit()
+    (other,) = texts.read_texts([Path(chat)]).sources
     assert one == again != other
 
 
 def test_a_file_of_that_name_goes_before_the_corpus(chat: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path(chat).write_text("A file.\n", "utf-8")
-    assert texts.gathered([Path(chat)]).documents == ["A file.\n"]
+    assert texts.read_texts([Path(chat)]).documents == ["A file.\n"]
 
 
 def test_what_is_neither_file_nor_corpus_is_one_line_with_its_cure(chat: str, tmp_path: Path) -> None:
     with pytest.raises(TextNotFound, match=r"^chats: there is no such file or corpus[^\n]*asr33 corpus list$"):
-        texts.require([Path(chat), Path("chats")])
+        texts.require_readable([Path(chat), Path("chats")])
     with pytest.raises(TextDamaged, match=r"^[^\n]*: a folder; take it into a corpus: asr33 corpus add [^\n]*$"):
-        texts.gathered([tmp_path])
+        texts.read_texts([tmp_path])
     os.mkfifo(pipe := tmp_path / "pipe")
     with pytest.raises(TextNotFound, match=r"^[^\n]*pipe: can be read only once[^\n]*; give a file$"):
-        texts.require([pipe])
+        texts.require_readable([pipe])
 
 
 @pytest.mark.parametrize(
@@ -83,20 +83,20 @@ def test_what_is_neither_file_nor_corpus_is_one_line_with_its_cure(chat: str, tm
     [("26,10,10", HoldOut((10, 26))), ("10%", HoldOut(percent=10)), ("", HoldOut()), ("0%", HoldOut())],
 )
 def test_numbers_or_a_share_are_held_out(text: str, held: HoldOut) -> None:
-    assert parse(text) == held
-    assert parse(str(held)) == held
+    assert parse_hold_out(text) == held
+    assert parse_hold_out(str(held)) == held
 
 
 @pytest.mark.parametrize("text", ["x", "1,x", "100%", "-1%", "nan%", "%"])
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - its words are options'
-        parse(text)
+        parse_hold_out(text)
 
 
 def test_a_thread_is_held_out_whole_by_its_number() -> None:
-    assert chosen(HoldOut((2,)), [1, 2, 2, 3], [1] * 4, Random(1)) == (2, 3)
+    assert choose_documents(HoldOut((2,)), [1, 2, 2, 3], [1] * 4, Random(1)) == (2, 3)
     with pytest.raises(TextDamaged, match=r"--hold-out 4: there are only 3 documents"):
-        chosen(HoldOut((4,)), [1, 2, 2, 3], [1] * 4, Random(1))
+        choose_documents(HoldOut((4,)), [1, 2, 2, 3], [1] * 4, Random(1))
 
 
 @given(
@@ -110,10 +110,10 @@ def test_a_share_is_drawn_by_seed_of_whole_threads_and_never_all(
     units, sizes = [unit for unit, _ in documents], [size for _, size in documents]
     if len(set(units)) < 2:
         with pytest.raises(TextDamaged, match="nothing can be held out"):
-            chosen(HoldOut(percent=percent), units, sizes, Random(seed))
+            choose_documents(HoldOut(percent=percent), units, sizes, Random(seed))
         return
-    out = chosen(HoldOut(percent=percent), units, sizes, Random(seed))
-    assert out == chosen(HoldOut(percent=percent), units, sizes, Random(seed))
+    out = choose_documents(HoldOut(percent=percent), units, sizes, Random(seed))
+    assert out == choose_documents(HoldOut(percent=percent), units, sizes, Random(seed))
     there = {units[number - 1] for number in out}
     assert out == tuple(number for number, unit in enumerate(units, 1) if unit in there)
     assert 0 < len(there) < len(set(units))
@@ -123,33 +123,37 @@ def test_a_share_is_drawn_by_seed_of_whole_threads_and_never_all(
 
 @given(st.integers(0, 999))
 def test_a_large_thread_among_small_ones_is_not_the_one_held_out(seed: int) -> None:
-    assert chosen(HoldOut(percent=10), [1] * 400 + [2] * 20, [30] * 420, Random(seed)) == tuple(range(401, 421))
-    assert chosen(HoldOut(percent=10), [1, 2, 3], [900_000, 100, 300], Random(seed)) == (2, 3)
+    assert choose_documents(HoldOut(percent=10), [1] * 400 + [2] * 20, [30] * 420, Random(seed)) == tuple(
+        range(401, 421)
+    )
+    assert choose_documents(HoldOut(percent=10), [1, 2, 3], [900_000, 100, 300], Random(seed)) == (2, 3)
 
 
 def test_another_seed_holds_out_others() -> None:
-    assert len({chosen(HoldOut(percent=10), range(1, 101), [9] * 100, Random(seed)) for seed in range(5)}) == 5
-    assert len({chosen(HoldOut(percent=10), range(1, 4), [9] * 3, Random(seed)) for seed in range(9)}) == 3
+    assert (
+        len({choose_documents(HoldOut(percent=10), range(1, 101), [9] * 100, Random(seed)) for seed in range(5)}) == 5
+    )
+    assert len({choose_documents(HoldOut(percent=10), range(1, 4), [9] * 3, Random(seed)) for seed in range(9)}) == 3
 
 
 def test_who_speaks_is_counted_in_dialogue_alone() -> None:
     talk = "Ann: Hello.\nBob Stone: Hm.\n  Note: this is Bob's second line.\nAnn: Well?\nJosé: 10:30!\n"
     prose = "Chapter one: how it began.\nNobody spoke.\nThen he said: go.\nThe end: it came.\nIt rained all day.\n"
-    assert personas([talk, talk, prose]) == {"Ann": 4, "Bob Stone": 2, "José": 2}
-    assert personas([prose]) == {}
-    assert json.dumps(personas([talk])) == '{"Ann": 2}'  # who spoke once is nobody to talk to
+    assert count_personas([talk, talk, prose]) == {"Ann": 4, "Bob Stone": 2, "José": 2}
+    assert count_personas([prose]) == {}
+    assert json.dumps(count_personas([talk])) == '{"Ann": 2}'  # who spoke once is nobody to talk to
 
 
 @given(st.lists(st.text()))
 def test_personas_takes_any_text(documents: list[str]) -> None:
-    assert all(count > 1 and ":" not in name for name, count in personas(documents).items())
+    assert all(count > 1 and ":" not in name for name, count in count_personas(documents).items())
 
 
 @given(st.floats(0, 100, exclude_max=True))
 def test_a_share_is_written_to_its_last_digit(percent: float) -> None:
-    assert parse(str(HoldOut(percent=percent))) == HoldOut(percent=percent)
+    assert parse_hold_out(str(HoldOut(percent=percent))) == HoldOut(percent=percent)
 
 
 def test_holding_knows_what_is_nothing() -> None:
     assert not HoldOut()
-    assert holding.chosen(HoldOut(), [1, 2], [1, 1], Random(1)) == ()
+    assert holding.choose_documents(HoldOut(), [1, 2], [1, 1], Random(1)) == ()

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpora import csv_rows, dates, members
-from tools.corpora.cleaning import CleaningOptions, Counts, cleaned
+from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
+from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import tweets
 
 V1 = "source,text,created_at,retweet_count,favorite_count,is_retweet,id_str"
@@ -37,27 +37,27 @@ def zipped(top: Path, files: dict[str, str | bytes]) -> Path:
     return top / "twitter.zip"
 
 
-def found(path: Path) -> list[Found]:
-    return list(tweets.found(tweets.claim([one for one in members.members(path) if isinstance(one, Member)])))
+def found(path: Path) -> list[ImportItem]:
+    return list(tweets.read_items(tweets.claim([one for one in members.iter_members(path) if isinstance(one, Member)])))
 
 
 def claims(path: Path) -> bool:
-    return bool(tweets.claim([one for one in members.members(path) if isinstance(one, Member)]))
+    return bool(tweets.claim([one for one in members.iter_members(path) if isinstance(one, Member)]))
 
 
-def texts(everything: Sequence[Found]) -> list[str]:
+def texts(everything: Sequence[ImportItem]) -> list[str]:
     return [one.text for one in everything if isinstance(one, Record)]
 
 
-def whys(everything: Sequence[Found]) -> list[str]:
-    return [one.why for one in everything if isinstance(one, Skipped)]
+def whys(everything: Sequence[ImportItem]) -> list[str]:
+    return [one.reason for one in everything if isinstance(one, SkippedItem)]
 
 
-def warnings(everything: Sequence[Found]) -> list[str]:
-    return [one.what for one in everything if isinstance(one, Warned)]
+def warnings(everything: Sequence[ImportItem]) -> list[str]:
+    return [one.message for one in everything if isinstance(one, SourceWarning)]
 
 
-def of_csv(top: Path, data: str | bytes) -> list[Found]:
+def of_csv(top: Path, data: str | bytes) -> list[ImportItem]:
     return found(written(top, "tweet_text.csv", data))
 
 
@@ -279,10 +279,10 @@ def test_the_name_that_stands_above_the_tweets_is_hidden_where_all_is_anonymous(
         "data/tweets.js": assigned("tweets", [tweet("Anna Kowalska here, again.")]),
     }
     everything = found(zipped(tmp_path, files))
-    named = {one.name for one in everything if isinstance(one, Named)}
+    named = {one.name for one in everything if isinstance(one, KnownPerson)}
     assert named == {"Anna Kowalska"}
     records = [one for one in everything if isinstance(one, Record)]
-    (kept,) = cleaned(records, CleaningOptions(anonymous=True, secret="s"), Counts(), named)
+    (kept,) = clean_records(records, CleaningOptions(anonymous=True, secret="s"), CleaningCounts(), named)
     assert "Anna" not in kept.text
     assert "Kowalska" not in kept.text
     assert kept.text.endswith(" here, again.")
@@ -363,8 +363,8 @@ def test_the_oldest_archives_have_a_file_a_month_and_the_same_once_more_as_csv(t
     ("name", "data"), [("a.txt", "x\n, y"), ("a", "tweets\nx\n, y"), ("a.json", '["?", {"text": "x"}]')]
 )
 def test_what_a_person_says_are_tweets_is_read_as_such(tmp_path: Path, name: str, data: str) -> None:
-    named = [one for one in members.members(written(tmp_path, name, data)) if isinstance(one, Member)]
-    assert texts(list(tweets.found(named)))[:1] == ["x"]
+    named = [one for one in members.iter_members(written(tmp_path, name, data)) if isinstance(one, Member)]
+    assert texts(list(tweets.read_items(named)))[:1] == ["x"]
 
 
 def test_without_its_months_that_csv_is_read(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_an_archive_that_breaks_off_is_told_and_the_rest_read(tmp_path: Path) ->
     }
     everything = found(zipped(tmp_path, files))
     assert texts(everything) == ["one", "two", "four"]
-    assert [one.source.rpartition("/")[2] for one in everything if isinstance(one, Damaged)] == [
+    assert [one.source.rpartition("/")[2] for one in everything if isinstance(one, DamagedItem)] == [
         "tweets.js",
         "tweets-part2.js",
         "tweets-part3.js",
@@ -433,14 +433,14 @@ def test_what_a_sound_writer_wrote_comes_back(rows: list[str]) -> None:
     out = io.StringIO()
     csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([row] for row in rows)
     lines = enumerate(out.getvalue().split("\n"), start=1)
-    read = list(csv_rows.rows(lines, 1, lambda cells: False))
+    read = list(csv_rows.iter_rows(lines, 1, lambda cells: False))
     assert [row.cells[0] for row in read] == rows
-    assert all(row.whole for row in read)
+    assert all(row.is_valid for row in read)
 
 
 @given(st.lists(LINE, max_size=12))
 def test_no_line_is_lost_whatever_its_quotes(lines: list[str]) -> None:
-    read = csv_rows.rows(enumerate(lines, start=1), 1, lambda cells: False)
+    read = csv_rows.iter_rows(enumerate(lines, start=1), 1, lambda cells: False)
     kept = "".join(row.cells[0] for row in read)
     for char in "ab,\u00e9\U0001f600":
         assert kept.count(char) == "".join(line for line in lines if line.strip()).count(char)
@@ -451,8 +451,8 @@ def test_a_table_gives_rows_of_its_width_or_says_that_they_are_not(rows: list[tu
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     lines = [*out.getvalue().split("\n"), *odd]
-    for row in csv_rows.rows(enumerate(lines, start=1), 2, lambda cells: False):
-        assert len(row.cells) == 2 or not row.whole
+    for row in csv_rows.iter_rows(enumerate(lines, start=1), 2, lambda cells: False):
+        assert len(row.cells) == 2 or not row.is_valid
 
 
 @pytest.mark.parametrize(
@@ -477,9 +477,9 @@ def test_a_table_gives_rows_of_its_width_or_says_that_they_are_not(rows: list[tu
     ],
 )
 def test_dates(text: str, when: float | None) -> None:
-    assert dates.seconds(text) == when
+    assert dates.parse_timestamp(text) == when
 
 
 @given(st.text())
 def test_what_is_no_date_is_none(text: str) -> None:
-    assert dates.seconds(text) is None or any(char.isdigit() for char in text)
+    assert dates.parse_timestamp(text) is None or any(char.isdigit() for char in text)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from daemon import config
-from model.far.key import CREDENTIAL
+from model.far.key import CREDENTIAL_NAME
 from tools.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +99,7 @@ def test_a_credential_that_a_command_is_given_is_one_that_the_unit_loads(unit: s
 def test_the_daemon_finds_its_key_where_its_unit_puts_it_and_starts_without_one():
     [credential] = values("asr33@.service", "LoadCredential")
     name, _, file = credential.partition(":")
-    assert name == CREDENTIAL
+    assert name == CREDENTIAL_NAME
     assert "/" not in file, "systemd refuses to start a unit whose absolute path is not there"
 
 
@@ -128,7 +128,7 @@ def test_the_rule_of_udev_is_for_one_adapter_and_starts_its_daemon():
 
 def test_the_example_of_a_configuration_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    read = config.load({}, {}, named=FOLDER / "config.toml", system=tmp_path)
+    read = config.load_config({}, {}, config_file=FOLDER / "config.toml", system_folder=tmp_path)
     assert read.model.name.startswith("https://")
     assert read.line.port is None, "the unit names the line"
 

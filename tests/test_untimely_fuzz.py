@@ -6,16 +6,16 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from fakes import Bench, MachineLine, jump, overstruck
+from fakes import TeletypeBench, TypingUnitLine, overstruck_cells, run_jumping
 
 from drivers import events
 from drivers.errors import Interrupted
 from drivers.profile import Profile
-from drivers.virtual import FAST, GUMMY, TYPICAL, Machine
-from drivers.virtual.body import Body
+from drivers.virtual import FAST, GUMMY, TYPICAL, TypingUnit
+from drivers.virtual.body import Mechanism
 
 
-def fitting(body: Body) -> Profile:
+def fitting(body: Mechanism) -> Profile:
     """Carriage times that this body keeps, so that a smear is our fault and not the profile's."""
     return Profile(duplex="full", travel_ms=500 if body is GUMMY else 200)
 
@@ -26,7 +26,9 @@ class Disturbed:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.body = self.chance.choice([FAST, TYPICAL, GUMMY])
-        self.bench = Bench(profile=fitting(self.body), line=MachineLine(Machine(body=self.body)), patient=True)
+        self.bench = TeletypeBench(
+            profile=fitting(self.body), line=TypingUnitLine(TypingUnit(mechanism=self.body)), wait_for_line=True
+        )
         self.whole: list[str] = []  # words that must all be on the paper, in order
         self._numbers = iter(range(10**6))
 
@@ -41,14 +43,14 @@ class Disturbed:
                 case "break":
                     self.bench.line.press_break()
                 case "^S":
-                    self.bench.line.key("\x13")
+                    self.bench.line.press_keys("\x13")
                 case "^Q":
-                    self.bench.line.key("\x11")
+                    self.bench.line.press_keys("\x11")
                 case "key":
-                    self.bench.line.key("K")
+                    self.bench.line.press_keys("K")
 
     def put_back(self) -> None:
-        self.bench.line = self.bench.line.plugged_in_again()
+        self.bench.line = self.bench.line.reconnect()
         self.bench.tty.attach(self.bench.line)
 
     def words(self) -> list[str]:
@@ -80,7 +82,7 @@ class Disturbed:
                 begun = self.bench.clock.now()
                 async with tty.until_break() as scope:
                     await self.print(words)
-                if scope.broken:
+                if scope.is_broken:
                     self._at_most_two_since(begun)
                 else:
                     self.whole += words
@@ -106,8 +108,8 @@ class Disturbed:
             await self.bench.tty.fresh_line()
 
     def _at_most_two_since(self, begun: float) -> None:
-        pressed = max(begun, self.bench.told(events.Broke)[-1].at)
-        assert sum(struck.at > pressed + 1e-9 for struck in self.bench.told(events.Struck)) <= 2
+        pressed = max(begun, self.bench.events_of(events.BreakPressed)[-1].at)
+        assert sum(struck.at > pressed + 1e-9 for struck in self.bench.events_of(events.CharacterStruck)) <= 2
 
 
 @pytest.mark.parametrize(
@@ -126,22 +128,22 @@ def test_whatever_comes_nothing_piles_up_and_no_word_is_lost(seeds: range) -> No
         finally:
             disturbing.cancel()
             await asyncio.wait({disturbing})
-        if talk.bench.tty.lost is not None:
+        if talk.bench.tty.hang_up_reason is not None:
             talk.put_back()
-        talk.bench.line.key("\x11")
+        talk.bench.line.press_keys("\x11")
         await talk.bench.tty.finish()
         await talk.bench.tty.close()
-        machine = talk.bench.machine
+        machine = talk.bench.typing_unit
         assert machine.faults == []
-        assert overstruck(machine.paper) == []
-        assert talk.bench.line.deepest <= 2
+        assert overstruck_cells(machine.paper) == []
+        assert talk.bench.line.max_in_flight <= 2
         printed = iter(machine.paper.text().split())
         assert [word for word in talk.whole if word not in printed] == []
         assert complaints == []
 
     for seed in seeds:
         try:
-            jump(main(seed))
+            run_jumping(main(seed))
         except BaseException as error:
             error.add_note(f"with seed {seed}")
             raise

@@ -4,7 +4,7 @@ import statistics
 from itertools import pairwise
 
 import pytest
-from fakes import JumpingClock, jump, until
+from fakes import JumpingClock, run_jumping, wait_until
 
 from drivers import errors, events
 from drivers.clock import WallClock
@@ -21,13 +21,13 @@ async def test_one_byte_is_taken_per_character_time():
     async with VirtualTeletype(WallClock()) as machine:
         fd = os.open(machine.path, os.O_WRONLY | os.O_NOCTTY)
         os.write(fd, b"ABCDE")
-        await until(lambda: len(machine.machine.strikes) >= 5)
+        await wait_until(lambda: len(machine.typing_unit.strikes) >= 5)
         os.close(fd)
-        starts = [strike.start for strike in machine.machine.strikes]
+        starts = [strike.start for strike in machine.typing_unit.strikes]
         assert len(starts) == 5
         assert [b - a for a, b in pairwise(starts)] == pytest.approx([0.1] * 4)
-        assert machine.backlog >= 4
-        assert machine.machine.paper.text() == "ABCDE"
+        assert machine.max_backlog >= 4
+        assert machine.typing_unit.paper.text() == "ABCDE"
 
 
 async def test_each_strike_is_told():
@@ -37,7 +37,7 @@ async def test_each_strike_is_told():
         for byte in b"\x8d\x0aOK":
             line.write(byte)
         await line.drain()
-        await until(lambda: len(told) == 4)
+        await wait_until(lambda: len(told) == 4)
         await line.close()
     assert bytes(strike.byte for strike in told) == b"\r\nOK"
 
@@ -48,16 +48,16 @@ def test_the_keyboard_is_no_faster_than_ten_a_second():
         async with VirtualTeletype(clock) as machine:
             line = await open_line(machine.path)
             seen: list[events.Event] = []
-            Teletype(line, clock, tap=seen.append)
+            Teletype(line, clock, on_event=seen.append)
             await machine.type("hello\r")
             await machine.type("\x7f")
             await asyncio.sleep(1)
-            keyed = [event for event in seen if isinstance(event, events.Keyed)]
+            keyed = [event for event in seen if isinstance(event, events.KeyReceived)]
             assert bytes(event.byte for event in keyed) == b"\x48\xc5\xcc\xcc\xcf\x8d\xff"
             assert [event.at for event in keyed] == pytest.approx([n / 10 for n in range(1, 8)], abs=0.01)
             await line.close()
 
-    jump(main(), grace_s=0.02)
+    run_jumping(main(), grace_s=0.02)
 
 
 async def test_keys_that_do_not_exist_cannot_be_pressed():
@@ -73,20 +73,20 @@ async def conversation() -> list[float]:
     async with VirtualTeletype(clock) as machine:
         line = await open_line(machine.path)
         seen: list[events.Event] = []
-        tty = Teletype(line, clock, tap=seen.append)
+        tty = Teletype(line, clock, on_event=seen.append)
         operator = asyncio.create_task(machine.type("WHO\r"))
         assert await tty.read_line("? ") == "WHO"
         await operator
         await tty.print("The wheel never waits.\nNot here. ")
         await tty.finish()
-        await machine.idle()
+        await machine.wait_until_idle()
         await line.close()
-    struck = [event for event in seen if isinstance(event, events.Struck)]
-    strikes = list(machine.machine.strikes)
+    struck = [event for event in seen if isinstance(event, events.CharacterStruck)]
+    strikes = list(machine.typing_unit.strikes)
     assert [event.byte for event in struck] == [strike.byte for strike in strikes]
-    assert machine.machine.paper.text() == "\n? WHO\nTHE WHEEL NEVER WAITS.\nNOT HERE."
-    assert machine.machine.faults == []
-    assert machine.backlog <= 3  # the one that starts now and one behind it; one more if this computer stumbled
+    assert machine.typing_unit.paper.text() == "\n? WHO\nTHE WHEEL NEVER WAITS.\nNOT HERE."
+    assert machine.typing_unit.faults == []
+    assert machine.max_backlog <= 3  # the one that starts now and one behind it; one more if this computer stumbled
     return [strike.start - event.at for event, strike in zip(struck, strikes, strict=True)]
 
 
@@ -104,16 +104,16 @@ async def test_break_over_the_pty_stops_the_paper():
     async with VirtualTeletype(clock) as machine:
         line = await open_line(machine.path)
         seen: list[events.Event] = []
-        tty = Teletype(line, clock, tap=seen.append)
+        tty = Teletype(line, clock, on_event=seen.append)
         asyncio.get_running_loop().call_later(0.63, lambda: asyncio.ensure_future(machine.press_break()))
         async with tty.until_break() as scope:
             await tty.print("A long sentence that nobody will ever read to its end. ")
         assert scope.route == "break"
-        await until(lambda: tty.column == machine.machine.column)
+        await wait_until(lambda: tty.column == machine.typing_unit.column)
         await asyncio.sleep(0.4)
-        (broke,) = [event for event in seen if isinstance(event, events.Broke)]
-        assert sum(strike.start > broke.at for strike in machine.machine.strikes) <= 2
-        assert tty.column == machine.machine.column
+        (broke,) = [event for event in seen if isinstance(event, events.BreakPressed)]
+        assert sum(strike.start > broke.at for strike in machine.typing_unit.strikes) <= 2
+        assert tty.column == machine.typing_unit.column
         await line.close()
 
 
@@ -203,7 +203,7 @@ async def test_whoever_waits_is_told_what_stopped_the_machine(tmp_path):
     async def watch() -> None:
         async with VirtualTeletype(WallClock(), link=link, on_strike=fuse) as machine, asyncio.timeout(30):
             await strike(machine, fuse.blown)
-            await machine.running()
+            await machine.wait_until_stopped()
             pytest.fail("it runs")
 
     with pytest.raises(PaperOut):
@@ -224,6 +224,6 @@ async def test_whoever_waits_no_longer_does_not_stop_the_machine():
     async with VirtualTeletype(WallClock(), character_s=0.0, on_strike=lambda strike: struck.set()) as machine:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await machine.running()
+                await machine.wait_until_stopped()
         await strike(machine, struck)
-        assert machine.machine.paper.text() == "A"
+        assert machine.typing_unit.paper.text() == "A"

@@ -15,7 +15,7 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-from fakes import shown_until, terminal, until
+from fakes import read_terminal_until, terminal, wait_until
 
 from drivers import errors, events
 from drivers.charset import even_parity
@@ -23,12 +23,12 @@ from drivers.clock import WallClock
 from drivers.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
-from drivers.virtual import Fitted, Machine, VirtualTeletype
+from drivers.virtual import Equipment, TypingUnit, VirtualTeletype
 from tools import fit
-from tools.levers import HELP, Levers
+from tools.levers import HELP, VirtualControls
 from tools.main import main
-from tools.shown import show
-from tools.virtual import add_arguments, twice_within
+from tools.shown import write_strike
+from tools.virtual import add_arguments, leave_on_double_press
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")
@@ -197,7 +197,7 @@ def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
     link = tmp_path / "tty"
     words = ["--link", str(link), "--fast"]
     with terminal() as (hand, tty), started(*words, stdin=tty, stdout=tty, stderr=tty) as process:
-        assert "twice at once leaves" in shown_until(hand, "names the levers\r\n")
+        assert "twice at once leaves" in read_terminal_until(hand, "names the levers\r\n")
         deadline = time.monotonic() + 20
         while termios.tcgetattr(tty)[3] & termios.ISIG and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -209,10 +209,10 @@ def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
 
             def tap(event: events.Event) -> None:
                 seen.append(event)
-                if isinstance(event, events.Struck) and event.byte == 0x20:
+                if isinstance(event, events.CharacterStruck) and event.byte == 0x20:
                     asked.set()
 
-            reading = asyncio.create_task(Teletype(line, WallClock(), tap=tap, character_s=0.0).read_line("? "))
+            reading = asyncio.create_task(Teletype(line, WallClock(), on_event=tap, character_s=0.0).read_line("? "))
             async with asyncio.timeout(30):
                 await asked.wait()
                 os.write(hand, b"a\x7f\x1b[A\x03")
@@ -222,9 +222,9 @@ def test_in_a_terminal_control_c_is_break_and_twice_leaves(tmp_path):
             return seen
 
         seen = asyncio.run(main())
-        assert [event.byte for event in seen if isinstance(event, events.Keyed)] == []
-        assert [event.route for event in seen if isinstance(event, events.Broke)] == ["break"]
-        shown_until(hand, r"[?]\x1b\[3G\^C\r*\n")
+        assert [event.byte for event in seen if isinstance(event, events.KeyReceived)] == []
+        assert [event.route for event in seen if isinstance(event, events.BreakPressed)] == ["break"]
+        read_terminal_until(hand, r"[?]\x1b\[3G\^C\r*\n")
         os.write(hand, b"\x03\x03")
         assert process.wait(30) == 0
 
@@ -334,18 +334,18 @@ def test_what_no_machine_is_made_of_is_said_in_a_line(words, code, says, capsys)
     assert "usage:" in err or err.count("\n") == 1
 
 
-def fitted(*words: str) -> Fitted:
+def fitted(*words: str) -> Equipment:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return fit.fitted(parser.parse_args(words))
+    return fit.equipment_from_arguments(parser.parse_args(words))
 
 
 def test_each_option_is_fitted():
     plain = fitted()
-    assert plain == Fitted(profile=Profile(duplex="full"))
+    assert plain == Equipment(profile=Profile(duplex="full"))
     for name in set(fit.OPTIONS) - {"manual"}:
         assert fitted("--options", name) != plain, name
-    assert fitted("--options", "end-bell, margin-bell").bells == (71, 62)
+    assert fitted("--options", "end-bell, margin-bell").bell_columns == (71, 62)
     assert fitted("--punch", "x", "--options", "manual").profile.auto_punch is False
     assert fitted("--body", "gummy", "--break", "nul").break_mode == "nul"
 
@@ -355,20 +355,20 @@ OUT = "reader START: no tape is in it: T puts the punched one there, see also --
 
 async def test_levers_are_behind_an_escape_and_all_else_goes_through():
     notes: list[str] = []
-    async with VirtualTeletype(WallClock(), character_s=0.0, fitted=Fitted(tape=b"ROW")) as machine:
+    async with VirtualTeletype(WallClock(), character_s=0.0, equipment=Equipment(tape=b"ROW")) as machine:
         line = await open_line(machine.path)
-        heard: list[events.Heard] = []
+        heard: list[events.LineInput] = []
         line.listen(heard.append)
-        levers = Levers(machine, notes.append)
+        levers = VirtualControls(machine, notes.append)
         await levers.type("A\x1d\x1d")
         await levers.type("\x1d")
         await levers.type("s")
-        await until(lambda: len(heard) == 5)
+        await wait_until(lambda: len(heard) == 5)
         await levers.type("\x1dx\x1ds\x1dt\x1dp\x1dl\x1dl\x1dm\x1dm\x1du\x1du\x1dh\x1do\x1dq")
         assert bytes(one.value & 0x7F for one in heard if isinstance(one, events.Byte)) == b"A\x1dROW"
-        assert machine.station.punch.on
-        assert machine.station.switch == "line"
-        assert machine.plugged
+        assert machine.sim.punch.is_on
+        assert machine.sim.line_switch == "line"
+        assert machine.is_plugged
         await line.close()
     assert notes == [
         *[
@@ -400,9 +400,9 @@ async def test_the_punched_tape_goes_into_the_reader_and_again():
 
     async with VirtualTeletype(WallClock(), character_s=0.0) as machine:
         line = await open_line(machine.path)
-        heard: list[events.Heard] = []
+        heard: list[events.LineInput] = []
         line.listen(heard.append)
-        levers = Levers(machine, notes.append)
+        levers = VirtualControls(machine, notes.append)
 
         async def read(rows: int) -> bytes:
             heard.clear()
@@ -411,11 +411,11 @@ async def test_the_punched_tape_goes_into_the_reader_and_again():
             return bytes(one.value for one in heard if isinstance(one, events.Byte))
 
         async def punched(data: bytes) -> None:
-            rows = len(machine.station.punch.tape) + len(data)
+            rows = len(machine.sim.punch.tape) + len(data)
             await levers.type("\x1dp")
             for byte in data:
                 line.write(byte)
-            await until(lambda: len(machine.station.punch.tape) >= rows)
+            await until(lambda: len(machine.sim.punch.tape) >= rows)
             await levers.type("\x1dp")
 
         await punched(b"A\xc2")
@@ -435,7 +435,7 @@ def in_a_terminal(link: Path, *words: str, wide: int = 80) -> Iterator[tuple[int
     with terminal() as (hand, tty):
         termios.tcsetwinsize(tty, (24, wide))
         with started("--link", str(link), "--fast", *words, stdin=tty, stdout=tty, stderr=tty) as process:
-            shown_until(hand, "names the levers\r\n")
+            read_terminal_until(hand, "names the levers\r\n")
             yield hand, process
 
 
@@ -443,11 +443,11 @@ def test_the_terminal_shows_a_pile_at_the_margin_and_spaces_wipe_nothing_out(tmp
     link = tmp_path / "tty"
     with in_a_terminal(link) as (hand, process):
         sent_to(link, b"A" * 71 + b"XYZ\r\nBB\r B\nEND", lambda said: True)
-        shown = shown_until(hand, "END")
+        shown = read_terminal_until(hand, "END")
         assert re.search(r"A{71}X\x1b\[72G\x1b\[1mY\x1b\[m\x1b\[72G\x1b\[1mZ\x1b\[m", shown), shown
         assert "BB\r\x1b[2G\x1b[1mB\x1b[m\r\n\x1b[3GEND" in shown
         os.write(hand, b"\x03\x03")
-        assert shown_until(hand, r"END\r\n|\n$")  # and the shell's prompt on a line of its own
+        assert read_terminal_until(hand, r"END\r\n|\n$")  # and the shell's prompt on a line of its own
         assert process.wait(30) == 0
 
 
@@ -455,19 +455,21 @@ def test_a_word_of_the_program_does_not_cut_the_line_of_the_paper(tmp_path):
     link = tmp_path / "tty"
     with in_a_terminal(link) as (hand, _):
         sent_to(link, b"OTHE", lambda said: True)
-        shown_until(hand, "OTHE")
+        read_terminal_until(hand, "OTHE")
         os.write(hand, b"\x1dh")
-        shown = shown_until(hand, r"answerback\r\nOTHE")
+        shown = read_terminal_until(hand, r"answerback\r\nOTHE")
         assert "\r\x1b[Jasr33 virtual: HERE IS: no drum" in shown
         sent_to(link, b"R", lambda said: True)
-        assert shown_until(hand, "R") == "R"
+        assert read_terminal_until(hand, "R") == "R"
 
 
 def test_a_terminal_narrower_than_the_sheet_is_told_so(tmp_path):
     with terminal() as (hand, tty):
         termios.tcsetwinsize(tty, (24, 60))
         with started("--link", str(tmp_path / "tty"), stdout=tty, stderr=tty):
-            shown_until(hand, "the sheet has 72 columns and this terminal 60: a long line goes on in the next row\r\n")
+            read_terminal_until(
+                hand, "the sheet has 72 columns and this terminal 60: a long line goes on in the next row\r\n"
+            )
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
@@ -513,7 +515,7 @@ def test_a_terminal_that_is_closed_ends_the_command_well(tmp_path):
         os.close(tty)
         wait_for(link)
         sent_to(link, b"HALF A LINE", lambda said: True)
-        shown_until(hand, "LINE")
+        read_terminal_until(hand, "LINE")
         os.close(hand)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -524,14 +526,14 @@ def test_a_terminal_that_is_closed_ends_the_command_well(tmp_path):
 
 
 def test_a_file_gets_the_text_and_no_carriage_returns_and_no_bells():
-    machine, out = Machine(character_s=0.0, coded_levers=True), io.StringIO()
+    machine, out = TypingUnit(character_s=0.0, coded_levers=True), io.StringIO()
     for moment, byte in enumerate(map(even_parity, b"AB\r\nC\x07\nD")):
-        show(machine.receive(byte, moment), out)
-    show(machine.receive(0x0A | 0x80, 9.0), out)  # passed over: an LF has even parity as it is
+        write_strike(machine.receive(byte, moment), out)
+    write_strike(machine.receive(0x0A | 0x80, 9.0), out)  # passed over: an LF has even parity as it is
     assert out.getvalue() == "AB\nC\nD"
 
 
 def test_control_c_leaves_the_second_time_within_a_second():
     moments = iter([5.0, 6.5, 7.2])
-    leaves = twice_within(1.0, lambda: next(moments))
+    leaves = leave_on_double_press(1.0, lambda: next(moments))
     assert [leaves(0), leaves(0), leaves(0)] == [False, False, True]

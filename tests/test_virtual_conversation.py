@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from fakes import JumpingClock, jump
+from fakes import JumpingClock, run_jumping
 
 from drivers.line import open_line
 from drivers.profile import Duplex, Profile
 from drivers.teletype import Teletype
-from drivers.virtual import BODIES, BreakMode, Fitted, VirtualTeletype
+from drivers.virtual import MECHANISMS, BreakMode, Equipment, VirtualTeletype
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the carriage flies home without any harm. "
-FITTED = Fitted(
+FITTED = Equipment(
     profile=Profile(answerback=True, auto_reader=True, auto_punch=True),
     tape=b"\x00\x00\xc8\xc9\x8d\x0a\xff\xff",
-    answer=b"\x8d\x0aHERE\x8d\x0a",
+    answerback_rows=b"\x8d\x0aHERE\x8d\x0a",
 )
 
 
@@ -34,7 +34,7 @@ async def conversation(tty: Teletype, machine: VirtualTeletype, clock: JumpingCl
     await tty.finish()
     answer, tape = await tty.answerback(), await tty.read_tape()
     await tty.punch(b"\x00\x00AB", text=False)
-    await machine.idle()
+    await machine.wait_until_idle()
     reading = asyncio.create_task(tty.read_line("? "))
     await clock.sleep_until(clock.now() + 1.0)
     await machine.type("who\r")
@@ -43,8 +43,8 @@ async def conversation(tty: Teletype, machine: VirtualTeletype, clock: JumpingCl
     async with tty.until_break() as scope:
         await tty.print(TEXT)
     await operator
-    await machine.idle()
-    return Said(answer, tape, bytes(machine.station.punch.tape), typed, scope.route)
+    await machine.wait_until_idle()
+    return Said(answer, tape, bytes(machine.sim.punch.tape), typed, scope.route)
 
 
 async def pressed_later(machine: VirtualTeletype, clock: JumpingClock) -> None:
@@ -52,9 +52,9 @@ async def pressed_later(machine: VirtualTeletype, clock: JumpingClock) -> None:
     await machine.press_break()
 
 
-async def held(fitted: Fitted) -> tuple[Said, VirtualTeletype]:
+async def held(fitted: Equipment) -> tuple[Said, VirtualTeletype]:
     clock = JumpingClock()
-    async with VirtualTeletype(clock, fitted=fitted) as machine:
+    async with VirtualTeletype(clock, equipment=fitted) as machine:
         line = await open_line(machine.path, fitted.break_mode == "marked")
         said = await conversation(Teletype(line, clock, fitted.profile), machine, clock)
         await line.close()
@@ -71,11 +71,13 @@ def machines() -> Iterator[tuple[Duplex, str, BreakMode, str]]:
 @pytest.mark.parametrize(("duplex", "body", "mode", "route"), list(machines()))
 def test_driver_and_machine_understand_each_other(duplex, body, mode, route):
     profile = replace(FITTED.profile, duplex=duplex)
-    said, machine = jump(held(replace(FITTED, profile=profile, body=BODIES[body], break_mode=mode)), 0.005)
-    assert said == Said(FITTED.answer, FITTED.tape, b"\x00\x00AB\x14", "WHO", route)
-    assert machine.machine.faults == []
-    assert machine.backlog <= 2
-    lines = machine.machine.paper.text().splitlines()
+    said, machine = run_jumping(
+        held(replace(FITTED, profile=profile, mechanism=MECHANISMS[body], break_mode=mode)), 0.005
+    )
+    assert said == Said(FITTED.answerback_rows, FITTED.tape, b"\x00\x00AB\x14", "WHO", route)
+    assert machine.typing_unit.faults == []
+    assert machine.max_backlog <= 2
+    lines = machine.typing_unit.paper.text().splitlines()
     assert " ".join(lines[1:3]).startswith(TEXT.strip().upper())
     assert lines[-2] == "? WHO"
     assert 5 <= len(lines[-1]) <= 14

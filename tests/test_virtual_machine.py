@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from drivers.charset import even_parity
 from drivers.paper import glyph_of
 from drivers.profile import Profile
-from drivers.virtual import BODIES, FAST, GUMMY, TYPICAL, Machine
+from drivers.virtual import FAST, GUMMY, MECHANISMS, TYPICAL, TypingUnit
 
 ANY = st.binary(max_size=200)
 
 
-def typed(data: Iterable[int], interval_s: float = 0.1, machine: Machine | None = None) -> Machine:
-    machine = machine or Machine()
+def typed(data: Iterable[int], interval_s: float = 0.1, machine: TypingUnit | None = None) -> TypingUnit:
+    machine = machine or TypingUnit()
     for n, byte in enumerate(data):
         machine.receive(byte, n * interval_s)
     return machine
@@ -71,29 +71,30 @@ def test_parity_and_bit_six_do_not_reach_the_wheel():
 def test_all_that_was_ever_struck_is_counted_though_not_kept():
     machine = typed(b"AB\r\n" * 10)
     machine.strikes.clear()
-    assert typed(b"A", machine=machine).struck == 41
+    assert typed(b"A", machine=machine).strike_count == 41
 
 
 # Bodies.
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("body", MECHANISMS.values(), ids=MECHANISMS)
 def test_from_the_right_margin_a_return_a_feed_and_a_fill_are_clean_on_every_body(body):
-    machine = typed(b"A" * 72 + b"\r\n\x7fB", machine=Machine(body=body))
+    machine = typed(b"A" * 72 + b"\r\n\x7fB", machine=TypingUnit(mechanism=body))
     assert machine.faults == []
     assert machine.paper.text() == "A" * 72 + "\nB"
 
 
 def test_a_gummy_carriage_is_in_flight_where_a_fast_one_is_home():
     smeared = {
-        body.name: len(typed(b"A" * 72 + b"\r\nBCD", machine=Machine(body=body)).smeared) for body in BODIES.values()
+        body.name: len(typed(b"A" * 72 + b"\r\nBCD", machine=TypingUnit(mechanism=body)).smeared)
+        for body in MECHANISMS.values()
     }
     assert smeared == {"fast": 0, "typical": 1, "gummy": 1}
-    assert [round(body.flight_s(72), 3) for body in (FAST, TYPICAL, GUMMY)] == [0.14, 0.207, 0.29]
+    assert [round(body.cr_travel_s(72), 3) for body in (FAST, TYPICAL, GUMMY)] == [0.14, 0.207, 0.29]
 
 
 def test_what_is_struck_while_the_carriage_dances_is_marked_and_no_fault():
-    machine = Machine(body=GUMMY)
+    machine = TypingUnit(mechanism=GUMMY)
     typed(b"A" * 72 + b"\r\n\x7fBC", machine=machine)
     assert [chr(strike.byte) for strike in machine.bounced] == ["B"]  # home for 10 ms
     assert machine.faults == []
@@ -104,7 +105,7 @@ def test_what_is_struck_while_the_carriage_dances_is_marked_and_no_fault():
 
 
 def test_an_automatic_return_lets_nothing_pile_up_and_feeds():
-    machine = typed(b"A" * 71 + b"BC", machine=Machine(profile=Profile(auto_return=True)))
+    machine = typed(b"A" * 71 + b"BC", machine=TypingUnit(profile=Profile(auto_return=True)))
     assert machine.piled_up == []
     assert machine.paper.lines[0][71] == "B"
     assert [chr(strike.byte) for strike in machine.smeared] == ["C"]
@@ -112,19 +113,19 @@ def test_an_automatic_return_lets_nothing_pile_up_and_feeds():
 
 
 def test_an_automatic_return_after_a_full_line_and_the_hosts_own_is_a_blank_line():
-    machine = typed(b"A" * 72 + b"\r\n\x7fB", machine=Machine(profile=Profile(auto_return=True)))
+    machine = typed(b"A" * 72 + b"\r\n\x7fB", machine=TypingUnit(profile=Profile(auto_return=True)))
     assert machine.paper.text() == "A" * 72 + "\n\nB"
 
 
 def test_kits_feed_with_the_return_and_return_with_the_feed():
-    assert typed(b"A\r\nB", machine=Machine(profile=Profile(return_feeds=True))).paper.text() == "A\n\nB"
-    machine = typed(b"A" * 72 + b"\nB", machine=Machine(profile=Profile(feed_returns=True)))
+    assert typed(b"A\r\nB", machine=TypingUnit(profile=Profile(return_feeds=True))).paper.text() == "A\n\nB"
+    machine = typed(b"A" * 72 + b"\nB", machine=TypingUnit(profile=Profile(feed_returns=True)))
     assert [strike.smeared for strike in machine.strikes][-1]
     assert machine.column == 0
 
 
 def test_levers_cut_for_level_8_pass_over_a_function_with_wrong_parity_and_not_a_glyph():
-    machine = Machine(coded_levers=True)
+    machine = TypingUnit(coded_levers=True)
     typed(b"\x41\x0d\x0a\x07\xc2", machine=machine)
     assert [strike.byte for strike in machine.ignored] == [0x0D, 0x07]
     assert machine.paper.text() == "A\n B"
@@ -135,7 +136,7 @@ def test_levers_cut_for_level_8_pass_over_a_function_with_wrong_parity_and_not_a
 
 
 def test_bells_ring_by_themselves_once_a_line_at_their_columns():
-    machine = typed(b"A" * 75 + b"\x07", machine=Machine(bells=(62, 71, 72)))
+    machine = typed(b"A" * 75 + b"\x07", machine=TypingUnit(bell_columns=(62, 71, 72)))
     assert [column for _, column in machine.bells_rung] == [62, 71, 72, 72]
     assert machine.paper.bells == 4
 
@@ -144,19 +145,19 @@ def test_controls_are_allowed_to_a_machine_that_has_the_option_and_no_other():
     work = bytes((0x05, 0x11, 0x12, 0x13, 0x14))
     assert [strike.byte for strike in typed(work).forbidden] == list(work)
     fitted = Profile(auto_reader=True, auto_punch=True, answerback=True)
-    assert typed(work, machine=Machine(profile=fitted)).forbidden == []
-    assert len(typed(b"\x04\x1b", machine=Machine(profile=fitted)).forbidden) == 2
+    assert typed(work, machine=TypingUnit(profile=fitted)).forbidden == []
+    assert len(typed(b"\x04\x1b", machine=TypingUnit(profile=fitted)).forbidden) == 2
 
 
 def test_rows_for_the_punch_may_be_any():
-    machine = Machine()
+    machine = TypingUnit()
     for n, byte in enumerate(b"\x00\x04\x1b\xff"):
-        machine.receive(byte, n * 0.1, taping=True)
+        machine.receive(byte, n * 0.1, punching=True)
     assert machine.forbidden == []
 
 
 def test_what_its_own_keys_do_to_a_machine_is_no_fault_of_the_driver():
-    machine = Machine()
+    machine = TypingUnit()
     for n, byte in enumerate(b"A" * 74 + b"\rB\x05"):
         machine.receive(byte, n * 0.05, local=True)
     assert machine.faults == []
@@ -164,25 +165,25 @@ def test_what_its_own_keys_do_to_a_machine_is_no_fault_of_the_driver():
 
 
 def test_the_columns_are_the_profiles_unless_others_are_given():
-    assert Machine(profile=Profile(columns=74)).paper.columns == 74
-    assert Machine(72, profile=Profile(columns=74)).paper.columns == 72
+    assert TypingUnit(profile=Profile(columns=74)).paper.columns == 74
+    assert TypingUnit(72, profile=Profile(columns=74)).paper.columns == 72
 
 
 # Laws.
 
 
-@given(ANY, st.sampled_from(list(BODIES.values())), st.booleans())
+@given(ANY, st.sampled_from(list(MECHANISMS.values())), st.booleans())
 def test_each_byte_is_a_strike_and_each_glyph_is_on_the_paper(data, body, auto_return):
-    machine = typed(data, machine=Machine(body=body, profile=Profile(auto_return=auto_return)))
-    assert machine.struck == len(machine.strikes) == len(data)
+    machine = typed(data, machine=TypingUnit(mechanism=body, profile=Profile(auto_return=auto_return)))
+    assert machine.strike_count == len(machine.strikes) == len(data)
     assert bytes(strike.byte for strike in machine.strikes) == bytes(byte & 0x7F for byte in data)
     ink = "".join(cell for line in machine.paper.lines for cell in line)
     assert sorted(ink) == sorted("".join(map(glyph_of, data)))
 
 
-@given(ANY, st.lists(st.floats(0.05, 0.4), min_size=200, max_size=200), st.sampled_from(list(BODIES.values())))
+@given(ANY, st.lists(st.floats(0.05, 0.4), min_size=200, max_size=200), st.sampled_from(list(MECHANISMS.values())))
 def test_two_machines_fed_the_same_are_the_same(data, gaps, body):
-    machines = [Machine(body=body), Machine(body=body)]
+    machines = [TypingUnit(mechanism=body), TypingUnit(mechanism=body)]
     now = 0.0
     for byte, gap in zip(data, gaps, strict=False):
         now += gap
@@ -193,7 +194,7 @@ def test_two_machines_fed_the_same_are_the_same(data, gaps, body):
 
 @given(ANY)
 def test_the_carriage_is_always_on_the_paper_and_the_sheet_knows_where(data):
-    machine = Machine()
+    machine = TypingUnit()
     for n, byte in enumerate(data):
         strike = machine.receive(byte, n * 0.1)
         assert 0 <= strike.column <= machine.paper.columns

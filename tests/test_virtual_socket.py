@@ -5,12 +5,12 @@ import pytest
 
 from drivers.clock import WallClock
 from drivers.errors import LineBusy, LineNotFound
-from drivers.virtual import Fitted, SocketPort, VirtualTeletype
-from tools.fit import BadFitting, address
+from drivers.virtual import Equipment, SocketPort, VirtualTeletype
+from tools.fit import BadFitting, parse_address
 
 
 def machine_at(port: SocketPort) -> VirtualTeletype:
-    return VirtualTeletype(WallClock(), character_s=0.0, port=port, fitted=Fitted(break_mode="nul"))
+    return VirtualTeletype(WallClock(), character_s=0.0, port=port, equipment=Equipment(break_mode="nul"))
 
 
 async def connected(machine: VirtualTeletype) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -20,8 +20,8 @@ async def connected(machine: VirtualTeletype) -> tuple[asyncio.StreamReader, asy
 
 async def printed(machine: VirtualTeletype, text: str) -> None:
     async with asyncio.timeout(30):
-        while machine.machine.paper.text() != text:
-            await machine.idle()
+        while machine.typing_unit.paper.text() != text:
+            await machine.wait_until_idle()
 
 
 async def test_over_tcp_it_prints_types_and_takes_the_next_driver_when_one_is_gone():
@@ -94,9 +94,9 @@ async def test_a_port_that_is_taken_or_no_address_is_said_in_a_line():
 
 
 def test_an_address_is_a_host_and_a_port():
-    assert address("0.0.0.0:4033") == ("0.0.0.0", 4033)
-    assert address(":4033") == ("127.0.0.1", 4033)
-    assert address("[::1]:4033") == ("::1", 4033)
+    assert parse_address("0.0.0.0:4033") == ("0.0.0.0", 4033)
+    assert parse_address(":4033") == ("127.0.0.1", 4033)
+    assert parse_address("[::1]:4033") == ("::1", 4033)
     for text in ("4033:", "localhost", "a:b", "a:99999", "a:-1", ""):
         with pytest.raises(BadFitting, match="HOST:PORT"):
-            address(text)
+            parse_address(text)

@@ -8,34 +8,34 @@ from hypothesis import strategies as st
 
 from drivers.charset import even_parity
 from drivers.errors import NoSuchKey
-from drivers.events import Break, Byte, Frame
+from drivers.events import Break, Byte, FramingError
 from drivers.profile import Profile
-from drivers.virtual import Drum, Fitted, Happening, Station, Strike, coded
+from drivers.virtual import AnswerbackDrum, Equipment, SimEvent, Strike, TeletypeSim, encode_drum
 
 ENQ, DC1, DC2, DC3, DC4 = 0x05, 0x11, 0x12, 0x13, 0x14
 FULL_OF_OPTIONS = Profile(auto_reader=True, auto_punch=True, answerback=True)
 
 
-def station(fitted: Fitted | None = None, **profile: Any) -> Station:
-    fitted = fitted or Fitted()
-    return Station(replace(fitted, profile=replace(fitted.profile, **profile)), chance=Random(33))
+def station(fitted: Equipment | None = None, **profile: Any) -> TeletypeSim:
+    fitted = fitted or Equipment()
+    return TeletypeSim(replace(fitted, profile=replace(fitted.profile, **profile)), rng=Random(33))
 
 
-def heard(happened: list[Happening]) -> list[Byte | Break | Frame]:
+def heard(happened: list[SimEvent]) -> list[Byte | Break | FramingError]:
     return [one for one in happened if not isinstance(one, Strike)]
 
 
-def data(happened: list[Happening]) -> bytes:
+def data(happened: list[SimEvent]) -> bytes:
     """The characters that the host hears, without the parity bit."""
     return bytes(one.value & 0x7F for one in heard(happened) if isinstance(one, Byte))
 
 
-def told(machine: Station, text: bytes, at: float = 0.0) -> list[Happening]:
+def told(machine: TeletypeSim, text: bytes, at: float = 0.0) -> list[SimEvent]:
     """A text from the host, at the line's own pace, and all that comes of it meanwhile."""
-    happened: list[Happening] = []
+    happened: list[SimEvent] = []
     for byte in text:
         happened += machine.advance(at)
-        machine.hear(even_parity(byte), at)
+        machine.receive(even_parity(byte), at)
         at += 0.1
     return happened + machine.advance(at)
 
@@ -46,82 +46,82 @@ def told(machine: Station, text: bytes, at: float = 0.0) -> list[Happening]:
 def test_in_full_duplex_the_host_hears_no_echo_and_the_paper_no_key():
     machine = station()
     assert heard(told(machine, b"HI")) == []
-    machine.press(0x41, 1.0)
+    machine.press_key(0x41, 1.0)
     assert heard(machine.advance(2.0)) == [Byte(0x41)]
-    assert machine.unit.paper.text() == "HI"
+    assert machine.typing_unit.paper.text() == "HI"
 
 
 def test_in_half_duplex_each_byte_comes_back_bit_for_bit_one_character_time_later():
     machine = station(duplex="half")
     for n, byte in enumerate(b"\x00\xff\x8d\x7f\x41"):
-        machine.hear(byte, n * 0.1)
+        machine.receive(byte, n * 0.1)
         assert heard(machine.advance(n * 0.1 + 0.09)) == []
         assert heard(machine.advance(n * 0.1 + 0.1)) == [Byte(byte)]
 
 
 def test_in_half_duplex_a_key_prints_and_is_heard():
     machine = station(duplex="half")
-    machine.press(0x41, 0.0)
+    machine.press_key(0x41, 0.0)
     assert heard(machine.advance(0.2)) == [Byte(0x41)]
-    assert machine.unit.paper.text() == "A"
-    assert [(strike.start, strike.local) for strike in machine.unit.strikes] == [(0.0, True)]
+    assert machine.typing_unit.paper.text() == "A"
+    assert [(strike.start, strike.local) for strike in machine.typing_unit.strikes] == [(0.0, True)]
 
 
 @pytest.mark.parametrize("apart", [-0.05, 0.0, 0.07])
 def test_in_half_duplex_a_key_over_a_character_is_what_both_come_to_and_damaged(apart):
     machine = station(duplex="half")
     if apart < 0:
-        machine.press(0x47, 1.0 + apart)
-        machine.hear(0xCD, 1.0)
+        machine.press_key(0x47, 1.0 + apart)
+        machine.receive(0xCD, 1.0)
     else:
-        machine.hear(0xCD, 1.0)
+        machine.receive(0xCD, 1.0)
         machine.advance(1.0 + apart)
-        machine.press(0x47, 1.0 + apart)
-    assert heard(machine.advance(2.0)) == [Frame(0xCD & 0x47)]
-    assert machine.unit.paper.text() == chr(0xCD & 0x47)
-    assert machine.unit.struck == 1
+        machine.press_key(0x47, 1.0 + apart)
+    assert heard(machine.advance(2.0)) == [FramingError(0xCD & 0x47)]
+    assert machine.typing_unit.paper.text() == chr(0xCD & 0x47)
+    assert machine.typing_unit.strike_count == 1
 
 
 def test_a_key_between_two_characters_spoils_neither():
     machine = station(duplex="half")
-    machine.hear(0x41, 0.0)
+    machine.receive(0x41, 0.0)
     machine.advance(0.1)
-    machine.press(0x42, 0.1)
+    machine.press_key(0x42, 0.1)
     machine.advance(0.2)
-    machine.hear(0x43, 0.2)
+    machine.receive(0x43, 0.2)
     machine.advance(0.4)
-    assert machine.unit.paper.text() == "ABC"
+    assert machine.typing_unit.paper.text() == "ABC"
 
 
 def test_in_local_the_keys_print_and_the_line_neither_hears_nor_is_heard():
     machine = station(duplex="half")
-    machine.turn_switch("local")
+    machine.set_line_switch("local")
     assert heard(told(machine, b"HOST")) == []
-    machine.press(0x41, 1.0)
+    machine.press_key(0x41, 1.0)
     machine.hold_break(1.2)
     assert heard(machine.advance(2.0)) == []
-    assert machine.unit.paper.text() == "A"
-    assert machine.unheard == 4
+    assert machine.typing_unit.paper.text() == "A"
+    assert machine.lost_characters == 4
 
 
 def test_a_character_that_is_under_way_as_the_knob_goes_to_local_is_not_printed():
     machine = station()
-    machine.hear(0x41, 0.0)
+    machine.receive(0x41, 0.0)
     machine.advance(0.05)
-    machine.turn_switch("local")
+    machine.set_line_switch("local")
     assert machine.advance(1.0) == []
 
 
 def test_switched_off_it_is_dead():
     machine = station(answerback=True)
-    machine.turn_switch("off")
+    machine.set_line_switch("off")
     told(machine, b"HOST\x05")
-    machine.press(0x41, 1.0)
+    machine.press_key(0x41, 1.0)
     machine.here_is(1.1)
     machine.start_reader(1.2)
     machine.hold_break(1.3)
     assert machine.advance(9.0) == []
-    assert machine.unit.struck == 0
+    assert machine.typing_unit.strike_count == 0
 
 
 # BREAK.
@@ -144,66 +144,66 @@ def test_a_break_too_short_for_a_character_reads_as_one():
 
 def test_in_half_duplex_a_break_destroys_the_echo_of_what_the_host_says():
     machine = station(duplex="half")
-    happened: list[Happening] = []
+    happened: list[SimEvent] = []
     for n in range(6):
         if n == 2:
             happened += machine.advance(0.15)
             machine.hold_break(0.15, 0.2)
         happened += machine.advance(n * 0.1)
-        machine.hear(0x41, n * 0.1)
+        machine.receive(0x41, n * 0.1)
     happened += machine.advance(9.0)
     values = [one.value for one in heard(happened) if isinstance(one, Byte)]
-    spoilt = [one for one in heard(happened) if isinstance(one, Frame)]
+    spoilt = [one for one in heard(happened) if isinstance(one, FramingError)]
     assert values == [0x41] * 3
-    assert spoilt == [Frame(0x00)] * 3  # the one under way, and those that began while the key was held
+    assert spoilt == [FramingError(0x00)] * 3  # the one under way, and those that began while the key was held
     assert heard(happened).count(Break()) == 1
-    assert machine.unit.paper.text() == "AAA"
+    assert machine.typing_unit.paper.text() == "AAA"
 
 
 def test_a_break_in_full_duplex_does_no_harm_to_what_is_printed():
     machine = station()
     machine.hold_break(0.05, 0.3)
     told(machine, b"HELLO", at=0.1)
-    assert machine.unit.paper.text() == "HELLO"
+    assert machine.typing_unit.paper.text() == "HELLO"
 
 
 def test_break_stops_the_reader():
-    machine = station(Fitted(tape=b"A" * 50))
+    machine = station(Equipment(tape=b"A" * 50))
     machine.start_reader(0.0)
     machine.advance(0.95)
     machine.hold_break(0.95)
     assert data(machine.advance(9.0)) == b""
-    assert not machine.reader.running
+    assert not machine.reader.is_running
 
 
 # The drum.
 
 
 def test_the_answer_begins_a_character_late_and_is_ten_characters_a_second():
-    machine = station(Fitted(answer=coded("HI")), answerback=True)
-    machine.hear(ENQ, 0.0)
+    machine = station(Equipment(answerback_rows=encode_drum("HI")), answerback=True)
+    machine.receive(ENQ, 0.0)
     assert heard(machine.advance(0.1)) == []
     assert heard(machine.advance(0.25)) == []  # the first row is always silent
     assert data(machine.advance(0.31)) == b"H"
     assert data(machine.advance(0.41)) == b"I"
-    assert machine.drum.turning
+    assert machine.drum.is_turning
     assert heard(machine.advance(9.0)) == []
-    assert not machine.drum.turning
+    assert not machine.drum.is_turning
 
 
 def test_twenty_characters_take_two_seconds_and_a_tenth():
-    machine = station(Fitted(answer=coded("ABCDEFGHIJKLMNOPQRST")), answerback=True)
+    machine = station(Equipment(answerback_rows=encode_drum("ABCDEFGHIJKLMNOPQRST")), answerback=True)
     machine.here_is(0.0)
     assert len(data(machine.advance(2.09))) == 19
     assert len(data(machine.advance(2.11))) == 1
-    assert not machine.drum.turning
+    assert not machine.drum.is_turning
 
 
 def test_twenty_one_characters_are_cut_into_no_drum():
     with pytest.raises(NoSuchKey, match="room for 20"):
-        Drum(coded("ABCDEFGHIJKLMNOPQRSTU"))
+        AnswerbackDrum(encode_drum("ABCDEFGHIJKLMNOPQRSTU"))
     with pytest.raises(NoSuchKey, match="give ASCII"):
-        coded("É")
+        encode_drum("É")
 
 
 def test_without_a_drum_enq_does_nothing_and_is_forbidden():
@@ -211,10 +211,10 @@ def test_without_a_drum_enq_does_nothing_and_is_forbidden():
     assert heard(told(machine, b"\x05")) == []
     machine.here_is(1.0)
     assert machine.advance(9.0) == []
-    assert [strike.byte for strike in machine.unit.forbidden] == [ENQ]
+    assert [strike.byte for strike in machine.typing_unit.forbidden] == [ENQ]
 
 
-def answers(machine: Station, *enquiries: bytes) -> list[bool]:
+def answers(machine: TeletypeSim, *enquiries: bytes) -> list[bool]:
     """Whether each of these, three seconds apart, is answered."""
     answered = []
     for n, text in enumerate(enquiries):
@@ -224,41 +224,41 @@ def answers(machine: Station, *enquiries: bytes) -> list[bool]:
 
 
 def test_a_drum_without_its_last_tine_answers_every_other_time():
-    machine = station(Fitted(every_other=True), answerback=True)
+    machine = station(Equipment(every_other=True), answerback=True)
     assert answers(machine, b"\x05", b"\x05", b"\x05", b"\x05") == [True, False, True, False]
 
 
 def test_unless_another_character_comes_in_between():
-    machine = station(Fitted(every_other=True), answerback=True)
+    machine = station(Equipment(every_other=True), answerback=True)
     assert answers(machine, b"\x05", b"\x00\x05", b"A\x05", b"\x05", b"\x05") == [True, True, True, False, True]
 
 
 def test_an_enq_that_is_typed_here_wakes_no_drum_here():
     machine = station(duplex="half", answerback=True)
-    machine.press(ENQ, 0.0)
+    machine.press_key(ENQ, 0.0)
     assert data(machine.advance(9.0)) == b"\x05"
-    assert machine.drum.turned == 0
+    assert machine.drum.turn_count == 0
 
 
 def test_keys_during_the_answer_are_ored_into_it():
-    machine = station(Fitted(answer=b"\x41\x42\x44"), answerback=True)
+    machine = station(Equipment(answerback_rows=b"\x41\x42\x44"), answerback=True)
     machine.here_is(0.0)
     machine.advance(0.15)
-    assert machine.press(0x30, 0.15) == pytest.approx(0.3)
+    assert machine.press_key(0x30, 0.15) == pytest.approx(0.3)
     assert heard(machine.advance(9.0)) == [Byte(0x41), Byte(0x42 | 0x30), Byte(0x44)]
 
 
 def test_what_is_sent_with_the_silent_row_is_not_heard():
-    machine = station(Fitted(answer=b"\x41\x42", tape=b"XY"), answerback=True)
+    machine = station(Equipment(answerback_rows=b"\x41\x42", tape=b"XY"), answerback=True)
     machine.start_reader(0.0)
     machine.advance(0.05)
-    machine.press(0x30, 0.05)
+    machine.press_key(0x30, 0.05)
     machine.here_is(0.06)
     assert data(machine.advance(9.0)) == b"XAB"
 
 
 def test_a_reader_that_the_drum_cannot_stop_is_ored_into_the_answer():
-    machine = station(Fitted(answer=b"\x41\x42", tape=b"\x20\x04\x08\x10"), answerback=True)
+    machine = station(Equipment(answerback_rows=b"\x41\x42", tape=b"\x20\x04\x08\x10"), answerback=True)
     machine.here_is(0.0)
     machine.start_reader(0.0)
     # It begins after the first row, and the rows that are not coded silence it too.
@@ -268,23 +268,23 @@ def test_a_reader_that_the_drum_cannot_stop_is_ored_into_the_answer():
 # The reader.
 
 
-def read(machine: Station, until: float) -> bytes:
+def read(machine: TeletypeSim, until: float) -> bytes:
     return data(machine.advance(until))
 
 
 def test_dc1_starts_the_reader_at_ten_rows_a_second_and_the_tapes_end_stops_it():
-    machine = station(Fitted(tape=b"HELLO"), auto_reader=True)
-    machine.hear(DC1, 0.0)
+    machine = station(Equipment(tape=b"HELLO"), auto_reader=True)
+    machine.receive(DC1, 0.0)
     assert read(machine, 0.1) == b""
     assert read(machine, 0.31) == b"HE"
     assert read(machine, 9.0) == b"LLO"
-    assert machine.reader.out
-    assert not machine.reader.running
+    assert machine.reader.is_out_of_tape
+    assert not machine.reader.is_running
 
 
 def test_without_the_option_only_the_lever_starts_it():
-    machine = station(Fitted(tape=b"HELLO"))
-    machine.hear(DC1, 0.0)
+    machine = station(Equipment(tape=b"HELLO"))
+    machine.receive(DC1, 0.0)
     assert read(machine, 1.0) == b""
     machine.start_reader(1.0)
     assert read(machine, 9.0) == b"HELLO"
@@ -292,7 +292,7 @@ def test_without_the_option_only_the_lever_starts_it():
 
 @pytest.mark.parametrize("lag", [1, 2])
 def test_after_an_x_off_that_the_host_echoes_so_many_more_come(lag):
-    machine = station(Fitted(tape=b"AB\x13CDEF", reader_lag=lag), duplex="half", auto_reader=True)
+    machine = station(Equipment(tape=b"AB\x13CDEF", reader_lag=lag), duplex="half", auto_reader=True)
     machine.start_reader(0.0)
     assert read(machine, 9.0) == b"AB\x13" + b"CD"[:lag]
     machine.start_reader(9.0)
@@ -301,45 +301,45 @@ def test_after_an_x_off_that_the_host_echoes_so_many_more_come(lag):
 
 @pytest.mark.parametrize("lag", [1, 2])
 def test_a_del_right_after_the_x_off_stops_it_there(lag):
-    machine = station(Fitted(tape=b"AB\x13\xffCD", reader_lag=lag), duplex="half", auto_reader=True)
+    machine = station(Equipment(tape=b"AB\x13\xffCD", reader_lag=lag), duplex="half", auto_reader=True)
     machine.start_reader(0.0)
     assert read(machine, 9.0) == b"AB\x13\x7f"
 
 
 @pytest.mark.parametrize(("lag", "late"), [(1, 1), (2, 2)])
 def test_of_the_hosts_own_x_off_the_row_under_way_is_the_first_of_those_that_still_come(lag, late):
-    machine = station(Fitted(tape=b"ABCDEFGHIJ", reader_lag=lag), auto_reader=True)
+    machine = station(Equipment(tape=b"ABCDEFGHIJ", reader_lag=lag), auto_reader=True)
     machine.start_reader(0.0)
     before = read(machine, 0.45)
-    machine.hear(DC3, 0.45)
+    machine.receive(DC3, 0.45)
     before += read(machine, 0.55)
     assert before == b"ABCDE"
     assert len(read(machine, 9.0)) == late
 
 
 def test_in_full_duplex_an_x_off_on_the_tape_stops_nothing_by_itself():
-    machine = station(Fitted(tape=b"A\x13BCD"), auto_reader=True)
+    machine = station(Equipment(tape=b"A\x13BCD"), auto_reader=True)
     machine.start_reader(0.0)
     assert read(machine, 9.0) == b"A\x13BCD"
 
 
 def test_enq_stops_the_reader_until_dc1():
-    machine = station(Fitted(tape=b"A" * 60, answer=coded("H")), auto_reader=True, answerback=True)
-    machine.hear(DC1, 0.0)
+    machine = station(Equipment(tape=b"A" * 60, answerback_rows=encode_drum("H")), auto_reader=True, answerback=True)
+    machine.receive(DC1, 0.0)
     machine.advance(1.0)
-    machine.hear(ENQ, 1.0)
+    machine.receive(ENQ, 1.0)
     assert data(machine.advance(9.0)) == b"AAH"  # the row under way, and the one that began as ENQ was whole
-    machine.hear(DC1, 9.0)
+    machine.receive(DC1, 9.0)
     assert read(machine, 99.0).startswith(b"AAAA")
 
 
 def test_switched_off_it_stops_and_stays_stopped():
-    machine = station(Fitted(tape=b"A" * 9))
+    machine = station(Equipment(tape=b"A" * 9))
     machine.start_reader(0.0)
-    machine.turn_switch("off")
+    machine.set_line_switch("off")
     machine.advance(1.0)
-    machine.turn_switch("line")
-    machine.press(0x42, 1.0)
+    machine.set_line_switch("line")
+    machine.press_key(0x42, 1.0)
     assert data(machine.advance(9.0)) == b"B"
 
 
@@ -349,27 +349,27 @@ def test_switched_off_it_stops_and_stays_stopped():
 def test_the_punch_takes_all_that_comes_between_dc2_and_dc4_and_the_dc4_too():
     machine = station(auto_punch=True)
     for n, byte in enumerate(b"A\x12\x00\xff\x8d\x41\x14B"):
-        machine.hear(byte, n * 0.1)
+        machine.receive(byte, n * 0.1)
         machine.advance(n * 0.1 + 0.1)
     assert bytes(machine.punch.tape) == b"\x00\xff\x8d\x41\x14"
-    assert machine.unit.forbidden == []
+    assert machine.typing_unit.forbidden == []
 
 
 def test_without_the_option_only_its_buttons_work_it():
     machine = station()
     told(machine, b"\x12A")
-    machine.punch.on = True
+    machine.punch.is_on = True
     told(machine, b"BC", at=1.0)
     assert bytes(byte & 0x7F for byte in machine.punch.tape) == b"BC"
 
 
 def test_in_full_duplex_a_typed_key_is_not_punched_and_in_local_it_is():
     machine = station()
-    machine.punch.on = True
-    machine.press(0x41, 0.0)
+    machine.punch.is_on = True
+    machine.press_key(0x41, 0.0)
     machine.advance(1.0)
-    machine.turn_switch("local")
-    machine.press(0x42, 1.0)
+    machine.set_line_switch("local")
+    machine.press_key(0x42, 1.0)
     machine.advance(2.0)
     assert bytes(machine.punch.tape) == b"\x42"
 
@@ -379,16 +379,16 @@ def test_in_full_duplex_a_typed_key_is_not_punched_and_in_local_it_is():
 
 def test_an_open_loop_is_one_break_to_the_host_and_chatter_at_the_machine():
     machine = station()
-    machine.punch.on = True
+    machine.punch.is_on = True
     machine.open_loop(0.0, 2.0)
     happened = told(machine, b"LOST")
     happened += machine.advance(2.0)
     happened += told(machine, b"HEARD", at=2.0)
     assert heard(happened) == [Break()]
-    assert machine.unit.blanks == 20
+    assert machine.typing_unit.open_line_cycles == 20
     assert bytes(machine.punch.tape[:20]) == bytes(20)
-    assert machine.unit.paper.text() == "HEARD"
-    assert machine.unheard == 4
+    assert machine.typing_unit.paper.text() == "HEARD"
+    assert machine.lost_characters == 4
 
 
 def test_while_the_motor_comes_up_bytes_are_lost_and_garbled():
@@ -397,11 +397,11 @@ def test_while_the_motor_comes_up_bytes_are_lost_and_garbled():
     told(machine, b"OFF")
     machine.switch_motor(True, 1.0)
     told(machine, b"ABCDEFGHIJKLMNOPQRST", at=1.0)
-    spoilt = machine.unit.struck
+    spoilt = machine.typing_unit.strike_count
     assert 0 < spoilt < 20
-    assert not {strike.byte for strike in machine.unit.strikes} >= set(b"ABCDEFGHIJ")
+    assert not {strike.byte for strike in machine.typing_unit.strikes} >= set(b"ABCDEFGHIJ")
     told(machine, b"\r\nSTEADY", at=3.0)
-    assert [chr(strike.byte) for strike in machine.unit.strikes][-6:] == list("STEADY")
+    assert [chr(strike.byte) for strike in machine.typing_unit.strikes][-6:] == list("STEADY")
 
 
 # Laws.
@@ -409,12 +409,12 @@ def test_while_the_motor_comes_up_bytes_are_lost_and_garbled():
 
 @given(st.binary(max_size=60), st.booleans())
 def test_what_the_host_sends_is_struck_whole_and_echoed_in_half_duplex_alone(sent, half):
-    machine = station(Fitted(profile=FULL_OF_OPTIONS), duplex="half" if half else "full", answerback=False)
-    happened: list[Happening] = []
+    machine = station(Equipment(profile=FULL_OF_OPTIONS), duplex="half" if half else "full", answerback=False)
+    happened: list[SimEvent] = []
     for n, byte in enumerate(sent):
-        machine.hear(byte, n * 0.1)
+        machine.receive(byte, n * 0.1)
         happened += machine.advance(n * 0.1 + 0.1)
-    assert machine.unit.struck == len(sent)
+    assert machine.typing_unit.strike_count == len(sent)
     echo = [one.value for one in heard(happened) if isinstance(one, Byte)]
     assert bytes(echo) == (sent if half else b"")
 
@@ -431,29 +431,29 @@ ACTS = st.one_of(
 @given(st.lists(st.tuples(ACTS, st.floats(0.0, 0.3)), max_size=60), st.booleans())
 def test_whatever_is_done_two_machines_do_the_same_and_every_strike_has_its_byte(acts, half):
     machines = [
-        station(Fitted(profile=FULL_OF_OPTIONS, tape=b"TAPE" * 9), duplex="half" if half else "full") for _ in "12"
+        station(Equipment(profile=FULL_OF_OPTIONS, tape=b"TAPE" * 9), duplex="half" if half else "full") for _ in "12"
     ]
     histories = [history(machine, acts) for machine in machines]
     assert histories[0] == histories[1]
     strikes = [one for one in histories[0] if isinstance(one, Strike)]
-    unit = machines[0].unit
-    assert unit.struck == len(strikes)
-    assert not machines[0].hearing
+    unit = machines[0].typing_unit
+    assert unit.strike_count == len(strikes)
+    assert not machines[0].is_receiving
     remote = sum(not strike.local for strike in strikes)
-    assert remote + machines[0].unheard <= sum(act == "hear" for (act, _), _ in acts)
+    assert remote + machines[0].lost_characters <= sum(act == "hear" for (act, _), _ in acts)
 
 
-def history(machine: Station, acts: list[tuple[tuple[str, int], float]]) -> list[Happening]:
-    happened: list[Happening] = []
+def history(machine: TeletypeSim, acts: list[tuple[tuple[str, int], float]]) -> list[SimEvent]:
+    happened: list[SimEvent] = []
     now = free = 0.0
     for (act, byte), later in acts:
         now += later
         happened += machine.advance(now)
         if act == "hear" and now >= free:  # a UART takes the next when the last is out
-            machine.hear(byte, now)
+            machine.receive(byte, now)
             free = now + 0.1
         elif act == "press" and now >= machine.keys_free_at:
-            machine.press(byte, now)
+            machine.press_key(byte, now)
         elif act == "break":
             machine.hold_break(now)
         elif act == "here is":
@@ -465,5 +465,5 @@ def history(machine: Station, acts: list[tuple[tuple[str, int], float]]) -> list
         elif act.startswith("motor"):
             machine.switch_motor(act == "motor on", now)
         elif act in ("local", "line"):
-            machine.turn_switch("local" if act == "local" else "line")
+            machine.set_line_switch("local" if act == "local" else "line")
     return happened + machine.advance(now + 60.0)

@@ -4,19 +4,19 @@ import random
 from itertools import pairwise
 
 import pytest
-from fakes import PROSE, Bench, MachineLine, jump
+from fakes import PROSE, TeletypeBench, TypingUnitLine, run_jumping
 
 from drivers import events
 from drivers.errors import LineLost
 from drivers.profile import Profile
-from drivers.teletype import HOLD_S
-from drivers.virtual import Machine
-from drivers.wheel import PAUSE_S
+from drivers.teletype import WORD_HOLD_S
+from drivers.virtual import TypingUnit
+from drivers.wheel import PAUSE_TIMEOUT_S
 
 FULL = Profile(duplex="full")
 
 
-async def printing(bench: Bench, text: str = PROSE) -> asyncio.Task[None]:
+async def printing(bench: TeletypeBench, text: str = PROSE) -> asyncio.Task[None]:
     task = asyncio.ensure_future(bench.tty.print(text))
     await asyncio.sleep(3.0)
     return task
@@ -27,29 +27,29 @@ async def printing(bench: Bench, text: str = PROSE) -> asyncio.Task[None]:
 
 def test_a_held_word_is_printed_when_nothing_more_comes():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("The quick bro")
-        assert bench.machine.paper.text().strip() == "THE QUICK"
-        await asyncio.sleep(HOLD_S + 1.0)
-        assert bench.machine.paper.text().strip() == "THE QUICK BRO"
+        assert bench.typing_unit.paper.text().strip() == "THE QUICK"
+        await asyncio.sleep(WORD_HOLD_S + 1.0)
+        assert bench.typing_unit.paper.text().strip() == "THE QUICK BRO"
         await bench.tty.print("wn fox\n")
-        assert bench.machine.paper.text().strip() == "THE QUICK BROWN FOX"
+        assert bench.typing_unit.paper.text().strip() == "THE QUICK BROWN FOX"
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_word_that_goes_on_in_time_is_not_cut():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("x" * 70 + " ")
         for char in "syllable":
             await bench.tty.print(char)
-            await asyncio.sleep(HOLD_S - 0.2)
+            await asyncio.sleep(WORD_HOLD_S - 0.2)
         await bench.tty.flush()
-        assert bench.machine.paper.text().split() == ["X" * 70, "SYLLABLE"]
+        assert bench.typing_unit.paper.text().split() == ["X" * 70, "SYLLABLE"]
 
-    jump(main())
+    run_jumping(main())
 
 
 # ^S and ^Q.
@@ -57,66 +57,66 @@ def test_a_word_that_goes_on_in_time_is_not_cut():
 
 def test_control_s_stops_the_paper_and_control_q_lets_it_go_on():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         task = await printing(bench)
-        bench.line.key("\x13")
-        before = bench.machine.struck
+        bench.line.press_keys("\x13")
+        before = bench.typing_unit.strike_count
         await asyncio.sleep(60.0)
-        assert bench.machine.struck <= before + 1
-        bench.line.key("\x11")
+        assert bench.typing_unit.strike_count <= before + 1
+        bench.line.press_keys("\x11")
         await task
         await bench.tty.finish()
         bench.assert_clean()
-        assert len(bench.told(events.Paused)) == 1
-        (resumed,) = bench.told(events.Resumed)
+        assert len(bench.events_of(events.PrintingPaused)) == 1
+        (resumed,) = bench.events_of(events.PrintingResumed)
         assert resumed.after_s == pytest.approx(60.0)
-        assert not resumed.forgotten
-        assert "WISDOM." in bench.machine.paper.text()
+        assert not resumed.timed_out
+        assert "WISDOM." in bench.typing_unit.paper.text()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_any_key_ends_a_pause_and_is_typed_ahead():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         task = await printing(bench)
-        bench.line.key("\x13")
+        bench.line.press_keys("\x13")
         await asyncio.sleep(5.0)
-        bench.line.key("OK\r")
+        bench.line.press_keys("OK\r")
         await task
         assert await bench.tty.read_line() == "OK"
-        assert len(bench.told(events.Resumed)) == 1
+        assert len(bench.events_of(events.PrintingResumed)) == 1
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_forgotten_control_s_ends_with_a_bell():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         task = await printing(bench)
-        bench.line.key("\x13")
-        await asyncio.sleep(PAUSE_S + 60.0)
+        bench.line.press_keys("\x13")
+        await asyncio.sleep(PAUSE_TIMEOUT_S + 60.0)
         await task
-        assert bench.machine.paper.bells == 1
-        assert bench.told(events.Resumed)[0].forgotten
+        assert bench.typing_unit.paper.bells == 1
+        assert bench.events_of(events.PrintingResumed)[0].timed_out
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_break_during_a_pause_ends_both():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         async with bench.tty.until_break() as scope:
-            asyncio.get_running_loop().call_later(3.0, bench.line.key, "\x13")
+            asyncio.get_running_loop().call_later(3.0, bench.line.press_keys, "\x13")
             asyncio.get_running_loop().call_later(5.0, bench.line.press_break)
             await bench.tty.print(PROSE)
-        assert scope.broken
-        before = bench.machine.struck
+        assert scope.is_broken
+        before = bench.typing_unit.strike_count
         await bench.tty.fresh_line()
-        assert bench.machine.struck > before
+        assert bench.typing_unit.strike_count > before
 
-    jump(main())
+    run_jumping(main())
 
 
 # A UART that is not as fast as our clock.
@@ -126,15 +126,15 @@ def test_break_during_a_pause_ends_both():
 @pytest.mark.parametrize("characters", [5_000, pytest.param(100_000, marks=pytest.mark.soak)], ids=["sample", "whole"])
 def test_never_more_than_two_characters_lie_below_us_even_where_the_line_is_slow(slow, characters):
     async def main() -> None:
-        line = MachineLine(Machine(), uart_s=0.1 * slow)
-        bench = Bench(line=line, profile=FULL)
+        line = TypingUnitLine(TypingUnit(), uart_s=0.1 * slow)
+        bench = TeletypeBench(line=line, profile=FULL)
         rng = random.Random(33)
-        while bench.machine.struck < characters:
+        while bench.typing_unit.strike_count < characters:
             # Short lines too: their carriage is back before anything could drain.
             await bench.tty.print("".join(rng.choices("ETAOIN SHRDLU", k=rng.choice([5, 20, 36, 72, 200]))) + "\n")
         bench.assert_clean()
 
-    jump(main())
+    run_jumping(main())
 
 
 # Hang-up and return.
@@ -143,24 +143,24 @@ def test_never_more_than_two_characters_lie_below_us_even_where_the_line_is_slow
 @pytest.mark.parametrize("moment", [0.05, 0.31, 4.0, 7.25, 7.35, 7.44, 9.0, 30.0])
 def test_a_line_lost_in_a_sentence_comes_back_and_the_sentence_goes_on(moment):
     async def main() -> None:
-        bench = Bench(patient=True)
+        bench = TeletypeBench(wait_for_line=True)
         task = asyncio.ensure_future(bench.tty.print(PROSE + "\n"))
         await asyncio.sleep(moment)
         bench.line.hang_up()
-        assert bench.tty.lost is not None
-        assert await bench.tty.hung_up() == bench.tty.lost
+        assert bench.tty.hang_up_reason is not None
+        assert await bench.tty.wait_for_hang_up() == bench.tty.hang_up_reason
         await asyncio.sleep(17.0)
         assert not task.done()
-        bench.line = bench.line.plugged_in_again()
+        bench.line = bench.line.reconnect()
         bench.tty.attach(bench.line)
         await task
         await bench.tty.finish()
         bench.assert_clean()
-        found = bench.told(events.Found)
+        found = bench.events_of(events.LineReconnected)
         assert len(found) == 1
-        assert_said(bench.machine.paper.text(), PROSE)
+        assert_said(bench.typing_unit.paper.text(), PROSE)
 
-    jump(main())
+    run_jumping(main())
 
 
 def assert_said(paper: str, text: str) -> None:
@@ -177,85 +177,85 @@ def assert_said(paper: str, text: str) -> None:
 
 def test_a_character_that_was_below_us_when_the_line_went_is_struck_again():
     async def main() -> None:
-        bench = Bench(patient=True)
+        bench = TeletypeBench(wait_for_line=True)
         await bench.tty.print("HELLO\n")  # back with the LF just handed over: the machine has not struck the O
-        lost = MachineLine(Machine())
+        lost = TypingUnitLine(TypingUnit())
         bench.line.hang_up()
         bench.tty.attach(lost)
         await bench.tty.print("WORLD\n")
-        assert lost.machine.paper.text().split() == ["HELLO", "WORLD"]
+        assert lost.typing_unit.paper.text().split() == ["HELLO", "WORLD"]
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_line_that_was_surely_left_is_not_struck_again():
     async def main() -> None:
-        bench = Bench(patient=True)
+        bench = TeletypeBench(wait_for_line=True)
         await bench.tty.print("HELLO\n")
         await asyncio.sleep(1.0)
-        found = MachineLine(Machine())
+        found = TypingUnitLine(TypingUnit())
         bench.line.hang_up()
         bench.tty.attach(found)
         await bench.tty.print("WORLD\n")
-        assert found.machine.paper.text().split() == ["WORLD"]
+        assert found.typing_unit.paper.text().split() == ["WORLD"]
 
-    jump(main())
+    run_jumping(main())
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_hang_ups_at_any_moment_lose_no_word(seed):
     async def main() -> None:
         rng = random.Random(seed)
-        bench = Bench(patient=True)
+        bench = TeletypeBench(wait_for_line=True)
         task = asyncio.ensure_future(bench.tty.print(PROSE + "\n"))
         for _ in range(rng.randrange(1, 6)):
             await asyncio.sleep(rng.uniform(0.0, 12.0))
             bench.line.hang_up()
             await asyncio.sleep(rng.uniform(0.0, 3.0))
-            bench.line = bench.line.plugged_in_again()
+            bench.line = bench.line.reconnect()
             bench.tty.attach(bench.line)
         await task
         await bench.tty.finish()
         bench.assert_clean()
-        text = bench.machine.paper.text()
+        text = bench.typing_unit.paper.text()
         assert all(word in text.split() for word in PROSE.upper().split())
         assert text.rstrip().endswith("THE AGE OF WISDOM.")
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_a_line_that_is_typed_survives_a_hang_up():
     async def main() -> None:
-        bench = Bench(patient=True)
+        bench = TeletypeBench(wait_for_line=True)
         task = asyncio.ensure_future(bench.tty.read_line("> "))
         await asyncio.sleep(1.0)
-        bench.line.key("HELLO W")
+        bench.line.press_keys("HELLO W")
         await asyncio.sleep(2.0)
         bench.line.hang_up()
         await asyncio.sleep(5.0)
-        bench.line = bench.line.plugged_in_again()
+        bench.line = bench.line.reconnect()
         bench.tty.attach(bench.line)
-        bench.line.key("ORLD\r")
+        bench.line.press_keys("ORLD\r")
         assert await task == "HELLO WORLD"
-        assert bench.machine.paper.text().rstrip().endswith("\n> HELLO WORLD")
+        assert bench.typing_unit.paper.text().rstrip().endswith("\n> HELLO WORLD")
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_an_impatient_teletype_says_that_the_line_is_lost():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         task = await printing(bench)
         bench.line.hang_up()
         with pytest.raises(LineLost):
             await task
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_leaving_while_the_line_is_lost_is_at_once():
     async def main() -> None:
-        bench = Bench(patient=True)
+        bench = TeletypeBench(wait_for_line=True)
         task = await printing(bench)
         bench.line.hang_up()
         await asyncio.sleep(1.0)
@@ -265,7 +265,7 @@ def test_leaving_while_the_line_is_lost_is_at_once():
             await task
         assert bench.clock.now() == pytest.approx(before, abs=0.01)
 
-    jump(main())
+    run_jumping(main())
 
 
 # The motor.
@@ -274,24 +274,24 @@ def test_leaving_while_the_line_is_lost_is_at_once():
 def test_nothing_is_struck_before_the_motor_is_up():
     async def main() -> None:
         profile = Profile(duplex="full", motor="rts", spin_up_ms=1500, motor_idle_s=60)
-        bench = Bench(profile=profile)
+        bench = TeletypeBench(profile=profile)
         await bench.tty.print("HELLO\n")
         assert bench.line.rts
-        assert bench.machine.strikes[0].start >= 1.5
+        assert bench.typing_unit.strikes[0].start >= 1.5
         bench.assert_clean()
         await asyncio.sleep(30.0)
         assert bench.line.rts
         await asyncio.sleep(60.0)
         assert not bench.line.rts
-        on, off = bench.told(events.MotorSwitched)
+        on, off = bench.events_of(events.MotorSwitched)
         assert (on.on, off.on) == (True, False)
         assert off.ran_s == pytest.approx(61.0, abs=3.0)
         before = bench.clock.now()
         await bench.tty.print("AGAIN\n")
-        assert list(bench.machine.strikes)[-7].start >= before + 1.5
+        assert list(bench.typing_unit.strikes)[-7].start >= before + 1.5
         assert bench.tty.status().motor_on
 
-    jump(main())
+    run_jumping(main())
 
 
 # What whoever watches is told.
@@ -299,7 +299,7 @@ def test_nothing_is_struck_before_the_motor_is_up():
 
 def test_the_status_says_how_things_are():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await bench.tty.print("HELLO ")
         await bench.tty.flush()
         status = bench.tty.status()
@@ -308,19 +308,19 @@ def test_the_status_says_how_things_are():
         assert status.counters.struck == 8
         await bench.tty.finish()
         assert (bench.tty.status().below, bench.tty.status().idle_ms) == (0, 0)
-        bench.line.key("HELLO ASR33 HELLO TELETYPE")
+        bench.line.press_keys("HELLO ASR33 HELLO TELETYPE")
         assert bench.tty.status().keyboard_parity == "even"
         assert bench.tty.status().counters.keyed == 26
 
-    jump(main())
+    run_jumping(main())
 
 
 def test_strokes_of_two_tasks_come_one_after_the_other():
     async def main() -> None:
-        bench = Bench()
+        bench = TeletypeBench()
         await asyncio.gather(bench.tty.print("ONE\n"), bench.tty.print("TWO\n"), bench.tty.print("THREE\n"))
-        assert bench.machine.paper.text().split() == ["ONE", "TWO", "THREE"]
-        starts = [strike.start for strike in bench.machine.strikes]
+        assert bench.typing_unit.paper.text().split() == ["ONE", "TWO", "THREE"]
+        starts = [strike.start for strike in bench.typing_unit.strikes]
         assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(starts))
 
-    jump(main())
+    run_jumping(main())

@@ -6,12 +6,12 @@ import random
 import time
 
 import pytest
-from fakes_wire import Listener, far_end, read_from
+from fakes_wire import LineRecorder, far_end, read_from
 
 from drivers import errors, wire
-from drivers.events import Break, Byte, Frame, HangUp, Marking
-from drivers.line import open_line, plug_in
-from drivers.wire import Wire
+from drivers.events import Break, Byte, FramingError, HangUp, ParmrkDecoder
+from drivers.line import open_line, open_tty
+from drivers.wire import LineTransport
 
 
 async def assert_hung_up(line, listener, caplog):
@@ -38,7 +38,7 @@ async def assert_hung_up(line, listener, caplog):
 async def test_a_hang_up_is_reported_once(writing, held_open, caplog):
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         if not held_open:
             os.close(end.slave)
             end.slave = None
@@ -53,7 +53,7 @@ async def test_a_pty_closed_at_any_moment_of_a_conversation_is_one_hang_up(seed,
     dice = random.Random(seed)
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         for _ in range(dice.randrange(12)):
             match dice.randrange(4):
                 case 0:
@@ -72,11 +72,11 @@ async def test_a_pty_closed_at_any_moment_of_a_conversation_is_one_hang_up(seed,
 async def test_a_hang_up_with_much_unwritten_is_reported_at_once(caplog):
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         end.fill()
         for _ in range(100):
             line.write(0x41)
-        assert line.waiting >= 100
+        assert line.out_waiting >= 100
         end.hang_up()
         await assert_hung_up(line, listener, caplog)
 
@@ -84,7 +84,7 @@ async def test_a_hang_up_with_much_unwritten_is_reported_at_once(caplog):
 async def test_whoever_waits_for_room_is_let_go_by_a_hang_up(caplog):
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         end.fill()
         line.write(0x41)
         waiting = asyncio.create_task(line.drain())
@@ -96,8 +96,8 @@ async def test_whoever_waits_for_room_is_let_go_by_a_hang_up(caplog):
 
 
 async def as_a_real_tty(path):
-    wire = Wire(path, "tty", Marking())
-    await plug_in(wire, path, kernel_marks=True)
+    wire = LineTransport(path, "tty", ParmrkDecoder())
+    await open_tty(wire, path, parmrk=True)
     return wire
 
 
@@ -106,7 +106,7 @@ async def as_a_real_tty(path):
 async def test_what_the_kernel_does_to_an_adapter_pulled_out_is_one_hang_up(kind, doing, caplog):
     with far_end() as end:
         line = await (as_a_real_tty(end.path) if kind == "tty" else open_line(end.path))
-        listener = Listener(line)
+        listener = LineRecorder(line)
         match doing:
             case "writing":
                 line.write(0x41)
@@ -122,11 +122,11 @@ async def test_what_the_kernel_does_to_an_adapter_pulled_out_is_one_hang_up(kind
             await line.close()
             pytest.skip("only root may hang a tty up")
         await assert_hung_up(line, listener, caplog)
-        assert line.device is None
+        assert line.tty_fd is None
 
 
 async def test_an_adapter_pulled_out_while_its_line_is_closed_does_not_keep_it(caplog, monkeypatch):
-    monkeypatch.setattr(wire, "_DRAIN_S", 3600.0)
+    monkeypatch.setattr(wire, "_DRAIN_TIMEOUT_S", 3600.0)
     with far_end() as end:
         line = await open_line(end.path)
         end.fill()
@@ -155,21 +155,21 @@ async def test_a_far_end_that_takes_one_at_a_time_gets_every_byte_once():
         assert bytes(taken[-len(sent) :]) == sent
         assert set(taken[: -len(sent)]) <= {0x41}
         await asyncio.wait_for(line.drain(), 30)
-        assert line.waiting == 0
+        assert line.out_waiting == 0
         await line.close()
 
 
 async def test_a_flood_of_wake_ups_for_nothing_loses_nothing_and_hangs_nothing_up():
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         end.fill()
         for byte in b"XYZ":
             line.write(byte)
         for _ in range(1000):  # each is told EAGAIN
             line._transport._write_ready()
             line._transport._read_ready()
-        assert line.waiting == 3
+        assert line.out_waiting == 3
         assert listener.heard == []
         taken = b""
         async with asyncio.timeout(30):
@@ -186,7 +186,7 @@ async def test_a_flood_of_wake_ups_for_nothing_loses_nothing_and_hangs_nothing_u
 async def test_close_reports_no_hang_up_and_frees_whoever_closes_twice():
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         await asyncio.gather(line.close(), line.close())
         assert listener.heard == []
         with pytest.raises(errors.LineLost):
@@ -198,9 +198,9 @@ async def test_what_waits_in_the_transport_is_counted_and_gone_when_it_is_writte
         line = await open_line(end.path)
         for byte in b"ABC":
             line.write(byte)
-        assert line.waiting == 3
+        assert line.out_waiting == 3
         assert await read_from(end, 3) == b"ABC"
-        assert line.waiting == 0
+        assert line.out_waiting == 0
         await line.close()
 
 
@@ -222,13 +222,13 @@ async def test_a_full_line_costs_no_time_of_ours():
 async def test_a_wire_counts_what_goes_over_it():
     with far_end() as end:
         line = await open_line(end.path)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         for byte in b"\x00AB":
             line.write(byte)
         os.write(end.master, b"A\xff\xff\xff\x00\x00\xff\x00\x07")
-        assert await listener.first(4) == [Byte(0x41), Byte(0xFF), Break(), Frame(7)]
+        assert await listener.first(4) == [Byte(0x41), Byte(0xFF), Break(), FramingError(7)]
         counters = line.counters
-        assert (counters.sent, counters.received, counters.breaks, counters.frames) == (3, 3, 1, 1)
+        assert (counters.sent, counters.received, counters.breaks, counters.framing_errors) == (3, 3, 1, 1)
         assert counters.hang_ups == 0
         await line.close()
         assert counters.hang_ups == 0
@@ -237,11 +237,11 @@ async def test_a_wire_counts_what_goes_over_it():
 async def test_what_one_listener_leaves_the_next_is_told():
     with far_end() as end:
         line = await open_line(end.path)
-        first = Listener(line)
+        first = LineRecorder(line)
         os.write(end.master, b"AB")
         assert await first.first(2) == [Byte(0x41), Byte(0x42)]
-        line.unlisten(first.heard[1:])
+        line.stop_listening(first.heard[1:])
         os.write(end.master, b"C")
         await asyncio.sleep(0.02)
-        assert await Listener(line).first(2) == [Byte(0x42), Byte(0x43)]
+        assert await LineRecorder(line).first(2) == [Byte(0x42), Byte(0x43)]
         await line.close()

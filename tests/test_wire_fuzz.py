@@ -7,10 +7,10 @@ import tracemalloc
 from array import array
 
 import pytest
-from fakes import Bench, jump
+from fakes import TeletypeBench, run_jumping
 
 from drivers import errors, events
-from drivers.events import Marking
+from drivers.events import ParmrkDecoder
 from drivers.profile import Profile
 
 SAMPLE, WHOLE = 20_000, 1_000_000
@@ -39,15 +39,15 @@ def test_no_noise_on_the_wire_breaks_the_teletype_or_loses_a_prompt(count, duple
     rng = random.Random(33)
 
     async def main() -> None:
-        bench = Bench(profile=Profile(duplex=duplex), character_s=0.0)
-        marking = Marking()
+        bench = TeletypeBench(profile=Profile(duplex=duplex), character_s=0.0)
+        marking = ParmrkDecoder()
         sizes = array("q", bytes(8 * (count // PIECE)))
 
         def hear(data: bytes) -> None:
             while data:  # in any pieces
                 cut = rng.randrange(1, len(data) + 1)
                 for heard in marking.feed(data[:cut]):
-                    bench.line.come(heard)
+                    bench.line.receive(heard)
                 data = data[cut:]
 
         lines: list[str] = []
@@ -71,13 +71,13 @@ def test_no_noise_on_the_wire_breaks_the_teletype_or_loses_a_prompt(count, duple
             assert not reading.done()
             lines.clear()
             assert {byte & 0x7F for byte in bench.line.wire} <= {*range(0x20, 0x60), 0x07, 0x0A, 0x0D}
-            assert bench.told(events.Lost) == []
-            bench.seen.clear()
+            assert bench.events_of(events.LineDisconnected) == []
+            bench.events.clear()
             bench.line.wire.clear()
-            bench.machine.strikes.clear()
-            bench.machine.forbidden.clear()
-            bench.machine.bells_rung.clear()
-            del bench.machine.paper.lines[:-1]
+            bench.typing_unit.strikes.clear()
+            bench.typing_unit.forbidden.clear()
+            bench.typing_unit.bells_rung.clear()
+            del bench.typing_unit.paper.lines[:-1]
             sizes[number] = tracemalloc.get_traced_memory()[0]
         reading.cancel()
         quarter = len(sizes) // 4
@@ -87,6 +87,6 @@ def test_no_noise_on_the_wire_breaks_the_teletype_or_loses_a_prompt(count, duple
 
     tracemalloc.start()
     try:
-        jump(main())
+        run_jumping(main())
     finally:
         tracemalloc.stop()

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.base import RANGES, Ask, Finish, Sampling
+from model.base import SAMPLING_RANGES, CompletionRequest, FinishReason, Sampling
 from model.far import wire
-from model.far.sse import Events, Garbled
-from model.far.wire import Card, Chunk, Done, Failure, Request, Unfit, Usage
+from model.far.sse import MalformedResponse, SseParser
+from model.far.wire import CompletionChunk, ErrorInfo, InvalidRequest, ModelInfo, OpenAIRequest, StreamEnd, Usage
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 TOKENS = st.lists(st.integers(0, 2**31 - 1), max_size=5).map(tuple)
-FINISHES = st.sampled_from([None, *get_args(Finish)])
+FINISHES = st.sampled_from([None, *get_args(FinishReason)])
 
 
 def within(name: str) -> st.SearchStrategy[Any]:
-    least, most = RANGES[name]
+    least, most = SAMPLING_RANGES[name]
     if isinstance(getattr(Sampling(), name), float):
         return st.floats(least, most)
     return st.integers(int(least), int(most))
@@ -27,13 +27,19 @@ def within(name: str) -> st.SearchStrategy[Any]:
 
 SAMPLINGS = st.builds(
     Sampling,
-    **{name: within(name) for name in RANGES if name != "length"},
+    **{name: within(name) for name in SAMPLING_RANGES if name != "length"},
     length=st.none() | within("length"),
     stop=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), max_size=4).map(tuple),
     logprobs=st.booleans(),
 )
 ASKS = st.builds(
-    Ask, prompt=TEXT, sampling=SAMPLINGS, said=TOKENS, alphabet=TEXT, pace=st.floats(0, 1000), conversation=TEXT
+    CompletionRequest,
+    prompt=TEXT,
+    sampling=SAMPLINGS,
+    said=TOKENS,
+    alphabet=TEXT,
+    pace=st.floats(0, 1000),
+    conversation=TEXT,
 )
 COUNTS = st.integers(0, 10**6)
 USAGES = st.builds(Usage, COUNTS, COUNTS, COUNTS)
@@ -44,29 +50,31 @@ JSON = st.recursive(
 )
 
 
-@given(st.builds(Request, model=TEXT, ask=ASKS, stream=st.just(True), read=st.booleans(), usage=st.booleans()))
-def test_a_request_comes_back_as_it_went(request: Request) -> None:
-    assert Request.from_json(json.loads(json.dumps(request.to_json()))) == request
+@given(st.builds(OpenAIRequest, model=TEXT, ask=ASKS, stream=st.just(True), read=st.booleans(), usage=st.booleans()))
+def test_a_request_comes_back_as_it_went(request: OpenAIRequest) -> None:
+    assert OpenAIRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
 
 
 def test_a_request_without_a_stream_asks_for_no_count_of_one() -> None:
-    body = Request("m", Ask("a", Sampling()), stream=False).to_json()
+    body = OpenAIRequest("m", CompletionRequest("a", Sampling()), stream=False).to_json()
     assert not body["stream"]
     assert "stream_options" not in body
 
 
 def test_a_request_of_another_program_has_the_defaults_of_openai() -> None:
-    request = Request.from_json({"prompt": ["Hello"], "user": "bob", "seed": None}, seed=7)
-    assert request == Request(
+    request = OpenAIRequest.from_json({"prompt": ["Hello"], "user": "bob", "seed": None}, default_seed=7)
+    assert request == OpenAIRequest(
         "",
-        Ask("Hello", Sampling(1.0, 0, 1.0, 0.0, 1.0, 0, 7, 16)),
+        CompletionRequest("Hello", Sampling(1.0, 0, 1.0, 0.0, 1.0, 0, 7, 16)),
         stream=False,
-        usage=False,
+        include_usage=False,
     )
 
 
 def test_the_penalty_is_known_by_either_name_and_all_tokens_by_minus_one() -> None:
-    sampling = Request.from_json({"prompt": "", "repeat_penalty": 1.5, "top_k": -1, "stop": "."}).ask.sampling
+    sampling = OpenAIRequest.from_json(
+        {"prompt": "", "repeat_penalty": 1.5, "top_k": -1, "stop": "."}
+    ).completion.sampling
     assert (sampling.repetition_penalty, sampling.top_k, sampling.stop) == (1.5, 0, (".",))
 
 
@@ -102,23 +110,28 @@ def test_the_penalty_is_known_by_either_name_and_all_tokens_by_minus_one() -> No
     ],
 )
 def test_what_is_unfit_is_named(body: object, field: str, status: int) -> None:
-    with pytest.raises(Unfit) as caught:
-        Request.from_json(body)
+    with pytest.raises(InvalidRequest) as caught:
+        OpenAIRequest.from_json(body)
     assert (caught.value.field, caught.value.status) == (field, status)
 
 
-@given(st.dictionaries(st.sampled_from([*Request("", Ask("", Sampling())).to_json(), "n", "echo"]), JSON), JSON)
+@given(
+    st.dictionaries(
+        st.sampled_from([*OpenAIRequest("", CompletionRequest("", Sampling())).to_json(), "n", "echo"]), JSON
+    ),
+    JSON,
+)
 def test_whatever_is_asked_is_a_request_or_unfit(body: dict[str, Any], ours: object) -> None:
     for found in (body, {**body, "prompt": "a", "asr33": ours}):
         try:
-            request = Request.from_json(found)
-        except Unfit:
+            request = OpenAIRequest.from_json(found)
+        except InvalidRequest:
             continue
-        assert Request.from_json(request.to_json()).ask == request.ask
+        assert OpenAIRequest.from_json(request.to_json()).completion == request.completion
 
 
 CHUNKS = st.builds(
-    lambda known, priced, **parts: Chunk(**parts, bare=not known, **(priced if known else {})),
+    lambda known, priced, **parts: CompletionChunk(**parts, is_plain=not known, **(priced if known else {})),
     known=st.booleans(),
     priced=st.fixed_dictionaries({"tokens": TOKENS, "finish": FINISHES, "forgotten": COUNTS}),
     id=TEXT,
@@ -128,34 +141,38 @@ CHUNKS = st.builds(
     logprobs=st.lists(st.floats(-50, 0), max_size=3).map(tuple),
     usage=st.none() | USAGES,
 )
-FAILURES = st.builds(Failure, st.integers(400, 599), TEXT, st.text("abc é", max_size=9).map(str.strip), TEXT, TEXT).map(
-    lambda it: Failure(it.status, it.kind, " ".join(it.message.split()), it.code, it.param)
-)
+FAILURES = st.builds(
+    ErrorInfo, st.integers(400, 599), TEXT, st.text("abc é", max_size=9).map(str.strip), TEXT, TEXT
+).map(lambda it: ErrorInfo(it.status, it.kind, " ".join(it.message.split()), it.code, it.param))
 
 
-@given(st.one_of(CHUNKS, FAILURES, st.just(Done())), st.randoms(use_true_random=False))
-def test_an_event_comes_back_as_it_went_however_it_is_cut(said: Chunk | Failure | Done, random: Any) -> None:
-    if isinstance(said, Chunk) and said.usage and not (said.text or said.tokens or said.finish):
-        said = Chunk(said.id, said.created, said.model, usage=said.usage, bare=True)  # a count and nothing else
-    events, got, data = Events(), [], wire.PING + wire.event(said)
+@given(st.one_of(CHUNKS, FAILURES, st.just(StreamEnd())), st.randoms(use_true_random=False))
+def test_an_event_comes_back_as_it_went_however_it_is_cut(
+    said: CompletionChunk | ErrorInfo | StreamEnd, random: Any
+) -> None:
+    if isinstance(said, CompletionChunk) and said.usage and not (said.text or said.tokens or said.finish):
+        said = CompletionChunk(
+            said.id, said.created, said.model, usage=said.usage, is_plain=True
+        )  # a count and nothing else
+    events, got, data = SseParser(), [], wire.PING + wire.encode_event(said)
     while data:
         size = random.randint(1, len(data))
         got += events.push(data[:size])
         data = data[size:]
-    assert [wire.read(one) for one in got] == [said]
+    assert [wire.decode_event(one) for one in got] == [said]
 
 
 def test_each_end_has_a_word_of_openai() -> None:
-    for finish in get_args(Finish):
-        choice = Chunk("i", 0, "m", finish=finish).to_json()["choices"][0]
+    for finish in get_args(FinishReason):
+        choice = CompletionChunk("i", 0, "m", finish=finish).to_json()["choices"][0]
         assert choice["finish_reason"] in {"stop", "length"}
 
 
 def test_other_servers_are_understood() -> None:
-    def end(**choice: object) -> Finish | None:
-        said = wire.read(json.dumps({"choices": [{"text": "", **choice}]}))
-        assert isinstance(said, Chunk)
-        assert said.bare
+    def end(**choice: object) -> FinishReason | None:
+        said = wire.decode_event(json.dumps({"choices": [{"text": "", **choice}]}))
+        assert isinstance(said, CompletionChunk)
+        assert said.is_plain
         return said.finish
 
     assert end(finish_reason=None) is None
@@ -163,8 +180,8 @@ def test_other_servers_are_understood() -> None:
     assert end(finish_reason="stop") == "end"
     assert end(finish_reason="stop", stop_reason="\n") == "stop"
     assert end(finish_reason="length") == "length"
-    counted = wire.read('{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}')
-    assert isinstance(counted, Chunk)
+    counted = wire.decode_event('{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}')
+    assert isinstance(counted, CompletionChunk)
     assert counted.usage == Usage(5, 2)
 
 
@@ -179,16 +196,16 @@ def test_other_servers_are_understood() -> None:
     ],
 )
 def test_an_error_inside_a_stream_is_one(data: str, status: int, message: str) -> None:
-    said = wire.read(data)
-    assert isinstance(said, Failure)
+    said = wire.decode_event(data)
+    assert isinstance(said, ErrorInfo)
     assert (said.status, said.message) == (status, message)
 
 
 def test_the_body_of_an_error_may_be_anything() -> None:
-    assert wire.failure(422, '{"detail": "no"}').message == "no"
-    assert wire.failure(502, "<html><h1>502 Bad Gateway</h1>") == Failure(502, "", "")
-    assert wire.failure(502, "[" * 100_000).message == ""
-    assert wire.failure(503, '{"detail": [{"msg": "x"}]}').status == 503
+    assert wire.decode_error(422, '{"detail": "no"}').message == "no"
+    assert wire.decode_error(502, "<html><h1>502 Bad Gateway</h1>") == ErrorInfo(502, "", "")
+    assert wire.decode_error(502, "[" * 100_000).message == ""
+    assert wire.decode_error(503, '{"detail": [{"msg": "x"}]}').status == 503
 
 
 @pytest.mark.parametrize(
@@ -207,28 +224,31 @@ def test_the_body_of_an_error_may_be_anything() -> None:
     ],
 )
 def test_what_is_none_of_the_protocol_is_garbled(data: str) -> None:
-    with pytest.raises(Garbled):
-        wire.read(data)
+    with pytest.raises(MalformedResponse):
+        wire.decode_event(data)
 
 
 @given(JSON)
 def test_whatever_comes_is_an_event_or_garbled(found: object) -> None:
     for body in (found, {"choices": found}, {"choices": [{"text": "a", "logprobs": found}], "asr33": found}):
-        with contextlib.suppress(Garbled):
-            wire.read(json.dumps(body))
+        with contextlib.suppress(MalformedResponse):
+            wire.decode_event(json.dumps(body))
 
 
-@given(st.builds(Card, TEXT, st.just("asr33"), COUNTS, st.lists(TEXT, max_size=2).map(tuple), TEXT))
-def test_a_card_comes_back_as_it_went(card: Card) -> None:
-    assert wire.cards(json.loads(json.dumps(wire.catalogue([card])))) == [card]
-    assert card.ours
+@given(st.builds(ModelInfo, TEXT, st.just("asr33"), COUNTS, st.lists(TEXT, max_size=2).map(tuple), TEXT))
+def test_a_card_comes_back_as_it_went(card: ModelInfo) -> None:
+    assert wire.decode_models(json.loads(json.dumps(wire.encode_models([card])))) == [card]
+    assert card.is_asr33
 
 
 def test_the_cards_of_others_tell_what_they_tell() -> None:
     found = {"data": [{"id": "a", "max_model_len": 99}, {"id": "b", "meta": {"n_ctx_train": 7}}, {"id": 5}, "x"]}
-    assert [(card.id, card.context, card.ours) for card in wire.cards(found)] == [("a", 99, False), ("b", 7, False)]
-    with pytest.raises(Garbled):
-        wire.cards({"models": []})
+    assert [(card.id, card.context, card.is_asr33) for card in wire.decode_models(found)] == [
+        ("a", 99, False),
+        ("b", 7, False),
+    ]
+    with pytest.raises(MalformedResponse):
+        wire.decode_models({"models": []})
 
 
 def test_lines_may_end_as_they_like_and_comments_are_nothing() -> None:
@@ -237,19 +257,19 @@ def test_lines_may_end_as_they_like_and_comments_are_nothing() -> None:
             [b": hello", b"event: x", b"data: a", b"data:b", b"id", b"", b"", b"data: c", b"", b"data: d"]
         )
         for size in (1, 2, 3, len(stream)):
-            events = Events()
+            events = SseParser()
             parts = [stream[at : at + size] for at in range(0, len(stream), size)]
             assert [data for part in parts for data in events.push(part)] == ["a\nb", "c"]
 
 
 def test_an_event_that_never_ends_is_refused_before_it_fills_the_memory() -> None:
     for part in (b"x" * 60, b"data: " + b"x" * 50 + b"\n", b": " + b"x" * 60):
-        events = Events(most=100)
+        events = SseParser(max_bytes=100)
         events.push(part)
-        with pytest.raises(Garbled, match="over 100 bytes"):
+        with pytest.raises(MalformedResponse, match="over 100 bytes"):
             events.push(part)
 
 
 def test_bytes_that_are_no_text_are_garbled() -> None:
-    with pytest.raises(Garbled, match="UTF-8"):
-        Events().push(b"data: \xff\n")
+    with pytest.raises(MalformedResponse, match="UTF-8"):
+        SseParser().push(b"data: \xff\n")

@@ -3,8 +3,8 @@ import random
 import socket
 
 import pytest
-from fakes import rounds
-from fakes_wire import Listener, Server, far_end
+from fakes import spin_loop
+from fakes_wire import FakeSerialServer, LineRecorder, far_end
 from test_wire import assert_hung_up
 
 from drivers import errors
@@ -33,11 +33,11 @@ async def stuff(line):
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_bytes_go_both_ways_over_a_socket(host):
     try:
-        server = await Server(host).__aenter__()
+        server = await FakeSerialServer(host).__aenter__()
     except OSError:
         pytest.skip(f"no {host} here")
     line = await open_to(server)
-    listener = Listener(line)
+    listener = LineRecorder(line)
     for byte in b"\x8d\x0a\x00\xff":
         line.write(byte)
         await line.drain()
@@ -54,20 +54,20 @@ async def test_bytes_go_both_ways_over_a_socket(host):
 
 
 async def test_a_serial_server_that_marks_its_breaks_can_be_said_to():
-    async with Server() as server:
+    async with FakeSerialServer() as server:
         line = await open_to(server, marked=True)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         server.say(b"\xff\x00\x00\xff\xff")
         assert await listener.first(2) == [Break(), Byte(0xFF)]
         await line.close()
 
 
-@pytest.mark.parametrize("ending", [Server.finish, Server.reset])
+@pytest.mark.parametrize("ending", [FakeSerialServer.finish, FakeSerialServer.reset])
 @pytest.mark.parametrize("writing", [False, True])
 async def test_a_far_end_that_ends_or_crashes_is_one_hang_up(ending, writing, caplog):
-    async with Server() as server:
+    async with FakeSerialServer() as server:
         line = await open_to(server)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         if writing:
             line.write(0x41)
         server.say(b"A")
@@ -82,9 +82,9 @@ async def test_a_far_end_that_ends_or_crashes_is_one_hang_up(ending, writing, ca
 @pytest.mark.parametrize("seed", range(20))
 async def test_a_socket_reset_at_any_moment_of_a_conversation_is_one_hang_up(seed, caplog):
     dice = random.Random(seed)
-    async with Server() as server:
+    async with FakeSerialServer() as server:
         line = await open_to(server)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         for _ in range(dice.randrange(12)):
             match dice.randrange(3):
                 case 0:
@@ -93,21 +93,21 @@ async def test_a_socket_reset_at_any_moment_of_a_conversation_is_one_hang_up(see
                     server.say(b"B")
                 case 2:
                     await asyncio.sleep(dice.random() / 500)
-        dice.choice([Server.reset, Server.finish])(server)
+        dice.choice([FakeSerialServer.reset, FakeSerialServer.finish])(server)
         await assert_hung_up(line, listener, caplog)
 
 
 async def test_a_far_end_that_ends_while_it_takes_nothing_is_a_hang_up_too(caplog):
-    async with Server() as server:
+    async with FakeSerialServer() as server:
         line = await open_to(server)
-        listener = Listener(line)
+        listener = LineRecorder(line)
         await stuff(line)
         server.finish()
         await assert_hung_up(line, listener, caplog)
 
 
 async def test_close_gives_up_on_a_server_that_takes_nothing():
-    async with Server() as server:
+    async with FakeSerialServer() as server:
         line = await open_to(server)
         await stuff(line)
         async with asyncio.timeout(30):
@@ -115,7 +115,7 @@ async def test_close_gives_up_on_a_server_that_takes_nothing():
 
 
 async def test_a_socket_is_kept_alive_and_holds_no_character_back():
-    async with Server() as server:
+    async with FakeSerialServer() as server:
         line = await open_to(server)
         connected = line._transport.get_extra_info("socket")
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -149,7 +149,7 @@ async def test_a_host_that_does_not_answer_is_given_up_and_the_loop_runs_on():
             one.setblocking(False)
             one.connect_ex(deaf.getsockname())
         ticks = 0
-        opening = asyncio.create_task(open_line(url, connect_s=0.5))
+        opening = asyncio.create_task(open_line(url, connect_timeout_s=0.5))
         while not opening.done():
             ticks += 1
             await asyncio.sleep(0.01)
@@ -161,7 +161,7 @@ async def test_a_host_that_does_not_answer_is_given_up_and_the_loop_runs_on():
 
 
 async def test_whoever_gives_up_opening_leaves_nothing_open():
-    async with Server() as server:
+    async with FakeSerialServer() as server:
         opening = asyncio.create_task(open_line(server.url))
         await asyncio.sleep(0)
         opening.cancel()
@@ -173,6 +173,6 @@ async def test_whoever_gives_up_opening_leaves_nothing_open():
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        await rounds()
+        await spin_loop()
         again = await open_line(end.path)
         await again.close()

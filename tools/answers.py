@@ -9,30 +9,30 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-Learned = TypeVar("Learned")
+AnswerT = TypeVar("AnswerT")
 
 
-class TakenBack(Exception):
+class AnswerTakenBack(Exception):
     """The operator wants the last question once more."""
 
 
-class Answers:
+class AnswerHistory:
     def __init__(self) -> None:
-        self._learned: list[tuple[str, Any]] = []  # question and answer; no question for what needs no operator
-        self._at = 0  # so many of them are behind us
+        self._entries: list[tuple[str, Any]] = []  # question and answer; no question for what needs no operator
+        self._position = 0  # so many of them are behind us
 
-    def from_the_top(self) -> None:
-        self._at = 0
+    def restart(self) -> None:
+        self._position = 0
 
-    async def once(self, learn: Callable[[], Awaitable[Learned]], question: str = "") -> Learned:
+    async def ask_once(self, ask: Callable[[], Awaitable[AnswerT]], question: str = "") -> AnswerT:
         """What is learned so; `learn` is called only if it was not before, or is taken back."""
-        if self._at == len(self._learned):
-            self._learned.append((question, await learn()))
-        self._at += 1
-        learned: Learned = self._learned[self._at - 1][1]
+        if self._position == len(self._entries):
+            self._entries.append((question, await ask()))
+        self._position += 1
+        learned: AnswerT = self._entries[self._position - 1][1]
         return learned
 
-    def take_back(self) -> None:
+    def forget_last(self) -> None:
         """Forget the last question's answer, and all that was learned after it."""
-        while self._learned and not self._learned.pop()[0]:
+        while self._entries and not self._entries.pop()[0]:
             pass

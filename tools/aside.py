@@ -14,50 +14,52 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Full, Queue
 
-LINES = 1000  # that wait
-LAST_S = 1.0  # for those that still wait at the end
+MAX_QUEUED_LINES = 1000  # that wait
+CLOSE_TIMEOUT_S = 1.0  # for those that still wait at the end
 
 
-class Aside(logging.Handler):
+class NonBlockingHandler(logging.Handler):
     """Lines to a descriptor, past Python's own buffer: whoever is stuck in that holds its lock up to the end."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._lines: Queue[bytes | None] = Queue(LINES)
-        self._missed = 0
-        self._writer = threading.Thread(target=self._write, name="log", daemon=True)
+        self._queue: Queue[bytes | None] = Queue(MAX_QUEUED_LINES)
+        self._dropped_count = 0
+        self._writer = threading.Thread(target=self._write_lines, name="log", daemon=True)
         self._writer.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
-            if self._missed:  # told where they would have been
-                self._lines.put_nowait(b"asr33: %d lines of this log are missing: nobody took them\n" % self._missed)
-                self._missed = 0
-            self._lines.put_nowait(line)
+            if self._dropped_count:  # told where they would have been
+                self._queue.put_nowait(
+                    b"asr33: %d lines of this log are missing: nobody took them\n" % self._dropped_count
+                )
+                self._dropped_count = 0
+            self._queue.put_nowait(line)
         except Full:
-            self._missed += 1
+            self._dropped_count += 1
         except Exception:
             self.handleError(record)
 
     def close(self) -> None:
         with suppress(Full):
-            self._lines.put(None, timeout=LAST_S)
-            self._writer.join(LAST_S)
+            self._queue.put(None, timeout=CLOSE_TIMEOUT_S)
+            self._writer.join(CLOSE_TIMEOUT_S)
         super().close()
 
-    def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+    def _write_lines(self) -> None:
+        while (line := self._queue.get()) is not None:
             with suppress(OSError):  # whoever read it has left
                 while line:
                     line = line[os.write(self._descriptor, line) :]
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def logging_to_stderr() -> Iterator[None]:
     """What is logged in here goes to standard error, where there is one."""
-    handler = _handler()
+    handler = _make_handler()
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         yield
@@ -66,8 +68,8 @@ def told() -> Iterator[None]:
         handler.close()
 
 
-def _handler() -> logging.Handler:
+def _make_handler() -> logging.Handler:
     try:
-        return Aside(sys.stderr.fileno())
+        return NonBlockingHandler(sys.stderr.fileno())
     except (AttributeError, OSError):  # none, or one that is no file
         return logging.StreamHandler()

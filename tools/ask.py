@@ -14,19 +14,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model.base import RANGES, THREADS, Model, Provider, Sampling
+from model.base import SAMPLING_RANGES, THREAD_RANGE, DeviceChoice, Model, Sampling
 from model.errors import TextDamaged
 from model.far.address import is_url
-from model.text import plain
-from tools.given import standard_input
-from tools.output import say
+from model.text import normalise_text
+from tools.given import read_stdin
+from tools.output import print_message
 
-DEFAULTS = Sampling()
-TRIES = 3  # of a server that does not answer
-FRACTIONS = {"temperature", "top_p", "min_p", "repetition_penalty"}
+SAMPLING_DEFAULTS = Sampling()
+SERVER_ATTEMPTS = 3  # of a server that does not answer
+FLOAT_PARAMETERS = {"temperature", "top_p", "min_p", "repetition_penalty"}
 
 # What each is called in the help, and what it says there.
-DRAWN = {
+SAMPLING_FLAGS = {
     "seed": ("N", "same seed, same text"),
     "max_tokens": ("N", "end there"),
     "temperature": ("T", "0: no chance"),
@@ -39,99 +39,120 @@ DRAWN = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    within = {name: number(float if name in FRACTIONS else int, *RANGES[name]) for name in RANGES}
+    within = {
+        name: ranged_number(float if name in FLOAT_PARAMETERS else int, *SAMPLING_RANGES[name])
+        for name in SAMPLING_RANGES
+    }
     add = parser.add_argument
     add("prompt", nargs="?", default="-", metavar="PROMPT", help="the text to go on from; none or -: standard input")
     add("--model", metavar="NAME|PATH|URL", help="the model (the one in use)")
-    for name, (letter, says) in DRAWN.items():
+    for name, (letter, says) in SAMPLING_FLAGS.items():
         flag = f"--{name.replace('_', '-')}"
-        add(flag, type=within[name], default=getattr(DEFAULTS, name), metavar=letter, help=f"{says} (%(default)s)")
+        add(
+            flag,
+            type=within[name],
+            default=getattr(SAMPLING_DEFAULTS, name),
+            metavar=letter,
+            help=f"{says} (%(default)s)",
+        )
     add("--length", type=within["length"], metavar="N", help="end with the sentence that is N characters on")
     add("--stop", action="append", default=[], metavar="TEXT", help="end before this text; may be given again")
     add("--logprobs", action="store_true", help="on standard error, how likely each token was (natural logarithm)")
-    add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
+    add(
+        "--threads",
+        type=ranged_number(int, *THREAD_RANGE),
+        default=0,
+        metavar="N",
+        help="0: as many as there are cores",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs; auto: a GPU if there is one")
 
 
 def main(args: argparse.Namespace) -> int:
     from model import in_use
 
-    drawn = {name: getattr(args, name) for name in DRAWN}
+    drawn = {name: getattr(args, name) for name in SAMPLING_FLAGS}
     sampling = Sampling(**drawn, logprobs=args.logprobs, length=args.length, stop=tuple(args.stop))
-    name = args.model or in_use.name()
-    folder = None if is_url(name) else _folder(name)
-    prompt = _prompt(args.prompt)
+    name = args.model or in_use.get_default()
+    folder = None if is_url(name) else _find_model(name)
+    prompt = _read_prompt(args.prompt)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without curly quotes gets question marks
     if folder is None:
-        _answer_from(name, prompt, sampling)
+        _answer_from_server(name, prompt, sampling)
     else:
-        _answer(folder, prompt, sampling, args.threads, args.device)
+        _answer_locally(folder, prompt, sampling, args.threads, args.device)
     return 0
 
 
-def _folder(name: str) -> Path:
+def _find_model(name: str) -> Path:
     from model import store
 
-    return store.find(name)
+    return store.find_model(name)
 
 
-def _answer_from(url: str, prompt: str, sampling: Sampling) -> None:
+def _answer_from_server(url: str, prompt: str, sampling: Sampling) -> None:
     """The same from a server; how to reach it stands in the settings of the daemon."""
     import asyncio
     import logging
     from dataclasses import replace
 
     from daemon import config, far
-    from model.base import Ask
+    from model.base import CompletionRequest
 
     logging.getLogger("asr33").setLevel(logging.CRITICAL)  # what is wrong will be told once, at the end
-    settings = replace(config.load({"model": {"name": url}}).model, otherwise=())
-    asyncio.run(_print(far.relay(settings, Ask("", sampling), tries=TRIES), prompt, sampling))
+    settings = replace(config.load_config({"model": {"name": url}}).model, otherwise=())
+    asyncio.run(
+        _print_stream(
+            far.open_remote_model(settings, CompletionRequest("", sampling), max_tries=SERVER_ATTEMPTS),
+            prompt,
+            sampling,
+        )
+    )
 
 
-async def _print(model: Model, prompt: str, sampling: Sampling) -> None:
+async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
     try:
         async for piece in model.stream(prompt, sampling):
             sys.stdout.write(piece.text)
             sys.stdout.flush()
             for token, likely in zip(piece.tokens, piece.logprobs, strict=False):
-                say(f"{token:6} {likely:9.4f}")
+                print_message(f"{token:6} {likely:9.4f}")
     finally:
         await model.close()
     sys.stdout.write("\n")
     sys.stdout.flush()
 
 
-def _answer(folder: Path, prompt: str, sampling: Sampling, threads: int, device: Provider) -> None:
+def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads: int, device: DeviceChoice) -> None:
     # No event loop: to load one takes a good part of the time to the first word.
-    from model.loading import load
+    from model.loading import load_model
     from model.loop import generate
 
-    session, words = load(folder, threads, device)
+    session, words = load_model(model_folder, threads, device)
     if device != "auto":
-        say(f"asr33: asked for {device}; the model runs on: {session.provider}")
+        print_message(f"asr33: asked for {device}; the model runs on: {session.device_label}")
     for step in generate(session, [words.end_of_text, *words.encode_lines(prompt)], sampling, words):
         sys.stdout.write(step.text)
         sys.stdout.flush()
         for token, likely in zip(step.tokens, step.logprobs, strict=False):
-            say(f"{token:6} {likely:9.4f} {words.bytes_of(token).decode('utf-8', 'replace')!r}")
+            print_message(f"{token:6} {likely:9.4f} {words.bytes_of(token).decode('utf-8', 'replace')!r}")
     sys.stdout.write("\n")
     sys.stdout.flush()
 
 
-def _prompt(typed: str) -> str:
+def _read_prompt(typed: str) -> str:
     """The prompt as typed or piped, without the blanks at its end: a model's words bring their own in front."""
-    raw = os.fsencode(typed) if typed != "-" else standard_input("prompt", "say asr33 ask PROMPT")
+    raw = os.fsencode(typed) if typed != "-" else read_stdin("prompt", "say asr33 ask PROMPT")
     try:
-        return plain(raw.decode("utf-8")).rstrip()
+        return normalise_text(raw.decode("utf-8")).rstrip()
     except UnicodeDecodeError as error:
         raise TextDamaged(
             f"the prompt is not UTF-8 at byte {error.start}; convert it, as with iconv -t UTF-8"
         ) from None
 
 
-def number(kind: type[float], least: float, most: float) -> Callable[[str], float]:
+def ranged_number(kind: type[float], minimum: float, maximum: float) -> Callable[[str], float]:
     """A parser for argparse that takes numbers of the kind from `least` to `most`."""
 
     def parse(text: str) -> float:
@@ -139,9 +160,9 @@ def number(kind: type[float], least: float, most: float) -> Callable[[str], floa
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not least <= value <= most:
+        if not minimum <= value <= maximum:
             what = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {least:,} to {most:,}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {minimum:,} to {maximum:,}")
         return value
 
     return parse

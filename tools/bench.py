@@ -22,19 +22,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.base import THREADS
-from tools.ask import number
+from model.base import THREAD_RANGE
+from tools.ask import ranged_number
 from tools.benching.candidates import SIZES
 from tools.benching.lines import options
 from tools.benching.scale import options as simulated
 
 if TYPE_CHECKING:
-    from tools.benching.figures import Report
-    from tools.benching.run import Setting
-    from tools.benching.subject import Subject
+    from tools.benching.figures import SpeedReport
+    from tools.benching.run import BenchSettings
+    from tools.benching.subject import BenchTarget
 
-PROMPTS = (32, 128, 512, 1000)
-INTERRUPTED = 130  # 128 + SIGINT
+DEFAULT_PROMPTS = (32, 128, 512, 1000)
+EXIT_INTERRUPTED = 130  # 128 + SIGINT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subject.add_argument("--size", choices=SIZES, help="random weights of that size, in each of our widths")
     add("--peers", action="store_true", help="beside whichever is installed of ctranslate2, llama.cpp, transformers")
     add("--also", action="append", default=[], metavar="NAME|PATH", help="a model of the same weights, beside the rest")
-    add("--only", type=_words, default=[], metavar="WORD,WORD", help="only those whose name has one of the words")
+    add(
+        "--only",
+        type=_comma_separated,
+        default=[],
+        metavar="WORD,WORD",
+        help="only those whose name has one of the words",
+    )
     add(
         "--peer-python",
         type=Path,
@@ -56,13 +62,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the Python of another environment that peers may live in",
     )
     add("--start", action="store_true", help="only how soon commands answer, beside what Python takes for it")
-    add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
-    add("--rounds", type=number(int, 1, 1000), default=5, metavar="N", help="how often each is measured (%(default)s)")
-    add("--prompts", type=_prompts, default=PROMPTS, metavar="N,N", help="tokens of prompts (32,128,512,1000)")
-    add("--tokens", type=number(int, 1, 1000), default=64, metavar="N", help="tokens decoded at a time (%(default)s)")
-    add("--windows", type=number(int, 1, 10_000), default=16, metavar="N", help="windows to judge by (%(default)s)")
+    add(
+        "--threads",
+        type=ranged_number(int, *THREAD_RANGE),
+        default=0,
+        metavar="N",
+        help="0: as many as there are cores",
+    )
+    add(
+        "--rounds",
+        type=ranged_number(int, 1, 1000),
+        default=5,
+        metavar="N",
+        help="how often each is measured (%(default)s)",
+    )
+    add(
+        "--prompts",
+        type=_prompt_lengths,
+        default=DEFAULT_PROMPTS,
+        metavar="N,N",
+        help="tokens of prompts (32,128,512,1000)",
+    )
+    add(
+        "--tokens",
+        type=ranged_number(int, 1, 1000),
+        default=64,
+        metavar="N",
+        help="tokens decoded at a time (%(default)s)",
+    )
+    add(
+        "--windows",
+        type=ranged_number(int, 1, 10_000),
+        default=16,
+        metavar="N",
+        help="windows to judge by (%(default)s)",
+    )
     add("--text", type=Path, metavar="FILE", help="the text to judge by, one that the model was not trained on")
-    add("--seed", type=number(int, 0, 2**63 - 1), default=33, metavar="N", help="of weights and order (%(default)s)")
+    add(
+        "--seed",
+        type=ranged_number(int, 0, 2**63 - 1),
+        default=33,
+        metavar="N",
+        help="of weights and order (%(default)s)",
+    )
     add("--json", metavar="FILE|-", help="every number as JSON, - in place of the table")
     options.add_arguments(parser)
     simulated.add_arguments(parser)
@@ -73,112 +115,114 @@ def main(args: argparse.Namespace) -> int:
 
     for file in (args.json, args.picture):
         if file not in (None, "-"):
-            output.tried(Path(file))
+            output.check_writable(Path(file))
     if args.simulate:
-        return _simulated(args)
+        return _run_simulation(args)
     if args.lines is not None or args.until_stall:
-        return _lines(args)
+        return _run_load_test(args)
     if args.start:
-        return _started(args)
+        return _run_startup_benchmark(args)
     from tools.benching import subject
 
-    with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="asr33-bench-") as folder:
-        report = _report(args, subject.find(args), Path(folder))
-    if not _told(report.data(), args.json):
+    with _exit_on_signals(), tempfile.TemporaryDirectory(prefix="asr33-bench-") as folder:
+        report = _measure_speed(args, subject.find_target(args), Path(folder))
+    if not _write_json(report.to_json(), args.json):
         from tools.benching import table
 
-        table.show(report, sys.stdout)
+        table.print_report(report, sys.stdout)
     return 0
 
 
-def _lines(args: argparse.Namespace) -> int:
+def _run_load_test(args: argparse.Namespace) -> int:
     """Many virtual Teletypes at once."""
     from tools import output
 
-    with _ended_cleanly():
-        report = options.report(args, machine())
-    if args.picture is not None and report.driven is not None:
-        output.put(Path(args.picture), options.picture(report))
-    if not _told(report.data(), args.json):
+    with _exit_on_signals():
+        report = options.run_load_test(args, describe_machine())
+    if args.picture is not None and report.last_run is not None:
+        output.write_atomic(Path(args.picture), options.render_chart(report))
+    if not _write_json(report.to_json(), args.json):
         from tools.benching.lines import table
 
-        table.show(report, sys.stdout, args.patience)
-    return 0 if report.whole else INTERRUPTED
+        table.print_load_report(report, sys.stdout, args.patience)
+    return 0 if report.is_complete else EXIT_INTERRUPTED
 
 
-def _simulated(args: argparse.Namespace) -> int:
+def _run_simulation(args: argparse.Namespace) -> int:
     """Many more, on paper alone."""
-    report = simulated.report(args)
-    if not _told(report.data(), args.json):
+    report = simulated.run_simulation(args)
+    if not _write_json(report.to_json(), args.json):
         from tools.benching.scale import table
 
-        table.show(report, sys.stdout)
+        table.print_simulation_report(report, sys.stdout)
     return 0
 
 
-def _started(args: argparse.Namespace) -> int:
+def _run_startup_benchmark(args: argparse.Namespace) -> int:
     """How soon a command answers."""
     from model import store
     from tools.benching import start
-    from tools.benching.progress import shown
+    from tools.benching.progress import show_progress
 
-    model = store.find(args.model or store.EMBEDDED)
-    with _ended_cleanly(), shown(args.rounds + 1) as tell:
-        started = start.measure(str(model), args.rounds, tell)
-    if not _told(started.data(), args.json):
-        start.show(started, sys.stdout)
+    model = store.find_model(args.model or store.EMBEDDED)
+    with _exit_on_signals(), show_progress(args.rounds + 1) as tell:
+        started = start.measure_startup(str(model), args.rounds, tell)
+    if not _write_json(started.to_json(), args.json):
+        start.print_startup_times(started, sys.stdout)
     return 0
 
 
-def _told(data: object, to: str | None) -> bool:
+def _write_json(data: object, target: str | None) -> bool:
     """Every number as JSON where it is wanted; whether that was all that is."""
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-    if to == "-":
+    if target == "-":
         sys.stdout.write(text)
-    elif to is not None:
+    elif target is not None:
         from tools import output
 
-        output.put(Path(to), text.encode("utf-8"))
-    return to == "-"
+        output.write_atomic(Path(target), text.encode("utf-8"))
+    return target == "-"
 
 
-def _report(args: argparse.Namespace, subject: Subject, folder: Path) -> Report:
+def _measure_speed(args: argparse.Namespace, target: BenchTarget, folder: Path) -> SpeedReport:
     """Everything that takes time; what it writes is in the folder."""
     from tools.benching import judging, run
     from tools.benching.errors import WorkerFailed
-    from tools.benching.figures import Report
-    from tools.benching.progress import shown
+    from tools.benching.figures import SpeedReport
+    from tools.benching.progress import show_progress
 
-    setting, chance = _setting(args, subject), random.Random(args.seed)
-    here, parts = machine(), len(subject.candidates) * (2 + args.rounds)
-    with shown(parts) as tell:
-        prepared = subject.prepared(folder, setting, args.seed, tell)
-        order = run.rounds(prepared, setting, args.rounds, chance, tell)
-        windows = subject.windows(args.windows)
-        judging.judge(prepared, setting, windows, folder, is_text=subject.is_text, tell=tell)
+    setting, chance = _make_settings(args, target), random.Random(args.seed)
+    here, parts = describe_machine(), len(target.candidates) * (2 + args.rounds)
+    with show_progress(parts) as tell:
+        prepared = target.prepare_models(folder, setting, args.seed, tell)
+        order = run.run_rounds(prepared, setting, args.rounds, chance, tell)
+        windows = target.fidelity_windows(args.windows)
+        judging.measure_fidelity(prepared, setting, windows, folder, is_text=target.is_text, on_progress=tell)
     if not any(result.visits for result in prepared.results):
         raise WorkerFailed(
             next((result.fault for result in prepared.results), "nothing to measure: --only fits no name")
         )
-    about = {"format": 1, "model": subject.title, "rounds": args.rounds, "threads": setting.threads, "seed": args.seed}
+    about = {"format": 1, "model": target.title, "rounds": args.rounds, "threads": setting.threads, "seed": args.seed}
     about |= {"tokens": args.tokens, "machine": here}
     prompts = setting.prompts
-    return Report(about, prompts, subject.characters, subject.is_text, prepared.results, prepared.absent, order)
+    return SpeedReport(
+        about, prompts, target.chars_per_token, target.is_text, prepared.results, prepared.absent_peers, order
+    )
 
 
-def _setting(args: argparse.Namespace, subject: Subject) -> Setting:
+def _make_settings(args: argparse.Namespace, target: BenchTarget) -> BenchSettings:
     from model import cores
-    from tools.benching.run import DECODED_AFTER, Setting
+    from tools.benching.run import DECODE_PROMPT_TOKENS, BenchSettings
 
-    context = subject.shape.n_positions
+    context = target.shape.n_positions
     # Where none fits, the context itself is a prompt.
     prompts = tuple(sorted({prompt for prompt in args.prompts if prompt <= context})) or (context,)
-    ids = tuple(subject.ids[: max(DECODED_AFTER, *prompts)])
-    tokens = min(args.tokens, context - DECODED_AFTER)
-    return Setting(args.threads or cores.choose(), prompts, tokens, ids, tuple(args.peer_python))
+    ids = tuple(target.prompt_ids[: max(DECODE_PROMPT_TOKENS, *prompts)])
+    tokens = min(args.tokens, context - DECODE_PROMPT_TOKENS)
+    return BenchSettings(args.threads or cores.thread_count(), prompts, tokens, ids, tuple(args.peer_python))
 
 
-def machine() -> dict[str, str | float]:
+def describe_machine() -> dict[str, str | float]:
     """What the figures hold for; `load` is that of the last minute, so ask before there is any of ours."""
     import platform
 
@@ -196,7 +240,7 @@ def machine() -> dict[str, str | float]:
 
 
 @contextmanager
-def _ended_cleanly() -> Iterator[None]:
+def _exit_on_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end it as ^C does: nothing is left on the disk or at work."""
 
     def end(signum: int, _: object) -> None:
@@ -210,11 +254,11 @@ def _ended_cleanly() -> Iterator[None]:
             signal.signal(signum, handler)
 
 
-def _words(text: str) -> list[str]:
+def _comma_separated(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
-def _prompts(text: str) -> tuple[int, ...]:
+def _prompt_lengths(text: str) -> tuple[int, ...]:
     try:
         prompts = tuple(int(word) for word in text.split(","))
     except ValueError:

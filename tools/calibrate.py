@@ -15,17 +15,17 @@ import sys
 from pathlib import Path
 
 from daemon import folders
-from daemon.app import opened
+from daemon.app import open_and_test_line
 from daemon.config import Config
 from daemon.errors import ConfigError
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import EndOfInput
-from drivers.profile import as_toml
-from tools.calibration import Calibration, Found
-from tools.output import OutputLost, put, say
-from tools.print import settings
+from drivers.profile import profile_to_toml
+from tools.calibration import Calibration, CalibrationResult
+from tools.output import OutputLost, print_message, write_atomic
+from tools.print import config_from_line_arguments
 from tools.run import add_machine_argument
-from tools.terminal import Left, line_typed, until_interrupted
+from tools.terminal import PromptAbandoned, read_terminal_line, run_until_interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,19 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Raises ConfigError, DriverError, OutputLost, Left."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    chosen = settings(args)
+    chosen = config_from_line_arguments(args)
     if chosen.line.port is None:
         raise ConfigError("no line to calibrate: name it with --line /dev/serial/by-id/...")
-    return until_interrupted(_calibrate(chosen, chosen.line.port, output(args.output)))
+    return run_until_interrupted(_calibrate(chosen, chosen.line.port, resolve_output_path(args.output)))
 
 
-def output(named: Path | None) -> Path:
+def resolve_output_path(requested: Path | None) -> Path:
     """Where it goes. Raises ConfigError, OutputLost, before anybody has answered anything."""
-    path = named
+    path = requested
     if path is None:
-        if (own := folders.own_configuration()) is None:
+        if (own := folders.user_config_folder()) is None:
             raise ConfigError("this user has no home to keep machine.toml in: name a file with --output")
-        path = own / folders.MACHINE
+        path = own / folders.MACHINE_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,22 +61,22 @@ def output(named: Path | None) -> Path:
 
 
 async def _calibrate(chosen: Config, port: str, path: Path) -> None:
-    line, _ = await opened(chosen, port, CHARACTER_S)
-    say(f"asr33: it prints at {port}; answer there or here; Ctrl-C leaves, and writes nothing")
+    line, _ = await open_and_test_line(chosen, port, CHARACTER_S)
+    print_message(f"asr33: it prints at {port}; answer there or here; Ctrl-C leaves, and writes nothing")
     try:
-        found = await Calibration(line, WallClock(), chosen.machine, line_typed, say).run()
+        found = await Calibration(line, WallClock(), chosen.machine, read_terminal_line, print_message).run()
     except EndOfInput:
-        raise Left("left by ^D at the machine: nothing is written") from None
+        raise PromptAbandoned("left by ^D at the machine: nothing is written") from None
     finally:
         await line.close()
-    tell(found)
-    put(path, as_toml(found.profile).encode())
-    say(f"asr33: written to {path}")
+    print_result(found)
+    write_atomic(path, profile_to_toml(found.profile).encode())
+    print_message(f"asr33: written to {path}")
 
 
-def tell(found: Found) -> None:
+def print_result(result: CalibrationResult) -> None:
     """Before it is written: what took ten minutes to find stands here even if the disk is full."""
-    sys.stdout.write(as_toml(found.profile))
-    say(f"asr33: duplex {found.duplex or 'unknown'}, keyboard parity {found.keyboard_parity or 'unknown'}")
-    if found.answerback:
-        say(f"asr33: the answerback says {found.answerback.hex(' ')}")
+    sys.stdout.write(profile_to_toml(result.profile))
+    print_message(f"asr33: duplex {result.duplex or 'unknown'}, keyboard parity {result.keyboard_parity or 'unknown'}")
+    if result.answerback:
+        print_message(f"asr33: the answerback says {result.answerback.hex(' ')}")

@@ -14,34 +14,34 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drivers import profile as profiles
-from drivers.charset import level8
+from drivers.charset import apply_parity
 from drivers.clock import Clock
 from drivers.errors import Interrupted
-from drivers.events import Event, Keyed
+from drivers.events import Event, KeyReceived
 from drivers.keyboard import Keyboard
 from drivers.line import Line
 from drivers.paper import LF
 from drivers.printer import Stroke
 from drivers.profile import Profile
-from drivers.tape import leader, text_rows
+from drivers.tape import encode_text, leader
 from drivers.teletype import Teletype
-from tools.answers import Answers, Learned, TakenBack
+from tools.answers import AnswerHistory, AnswerT, AnswerTakenBack
 
-SAFE_MS = 500  # for questions: slower than any carriage that still goes home
-TRAVEL_MS = (400, 350, 300, 250, 200, 150)
-SLOWER_MS = (500, 650, 800, 1000)
-WIDEST = int(profiles.RANGES["columns"][1])
-NARROWEST = int(profiles.RANGES["columns"][0])
-WIDER = (73, 74, 76, 80, 86, 104, WIDEST - 1)
-BREAK_S = 30.0
-DUPLEX_S = 2.0  # longer than any echo takes to come back
-LINES = 4
+SAFE_CR_TRAVEL_MS = 500  # for questions: slower than any carriage that still goes home
+CR_TRAVEL_MS = (400, 350, 300, 250, 200, 150)
+SLOWER_CR_TRAVEL_MS = (500, 650, 800, 1000)
+MAX_COLUMNS = int(profiles.RANGES["columns"][1])
+MIN_COLUMNS = int(profiles.RANGES["columns"][0])
+WIDER_COLUMNS = (73, 74, 76, 80, 86, 104, MAX_COLUMNS - 1)
+BREAK_WAIT_S = 30.0
+DUPLEX_WAIT_S = 2.0  # longer than any echo takes to come back
+TEST_LINES = 4
 
-Show = Callable[[Teletype], Awaitable[None]]
+PrintPattern = Callable[[Teletype], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CalibrationResult:
     """What was found out: a profile, and what has no place in one."""
 
     profile: Profile
@@ -58,210 +58,229 @@ class Calibration:
         self,
         line: Line,
         clock: Clock,
-        known: Profile,
-        typed: Callable[[], Awaitable[str]],
-        say: Callable[[str], None],
+        known_profile: Profile,
+        read_terminal_line: Callable[[], Awaitable[str]],
+        print_message: Callable[[str], None],
     ) -> None:
-        self._line, self._clock, self._typed, self._say = line, clock, typed, say
-        self._known = known
+        self._line, self._clock, self._read_terminal_line, self._print_message = (
+            line,
+            clock,
+            read_terminal_line,
+            print_message,
+        )
+        self._known_profile = known_profile
         # The motor is switched on once, before all of it.
-        self._bare = replace(known, motor="always", auto_return=False, return_feeds=False, feed_returns=False)
-        self._found = self._bare
-        self._answers = Answers()
+        self._initial_profile = replace(
+            known_profile, motor="always", auto_return=False, return_feeds=False, feed_returns=False
+        )
+        self._profile = self._initial_profile
+        self._history = AnswerHistory()
         self._keyboard = Keyboard()  # of all answers together: one is too short to learn its parity from
         self._duplex: str | None = None
-        self._answer = b""
+        self._answerback = b""
 
-    async def run(self) -> Found:
+    async def run(self) -> CalibrationResult:
         """From the first greeting to the last question. Raises EndOfInput (^D), LineLost, and what the driver does."""
         await self._start_motor()
         while True:
             try:
-                return await self._through()
-            except TakenBack:
-                self._answers.take_back()
+                return await self._run_from_top()
+            except AnswerTakenBack:
+                self._history.forget_last()
 
-    async def _through(self) -> Found:
+    async def _run_from_top(self) -> CalibrationResult:
         """All of it, by what was learned already as far as that goes, and then by asking."""
-        self._found = self._bare
-        self._answers.from_the_top()
-        await self._begin()
-        await self._margin()
-        await self._kits()
-        await self._travel()
-        await self._wheel()
-        await self._break()
-        await self._options()
-        profile = replace(self._found, motor=self._known.motor)
-        await self._show(lambda tty: tty.print("\nTHAT IS ALL.\n" + profiles.as_toml(profile)))
-        return Found(profile, self._duplex, self._keyboard.parity, self._answer)
+        self._profile = self._initial_profile
+        self._history.restart()
+        await self._greet()
+        await self._find_right_margin()
+        await self._find_return_and_feed_kits()
+        await self._find_cr_travel()
+        await self._find_type_wheel()
+        await self._find_break_route()
+        await self._find_options()
+        profile = replace(self._profile, motor=self._known_profile.motor)
+        await self._run_pattern(lambda tty: tty.print("\nTHAT IS ALL.\n" + profiles.profile_to_toml(profile)))
+        return CalibrationResult(profile, self._duplex, self._keyboard.parity, self._answerback)
 
     async def _start_motor(self) -> None:
-        if self._known.motor != "always":
-            async with self._machine(self._known) as tty:
+        if self._known_profile.motor != "always":
+            async with self._teletype(self._known_profile) as tty:
                 await tty.switch_motor(True)
-                await self._clock.sleep_until(self._clock.now() + self._known.spin_up_ms / 1000)
+                await self._clock.sleep_until(self._clock.now() + self._known_profile.spin_up_ms / 1000)
 
-    async def _begin(self) -> None:
+    async def _greet(self) -> None:
         async def greet(tty: Teletype) -> None:
             await tty.print("\nASR33 CALIBRATION. ANSWER Y OR N AND RETURN; ? REPEATS, B GOES BACK.\n")
             await tty.finish()
-            await self._clock.sleep_until(self._clock.now() + DUPLEX_S)
+            await self._clock.sleep_until(self._clock.now() + DUPLEX_WAIT_S)
 
-        await self._yes(greet, "CAN YOU READ THIS")
+        await self._ask_yes_no(greet, "CAN YOU READ THIS")
         if self._duplex is not None:
-            self._found = replace(self._found, duplex="half" if self._duplex == "half" else "full")
+            self._profile = replace(self._profile, duplex="half" if self._duplex == "half" else "full")
 
     # The right margin.
 
-    async def _margin(self) -> None:
+    async def _find_right_margin(self) -> None:
         """The smallest count at which one strike more does not go beside the last but on it, or to a new line."""
-        columns = self._known.columns if self._known.columns < WIDEST else WIDEST - 1
-        if await self._is_beyond(columns):
+        columns = self._known_profile.columns if self._known_profile.columns < MAX_COLUMNS else MAX_COLUMNS - 1
+        if await self._has_at_most(columns):
             low, high = columns - 1, columns
-            if await self._is_beyond(low):
-                low, high = NARROWEST - 1, low
+            if await self._has_at_most(low):
+                low, high = MIN_COLUMNS - 1, low
         else:
-            low, high = columns, WIDEST
-            for count in (count for count in WIDER if count > columns):
-                if await self._is_beyond(count):
+            low, high = columns, MAX_COLUMNS
+            for count in (count for count in WIDER_COLUMNS if count > columns):
+                if await self._has_at_most(count):
                     high = count
                     break
                 low = count
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if await self._is_beyond(middle) else (middle, high)
-        self._found = replace(self._found, columns=high)
+            low, high = (low, middle) if await self._has_at_most(middle) else (middle, high)
+        self._profile = replace(self._profile, columns=high)
 
-    async def _is_beyond(self, count: int) -> bool:
+    async def _has_at_most(self, count: int) -> bool:
         """Whether a machine has no more than so many columns."""
 
         async def overrun(tty: Teletype) -> None:
             await tty.print_raw(ruler(count))
 
         # Two strikes may pile up here: this profile has more columns than a machine has, so that nothing is cut.
-        wide = replace(self._found, columns=WIDEST, travel_ms=SAFE_MS)
-        if await self._yes(overrun, "DO THE LAST TWO STRIKES STAND ON EACH OTHER", wide):
+        wide = replace(self._profile, columns=MAX_COLUMNS, travel_ms=SAFE_CR_TRAVEL_MS)
+        if await self._ask_yes_no(overrun, "DO THE LAST TWO STRIKES STAND ON EACH OTHER", wide):
             return True
-        if await self._yes(None, "DID THE LAST STRIKE GO TO A NEW LINE BY ITSELF"):
-            self._found = replace(self._found, auto_return=True)
+        if await self._ask_yes_no(None, "DID THE LAST STRIKE GO TO A NEW LINE BY ITSELF"):
+            self._profile = replace(self._profile, auto_return=True)
             return True
         return False
 
     # What CR and LF do.
 
-    async def _kits(self) -> None:
+    async def _find_return_and_feed_kits(self) -> None:
         async def over(tty: Teletype) -> None:
             await tty.print_raw("HHHHHHHH\rIIIIIIII")
 
         async def under(tty: Teletype) -> None:
             await tty.print_raw("HHHHHHHH")
-            feed = Stroke(LF, tty.column, SAFE_MS / 1000)
-            await tty.send([(feed, level8(LF, self._found.send_parity))])
+            feed = Stroke(LF, tty.column, SAFE_CR_TRAVEL_MS / 1000)
+            await tty.send_strokes([(feed, apply_parity(LF, self._profile.send_parity))])
             await tty.print_raw("IIIIIIII")
             tty.lose_track()
 
-        if not await self._yes(over, "DO THE I'S STAND ON THE H'S"):
-            self._found = replace(self._found, return_feeds=True)
-        if await self._yes(under, "DO THE LOWER I'S BEGIN AT THE LEFT MARGIN"):
-            self._found = replace(self._found, feed_returns=True)
+        if not await self._ask_yes_no(over, "DO THE I'S STAND ON THE H'S"):
+            self._profile = replace(self._profile, return_feeds=True)
+        if await self._ask_yes_no(under, "DO THE LOWER I'S BEGIN AT THE LEFT MARGIN"):
+            self._profile = replace(self._profile, feed_returns=True)
 
-    async def _travel(self) -> None:
+    async def _find_cr_travel(self) -> None:
         """From slow to fast, to the first that is not clean; where not even the slowest is, slower still."""
-        if not await self._is_clean(TRAVEL_MS[0]):
-            for slower in SLOWER_MS:
-                self._found = replace(self._found, travel_ms=slower)
-                if await self._is_clean(slower):
+        if not await self._is_travel_clean(CR_TRAVEL_MS[0]):
+            for slower in SLOWER_CR_TRAVEL_MS:
+                self._profile = replace(self._profile, travel_ms=slower)
+                if await self._is_travel_clean(slower):
                     return
             return
-        self._found = replace(self._found, travel_ms=TRAVEL_MS[0])
-        for faster in TRAVEL_MS[1:]:
-            if not await self._is_clean(faster):
+        self._profile = replace(self._profile, travel_ms=CR_TRAVEL_MS[0])
+        for faster in CR_TRAVEL_MS[1:]:
+            if not await self._is_travel_clean(faster):
                 return
-            self._found = replace(self._found, travel_ms=faster)
+            self._profile = replace(self._profile, travel_ms=faster)
 
-    async def _is_clean(self, travel_ms: int) -> bool:
-        at_this = replace(self._found, travel_ms=travel_ms, gentle=False)
-        line = "H" + "-" * (at_this.usable - 1)
+    async def _is_travel_clean(self, travel_ms: int) -> bool:
+        at_this = replace(self._profile, travel_ms=travel_ms, gentle=False)
+        line = "H" + "-" * (at_this.usable_columns - 1)
 
         async def full_lines(tty: Teletype) -> None:
-            await tty.print_raw("\n".join([line] * LINES))
+            await tty.print_raw("\n".join([line] * TEST_LINES))
 
-        return await self._yes(full_lines, "DOES EACH LINE BEGIN WITH A CLEAN H AT THE MARGIN", at_this)
+        return await self._ask_yes_no(full_lines, "DOES EACH LINE BEGIN WITH A CLEAN H AT THE MARGIN", at_this)
 
-    async def _wheel(self) -> None:
-        plain = replace(self._found, wheel="1968", travel_ms=SAFE_MS)
-        arrows = await self._yes(lambda tty: tty.print_raw("^ _"), "ARE THESE AN ARROW UP AND AN ARROW LEFT", plain)
-        self._found = replace(self._found, wheel="1963" if arrows else "1968")
+    async def _find_type_wheel(self) -> None:
+        plain = replace(self._profile, wheel="1968", travel_ms=SAFE_CR_TRAVEL_MS)
+        arrows = await self._ask_yes_no(
+            lambda tty: tty.print_raw("^ _"), "ARE THESE AN ARROW UP AND AN ARROW LEFT", plain
+        )
+        self._profile = replace(self._profile, wheel="1963" if arrows else "1968")
 
     # The wire and what hangs at it.
 
-    async def _break(self) -> None:
-        route = await self._answers.once(self._break_pressed)
+    async def _find_break_route(self) -> None:
+        route = await self._history.ask_once(self._wait_for_break)
         if route == "break":
-            self._found = replace(self._found, break_detect="marked")
+            self._profile = replace(self._profile, break_detect="marked")
         elif route == "nul":
-            self._found = replace(self._found, break_detect="nul")
+            self._profile = replace(self._profile, break_detect="nul")
 
-    async def _break_pressed(self) -> str | None:
+    async def _wait_for_break(self) -> str | None:
         """By which route it came."""
-        async with self._machine(replace(self._found, break_detect="auto")) as tty, tty.until_break() as scope:
+        async with self._teletype(replace(self._profile, break_detect="auto")) as tty, tty.until_break() as scope:
             await tty.fresh_line()
-            await tty.print(f"\nPRESS BREAK WITHIN {BREAK_S:.0f} SECONDS.\n")
+            await tty.print(f"\nPRESS BREAK WITHIN {BREAK_WAIT_S:.0f} SECONDS.\n")
             await tty.finish()
-            self._say("press BREAK at the machine")
-            await self._clock.sleep_until(self._clock.now() + BREAK_S)
+            self._print_message("press BREAK at the machine")
+            await self._clock.sleep_until(self._clock.now() + BREAK_WAIT_S)
         if scope.route not in ("break", "nul"):
-            self._say("no BREAK was heard" if scope.route is None else f"BREAK was heard by its {scope.route}")
+            self._print_message(
+                "no BREAK was heard" if scope.route is None else f"BREAK was heard by its {scope.route}"
+            )
         return scope.route
 
-    async def _options(self) -> None:
-        self._answer = read = b""
-        if await self._yes(None, "MAY THE ANSWERBACK BE ASKED"):
-            self._answer = await self._answers.once(lambda: self._at_one(Teletype.answerback, answerback=True))
-        if await self._yes(None, "DOES THE READER OBEY X-ON, AND IS A TAPE IN IT"):
-            read = await self._answers.once(lambda: self._at_one(Teletype.read_tape, auto_reader=True))
+    async def _find_options(self) -> None:
+        self._answerback = read = b""
+        if await self._ask_yes_no(None, "MAY THE ANSWERBACK BE ASKED"):
+            self._answerback = await self._history.ask_once(
+                lambda: self._run_with_options(Teletype.answerback, answerback=True)
+            )
+        if await self._ask_yes_no(None, "DOES THE READER OBEY X-ON, AND IS A TAPE IN IT"):
+            read = await self._history.ask_once(lambda: self._run_with_options(Teletype.read_tape, auto_reader=True))
         punches = False
-        if await self._yes(None, "DOES THE PUNCH OBEY TAPE ON (DC2)"):
-            rows = leader(5) + text_rows("PUNCHED\n", self._found.send_parity) + leader(5)
-            await self._answers.once(lambda: self._at_one(lambda tty: tty.punch(rows, text=True), auto_punch=True))
-            punches = await self._yes(None, "DID IT PUNCH BY ITSELF")
-        self._found = replace(self._found, answerback=bool(self._answer), auto_reader=bool(read), auto_punch=punches)
+        if await self._ask_yes_no(None, "DOES THE PUNCH OBEY TAPE ON (DC2)"):
+            rows = leader(5) + encode_text("PUNCHED\n", self._profile.send_parity) + leader(5)
+            await self._history.ask_once(
+                lambda: self._run_with_options(lambda tty: tty.punch(rows, text=True), auto_punch=True)
+            )
+            punches = await self._ask_yes_no(None, "DID IT PUNCH BY ITSELF")
+        self._profile = replace(
+            self._profile, answerback=bool(self._answerback), auto_reader=bool(read), auto_punch=punches
+        )
 
-    async def _at_one(self, do: Callable[[Teletype], Awaitable[Learned]], **fitted: Any) -> Learned:
+    async def _run_with_options(self, procedure: Callable[[Teletype], Awaitable[AnswerT]], **fitted: Any) -> AnswerT:
         """At a machine that has this."""
-        async with self._machine(replace(self._found, **fitted)) as tty:
-            return await do(tty)
+        async with self._teletype(replace(self._profile, **fitted)) as tty:
+            return await procedure(tty)
 
     # Showing and asking.
 
-    async def _yes(self, show: Show | None, question: str, shown_by: Profile | None = None) -> bool:
-        return await self._answers.once(lambda: self._seen(show, question, shown_by), question)
+    async def _ask_yes_no(
+        self, print_pattern: PrintPattern | None, question: str, profile: Profile | None = None
+    ) -> bool:
+        return await self._history.ask_once(lambda: self._show_and_ask(print_pattern, question, profile), question)
 
-    async def _seen(self, show: Show | None, question: str, shown_by: Profile | None) -> bool:
+    async def _show_and_ask(self, print_pattern: PrintPattern | None, question: str, profile: Profile | None) -> bool:
         """Shows it, and asks; `?` shows it again."""
         while True:
-            if show is not None:
-                await self._show(show, shown_by)
-            async with self._machine() as tty:
-                answer = await self._answered(tty, f"{question}? ")
+            if print_pattern is not None:
+                await self._run_pattern(print_pattern, profile)
+            async with self._teletype() as tty:
+                answer = await self._read_answer(tty, f"{question}? ")
             if answer[:1] == "B":
-                raise TakenBack
+                raise AnswerTakenBack
             if answer[:1] in ("Y", "N"):
                 return answer[:1] == "Y"
 
-    async def _show(self, show: Show, by: Profile | None = None) -> None:
-        async with self._machine(by) as tty:
+    async def _run_pattern(self, print_pattern: PrintPattern, profile: Profile | None = None) -> None:
+        async with self._teletype(profile) as tty:
             await tty.fresh_line()
-            await show(tty)
+            await print_pattern(tty)
             await tty.fresh_line()
             await tty.finish()
 
     @asynccontextmanager
-    async def _machine(self, by: Profile | None = None) -> AsyncIterator[Teletype]:
+    async def _teletype(self, profile: Profile | None = None) -> AsyncIterator[Teletype]:
         """A teletype with that profile, or with a safe one; each begins by going to a clean margin."""
-        safe = replace(self._found, columns=min(self._found.columns, 72), travel_ms=SAFE_MS, gentle=True)
-        tty = Teletype(self._line, self._clock, by or safe, tap=None if by else self._hear)
+        safe = replace(self._profile, columns=min(self._profile.columns, 72), travel_ms=SAFE_CR_TRAVEL_MS, gentle=True)
+        tty = Teletype(self._line, self._clock, profile or safe, on_event=None if profile else self._on_event)
         try:
             yield tty
             await tty.finish()
@@ -269,16 +288,16 @@ class Calibration:
             self._duplex = tty.status().duplex or self._duplex
             await tty.close()
 
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, Keyed) and not event.damaged:
-            self._keyboard.receive(event.byte, event.at)
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, KeyReceived) and not event.damaged:
+            self._keyboard.decode_byte(event.byte, event.at)
 
-    async def _answered(self, tty: Teletype, question: str) -> str:
+    async def _read_answer(self, tty: Teletype, question: str) -> str:
         """What is typed at the machine or elsewhere; BREAK asks again."""
-        self._say(question)
+        self._print_message(question)
         await tty.fresh_line()
         reading: asyncio.Future[Any] = asyncio.ensure_future(tty.read_line(question))
-        elsewhere: asyncio.Future[Any] = asyncio.ensure_future(self._typed())
+        elsewhere: asyncio.Future[Any] = asyncio.ensure_future(self._read_terminal_line())
         try:
             await asyncio.wait({reading, elsewhere}, return_when=asyncio.FIRST_COMPLETED)
             answer: str = reading.result() if reading.done() else elsewhere.result()
@@ -294,5 +313,5 @@ class Calibration:
 
 def ruler(count: int) -> str:
     """So many strikes and one more: `I` in the last column that is asked for, and `-` where the next would be."""
-    dashes = ("----I" * WIDEST)[: count - 2]
+    dashes = ("----I" * MAX_COLUMNS)[: count - 2]
     return f"{dashes}-I-"

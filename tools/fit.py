@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from drivers.errors import NoSuchKey
-from drivers.virtual import BODIES, Drum, Fitted, coded
+from drivers.virtual import MECHANISMS, AnswerbackDrum, Equipment, encode_drum
 from drivers.virtual.fitted import END_BELL, MARGIN_BELL
 
-_Fit = Callable[[Fitted], Fitted]
+_Change = Callable[[Equipment], Equipment]
 
 
 class BadFitting(Exception):
@@ -30,7 +30,7 @@ class NoTape(Exception):
     exit_code: ClassVar[int] = 66
 
 
-def address(text: str) -> tuple[str, int]:
+def parse_address(text: str) -> tuple[str, int]:
     """HOST:PORT, [HOST]:PORT or :PORT, which is of this computer alone. Raises BadFitting."""
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
@@ -38,25 +38,25 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def _profile(**changes: Any) -> _Fit:
+def _change_profile(**changes: Any) -> _Change:
     return lambda fitted: replace(fitted, profile=replace(fitted.profile, **changes))
 
 
-def _bell(column: int) -> _Fit:
-    return lambda fitted: replace(fitted, bells=(*fitted.bells, column))
+def _add_bell(column: int) -> _Change:
+    return lambda fitted: replace(fitted, bell_columns=(*fitted.bell_columns, column))
 
 
-OPTIONS: dict[str, _Fit] = {
-    "acr": _profile(auto_return=True),
-    "cr-feeds": _profile(return_feeds=True),
-    "lf-returns": _profile(feed_returns=True),
-    "auto-reader": _profile(auto_reader=True),
-    "auto-punch": _profile(auto_punch=True),
-    "manual": _profile(auto_reader=False, auto_punch=False),
-    "wheel-1963": _profile(wheel="1963"),
+OPTIONS: dict[str, _Change] = {
+    "acr": _change_profile(auto_return=True),
+    "cr-feeds": _change_profile(return_feeds=True),
+    "lf-returns": _change_profile(feed_returns=True),
+    "auto-reader": _change_profile(auto_reader=True),
+    "auto-punch": _change_profile(auto_punch=True),
+    "manual": _change_profile(auto_reader=False, auto_punch=False),
+    "wheel-1963": _change_profile(wheel="1963"),
     "coded-levers": lambda fitted: replace(fitted, coded_levers=True),
-    "margin-bell": _bell(MARGIN_BELL),
-    "end-bell": _bell(END_BELL),
+    "margin-bell": _add_bell(MARGIN_BELL),
+    "end-bell": _add_bell(END_BELL),
     "mark-parity": lambda fitted: replace(fitted, key_parity="mark"),
     "space-parity": lambda fitted: replace(fitted, key_parity="space"),
     "every-other": lambda fitted: replace(fitted, every_other=True),
@@ -65,7 +65,7 @@ OPTIONS: dict[str, _Fit] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--body", choices=BODIES, default="typical", help="how fast its carriage flies home")
+    parser.add_argument("--body", choices=MECHANISMS, default="typical", help="how fast its carriage flies home")
     parser.add_argument("--duplex", choices=("full", "half"), default="full", help="half: it prints its own keys")
     parser.add_argument(
         "--break",
@@ -81,19 +81,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def fitted(args: argparse.Namespace) -> Fitted:
+def equipment_from_arguments(args: argparse.Namespace) -> Equipment:
     """The machine that was asked for: a tape brings an automatic reader, a punch file an automatic punch.
 
     Raises BadFitting, NoTape.
     """
-    machine = Fitted(body=BODIES[args.body], break_mode=args.break_mode or ("nul" if args.listen else "marked"))
-    machine = _profile(duplex=args.duplex, auto_reader=args.tape is not None, auto_punch=args.punch is not None)(
+    machine = Equipment(
+        mechanism=MECHANISMS[args.body], break_mode=args.break_mode or ("nul" if args.listen else "marked")
+    )
+    machine = _change_profile(duplex=args.duplex, auto_reader=args.tape is not None, auto_punch=args.punch is not None)(
         machine
     )
     if args.answerback is not None:
-        machine = replace(_profile(answerback=True)(machine), answer=_drum(args.answerback))
+        machine = replace(
+            _change_profile(answerback=True)(machine), answerback_rows=_encode_answerback(args.answerback)
+        )
     if args.tape is not None:
-        machine = replace(machine, tape=_tape(args.tape))
+        machine = replace(machine, tape=_read_tape_file(args.tape))
     for name in filter(None, (word.strip() for word in args.options.split(","))):
         if name not in OPTIONS:
             raise BadFitting(f"no option {name!r}: there are {', '.join(OPTIONS)}")
@@ -101,21 +105,21 @@ def fitted(args: argparse.Namespace) -> Fitted:
     return machine
 
 
-def _drum(text: str) -> bytes:
+def _encode_answerback(text: str) -> bytes:
     try:
-        return Drum(coded(_unescaped(text))).rows
+        return AnswerbackDrum(encode_drum(_unescape(text))).rows
     except NoSuchKey as error:
         raise BadFitting(str(error)) from None
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     try:
         return text.encode("ascii").decode("unicode_escape") if "\\" in text else text
     except UnicodeError:
         raise BadFitting(f"{text!r} cannot be read: write \\r, \\n, \\x06 and \\\\ in it, and ASCII") from None
 
 
-def _tape(path: Path) -> bytes:
+def _read_tape_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

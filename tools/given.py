@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 
 from model.errors import TextNotFound
-from tools.output import say
+from tools.output import print_message
 
 
-def standard_input(what: str, otherwise: str) -> bytes:
+def read_stdin(noun: str, alternative: str) -> bytes:
     """All of it; a terminal is asked to type `what`. Raises TextNotFound, which names `otherwise`, if it is closed."""
     if sys.stdin is None:
-        raise TextNotFound(f"no {what}: {otherwise}, or pipe one in")
+        raise TextNotFound(f"no {noun}: {alternative}, or pipe one in")
     if sys.stdin.isatty():
-        say(f"asr33: type the {what} here; Ctrl-D on a line of its own ends it")
+        print_message(f"asr33: type the {noun} here; Ctrl-D on a line of its own ends it")
     try:
         return sys.stdin.buffer.read()
     except OSError as error:
-        raise TextNotFound(f"standard input: {error.strerror}; {otherwise}") from None
+        raise TextNotFound(f"standard input: {error.strerror}; {alternative}") from None

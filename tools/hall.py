@@ -11,59 +11,59 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ConnectionLimits:
     """How many connections, how large a header, and the seconds that each part of a visit may take."""
 
-    connections: int = 8192
-    header: int = 8192  # bytes
+    max_connections: int = 8192
+    header_bytes: int = 8192  # bytes
     header_s: float = 10.0  # from the connection, or the first byte of the next request, to the end of the header
     idle_s: float = 60.0  # between two requests
-    rest_s: float = 3.0  # for what still comes after the answer was given
+    linger_s: float = 3.0  # for what still comes after the answer was given
     unread_s: float = 180.0  # for an answer that is not taken
 
 
-class Guest(Protocol):
+class AbortableConnection(Protocol):
     """A connection."""
 
-    def leave(self) -> None: ...
+    def abort(self) -> None: ...
 
 
-class Hall:
+class ConnectionLimiter:
     """All who are in: those who have not asked for anything yet, the longest there first."""
 
-    def __init__(self, patience: Patience = Patience()) -> None:
-        self.patience = patience
-        self.inside: set[Guest] = set()
-        self.waiting: dict[Guest, None] = {}
-        self.turned_away = self.cut = 0
+    def __init__(self, limits: ConnectionLimits = ConnectionLimits()) -> None:
+        self.limits = limits
+        self.connections: set[AbortableConnection] = set()
+        self.idle_connections: dict[AbortableConnection, None] = {}
+        self.rejected_count = self.aborted_count = 0
 
-    def enter(self, guest: Guest) -> bool:
+    def admit(self, connection: AbortableConnection) -> bool:
         """Whether there is room; one who waits may have to leave for it."""
-        self.inside.add(guest)
-        if len(self.inside) > self.patience.connections:
-            if not self.waiting:
-                self.turned_away += 1
+        self.connections.add(connection)
+        if len(self.connections) > self.limits.max_connections:
+            if not self.idle_connections:
+                self.rejected_count += 1
                 return False
-            self.cut += 1
-            longest = next(iter(self.waiting))
-            self.left(longest)  # at once: its transport says so only when all who came with this one are in
-            longest.leave()
+            self.aborted_count += 1
+            longest = next(iter(self.idle_connections))
+            self.remove(longest)  # at once: its transport says so only when all who came with this one are in
+            longest.abort()
         return True
 
-    def waits(self, guest: Guest) -> None:
+    def mark_idle(self, connection: AbortableConnection) -> None:
         """It has not asked yet; those who wait already keep their turn."""
-        if guest in self.inside:
-            self.waiting.setdefault(guest)
+        if connection in self.connections:
+            self.idle_connections.setdefault(connection)
 
-    def asked(self, guest: Guest) -> None:
+    def mark_active(self, connection: AbortableConnection) -> None:
         """It is answered now, and does not make room for anybody."""
-        self.waiting.pop(guest, None)
+        self.idle_connections.pop(connection, None)
 
-    def left(self, guest: Guest) -> None:
-        self.inside.discard(guest)
-        self.waiting.pop(guest, None)
+    def remove(self, connection: AbortableConnection) -> None:
+        self.connections.discard(connection)
+        self.idle_connections.pop(connection, None)
 
     def gauges(self) -> Mapping[str, float]:
         """For `/metrics`."""
-        counts = {"": len(self.inside), "_turned_away": self.turned_away, "_cut": self.cut}
+        counts = {"": len(self.connections), "_turned_away": self.rejected_count, "_cut": self.aborted_count}
         return {f"connections{what}": float(count) for what, count in counts.items()}

@@ -24,7 +24,7 @@ _END = ""
 _SEQUENCE = re.compile(rb"\x1b(?:\[\[[A-E]|[\[O][0-?]*[ -/]*[@-~])")
 
 
-class Keyboard(Protocol):
+class TypingTarget(Protocol):
     """What is typed on: a virtual machine, or its levers too."""
 
     async def type(self, text: str) -> None: ...
@@ -32,20 +32,20 @@ class Keyboard(Protocol):
     async def press_break(self) -> None: ...
 
 
-def at_terminal() -> bool:
+def stdin_is_terminal() -> bool:
     """Whether somebody can type here."""
-    return (fd := _standard_input()) is not None and os.isatty(fd)
+    return (fd := _stdin_fd()) is not None and os.isatty(fd)
 
 
-async def operate(machine: Keyboard, leaves: Callable[[int], bool], stdin: int | None = None) -> None:
+async def forward_keys(machine: TypingTarget, should_leave: Callable[[int], bool], stdin: int | None = None) -> None:
     """Types on the machine what comes in; back when Ctrl-C leaves, or the terminal is gone.
 
     `leaves` is asked at each Ctrl-C, and told how many keys that has overtaken. At a terminal each key is a key; in
     a pipe the end of a line is RETURN. The end of a pipe is not the end: nobody types, and the machine runs on.
     """
-    pressed = Pressed(leaves)
-    with _heard(_standard_input() if stdin is None else stdin, pressed):
-        while key := await pressed.next():
+    pressed = KeyQueue(should_leave)
+    with _reading_keys(_stdin_fd() if stdin is None else stdin, pressed):
+        while key := await pressed.next_key():
             if key == CTRL_C:
                 await machine.press_break()
             else:
@@ -53,41 +53,41 @@ async def operate(machine: Keyboard, leaves: Callable[[int], bool], stdin: int |
                     await machine.type(key)
 
 
-class Pressed:
+class KeyQueue:
     """Keys in the order in which the machine gets them."""
 
-    def __init__(self, leaves: Callable[[int], bool]) -> None:
-        self._leaves = leaves
+    def __init__(self, should_leave: Callable[[int], bool]) -> None:
+        self._should_leave = should_leave
         self._keys: asyncio.Queue[str] = asyncio.Queue()
 
-    def press(self, keys: str) -> None:
+    def put_keys(self, keys: str) -> None:
         for key in keys:
             if key == CTRL_C:
-                key = _END if self._leaves(self._drop()) else CTRL_C
+                key = _END if self._should_leave(self._drop_keys()) else CTRL_C
             self._keys.put_nowait(key)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """There will be no more, and what is on its way is not wanted."""
-        self._drop()
+        self._drop_keys()
         self._keys.put_nowait(_END)
 
-    async def next(self) -> str:
+    async def next_key(self) -> str:
         """The next key, or nothing at the end."""
         return await self._keys.get()
 
-    def _drop(self) -> int:
+    def _drop_keys(self) -> int:
         count = self._keys.qsize()
         while not self._keys.empty():
             self._keys.get_nowait()
         return count
 
 
-def keys_of(data: bytes) -> str:
+def decode_keys(data: bytes) -> str:
     """The keys in what a terminal sends; bytes over 0x7F are no keys of a Model 33, and stay one each."""
     return _SEQUENCE.sub(b"", data).decode("latin-1")
 
 
-def _standard_input() -> int | None:
+def _stdin_fd() -> int | None:
     """None if whoever started us has closed it."""
     try:
         return sys.stdin.fileno() if sys.stdin else None
@@ -96,19 +96,19 @@ def _standard_input() -> int | None:
 
 
 @contextlib.contextmanager
-def _heard(fd: int | None, pressed: Pressed) -> Iterator[None]:
+def _reading_keys(fd: int | None, queue: KeyQueue) -> Iterator[None]:
     if fd is not None and os.isatty(fd):
-        with _raw(fd), _watched(fd, pressed):
+        with _raw_mode(fd), _watching_terminal(fd, queue):
             yield
         return
     if fd is not None:
         # A thread, because a file cannot be waited for; a daemon, because nothing can interrupt its read.
-        threading.Thread(target=_read_pipe, args=(fd, asyncio.get_running_loop(), pressed.press), daemon=True).start()
+        threading.Thread(target=_read_pipe, args=(fd, asyncio.get_running_loop(), queue.put_keys), daemon=True).start()
     yield
 
 
 @contextlib.contextmanager
-def _raw(fd: int) -> Iterator[None]:
+def _raw_mode(fd: int) -> Iterator[None]:
     """Each key as it is pressed, Ctrl-C among them. Output is left as it was: it is the screen's."""
     before = termios.tcgetattr(fd)
     raw = termios.tcgetattr(fd)
@@ -123,7 +123,7 @@ def _raw(fd: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched(fd: int, pressed: Pressed) -> Iterator[None]:
+def _watching_terminal(fd: int, queue: KeyQueue) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def readable() -> None:
@@ -132,10 +132,10 @@ def _watched(fd: int, pressed: Pressed) -> Iterator[None]:
         except OSError:
             data = b""
         if data:
-            pressed.press(keys_of(data))
+            queue.put_keys(decode_keys(data))
         else:
             loop.remove_reader(fd)
-            pressed.end()
+            queue.close()
 
     loop.add_reader(fd, readable)
     try:
@@ -144,7 +144,7 @@ def _watched(fd: int, pressed: Pressed) -> Iterator[None]:
         loop.remove_reader(fd)
 
 
-def _read_pipe(fd: int, loop: asyncio.AbstractEventLoop, press: Callable[[str], None]) -> None:
+def _read_pipe(fd: int, loop: asyncio.AbstractEventLoop, put_keys: Callable[[str], None]) -> None:
     with contextlib.suppress(OSError, RuntimeError):  # it is gone; or the loop is closed, and we are leaving
         while data := os.read(fd, 4096):
-            loop.call_soon_threadsafe(press, data.decode("latin-1").replace("\n", "\r"))
+            loop.call_soon_threadsafe(put_keys, data.decode("latin-1").replace("\n", "\r"))

@@ -14,29 +14,29 @@ HELP = (
     "Ctrl-] and H HERE IS, S reader START, X reader STOP, P punch,\n"
     "    T punched tape into the reader, L LOCAL, M motor, O open loop, U cable"
 )
-_OPEN_S = 1.0
+_OPEN_LOOP_S = 1.0
 
 
-class Levers:
+class VirtualControls:
     """The machine as whoever sits at this terminal works it. `note` is told what a lever has done."""
 
-    def __init__(self, machine: VirtualTeletype, note: Callable[[str], None]) -> None:
+    def __init__(self, machine: VirtualTeletype, on_action: Callable[[str], None]) -> None:
         self._machine = machine
-        self._note = note
+        self._on_action = on_action
         self._escaped = False
-        self._motor = True
-        self._torn = 0  # rows of what was punched that were torn off
+        self._motor_on = True
+        self._torn_rows = 0  # rows of what was punched that were torn off
         self._tape = b""  # the last of them
-        self._levers: dict[str, Callable[[], str]] = {
-            "H": self._here_is,
-            "S": self._start,
-            "X": self._stop,
-            "P": self._punch,
-            "T": self._tear_off,
-            "L": self._local,
-            "M": self._switch_motor,
-            "O": self._open,
-            "U": self._cable,
+        self._actions: dict[str, Callable[[], str]] = {
+            "H": self._press_here_is,
+            "S": self._start_reader,
+            "X": self._stop_reader,
+            "P": self._toggle_punch,
+            "T": self._load_punched_tape,
+            "L": self._toggle_local,
+            "M": self._toggle_motor,
+            "O": self._open_loop,
+            "U": self._toggle_cable,
         }
 
     async def type(self, text: str) -> None:
@@ -47,59 +47,59 @@ class Levers:
                 continue
             if not escaped or key == ESCAPE:
                 await self._machine.type(key)
-            elif lever := self._levers.get(key.upper()):
-                self._note(lever())
+            elif lever := self._actions.get(key.upper()):
+                self._on_action(lever())
             else:
-                self._note(HELP)
+                self._on_action(HELP)
 
     async def press_break(self) -> None:
         await self._machine.press_break()
 
-    def _here_is(self) -> str:
+    def _press_here_is(self) -> str:
         self._machine.here_is()
-        return "HERE IS" if self._machine.station.drum.rows else "HERE IS: no drum is fitted, see --answerback"
+        return "HERE IS" if self._machine.sim.drum.rows else "HERE IS: no drum is fitted, see --answerback"
 
-    def _start(self) -> str:
-        if self._machine.station.reader.out:
+    def _start_reader(self) -> str:
+        if self._machine.sim.reader.is_out_of_tape:
             return "reader START: no tape is in it: T puts the punched one there, see also --tape"
         self._machine.start_reader()
         return "reader START"
 
-    def _stop(self) -> str:
-        self._machine.station.reader.halt()
+    def _stop_reader(self) -> str:
+        self._machine.sim.reader.halt()
         return "reader STOP"
 
-    def _punch(self) -> str:
-        punch = self._machine.station.punch
-        punch.on = not punch.on
-        return f"punch {'ON' if punch.on else 'OFF'}"
+    def _toggle_punch(self) -> str:
+        punch = self._machine.sim.punch
+        punch.is_on = not punch.is_on
+        return f"punch {'ON' if punch.is_on else 'OFF'}"
 
-    def _tear_off(self) -> str:
+    def _load_punched_tape(self) -> str:
         """The tape punched since the last time goes into the reader, or that one again."""
-        punched = self._machine.station.punch.tape
-        if len(punched) > self._torn:
-            self._tape, self._torn = bytes(punched[self._torn :]), len(punched)
+        punched = self._machine.sim.punch.tape
+        if len(punched) > self._torn_rows:
+            self._tape, self._torn_rows = bytes(punched[self._torn_rows :]), len(punched)
         if not self._tape:
             return "nothing is punched: P is the punch's switch"
-        self._machine.station.reader.load(self._tape)
+        self._machine.sim.reader.load(self._tape)
         return f"the punched tape is in the reader, {len(self._tape)} rows: S starts it"
 
-    def _local(self) -> str:
-        to = "line" if self._machine.station.switch == "local" else "local"
-        self._machine.turn_switch("line" if to == "line" else "local")
+    def _toggle_local(self) -> str:
+        to = "line" if self._machine.sim.line_switch == "local" else "local"
+        self._machine.set_line_switch("line" if to == "line" else "local")
         return to.upper()
 
-    def _switch_motor(self) -> str:
-        self._motor = not self._motor
-        self._machine.switch_motor(self._motor)
-        return f"motor {'ON' if self._motor else 'OFF'}"
+    def _toggle_motor(self) -> str:
+        self._motor_on = not self._motor_on
+        self._machine.switch_motor(self._motor_on)
+        return f"motor {'ON' if self._motor_on else 'OFF'}"
 
-    def _open(self) -> str:
-        self._machine.open_loop(_OPEN_S)
+    def _open_loop(self) -> str:
+        self._machine.open_loop(_OPEN_LOOP_S)
         return "the loop is open for a second"
 
-    def _cable(self) -> str:
-        if self._machine.plugged:
+    def _toggle_cable(self) -> str:
+        if self._machine.is_plugged:
             self._machine.unplug()
             return "the cable is out"
         self._machine.plug_in()

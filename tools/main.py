@@ -25,11 +25,13 @@ COMMANDS = {
 }
 
 # What `pip install .` alone leaves out, and the extra that brings it.
-_ENGINE = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
+_ENGINE_MODULES = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
 EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "corpus"}
-EXTRAS |= dict.fromkeys(_ENGINE, "cpu") | dict.fromkeys(("starlette", "uvicorn", "h11"), "serve") | {"ray": "ray"}
+EXTRAS |= (
+    dict.fromkeys(_ENGINE_MODULES, "cpu") | dict.fromkeys(("starlette", "uvicorn", "h11"), "serve") | {"ray": "ray"}
+)
 
-SPEAKS = ("ask", "bench", "calibrate", "corpus", "model")  # on standard output; the others need none, or refuse
+NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "model")  # on standard output; the others need none, or refuse
 
 USAGE = 2
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -40,38 +42,38 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
-        _fill_descriptors()
-        return _flushed(list(sys.argv[1:] if argv is None else argv))
+        _reserve_standard_fds()
+        return _run_and_flush(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        _redirect_stdout_to_null()
         return BROKEN_PIPE
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        return _complain(f"{error.name} is not installed: in asr33's folder, pip install '.[{extra}]'", UNAVAILABLE)
+        return _report_error(f"{error.name} is not installed: in asr33's folder, pip install '.[{extra}]'", UNAVAILABLE)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is not None:
-            return _complain(str(error), code)
+            return _report_error(str(error), code)
         if isinstance(error, OSError) and error.strerror:
-            _drop_output()
-            return _complain(f"{error.filename or 'the output'}: {error.strerror}", INPUT_OUTPUT)
+            _redirect_stdout_to_null()
+            return _report_error(f"{error.filename or 'the output'}: {error.strerror}", INPUT_OUTPUT)
         raise
 
 
-def _flushed(words: Sequence[str]) -> int:
+def _run_and_flush(words: Sequence[str]) -> int:
     """Whatever stands against the output is known before the exit code is."""
     try:
-        return _run(words[0], words[1:]) if words and words[0] in COMMANDS else _front_page(words)
+        return _run_command(words[0], words[1:]) if words and words[0] in COMMANDS else _run_without_command(words)
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()
 
 
-def _run(command: str, words: Sequence[str]) -> int:
+def _run_command(command: str, words: Sequence[str]) -> int:
     import argparse
     import importlib
 
@@ -83,13 +85,13 @@ def _run(command: str, words: Sequence[str]) -> int:
     )
     module.add_arguments(parser)
     args = parser.parse_args(words)
-    if sys.stdout is None and command in SPEAKS:
-        return _complain("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
+    if sys.stdout is None and command in NEEDS_STDOUT:
+        return _report_error("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
     code: int = module.main(args)
     return code
 
 
-def _front_page(words: Sequence[str]) -> int:
+def _run_without_command(words: Sequence[str]) -> int:
     import argparse
     import difflib
 
@@ -105,12 +107,12 @@ def _front_page(words: Sequence[str]) -> int:
     if words and not words[0].startswith("-"):
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}"
-        return _complain(f"no command {words[0]!r}; {hint}", USAGE)
+        return _report_error(f"no command {words[0]!r}; {hint}", USAGE)
     if parser.parse_args(words).version:
         from importlib.metadata import version
 
         if sys.stdout is None:
-            return _complain("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
+            return _report_error("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
         sys.stdout.write(f"asr33 {version('asr33')}\n")
     else:
         parser.print_help(sys.stdout if words else sys.stderr)
@@ -118,23 +120,23 @@ def _front_page(words: Sequence[str]) -> int:
     return 0
 
 
-def _fill_descriptors() -> None:
+def _reserve_standard_fds() -> None:
     """No line or file of ours gets the number of a standard stream that is closed, and what is meant for that."""
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(spare)
 
 
-def _drop_output() -> None:
+def _redirect_stdout_to_null() -> None:
     """Python would complain once more when it flushes what nobody takes, at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _complain(message: str, code: int) -> int:
-    from tools.output import say
+def _report_error(message: str, exit_code: int) -> int:
+    from tools.output import print_message
 
-    say(f"asr33: {message}")
-    return code
+    print_message(f"asr33: {message}")
+    return exit_code
 
 
 if __name__ == "__main__":

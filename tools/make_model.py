@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 from model import store
 from model.errors import ModelError
-from tools.output import say
+from tools.output import print_message
 
 if TYPE_CHECKING:
-    from model.export import Asked, Progress
-    from model.hub import Source
+    from model.export import ExportOptions, OnStageProgress
+    from model.hub import SourceModel
     from model.store import Manifest
 
-AS = ("int8", "int4", "float16", "float32", "half")
-ROUNDED = ("int8", "int4")
-CACHE = ("int8", "float32")
-BLOCKS = (16, 32, 64, 128, 256)
+STORAGE_FORMATS = ("int8", "int4", "float16", "float32", "half")
+QUANTISED_FORMATS = ("int8", "int4")
+CACHE_FORMATS = ("int8", "float32")
+BLOCK_SIZES = (16, 32, 64, 128, 256)
 QUIET_S = 2.0  # what takes no longer needs no word
 LINE_EVERY_S = 30.0
-SPEED_S = 300.0  # over so long the bar takes its speed: a matrix of a large model takes many seconds
+SPEED_WINDOW_S = 300.0  # over so long the bar takes its speed: a matrix of a large model takes many seconds
 
 
 class ModelUnwritten(ModelError):
@@ -46,29 +46,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="a folder of the hub's files (config.json, model.safetensors), or a model of ours",
     )
-    parser.add_argument("--name", type=as_name, required=True, metavar="NAME", help="what it shall be called")
-    add_rounding_arguments(parser)
+    parser.add_argument("--name", type=parse_model_name, required=True, metavar="NAME", help="what it shall be called")
+    add_quantisation_arguments(parser)
 
 
-def add_rounding_arguments(parser: argparse.ArgumentParser) -> None:
+def add_quantisation_arguments(parser: argparse.ArgumentParser) -> None:
     """What `make` and `pull` share."""
     parser.add_argument(
         "--as",
         dest="store_as",
-        choices=AS,
+        choices=STORAGE_FORMATS,
         default="int8",
         help="how its weights are stored (%(default)s); half: float16 throughout, for a GPU",
     )
     parser.add_argument(
         "--cache",
-        choices=CACHE,
+        choices=CACHE_FORMATS,
         default="float32",
         help="how keys and values are kept where the weights have few bits (%(default)s); int8: for many texts at once",
     )
     parser.add_argument(
         "--block",
         type=int,
-        choices=BLOCKS,
+        choices=BLOCK_SIZES,
         default=0,
         metavar="N",
         help="weights that share a scale: 16, 32, 64, 128 or 256",
@@ -84,41 +84,41 @@ def main(args: argparse.Namespace) -> int:
     from model import export, hub
     from model.text import read_documents
 
-    require_rounded(args)
-    folder = store.home() / args.name
+    reject_idle_options(args)
+    folder = store.models_folder() / args.name
     if folder.exists() and not args.replace:
         raise ModelUnwritten(f"{folder}: there is a model of that name; choose another --name, or --replace it")
     documents = tuple(read_documents([args.text])) if args.text else ()
-    asked = export.Asked(args.name, args.store_as, args.block, documents, args.cache)
-    with shown_progress() as progress:
-        line = made(hub.read(args.source), folder, asked, progress)
+    asked = export.ExportOptions(args.name, args.store_as, args.block, documents, args.cache)
+    with show_progress() as progress:
+        line = make_model(hub.read_source(args.source), folder, asked, progress)
     sys.stdout.write(line)
     return 0
 
 
-def require_rounded(args: argparse.Namespace) -> None:
+def reject_idle_options(args: argparse.Namespace) -> None:
     """Raises NothingRounded: an option that would do nothing."""
     idle = [f"--block {args.block}"] * bool(args.block) + ["--cache int8"] * (args.cache == "int8")
-    if idle and args.store_as not in ROUNDED:
+    if idle and args.store_as not in QUANTISED_FORMATS:
         raise NothingRounded(f"{idle[0]} goes with --as int8 or int4, not {args.store_as}: leave out one of them")
 
 
-def made(source: Source, folder: Path, asked: Asked, progress: Progress) -> str:
+def make_model(source: SourceModel, folder: Path, options: ExportOptions, on_progress: OnStageProgress) -> str:
     """Make it; gives what it has become, in a line. Raises ModelError."""
-    manifest = _exported(source, folder, asked, progress)
+    manifest = _export(source, folder, options, on_progress)
     quality = manifest.training["quality"]
     size = sum(record.bytes for record in manifest.files.values()) / 1e6
     return (
-        f"{asked.name}: {size:.1f} MB in {folder}; perplexity {quality['ratio']:.4f} times that of float32, "
+        f"{options.name}: {size:.1f} MB in {folder}; perplexity {quality['ratio']:.4f} times that of float32, "
         f"KL {quality['kl']:.5f} nats a token, the same likeliest token in {quality['agree']:.1%}\n"
     )
 
 
-def _exported(source: Source, folder: Path, asked: Asked, progress: Progress) -> Manifest:
+def _export(source: SourceModel, folder: Path, options: ExportOptions, on_progress: OnStageProgress) -> Manifest:
     from model import export
 
     try:
-        return export.export(source, folder, asked, progress)
+        return export.export_model(source, folder, options, on_progress)
     except ModelError:
         raise
     except OSError as error:
@@ -129,22 +129,22 @@ def _exported(source: Source, folder: Path, asked: Asked, progress: Progress) ->
         ) from None
 
 
-def as_name(text: str) -> str:
-    if not store.NAME.fullmatch(text) or text == "embedded":
+def parse_model_name(text: str) -> str:
+    if not store.MODEL_NAME.fullmatch(text) or text == "embedded":
         raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, dots, dashes and underlines make a name")
     return text
 
 
 @contextmanager
-def shown_progress() -> Iterator[Callable[[str, int, int], None]]:
+def show_progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on standard error, where that is a terminal; else a line now and then, if it takes long."""
     if not sys.stderr.isatty():
-        yield _lines(time.monotonic)
+        yield _report_lines(time.monotonic)
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, speed_estimate_period=SPEED_S) as bar:
+    with Progress(console=Console(stderr=True), transient=True, speed_estimate_period=SPEED_WINDOW_S) as bar:
         task, last = bar.add_task("reading", total=None), ""
 
         def tell(what: str, done: int, whole: int) -> None:
@@ -157,7 +157,7 @@ def shown_progress() -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
-def _lines(clock: Callable[[], float]) -> Callable[[str, int, int], None]:
+def _report_lines(clock: Callable[[], float]) -> Callable[[str, int, int], None]:
     told, wait = clock(), QUIET_S
     stage, begun, first = "", 0.0, 0
 
@@ -169,12 +169,12 @@ def _lines(clock: Callable[[], float]) -> Callable[[str, int, int], None]:
         elif now - told >= wait:
             told, wait = now, LINE_EVERY_S
             left = (whole - done) * (now - begun) / max(done - first, 1)
-            say(f"{what}: {done / whole:.0%}, {_roughly(left)} left")
+            print_message(f"{what}: {done / whole:.0%}, {_format_duration(left)} left")
 
     return tell
 
 
-def _roughly(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """`40 s`, `12 min`, `1 h 20 min`."""
     minutes = round(seconds / 60)
     if seconds < 100:

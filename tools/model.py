@@ -12,7 +12,7 @@ from model.errors import ModelError
 from tools import make_model, pull_model, remove_model, score_model, show_model, use_model
 
 if TYPE_CHECKING:
-    from model.store import Listed
+    from model.store import ModelEntry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     listing = actions.add_parser("list", help="the models there are", description="The models there are.")
     listing.add_argument("--json", action="store_true", help="as JSON")
-    listing.set_defaults(action=_list)
+    listing.set_defaults(action=_list_models)
 
     showing = actions.add_parser("show", help="all about one of them", description=show_model.__doc__)
     show_model.add_arguments(showing)
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     verifying = actions.add_parser("verify", help="check files by hash", description="Check every file by its hash.")
     verifying.add_argument("names", nargs="*", metavar="NAME|PATH", help="the models (all)")
-    verifying.set_defaults(action=_verify)
+    verifying.set_defaults(action=_verify_models)
 
     making = actions.add_parser(
         "make",
@@ -60,18 +60,18 @@ def main(args: argparse.Namespace) -> int:
     return code
 
 
-def _list(args: argparse.Namespace) -> int:
+def _list_models(args: argparse.Namespace) -> int:
     from model import in_use, store
 
-    models, elsewhere = store.list_models(), _elsewhere()
-    used = {listed.name: not elsewhere and in_use.is_it(listed.folder) for listed in models}
+    models, elsewhere = store.list_models(), _remote_default()
+    used = {listed.name: not elsewhere and in_use.is_default(listed.folder) for listed in models}
     if args.json:
         told = [asdict(one) | {"folder": str(one.folder), "in_use": used[one.name]} for one in models]
-        _print(json.dumps(told, indent=2))
+        _print_line(json.dumps(told, indent=2))
         return 0
     if not models:
-        _print(f"no models in {store.home()}; pull one: asr33 model pull gpt2")
-    rows = list(map(_row, models))
+        _print_line(f"no models in {store.models_folder()}; pull one: asr33 model pull gpt2")
+    rows = list(map(_format_row, models))
     if elsewhere:
         used[elsewhere] = True
         rows.append((elsewhere, "-", "-", "-", "-", "a server"))
@@ -80,11 +80,11 @@ def _list(args: argparse.Namespace) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *numbers, where in rows:
         middle = "  ".join(text.rjust(width) for text, width in zip(numbers, widths[1:], strict=False))
-        _print(f"{name.ljust(widths[0])}  {middle}  {where}{'  (in use)' if used.get(name) else ''}")
+        _print_line(f"{name.ljust(widths[0])}  {middle}  {where}{'  (in use)' if used.get(name) else ''}")
     return 0
 
 
-def _elsewhere() -> str:
+def _remote_default() -> str:
     """The URL of the server whose model answers where nobody says; empty if it is one of this disk."""
     from daemon import config
     from daemon.errors import ConfigError
@@ -92,24 +92,24 @@ def _elsewhere() -> str:
     from model.far.address import is_url
 
     try:
-        name = config.load({}).model.name
+        name = config.load_config({}).model.name
     except ConfigError:
-        name = in_use.name()
+        name = in_use.get_default()
     return name if is_url(name) else ""
 
 
-def _row(listed: Listed) -> tuple[str, ...]:
-    manifest = listed.manifest
+def _format_row(entry: ModelEntry) -> tuple[str, ...]:
+    manifest = entry.manifest
     if manifest is None:
-        return (listed.name, "-", "-", "-", "-", listed.fault)
+        return (entry.name, "-", "-", "-", "-", entry.fault)
     parameters = f"{manifest.shape.parameters / 1e6:.1f} M"
     size = f"{sum(record.bytes for record in manifest.files.values()) / 1e6:.1f}"
     bits = manifest.training.get("bits_per_byte")
     score = f"{bits:.3f}" if isinstance(bits, int | float) else "-"
-    return (listed.name, parameters, size, str(manifest.shape.n_positions), score, str(listed.folder))
+    return (entry.name, parameters, size, str(manifest.shape.n_positions), score, str(entry.folder))
 
 
-def _verify(args: argparse.Namespace) -> int:
+def _verify_models(args: argparse.Namespace) -> int:
     from model import store
 
     # The embedded model always: asr33 is not whole without it.
@@ -117,15 +117,15 @@ def _verify(args: argparse.Namespace) -> int:
     code = 0
     for name in args.names or [store.EMBEDDED, *(name for name in there if name != store.EMBEDDED)]:
         try:
-            folder = store.find(name)
-            store.verify(folder)
+            folder = store.find_model(name)
+            store.verify_model(folder)
         except ModelError as error:
             sys.stderr.write(f"asr33: {error}\n")
             code = code or error.exit_code
         else:
-            _print(f"{name if name in there else store.name_of(folder)}: whole")
+            _print_line(f"{name if name in there else store.name_of_folder(folder)}: whole")
     return code
 
 
-def _print(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutputLost(Exception):
@@ -22,7 +22,7 @@ class OutputLost(Exception):
     exit_code: ClassVar[int] = 74
 
 
-def say(line: str) -> None:
+def print_message(line: str) -> None:
     """To whoever sits at the terminal; nobody there is no error."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
@@ -31,39 +31,43 @@ def say(line: str) -> None:
 
 
 @contextlib.contextmanager
-def written() -> Iterator[None]:
+def stdout_errors() -> Iterator[None]:
     """Standard output takes what is written in here. Raises OutputLost, and BrokenPipeError if its reader has left."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _lost(error.strerror or "it is closed") from None
+        raise _stdout_error(error.strerror or "it is closed") from None
 
 
-def open_output() -> None:
+def check_stdout() -> None:
     """Raises OutputLost if standard output was closed by whoever started us."""
     if sys.stdout is None:
-        raise _lost("it is closed")
+        raise _stdout_error("it is closed")
 
 
-def _lost(reason: str) -> OutputLost:
+def _stdout_error(reason: str) -> OutputLost:
     return OutputLost(f"the paper can go nowhere ({reason}): give standard output a place that takes it")
 
 
-class Record:
+class AppendFile:
     """A file that grows, there at once for whoever follows it. A full disk ends it in a word to `tell`."""
 
     def __init__(
-        self, path: Path, mode: Literal["wb", "ab"] = "wb", what: str = "strikes", tell: Callable[[str], None] = say
+        self,
+        path: Path,
+        mode: Literal["wb", "ab"] = "wb",
+        contents: str = "strikes",
+        on_error: Callable[[str], None] = print_message,
     ) -> None:
         self._path = path
-        self._what = what
-        self._tell = tell
+        self._contents = contents
+        self._on_error = on_error
         try:
             self._file = path.open(mode, buffering=0)
         except OSError as error:
-            raise unwritten(path, error) from None
+            raise write_error(path, error) from None
 
     def write(self, data: bytes) -> None:
         if self._file.closed:
@@ -72,16 +76,18 @@ class Record:
             self._file.write(data)
         except OSError as error:
             self.close()
-            self._tell(f"asr33 virtual: no more {self._what} go to {self._path} ({error.strerror}); the paper goes on")
+            self._on_error(
+                f"asr33 virtual: no more {self._contents} go to {self._path} ({error.strerror}); the paper goes on"
+            )
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
 
 
-def tried(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Nothing is changed. Raises OutputLost if `put` could not write there."""
-    place, beside = _places(path)
+    place, beside = _target_and_temporary(path)
     try:
         if beside is None:
             place.open("ab").close()
@@ -89,12 +95,12 @@ def tried(path: Path) -> None:
             beside.touch()
             beside.unlink()
     except OSError as error:
-        raise unwritten(path, error) from None
+        raise write_error(path, error) from None
 
 
-def put(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes) -> None:
     """The whole of a file, in the place of what was there; all or nothing. Raises OutputLost."""
-    place, beside = _places(path)
+    place, beside = _target_and_temporary(path)
     try:
         if beside is None:
             place.write_bytes(data)
@@ -108,17 +114,19 @@ def put(path: Path, data: bytes) -> None:
         if beside is not None:
             with contextlib.suppress(OSError):
                 beside.unlink()
-        raise unwritten(path, error) from None
+        raise write_error(path, error) from None
 
 
-def _places(path: Path) -> tuple[Path, Path | None]:
+def _target_and_temporary(path: Path) -> tuple[Path, Path | None]:
     """The file that a link leads to, and where it is written first; nowhere, if it is no plain file."""
     place = path.resolve()
     plain = place.is_file() or not place.exists()
     return place, place.with_name(f".{place.name}.{os.getpid()}") if plain else None
 
 
-def unwritten(path: Path, error: OSError) -> OutputLost:
+def write_error(path: Path, error: OSError) -> OutputLost:
     """Why a file cannot be written, and what helps."""
-    cure = "make room, or name a file on another disk" if error.errno in _FULL else "name a file in a folder of yours"
+    cure = (
+        "make room, or name a file on another disk" if error.errno in _DISK_FULL else "name a file in a folder of yours"
+    )
     return OutputLost(f"{path} cannot be written ({error.strerror}): {cure}")

@@ -20,17 +20,17 @@ from pathlib import Path
 
 from daemon import config
 from daemon.config import Config
-from daemon.errors import BadOrder
-from daemon.orders import Print
-from daemon.reach import glance, reached
+from daemon.errors import ProtocolError
+from daemon.orders import PrintJob
+from daemon.reach import acquire_machine, check_available
 from drivers.clock import CHARACTER_S
 from model.errors import TextDamaged, TextNotFound
-from tools.output import say
+from tools.output import print_message
 from tools.run import add_machine_argument
-from tools.terminal import Told, standard_input, until_interrupted
+from tools.terminal import ProgressLine, read_stdin, run_until_interrupted
 
-TAB = 8
-WHOLE = 1_000_000  # characters: a day and a night of paper
+TAB_COLUMNS = 8
+MAX_CHARS = 1_000_000  # characters: a day and a night of paper
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,53 +52,55 @@ def add_line_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file over those of the system and the user")
 
 
-def settings(args: argparse.Namespace) -> Config:
+def config_from_line_arguments(args: argparse.Namespace) -> Config:
     """What those arguments ask for, over what files and environment say."""
-    return config.load({"line": {"port": args.line}}, named=args.config, machine=args.machine)
+    return config.load_config({"line": {"port": args.line}}, config_file=args.config, machine_file=args.machine)
 
 
 def main(args: argparse.Namespace) -> int:
     """Raises BrokenOff, MachineBusy, OrderRefused, ConfigError, DriverError, TextDamaged, TextNotFound."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    chosen = settings(args)
+    chosen = config_from_line_arguments(args)
     if "-" in args.files:
-        asked_first(chosen, args)
-    text = "".join(ended(expanded(read(name))) for name in args.files)
-    if len(text) > WHOLE:
-        raise BadOrder(f"{len(text):,} characters are more than a day of paper: print it in parts")
-    order = Print(text, raw=args.raw, style="code" if args.code else "prose", overstrike=not args.raw)
-    return until_interrupted(_print(chosen, order, args))
+        check_available_before_stdin(chosen, args)
+    text = "".join(end_with_newline(expand_tabs(read_text(name))) for name in args.files)
+    if len(text) > MAX_CHARS:
+        raise ProtocolError(f"{len(text):,} characters are more than a day of paper: print it in parts")
+    order = PrintJob(text, raw=args.raw, style="code" if args.code else "prose", overstrike=not args.raw)
+    return run_until_interrupted(_print_text(chosen, order, args))
 
 
-def asked_first(chosen: Config, args: argparse.Namespace) -> None:
+def check_available_before_stdin(chosen: Config, args: argparse.Namespace) -> None:
     """Before standard input is read: what may take minutes to type is not refused afterwards. Raises as `glance`."""
     if not args.wait:
-        asyncio.run(glance(chosen))
+        asyncio.run(check_available(chosen))
         args.wait = True
 
 
-async def _print(chosen: Config, order: Print, args: argparse.Namespace) -> None:
+async def _print_text(chosen: Config, job: PrintJob, args: argparse.Namespace) -> None:
     pace = 0.0 if args.fast else CHARACTER_S
-    async with reached(chosen, wait=args.wait, character_s=pace, queued=waiting) as machine:
-        if order.raw and (long := too_long(order.text, machine.profile.usable)):
+    async with acquire_machine(chosen, wait=args.wait, character_s=pace, on_queued=report_waiting) as machine:
+        if job.raw and (long := count_long_lines(job.text, machine.profile.usable_columns)):
             lines = "1 line is" if long == 1 else f"{long} lines are"
-            say(f"asr33: {lines} longer than {machine.profile.usable} characters; what is beyond is cut off")
-        told = Told("characters")
+            print_message(
+                f"asr33: {lines} longer than {machine.profile.usable_columns} characters; what is beyond is cut off"
+            )
+        told = ProgressLine("characters")
         try:
-            await machine.do(order, told.tell)
+            await machine.run_job(job, told.update)
         finally:
-            told.end()
+            told.clear()
 
 
-def waiting() -> None:
-    say("asr33: somebody is at the machine; waiting for a turn")
+def report_waiting() -> None:
+    print_message("asr33: somebody is at the machine; waiting for a turn")
 
 
-def read(name: str) -> str:
+def read_text(name: str) -> str:
     """A file's text, or standard input's. Raises TextNotFound, TextDamaged."""
     where = "standard input" if name == "-" else name
     try:
-        raw = standard_input("text", "name a file") if name == "-" else Path(name).read_bytes()
+        raw = read_stdin("text", "name a file") if name == "-" else Path(name).read_bytes()
         return raw.decode("utf-8")
     except TextNotFound:
         raise
@@ -108,28 +110,28 @@ def read(name: str) -> str:
         raise TextDamaged(f"{where} is not UTF-8 at byte {error.start}: convert it, as with iconv -t UTF-8") from None
 
 
-def expanded(text: str) -> str:
+def expand_tabs(text: str) -> str:
     """Blanks for tabs, up to every eighth column; a backspace goes back one."""
     out: list[str] = []
     column = 0
     for char in text:
         if char == "\t":
-            char = " " * (TAB - column % TAB)
+            char = " " * (TAB_COLUMNS - column % TAB_COLUMNS)
         out.append(char)
         step = -1 if char == "\b" else sum(not unicodedata.combining(one) for one in char)  # an accent takes no room
         column = 0 if char in ("\n", "\r") else max(0, column + step)
     return "".join(out)
 
 
-def ended(text: str) -> str:
+def end_with_newline(text: str) -> str:
     """Two files do not share a line."""
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def too_long(text: str, columns: int) -> int:
+def count_long_lines(text: str, columns: int) -> int:
     """How many lines have a pass that goes beyond the margin; blanks at its end do not count."""
-    return sum(longest(line.split("\r")) > columns for line in text.split("\n"))
+    return sum(longest_pass(line.split("\r")) > columns for line in text.split("\n"))
 
 
-def longest(passes: Sequence[str]) -> int:
+def longest_pass(passes: Sequence[str]) -> int:
     return max(len(one.rstrip()) for one in passes)

@@ -12,97 +12,106 @@ from typing import TYPE_CHECKING
 
 from model import fetched, repository, store
 from model.errors import ModelDamaged, ModelError, ModelNotFound
-from model.repository import Address, Listing, RepositoryRefused
+from model.repository import HubAddress, RepositoryListing, RepositoryRefused
 from tools import make_model
-from tools.output import say
+from tools.output import print_message
 
 if TYPE_CHECKING:
-    from model.export import Asked, Progress
-    from model.hub import Source
+    from model.export import ExportOptions, OnStageProgress
+    from model.hub import SourceModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "address",
-        type=_address,
+        type=_parse_address,
         metavar="REPOSITORY",
-        help=f"{', '.join(repository.PINNED)}, or ORG/NAME; with @REVISION a branch, a tag or a commit of it",
+        help=f"{', '.join(repository.PINNED_MODELS)}, or ORG/NAME; with @REVISION a branch, a tag or a commit of it",
     )
-    parser.add_argument("--name", type=make_model.as_name, metavar="NAME", help="what it shall be called (as there)")
-    make_model.add_rounding_arguments(parser)
+    parser.add_argument(
+        "--name", type=make_model.parse_model_name, metavar="NAME", help="what it shall be called (as there)"
+    )
+    make_model.add_quantisation_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError: no such repository, no network, no room, no GPT-2, or one that is not good enough rounded."""
-    make_model.require_rounded(args)
-    name = args.name or _own_name(args.address)
-    folder = store.home() / name
+    make_model.reject_idle_options(args)
+    name = args.name or _default_name(args.address)
+    folder = store.models_folder() / name
     if folder.exists() and not args.replace:
-        _require_same(folder, args.address, args.store_as)
+        _require_same_model(folder, args.address, args.store_as)
         sys.stdout.write(f"{name}: is here already, from {args.address}; --replace makes it anew\n")
         return 0
-    asked = _asked(name, args)
-    with fetched.place(store.home(), name) as place:
+    asked = _export_options(name, args)
+    with fetched.open_download_folder(store.models_folder(), name) as place:
         try:
-            line = _pulled(place, folder, args.address, asked)
+            line = _pull(place, folder, args.address, asked)
         except KeyboardInterrupt:
-            say(f"asr33: what came is kept; the same command goes on, and asr33 model remove {name} drops it")
+            print_message(f"asr33: what came is kept; the same command goes on, and asr33 model remove {name} drops it")
             raise
-        fetched.clear(place)
+        fetched.delete_download_folder(place)
     sys.stdout.write(line)
     return 0
 
 
-def _asked(name: str, args: argparse.Namespace) -> Asked:
-    from model.export import Asked
+def _export_options(name: str, args: argparse.Namespace) -> ExportOptions:
+    from model.export import ExportOptions
     from model.text import read_documents
 
     documents = tuple(read_documents([args.text])) if args.text else ()
-    return Asked(name, args.store_as, args.block, documents, args.cache)
+    return ExportOptions(name, args.store_as, args.block, documents, args.cache)
 
 
-def _pulled(place: Path, folder: Path, address: Address, asked: Asked) -> str:
+def _pull(download_folder: Path, folder: Path, address: HubAddress, options: ExportOptions) -> str:
     from model import pull
 
-    with make_model.shown_progress() as progress:
-        listing = pull.listing(address)
-        _fetch(place, listing, progress)
-        return make_model.made(_source(place, listing), folder, asked, progress)
+    with make_model.show_progress() as progress:
+        listing = pull.list_repository(address)
+        _fetch_files(download_folder, listing, progress)
+        return make_model.make_model(_read_source(download_folder, listing), folder, options, progress)
 
 
-def _fetch(place: Path, listing: Listing, progress: Progress) -> None:
+def _fetch_files(download_folder: Path, listing: RepositoryListing, on_progress: OnStageProgress) -> None:
     """The small files first: they tell whether the weights are worth the while."""
     from model import pull
 
     where = str(listing.address)
-    get = partial(pull.fetch, listing.address)
+    get = partial(pull.fetch_file, listing.address)
     small = repository.small_files(listing.files, where)
-    fetched.fetch(place, small, listing, get, _fetching(progress))
-    _require_gpt2(place / repository.CONFIG, where)
-    index = (place / repository.INDEX).read_text("utf-8", "replace") if repository.INDEX in small else None
+    fetched.fetch_files(download_folder, small, listing, get, _report_fetching(on_progress))
+    _require_gpt2(download_folder / repository.CONFIG_FILE, where)
+    index = (
+        (download_folder / repository.WEIGHTS_INDEX_FILE).read_text("utf-8", "replace")
+        if repository.WEIGHTS_INDEX_FILE in small
+        else None
+    )
     weights = repository.weight_files(listing.files, index, where)
-    fetched.fetch(place, weights, listing, get, _fetching(progress))
+    fetched.fetch_files(download_folder, weights, listing, get, _report_fetching(on_progress))
 
 
-def _require_gpt2(config: Path, where: str) -> None:
+def _require_gpt2(config: Path, source_label: str) -> None:
     from model import hub
 
     try:
-        hub.shape_of(json.loads(config.read_text("utf-8")), Path(where) / config.name)
+        hub.shape_from_config(json.loads(config.read_text("utf-8")), Path(source_label) / config.name)
     except (ValueError, RecursionError) as error:  # ModelDamaged among them
-        told = str(error) if isinstance(error, ModelError) else f"{where}: its {config.name} is not JSON"
+        told = str(error) if isinstance(error, ModelError) else f"{source_label}: its {config.name} is not JSON"
         raise RepositoryRefused(f"{told}; name another repository") from None
 
 
-def _source(place: Path, listing: Listing) -> Source:
+def _read_source(download_folder: Path, listing: RepositoryListing) -> SourceModel:
     """What was fetched, and where it is from, for the manifest."""
     from model import hub
 
     try:
-        source = hub.read(place)
+        source = hub.read_source(download_folder)
     except (ModelDamaged, ModelNotFound) as error:
-        raise RepositoryRefused(str(error).replace(str(place), str(listing.address))) from None
-    address, files = listing.address, sorted(path.name for path in place.iterdir() if path.name in listing.files)
+        raise RepositoryRefused(str(error).replace(str(download_folder), str(listing.address))) from None
+    address, files = (
+        listing.address,
+        sorted(path.name for path in download_folder.iterdir() if path.name in listing.files),
+    )
     training = {
         "repository": address.repository,
         "revision": address.revision,
@@ -112,30 +121,30 @@ def _source(place: Path, listing: Listing) -> Source:
     return replace(source, name=address.repository, training=training)
 
 
-def _fetching(progress: Progress) -> fetched.Progress:
-    return lambda name, there, whole: progress(f"fetching {name}", there, whole)
+def _report_fetching(on_progress: OnStageProgress) -> fetched.OnProgress:
+    return lambda name, there, whole: on_progress(f"fetching {name}", there, whole)
 
 
-def _require_same(folder: Path, address: Address, store_as: str) -> None:
+def _require_same_model(folder: Path, address: HubAddress, store_as: str) -> None:
     """Raises ModelUnwritten if what has the name is another model, or may be another by now."""
     training = store.read_manifest(folder).training
     told = (training.get("repository"), training.get("revision"), training.get("as"))
-    if not address.fixed or told != (address.repository, address.revision, store_as):
+    if not address.is_pinned or told != (address.repository, address.revision, store_as):
         raise make_model.ModelUnwritten(
             f"{folder}: there is a model of that name; choose another --name, or --replace it"
         )
 
 
-def _address(text: str) -> Address:
+def _parse_address(text: str) -> HubAddress:
     try:
-        return repository.parse(text)
+        return repository.parse_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _own_name(address: Address) -> str:
-    name = repository.name_of(address)
+def _default_name(address: HubAddress) -> str:
+    name = repository.model_name_of(address)
     try:
-        return make_model.as_name(name)
+        return make_model.parse_model_name(name)
     except argparse.ArgumentTypeError:
         raise make_model.ModelUnwritten(f"{address}: {name!r} is no name for a model here; say --name") from None

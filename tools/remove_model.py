@@ -7,7 +7,7 @@ import sys
 
 from model import in_use, removal, store
 from model.errors import ModelError
-from tools.output import say
+from tools.output import print_message
 
 
 class NotAsked(ModelError):
@@ -23,24 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError."""
-    there = removal.found(args.name)
-    used = in_use.name() == args.name or in_use.is_it(store.home() / args.name)
-    what = f"{args.name}: {removal.size(there) / 1e6:.1f} MB in {store.home()}"
+    there = removal.find_model_folders(args.name)
+    used = in_use.get_default() == args.name or in_use.is_default(store.models_folder() / args.name)
+    what = f"{args.name}: {removal.total_bytes(there) / 1e6:.1f} MB in {store.models_folder()}"
     if used:
         what += "; it is the one in use, and the embedded one will be"
-    if not args.yes and not _agreed(what):
-        say("asr33: it stays")
+    if not args.yes and not _confirm(what):
+        print_message("asr33: it stays")
         return 0
-    removal.remove(args.name)
+    removal.remove_model(args.name)
     if used:
-        in_use.take(store.EMBEDDED)
+        in_use.set_default(store.EMBEDDED)
     sys.stdout.write(f"{args.name}: removed{', and the embedded model is in use' if used else ''}\n")
     return 0
 
 
-def _agreed(what: str) -> bool:
+def _confirm(summary: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
-        raise NotAsked(f"{what}; to remove it with nobody to ask, say --yes")
-    sys.stderr.write(f"{what}. Remove it? [y/N] ")
+        raise NotAsked(f"{summary}; to remove it with nobody to ask, say --yes")
+    sys.stderr.write(f"{summary}. Remove it? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

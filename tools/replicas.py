@@ -12,11 +12,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from daemon.notify import Notify
-from tools.ask import number
+from daemon.notify import SystemdNotifier
+from tools.ask import ranged_number
 
-_ENDS = (signal.SIGINT, signal.SIGTERM)
-LOOK_S = 5.0  # so often systemd hears how many replicas there are
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+POLL_S = 5.0  # so often systemd hears how many replicas there are
 
 log = logging.getLogger("asr33.serve")
 
@@ -30,20 +30,26 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="ADDRESS",
         help="replicas on Ray Serve: here, or on the cluster at ADDRESS (auto: this machine's)",
     )
-    add("--replicas", type=_range, default=(1, 4), metavar="MIN:MAX", help="one more for each --rows lines (1:4)")
-    add("--scale", type=_pair, default=(10, 300), metavar="UP:DOWN", help="seconds till one more, one less (10:300)")
+    add("--replicas", type=_parse_range, default=(1, 4), metavar="MIN:MAX", help="one more for each --rows lines (1:4)")
+    add(
+        "--scale",
+        type=_parse_pair,
+        default=(10, 300),
+        metavar="UP:DOWN",
+        help="seconds till one more, one less (10:300)",
+    )
     add(
         "--gpus",
-        type=number(float, 0, 1024),
+        type=ranged_number(float, 0, 1024),
         default=0.0,
         metavar="N",
         help="of each replica; .25: four share one (%(default)g)",
     )
 
 
-def serve(args: argparse.Namespace, app: Callable[[], Any]) -> int:
+def serve_replicas(args: argparse.Namespace, make_app: Callable[[], Any]) -> int:
     """Until a signal. Raises Unservable, EngineMissing, EngineFailed, ModuleNotFoundError where there is no Ray."""
-    from tools.opening import Unservable, spelled
+    from tools.opening import Unservable, url_of
 
     if not args.port:
         raise Unservable("--ray takes no --port 0, for nobody learns which one Ray took: name one", 64)
@@ -51,51 +57,51 @@ def serve(args: argparse.Namespace, app: Callable[[], Any]) -> int:
 
     least, most = args.replicas
     up, down = args.scale
-    size = cluster.Size(least, most, args.rows, args.threads or 1, args.gpus, up, down)
-    notify = Notify()
+    size = cluster.ClusterSize(least, most, args.rows, args.threads or 1, args.gpus, up, down)
+    notify = SystemdNotifier()
     log.info("asr33: starting Ray, and %d of at most %d replicas", least, most)
     at = {"host": args.host, "port": args.port, "cert": args.cert, "cert_key": args.cert_key}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(cluster.serving(app, size, **at, drain_s=args.drain, address=args.ray or None))
+            stack.enter_context(cluster.run_cluster(make_app, size, **at, drain_s=args.drain, address=args.ray or None))
         except KeyboardInterrupt:
             log.info("asr33: going down before it was up")
             return 0
-        place = spelled(args.host, args.port, args.cert is not None)
+        place = url_of(args.host, args.port, args.cert is not None)
         log.info("asr33: %s, %d to %d replicas", place, least, most)
-        notify.ready(f"{least} replicas")
+        notify.send_ready(f"{least} replicas")
         before = least
-        while not _left(min(LOOK_S, (notify.watchdog_s or LOOK_S) / 2)):
-            notify.alive()
-            if (alive := cluster.replicas()) != before:
+        while not _wait_for_signal(min(POLL_S, (notify.watchdog_s or POLL_S) / 2)):
+            notify.send_watchdog()
+            if (alive := cluster.count_replicas()) != before:
                 before = alive
                 log.info("asr33: %d replicas", alive)
-                notify.status(f"{alive} replicas")
-        notify.stopping()
+                notify.send_status(f"{alive} replicas")
+        notify.send_stopping()
         log.info("asr33: going down")
     return 0
 
 
-def _left(seconds: float) -> bool:
+def _wait_for_signal(seconds: float) -> bool:
     """Whether a signal came, within so many seconds; the next one does not wait for the end."""
     # Blocked here and not before, since processes that are started inherit it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
     try:
-        return signal.sigtimedwait(_ENDS, seconds) is not None
+        return signal.sigtimedwait(_END_SIGNALS, seconds) is not None
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
 
 
-def _pair(given: str) -> tuple[int, int]:
-    low, colon, high = given.partition(":")
+def _parse_pair(text: str) -> tuple[int, int]:
+    low, colon, high = text.partition(":")
     if not (colon and low.isdecimal() and high.isdecimal() and int(low) and int(high)):
-        raise argparse.ArgumentTypeError(f"two whole numbers from 1 on with a colon between them, not {given!r}")
+        raise argparse.ArgumentTypeError(f"two whole numbers from 1 on with a colon between them, not {text!r}")
     return int(low), int(high)
 
 
-def _range(given: str) -> tuple[int, int]:
-    least, most = _pair(given)
+def _parse_range(text: str) -> tuple[int, int]:
+    least, most = _parse_pair(text)
     if least > most:
-        raise argparse.ArgumentTypeError(f"the least first and then the most, not {given!r}")
+        raise argparse.ArgumentTypeError(f"the least first and then the most, not {text!r}")
     return least, most

@@ -12,25 +12,27 @@ import select
 import selectors
 from selectors import SelectorKey
 
-FEW = 8  # sockets in a round
+SOCKETS_PER_TURN = 8  # sockets in a round
 
 
-def loop() -> asyncio.AbstractEventLoop:
+def new_fair_loop() -> asyncio.AbstractEventLoop:
     """For asyncio.Runner."""
-    return asyncio.SelectorEventLoop(_Few()) if hasattr(select, "epoll") else asyncio.new_event_loop()
+    return asyncio.SelectorEventLoop(_FairSelector()) if hasattr(select, "epoll") else asyncio.new_event_loop()
 
 
-class _Few(selectors.EpollSelector):
+class _FairSelector(selectors.EpollSelector):
     """Those that lie ready longest come first; the kernel keeps their order (epoll_wait(2), notes)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._round = select.epoll.fromfd(os.dup(self.fileno()))  # one number of two owners would be closed twice
+        self._limited_epoll = select.epoll.fromfd(
+            os.dup(self.fileno())
+        )  # one number of two owners would be closed twice
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         wait = -1.0 if timeout is None else max(timeout, 0.0)
         try:
-            ready = self._round.poll(wait, FEW)
+            ready = self._limited_epoll.poll(wait, SOCKETS_PER_TURN)
         except InterruptedError:
             return []
         sockets = self.get_map()
@@ -44,5 +46,5 @@ class _Few(selectors.EpollSelector):
         return found
 
     def close(self) -> None:
-        self._round.close()
+        self._limited_epoll.close()
         super().close()

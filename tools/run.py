@@ -24,10 +24,10 @@ from pathlib import Path
 from daemon import app, config
 from daemon.config import Config, Settings
 from daemon.errors import ConfigError
-from daemon.notify import Notify
-from daemon.pulse import LEAVING_S, pulse, words
-from daemon.turns import App
-from tools.terminal import leaving_signals
+from daemon.notify import SystemdNotifier
+from daemon.pulse import SHUTDOWN_LIMIT_S, format_status_line, run_watchdog
+from daemon.turns import TeletypeSession
+from tools.terminal import termination_signals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file over those of the system and the user")
 
 
-def settings(args: argparse.Namespace, port: str | None = None) -> Config:
+def config_from_arguments(args: argparse.Namespace, port: str | None = None) -> Config:
     """The configuration that the arguments ask for, over what files and environment say."""
     flags: Settings = {
         "line": {"port": port},
@@ -68,37 +68,37 @@ def settings(args: argparse.Namespace, port: str | None = None) -> Config:
         },
         "log": {"folder": args.log},
     }
-    return config.load(flags, named=args.config, machine=getattr(args, "machine", None))
+    return config.load_config(flags, config_file=args.config, machine_file=getattr(args, "machine", None))
 
 
 def main(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    chosen = settings(args, port=args.line)
+    chosen = config_from_arguments(args, port=args.line)
     if chosen.line.port is None:
         raise ConfigError("no line to run on: asr33 run --line /dev/serial/by-id/..., or try: asr33 demo")
-    return asyncio.run(_run(chosen, chosen.line.port, 0.0 if args.fast else 0.1))
+    return asyncio.run(_run_daemon(chosen, chosen.line.port, 0.0 if args.fast else 0.1))
 
 
-async def _run(chosen: Config, port: str, character_s: float) -> int:
-    model, notify = app.open_model(chosen, character_s), Notify()
-    async with app.build(chosen, model, port, character_s, lasting=True) as (daemon, log):
+async def _run_daemon(chosen: Config, port: str, character_s: float) -> int:
+    model, notify = app.open_model(chosen, character_s), SystemdNotifier()
+    async with app.build_session(chosen, model, port, character_s, serve_control=True) as (daemon, log):
         logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
         # The line is open: that the model loads, or that no server answers, is said on the paper.
-        notify.ready(words(daemon))
-        telling = asyncio.ensure_future(pulse(daemon, notify))
+        notify.send_ready(format_status_line(daemon))
+        telling = asyncio.ensure_future(run_watchdog(daemon, notify))
         try:
-            await _turns(daemon)
+            await _run_until_signal(daemon)
         finally:
             telling.cancel()
-            notify.stopping("LEAVING")
-            notify.patience(LEAVING_S)
+            notify.send_stopping("LEAVING")
+            notify.extend_timeout(SHUTDOWN_LIMIT_S)
     return 0
 
 
-async def _turns(daemon: App) -> None:
+async def _run_until_signal(session: TeletypeSession) -> None:
     """Until somebody leaves, or a signal comes."""
-    running = asyncio.ensure_future(daemon.run())
-    loop, leaving = asyncio.get_running_loop(), leaving_signals()
+    running = asyncio.ensure_future(session.run())
+    loop, leaving = asyncio.get_running_loop(), termination_signals()
 
     def leave() -> None:
         running.cancel()

@@ -23,16 +23,16 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from model.base import RANGES, THREADS, Sampling
-from tools.ask import number
+from model.base import SAMPLING_RANGES, THREAD_RANGE, Sampling
+from tools.ask import ranged_number
 
 if TYPE_CHECKING:
-    from model.foreign import Foreign
-    from model.session import Session
-    from model.text import Corpus
+    from model.foreign import HfOnnxSession
+    from model.session import OnnxSession
+    from model.text import DocumentSplit
     from model.tokenizer import Tokenizer
 
-WORDS = 5000  # that the model writes
+DEFAULT_WORD_COUNT = 5000  # that the model writes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,20 +43,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
     some = parser.add_mutually_exclusive_group()
     some.add_argument(
-        "--hold-out", type=numbers, default=[], metavar="N,N", help="score only these documents of the files, from 1"
+        "--hold-out",
+        type=parse_numbers,
+        default=[],
+        metavar="N,N",
+        help="score only these documents of the files, from 1",
     )
     some.add_argument(
         "--held-out", action="store_true", help="score only what the model's run held out, of the texts it was run on"
     )
     parser.add_argument("--copied", action="store_true", help="how much of what it writes is copied from the file")
-    words = number(int, 1, 1_000_000)
+    words = ranged_number(int, 1, 1_000_000)
     parser.add_argument(
-        "--words", type=words, default=WORDS, metavar="N", help="that it writes for --copied (%(default)s)"
+        "--words", type=words, default=DEFAULT_WORD_COUNT, metavar="N", help="that it writes for --copied (%(default)s)"
     )
-    seed = number(int, *map(int, RANGES["seed"]))
+    seed = ranged_number(int, *map(int, SAMPLING_RANGES["seed"]))
     parser.add_argument("--seed", type=seed, default=Sampling().seed, metavar="N", help="of these (%(default)s)")
     parser.add_argument(
-        "--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores"
+        "--threads",
+        type=ranged_number(int, *THREAD_RANGE),
+        default=0,
+        metavar="N",
+        help="0: as many as there are cores",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
 
@@ -65,73 +73,77 @@ def main(args: argparse.Namespace) -> int:
     """Raises ModelError of many a kind."""
     from model import local, store
 
-    folder = store.find(args.model)
-    corpus = _documents(args, folder)
-    session, words = local.load(folder, args.threads)
-    found: dict[str, Any] = {"model": store.name_of(folder)}
+    folder = store.find_model(args.model)
+    corpus = _read_split(args, folder)
+    session, words = local.load_model(folder, args.threads)
+    found: dict[str, Any] = {"model": store.name_of_folder(folder)}
     if corpus.held_out or not args.copied:
-        found |= _scored(session, words, corpus.held_out or corpus.train)
+        found |= _score(session, words, corpus.held_out or corpus.train)
     if args.copied:
-        found |= _copied(session, words, args, corpus.train, corpus.held_out)
-    _print(json.dumps(found) if args.json else "\n".join(_lines(found)))
+        found |= _measure_copying(session, words, args, corpus.train, corpus.held_out)
+    _print_line(json.dumps(found) if args.json else "\n".join(_format_lines(found)))
     return 0
 
 
-def _documents(args: argparse.Namespace, folder: Path) -> Corpus:
+def _read_split(args: argparse.Namespace, folder: Path) -> DocumentSplit:
     from model import store, text
     from tools.training import repeating, stretches, texts
     from tools.training.holding import HoldOut
 
     if args.held_out:
-        return repeating.held_out(args.files, store.read_manifest(folder).training)
+        return repeating.restore_held_out(args.files, store.read_manifest(folder).training)
     if not any(texts.is_corpus(file) and not file.is_file() for file in args.files):
-        return text.split(text.read_documents(args.files), args.hold_out)
-    found, out = stretches.set_apart(texts.gathered(args.files), HoldOut(tuple(args.hold_out)), Random())
-    return text.split(found.documents, out)
+        return text.hold_out_documents(text.read_documents(args.files), args.hold_out)
+    found, out = stretches.choose_held_out(texts.read_texts(args.files), HoldOut(tuple(args.hold_out)), Random())
+    return text.hold_out_documents(found.documents, out)
 
 
-def numbers(text: str) -> list[int]:
+def parse_numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 10,14") from None
 
 
-def _scored(session: Session | Foreign, words: Tokenizer, documents: Sequence[str]) -> dict[str, Any]:
-    from model.score import bits_per_byte
+def _score(session: OnnxSession | HfOnnxSession, tokenizer: Tokenizer, documents: Sequence[str]) -> dict[str, Any]:
+    from model.score import score_documents
 
-    with _progress("scoring") as progress:
-        score = bits_per_byte(session, words, documents, progress)
+    with _show_progress("scoring") as progress:
+        score = score_documents(session, tokenizer, documents, progress)
     return {"documents": len(documents)} | asdict(score)
 
 
-def _copied(
-    session: Session | Foreign, words: Tokenizer, args: argparse.Namespace, corpus: list[str], held_out: list[str]
+def _measure_copying(
+    session: OnnxSession | HfOnnxSession,
+    tokenizer: Tokenizer,
+    args: argparse.Namespace,
+    corpus: list[str],
+    held_out: list[str],
 ) -> dict[str, Any]:
-    from model.copied import copied
-    from model.writing import written
+    from model.copied import measure_overlap
+    from model.writing import write_sample_texts
 
-    with _progress("writing") as progress:
-        wrote = written(session, words, args.words, Sampling(seed=args.seed), progress)
-    model, yardstick = copied([wrote, held_out], corpus)
+    with _show_progress("writing") as progress:
+        wrote = write_sample_texts(session, tokenizer, args.words, Sampling(seed=args.seed), progress)
+    model, yardstick = measure_overlap([wrote, held_out], corpus)
     found: dict[str, Any] = {"copied_percent": model.percent, "copied_words": model.words, "seed": args.seed}
     return found | ({"copied_percent_of_held_out": yardstick.percent} if held_out else {})
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
-    if "bits_per_byte" in found:
+def _format_lines(results: dict[str, Any]) -> Iterator[str]:
+    if "bits_per_byte" in results:
         yield (
-            f"{found['bits_per_byte']:.4f} bits per byte ({found['nats_per_token']:.4f} nats a token; "
-            f"{found['tokens']} tokens, {found['bytes']} bytes, {found['documents']} documents)"
+            f"{results['bits_per_byte']:.4f} bits per byte ({results['nats_per_token']:.4f} nats a token; "
+            f"{results['tokens']} tokens, {results['bytes']} bytes, {results['documents']} documents)"
         )
-    if "copied_percent" in found:
-        held_out = found.get("copied_percent_of_held_out")
+    if "copied_percent" in results:
+        held_out = results.get("copied_percent_of_held_out")
         yardstick = "" if held_out is None else f"; of the documents held out {held_out:.2f} %"
-        yield f"{found['copied_percent']:.2f} % of {found['copied_words']:,} words it wrote are copied{yardstick}"
+        yield f"{results['copied_percent']:.2f} % of {results['copied_words']:,} words it wrote are copied{yardstick}"
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+def _show_progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on standard error, where that is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -144,5 +156,5 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
 
-def _print(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")

@@ -11,17 +11,17 @@ from rich.live import Live
 from rich.style import Style
 from rich.text import Text
 
-from tools.scroll import seen
+from tools.scroll import visible_glyph
 
-MARGIN = 2  # blank columns of paper on either side of the 72
-PAPER = "grey11 on #f2ead7"
-HEAD = "#f2ead7 on grey11"
-STATE = "grey70 on grey11"
+MARGIN_COLUMNS = 2  # blank columns of paper on either side of the 72
+PAPER_STYLE = "grey11 on #f2ead7"
+CARRIAGE_STYLE = "#f2ead7 on grey11"
+STATE_STYLE = "grey70 on grey11"
 
-Lines = Sequence[Sequence[str]]  # of cells, each with all that was struck there
+CellLines = Sequence[Sequence[str]]  # of cells, each with all that was struck there
 
 
-def frame(lines: Lines, column: int, state: str, columns: int, width: int, height: int) -> Group:
+def render_frame(lines: CellLines, column: int, state: str, columns: int, width: int, height: int) -> Group:
     """What the terminal shows: the foot of the sheet, the carriage as a block, and the state below.
 
     The line being struck is always the last but one of the screen, as it is just under the ribbon. A screen that is
@@ -32,25 +32,25 @@ def frame(lines: Lines, column: int, state: str, columns: int, width: int, heigh
     shown = [*[()] * count, *lines][-count:]
     column = min(column, columns - 1)
     left = max(0, column + 1 - width)
-    edge = MARGIN if width >= columns + 2 * MARGIN else 0
+    edge = MARGIN_COLUMNS if width >= columns + 2 * MARGIN_COLUMNS else 0
     sheet = Text(no_wrap=True, overflow="crop", end="")
     for number, line in enumerate(shown):
         last = number == len(shown) - 1
-        row = _row(line, range(left, min(columns, left + width)), edge)
+        row = _render_row(line, range(left, min(columns, left + width)), edge)
         if last:
-            row.stylize(HEAD, edge + column - left, edge + column - left + 1)
+            row.stylize(CARRIAGE_STYLE, edge + column - left, edge + column - left + 1)
         sheet.append_text(row)
         if not last:
             sheet.append("\n")
     if width < columns:
         state = f"{left + 1}-{left + width}/{columns} {' '.join(state.split())}"
-    below = Text(state.center(width)[:width], style=STATE, no_wrap=True, overflow="crop", end="")
+    below = Text(state.center(width)[:width], style=STATE_STYLE, no_wrap=True, overflow="crop", end="")
     return Group(Align.center(sheet, width=width), *([below] if height > 1 else []))
 
 
-def _row(line: Sequence[str], columns: range, edge: int) -> Text:
-    cells = [seen(line[column] if column < len(line) else "") for column in columns]
-    row = Text(" " * edge + "".join(glyph for glyph, _, _ in cells) + " " * edge, style=PAPER)
+def _render_row(line: Sequence[str], columns: range, edge: int) -> Text:
+    cells = [visible_glyph(line[column] if column < len(line) else "") for column in columns]
+    row = Text(" " * edge + "".join(glyph for glyph, _, _ in cells) + " " * edge, style=PAPER_STYLE)
     for at, (_, bold, underlined) in enumerate(cells, edge):
         if bold or underlined:
             row.stylize(Style(bold=bold, underline=underlined), at, at + 1)
@@ -58,16 +58,16 @@ def _row(line: Sequence[str], columns: range, edge: int) -> Text:
 
 
 @contextlib.contextmanager
-def opened(console: Console, columns: int) -> Iterator[Callable[[Callable[[int], Lines], int, str], None]]:
+def open_screen(console: Console, columns: int) -> Iterator[Callable[[Callable[[int], CellLines], int, str], None]]:
     """The terminal's other screen, so that what stood there before is there again afterwards.
 
     Yields a function that draws: it asks for the foot of the sheet, so many lines, and is told column and state.
     """
     live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
-    def draw(foot: Callable[[int], Lines], column: int, state: str) -> None:
+    def draw(foot: Callable[[int], CellLines], column: int, state: str) -> None:
         width, height = console.size
-        live.update(frame(foot(height), column, state, columns, width, height), refresh=True)
+        live.update(render_frame(foot(height), column, state, columns, width, height), refresh=True)
 
     live.start()
     try:

@@ -15,7 +15,7 @@ from drivers.virtual import Strike
 _ARROWS = str.maketrans("^_", "↑←")
 
 
-def seen(cell: str) -> tuple[str, bool, bool]:
+def visible_glyph(cell: str) -> tuple[str, bool, bool]:
     """What a terminal can show of a cell: one glyph or a blank, whether it is bold, whether it is underlined.
 
     Ink upon ink is blacker, so it is bold; of different glyphs the last is seen, and `_` is a line under another.
@@ -25,18 +25,20 @@ def seen(cell: str) -> tuple[str, bool, bool]:
     return others[-1:] or " ", len(others) > 1, others != inks
 
 
-class Scroll:
+class ScrollingPaper:
     """The foot of a sheet in such a machine, and the cursor, which stands where the carriage is."""
 
     def __init__(self, profile: Profile, width: int) -> None:
-        self._paper = Paper.of(profile)
-        self._arrows = profile.wheel == "1963"
+        self._paper = Paper.for_profile(profile)
+        self._has_arrows = profile.wheel == "1963"
         self._width = max(1, width)
-        self._rows = 1  # of the terminal, that the line being struck has had so far
-        self._row = 0  # the one of them with the cursor in it
-        self._at = 0  # the cursor's column; after the last of a row a terminal has its own idea, and it is sent for
+        self._row_count = 1  # of the terminal, that the line being struck has had so far
+        self._cursor_row = 0  # the one of them with the cursor in it
+        self._cursor_column = (
+            0  # the cursor's column; after the last of a row a terminal has its own idea, and it is sent for
+        )
 
-    def take(self, strike: Strike, width: int) -> str:
+    def render_strike(self, strike: Strike, width: int) -> str:
         """What is written for a strike. A terminal that has become wider is heeded from the next line on."""
         if strike.ignored:
             return ""
@@ -48,57 +50,57 @@ class Scroll:
             self._paper.feed(bytes((strike.byte,)))
         text = "\a" if strike.byte == BEL else ""
         if glyph_of(strike.byte).strip():
-            text += self._cell(struck, strike.column)
+            text += self._render_cell(struck, strike.column)
         for _ in range(len(lines) - before):
-            text += self._feed(width)
-        return text + self._to(self._paper.column)
+            text += self._feed_line(width)
+        return text + self._move_to_column(self._paper.column)
 
-    def cleared(self) -> str:
+    def clear_line(self) -> str:
         """The line being struck is wiped out, and something else may stand in its place; `again` draws it below."""
-        text = self._to(0) + "\x1b[J"
-        self._rows = 1
+        text = self._move_to_column(0) + "\x1b[J"
+        self._row_count = 1
         return text
 
-    def again(self) -> str:
+    def redraw_line(self) -> str:
         """The line being struck, on rows that are blank, with the cursor at the start of the first."""
         line = self._paper.lines[-1]
         inked = (column for column, cell in enumerate(line) if cell.strip())
-        return "".join(self._cell(line, column) for column in inked) + self._to(self._paper.column)
+        return "".join(self._render_cell(line, column) for column in inked) + self._move_to_column(self._paper.column)
 
-    def left(self) -> str:
+    def leave_line(self) -> str:
         """The cursor goes to a row of its own, below all that is struck."""
         blank = not any(cell.strip() for cell in self._paper.lines[-1])
-        return self._to(0) if blank else self._feed(self._width)
+        return self._move_to_column(0) if blank else self._feed_line(self._width)
 
-    def _cell(self, line: Sequence[str], column: int) -> str:
-        glyph, bold, underlined = seen(line[column])
-        if self._arrows:
+    def _render_cell(self, line: Sequence[str], column: int) -> str:
+        glyph, bold, underlined = visible_glyph(line[column])
+        if self._has_arrows:
             glyph = glyph.translate(_ARROWS)
         style = ";".join(code for code, on in (("1", bold), ("4", underlined)) if on)
-        text = self._to(column) + (f"\x1b[{style}m{glyph}\x1b[m" if style else glyph)
-        self._at = column % self._width + 1
+        text = self._move_to_column(column) + (f"\x1b[{style}m{glyph}\x1b[m" if style else glyph)
+        self._cursor_column = column % self._width + 1
         return text
 
-    def _to(self, column: int) -> str:
+    def _move_to_column(self, column: int) -> str:
         """A carriage in its last column, or held there with the line full, is the same to the eye."""
         row, at = divmod(min(column, self._paper.columns - 1), self._width)
-        text = self._to_row(row)
-        if at != self._at:
+        text = self._move_to_row(row)
+        if at != self._cursor_column:
             text += f"\x1b[{at + 1}G" if at else "\r"
-        self._at = at
+        self._cursor_column = at
         return text
 
-    def _to_row(self, row: int) -> str:
-        there = min(row, self._rows - 1)
-        text = f"\x1b[{there - self._row}B" if there > self._row else ""
-        text += f"\x1b[{self._row - there}A" if there < self._row else ""
+    def _move_to_row(self, row: int) -> str:
+        there = min(row, self._row_count - 1)
+        text = f"\x1b[{there - self._cursor_row}B" if there > self._cursor_row else ""
+        text += f"\x1b[{self._cursor_row - there}A" if there < self._cursor_row else ""
         if row > there:  # a row is new only if the terminal scrolls for it
             text += "\n" * (row - there)
-            self._at, self._rows = 0, row + 1
-        self._row = row
+            self._cursor_column, self._row_count = 0, row + 1
+        self._cursor_row = row
         return text
 
-    def _feed(self, width: int) -> str:
-        text = self._to_row(self._rows - 1) + "\n"
-        self._width, self._rows, self._row, self._at = max(1, width), 1, 0, 0
+    def _feed_line(self, width: int) -> str:
+        text = self._move_to_row(self._row_count - 1) + "\n"
+        self._width, self._row_count, self._cursor_row, self._cursor_column = max(1, width), 1, 0, 0
         return text

@@ -15,25 +15,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.base import THREADS
+from model.base import THREAD_RANGE
 from tools import aside, replicas
-from tools.ask import number
+from tools.ask import ranged_number
 
 if TYPE_CHECKING:
-    from drivers.profile import Wheel
-    from model.serving.batch import Batch
-    from model.serving.keys import Keys
+    from drivers.profile import TypeWheel
+    from model.serving.batch import BatchModel
+    from model.serving.keys import ApiKeys
 
-PORT = 8033
-EACH = "of these for one key, where there are several (0: as many as rows)"
-WHEELS: tuple[Wheel, ...] = ("1963", "1968")  # the alphabets that a machine may have
+DEFAULT_PORT = 8033
+ANSWERS_PER_KEY_HELP = "of these for one key, where there are several (0: as many as rows)"
+TYPE_WHEELS: tuple[TypeWheel, ...] = ("1963", "1968")  # the alphabets that a machine may have
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", metavar="NAME|PATH", help="the model (the one in use)")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen; 0.0.0.0: everywhere (%(default)s)")
-    add("--port", type=number(int, 0, 65535), default=PORT, metavar="N", help="0: any that is free (%(default)s)")
+    add(
+        "--port",
+        type=ranged_number(int, 0, 65535),
+        default=DEFAULT_PORT,
+        metavar="N",
+        help="0: any that is free (%(default)s)",
+    )
     add("--keys", type=Path, metavar="FILE", help="who may ask: one key a line, a blank, a name")
     add("--cert", type=Path, metavar="FILE", help="for https: the certificate with its chain, PEM")
     add("--cert-key", type=Path, metavar="FILE", help="and its private key")
@@ -44,10 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--rows", type=number(int, 1, 4096), default=64, metavar="N", help="answers made at once (%(default)s)")
-    add("--memory", type=number(int, 1, 10_000_000), default=1024, metavar="MB", help="for caches (%(default)s)")
-    add("--context", type=number(int, 0, 1_000_000), default=0, metavar="N", help="tokens of a text; 0: the model's")
-    add("--threads", type=number(int, *THREADS), default=0, metavar="N", help="0: as many as there are cores")
+    add("--rows", type=ranged_number(int, 1, 4096), default=64, metavar="N", help="answers made at once (%(default)s)")
+    add("--memory", type=ranged_number(int, 1, 10_000_000), default=1024, metavar="MB", help="for caches (%(default)s)")
+    add(
+        "--context",
+        type=ranged_number(int, 0, 1_000_000),
+        default=0,
+        metavar="N",
+        help="tokens of a text; 0: the model's",
+    )
+    add(
+        "--threads",
+        type=ranged_number(int, *THREAD_RANGE),
+        default=0,
+        metavar="N",
+        help="0: as many as there are cores",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs; auto: a GPU if there is one")
     add(
         "--order",
@@ -58,92 +76,104 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
-    add, whole = group.add_argument, number(int, 1, 1_000_000_000)
+    add, whole = group.add_argument, ranged_number(int, 1, 1_000_000_000)
     add("--lines", type=whole, default=1024, metavar="N", help="answers open at once, made or waited for (%(default)s)")
-    add("--each", type=number(int, 0, 1_000_000_000), default=0, metavar="N", help=EACH)
+    add("--each", type=ranged_number(int, 0, 1_000_000_000), default=0, metavar="N", help=ANSWERS_PER_KEY_HELP)
     add("--connections", type=whole, default=8192, metavar="N", help="connections at once (%(default)s)")
     add("--body", type=whole, default=65_536, metavar="BYTES", help="of a request (%(default)s)")
     add("--prompt", type=whole, default=32_768, metavar="N", help="characters of a prompt (%(default)s)")
     add("--max-tokens", type=whole, default=4096, metavar="N", help="tokens of an answer (%(default)s)")
-    add("--drain", type=number(float, 0, 86_400), default=30.0, metavar="S", help="seconds to end in (%(default)g)")
+    add(
+        "--drain",
+        type=ranged_number(float, 0, 86_400),
+        default=30.0,
+        metavar="S",
+        help="seconds to end in (%(default)g)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    with aside.told():
-        return _serve(args)
+    with aside.logging_to_stderr():
+        return _serve_here(args)
 
 
-def _serve(args: argparse.Namespace) -> int:
-    from daemon.notify import Notify
+def _serve_here(args: argparse.Namespace) -> int:
+    from daemon.notify import SystemdNotifier
     from model import in_use, store
-    from model.serving.keys import Keys
-    from model.serving.server import Server
+    from model.serving.keys import ApiKeys
+    from model.serving.server import CompletionServer
     from tools import opening, rounds
-    from tools.hall import Hall, Patience
-    from tools.porch import Porch
+    from tools.hall import ConnectionLimiter, ConnectionLimits
+    from tools.porch import HardenedServer
 
-    keys = Keys(args.keys) if args.keys else None
-    opening.may_listen(args.host, keys is not None)
-    context = opening.secure(args.cert, args.cert_key)
-    folder = store.find(args.model or in_use.name())
+    keys = ApiKeys(args.keys) if args.keys else None
+    opening.require_keys_for(args.host, keys is not None)
+    context = opening.tls_context(args.cert, args.cert_key)
+    folder = store.find_model(args.model or in_use.get_default())
     store.read_manifest(folder)
     if args.ray is not None:
-        return replicas.serve(args, partial(build, args, folder))
-    hall = Hall(Patience(connections=opening.descriptors(args.connections)))
-    sockets = opening.sockets(args.host, args.port)
-    place = opening.place(sockets[0], secure=context is not None)
+        return replicas.serve_replicas(args, partial(build_app, args, folder))
+    hall = ConnectionLimiter(ConnectionLimits(max_connections=opening.limit_to_descriptors(args.connections)))
+    sockets = opening.open_sockets(args.host, args.port)
+    place = opening.socket_url(sockets[0], is_tls=context is not None)
 
     async def served() -> int:
-        batch = open_batch(args, folder)
-        server = Server(batch, keys=keys, gauges=hall.gauges, **_told_of(args, folder))
-        told = f"{place}, model {server.name}, {args.rows} rows, {_known(keys)}"
-        return await opening.life(
-            server, Porch(server.app, hall, context), sockets, args.drain, told, Notify(), batch.sound
+        batch = open_batch_model(args, folder)
+        server = CompletionServer(batch, keys=keys, gauges=hall.gauges, **_server_settings(args, folder))
+        told = f"{place}, model {server.name}, {args.rows} rows, {_describe_keys(keys)}"
+        return await opening.serve_until_signal(
+            server,
+            HardenedServer(server.app, hall, context),
+            sockets,
+            args.drain,
+            told,
+            SystemdNotifier(),
+            batch.check_alive,
         )
 
-    with asyncio.Runner(loop_factory=rounds.loop) as runner:
+    with asyncio.Runner(loop_factory=rounds.new_fair_loop) as runner:
         return runner.run(served())
 
 
-def build(args: argparse.Namespace, folder: Path) -> Any:
+def build_app(args: argparse.Namespace, folder: Path) -> Any:
     """The app alone, as each replica of a cluster has it."""
     from model.serving import server
-    from model.serving.keys import Keys
+    from model.serving.keys import ApiKeys
 
-    keys = Keys(args.keys) if args.keys else None
-    return server.app(open_batch(args, folder), keys=keys, **_told_of(args, folder))
+    keys = ApiKeys(args.keys) if args.keys else None
+    return server.create_app(open_batch_model(args, folder), keys=keys, **_server_settings(args, folder))
 
 
-def _told_of(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What a server is told of its model and its limits."""
     from model import store
-    from model.serving.door import Limits
+    from model.serving.door import RequestLimits
 
     return {
-        "name": store.name_of(folder),
-        "limits": Limits(args.lines, args.body, args.prompt, args.max_tokens, args.each or max(2, args.rows)),
-        "vocabulary": store.read_manifest(folder).files[store.TOKENIZER].sha256,
-        "alphabets": WHEELS,
+        "name": store.name_of_folder(folder),
+        "limits": RequestLimits(args.lines, args.body, args.prompt, args.max_tokens, args.each or max(2, args.rows)),
+        "vocabulary": store.read_manifest(folder).files[store.TOKENIZER_FILE].sha256,
+        "alphabets": TYPE_WHEELS,
     }
 
 
-def open_batch(args: argparse.Namespace, folder: Path) -> Batch:
+def open_batch_model(args: argparse.Namespace, folder: Path) -> BatchModel:
     """The model in this folder, as the options want it; it begins to load at once."""
-    from drivers.charset import prints
-    from model.serving.batch import Batch
+    from drivers.charset import is_printable
+    from model.serving.batch import BatchModel
 
-    return Batch(
+    return BatchModel(
         folder,
-        rows=args.rows,
+        batch_size=args.rows,
         memory=args.memory << 20,
         context=args.context,
-        queue=max(0, args.lines - args.rows),
-        alphabets={wheel: partial(prints, wheel=wheel) for wheel in WHEELS},
+        queue_size=max(0, args.lines - args.rows),
+        alphabets={wheel: partial(is_printable, wheel=wheel) for wheel in TYPE_WHEELS},
         threads=args.threads,
         device=args.device,
         order=args.order,
     )
 
 
-def _known(keys: Keys | None) -> str:
+def _describe_keys(keys: ApiKeys | None) -> str:
     return "no keys" if keys is None else f"{len(keys)} keys"

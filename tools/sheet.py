@@ -10,40 +10,40 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from drivers.paper import Paper
-from drivers.profile import Wheel
+from drivers.profile import TypeWheel
 from tools.fit import BadFitting
-from tools.output import put, tried
+from tools.output import check_writable, write_atomic
 
 
-def keeper(path: Path) -> Callable[[Paper, Wheel], None]:
+def paper_saver(path: Path) -> Callable[[Paper, TypeWheel], None]:
     """How the sheet is kept at the end, which raises OutputLost. What stands against it is said now.
 
     Raises OutputLost, BadFitting, ModuleNotFoundError.
     """
-    contents: Callable[[Paper, Wheel], Iterable[bytes]] = _text
+    contents: Callable[[Paper, TypeWheel], Iterable[bytes]] = _text_pages
     if path.suffix.lower() == ".png":
-        from drivers.picture import pages
+        from drivers.picture import draw_pages
 
-        def drawn(paper: Paper, wheel: Wheel) -> Iterable[bytes]:
-            return pages(paper.lines, columns=paper.columns, wheel=wheel)
+        def drawn(paper: Paper, wheel: TypeWheel) -> Iterable[bytes]:
+            return draw_pages(paper.lines, columns=paper.columns, wheel=wheel)
 
         contents = drawn
-    elif _is_for_eyes(path):
+    elif _is_image_name(path):
         raise BadFitting(f"{path}: the sheet is kept as text or as a PNG: name it {path.with_suffix('.png').name}")
-    tried(path)
-    return lambda paper, wheel: _keep(path, contents(paper, wheel))
+    check_writable(path)
+    return lambda paper, wheel: _save_pages(path, contents(paper, wheel))
 
 
-def _is_for_eyes(path: Path) -> bool:
+def _is_image_name(path: Path) -> bool:
     kind, _ = mimetypes.guess_type(path.name)
     return kind is not None and (kind.startswith("image/") or kind == "application/pdf")
 
 
-def _keep(path: Path, sheets: Iterable[bytes]) -> None:
+def _save_pages(path: Path, sheets: Iterable[bytes]) -> None:
     """A sheet too long for one picture goes on in sheet-2.png."""
     for number, data in enumerate(sheets, 1):
-        put(path if number == 1 else path.with_stem(f"{path.stem}-{number}"), data)
+        write_atomic(path if number == 1 else path.with_stem(f"{path.stem}-{number}"), data)
 
 
-def _text(paper: Paper, wheel: Wheel) -> Iterable[bytes]:
+def _text_pages(paper: Paper, wheel: TypeWheel) -> Iterable[bytes]:
     return [(paper.text(wheel) + "\n").encode()]

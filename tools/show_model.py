@@ -21,17 +21,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError."""
-    name = args.name or in_use.name()
-    folder = store.find(name)
+    name = args.name or in_use.get_default()
+    folder = store.find_model(name)
     manifest = store.read_manifest(folder)
-    used = in_use.is_it(folder)
+    used = in_use.is_default(folder)
     if args.json:
         told = asdict(manifest) | {"folder": str(folder), "in_use": used}
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
         return 0
     facts = [*_facts(manifest), ("where", f"{folder}{'  (in use)' if used else ''}")]
     width = max(len(what) for what, _ in facts) + 2
-    sys.stdout.write("".join(f"{what:<{width}}{_plain(is_so)}\n" for what, is_so in facts) + f"\n{_card(folder)}")
+    sys.stdout.write(
+        "".join(f"{what:<{width}}{_strip_unprintable(is_so)}\n" for what, is_so in facts) + f"\n{_read_card(folder)}"
+    )
     return 0
 
 
@@ -74,14 +76,14 @@ def _quality(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "bits/byte", f"{bits:.3f}, on the texts held out"
 
 
-def _card(folder: Path) -> str:
+def _read_card(folder: Path) -> str:
     try:
-        text = (folder / store.CARD).read_text("utf-8", "replace")
+        text = (folder / store.CARD_FILE).read_text("utf-8", "replace")
     except OSError as error:
         return f"It has no card ({error.strerror}).\n"
-    return "\n".join(map(_plain, text.splitlines())) + "\n"
+    return "\n".join(map(_strip_unprintable, text.splitlines())) + "\n"
 
 
-def _plain(line: str) -> str:
+def _strip_unprintable(line: str) -> str:
     """A line that a stranger may have written does nothing to the terminal."""
     return "".join(char for char in line if char.isprintable())

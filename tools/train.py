@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tools.training import options, texts
 from tools.training.errors import TorchMissing
-from tools.training.stopping import Stopped, Stopping
+from tools.training.stopping import StoppedBySignal, StopSignals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,18 +16,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises TrainingError and ModelError, each with its exit code; 130 or 143 after a signal."""
-    asked = options.checked(args)
-    texts.require(asked.texts)  # before torch, which takes seconds to load
-    with Stopping() as stopping:  # a signal amid torch's loading would look like a torch that is broken
-        run = _loaded()
+    asked = options.parse_options(args)
+    texts.require_readable(asked.texts)  # before torch, which takes seconds to load
+    with StopSignals() as stopping:  # a signal amid torch's loading would look like a torch that is broken
+        run = _import_run()
         try:
-            stopping.check()
-        except Stopped as stopped:
+            stopping.raise_if_stopped()
+        except StoppedBySignal as stopped:
             return stopped.exit_code
     return run(asked)
 
 
-def _loaded() -> Callable[[options.Options], int]:
+def _import_run() -> Callable[[options.TrainOptions], int]:
     """Raises TorchMissing."""
     try:
         import torch
@@ -36,6 +36,6 @@ def _loaded() -> Callable[[options.Options], int]:
     # Threads share a batch, not a matrix: torch's own would wait for each other at every operation.
     torch.set_num_threads(1)
 
-    from tools.training.run import run
+    from tools.training.run import run_training
 
-    return run
+    return run_training

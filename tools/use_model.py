@@ -12,7 +12,7 @@ import sys
 from daemon import config
 from daemon.errors import ConfigError
 from model import in_use
-from tools.output import say
+from tools.output import print_message
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError."""
-    chosen = in_use.take(args.name)
+    chosen = in_use.set_default(args.name)
     sys.stdout.write(f"{chosen}: run, demo and ask take it where nobody says\n")
     try:
-        told = config.load({}).model.name
+        told = config.load_config({}).model.name
     except ConfigError:
         return 0  # whoever needs the settings will say so
     if told != chosen:
-        say(f"asr33: but run and demo take {told}, by [model] name of the configuration, or by ASR33_MODEL_NAME")
+        print_message(
+            f"asr33: but run and demo take {told}, by [model] name of the configuration, or by ASR33_MODEL_NAME"
+        )
     return 0

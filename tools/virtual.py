@@ -22,14 +22,14 @@ from typing import Any
 
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.virtual import SocketPort, Strike, VirtualTeletype
-from drivers.virtual.faults import parse
+from drivers.virtual.faults import parse_faults
 from tools import fit, sheet
-from tools.keys import at_terminal, operate
-from tools.levers import Levers
-from tools.output import Record, open_output
-from tools.shown import Shown
+from tools.keys import forward_keys, stdin_is_terminal
+from tools.levers import VirtualControls
+from tools.output import AppendFile, check_stdout
+from tools.shown import PaperView
 
-_TWICE_S = 1.0  # two Ctrl-C within this leave
+_DOUBLE_PRESS_S = 1.0  # two Ctrl-C within this leave
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,80 +58,88 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs until SIGTERM, or Ctrl-C twice within a second. Raises DriverError, OutputLost, BrokenPipeError."""
-    open_output()
-    keeping = Keeping()
-    virtual = _built(args, keeping.take)
-    shown = keeping.shown = Shown(virtual.machine.profile, sys.stdout)
+    check_stdout()
+    keeping = VirtualRecorder()
+    virtual = _build_machine(args, keeping.on_strike)
+    shown = keeping.view = PaperView(virtual.typing_unit.profile, sys.stdout)
     with contextlib.ExitStack() as stack:
-        keep = sheet.keeper(args.paper) if args.paper else None
+        keep = sheet.paper_saver(args.paper) if args.paper else None
         if args.events:
-            keeping.record = stack.enter_context(contextlib.closing(Record(args.events, tell=shown.say)))
+            keeping.strike_file = stack.enter_context(
+                contextlib.closing(AppendFile(args.events, on_error=shown.print_message))
+            )
         if args.punch:
-            keeping.rows = stack.enter_context(contextlib.closing(Record(args.punch, "ab", "rows", shown.say)))
-            keeping.tape = virtual.station.punch.tape
+            keeping.row_file = stack.enter_context(
+                contextlib.closing(AppendFile(args.punch, "ab", "rows", shown.print_message))
+            )
+            keeping.tape = virtual.sim.punch.tape
         try:
-            asyncio.run(_run(virtual, args.link, shown))
+            asyncio.run(_run_machine(virtual, args.link, shown))
         finally:
-            keeping.take_rows()
-            shown.leave()
+            keeping.record_rows()
+            shown.close()
             if keep is not None:
-                keep(virtual.machine.paper, virtual.machine.profile.wheel)
+                keep(virtual.typing_unit.paper, virtual.typing_unit.profile.wheel)
     return 0
 
 
-def _built(args: argparse.Namespace, on_strike: Callable[[Strike], None]) -> VirtualTeletype:
+def _build_machine(args: argparse.Namespace, on_strike: Callable[[Strike], None]) -> VirtualTeletype:
     clock = WallClock()
     return VirtualTeletype(
         clock,
         link=args.link,
         character_s=0.0 if args.fast else CHARACTER_S,
         on_strike=on_strike,
-        fitted=fit.fitted(args),
-        faults=parse(args.faults),
-        chance=random.Random(args.seed),
-        port=SocketPort(clock, *fit.address(args.listen)) if args.listen else None,
+        equipment=fit.equipment_from_arguments(args),
+        faults=parse_faults(args.faults),
+        rng=random.Random(args.seed),
+        port=SocketPort(clock, *fit.parse_address(args.listen)) if args.listen else None,
     )
 
 
-async def _run(machine: VirtualTeletype, link: Path | None, shown: Shown) -> None:
+async def _run_machine(machine: VirtualTeletype, link: Path | None, view: PaperView) -> None:
     leave = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     async with machine:
-        shown.say(f"asr33 virtual: the line is {link or machine.path}")
-        if at_terminal():
-            shown.say("asr33 virtual: Ctrl-C is BREAK, twice at once leaves; Ctrl-] ? names the levers")
-        if shown.narrow:
-            shown.say(f"asr33 virtual: {shown.narrow}")
-        levers = Levers(machine, lambda note: shown.say(f"asr33 virtual: {note}"))
-        await first_of(leave.wait(), machine.running(), operate(levers, twice_within(_TWICE_S, time.monotonic)))
+        view.print_message(f"asr33 virtual: the line is {link or machine.path}")
+        if stdin_is_terminal():
+            view.print_message("asr33 virtual: Ctrl-C is BREAK, twice at once leaves; Ctrl-] ? names the levers")
+        if view.width_warning:
+            view.print_message(f"asr33 virtual: {view.width_warning}")
+        levers = VirtualControls(machine, lambda note: view.print_message(f"asr33 virtual: {note}"))
+        await run_until_first_ends(
+            leave.wait(),
+            machine.wait_until_stopped(),
+            forward_keys(levers, leave_on_double_press(_DOUBLE_PRESS_S, time.monotonic)),
+        )
 
 
-class Keeping:
+class VirtualRecorder:
     """What is kept of the machine's work, and what of it is shown."""
 
     def __init__(self) -> None:
-        self.shown: Shown | None = None
-        self.record: Record | None = None
-        self.rows: Record | None = None
+        self.view: PaperView | None = None
+        self.strike_file: AppendFile | None = None
+        self.row_file: AppendFile | None = None
         self.tape = bytearray()
-        self._punched = 0
+        self._recorded_rows = 0
 
-    def take(self, strike: Strike) -> None:
-        if self.record is not None:
-            self.record.write(json.dumps(asdict(strike)).encode() + b"\n")
-        self.take_rows()
-        if self.shown is not None:
-            self.shown.take(strike)
+    def on_strike(self, strike: Strike) -> None:
+        if self.strike_file is not None:
+            self.strike_file.write(json.dumps(asdict(strike)).encode() + b"\n")
+        self.record_rows()
+        if self.view is not None:
+            self.view.show_strike(strike)
 
-    def take_rows(self) -> None:
+    def record_rows(self) -> None:
         """What the punch has made since the last time."""
-        if self.rows is not None and (rows := bytes(self.tape[self._punched :])):
-            self.rows.write(rows)
-            self._punched += len(rows)
+        if self.row_file is not None and (rows := bytes(self.tape[self._recorded_rows :])):
+            self.row_file.write(rows)
+            self._recorded_rows += len(rows)
 
 
-async def first_of(*works: Coroutine[Any, Any, object]) -> None:
+async def run_until_first_ends(*works: Coroutine[Any, Any, object]) -> None:
     """Run all until one ends, then end the others; what went wrong in any of them is raised."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
@@ -145,7 +153,7 @@ async def first_of(*works: Coroutine[Any, Any, object]) -> None:
             raise result
 
 
-def twice_within(seconds: float, clock: Callable[[], float]) -> Callable[[int], bool]:
+def leave_on_double_press(seconds: float, clock: Callable[[], float]) -> Callable[[int], bool]:
     """The rule by which Ctrl-C leaves here: when it comes a second time at once."""
     last = float("-inf")
 

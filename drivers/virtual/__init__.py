@@ -5,44 +5,44 @@ pty, or a TCP port, and in time. Everything but the ports and `teletype` is pure
 """
 
 from drivers.virtual.adapter import BreakMode
-from drivers.virtual.body import BODIES, FAST, GUMMY, TYPICAL, Body
-from drivers.virtual.drum import Drum, coded
-from drivers.virtual.faults import BadFaults, Chance, Faults, Noise
-from drivers.virtual.fitted import Fitted
-from drivers.virtual.keytops import Keytops
-from drivers.virtual.machine import Machine, Strike
+from drivers.virtual.body import FAST, GUMMY, MECHANISMS, TYPICAL, Mechanism
+from drivers.virtual.drum import AnswerbackDrum, encode_drum
+from drivers.virtual.faults import BadFaults, Faults, LineNoise, RandomSource
+from drivers.virtual.fitted import Equipment
+from drivers.virtual.keytops import KeyboardEncoder
+from drivers.virtual.machine import Strike, TypingUnit
 from drivers.virtual.port import Port
 from drivers.virtual.pty_port import PtyPort
-from drivers.virtual.punch import Punch
-from drivers.virtual.reader import Reader
+from drivers.virtual.punch import TapePunch
+from drivers.virtual.reader import TapeReader
 from drivers.virtual.socket_port import SocketPort
-from drivers.virtual.station import Happening, Station, Switch
+from drivers.virtual.station import LineSwitch, SimEvent, TeletypeSim
 from drivers.virtual.teletype import VirtualTeletype
 
 __all__ = [
-    "BODIES",
     "FAST",
     "GUMMY",
+    "MECHANISMS",
     "TYPICAL",
+    "AnswerbackDrum",
     "BadFaults",
-    "Body",
     "BreakMode",
-    "Chance",
-    "Drum",
+    "Equipment",
     "Faults",
-    "Fitted",
-    "Happening",
-    "Keytops",
-    "Machine",
-    "Noise",
+    "KeyboardEncoder",
+    "LineNoise",
+    "LineSwitch",
+    "Mechanism",
     "Port",
     "PtyPort",
-    "Punch",
-    "Reader",
+    "RandomSource",
+    "SimEvent",
     "SocketPort",
-    "Station",
     "Strike",
-    "Switch",
+    "TapePunch",
+    "TapeReader",
+    "TeletypeSim",
+    "TypingUnit",
     "VirtualTeletype",
-    "coded",
+    "encode_drum",
 ]

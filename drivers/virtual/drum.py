@@ -9,51 +9,53 @@ from drivers.charset import even_parity
 from drivers.errors import NoSuchKey
 from drivers.virtual.machine import ENQ
 
-ROWS = 20  # that may be coded: 21, less the first - Bulletin 310B 574-122-100TC 4.115 to 4.132
+MAX_CHARACTERS = 20  # that may be coded: 21, less the first - Bulletin 310B 574-122-100TC 4.115 to 4.132
 
 
-class Drum:
+class AnswerbackDrum:
     """`every_other`: the last row is silenced too, and the pawl that this leaves blocking swallows the next ENQ.
 
     Any other character that the selector takes in between frees it.
     """
 
     def __init__(self, rows: bytes = b"", *, every_other: bool = False) -> None:
-        if len(rows) > ROWS:
-            raise NoSuchKey(f"an answerback drum has room for {ROWS} characters, not {len(rows)}: give a shorter one")
+        if len(rows) > MAX_CHARACTERS:
+            raise NoSuchKey(
+                f"an answerback drum has room for {MAX_CHARACTERS} characters, not {len(rows)}: give a shorter one"
+            )
         self.rows = rows
-        self.turned = 0  # times that it was set going
+        self.turn_count = 0  # times that it was set going
         self._every_other = every_other
-        self._blocked = False
+        self._is_blocked = False
         self._row = 0  # the one that comes next while it turns
 
     @property
-    def turning(self) -> bool:
+    def is_turning(self) -> bool:
         return self._row > 0
 
-    def hear(self, byte: int, *, local: bool = False) -> bool:
+    def receive(self, byte: int, *, local: bool = False) -> bool:
         """A character that the selector takes, 7 bits; whether it sets the drum going. ENQ typed here never does."""
-        wakes = byte == ENQ and not local and not self._blocked
-        self._blocked = False
+        wakes = byte == ENQ and not local and not self._is_blocked
+        self._is_blocked = False
         return wakes and self.trip()
 
     def trip(self) -> bool:
         """ENQ, or the HERE IS key; whether it was at rest and goes."""
-        if self.turning or not self.rows:
+        if self.is_turning or not self.rows:
             return False
         self._row = 1
-        self.turned += 1
+        self.turn_count += 1
         return True
 
-    def turn(self) -> int | None:
+    def next_row(self) -> int | None:
         """The next row; None is one that the line does not hear. The drum goes all the way round, however short."""
-        row, self._row = self._row, (self._row + 1) % (ROWS + 2)
+        row, self._row = self._row, (self._row + 1) % (MAX_CHARACTERS + 2)
         if not self._row:
-            self._blocked = self._every_other
+            self._is_blocked = self._every_other
         return self.rows[row - 2] if 2 <= row <= len(self.rows) + 1 else None
 
 
-def coded(text: str) -> bytes:
+def encode_drum(text: str) -> bytes:
     """The rows for a text, in even parity, as drums are cut. Raises NoSuchKey for what no row can hold."""
     if not text.isascii():
         raise NoSuchKey(f"{text!r} cannot be cut into an answerback drum: give ASCII")

@@ -18,7 +18,7 @@ class BadFaults(DriverError, ValueError):
     exit_code: ClassVar[int] = 2
 
 
-class Chance(Protocol):
+class RandomSource(Protocol):
     """What is wanted of a `random.Random`."""
 
     def random(self) -> float: ...
@@ -47,15 +47,15 @@ _SWITCHES: dict[str, Callable[[Faults], Faults]] = {
     "cold": lambda faults: replace(faults, cold=True),
 }
 _AMOUNTS: dict[str, Callable[[Faults, str], Faults]] = {
-    "lost": lambda faults, text: replace(faults, lost=_share(text)),
-    "doubled": lambda faults, text: replace(faults, doubled=_share(text)),
-    "flipped": lambda faults, text: replace(faults, flipped=_share(text)),
-    "unplug": lambda faults, text: replace(faults, unplug_after=_count(text)),
-    "open": lambda faults, text: replace(faults, open_after=_count(text)),
+    "lost": lambda faults, text: replace(faults, lost=_parse_share(text)),
+    "doubled": lambda faults, text: replace(faults, doubled=_parse_share(text)),
+    "flipped": lambda faults, text: replace(faults, flipped=_parse_share(text)),
+    "unplug": lambda faults, text: replace(faults, unplug_after=_parse_count(text)),
+    "open": lambda faults, text: replace(faults, open_after=_parse_count(text)),
 }
 
 
-def parse(text: str) -> Faults:
+def parse_faults(text: str) -> Faults:
     """`lost=0.001,split,slow`: shares of lost, doubled, flipped; unplug=N, open=N; split, slow, fast, cold.
 
     Raises BadFaults.
@@ -69,56 +69,56 @@ def parse(text: str) -> Faults:
             known = ", ".join([f"{name}=N" for name in _AMOUNTS] + list(_SWITCHES))
             raise BadFaults(f"no fault {word!r}: there are {known}") from None
         except ValueError:
-            raise BadFaults(f"{word!r} has no amount: {name} wants {_wants(name)}") from None
+            raise BadFaults(f"{word!r} has no amount: {name} wants {_amount_hint(name)}") from None
     return faults
 
 
-def _share(text: str) -> float:
+def _parse_share(text: str) -> float:
     if not 0.0 <= (share := float(text)) <= 1.0:
         raise ValueError
     return share
 
 
-def _count(text: str) -> int:
+def _parse_count(text: str) -> int:
     if (count := int(text)) < 1:
         raise ValueError
     return count
 
 
-def _wants(name: str) -> str:
+def _amount_hint(name: str) -> str:
     return "a number of bytes, 1 or more" if name in ("unplug", "open") else "a share from 0 to 1, as 0.001"
 
 
-class Noise:
+class LineNoise:
     """A line's damage, byte by byte."""
 
-    def __init__(self, faults: Faults, chance: Chance) -> None:
+    def __init__(self, faults: Faults, rng: RandomSource) -> None:
         self._faults = faults
-        self._chance = chance
+        self._rng = rng
 
-    def through(self, byte: int) -> bytes:
+    def distort(self, byte: int) -> bytes:
         """What arrives of one byte: itself, another, nothing, or two."""
         if self._happens(self._faults.lost):
             return b""
         if self._happens(self._faults.flipped):
-            byte ^= 1 << self._chance.randrange(8)
+            byte ^= 1 << self._rng.randrange(8)
         return bytes((byte,)) * (2 if self._happens(self._faults.doubled) else 1)
 
-    def pieces(self, data: bytes) -> list[bytes]:
+    def split_reads(self, data: bytes) -> list[bytes]:
         """How the reads at the far end fall."""
         if not self._faults.split:
             return [data]
         pieces = []
         while data:
-            cut = 1 + self._chance.randrange(len(data))
+            cut = 1 + self._rng.randrange(len(data))
             pieces.append(data[:cut])
             data = data[cut:]
         return pieces
 
     def _happens(self, share: float) -> bool:
-        return share > 0.0 and self._chance.random() < share
+        return share > 0.0 and self._rng.random() < share
 
 
-def garbled(byte: int, chance: Chance) -> int | None:
+def garble_byte(byte: int, rng: RandomSource) -> int | None:
     """What a selector makes of a byte while its shaft comes up to speed; None if it makes nothing of it."""
-    return None if chance.random() < 0.5 else byte ^ 1 + chance.randrange(0xFF)
+    return None if rng.random() < 0.5 else byte ^ 1 + rng.randrange(0xFF)

@@ -7,29 +7,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drivers.profile import Level8, Profile
+from drivers.profile import ParityOut, Profile
 from drivers.virtual.adapter import BreakMode
-from drivers.virtual.body import TYPICAL, Body
-from drivers.virtual.drum import coded
+from drivers.virtual.body import TYPICAL, Mechanism
+from drivers.virtual.drum import encode_drum
 from drivers.virtual.keytops import ESC, AltMode
 
-FACTORY = Profile()
-ANSWER = coded("\r\nASR 33\r\n")
+FACTORY_PROFILE = Profile()
+DEFAULT_ANSWERBACK = encode_drum("\r\nASR 33\r\n")
 MARGIN_BELL, END_BELL = 62, 71  # 71: Bulletin 310B 574-100-101TC; of the margin bell it gives no column
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class Equipment:
     """The defaults are a machine in good order, full duplex, at an adapter that marks a BREAK."""
 
-    profile: Profile = FACTORY
-    body: Body = TYPICAL
+    profile: Profile = FACTORY_PROFILE
+    mechanism: Mechanism = TYPICAL
     break_mode: BreakMode = "marked"
-    key_parity: Level8 = "even"
+    key_parity: ParityOut = "even"
     alt_mode: AltMode = ESC
     coded_levers: bool = False
-    bells: tuple[int, ...] = ()  # columns, from 1, at which the machine rings by itself
-    answer: bytes = ANSWER  # of the drum, if the profile has one
+    bell_columns: tuple[int, ...] = ()  # columns, from 1, at which the machine rings by itself
+    answerback_rows: bytes = DEFAULT_ANSWERBACK  # of the drum, if the profile has one
     every_other: bool = False  # the drum sleeps through each second ENQ
     tape: bytes = b""  # in the reader
     reader_lag: int = 1  # characters that come after an X-OFF, 1 or 2

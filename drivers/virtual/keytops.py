@@ -11,7 +11,7 @@ from typing import Final, Literal
 from drivers.charset import even_parity
 from drivers.errors import NoSuchKey
 from drivers.paper import RUBOUT
-from drivers.profile import Level8
+from drivers.profile import ParityOut
 
 AltMode = Literal[0x1B, 0x7D, 0x7E]
 ESC: Final = 0x1B
@@ -20,14 +20,14 @@ _PLAIN = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:;,-./ "
 _SHIFTED = "KLMNOP123456789:;,-./"  # SHIFT with another key, and the keyboard locks - 574-121-100TC 5.28
 
 
-class Keytops:
+class KeyboardEncoder:
     """`alt_mode`: what the key at the upper left sends, 7D on early machines, 7E by the ASCII of 1963, 1B since."""
 
-    def __init__(self, parity: Level8 = "even", alt_mode: AltMode = ESC) -> None:
+    def __init__(self, parity: ParityOut = "even", alt_mode: AltMode = ESC) -> None:
         self.parity = parity
         self._alt_mode = alt_mode
 
-    def code(self, key: str) -> int:
+    def encode_key(self, key: str) -> int:
         """The byte for a character, by whatever keys make it; a small letter is its key.
 
         `\\r` is RETURN, `\\n` LINE FEED, `\\x7f` RUBOUT, `\\x1b` ALT MODE. Raises NoSuchKey for what has no key.
@@ -41,7 +41,7 @@ class Keytops:
             )
         return self._with_level_8(code)
 
-    def chord(self, keytop: str, *, shift: bool = False, ctrl: bool = False) -> int:
+    def encode_chord(self, keytop: str, *, shift: bool = False, ctrl: bool = False) -> int:
         """The byte for one keytop: SHIFT inverts level 5, CTRL clears level 7. Raises NoSuchKey where it locks."""
         locked = (shift and keytop not in _SHIFTED) or (ctrl and ord(keytop[:1] or " ") < _LEVEL_7)
         if keytop not in _PLAIN or len(keytop) != 1 or locked:

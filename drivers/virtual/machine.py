@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from drivers.charset import even_parity
 from drivers.clock import CHARACTER_S
-from drivers.paper import BEL, CR, LF, PITCH, RUBOUT, Paper, glyph_of, pitch
+from drivers.paper import BEL, CR, LF, PITCH, RUBOUT, Paper, glyph_of, pitch_of
 from drivers.profile import Profile
-from drivers.virtual.body import BOUNCE_S, STRIKE_S, TYPICAL, Body
+from drivers.virtual.body import BOUNCE_S, STRIKE_DELAY_S, TYPICAL, Mechanism
 
 ENQ, DC1, DC2, DC3, DC4 = 0x05, 0x11, 0x12, 0x13, 0x14
-_EARLY_S = 1e-6  # floating point, not haste
-_LOG = 100_000  # strikes kept: nearly three hours of paper
+_EPSILON_S = 1e-6  # floating point, not haste
+_MAX_STRIKES = 100_000  # strikes kept: nearly three hours of paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Strike:
     local: bool = False  # made by this machine's own keyboard, reader or drum
 
 
-class Machine:
+class TypingUnit:
     """One typing unit. Its options are those of the profile; `columns` here goes before the profile's.
 
     `coded_levers`: the levers of CR, LF and BEL are cut for level 8 too, and pass over a byte with odd parity -
@@ -48,19 +48,19 @@ class Machine:
         columns: int | None = None,
         *,
         character_s: float = CHARACTER_S,
-        body: Body = TYPICAL,
+        mechanism: Mechanism = TYPICAL,
         profile: Profile = Profile(),  # noqa: B008 - frozen
         coded_levers: bool = False,
-        bells: tuple[int, ...] = (),
+        bell_columns: tuple[int, ...] = (),
     ) -> None:
         self.profile = profile
-        self.body = body
+        self.mechanism = mechanism
         self.paper = Paper(profile.columns if columns is None else columns)
         self.column = 0
-        self.struck = 0  # bytes taken in all its life
-        self.blanks = 0  # cycles run with an open line, heard as chatter
+        self.strike_count = 0  # bytes taken in all its life
+        self.open_line_cycles = 0  # cycles run with an open line, heard as chatter
         self.bells_rung: list[tuple[float, int]] = []  # when and at which column, by itself or by BEL
-        self.strikes: deque[Strike] = deque(maxlen=_LOG)
+        self.strikes: deque[Strike] = deque(maxlen=_MAX_STRIKES)
         self.smeared: list[Strike] = []
         self.piled_up: list[Strike] = []
         self.forbidden: list[Strike] = []
@@ -68,94 +68,97 @@ class Machine:
         self.bounced: list[Strike] = []  # for the operator of a machine in bad order; no fault of a driver
         self.ignored: list[Strike] = []
         self._coded_levers = coded_levers
-        self._bells = frozenset(bells)
+        self._bell_columns = frozenset(bell_columns)
         self._character_s = character_s
         self._mass = 1.0 if character_s else 0.0  # a machine without pace has a carriage without mass
-        self._allowed = _allowed(profile)
+        self._allowed_controls = _allowed_controls_of(profile)
         self._last_start = float("-inf")  # of a byte from the line
-        self._left_at = float("-inf")  # the last CR: when, from where
-        self._left_from = 0
+        self._return_started_at = float("-inf")  # the last CR: when, from where
+        self._return_from_column = 0
 
     @property
     def faults(self) -> list[Strike]:
         """All that a driver should not have done; empty is clean. What the operator does is his own affair."""
         return self.smeared + self.piled_up + self.forbidden + self.overspeed
 
-    def receive(self, byte: int, start: float, *, local: bool = False, taping: bool = False) -> Strike:
+    def receive(self, byte: int, start: float, *, local: bool = False, punching: bool = False) -> Strike:
         """One byte whose start bit came at `start`, in seconds. `taping`: the punch is on, and any byte is a row."""
-        strike = self._take(byte, start, start + STRIKE_S * self._mass)
+        strike = self._perform(byte, start, start + STRIKE_DELAY_S * self._mass)
         if local:
             strike = replace(strike, local=True)
         else:
-            self._judge(strike, start, taping)
+            self._record_faults(strike, start, punching)
         for kept, mark in ((self.bounced, strike.bounced), (self.ignored, strike.ignored)):
             if mark:
                 kept.append(strike)
         self.strikes.append(strike)
-        self.struck += 1
+        self.strike_count += 1
         return strike
 
-    def run_open(self) -> None:
+    def run_open_line(self) -> None:
         """One cycle on a line without current: all bits spacing, nothing printed, and a noise."""
-        self.blanks += 1
+        self.open_line_cycles += 1
 
-    def _take(self, byte: int, start: float, struck_at: float) -> Strike:
+    def _perform(self, byte: int, start: float, struck_at: float) -> Strike:
         bits = byte & 0x7F
         if glyph := glyph_of(bits):
-            return self._print(glyph, bits, start, struck_at)
+            return self._print_glyph(glyph, bits, start, struck_at)
         strike = Strike(start, bits, self.column)
         if bits not in (CR, LF, BEL):
             return strike
         if self._coded_levers and byte != even_parity(bits):
             return replace(strike, ignored=True)
         if bits == BEL:
-            self._ring(start)
+            self._ring_bell(start)
         if bits == LF or (self.profile.return_feeds and bits == CR):
             self.paper.line_feed()
         if bits == CR or (self.profile.feed_returns and bits == LF):
-            self._let_go(struck_at)
+            self._return_carriage(struck_at)
         return strike
 
-    def _print(self, glyph: str, bits: int, start: float, struck_at: float) -> Strike:
+    def _print_glyph(self, glyph: str, bits: int, start: float, struck_at: float) -> Strike:
         home_at = self._home_at()
-        if home_at - struck_at > _EARLY_S:  # it spaces only once the carriage is home, so this one advances nothing
-            share = min(1.0, (home_at - struck_at) / (home_at - self._left_at))
-            column = min(round(self._left_from * share), self.paper.columns - 1)
+        if home_at - struck_at > _EPSILON_S:  # it spaces only once the carriage is home, so this one advances nothing
+            share = min(1.0, (home_at - struck_at) / (home_at - self._return_started_at))
+            column = min(round(self._return_from_column * share), self.paper.columns - 1)
             self.paper.strike(glyph, column)
             return Strike(start, bits, column, smeared=True)
         full = self.column >= self.paper.columns
         column = min(self.column, self.paper.columns - 1)
         self.paper.strike(glyph, column)
         self.column = self.paper.column = column + 1
-        bounced = bool(self._mass) and struck_at < home_at + BOUNCE_S - _EARLY_S
-        self._at_the_margin(start, struck_at, full)
+        bounced = bool(self._mass) and struck_at < home_at + BOUNCE_S - _EPSILON_S
+        self._handle_margin(start, struck_at, full)
         return Strike(start, bits, column, piled_up=full, bounced=bounced)
 
-    def _at_the_margin(self, start: float, struck_at: float, full: bool) -> None:
-        if self.column in self._bells and not full:
-            self._ring(start)
+    def _handle_margin(self, start: float, struck_at: float, full: bool) -> None:
+        if self.column in self._bell_columns and not full:
+            self._ring_bell(start)
         if self.profile.auto_return and self.column == self.paper.columns:
             # In the same cycle in which the last character is struck - Bulletin 310B 574-122-100TC 4.109 to 4.111.
             self.paper.line_feed()
-            self._let_go(struck_at)
+            self._return_carriage(struck_at)
 
     def _home_at(self) -> float:
-        column = self._left_from * PITCH / pitch(self.paper.columns)
-        return self._left_at + self.body.flight_s(column) * self._mass
+        column = self._return_from_column * PITCH / pitch_of(self.paper.columns)
+        return self._return_started_at + self.mechanism.cr_travel_s(column) * self._mass
 
-    def _let_go(self, struck_at: float) -> None:
+    def _return_carriage(self, struck_at: float) -> None:
         if struck_at >= self._home_at():
-            self._left_at, self._left_from = struck_at, self.column  # a second CR in flight changes nothing
+            self._return_started_at, self._return_from_column = (
+                struck_at,
+                self.column,
+            )  # a second CR in flight changes nothing
         self.column = self.paper.column = 0
 
-    def _ring(self, start: float) -> None:
+    def _ring_bell(self, start: float) -> None:
         self.paper.bells += 1
         self.bells_rung.append((start, self.column))
 
-    def _judge(self, strike: Strike, start: float, taping: bool) -> None:
-        early = start < self._last_start + self._character_s - _EARLY_S
+    def _record_faults(self, strike: Strike, start: float, punching: bool) -> None:
+        early = start < self._last_start + self._character_s - _EPSILON_S
         self._last_start = start
-        control = strike.byte < 0x20 and strike.byte not in self._allowed and not taping
+        control = strike.byte < 0x20 and strike.byte not in self._allowed_controls and not punching
         for faults, wrong in (
             (self.smeared, strike.smeared),
             (self.piled_up, strike.piled_up),
@@ -166,7 +169,7 @@ class Machine:
                 faults.append(strike)
 
 
-def _allowed(profile: Profile) -> frozenset[int]:
+def _allowed_controls_of(profile: Profile) -> frozenset[int]:
     """The controls that a driver may send to a machine with these options."""
     fitted = {0x00, BEL, LF, CR, RUBOUT}
     fitted |= {DC1, DC3} if profile.auto_reader else set()

@@ -22,12 +22,12 @@ class Port(ABC):
         self.path = ""
         self._clock = clock
         self._fd: int | None = None  # where bytes come and go; None while there is nobody
-        self._there = asyncio.Event()
-        self._arrived: asyncio.Future[float | None] | None = None  # None comes of an end that went away
+        self._peer_present = asyncio.Event()
+        self._arrival: asyncio.Future[float | None] | None = None  # None comes of an end that went away
 
     @property
     @abstractmethod
-    def plugged(self) -> bool: ...
+    def is_plugged(self) -> bool: ...
 
     @abstractmethod
     def plug_in(self) -> None:
@@ -38,21 +38,21 @@ class Port(ABC):
         """Hang up. What lay on the way is gone."""
 
     @property
-    def waiting(self) -> int:
+    def in_waiting(self) -> int:
         """Bytes that the far end has written and nobody has taken."""
         if self._fd is None:
             return 0
         count: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))[0]
         return count
 
-    async def arrival(self) -> float:
+    async def wait_for_arrival(self) -> float:
         """Back when something waits, with the moment at which that was seen; unplugged, nothing ever does."""
         while True:
-            await self._there.wait()
+            await self._peer_present.wait()
             assert self._fd is not None
             arrived: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-            self._arrived = arrived
-            asyncio.get_running_loop().add_reader(self._fd, self._readable, self._fd)
+            self._arrival = arrived
+            asyncio.get_running_loop().add_reader(self._fd, self._on_readable, self._fd)
             if (moment := await arrived) is not None:
                 return moment
 
@@ -67,7 +67,7 @@ class Port(ABC):
         except OSError:
             data = b""
         if not data:
-            self._left()
+            self._handle_peer_hang_up()
         return data
 
     def write(self, data: bytes) -> int:
@@ -79,25 +79,25 @@ class Port(ABC):
         except OSError:  # it is full; or it is gone, which the next read finds
             return len(data)
 
-    def _came(self, fd: int) -> None:
+    def _peer_connected(self, fd: int) -> None:
         """Somebody may be at the far end now."""
         self._fd = fd
-        self._there.set()
+        self._peer_present.set()
 
-    def _gone(self) -> None:
+    def _peer_disconnected(self) -> None:
         """Nobody is: forget the descriptor, before it is closed."""
         if self._fd is not None:
             asyncio.get_running_loop().remove_reader(self._fd)
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
         self._fd = None
-        self._there.clear()
+        self._peer_present.clear()
 
     @abstractmethod
-    def _left(self) -> None:
+    def _handle_peer_hang_up(self) -> None:
         """The far end has hung up."""
 
-    def _readable(self, fd: int) -> None:
+    def _on_readable(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(self._clock.now())
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(self._clock.now())

@@ -24,7 +24,7 @@ class PtyPort(Port):
         self._fds: tuple[int, int] | None = None  # master and slave; None while unplugged
 
     @property
-    def plugged(self) -> bool:
+    def is_plugged(self) -> bool:
         return self._fds is not None
 
     def plug_in(self) -> None:
@@ -41,26 +41,26 @@ class PtyPort(Port):
         except BaseException:
             self.unplug()
             raise
-        self._came(master)
+        self._peer_connected(master)
 
     def unplug(self) -> None:
         """The far end's read gives b'', and then EIO. What lay on the way is gone."""
         if self._fds is None:
             return
-        self._gone()
+        self._peer_disconnected()
         if self._link is not None and self._link.is_symlink() and str(self._link.readlink()) == self.path:
             self._link.unlink()
         for fd in self._fds:
             os.close(fd)
         self._fds = None
 
-    def _left(self) -> None:
+    def _handle_peer_hang_up(self) -> None:
         """Never: we hold the far end ourselves."""
 
     def _make_link(self) -> None:
         if self._link is None:
             return
-        left = _pty_behind(self._link)
+        left = _pty_behind_link(self._link)
         # A pty has a name only as long as its master lives. The name of a dead one may have become ours.
         if left is not None and str(left) != self.path and left.exists():
             raise LineBusy(f"{self._link} leads to {left}, which lives: remove it, or name another --link")
@@ -76,7 +76,7 @@ class PtyPort(Port):
             ) from None
 
 
-def _pty_behind(link: Path) -> Path | None:
+def _pty_behind_link(link: Path) -> Path | None:
     try:
         target = link.readlink()
     except OSError:

@@ -8,59 +8,59 @@ from __future__ import annotations
 _DEL = 0x7F
 
 
-class Reader:
+class TapeReader:
     """`lag`: how many characters still come after an X-OFF, 1 or 2; a DEL among them stops it early.
 
     Tapes were therefore punched as text, CR, X-OFF, DEL - D. Gwyn, who ran them.
     """
 
     def __init__(self, tape: bytes = b"", *, lag: int = 1) -> None:
-        self.running = False
+        self.is_running = False
         self._tape = tape
-        self._at = 0
+        self._position = 0
         self._lag = lag
-        self._left: int | None = None  # rows until it stops
+        self._rows_until_stop: int | None = None  # rows until it stops
 
     @property
-    def rest(self) -> bytes:
+    def remaining_rows(self) -> bytes:
         """What has not been read."""
-        return self._tape[self._at :]
+        return self._tape[self._position :]
 
     @property
-    def out(self) -> bool:
+    def is_out_of_tape(self) -> bool:
         """Whether the tape-out pin has nothing under it."""
-        return self._at >= len(self._tape)
+        return self._position >= len(self._tape)
 
     def load(self, tape: bytes) -> None:
         """Another tape, with the reader stopped."""
-        self._tape, self._at, self.running = tape, 0, False
+        self._tape, self._position, self.is_running = tape, 0, False
 
     def start(self) -> None:
         """DC1, or the lever at START."""
-        self.running, self._left = not self.out, None
+        self.is_running, self._rows_until_stop = not self.is_out_of_tape, None
 
     def halt(self) -> None:
         """At once: the lever at STOP, BREAK, ENQ, or the tape's end."""
-        self.running = False
+        self.is_running = False
 
-    def x_off(self, sending: int | None = None) -> None:
+    def receive_xoff(self, sending: int | None = None) -> None:
         """DC3 has reached the function box; `sending` is the row under way, the first of those that still come."""
-        if self.running and self._left is None:
-            self._left = self._lag
+        if self.is_running and self._rows_until_stop is None:
+            self._rows_until_stop = self._lag
             if sending is not None:
-                self._count(sending)
+                self._count_row(sending)
 
-    def turn(self) -> int:
+    def next_row(self) -> int:
         """The next row, raw. Only while it is `running`."""
-        row = self._tape[self._at]
-        self._at += 1
-        if self._left is not None:
-            self._count(row)
-        if self.out:
+        row = self._tape[self._position]
+        self._position += 1
+        if self._rows_until_stop is not None:
+            self._count_row(row)
+        if self.is_out_of_tape:
             self.halt()
         return row
 
-    def _count(self, row: int) -> None:
-        self._left = 0 if row & 0x7F == _DEL else (self._left or 1) - 1
-        if not self._left:
+    def _count_row(self, row: int) -> None:
+        self._rows_until_stop = 0 if row & 0x7F == _DEL else (self._rows_until_stop or 1) - 1
+        if not self._rows_until_stop:
             self.halt()

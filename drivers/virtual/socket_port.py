@@ -27,7 +27,7 @@ class SocketPort(Port):
         self._driver: socket.socket | None = None
 
     @property
-    def plugged(self) -> bool:
+    def is_plugged(self) -> bool:
         return self._listener is not None
 
     def plug_in(self) -> None:
@@ -55,7 +55,7 @@ class SocketPort(Port):
         """The driver's connection ends, and no other is taken."""
         if self._listener is None:
             return
-        self._left()
+        self._handle_peer_hang_up()
         asyncio.get_running_loop().remove_reader(self._listener.fileno())
         self._listener.close()
         self._listener = None
@@ -65,24 +65,24 @@ class SocketPort(Port):
             return
         with contextlib.suppress(OSError):
             caller, _ = self._listener.accept()
-            if self._driver is not None and _hung_up(self._driver):
-                self._left()  # its end lies here unread
+            if self._driver is not None and _has_hung_up(self._driver):
+                self._handle_peer_hang_up()  # its end lies here unread
             if self._driver is not None:
                 caller.close()  # one machine, one driver
                 return
             caller.setblocking(False)
             caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._driver = caller
-            self._came(caller.fileno())
+            self._peer_connected(caller.fileno())
 
-    def _left(self) -> None:
+    def _handle_peer_hang_up(self) -> None:
         if self._driver is not None:
-            self._gone()
+            self._peer_disconnected()
             self._driver.close()
             self._driver = None
 
 
-def _hung_up(driver: socket.socket) -> bool:
+def _has_hung_up(driver: socket.socket) -> bool:
     try:
         return not driver.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

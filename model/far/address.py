@@ -10,7 +10,7 @@ from model.errors import AddressWrong
 SCHEMES = ("http", "https")
 # This machine, and RFC 1918, RFC 4193 and what no router passes on. A tunnel's ends are elsewhere, and carriers share
 # 100.64.0.0/10 among strangers.
-NEAR = (
+PRIVATE_NETWORKS = (
     "127.0.0.0/8",
     "10.0.0.0/8",
     "172.16.0.0/12",
@@ -23,16 +23,16 @@ NEAR = (
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerUrl:
     """`base` is what /v1/completions is put behind; `model` is empty where the server's first is meant."""
 
     scheme: str
     host: str
-    base: str
+    base_url: str
     model: str = ""
 
     @property
-    def secret(self) -> bool:
+    def is_encrypted(self) -> bool:
         """Whether nobody on the way can read along."""
         return self.scheme == "https"
 
@@ -42,7 +42,7 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def address(url: str) -> Address:
+def parse_server_url(url: str) -> ServerUrl:
     """Raises AddressWrong."""
     try:
         parts = urlsplit(url)
@@ -58,10 +58,10 @@ def address(url: str) -> Address:
     path = parts.path.rstrip("/").removesuffix("/completions").removesuffix("/v1")
     where = f"[{host}]" if ":" in host else host
     base = f"{parts.scheme}://{where}{f':{port}' if port else ''}{path}"
-    return Address(parts.scheme, host, base, parts.fragment)
+    return ServerUrl(parts.scheme, host, base, parts.fragment)
 
 
-def near(host: str) -> bool | None:
+def is_private_host(host: str) -> bool | None:
     """Whether an address is this machine's or of a private network; None for a name, which must be looked up."""
     import ipaddress  # one more name in every command's first tenth of a second otherwise
 
@@ -72,4 +72,4 @@ def near(host: str) -> bool | None:
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return any((mapped or found) in ipaddress.ip_network(each) for each in NEAR)
+    return any((mapped or found) in ipaddress.ip_network(each) for each in PRIVATE_NETWORKS)

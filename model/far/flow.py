@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FREE = 8  # words for which one had to wait: what holds them back gives out many together
-GAP_S = 0.002  # less is no wait
+UNBUFFERED_READS = 8  # words for which one had to wait: what holds them back gives out many together
+MIN_WAIT_S = 0.002  # less is no wait
 
 
 @dataclass(slots=True)
-class Flow:
+class BufferingDetector:
     """`held`: something keeps them back, as far as is known."""
 
-    held: bool = False
-    _alone: int = 0
+    is_buffered: bool = False
+    _single_reads: int = 0
 
-    def begin(self) -> None:
+    def start_answer(self) -> None:
         """Another answer."""
-        self._alone = 0
+        self._single_reads = 0
 
-    def silent(self) -> None:
+    def note_silence(self) -> None:
         """Not a byte came for longer than our server is ever silent."""
-        self.held, self._alone = True, 0
+        self.is_buffered, self._single_reads = True, 0
 
-    def came(self, words: int, waited_s: float) -> None:
+    def note_read(self, words: int, waited_s: float) -> None:
         """So many words in one read, after so long a wait."""
-        self._alone += words == 1 and waited_s > GAP_S
-        if self._alone >= FREE:
-            self.held = False
+        self._single_reads += words == 1 and waited_s > MIN_WAIT_S
+        if self._single_reads >= UNBUFFERED_READS:
+            self.is_buffered = False

@@ -5,28 +5,28 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from model.base import Ask
+from model.base import CompletionRequest
 from model.far.wire import Usage
 
-COUNTED = 20  # tokens, fewer of which say little of their length
-SAFE = 0.9  # of the characters a token that were seen are counted on
+MIN_TOKENS = 20  # tokens, fewer of which say little of their length
+SAFETY_FACTOR = 0.9  # of the characters a token that were seen are counted on
 
 
 @dataclass(slots=True)
-class Length:
+class TokenEstimate:
     """Of a token, in characters: what may be counted on."""
 
-    characters: float = 3.0  # less than any prose has
+    chars_per_token: float = 3.0  # less than any prose has
 
-    def tokens(self, text: str) -> int:
+    def estimate_tokens(self, text: str) -> int:
         """At least as many as the text has, by what was counted before."""
-        return math.ceil(len(text) / self.characters)
+        return math.ceil(len(text) / self.chars_per_token)
 
-    def counted(self, ask: Ask, usage: Usage | None) -> None:
+    def update(self, request: CompletionRequest, usage: Usage | None) -> None:
         """What the server said of it: the prompt alone counts, so that a stream that was cut leaves the same behind."""
-        if usage and (tokens := usage.prompt - len(ask.said)) >= COUNTED:
-            self.characters = min(max(SAFE * len(ask.prompt) / tokens, 1.0), 5.0)
+        if usage and (tokens := usage.prompt_tokens - len(request.resume_tokens)) >= MIN_TOKENS:
+            self.chars_per_token = min(max(SAFETY_FACTOR * len(request.prompt) / tokens, 1.0), 5.0)
 
-    def too_long(self) -> None:
+    def lower_after_refusal(self) -> None:
         """A prompt was, that by this count was not."""
-        self.characters = max(1.0, 0.8 * self.characters)
+        self.chars_per_token = max(1.0, 0.8 * self.chars_per_token)

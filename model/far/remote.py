@@ -13,155 +13,176 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 
-from model.base import Ask, Piece, Sampling
+from model.base import CompletionRequest, Sampling, TextChunk
 from model.errors import ModelError, ModelNotFound, PromptTooLong, ServerLost
 from model.far import wire
-from model.far.address import address
-from model.far.along import Along
-from model.far.flow import Flow
-from model.far.length import Length
-from model.far.progress import Progress, Trimmed
-from model.far.refusal import refusal
-from model.far.sse import Events
-from model.far.transport import Door, Reply, Silent, Transport
-from model.prefix import settled
+from model.far.address import parse_server_url
+from model.far.along import PrefillSender
+from model.far.flow import BufferingDetector
+from model.far.length import TokenEstimate
+from model.far.progress import PartialAnswer, ResumeTrimmer
+from model.far.refusal import error_for_reply
+from model.far.sse import SseParser
+from model.far.transport import ClientConfig, HttpClient, HttpReply, ResponseTimeout
+from model.prefix import stable_prefix
 
-TAIL_S = 0.5  # for the count behind an answer that is complete
-BODY = 65536  # bytes of an answer that is not a stream
-CATALOGUE = 1 << 20
-CONTEXT = 512  # tokens, where nobody says: the embedded model's, and less than any other's
-SHORT = 64  # characters, too many for no context
-AHEAD_OURS, AHEAD = 600, 65536  # characters: ours paces itself; another's proxy may not bear a slow reader
+TRAILING_USAGE_S = 0.5  # for the count behind an answer that is complete
+MAX_BODY_BYTES = 65536  # bytes of an answer that is not a stream
+MAX_MODELS_BYTES = 1 << 20
+DEFAULT_CONTEXT_TOKENS = 512  # tokens, where nobody says: the embedded model's, and less than any other's
+SHORT_PROMPT_CHARS = 64  # characters, too many for no context
+ASR33_READ_AHEAD_CHARS, OTHER_READ_AHEAD_CHARS = (
+    600,
+    65536,
+)  # characters: ours paces itself; another's proxy may not bear a slow reader
 
 Clock = Callable[[], float]
-NOTHING = Progress()
+NO_ANSWER_YET = PartialAnswer()
 
 
-class Remote:
+class RemoteModel:
     """The model at a URL, as `model.base.Model` has it. Raises AddressWrong."""
 
-    def __init__(self, url: str, door: Door | None = None, *, clock: Clock = time.monotonic) -> None:
-        self.address = address(url)
-        self._door, self._clock = door or Door(), clock
-        self._way = Transport(self.address, self._door)
-        self._card: wire.Card | None = None
-        self._stale = True  # it may be another server, or another model, since the card was read
-        self._flow = Flow()
-        self._length = Length()
-        self._along = Along(self._read)
+    def __init__(self, url: str, config: ClientConfig | None = None, *, clock: Clock = time.monotonic) -> None:
+        self.server_url = parse_server_url(url)
+        self._config, self._clock = config or ClientConfig(), clock
+        self._http = HttpClient(self.server_url, self._config)
+        self._info: wire.ModelInfo | None = None
+        self._is_info_stale = True  # it may be another server, or another model, since the card was read
+        self._buffering = BufferingDetector()
+        self._token_estimate = TokenEstimate()
+        self._prefill_sender = PrefillSender(self._send_prefill)
 
     @property
     def name(self) -> str:
-        if self.address.model or self._card is None:
-            return self.address.model or self.address.base.partition("://")[2]
-        return self._card.id
+        if self.server_url.model or self._info is None:
+            return self.server_url.model or self.server_url.base_url.partition("://")[2]
+        return self._info.id
 
     @property
     def device(self) -> str:
-        return self.address.base
+        return self.server_url.base_url
 
     @property
     def context(self) -> int:
-        return (self._card and self._card.context) or CONTEXT
+        return (self._info and self._info.context) or DEFAULT_CONTEXT_TOKENS
 
     @property
-    def ours(self) -> bool:
-        return self._card is not None and self._card.ours
+    def is_asr33(self) -> bool:
+        return self._info is not None and self._info.is_asr33
 
     @property
     def vocabulary(self) -> str:
         """Two servers of ours with the same have the same tokens; empty where tokens are not to be had."""
-        if not self.ours or self._card is None:
+        if not self.is_asr33 or self._info is None:
             return ""
-        return self._card.vocabulary or f"{self.address.base}#{self._card.id}"
+        return self._info.vocabulary or f"{self.server_url.base_url}#{self._info.id}"
 
     @property
-    def ahead(self) -> int:
+    def read_ahead_chars(self) -> int:
         """How many characters it is well to take before they are needed."""
-        return AHEAD_OURS if self.ours else AHEAD
+        return ASR33_READ_AHEAD_CHARS if self.is_asr33 else OTHER_READ_AHEAD_CHARS
 
-    def count(self, text: str) -> int:
+    def count_tokens(self, text: str) -> int:
         """At least as many tokens as the text has, by what was counted before."""
-        return self._length.tokens(text)
+        return self._token_estimate.estimate_tokens(text)
 
-    async def ready(self) -> None:
+    async def wait_ready(self) -> None:
         """Ask what it has. Raises ModelError."""
-        async with self._way.asked("GET", "/v1/models", self._door.bytes_s) as reply:
+        async with self._http.request("GET", "/v1/models", self._config.read_timeout_s) as reply:
             if reply.status in (404, 405, 501):  # there are servers without this list
-                self._card, self._stale = wire.Card(self.address.model, owned_by=""), False
+                self._info, self._is_info_stale = wire.ModelInfo(self.server_url.model, owned_by=""), False
                 return
             if reply.status != 200:
-                raise await self._refusal(reply)
+                raise await self._error_in_reply(reply)
             try:
-                cards = wire.cards(json.loads(await reply.body(CATALOGUE, self._door.bytes_s)))
+                cards = wire.decode_models(
+                    json.loads(await reply.read_body(MAX_MODELS_BYTES, self._config.read_timeout_s))
+                )
             except ValueError:
-                raise self._lost("what it says of its models is none", "is it a model server?") from None
-        wanted = self.address.model
+                raise self._lost_error("what it says of its models is none", "is it a model server?") from None
+        wanted = self.server_url.model
         found = next((card for card in cards if card.id == wanted or not wanted), None)
         if found is None:
             there = ", ".join(card.id for card in cards[:5]) or "none"
             raise ModelNotFound(f"{self.device} has no model {wanted!r}; there are: {there}")
-        self._card, self._stale = found, False
+        self._info, self._is_info_stale = found, False
 
-    async def there(self) -> bool:
+    async def is_alive(self) -> bool:
         """Whether it answers at all: at /health, which needs no model, or says that it has no such thing."""
         with contextlib.suppress(ModelError):
-            async with self._way.asked("GET", "/health", self._door.bytes_s) as reply:
+            async with self._http.request("GET", "/health", self._config.read_timeout_s) as reply:
                 return reply.status < 500
         return False
 
-    def listen(self, prompt: str) -> None:
+    def prefill(self, prompt: str) -> None:
         """What is settled of it our own server reads."""
-        if self.ours:
-            self._along.heard(settled(prompt))
+        if self.is_asr33:
+            self._prefill_sender.submit(stable_prefix(prompt))
 
-    async def _read(self, prompt: str) -> None:
-        body = wire.Request(self.name, replace(self._door.about, prompt=prompt), stream=False, read=True, usage=False)
+    async def _send_prefill(self, prompt: str) -> None:
+        body = wire.OpenAIRequest(
+            self.name,
+            replace(self._config.request_template, prompt=prompt),
+            stream=False,
+            prefill_only=True,
+            include_usage=False,
+        )
         with contextlib.suppress(ModelError, TimeoutError):  # it will be told to whoever asks for the answer
-            async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body.to_json()) as reply:
-                await reply.body(BODY, self._door.bytes_s)
+            async with self._http.request(
+                "POST", "/v1/completions", self._config.read_timeout_s, body.to_json()
+            ) as reply:
+                await reply.read_body(MAX_BODY_BYTES, self._config.read_timeout_s)
 
-    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[Piece, None]:
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
         """The continuation, asked for once. Raises ModelError also in its middle."""
         async with contextlib.aclosing(self.resume(prompt, sampling)) as pieces:
             async for piece in pieces:
-                if piece.text or piece.tokens or piece.finish or piece.forgotten:
+                if piece.text or piece.tokens or piece.finish_reason or piece.dropped_chars:
                     yield piece
 
-    async def resume(self, prompt: str, sampling: Sampling, said: Progress = NOTHING) -> AsyncGenerator[Piece, None]:
+    async def resume(
+        self, prompt: str, sampling: Sampling, partial: PartialAnswer = NO_ANSWER_YET
+    ) -> AsyncGenerator[TextChunk, None]:
         """The rest of an answer that has come so far; a piece with nothing in it says that the server is at work.
 
         Raises ModelError.
         """
-        self._along.stop()
+        self._prefill_sender.cancel()
         try:
-            if self._stale:
-                await self.ready()
-            async with contextlib.aclosing(self._rest(prompt, sampling, said.turned(self.vocabulary))) as pieces:
+            if self._is_info_stale:
+                await self.wait_ready()
+            async with contextlib.aclosing(
+                self._stream_rest(prompt, sampling, partial.for_vocabulary(self.vocabulary))
+            ) as pieces:
                 async for piece in pieces:
                     yield piece
         except Exception:  # and not where the reader has had enough
-            self._stale = True
+            self._is_info_stale = True
             raise
 
-    async def _rest(self, prompt: str, sampling: Sampling, said: Progress) -> AsyncGenerator[Piece, None]:
-        if finish := said.over(sampling):
-            yield Piece("", (), self._clock(), finish)
+    async def _stream_rest(
+        self, prompt: str, sampling: Sampling, partial: PartialAnswer
+    ) -> AsyncGenerator[TextChunk, None]:
+        if finish := partial.finish_reason(sampling):
+            yield TextChunk("", (), self._clock(), finish)
             return
-        pace = 0.0 if self._flow.held else self._door.about.pace
-        ask = said.ask(replace(self._door.about, prompt=prompt, sampling=sampling, pace=pace))
-        trimmed = None if self.ours and not said.base else Trimmed(said, sampling)
+        pace = 0.0 if self._buffering.is_buffered else self._config.request_template.chars_per_second
+        ask = partial.remaining_request(
+            replace(self._config.request_template, prompt=prompt, sampling=sampling, chars_per_second=pace)
+        )
+        trimmed = None if self.is_asr33 and not partial.prompt_chars else ResumeTrimmer(partial, sampling)
         begun = False
-        async with contextlib.aclosing(self._chunks(ask)) as chunks:
+        async with contextlib.aclosing(self._stream_chunks(ask)) as chunks:
             async for chunk in chunks:
-                piece = self._piece(chunk, trimmed)
+                piece = self._to_text_chunk(chunk, trimmed)
                 begun = begun or chunk.text != ""
                 yield piece
-                if piece.finish:
+                if piece.finish_reason:
                     return
-        raise await self._cut_off(ask, begun)
+        raise await self._explain_cut_stream(ask, begun)
 
-    async def _cut_off(self, ask: Ask, begun: bool) -> ModelError:
+    async def _explain_cut_stream(self, request: CompletionRequest, has_text: bool) -> ModelError:
         """Why a stream ended before the answer did; there are servers that say it only where they are not to stream.
 
         And there are those that say it nowhere: what they fail of, and not of its last words, was too long.
@@ -169,132 +190,147 @@ class Remote:
         lost = ServerLost(f"{self.device}: the stream ended before the answer did")
         now = asyncio.get_running_loop().time
         asked = now()
-        if begun or self.ours or (why := await self._whole(ask)) is None:
+        if has_text or self.is_asr33 or (why := await self._error_unstreamed(request)) is None:
             return lost
         if not isinstance(why, ServerLost):
             return why
-        if now() - asked >= self._door.bytes_s:
+        if now() - asked >= self._config.read_timeout_s:
             return lost  # who says nothing at all now would say nothing to the next question either
-        if len(ask.prompt) <= SHORT or await self._whole(replace(ask, prompt=ask.prompt[-SHORT:])):
+        if len(request.prompt) <= SHORT_PROMPT_CHARS or await self._error_unstreamed(
+            replace(request, prompt=request.prompt[-SHORT_PROMPT_CHARS:])
+        ):
             return lost
-        return self._refused(wire.Failure(413, "", f"it fails of {len(ask.prompt):,} characters, not of {SHORT}", ""))
+        return self._error_for(
+            wire.ErrorInfo(413, "", f"it fails of {len(request.prompt):,} characters, not of {SHORT_PROMPT_CHARS}", "")
+        )
 
-    async def _whole(self, ask: Ask) -> ModelError | None:
+    async def _error_unstreamed(self, request: CompletionRequest) -> ModelError | None:
         """What is wrong with an ask that is not to be streamed."""
-        one = replace(ask, sampling=replace(ask.sampling, max_tokens=1))
-        body = wire.Request(self.address.model or self.name, one, stream=False).to_json()
+        one = replace(request, sampling=replace(request.sampling, max_tokens=1))
+        body = wire.OpenAIRequest(self.server_url.model or self.name, one, stream=False).to_json()
         try:
-            async with self._way.asked("POST", "/v1/completions", self._door.bytes_s, body) as reply:
-                return None if reply.status == 200 else await self._refusal(reply)
+            async with self._http.request("POST", "/v1/completions", self._config.read_timeout_s, body) as reply:
+                return None if reply.status == 200 else await self._error_in_reply(reply)
         except ServerLost as error:
             return error
 
-    def _piece(self, chunk: wire.Chunk, trimmed: Trimmed | None) -> Piece:
+    def _to_text_chunk(self, chunk: wire.CompletionChunk, trimmer: ResumeTrimmer | None) -> TextChunk:
         """What a chunk brings the reader."""
         text, finish = chunk.text, chunk.finish
-        if trimmed is not None:
-            text = trimmed.push(text)
-            if finish and not trimmed.finish:
-                text += trimmed.flush()
-            finish = trimmed.finish or finish
-        return Piece(text, chunk.tokens, self._clock(), finish, chunk.logprobs, chunk.forgotten)
+        if trimmer is not None:
+            text = trimmer.push(text)
+            if finish and not trimmer.finish:
+                text += trimmer.flush()
+            finish = trimmer.finish or finish
+        return TextChunk(text, chunk.tokens, self._clock(), finish, chunk.logprobs, chunk.forgotten)
 
-    async def _chunks(self, ask: Ask) -> AsyncGenerator[wire.Chunk, None]:
+    async def _stream_chunks(self, request: CompletionRequest) -> AsyncGenerator[wire.CompletionChunk, None]:
         """The answer's chunks, the one with its end last."""
-        model = self._card.id if self._card else ""
-        body = wire.Request(self.address.model or model, ask).to_json()
-        self._flow.begin()
-        async with self._begun(body) as reply:
-            await self._check(reply)
-            yield wire.Chunk("", 0, "")  # it is there, and at work
-            async with contextlib.aclosing(reply.parts()) as parts, contextlib.aclosing(self._events(parts)) as events:
+        model = self._info.id if self._info else ""
+        body = wire.OpenAIRequest(self.server_url.model or model, request).to_json()
+        self._buffering.start_answer()
+        async with self._open_stream(body) as reply:
+            await self._check_reply(reply)
+            yield wire.CompletionChunk("", 0, "")  # it is there, and at work
+            async with (
+                contextlib.aclosing(reply.iter_bytes()) as parts,
+                contextlib.aclosing(self._decode_events(parts)) as events,
+            ):
                 async for said in events:
-                    if isinstance(said, wire.Failure):
-                        raise self._refused(said)
-                    ended = isinstance(said, wire.Done)
-                    chunk = wire.Chunk("", 0, "", finish="end") if isinstance(said, wire.Done) else said
-                    self._length.counted(ask, chunk.usage)
+                    if isinstance(said, wire.ErrorInfo):
+                        raise self._error_for(said)
+                    ended = isinstance(said, wire.StreamEnd)
+                    chunk = wire.CompletionChunk("", 0, "", finish="end") if isinstance(said, wire.StreamEnd) else said
+                    self._token_estimate.update(request, chunk.usage)
                     if chunk.finish and not ended:
-                        await self._tail(ask, events)
+                        await self._read_trailing_usage(request, events)
                     yield chunk
                     if chunk.finish:
                         return
 
     @contextlib.asynccontextmanager
-    async def _begun(self, body: object) -> AsyncIterator[Reply]:
+    async def _open_stream(self, body: object) -> AsyncIterator[HttpReply]:
         """The reply; our own server says within a second that it is there."""
-        limit_s = min(self._door.bytes_s, self._door.first_token_s) if self.ours else self._door.first_token_s
+        limit_s = (
+            min(self._config.read_timeout_s, self._config.first_token_s)
+            if self.is_asr33
+            else self._config.first_token_s
+        )
         try:
-            async with self._way.asked("POST", "/v1/completions", limit_s, body) as reply:
+            async with self._http.request("POST", "/v1/completions", limit_s, body) as reply:
                 yield reply
-        except Silent:
-            self._flow.silent()
+        except ResponseTimeout:
+            self._buffering.note_silence()
             raise
 
-    async def _tail(self, ask: Ask, events: AsyncGenerator[wire.Event, None]) -> None:
+    async def _read_trailing_usage(
+        self, request: CompletionRequest, events: AsyncGenerator[wire.StreamEvent, None]
+    ) -> None:
         """What comes behind the end: a count, and the end of the stream, without which the connection is of no use."""
         with contextlib.suppress(TimeoutError, ServerLost):
-            async with asyncio.timeout(TAIL_S):
+            async with asyncio.timeout(TRAILING_USAGE_S):
                 async for said in events:
-                    if isinstance(said, wire.Chunk):
-                        self._length.counted(ask, said.usage)
+                    if isinstance(said, wire.CompletionChunk):
+                        self._token_estimate.update(request, said.usage)
 
-    async def _events(self, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[wire.Event, None]:
+    async def _decode_events(self, blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[wire.StreamEvent, None]:
         """What comes, as long as something does in time."""
-        events, loop = Events(), asyncio.get_running_loop()
+        events, loop = SseParser(), asyncio.get_running_loop()
         first, waited = True, 0.0  # since the last word; the reader's own pauses do not count
         while True:
             begun = loop.time()
             try:
-                async with asyncio.timeout(self._patience(first, waited)):
-                    part = await anext(parts, None)
+                async with asyncio.timeout(self._read_limit_s(first, waited)):
+                    part = await anext(blocks, None)
             except TimeoutError:
-                raise self._silence(first, loop.time() - begun) from None
+                raise self._silence_error(first, loop.time() - begun) from None
             if part is None:
                 return
             this = loop.time() - begun
             waited += this
             words = 0
             try:
-                for data in events.each(part):
-                    said = wire.read(data)
-                    if isinstance(said, wire.Chunk) and (said.text or said.tokens):
+                for data in events.iter_events(part):
+                    said = wire.decode_event(data)
+                    if isinstance(said, wire.CompletionChunk) and (said.text or said.tokens):
                         first, waited, words = False, 0.0, words + 1
                     yield said
-            except wire.Garbled as error:
-                raise self._lost("the stream is garbled", str(error)) from None
-            self._flow.came(words, this)
+            except wire.MalformedResponse as error:
+                raise self._lost_error("the stream is garbled", str(error)) from None
+            self._buffering.note_read(words, this)
 
-    def _patience(self, first: bool, waited: float) -> float:
+    def _read_limit_s(self, before_text: bool, waited_s: float) -> float:
         """How long the next byte may take: before the first word others are silent where ours says that it is there."""
-        left = self._door.first_token_s - waited
-        return left if first and not self.ours else min(self._door.bytes_s, left)
+        left = self._config.first_token_s - waited_s
+        return left if before_text and not self.is_asr33 else min(self._config.read_timeout_s, left)
 
-    def _silence(self, first: bool, silent_s: float) -> ServerLost:
-        if self.ours and silent_s >= self._door.bytes_s:
-            self._flow.silent()
-        return self._lost("no word came" if first else "no further word came", "in the time allowed")
+    def _silence_error(self, before_text: bool, silent_s: float) -> ServerLost:
+        if self.is_asr33 and silent_s >= self._config.read_timeout_s:
+            self._buffering.note_silence()
+        return self._lost_error("no word came" if before_text else "no further word came", "in the time allowed")
 
-    async def _check(self, reply: Reply) -> None:
+    async def _check_reply(self, reply: HttpReply) -> None:
         """Raises ModelError if what comes is not a stream of events."""
         if reply.status != 200:
-            raise await self._refusal(reply)
-        if reply.kind != "text/event-stream":
-            raise self._lost(f"{reply.kind or 'something'} came, not a stream of events", "is a proxy in between?")
+            raise await self._error_in_reply(reply)
+        if reply.content_type != "text/event-stream":
+            raise self._lost_error(
+                f"{reply.content_type or 'something'} came, not a stream of events", "is a proxy in between?"
+            )
 
-    async def _refusal(self, reply: Reply) -> ModelError:
-        body = await reply.body(BODY, self._door.bytes_s)
-        return self._refused(wire.failure(reply.status, body.decode("utf-8", "replace")), reply.again)
+    async def _error_in_reply(self, reply: HttpReply) -> ModelError:
+        body = await reply.read_body(MAX_BODY_BYTES, self._config.read_timeout_s)
+        return self._error_for(wire.decode_error(reply.status, body.decode("utf-8", "replace")), reply.retry_after)
 
-    def _refused(self, said: wire.Failure, again: str = "") -> ModelError:
-        error = refusal(self.device, self.address.model, said, bool(self._door.key), again)
+    def _error_for(self, info: wire.ErrorInfo, retry_after: str = "") -> ModelError:
+        error = error_for_reply(self.device, self.server_url.model, info, bool(self._config.api_key), retry_after)
         if isinstance(error, PromptTooLong):
-            self._length.too_long()
+            self._token_estimate.lower_after_refusal()
         return error
 
-    def _lost(self, what: str, why: str) -> ServerLost:
-        return ServerLost(f"{self.device}: {what}: {why}")
+    def _lost_error(self, what: str, reason: str) -> ServerLost:
+        return ServerLost(f"{self.device}: {what}: {reason}")
 
     async def close(self) -> None:
-        await self._along.close()
-        await self._way.close()
+        await self._prefill_sender.close()
+        await self._http.close()

@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.base import RANGES, Ask, Sampling
+from model.base import SAMPLING_RANGES, CompletionRequest, Sampling
 
-TOKEN = 2**31 - 1
-SAID = 1_000_000  # tokens
-PACE = 100_000.0  # characters a second
-NAME = 256  # characters of a model's name, an alphabet's, a conversation's
-STOPS, STOP = 64, 256  # how many strings, and the characters of one
+MAX_TOKEN = 2**31 - 1
+MAX_RESUME_TOKENS = 1_000_000  # tokens
+MAX_CHARS_PER_SECOND = 100_000.0  # characters a second
+MAX_NAME_CHARS = 256  # characters of a model's name, an alphabet's, a conversation's
+MAX_STOPS, MAX_STOP_CHARS = 64, 256  # how many strings, and the characters of one
 
 # OpenAI's defaults where it has the field, else no effect; the seed is given by whoever reads.
-ABSENT = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, max_tokens=16)
+OPENAI_DEFAULTS = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, max_tokens=16)
 # The only values of these that have no effect on the text.
-REFUSED: dict[str, tuple[object, ...]] = {
+UNSUPPORTED_FIELDS: dict[str, tuple[object, ...]] = {
     "n": (1,),
     "best_of": (1,),
     "echo": (False,),
@@ -33,29 +33,29 @@ REFUSED: dict[str, tuple[object, ...]] = {
 }
 
 
-class Unfit(ValueError):
+class InvalidRequest(ValueError):
     """A request that is not answered: which field, and why. `status` is the HTTP status for it."""
 
-    def __init__(self, field: str, why: str, status: int = 400) -> None:
-        super().__init__(f"{field}: {why}")
-        self.field, self.why, self.status = field, why, status
+    def __init__(self, field: str, reason: str, status: int = 400) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field, self.reason, self.status = field, reason, status
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OpenAIRequest:
     """An Ask on its way. `read`: take the prompt into a cache and answer nothing. `usage`: a last event that counts."""
 
     model: str
-    ask: Ask
+    completion: CompletionRequest
     stream: bool = True
-    read: bool = False
-    usage: bool = True
+    prefill_only: bool = False
+    include_usage: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        sampling = self.ask.sampling
+        sampling = self.completion.sampling
         body: dict[str, Any] = {
             "model": self.model,
-            "prompt": self.ask.prompt,
+            "prompt": self.completion.prompt,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -65,118 +65,118 @@ class Request:
             "repeat_penalty": sampling.repetition_penalty,  # the same in llama.cpp's words
             "seed": sampling.seed,
             "stream": self.stream,
-            "asr33": self._ours(),
+            "asr33": self._extension(),
         }
         if stops := [stop for stop in sampling.stop if stop]:
             body["stop"] = stops
-        if self.stream and self.usage:
+        if self.stream and self.include_usage:
             body["stream_options"] = {"include_usage": True}
         return body
 
-    def _ours(self) -> dict[str, Any]:
-        ask = self.ask
+    def _extension(self) -> dict[str, Any]:
+        ask = self.completion
         return {
-            "said": list(ask.said),
+            "said": list(ask.resume_tokens),
             "alphabet": ask.alphabet,
-            "pace": ask.pace,
+            "pace": ask.chars_per_second,
             "conversation": ask.conversation,
             "length": ask.sampling.length,
             "no_repeat_ngram": ask.sampling.no_repeat_ngram,
             "logprobs": ask.sampling.logprobs,
-            "read": self.read,
+            "read": self.prefill_only,
         }
 
     @classmethod
-    def from_json(cls, found: object, seed: int = 33) -> Request:
+    def from_json(cls, body: object, default_seed: int = 33) -> OpenAIRequest:
         """The request in a body; `seed` is for one that names none. Raises Unfit; unknown fields are ignored."""
-        if not isinstance(found, Mapping):
-            raise Unfit("body", "is not a JSON object")
-        for name, harmless in REFUSED.items():
-            if found.get(name) is not None and found[name] not in harmless:
-                raise Unfit(name, "is not done here: leave it out", 422)
-        ours = found.get("asr33") or {}
+        if not isinstance(body, Mapping):
+            raise InvalidRequest("body", "is not a JSON object")
+        for name, harmless in UNSUPPORTED_FIELDS.items():
+            if body.get(name) is not None and body[name] not in harmless:
+                raise InvalidRequest(name, "is not done here: leave it out", 422)
+        ours = body.get("asr33") or {}
         if not isinstance(ours, Mapping):
-            raise Unfit("asr33", "is not an object")
-        options = found.get("stream_options") or {}
+            raise InvalidRequest("asr33", "is not an object")
+        options = body.get("stream_options") or {}
         if not isinstance(options, Mapping):
-            raise Unfit("stream_options", "is not an object")
-        stream = _truth(found, "stream")
+            raise InvalidRequest("stream_options", "is not an object")
+        stream = _get_bool(body, "stream")
         return cls(
-            model=_text(found, "model", NAME),
-            ask=Ask(
-                prompt=_prompt(found.get("prompt")),
-                sampling=_sampling(found, ours, seed),
-                said=_said(ours.get("said")),
-                alphabet=_text(ours, "alphabet", NAME),
-                pace=float(_number(ours, "pace", 0.0, (0, PACE))),
-                conversation=_text(ours, "conversation", NAME),
+            model=_get_text(body, "model", MAX_NAME_CHARS),
+            completion=CompletionRequest(
+                prompt=_parse_prompt(body.get("prompt")),
+                sampling=_parse_sampling(body, ours, default_seed),
+                resume_tokens=_parse_resume_tokens(ours.get("said")),
+                alphabet=_get_text(ours, "alphabet", MAX_NAME_CHARS),
+                chars_per_second=float(_get_number(ours, "pace", 0.0, (0, MAX_CHARS_PER_SECOND))),
+                conversation=_get_text(ours, "conversation", MAX_NAME_CHARS),
             ),
             stream=stream,
-            read=_truth(ours, "read"),
-            usage=stream and _truth(options, "include_usage"),
+            prefill_only=_get_bool(ours, "read"),
+            include_usage=stream and _get_bool(options, "include_usage"),
         )
 
 
-def _sampling(found: Mapping[str, Any], ours: Mapping[str, Any], seed: int) -> Sampling:
-    def number(name: str, where: Mapping[str, Any] = found) -> Any:
-        return _number(where, name, getattr(ABSENT, name), RANGES[name])
+def _parse_sampling(body: Mapping[str, Any], extension: Mapping[str, Any], default_seed: int) -> Sampling:
+    def number(name: str, where: Mapping[str, Any] = body) -> Any:
+        return _get_number(where, name, getattr(OPENAI_DEFAULTS, name), SAMPLING_RANGES[name])
 
-    penalty = "repetition_penalty" if found.get("repetition_penalty") is not None else "repeat_penalty"
-    top_k = number("top_k") if found.get("top_k") != -1 else 0  # vLLM's word for all of them
-    length = ours.get("length")
+    penalty = "repetition_penalty" if body.get("repetition_penalty") is not None else "repeat_penalty"
+    top_k = number("top_k") if body.get("top_k") != -1 else 0  # vLLM's word for all of them
+    length = extension.get("length")
     return Sampling(
         temperature=float(number("temperature")),
         top_k=top_k,
         top_p=float(number("top_p")),
         min_p=float(number("min_p")),
-        repetition_penalty=float(_number(found, penalty, 1.0, RANGES["repetition_penalty"])),
-        no_repeat_ngram=number("no_repeat_ngram", ours),
-        seed=int(_number(found, "seed", seed, RANGES["seed"])),
+        repetition_penalty=float(_get_number(body, penalty, 1.0, SAMPLING_RANGES["repetition_penalty"])),
+        no_repeat_ngram=number("no_repeat_ngram", extension),
+        seed=int(_get_number(body, "seed", default_seed, SAMPLING_RANGES["seed"])),
         max_tokens=number("max_tokens"),
-        length=None if length is None else int(_number(ours, "length", 1, RANGES["length"])),
-        stop=_stops(found.get("stop")),
-        logprobs=_truth(ours, "logprobs") or _number(found, "logprobs", -1, (-1, 5)) >= 0,
+        length=None if length is None else int(_get_number(extension, "length", 1, SAMPLING_RANGES["length"])),
+        stop=_parse_stops(body.get("stop")),
+        logprobs=_get_bool(extension, "logprobs") or _get_number(body, "logprobs", -1, (-1, 5)) >= 0,
     )
 
 
-def _number(found: Mapping[str, Any], name: str, absent: float, bounds: tuple[float, float]) -> float:
+def _get_number(fields: Mapping[str, Any], name: str, default: float, bounds: tuple[float, float]) -> float:
     """A number of the kind that `absent` is. Raises Unfit beyond its bounds."""
-    value = found.get(name)
+    value = fields.get(name)
     if value is None:
-        return absent
-    whole = type(absent) is int
+        return default
+    whole = type(default) is int
     if type(value) is not int and (whole or type(value) is not float):
-        raise Unfit(name, "is not a whole number" if whole else "is not a number")
+        raise InvalidRequest(name, "is not a whole number" if whole else "is not a number")
     if not bounds[0] <= value <= bounds[1]:
-        raise Unfit(name, f"must be from {bounds[0]:,} to {bounds[1]:,}", 422)
+        raise InvalidRequest(name, f"must be from {bounds[0]:,} to {bounds[1]:,}", 422)
     return value
 
 
-def _truth(found: Mapping[str, Any], name: str) -> bool:
-    value = found.get(name)
+def _get_bool(fields: Mapping[str, Any], name: str) -> bool:
+    value = fields.get(name)
     if value is None:
         return False
     if not isinstance(value, bool):
-        raise Unfit(name, "is neither true nor false")
+        raise InvalidRequest(name, "is neither true nor false")
     return value
 
 
-def _text(found: Mapping[str, Any], name: str, most: int) -> str:
-    value = found.get(name)
-    return "" if value is None else _checked(value, name, most)
+def _get_text(fields: Mapping[str, Any], name: str, max_chars: int) -> str:
+    value = fields.get(name)
+    return "" if value is None else _check_text(value, name, max_chars)
 
 
-def _checked(value: object, name: str, most: int | None = None) -> str:
+def _check_text(value: object, name: str, max_chars: int | None = None) -> str:
     if not isinstance(value, str):
-        raise Unfit(name, "is not a text")
-    if most is not None and len(value) > most:
-        raise Unfit(name, f"is over {most:,} characters", 422)
-    if not whole(value):
-        raise Unfit(name, "has half a character in it: write it in UTF-8")
+        raise InvalidRequest(name, "is not a text")
+    if max_chars is not None and len(value) > max_chars:
+        raise InvalidRequest(name, f"is over {max_chars:,} characters", 422)
+    if not is_encodable(value):
+        raise InvalidRequest(name, "has half a character in it: write it in UTF-8")
     return value
 
 
-def whole(text: str) -> bool:
+def is_encodable(text: str) -> bool:
     """Whether it is all characters; JSON can spell halves of them."""
     try:
         text.encode()
@@ -185,27 +185,27 @@ def whole(text: str) -> bool:
     return True
 
 
-def _prompt(value: object) -> str:
+def _parse_prompt(value: object) -> str:
     texts = value if isinstance(value, list) else [value]
     if any(isinstance(text, int | list) for text in texts):
-        raise Unfit("prompt", "is tokens: send it as text", 422)
+        raise InvalidRequest("prompt", "is tokens: send it as text", 422)
     if len(texts) != 1:
-        raise Unfit("prompt", f"one prompt a request, not {len(texts)}", 422)
-    return _checked(texts[0], "prompt")
+        raise InvalidRequest("prompt", f"one prompt a request, not {len(texts)}", 422)
+    return _check_text(texts[0], "prompt")
 
 
-def _said(value: object) -> tuple[int, ...]:
+def _parse_resume_tokens(value: object) -> tuple[int, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list) or len(value) > SAID:
-        raise Unfit("said", f"is not a list of up to {SAID:,} tokens")
-    if not all(type(token) is int and 0 <= token <= TOKEN for token in value):
-        raise Unfit("said", "is not a list of tokens")
+    if not isinstance(value, list) or len(value) > MAX_RESUME_TOKENS:
+        raise InvalidRequest("said", f"is not a list of up to {MAX_RESUME_TOKENS:,} tokens")
+    if not all(type(token) is int and 0 <= token <= MAX_TOKEN for token in value):
+        raise InvalidRequest("said", "is not a list of tokens")
     return tuple(value)
 
 
-def _stops(value: object) -> tuple[str, ...]:
+def _parse_stops(value: object) -> tuple[str, ...]:
     stops = [] if value is None else [value] if isinstance(value, str) else value
-    if not isinstance(stops, list) or len(stops) > STOPS:
-        raise Unfit("stop", f"is not a list of up to {STOPS} texts")
-    return tuple(checked for stop in stops if (checked := _checked(stop, "stop", STOP)))
+    if not isinstance(stops, list) or len(stops) > MAX_STOPS:
+        raise InvalidRequest("stop", f"is not a list of up to {MAX_STOPS} texts")
+    return tuple(checked for stop in stops if (checked := _check_text(stop, "stop", MAX_STOP_CHARS)))

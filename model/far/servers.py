@@ -9,16 +9,16 @@ import random
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from model.base import Model, Piece, Sampling
+from model.base import Model, Sampling, TextChunk
 from model.errors import ModelError, ServerLost
-from model.far.progress import Progress
-from model.far.sign import SIGN_S, NoSign
-from model.far.standing import Standing
+from model.far.progress import PartialAnswer
+from model.far.sign import SILENCE_LIMIT_S, ServerSilent
+from model.far.standing import ServerHealth
 
 _log = logging.getLogger("asr33")
 
 
-class Server(Model, Protocol):
+class RemoteBackend(Model, Protocol):
     """What is asked of a server: a model that can go on in the middle."""
 
     @property
@@ -27,128 +27,135 @@ class Server(Model, Protocol):
         ...
 
     @property
-    def ahead(self) -> int:
+    def read_ahead_chars(self) -> int:
         """How many characters it is well to take before they are needed."""
         ...
 
-    def resume(self, prompt: str, sampling: Sampling, said: Progress) -> AsyncGenerator[Piece, None]: ...
+    def resume(self, prompt: str, sampling: Sampling, partial: PartialAnswer) -> AsyncGenerator[TextChunk, None]: ...
 
-    async def there(self) -> bool:
+    async def is_alive(self) -> bool:
         """Whether it answers at all, however long it takes over what it was asked."""
         ...
 
 
-class Servers:
-    def __init__(self, servers: Sequence[Server], chance: random.Random, tries: int | None) -> None:
+class ServerPool:
+    def __init__(self, servers: Sequence[RemoteBackend], rng: random.Random, max_tries: int | None) -> None:
         """`tries`: of each, before there is none; None: for ever."""
-        self._all = [(server, Standing()) for server in servers]
-        self._chance, self._tries = chance, tries
+        self._servers = [(server, ServerHealth()) for server in servers]
+        self._rng, self._max_tries = rng, max_tries
         self._changed = asyncio.Event()
         self._probes: dict[int, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._servers)
 
     @property
-    def foremost(self) -> Server:
+    def preferred(self) -> RemoteBackend:
         """Who is likeliest to be asked next."""
-        return (self._chosen() or self._all[0])[0]
+        return (self._first_healthy() or self._servers[0])[0]
 
     @property
     def silent_since(self) -> float | None:
         """Since when all of them are known not to answer."""
-        since = [standing.since for _, standing in self._all if standing.down and standing.since is not None]
-        return max(since) if since and len(since) == len(self._all) else None
+        since = [
+            standing.failing_since
+            for _, standing in self._servers
+            if standing.is_down and standing.failing_since is not None
+        ]
+        return max(since) if since and len(since) == len(self._servers) else None
 
-    def usable(self) -> tuple[Server, Standing] | None:
+    def select_server(self) -> tuple[RemoteBackend, ServerHealth] | None:
         """Whom to ask now: the first that answers, also where it broke off a moment ago, for it knows the text."""
-        chosen = self._chosen()
-        return chosen if chosen and chosen[1].not_before <= _now() else None
+        chosen = self._first_healthy()
+        return chosen if chosen and chosen[1].retry_at <= _now() else None
 
-    def _chosen(self) -> tuple[Server, Standing] | None:
-        return next((pair for pair in self._all if not pair[1].down and pair[1].refused is None), None)
+    def _first_healthy(self) -> tuple[RemoteBackend, ServerHealth] | None:
+        return next((pair for pair in self._servers if not pair[1].is_down and pair[1].refusal is None), None)
 
-    def renew(self) -> None:
+    def clear_refusals(self) -> None:
         """A new prompt: what refused the last may take this one."""
-        for _, standing in self._all:
-            standing.refused = None
+        for _, standing in self._servers:
+            standing.refusal = None
 
-    async def look(self, hasty: bool) -> None:
+    async def check_all(self, has_alternative: bool) -> None:
         """Ask each what it has; those that do not answer are asked again in the background."""
-        within_s = SIGN_S if hasty else None
-        await asyncio.gather(*(self._look(server, standing, within_s) for server, standing in self._all))
-        for server, standing in self._all:
-            self._probe(server, standing)
+        within_s = SILENCE_LIMIT_S if has_alternative else None
+        await asyncio.gather(*(self._check_server(server, standing, within_s) for server, standing in self._servers))
+        for server, standing in self._servers:
+            self._start_probe(server, standing)
 
-    async def wait(self) -> None:
+    async def wait_for_server(self) -> None:
         """Until one may be asked. Raises ModelError where none will be."""
-        self.check()
+        self.raise_if_none_left()
         self._changed.clear()
-        chosen = self._chosen()
+        chosen = self._first_healthy()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(chosen[1].not_before if chosen else None):
+            async with asyncio.timeout_at(chosen[1].retry_at if chosen else None):
                 await self._changed.wait()
 
-    def check(self) -> None:
+    def raise_if_none_left(self) -> None:
         """Raise what is wrong where every one has refused, or was asked too often in vain."""
-        refused = [standing.refused for _, standing in self._all if standing.refused]
-        lost = [standing.error for _, standing in self._all if standing.error and not standing.refused]
-        if refused and len(refused) == len(self._all):
+        refused = [standing.refusal for _, standing in self._servers if standing.refusal]
+        lost = [standing.last_error for _, standing in self._servers if standing.last_error and not standing.refusal]
+        if refused and len(refused) == len(self._servers):
             raise refused[0]
-        enough = self._tries
-        if enough and all(standing.refused or standing.failures >= enough for _, standing in self._all):
+        enough = self._max_tries
+        if enough and all(standing.refusal or standing.failures >= enough for _, standing in self._servers):
             raise (refused + lost)[0]
 
-    def lost(self, server: Server, standing: Standing, error: ModelError) -> None:
+    def record_failure(self, server: RemoteBackend, health: ServerHealth, error: ModelError) -> None:
         """Note what one did instead of answering; one that is down is asked again in the background."""
         if isinstance(error, ServerLost):
-            if str(standing.error) != str(error):
+            if str(health.last_error) != str(error):
                 _log.warning("%s", error)
-            standing.lost(error, _now(), self._chance.random())
-            if isinstance(error, NoSign):  # no reader shall wait for that twice
-                standing.down, standing.since = True, min(standing.since or _now(), _now() - SIGN_S)
-            self._probe(server, standing)
+            health.record_failure(error, _now(), self._rng.random())
+            if isinstance(error, ServerSilent):  # no reader shall wait for that twice
+                health.is_down, health.failing_since = (
+                    True,
+                    min(health.failing_since or _now(), _now() - SILENCE_LIMIT_S),
+                )
+            self._start_probe(server, health)
         else:
             _log.error("%s", error)
-            standing.down, standing.refused = False, error
+            health.is_down, health.refusal = False, error
 
     async def close(self) -> None:
         for probe in self._probes.values():
             probe.cancel()
         if self._probes:
             await asyncio.wait(self._probes.values())
-        for server, _ in self._all:
+        for server, _ in self._servers:
             await server.close()
 
-    async def _look(self, server: Server, standing: Standing, within_s: float | None = None) -> None:
+    async def _check_server(self, server: RemoteBackend, health: ServerHealth, within_s: float | None = None) -> None:
         try:
-            await _asked(server, within_s)
+            await _wait_until_ready(server, within_s)
         except ModelError as error:
-            self.lost(server, standing, error)
-            standing.down = isinstance(error, ServerLost)
+            self.record_failure(server, health, error)
+            health.is_down = isinstance(error, ServerLost)
         else:
-            standing.down = False
+            health.is_down = False
         self._changed.set()
 
-    def _probe(self, server: Server, standing: Standing) -> None:
-        probe = self._probes.get(id(standing))
-        if standing.down and (probe is None or probe.done()):
-            self._probes[id(standing)] = asyncio.get_running_loop().create_task(self._wait_for(server, standing))
+    def _start_probe(self, server: RemoteBackend, health: ServerHealth) -> None:
+        probe = self._probes.get(id(health))
+        if health.is_down and (probe is None or probe.done()):
+            self._probes[id(health)] = asyncio.get_running_loop().create_task(self._probe_until_up(server, health))
 
-    async def _wait_for(self, server: Server, standing: Standing) -> None:
-        while standing.down:
-            await asyncio.sleep(standing.not_before - _now())
-            await self._look(server, standing)
+    async def _probe_until_up(self, server: RemoteBackend, health: ServerHealth) -> None:
+        while health.is_down:
+            await asyncio.sleep(health.retry_at - _now())
+            await self._check_server(server, health)
 
 
-async def _asked(server: Server, within_s: float | None) -> None:
+async def _wait_until_ready(server: RemoteBackend, within_s: float | None) -> None:
     try:
         async with asyncio.timeout(within_s) as limit:
-            await server.ready()
+            await server.wait_ready()
     except TimeoutError:
         if not limit.expired():
             raise
-        raise NoSign(f"{server.device}: no answer within {within_s:g} seconds") from None
+        raise ServerSilent(f"{server.device}: no answer within {within_s:g} seconds") from None
 
 
 def _now() -> float:

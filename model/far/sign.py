@@ -12,21 +12,21 @@ from contextlib import asynccontextmanager
 
 from model.errors import ServerLost
 
-SIGN_S = 5.0  # of silence, after which it counts as lost
-KNOCK_S = 2.0  # after which it is asked whether it is there; our own is never silent for longer
+SILENCE_LIMIT_S = 5.0  # of silence, after which it counts as lost
+PROBE_AFTER_S = 2.0  # after which it is asked whether it is there; our own is never silent for longer
 
 
-class NoSign(ServerLost):
+class ServerSilent(ServerLost):
     """It was asked, and gave no sign of life in time."""
 
 
 @asynccontextmanager
-async def awaited(name: str, there: Callable[[], Awaitable[bool]]) -> AsyncIterator[Callable[[], None]]:
+async def fail_if_silent(name: str, is_alive: Callable[[], Awaitable[bool]]) -> AsyncIterator[Callable[[], None]]:
     """The block gets what to call at each sign; without one in time, and nobody `there` either, it ends in NoSign."""
 
     async def knock() -> None:
-        await asyncio.sleep(KNOCK_S)
-        if await there():
+        await asyncio.sleep(PROBE_AFTER_S)
+        if await is_alive():
             limit.reschedule(None)
 
     def heard() -> None:
@@ -36,12 +36,12 @@ async def awaited(name: str, there: Callable[[], Awaitable[bool]]) -> AsyncItera
 
     knocking = asyncio.get_running_loop().create_task(knock())
     try:
-        async with asyncio.timeout(SIGN_S) as limit:
+        async with asyncio.timeout(SILENCE_LIMIT_S) as limit:
             yield heard
     except TimeoutError:
         if not limit.expired():
             raise
-        raise NoSign(f"{name}: not a word for {SIGN_S:g} seconds: is it stopped, or too busy?") from None
+        raise ServerSilent(f"{name}: not a word for {SILENCE_LIMIT_S:g} seconds: is it stopped, or too busy?") from None
     finally:
         knocking.cancel()
         await asyncio.wait({knocking})

@@ -8,59 +8,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-EVENT = 1 << 20  # bytes that an event may have; a server that never ends one must not eat the memory
+MAX_EVENT_BYTES = 1 << 20  # bytes that an event may have; a server that never ends one must not eat the memory
 
 
-class Garbled(ValueError):
+class MalformedResponse(ValueError):
     """What came is none of the protocol."""
 
 
-class Events:
+class SseParser:
     """One stream: `push` what came, get the data of the events that are complete with it."""
 
-    def __init__(self, most: int = EVENT) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._line = bytearray()
         self._data: list[str] = []
-        self._size = 0  # bytes of the lines of data
-        self._after_cr = False
-        self._first = True
+        self._data_bytes = 0  # bytes of the lines of data
+        self._is_after_cr = False
+        self._is_first_line = True
 
     def push(self, data: bytes) -> list[str]:
         """Raises Garbled for what is not UTF-8, or over the bound."""
-        return list(self.each(data))
+        return list(self.iter_events(data))
 
-    def each(self, data: bytes) -> Iterator[str]:
+    def iter_events(self, data: bytes) -> Iterator[str]:
         """The same one by one: those before a fault are had before it is raised."""
-        if self._after_cr and data:
+        if self._is_after_cr and data:
             data = data.removeprefix(b"\n")
-            self._after_cr = False
-        self._after_cr = self._after_cr or data.endswith(b"\r")
+            self._is_after_cr = False
+        self._is_after_cr = self._is_after_cr or data.endswith(b"\r")
         lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in lines[:-1]:
-            self._grow(line)
+            self._append_to_line(line)
             whole, self._line = bytes(self._line), bytearray()
-            if (event := self._end_of(whole)) is not None:
+            if (event := self._parse_line(whole)) is not None:
                 yield event
-        self._grow(lines[-1])
+        self._append_to_line(lines[-1])
 
-    def _grow(self, part: bytes) -> None:
+    def _append_to_line(self, part: bytes) -> None:
         self._line += part
-        if len(self._line) + self._size > self._most:
-            raise Garbled(f"an event of over {self._most:,} bytes")
+        if len(self._line) + self._data_bytes > self._max_bytes:
+            raise MalformedResponse(f"an event of over {self._max_bytes:,} bytes")
 
-    def _end_of(self, line: bytes) -> str | None:
+    def _parse_line(self, line: bytes) -> str | None:
         """Take a line; the data of the event that it ends."""
-        if self._first:
-            line, self._first = line.removeprefix(b"\xef\xbb\xbf"), False
+        if self._is_first_line:
+            line, self._is_first_line = line.removeprefix(b"\xef\xbb\xbf"), False
         if not line:
-            data, self._data, self._size = self._data, [], 0
+            data, self._data, self._data_bytes = self._data, [], 0
             return "\n".join(data) if data else None
         name, _, value = line.partition(b":")
         if name == b"data":
-            self._size += len(line)
+            self._data_bytes += len(line)
             try:
                 self._data.append(value.removeprefix(b" ").decode())
             except UnicodeDecodeError:
-                raise Garbled("an event that is not UTF-8") from None
+                raise MalformedResponse("an event that is not UTF-8") from None
         return None

@@ -5,41 +5,41 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from model.base import Piece
+from model.base import TextChunk
 
 
-class Tray:
+class ChunkQueue:
     """Holds what was made and not yet taken; a piece is done with when the next is asked for."""
 
     def __init__(self) -> None:
-        self._pieces: deque[Piece] = deque()
-        self._waiting = 0  # characters
-        self._ended = False
-        self._put, self._taken = asyncio.Event(), asyncio.Event()
+        self._chunks: deque[TextChunk] = deque()
+        self._waiting_chars = 0  # characters
+        self._is_closed = False
+        self._has_items, self._has_room = asyncio.Event(), asyncio.Event()
 
-    def put(self, piece: Piece) -> None:
-        self._pieces.append(piece)
-        self._waiting += len(piece.text)
-        self._put.set()
+    def put(self, chunk: TextChunk) -> None:
+        self._chunks.append(chunk)
+        self._waiting_chars += len(chunk.text)
+        self._has_items.set()
 
-    def end(self) -> None:
-        self._ended = True
-        self._put.set()
+    def close(self) -> None:
+        self._is_closed = True
+        self._has_items.set()
 
-    async def take(self) -> Piece | None:
+    async def get(self) -> TextChunk | None:
         """The next piece; None after the last."""
-        while not self._pieces:
-            if self._ended:
+        while not self._chunks:
+            if self._is_closed:
                 return None
-            self._put.clear()
-            await self._put.wait()
-        piece = self._pieces.popleft()
-        self._waiting -= len(piece.text)
-        self._taken.set()
+            self._has_items.clear()
+            await self._has_items.wait()
+        piece = self._chunks.popleft()
+        self._waiting_chars -= len(piece.text)
+        self._has_room.set()
         return piece
 
-    async def room(self, ahead: int) -> None:
+    async def wait_for_room(self, max_chars: int) -> None:
         """Wait until no more than so many characters lie there."""
-        while self._waiting > ahead:
-            self._taken.clear()
-            await self._taken.wait()
+        while self._waiting_chars > max_chars:
+            self._has_room.clear()
+            await self._has_room.wait()

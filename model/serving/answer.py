@@ -12,17 +12,17 @@ from typing import Any, Protocol
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from model.base import Ask, Piece
+from model.base import CompletionRequest, TextChunk
 from model.errors import ModelError
 from model.far import wire
-from model.far.wire import Chunk, Done, Failure, Usage
+from model.far.wire import CompletionChunk, ErrorInfo, StreamEnd, Usage
 from model.serving import door
-from model.serving.door import Limits, Refused
-from model.serving.gate import place
-from model.serving.handing import Cut, Line, handed, in_time
+from model.serving.door import HttpError, RequestLimits
+from model.serving.gate import error_location
+from model.serving.handing import ClientStream, StreamCancelled, until_disconnect, with_keepalive
 
-GOING_DOWN = Failure(503, "service_unavailable_error", "the server is going down: go on at another", "draining")
-HEADERS = [
+DRAINING_FAILURE = ErrorInfo(503, "service_unavailable_error", "the server is going down: go on at another", "draining")
+STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would hold the words back
@@ -31,63 +31,76 @@ HEADERS = [
 log = logging.getLogger("asr33.serve")
 
 
-class Source(Protocol):
+class CompletionBackend(Protocol):
     """Where answers are made."""
 
-    def count(self, text: str) -> int: ...
+    def count_tokens(self, text: str) -> int: ...
 
-    def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]: ...
+    def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]: ...
 
-    async def read(self, ask: Ask) -> int: ...
+    async def prefill(self, request: CompletionRequest) -> int: ...
 
 
-class Answer:
+class CompletionResponse:
     """What one request is given."""
 
-    def __init__(self, asked: wire.Request, source: Source, line: Line, limits: Limits, base: Chunk) -> None:
+    def __init__(
+        self,
+        request: wire.OpenAIRequest,
+        backend: CompletionBackend,
+        client: ClientStream,
+        limits: RequestLimits,
+        template: CompletionChunk,
+    ) -> None:
         """`base` has what all chunks of it share."""
-        self._asked, self._source, self._line, self._limits, self._base = asked, source, line, limits, base
-        self._at = len(asked.ask.prompt)  # characters, up to what comes next
+        self._request, self._backend, self._client, self._limits, self._template = (
+            request,
+            backend,
+            client,
+            limits,
+            template,
+        )
+        self._next_offset = len(request.completion.prompt)  # characters, up to what comes next
 
-    async def give(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         """All of it. Raises ModelError and Cut while nothing has gone out; later they are the stream's last event."""
-        if self._asked.stream and not self._asked.read:
-            await self._stream(send)
+        if self._request.stream and not self._request.prefill_only:
+            await self._send_stream(send)
             return
-        whole = await (self._read() if self._asked.read else self._whole())
+        whole = await (self._prefill() if self._request.prefill_only else self._whole_answer())
         await JSONResponse(whole.to_json())(scope, receive, send)
 
-    async def _stream(self, send: Send) -> None:
+    async def _send_stream(self, send: Send) -> None:
         begun = False
         try:
-            async with aclosing(self._events()) as events:
+            async with aclosing(self._sse_events()) as events:
                 async for data in events:
                     if not begun:
                         begun = True
-                        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+                        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
                     await send({"type": "http.response.body", "body": data, "more_body": True})
         except Exception as error:
-            if not begun or (isinstance(error, Cut) and error.why == "gone"):
+            if not begun or (isinstance(error, StreamCancelled) and error.reason == "gone"):
                 raise
-            last = wire.event(_why(error))
+            last = wire.encode_event(_failure_for(error))
             await send({"type": "http.response.body", "body": last, "more_body": False})
-            if not isinstance(error, Cut | ModelError):
+            if not isinstance(error, StreamCancelled | ModelError):
                 raise
         else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _events(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._pieces()) as pieces:
+    async def _sse_events(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._text_chunks()) as pieces:
             async for piece in pieces:
-                yield wire.PING if piece is None else wire.event(self._of(piece))
-        if self._asked.usage:
-            yield wire.event(self._chunk(usage=self._usage()))
-        yield wire.event(Done())
+                yield wire.PING if piece is None else wire.encode_event(self._chunk_of(piece))
+        if self._request.include_usage:
+            yield wire.encode_event(self._fill_template(usage=self._usage()))
+        yield wire.encode_event(StreamEnd())
 
-    async def _whole(self) -> Chunk:
-        async with aclosing(self._pieces()) as pieces:
-            got = [self._of(piece) async for piece in pieces if piece is not None]
-        return self._chunk(
+    async def _whole_answer(self) -> CompletionChunk:
+        async with aclosing(self._text_chunks()) as pieces:
+            got = [self._chunk_of(piece) async for piece in pieces if piece is not None]
+        return self._fill_template(
             text="".join(piece.text for piece in got),
             tokens=tuple(token for piece in got for token in piece.tokens),
             logprobs=tuple(number for piece in got for number in piece.logprobs),
@@ -97,43 +110,48 @@ class Answer:
             usage=self._usage(),
         )
 
-    async def _read(self) -> Chunk:
-        reading = asyncio.ensure_future(self._source.read(self._asked.ask))
-        return self._chunk(finish="length", usage=Usage(await in_time(reading, self._line), 0))
+    async def _prefill(self) -> CompletionChunk:
+        reading = asyncio.ensure_future(self._backend.prefill(self._request.completion))
+        return self._fill_template(finish="length", usage=Usage(await until_disconnect(reading, self._client), 0))
 
-    def _pieces(self) -> AsyncGenerator[Piece | None, None]:
+    def _text_chunks(self) -> AsyncGenerator[TextChunk | None, None]:
         limits = self._limits
-        return handed(self._source.stream(self._asked.ask, self._line.who), self._line, limits.first_s, limits.ping_s)
+        return with_keepalive(
+            self._backend.stream(self._request.completion, self._client.key_name),
+            self._client,
+            limits.first_chunk_s,
+            limits.keepalive_s,
+        )
 
-    def _of(self, piece: Piece) -> Chunk:
-        at, self._at = self._at, self._at + len(piece.text)
-        return self._chunk(
-            text=piece.text,
-            tokens=piece.tokens,
-            finish=piece.finish,
-            logprobs=piece.logprobs,
-            offsets=(at,) * len(piece.logprobs),  # what tokens are to a character, only all of them tell
-            forgotten=piece.forgotten,
+    def _chunk_of(self, chunk: TextChunk) -> CompletionChunk:
+        at, self._next_offset = self._next_offset, self._next_offset + len(chunk.text)
+        return self._fill_template(
+            text=chunk.text,
+            tokens=chunk.tokens,
+            finish=chunk.finish_reason,
+            logprobs=chunk.logprobs,
+            offsets=(at,) * len(chunk.logprobs),  # what tokens are to a character, only all of them tell
+            forgotten=chunk.dropped_chars,
         )
 
     def _usage(self) -> Usage:
-        ask = self._asked.ask
-        return Usage(self._source.count(ask.prompt) + len(ask.said), self._line.tokens)
+        ask = self._request.completion
+        return Usage(self._backend.count_tokens(ask.prompt) + len(ask.resume_tokens), self._client.token_count)
 
-    def _chunk(self, **said: Any) -> Chunk:
-        return replace(self._base, **said)
+    def _fill_template(self, **fields: Any) -> CompletionChunk:
+        return replace(self._template, **fields)
 
 
-def _why(error: Exception) -> Failure:
+def _failure_for(error: Exception) -> ErrorInfo:
     """The last event of a stream that was broken off."""
-    if isinstance(error, Cut):
-        return GOING_DOWN
-    return (told(error) if isinstance(error, ModelError) else door.because(ModelError())).failure
+    if isinstance(error, StreamCancelled):
+        return DRAINING_FAILURE
+    return (log_and_convert(error) if isinstance(error, ModelError) else door.error_for(ModelError())).failure
 
 
-def told(error: ModelError) -> Refused:
+def log_and_convert(error: ModelError) -> HttpError:
     """How the reader hears of it; what he is not told, the log has."""
-    no = door.because(error)
+    no = door.error_for(error)
     if no.failure.status == 500:
-        log.error("asr33: the model failed: %s", place(error))
+        log.error("asr33: the model failed: %s", error_location(error))
     return no

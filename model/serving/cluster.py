@@ -24,21 +24,21 @@ from ray.serve.schema import LoggingConfig
 
 from model.errors import EngineFailed, EngineMissing
 
-NAME = "asr33"
-TOKEN = Path("~/.ray/auth_token")  # where ray itself looks for it
+APP_NAME = "asr33"
+TOKEN_PATH = Path("~/.ray/auth_token")  # where ray itself looks for it
 # By a hash of the conversation: each turn goes to the same replica, and only its share moves when one comes or goes.
-AFFINE = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-HEALTH_S = 2.0  # between two looks at a replica, which is started anew when it does not answer
-GONE_S = 10.0  # without an answer
+CONSISTENT_HASH_ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+HEALTH_CHECK_PERIOD_S = 2.0  # between two looks at a replica, which is started anew when it does not answer
+HEALTH_CHECK_TIMEOUT_S = 10.0  # without an answer
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class ClusterSize:
     """How many replicas there may be, each for about so many `lines`, and what each asks of its machine."""
 
-    least: int = 1
-    most: int = 4
-    lines: int = 64
+    min_replicas: int = 1
+    max_replicas: int = 4
+    answers_per_replica: int = 64
     cpus: float = 1.0
     gpus: float = 0.0
     upscale_s: float = 10.0  # of too many lines until there is one more
@@ -46,9 +46,9 @@ class Size:
 
 
 @contextmanager
-def serving(
-    app: Callable[[], Any],
-    size: Size,
+def run_cluster(
+    make_app: Callable[[], Any],
+    size: ClusterSize,
     *,
     host: str,
     port: int,
@@ -64,12 +64,17 @@ def serving(
     EngineMissing for a cluster that cannot be reached, EngineFailed where no replica comes to life.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    _begin(address)
+    _connect(address)
     try:
-        options = HTTPOptions(host=host, port=port, ssl_certfile=_path(cert), ssl_keyfile=_path(cert_key))
-        serve.start(http_options=options, logging_config=_quiet())
+        options = HTTPOptions(host=host, port=port, ssl_certfile=_path_text(cert), ssl_keyfile=_path_text(cert_key))
+        serve.start(http_options=options, logging_config=_logging_config())
         try:
-            serve.run(_deployment(app, size, drain_s).bind(), name=NAME, route_prefix="/", logging_config=_quiet())
+            serve.run(
+                _make_deployment(make_app, size, drain_s).bind(),
+                name=APP_NAME,
+                route_prefix="/",
+                logging_config=_logging_config(),
+            )
         except RuntimeError as error:
             raise EngineFailed(f"no replica came to life ({_first_line(error)}): its log is in /tmp/ray") from None
         yield
@@ -78,28 +83,32 @@ def serving(
         ray.shutdown()
 
 
-def replicas() -> int:
+def count_replicas() -> int:
     """How many are alive just now."""
-    application = serve.status().applications.get(NAME)
-    states = application.deployments[NAME].replica_states if application else {}
+    application = serve.status().applications.get(APP_NAME)
+    states = application.deployments[APP_NAME].replica_states if application else {}
     return int(states.get("RUNNING", 0))
 
 
-def _begin(address: str | None) -> None:
-    _make_token()
+def _connect(address: str | None) -> None:
+    _ensure_token()
     try:
         ray.init(
-            address=address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, namespace=NAME
+            address=address,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            namespace=APP_NAME,
         )
     except (ConnectionError, ValueError) as error:
         raise EngineMissing(f"no Ray cluster at {address} ({_first_line(error)}): start one with ray start") from None
 
 
-def _make_token() -> None:
+def _ensure_token() -> None:
     """A token where there is none yet; a cluster of several machines has the same on each."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
-    path = TOKEN.expanduser()
+    path = TOKEN_PATH.expanduser()
     if not path.exists():
         import secrets
 
@@ -109,12 +118,12 @@ def _make_token() -> None:
             file.write(secrets.token_hex(32))
 
 
-def _deployment(app: Callable[[], Any], size: Size, drain_s: float) -> Any:
+def _make_deployment(make_app: Callable[[], Any], size: ClusterSize, drain_s: float) -> Any:
     scaled = AutoscalingConfig(
-        min_replicas=size.least,
-        max_replicas=size.most,
-        initial_replicas=size.least,
-        target_ongoing_requests=size.lines,
+        min_replicas=size.min_replicas,
+        max_replicas=size.max_replicas,
+        initial_replicas=size.min_replicas,
+        target_ongoing_requests=size.answers_per_replica,
         upscale_delay_s=size.upscale_s,
         downscale_delay_s=size.downscale_s,
         look_back_period_s=min(30.0, size.upscale_s),
@@ -124,7 +133,7 @@ def _deployment(app: Callable[[], Any], size: Size, drain_s: float) -> Any:
     sound: list[Callable[[], Awaitable[None]]] = []  # of this process's app
 
     def made() -> Any:  # a plain function is called in each replica; whatever else can be called is taken for an app
-        one = app()
+        one = make_app()
         sound.append(one.state.sound)
         return one
 
@@ -136,23 +145,24 @@ def _deployment(app: Callable[[], Any], size: Size, drain_s: float) -> Any:
 
     return serve.deployment(
         serve.ingress(made)(Replica),
-        name=NAME,
+        name=APP_NAME,
         autoscaling_config=scaled,
-        max_ongoing_requests=4 * size.lines,  # a wait in the batch's own queue is told to the line; in Ray's it is not
+        max_ongoing_requests=4
+        * size.answers_per_replica,  # a wait in the batch's own queue is told to the line; in Ray's it is not
         ray_actor_options={"num_cpus": size.cpus, "num_gpus": size.gpus},
-        request_router_config=RequestRouterConfig(request_router_class=AFFINE),
+        request_router_config=RequestRouterConfig(request_router_class=CONSISTENT_HASH_ROUTER),
         graceful_shutdown_timeout_s=drain_s,
-        health_check_period_s=HEALTH_S,
-        health_check_timeout_s=GONE_S,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
     )
 
 
-def _quiet() -> LoggingConfig:
+def _logging_config() -> LoggingConfig:
     """Ray's log of requests tells addresses and paths; ours tells what is needed."""
     return LoggingConfig(log_level="ERROR", enable_access_log=False)
 
 
-def _path(path: Path | None) -> str | None:
+def _path_text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(slots=True)
-class Tally:
+class EngineTotals:
     """What only grows."""
 
     steps: int = 0  # passes that gave a token to each of many
-    stepped: int = 0  # rows in them
-    along: int = 0  # rows of these that were there only because they lay between others
+    rows: int = 0  # rows in them
+    padding_rows: int = 0  # rows of these that were there only because they lay between others
     step_s: float = 0.0
-    pieces: int = 0  # passes that read a prompt, or part of it
+    prefill_chunks: int = 0  # passes that read a prompt, or part of it
     read: int = 0  # tokens in them
     read_s: float = 0.0
     reused: int = 0  # tokens of prompts that were found in a cache
@@ -22,22 +22,22 @@ class Tally:
     finished: int = 0  # answers that came to their end
     cut: int = 0  # answers whose reader was gone before
     failed: int = 0
-    dry: int = 0  # times that a wheel is known to have stood still in mid-answer
-    dry_s: float = 0.0
+    stalls: int = 0  # times that a wheel is known to have stood still in mid-answer
+    stall_s: float = 0.0
 
-    def counters(self, *, active: int, waiting: int, caches: int) -> Counters:
-        return Counters(**asdict(self), active=active, waiting=waiting, caches=caches)
+    def counters(self, *, active: int, waiting: int, caches: int) -> EngineCounters:
+        return EngineCounters(**asdict(self), active=active, waiting=waiting, caches=caches)
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class EngineCounters:
     """All that, and how it stands: answers that have a row and that wait for one, and caches at rest."""
 
     steps: int
-    stepped: int
-    along: int
+    rows: int
+    padding_rows: int
     step_s: float
-    pieces: int
+    prefill_chunks: int
     read: int
     read_s: float
     reused: int
@@ -46,8 +46,8 @@ class Counters:
     finished: int
     cut: int
     failed: int
-    dry: int
-    dry_s: float
+    stalls: int
+    stall_s: float
     active: int = 0
     waiting: int = 0
     caches: int = 0

@@ -11,256 +11,265 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from model.base import Piece
-from model.prefix import shared
+from model.base import TextChunk
+from model.prefix import common_prefix_length
 from model.serving import share
-from model.serving.counters import Counters
-from model.serving.deadlines import Line, Order, Read, Rest, plan, portion
-from model.serving.passes import Logits, Passes, Slots
-from model.serving.turn import Turn
+from model.serving.counters import EngineCounters
+from model.serving.deadlines import Idle, Prefill, ScheduledSequence, SchedulingPolicy, prefill_chunk_size, schedule
+from model.serving.passes import Logits, SlotSession, TimedEngine
+from model.serving.turn import BatchSequence
 
-STOPPED_S = 2.0  # without taking anything, and others wait for a row
+STALLED_CLIENT_S = 2.0  # without taking anything, and others wait for a row
 
-Load = Piece | Exception | None  # None after the last
+SequenceOutput = TextChunk | Exception | None  # None after the last
 
 
 @dataclass(eq=False, slots=True)
-class Heard:
+class PrefillJob:
     """A prompt to be read ahead when there is nothing better to do; `told` how many of its tokens were read."""
 
-    ids: list[int]
+    token_ids: list[int]
     conversation: str
-    told: Callable[[int], None]
-    read: int = field(default=0)
+    on_done: Callable[[int], None]
+    prefilled: int = field(default=0)
 
 
-class Distributor:
+class EngineLoop:
     """The answers that are being made, those that wait for a row, and the caches of those that were."""
 
-    def __init__(self, slots: Slots, *, rows: int, clock: Callable[[], float], order: Order = "paper") -> None:
-        self.rows = min(rows, slots.count)
-        self.made: list[tuple[Turn, Load]] = []
-        self._passes = Passes(slots, clock)
-        self._caches, self.tally = self._passes.caches, self._passes.tally
-        self._clock, self._order = clock, order
-        self._turns: dict[Line, Turn] = {}
-        self._waiting: deque[Turn] = deque()
-        self._parked: set[Turn] = set()  # whose readers have stopped, and others wanted the row
-        self._heard: list[Heard] = []
-        self._stepped = True  # the last pass was no piece of a prompt
-        self.failed: Exception | None = None
+    def __init__(
+        self, session: SlotSession, *, batch_size: int, clock: Callable[[], float], policy: SchedulingPolicy = "paper"
+    ) -> None:
+        self.batch_size = min(batch_size, session.count)
+        self.outputs: list[tuple[BatchSequence, SequenceOutput]] = []
+        self._engine = TimedEngine(session, clock)
+        self._allocator, self.totals = self._engine.allocator, self._engine.totals
+        self._clock, self._policy = clock, policy
+        self._active: dict[ScheduledSequence, BatchSequence] = {}
+        self._waiting: deque[BatchSequence] = deque()
+        self._parked: set[BatchSequence] = set()  # whose readers have stopped, and others wanted the row
+        self._prefill_jobs: list[PrefillJob] = []
+        self._may_prefill = True  # the last pass was no piece of a prompt
+        self.failure: Exception | None = None
 
-    def counters(self) -> Counters:
-        return self.tally.counters(active=len(self._turns), waiting=len(self._waiting), caches=self._caches.resting)
+    def counters(self) -> EngineCounters:
+        return self.totals.counters(
+            active=len(self._active), waiting=len(self._waiting), caches=self._allocator.idle_count
+        )
 
     # What it is told:
 
-    def enter(self, turn: Turn) -> None:
+    def add(self, sequence: BatchSequence) -> None:
         """One more answer is wanted."""
-        if self.failed:
-            self._end(turn, self.failed)
-        elif last := turn.finished(self._clock()):
-            self.made.append((turn, last))
-            self._end(turn, None)
+        if self.failure:
+            self._emit_end(sequence, self.failure)
+        elif last := sequence.final_chunk(self._clock()):
+            self.outputs.append((sequence, last))
+            self._emit_end(sequence, None)
         else:
-            self._forget(turn.conversation)
-            self._waiting.append(turn)
+            self._remove_prefills_of(sequence.conversation)
+            self._waiting.append(sequence)
 
-    def took(self, turn: Turn, at: float, characters: int) -> None:
+    def mark_delivered(self, sequence: BatchSequence, at: float, characters: int) -> None:
         """Its reader has these characters now."""
-        still = turn.line.paper.took(at, characters)
-        self.tally.dry += still > 0
-        self.tally.dry_s += still
-        if turn in self._parked:
-            self._parked.remove(turn)
-            self._waiting.append(turn)
+        still = sequence.scheduled.buffer.mark_delivered(at, characters)
+        self.totals.stalls += still > 0
+        self.totals.stall_s += still
+        if sequence in self._parked:
+            self._parked.remove(sequence)
+            self._waiting.append(sequence)
 
-    def cut(self, turn: Turn) -> None:
+    def cancel(self, sequence: BatchSequence) -> None:
         """Its reader is gone: it is in no pass from here on, and its cache waits for the next turn."""
-        if turn.line in self._turns:
-            self.tally.cut += 1
-            self._leave(turn)
-        elif turn in self._waiting:
-            self._waiting.remove(turn)
-            self.tally.cut += 1
-        elif turn in self._parked:
-            self._parked.remove(turn)
-            self.tally.cut += 1
+        if sequence.scheduled in self._active:
+            self.totals.cut += 1
+            self._release_slot(sequence)
+        elif sequence in self._waiting:
+            self._waiting.remove(sequence)
+            self.totals.cut += 1
+        elif sequence in self._parked:
+            self._parked.remove(sequence)
+            self.totals.cut += 1
 
-    def hear(self, heard: Heard) -> None:
+    def add_prefill(self, job: PrefillJob) -> None:
         """So far has a prompt been typed; what was heard of this conversation before is forgotten."""
-        self._forget(heard.conversation)
-        self._heard.append(heard)
+        self._remove_prefills_of(job.conversation)
+        self._prefill_jobs.append(job)
 
-    def forget(self, heard: Heard) -> None:
+    def remove_prefill(self, job: PrefillJob) -> None:
         """It is read no further."""
-        if heard in self._heard:
-            self._heard.remove(heard)
-            heard.told(heard.read)
+        if job in self._prefill_jobs:
+            self._prefill_jobs.remove(job)
+            job.on_done(job.prefilled)
 
-    def end(self) -> None:
+    def finish_all(self) -> None:
         """All that is being made ends here."""
-        self._drop(None)
+        self._end_all(None)
 
     # What it does:
 
-    def work(self) -> float:
+    def run_pass(self) -> float:
         """One pass, or none: the moment at which to come back if nothing is told before, which may be now."""
         try:
-            return self._work()
+            return self._run_scheduled_pass()
         except Exception as error:  # of the engine, and so of everybody
-            self.failed = error
-            self._drop(error)
+            self.failure = error
+            self._end_all(error)
             return inf
 
     @property
-    def untaken(self) -> bool:
+    def has_undelivered(self) -> bool:
         """Whether somebody has not taken all that was made."""
-        return bool(self._parked) or any(line.paper.untaken for line in self._turns)
+        return bool(self._parked) or any(line.buffer.undelivered_chars for line in self._active)
 
-    def _work(self) -> float:
-        self._seat()
+    def _run_scheduled_pass(self) -> float:
+        self._admit_waiting()
         now = self._clock()
-        todo = plan(now, self._turns, self._passes.costs, self._order, self._stepped)
-        if isinstance(todo, Read):
-            self._read(self._turns[todo.line], todo.count)
-        elif isinstance(todo, Rest):
-            until = min(todo.until, now + STOPPED_S) if self._waiting else todo.until
-            return now if self._read_ahead() else until
-        elif not ((todo.early and self._read_ahead()) or self._close_up()):
-            self._step([self._turns[line] for line in todo.lines])
+        todo = schedule(now, self._active, self._engine.costs, self._policy, self._may_prefill)
+        if isinstance(todo, Prefill):
+            self._prefill(self._active[todo.sequence], todo.token_count)
+        elif isinstance(todo, Idle):
+            until = min(todo.until, now + STALLED_CLIENT_S) if self._waiting else todo.until
+            return now if self._prefill_ahead() else until
+        elif not ((todo.is_early and self._prefill_ahead()) or self._compact_slots()):
+            self._decode_step([self._active[line] for line in todo.sequences])
         return now
 
-    def _seat(self) -> None:
+    def _admit_waiting(self) -> None:
         """Rows for those who have waited for one, the most pressing first."""
-        if self._waiting and len(self._turns) >= self.rows:
-            self._park(self._clock())
-        if self._waiting and len(self._turns) >= self.rows:
-            self._share()
-        while self._waiting and len(self._turns) < self.rows:
+        if self._waiting and len(self._active) >= self.batch_size:
+            self._park_stalled(self._clock())
+        if self._waiting and len(self._active) >= self.batch_size:
+            self._preempt_for_fairness()
+        while self._waiting and len(self._active) < self.batch_size:
             turn = self._waiting[0]
-            if self._order == "paper":
+            if self._policy == "paper":
                 now = self._clock()
-                next_ = share.fewest({one.who for one in self._waiting}, self._held())
-                due = [one for one in self._waiting if one.who in next_]
-                turn = min(due, key=lambda one: one.line.paper.due(now))
+                next_ = share.keys_with_fewest_rows({one.key_name for one in self._waiting}, self._rows_by_key())
+                due = [one for one in self._waiting if one.key_name in next_]
+                turn = min(due, key=lambda one: one.scheduled.buffer.next_deadline(now))
             self._waiting.remove(turn)
-            self._turns[turn.line] = turn
-            self._passes.copy(self._caches.take(turn.line, turn.window, turn.conversation))
-            self.tally.reused += self._turn_to(turn)
+            self._active[turn.scheduled] = turn
+            self._engine.copy_caches(self._allocator.acquire(turn.scheduled, turn.window, turn.conversation))
+            self.totals.reused += self._rewind_to_window(turn)
 
-    def _held(self) -> Counter[str]:
-        return Counter(turn.who for turn in self._turns.values())
+    def _rows_by_key(self) -> Counter[str]:
+        return Counter(turn.key_name for turn in self._active.values())
 
-    def _share(self) -> None:
+    def _preempt_for_fairness(self) -> None:
         """The answer that came last of the key with too many rows waits for another, and its cache rests."""
-        who = share.gives(self._held(), {one.who for one in self._waiting})
+        who = share.key_to_preempt(self._rows_by_key(), {one.key_name for one in self._waiting})
         if who is not None:
-            turn = max((one for one in self._turns.values() if one.who == who), key=lambda one: one.line.paper.arrived)
-            del self._turns[turn.line]
-            self._caches.release(turn.line)
+            turn = max(
+                (one for one in self._active.values() if one.key_name == who),
+                key=lambda one: one.scheduled.buffer.arrived_at,
+            )
+            del self._active[turn.scheduled]
+            self._allocator.release(turn.scheduled)
             self._waiting.append(turn)
 
-    def _park(self, now: float) -> None:
+    def _park_stalled(self, now: float) -> None:
         """Take their rows from those whose readers have stopped, until they read again; their caches rest."""
-        for turn in list(self._turns.values()):
-            paper = turn.line.paper
-            if paper.untaken and (paper.made_at or now) + STOPPED_S <= now:
+        for turn in list(self._active.values()):
+            paper = turn.scheduled.buffer
+            if paper.undelivered_chars and (paper.last_token_at or now) + STALLED_CLIENT_S <= now:
                 self._parked.add(turn)
-                del self._turns[turn.line]
-                self._caches.release(turn.line)
+                del self._active[turn.scheduled]
+                self._allocator.release(turn.scheduled)
 
-    def _turn_to(self, turn: Turn) -> int:
+    def _rewind_to_window(self, sequence: BatchSequence) -> int:
         """Forget what the window does not begin with, and what comes last in it; how much of it is known.
 
         A token that is read alone comes out a little otherwise than as one of several: so that a text does not depend
         on what was known of it, none ever is.
         """
-        known = self._caches.ids(turn.line.slot)
-        kept = min(shared(known, turn.window), len(turn.window) - 1)
-        kept -= turn.given - kept == 1 < turn.given
-        self._caches.shorten(turn.line.slot, kept)
-        turn.line.unread = max(1, turn.given - kept)
+        known = self._allocator.token_ids(sequence.scheduled.slot)
+        kept = min(common_prefix_length(known, sequence.window), len(sequence.window) - 1)
+        kept -= sequence.prefill_length - kept == 1 < sequence.prefill_length
+        self._allocator.truncate(sequence.scheduled.slot, kept)
+        sequence.scheduled.pending_tokens = max(1, sequence.prefill_length - kept)
         return kept
 
-    def _read(self, turn: Turn, count: int) -> None:
-        known = len(self._caches.ids(turn.line.slot))
-        logits = self._passes.read(turn.line.slot, turn.window[known : known + count])
-        self._stepped = False
-        turn.line.unread = max(1, turn.line.unread - count)
-        if known + count == len(turn.window):
-            self._say(turn, logits)
+    def _prefill(self, sequence: BatchSequence, count: int) -> None:
+        known = len(self._allocator.token_ids(sequence.scheduled.slot))
+        logits = self._engine.prefill(sequence.scheduled.slot, sequence.window[known : known + count])
+        self._may_prefill = False
+        sequence.scheduled.pending_tokens = max(1, sequence.scheduled.pending_tokens - count)
+        if known + count == len(sequence.window):
+            self._emit_token(sequence, logits)
 
-    def _step(self, turns: list[Turn]) -> None:
+    def _decode_step(self, sequences: list[BatchSequence]) -> None:
         """A token for each; of an answer that goes on, those that it had come to are taken again one by one."""
-        at, begun = [turn.line.slot for turn in turns], self._clock()
-        known = [len(self._caches.ids(slot)) for slot in at]
-        logits = self._passes.step(at, [turn.window[have] for turn, have in zip(turns, known, strict=True)])
-        self._stepped = True
-        for turn, have, row in zip(turns, known, logits, strict=True):
+        at, begun = [turn.scheduled.slot for turn in sequences], self._clock()
+        known = [len(self._allocator.token_ids(slot)) for slot in at]
+        logits = self._engine.decode_step(at, [turn.window[have] for turn, have in zip(sequences, known, strict=True)])
+        self._may_prefill = True
+        for turn, have, row in zip(sequences, known, logits, strict=True):
             if have + 1 == len(turn.window):
-                self._say(turn, row)
-        self._passes.stepped(at, begun)
+                self._emit_token(turn, row)
+        self._engine.record_step(at, begun)
 
-    def _say(self, turn: Turn, logits: Logits) -> None:
+    def _emit_token(self, sequence: BatchSequence, logits: Logits) -> None:
         """What goes wrong here is this answer's alone."""
-        window = turn.window
+        window = sequence.window
         try:
-            piece = turn.say(logits, self._clock())
+            piece = sequence.generate_token(logits, self._clock())
         except Exception as error:
-            self._leave(turn, keep=False)
-            self._end(turn, error)
+            self._release_slot(sequence, keep_cache=False)
+            self._emit_end(sequence, error)
             return
-        self.tally.tokens += 1
+        self.totals.tokens += 1
         if piece:
-            self.made.append((turn, piece))
-        if piece and piece.finish:
-            self._leave(turn)
-            self._end(turn, None)
-        elif turn.window is not window:  # it was rolled
-            self._turn_to(turn)
+            self.outputs.append((sequence, piece))
+        if piece and piece.finish_reason:
+            self._release_slot(sequence)
+            self._emit_end(sequence, None)
+        elif sequence.window is not window:  # it was rolled
+            self._rewind_to_window(sequence)
 
-    def _leave(self, turn: Turn, keep: bool = True) -> None:
-        del self._turns[turn.line]
-        self._caches.release(turn.line, keep)
+    def _release_slot(self, sequence: BatchSequence, keep_cache: bool = True) -> None:
+        del self._active[sequence.scheduled]
+        self._allocator.release(sequence.scheduled, keep_cache)
 
-    def _forget(self, conversation: str) -> None:
-        for heard in [one for one in self._heard if conversation and one.conversation == conversation]:
-            self.forget(heard)
+    def _remove_prefills_of(self, conversation: str) -> None:
+        for heard in [one for one in self._prefill_jobs if conversation and one.conversation == conversation]:
+            self.remove_prefill(heard)
 
-    def _drop(self, error: Exception | None) -> None:
-        for turn in [*self._turns.values(), *self._waiting, *self._parked]:
-            self._end(turn, error)
-        self._turns, self._waiting, self._parked = {}, deque(), set()
-        for heard in list(self._heard):
-            self.forget(heard)
+    def _end_all(self, error: Exception | None) -> None:
+        for turn in [*self._active.values(), *self._waiting, *self._parked]:
+            self._emit_end(turn, error)
+        self._active, self._waiting, self._parked = {}, deque(), set()
+        for heard in list(self._prefill_jobs):
+            self.remove_prefill(heard)
 
-    def _end(self, turn: Turn, error: Exception | None) -> None:
-        self.tally.failed += error is not None
-        self.tally.finished += error is None
-        self.made.append((turn, error))
+    def _emit_end(self, sequence: BatchSequence, error: Exception | None) -> None:
+        self.totals.failed += error is not None
+        self.totals.finished += error is None
+        self.outputs.append((sequence, error))
 
-    def _read_ahead(self) -> bool:
+    def _prefill_ahead(self) -> bool:
         """A piece of what was heard last; False if there is nothing to read."""
-        while self._heard:
-            heard = self._heard[-1]
-            found = self._caches.find(heard.ids, heard.conversation)
+        while self._prefill_jobs:
+            heard = self._prefill_jobs[-1]
+            found = self._allocator.find_for_prefill(heard.token_ids, heard.conversation)
             if found is None:
                 return False
             slot, copies = found
-            self._passes.copy(copies)
-            known = len(self._caches.ids(slot))
-            if left := len(heard.ids) - known:
-                if left == 1 < len(heard.ids):
-                    self._caches.shorten(slot, known := known - 1)
-                self._passes.read(slot, heard.ids[known : known + portion(len(heard.ids) - known)])
-                heard.read += len(self._caches.ids(slot)) - len(heard.ids) + left
+            self._engine.copy_caches(copies)
+            known = len(self._allocator.token_ids(slot))
+            if left := len(heard.token_ids) - known:
+                if left == 1 < len(heard.token_ids):
+                    self._allocator.truncate(slot, known := known - 1)
+                self._engine.prefill(
+                    slot, heard.token_ids[known : known + prefill_chunk_size(len(heard.token_ids) - known)]
+                )
+                heard.prefilled += len(self._allocator.token_ids(slot)) - len(heard.token_ids) + left
                 return True
-            self.forget(heard)
+            self.remove_prefill(heard)
         return False
 
-    def _close_up(self) -> bool:
+    def _compact_slots(self) -> bool:
         """Whether slots had to be moved, so that somebody may have been cut meanwhile."""
-        copies = self._caches.close_up()
-        self._passes.copy(copies)
+        copies = self._allocator.compact()
+        self._engine.copy_caches(copies)
         return bool(copies)

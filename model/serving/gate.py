@@ -13,20 +13,20 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.serving import door
-from model.serving.door import Refused
-from model.serving.handing import Line
+from model.serving.door import HttpError
+from model.serving.handing import ClientStream
 
-CLOSED = 499  # nginx's number for a client who has left before there was a status
-WHAT = {"/v1/completions": "completions", "/v1/models": "models", "/health": "health", "/metrics": "metrics"}
+CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client who has left before there was a status
+ENDPOINTS = {"/v1/completions": "completions", "/v1/models": "models", "/health": "health", "/metrics": "metrics"}
 
 log = logging.getLogger("asr33.serve")
 
 
-class Gate:
+class AccessMiddleware:
     """Lets in whom `admit` has a name for; what is refused, and what fails, is answered here."""
 
     def __init__(self, app: ASGIApp, admit: Callable[[Scope], str], requests: Counter[tuple[str, int]]) -> None:
-        self._app, self._admit, self._requests = app, admit, requests
+        self._app, self._admit, self._request_counts = app, admit, requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,33 +40,41 @@ class Gate:
                 status = message["status"]
             await send(message)
 
-        line = Line("")
-        scope["path"] = door.path(scope["path"])
+        line = ClientStream("")
+        scope["path"] = door.request_path(scope["path"])
         scope.setdefault("state", {})["line"] = line
         try:
-            line.who = self._admit(scope)
+            line.key_name = self._admit(scope)
             await self._app(scope, receive, watched)
-        except Refused as no:
-            await no.response()(scope, receive, watched)
+        except HttpError as no:
+            await no.to_response()(scope, receive, watched)
         except door.Gone:
             pass
         except Exception as error:
-            log.error("asr33: %s", place(error))
+            log.error("asr33: %s", error_location(error))
             if not status:
-                failed = door.refused(500, "the server failed; its log says where", "server_failed")
-                await failed.response()(scope, receive, watched)
+                failed = door.http_error(500, "the server failed; its log says where", "server_failed")
+                await failed.to_response()(scope, receive, watched)
         finally:
-            line.cut("gone")
-            self._note(scope["path"], status or CLOSED, line, time.monotonic() - begun)
+            line.cancel("gone")
+            self._log_request(scope["path"], status or CLIENT_CLOSED_REQUEST, line, time.monotonic() - begun)
 
-    def _note(self, path: str, status: int, line: Line, seconds: float) -> None:
-        what = "models" if path.startswith("/v1/models/") else WHAT.get(path, "other")
-        self._requests[what, status] += 1
+    def _log_request(self, path: str, status: int, client: ClientStream, seconds: float) -> None:
+        what = "models" if path.startswith("/v1/models/") else ENDPOINTS.get(path, "other")
+        self._request_counts[what, status] += 1
         level = logging.DEBUG if what in ("health", "metrics") else logging.INFO
-        log.log(level, "%s %d, %d tokens, %.2f s%s", what, status, line.tokens, seconds, line.who and f", {line.who}")
+        log.log(
+            level,
+            "%s %d, %d tokens, %.2f s%s",
+            what,
+            status,
+            client.token_count,
+            seconds,
+            client.key_name and f", {client.key_name}",
+        )
 
 
-def place(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """Kind and place of what nobody foresaw; its words might be a reader's."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from model.errors import ModelError
 
-SHORTEST, LONGEST = 16, 512  # characters of a key: what could be guessed, and what is none
-NAME = 64
-FILE = 1_000_000  # bytes
+MIN_KEY_LENGTH, MAX_KEY_LENGTH = 16, 512  # characters of a key: what could be guessed, and what is none
+MAX_NAME_LENGTH = 64
+MAX_FILE_BYTES = 1_000_000  # bytes
 BOM = b"\xef\xbb\xbf"  # as some editors begin a file
 
 log = logging.getLogger("asr33.serve")
@@ -44,51 +44,51 @@ class _Key:
     name: str
 
 
-class Keys:
+class ApiKeys:
     """The keys of a file, as it is now."""
 
     def __init__(self, path: Path) -> None:
         """Raises KeysNotFound, KeysDamaged."""
         self._path = path
-        self._seen: object = None
+        self._file_version: object = None
         self._keys: tuple[_Key, ...] = ()
-        self.read()
+        self.reload()
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def read(self) -> None:
+    def reload(self) -> None:
         """Take the file as it is now; if that cannot be, what was known stays. Raises KeysNotFound, KeysDamaged."""
         try:
             with self._path.open("rb") as file:
-                self._seen = _mark(os.fstat(file.fileno()))
-                mode, data = os.fstat(file.fileno()).st_mode, file.read(FILE + 1)
+                self._file_version = _version_of(os.fstat(file.fileno()))
+                mode, data = os.fstat(file.fileno()).st_mode, file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise KeysNotFound(f"{self._path}: {error.strerror}; write one key a line into it") from None
         self._keys = _parse(data, self._path)
         if mode & 0o077 and not _is_credential(self._path):
             log.warning("asr33: %s can be read by others: chmod 600 %s", self._path, self._path)
 
-    def who(self, key: str) -> str | None:
+    def name_of(self, key: str) -> str | None:
         """The name of the key, None for a stranger's. All are compared, so that the time it takes tells nothing."""
-        self._follow()
+        self._reload_if_changed()
         digest, found = _digest(key.encode("utf-8", "surrogateescape")), None
         for known in self._keys:
             if hmac.compare_digest(known.digest, digest):
                 found = known.name
         return found
 
-    def _follow(self) -> None:
+    def _reload_if_changed(self) -> None:
         """A file that has changed is read again; one that is no good now, once."""
         try:
-            mark = _mark(self._path.stat())
+            mark = _version_of(self._path.stat())
         except OSError:
             mark = None
-        if mark == self._seen:
+        if mark == self._file_version:
             return
-        self._seen = mark
+        self._file_version = mark
         try:
-            self.read()
+            self.reload()
         except ModelError as error:
             log.warning("asr33: %s; the keys before it hold", error)
         else:
@@ -96,16 +96,18 @@ class Keys:
 
 
 def _parse(data: bytes, path: Path) -> tuple[_Key, ...]:
-    if len(data) > FILE:  # what is cut off could end in mid-key
-        raise KeysDamaged(f"{path}: over {FILE:,} bytes, which is no file of keys; write one key a line")
+    if len(data) > MAX_FILE_BYTES:  # what is cut off could end in mid-key
+        raise KeysDamaged(f"{path}: over {MAX_FILE_BYTES:,} bytes, which is no file of keys; write one key a line")
     keys = []
     for number, line in enumerate(data.removeprefix(BOM).splitlines(), 1):
         key, rest = (*line.split(None, 1), b"", b"")[:2]
         if not key or key.startswith(b"#"):
             continue
-        if not SHORTEST <= len(key) <= LONGEST or not all(0x21 <= byte <= 0x7E for byte in key):
-            raise KeysDamaged(f"{path} line {number}: a key has {SHORTEST} to {LONGEST} characters of ASCII, no blank")
-        name = "".join(filter(str.isprintable, rest.decode("utf-8", "replace"))).strip()[:NAME]
+        if not MIN_KEY_LENGTH <= len(key) <= MAX_KEY_LENGTH or not all(0x21 <= byte <= 0x7E for byte in key):
+            raise KeysDamaged(
+                f"{path} line {number}: a key has {MIN_KEY_LENGTH} to {MAX_KEY_LENGTH} characters of ASCII, no blank"
+            )
+        name = "".join(filter(str.isprintable, rest.decode("utf-8", "replace"))).strip()[:MAX_NAME_LENGTH]
         keys.append(_Key(_digest(key), name or f"line {number}"))
     if not keys:
         raise KeysDamaged(f"{path}: no key in it; write one a line, as openssl rand -hex 24 makes them")
@@ -117,8 +119,8 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def _mark(found: os.stat_result) -> object:
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def _version_of(status: os.stat_result) -> object:
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _is_credential(path: Path) -> bool:

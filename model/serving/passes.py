@@ -11,14 +11,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.serving.caches import Caches, Copy
-from model.serving.counters import Tally
-from model.serving.deadlines import Costs
+from model.serving.caches import CacheCopy, SlotAllocator
+from model.serving.counters import EngineTotals
+from model.serving.deadlines import PassCosts
 
 Logits = NDArray[np.float32]
 
 
-class Slots(Protocol):
+class SlotSession(Protocol):
     """What is asked of the engine: `count` caches side by side, of `context` tokens each."""
 
     @property
@@ -27,57 +27,63 @@ class Slots(Protocol):
     @property
     def count(self) -> int: ...
 
-    def read(self, slot: int, past: int, ids: Sequence[int]) -> Logits: ...
+    def prefill(self, slot: int, past_length: int, token_ids: Sequence[int]) -> Logits: ...
 
-    def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> Logits: ...
+    def decode_step(
+        self, first_slot: int, past_lengths: Sequence[int], token_ids: Sequence[int], wanted: Sequence[int]
+    ) -> Logits: ...
 
-    def copy(self, source: int, target: int, length: int) -> None: ...
+    def copy_cache(self, source: int, target: int, length: int) -> None: ...
 
 
-class Passes:
+class TimedEngine:
     """What is in `caches` after each is what the engine has there; `costs` learn from it."""
 
-    def __init__(self, slots: Slots, clock: Callable[[], float]) -> None:
-        self.caches, self.costs, self.tally = Caches(slots.count), Costs.guessed(), Tally()
-        self._slots, self._clock = slots, clock
+    def __init__(self, session: SlotSession, clock: Callable[[], float]) -> None:
+        self.allocator, self.costs, self.totals = (
+            SlotAllocator(session.count),
+            PassCosts.initial_guess(),
+            EngineTotals(),
+        )
+        self._session, self._clock = session, clock
 
-    def read(self, slot: int, ids: Sequence[int]) -> Logits:
+    def prefill(self, slot: int, token_ids: Sequence[int]) -> Logits:
         """A piece of a prompt behind what is in the cache; the logits of its last."""
-        known, begun = self.caches.ids(slot), self._clock()
-        logits = self._slots.read(slot, len(known), ids)
-        known += ids
+        known, begun = self.allocator.token_ids(slot), self._clock()
+        logits = self._session.prefill(slot, len(known), token_ids)
+        known += token_ids
         took = self._clock() - begun
-        self.costs.piece.measured(len(ids), took)
-        self.tally.pieces += 1
-        self.tally.read += len(ids)
-        self.tally.read_s += took
+        self.costs.prefill.add_measurement(len(token_ids), took)
+        self.totals.prefill_chunks += 1
+        self.totals.read += len(token_ids)
+        self.totals.read_s += took
         return logits
 
-    def step(self, at: Sequence[int], tokens: Sequence[int]) -> Logits:
+    def decode_step(self, slots: Sequence[int], tokens: Sequence[int]) -> Logits:
         """A token for each of these slots, in their order; those that lie between go along for nothing."""
-        span = range(at[0], at[-1] + 1)
+        span = range(slots[0], slots[-1] + 1)
         ids = [0] * len(span)
-        past = [len(self.caches.ids(slot)) for slot in span]
-        for slot, token in zip(at, tokens, strict=True):
+        past = [len(self.allocator.token_ids(slot)) for slot in span]
+        for slot, token in zip(slots, tokens, strict=True):
             ids[slot - span[0]] = token
         begun = self._clock()
-        logits = self._slots.step(span[0], past, ids, [slot - span[0] for slot in at])
+        logits = self._session.decode_step(span[0], past, ids, [slot - span[0] for slot in slots])
         took = self._clock() - begun
-        for slot, token in zip(at, tokens, strict=True):
-            self.caches.ids(slot).append(token)
-        self.tally.steps += 1
-        self.tally.stepped += len(span)
-        self.tally.along += len(span) - len(at)
-        self.tally.step_s += took
+        for slot, token in zip(slots, tokens, strict=True):
+            self.allocator.token_ids(slot).append(token)
+        self.totals.steps += 1
+        self.totals.rows += len(span)
+        self.totals.padding_rows += len(span) - len(slots)
+        self.totals.step_s += took
         return logits
 
-    def stepped(self, at: Sequence[int], begun: float) -> None:
+    def record_step(self, slots: Sequence[int], started_at: float) -> None:
         """A step of these slots is over, with all that was drawn from it: that too keeps the next one waiting."""
-        self.costs.step.measured(at[-1] + 1 - at[0], self._clock() - begun)
+        self.costs.step.add_measurement(slots[-1] + 1 - slots[0], self._clock() - started_at)
 
-    def copy(self, copies: Sequence[Copy]) -> None:
+    def copy_caches(self, copies: Sequence[CacheCopy]) -> None:
         for copy in copies:
             if not copy.length:
                 continue
-            self._slots.copy(copy.source, copy.target, copy.length)
-            self.tally.copied += 1
+            self._session.copy_cache(copy.source, copy.target, copy.length)
+            self.totals.copied += 1

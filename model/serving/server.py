@@ -26,67 +26,67 @@ from starlette.types import Receive, Scope, Send
 from model.errors import ModelError
 from model.far import wire
 from model.serving import door, metrics
-from model.serving.answer import Answer, Source, told
-from model.serving.door import Limits, Refused
-from model.serving.gate import Gate
-from model.serving.handing import Cut, Line
-from model.serving.keys import Keys
+from model.serving.answer import CompletionBackend, CompletionResponse, log_and_convert
+from model.serving.door import HttpError, RequestLimits
+from model.serving.gate import AccessMiddleware
+from model.serving.handing import ClientStream, StreamCancelled
+from model.serving.keys import ApiKeys
 
-State = Literal["loading", "open", "draining", "failed"]
-AFTER_S = 2.0  # for the last words to those who are cut off
+ServerState = Literal["loading", "open", "draining", "failed"]
+CANCEL_GRACE_S = 2.0  # for the last words to those who are cut off
 
 log = logging.getLogger("asr33.serve")
 
 
-class Batched(Source, Protocol):
+class ServedModel(CompletionBackend, Protocol):
     """What is asked of the batch."""
 
     @property
     def context(self) -> int: ...
 
-    async def ready(self) -> None: ...
+    async def wait_until_loaded(self) -> None: ...
 
     def counters(self) -> object: ...
 
     async def close(self) -> None: ...
 
 
-class Sound(Batched, Protocol):
+class MonitoredModel(ServedModel, Protocol):
     """One that says whether its engine still runs, by raising what it has failed by."""
 
-    async def sound(self) -> None: ...
+    async def check_alive(self) -> None: ...
 
 
-class Server:
+class CompletionServer:
     """The app, the lines that are open at it, and whether it takes more. `app` is for whatever speaks ASGI."""
 
     def __init__(
         self,
-        batch: Batched,
+        model: ServedModel,
         *,
         name: str,
-        keys: Keys | None = None,
-        limits: Limits = door.USUAL,
+        keys: ApiKeys | None = None,
+        limits: RequestLimits = door.DEFAULT_LIMITS,
         vocabulary: str = "",
         alphabets: Sequence[str] = (),
         gauges: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """`vocabulary` is a hash of the tokenizer; `gauges` are numbers of whoever runs it, for `/metrics`."""
-        self.batch, self.name, self.limits, self.keys = batch, name, limits, keys
-        self.state: State = "loading"
-        self.lines: set[Line] = set()
-        self.tray = door.Tray(limits.bodies)
-        self.requests: Counter[tuple[str, int]] = Counter()
+        self.model, self.name, self.limits, self.keys = model, name, limits, keys
+        self.state: ServerState = "loading"
+        self.clients: set[ClientStream] = set()
+        self.body_budget = door.BodyBudget(limits.all_bodies_bytes)
+        self.request_counts: Counter[tuple[str, int]] = Counter()
         self._gauges = gauges
-        self._vocabulary, self._alphabets = vocabulary, tuple(alphabets)
-        self._begun = time.monotonic()
-        self._quiet = asyncio.Event()
-        self.app = self._app()
+        self._vocabulary_hash, self._alphabets = vocabulary, tuple(alphabets)
+        self._started_at = time.monotonic()
+        self._has_no_clients = asyncio.Event()
+        self.app = self._build_app()
 
-    async def ready(self) -> None:
+    async def open_when_loaded(self) -> None:
         """Open as soon as the model is loaded. Raises ModelError if it never will be."""
         try:
-            await self.batch.ready()
+            await self.model.wait_until_loaded()
         except BaseException:
             self.state = "failed"
             raise
@@ -96,32 +96,32 @@ class Server:
     async def drain(self, seconds: float) -> None:
         """Take no more, let what is open come to its end for so long, and cut off the rest with a word."""
         self.state = "draining"
-        if not await self._all_ended(seconds):
-            log.info("asr33: %d lines are cut off; they can go on elsewhere", len(self.lines))
-            for line in list(self.lines):
-                line.cut("down")
-            await self._all_ended(AFTER_S)
+        if not await self._wait_for_clients(seconds):
+            log.info("asr33: %d lines are cut off; they can go on elsewhere", len(self.clients))
+            for line in list(self.clients):
+                line.cancel("down")
+            await self._wait_for_clients(CANCEL_GRACE_S)
 
-    async def _all_ended(self, seconds: float) -> bool:
-        self._quiet.clear()
-        if self.lines:
+    async def _wait_for_clients(self, seconds: float) -> bool:
+        self._has_no_clients.clear()
+        if self.clients:
             try:
-                await asyncio.wait_for(self._quiet.wait(), seconds)
+                await asyncio.wait_for(self._has_no_clients.wait(), seconds)
             except TimeoutError:
                 return False
         return True
 
-    def _app(self) -> Starlette:
+    def _build_app(self) -> Starlette:
         app = Starlette(
             routes=[
-                Route("/v1/completions", _Completions(self), methods=["POST"]),
-                Route("/v1/models", self._models),
-                Route("/v1/models/{name:path}", self._models),
-                Route("/health", self._health),
-                Route("/metrics", self._metrics),
+                Route("/v1/completions", _CompletionsEndpoint(self), methods=["POST"]),
+                Route("/v1/models", self._get_models),
+                Route("/v1/models/{name:path}", self._get_models),
+                Route("/health", self._get_health),
+                Route("/metrics", self._get_metrics),
             ],
-            middleware=[Middleware(Gate, admit=self.admit, requests=self.requests)],
-            exception_handlers={HTTPException: _no_such, Refused: _no_such},
+            middleware=[Middleware(AccessMiddleware, admit=self.admit, requests=self.request_counts)],
+            exception_handlers={HTTPException: _handle_http_error, HttpError: _handle_http_error},
         )
         app.router.redirect_slashes = False
         return app
@@ -129,142 +129,150 @@ class Server:
     def admit(self, scope: Scope) -> str:
         """The name of whoever asks. Raises Refused: a stranger, or a time at which nobody is served."""
         path, who = scope["path"], ""
-        door.proper(scope)
+        door.reject_smuggling(scope)
         if path == "/health":
             return who
         if self.keys is None:
-            door.no_page(scope)
+            door.reject_browsers(scope)
         else:
-            shown = door.bearer(scope)
-            known = self.keys.who(shown) if shown else None
+            shown = door.bearer_key(scope)
+            known = self.keys.name_of(shown) if shown else None
             if known is None:
                 said = "this key is not known here" if shown else "a key is wanted: Authorization: Bearer KEY"
-                raise door.refused(401, said, "invalid_api_key")
+                raise door.http_error(401, said, "invalid_api_key")
             who = known
         if path.startswith("/v1/"):
-            self.check_open()
+            self.require_open()
         return who
 
-    def check_open(self) -> None:
+    def require_open(self) -> None:
         """Raises Refused: a time at which no answer is begun."""
         if self.state != "open":
-            raise door.refused(503, self._why_not(), self.state)
+            raise door.http_error(503, self._describe_state(), self.state)
 
     @asynccontextmanager
-    async def line(self, line: Line) -> AsyncIterator[None]:
+    async def register_client(self, client: ClientStream) -> AsyncIterator[None]:
         """A place among those who are served. Raises Refused where there is none, for all or for this key."""
-        if len(self.lines) >= self.limits.lines:
-            raise door.refused(429, f"{self.limits.lines:,} lines are open, which is all: try again", "busy")
-        each = self.limits.each
-        if self.keys and len(self.keys) > 1 and sum(one.who == line.who for one in self.lines) >= each:
-            raise door.refused(429, f"this key has {each:,} lines open, which is all it may: try again", "share")
-        self.lines.add(line)
+        if len(self.clients) >= self.limits.open_answers:
+            raise door.http_error(429, f"{self.limits.open_answers:,} lines are open, which is all: try again", "busy")
+        each = self.limits.answers_per_key
+        if self.keys and len(self.keys) > 1 and sum(one.key_name == client.key_name for one in self.clients) >= each:
+            raise door.http_error(429, f"this key has {each:,} lines open, which is all it may: try again", "share")
+        self.clients.add(client)
         try:
             yield
         finally:
-            self.lines.discard(line)
-            if not self.lines:
-                self._quiet.set()
+            self.clients.discard(client)
+            if not self.clients:
+                self._has_no_clients.set()
 
-    def card(self) -> wire.Card:
-        return wire.Card(self.name, context=self.batch.context, alphabets=self._alphabets, vocabulary=self._vocabulary)
+    def model_info(self) -> wire.ModelInfo:
+        return wire.ModelInfo(
+            self.name, context=self.model.context, alphabets=self._alphabets, vocabulary=self._vocabulary_hash
+        )
 
-    def _why_not(self) -> str:
+    def _describe_state(self) -> str:
         return {
             "loading": f"the model {self.name} is still being loaded",
             "draining": "the server is going down: ask another",
             "failed": f"the model {self.name} could not be loaded",
         }[self.state]
 
-    async def _models(self, request: Request) -> Response:
+    async def _get_models(self, request: Request) -> Response:
         name = request.path_params.get("name")
         if name is None:
-            return JSONResponse(wire.catalogue([self.card()]))
+            return JSONResponse(wire.encode_models([self.model_info()]))
         if name != self.name:
-            raise door.refused(404, f"there is one model here: {self.name}", "model_not_found", "model")
-        return JSONResponse(self.card().to_json())
+            raise door.http_error(404, f"there is one model here: {self.name}", "model_not_found", "model")
+        return JSONResponse(self.model_info().to_json())
 
-    async def _health(self, request: Request) -> Response:
+    async def _get_health(self, request: Request) -> Response:
         if self.state == "open":
             return JSONResponse({"status": "ok"})
-        again = {"Retry-After": str(door.RETRY_S)}
-        return JSONResponse({"status": self.state, "doing": self._why_not()}, 503, again)
+        again = {"Retry-After": str(door.RETRY_AFTER_S)}
+        return JSONResponse({"status": self.state, "doing": self._describe_state()}, 503, again)
 
-    async def _metrics(self, request: Request) -> Response:
+    async def _get_metrics(self, request: Request) -> Response:
         gauges = {
             "up": float(self.state == "open"),
-            "lines": float(len(self.lines)),
-            "uptime_seconds": round(time.monotonic() - self._begun, 3),
+            "lines": float(len(self.clients)),
+            "uptime_seconds": round(time.monotonic() - self._started_at, 3),
             **self._gauges(),
         }
-        counters = self.batch.counters() if self.state in ("open", "draining") else None
-        text = metrics.page(counters=counters, requests=self.requests, gauges=gauges)
+        counters = self.model.counters() if self.state in ("open", "draining") else None
+        text = metrics.render_metrics(counters=counters, requests=self.request_counts, gauges=gauges)
         return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-def app(batch: Sound, *, name: str, **more: Any) -> Starlette:
+def create_app(model: MonitoredModel, *, name: str, **more: Any) -> Starlette:
     """The app by itself, for what runs its own loop: `more` is as of Server. It loads, and closes, the batch itself.
 
     Its `state.sound` raises what the engine has failed by.
     """
-    server = Server(batch, name=name, **more)
+    server = CompletionServer(model, name=name, **more)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await server.ready()
+        await server.open_when_loaded()
         try:
             yield
         finally:
-            await server.drain(AFTER_S)
-            await batch.close()
+            await server.drain(CANCEL_GRACE_S)
+            await model.close()
 
     server.app.router.lifespan_context = lifespan
-    server.app.state.sound = batch.sound
+    server.app.state.sound = model.check_alive
     return server.app
 
 
-class _Completions:
+class _CompletionsEndpoint:
     """`/v1/completions`: a request, and the answer as it comes, or whole."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: CompletionServer) -> None:
         self._server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server, line = self._server, scope["state"]["line"]
-        async with server.line(line):  # before the body, which may be slow
-            asked = door.request(await door.body(scope, receive, server.limits, server.tray), server.limits)
+        async with server.register_client(line):  # before the body, which may be slow
+            asked = door.parse_request(
+                await door.read_body(scope, receive, server.limits, server.body_budget), server.limits
+            )
             if asked.model not in ("", server.name):
-                raise door.refused(404, f"there is one model here: {server.name}", "model_not_found", "model")
-            server.check_open()
-            asked = _own(asked, line.who)
-            leaving = asyncio.ensure_future(_leaves(receive, line))
+                raise door.http_error(404, f"there is one model here: {server.name}", "model_not_found", "model")
+            server.require_open()
+            asked = _scope_conversation(asked, line.who)
+            leaving = asyncio.ensure_future(_cancel_on_disconnect(receive, line))
             try:
-                base = wire.Chunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
-                await Answer(asked, server.batch, line, server.limits, base).give(scope, receive, send)
+                base = wire.CompletionChunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
+                await CompletionResponse(asked, server.model, line, server.limits, base).respond(scope, receive, send)
             except ModelError as error:
-                raise told(error) from None
-            except Cut as cut:
-                if cut.why == "gone":
+                raise log_and_convert(error) from None
+            except StreamCancelled as cut:
+                if cut.reason == "gone":
                     raise door.Gone from None
-                raise door.refused(503, "the server is going down: ask another", "draining") from None
+                raise door.http_error(503, "the server is going down: ask another", "draining") from None
             finally:
                 leaving.cancel()
 
 
-def _own(asked: wire.Request, who: str) -> wire.Request:
+def _scope_conversation(request: wire.OpenAIRequest, key_name: str) -> wire.OpenAIRequest:
     """With a conversation that nobody else has, whatever he calls his."""
-    name = asked.ask.conversation
-    return replace(asked, ask=replace(asked.ask, conversation=f"{who}\n{name}")) if who and name else asked
+    name = request.completion.conversation
+    return (
+        replace(request, completion=replace(request.completion, conversation=f"{key_name}\n{name}"))
+        if key_name and name
+        else request
+    )
 
 
-async def _leaves(receive: Receive, line: Line) -> None:
+async def _cancel_on_disconnect(receive: Receive, client: ClientStream) -> None:
     with suppress(Exception):  # Ray's proxy raises instead of saying so
         while (await receive())["type"] != "http.disconnect":
             pass
-    line.cut("gone")
+    client.cancel("gone")
 
 
-async def _no_such(request: Request, error: Exception) -> Response:
-    refused = door.of_http(error) if isinstance(error, HTTPException) else error
-    assert isinstance(refused, Refused)
-    return refused.response()
+async def _handle_http_error(request: Request, error: Exception) -> Response:
+    refused = door.error_for_route(error) if isinstance(error, HTTPException) else error
+    assert isinstance(refused, HttpError)
+    return refused.to_response()

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-Held = Mapping[str, int]  # rows, by the key whose answers have them
+RowsByKey = Mapping[str, int]  # rows, by the key whose answers have them
 
 
-def fewest(waiting: Collection[str], held: Held) -> set[str]:
+def keys_with_fewest_rows(waiting: Collection[str], rows: RowsByKey) -> set[str]:
     """Of the keys that wait, those with the fewest rows: one of theirs is next."""
-    least = min((held.get(who, 0) for who in waiting), default=0)
-    return {who for who in waiting if held.get(who, 0) == least}
+    least = min((rows.get(who, 0) for who in waiting), default=0)
+    return {who for who in waiting if rows.get(who, 0) == least}
 
 
-def gives(held: Held, waiting: Collection[str]) -> str | None:
+def key_to_preempt(rows: RowsByKey, waiting: Collection[str]) -> str | None:
     """The key that gives up a row to one who waits, where all rows are taken; None where it is fair as it is."""
-    most = max(held, key=held.__getitem__, default=None)
+    most = max(rows, key=rows.__getitem__, default=None)
     if most is None or not waiting:
         return None
-    return most if held[most] > min(held.get(who, 0) for who in waiting) + 1 else None
+    return most if rows[most] > min(rows.get(who, 0) for who in waiting) + 1 else None

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import Provider
+from model.base import DeviceChoice
 from model.errors import ModelDamaged, PromptTooLong
-from model.runtime import Loaded
-from model.session import Logits, load, shape_of
+from model.runtime import OnnxModel
+from model.session import Logits, load_graph, read_shape
 
 if TYPE_CHECKING:
-    from model.nodes import Store
+    from model.nodes import Precision
 
 
-class Slots:
+class BatchedSession:
     """`count` caches of `context` tokens each; `provider` says where they run. How long each text is, the caller knows.
 
     Logits are good until the next call.
@@ -32,67 +32,71 @@ class Slots:
 
     def __init__(
         self,
-        model: Path | bytes | Loaded,
+        model: Path | bytes | OnnxModel,
         *,
         count: int,
         context: int = 0,
         threads: int = 0,
-        provider: Provider = "auto",
+        provider: DeviceChoice = "auto",
     ) -> None:
         """Load a graph that `model.graph.build` made; `context` 0 is the model's.
 
         Raises what Session raises, and ModelDamaged for a graph of one text.
         """
-        loaded = model if isinstance(model, Loaded) else load(model, threads, provider)
-        self._loaded = loaded
-        self.shape = shape_of(loaded)
-        _require_many(loaded)
-        self.provider, self.count = loaded.provider, count
+        loaded = model if isinstance(model, OnnxModel) else load_graph(model, threads, provider)
+        self._model = loaded
+        self.shape = read_shape(loaded)
+        _require_batched_graph(loaded)
+        self.provider, self.count = loaded.device_label, count
         self.context = min(context or self.shape.n_positions, self.shape.n_positions)
-        self._cache = [_Buffers(loaded, f"{kind}_{layer}", self._size) for layer, kind in self._parts()]
-        self._bound = (0, 0)
+        self._cache = [_LayerCache(loaded, f"{kind}_{layer}", self._cache_shape) for layer, kind in self._cache_parts()]
+        self._bound_slots = (0, 0)
         self._logits = np.empty((0, self.shape.vocab_size), loaded.outputs["logits"].dtype)
-        self._copying: Loaded | None = None
+        self._copy_model: OnnxModel | None = None
 
-    def read(self, slot: int, past: int, ids: Sequence[int]) -> Logits:
+    def prefill(self, slot: int, past_length: int, token_ids: Sequence[int]) -> Logits:
         """Take ids behind the first `past` tokens of a slot; the logits [V] of the last."""
-        after = past + len(ids)
+        after = past_length + len(token_ids)
         self._require_slots(slot, 1)
         self._require_room(after)
         self._bind(slot, 1)
-        logits: Logits = self._run(ids, range(past, after), [after - 1], after, [len(ids) - 1])[0]
+        logits: Logits = self._run(token_ids, range(past_length, after), [after - 1], after, [len(token_ids) - 1])[0]
         return logits
 
-    def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> Logits:
+    def decode_step(
+        self, first_slot: int, past_lengths: Sequence[int], token_ids: Sequence[int], wanted: Sequence[int]
+    ) -> Logits:
         """Take one id behind the first past[i] tokens of each slot from `first` on; the logits [W, V] of those wanted.
 
         `wanted` are indices in ids. What is not wanted is written behind its text, and may be written over.
         """
-        self._require_slots(first, len(ids))
+        self._require_slots(first_slot, len(token_ids))
         if not wanted:
             return np.empty((0, self.shape.vocab_size), np.float32)
-        self._require_room(max(past[index] for index in wanted) + 1)
-        self._require_room(max(past))
-        self._bind(first, len(ids))
+        self._require_room(max(past_lengths[index] for index in wanted) + 1)
+        self._require_room(max(past_lengths))
+        self._bind(first_slot, len(token_ids))
         last = self.shape.n_positions - 1  # of a full row that is not wanted the position does not matter
-        return self._run(ids, [min(length, last) for length in past], past, max(past) + 1, wanted)
+        return self._run(
+            token_ids, [min(length, last) for length in past_lengths], past_lengths, max(past_lengths) + 1, wanted
+        )
 
-    def copy(self, source: int, target: int, length: int) -> None:
+    def copy_cache(self, source: int, target: int, length: int) -> None:
         """The first `length` tokens of a slot into another."""
         self._require_slots(source, 1)
         self._require_slots(target, 1)
         self._require_room(length)
         for buffers in self._cache:
             if buffers.memory is None:
-                self._copy_there(buffers, source, target)
+                self._copy_on_device(buffers, source, target)
             else:
                 buffers.memory[target, :, :length] = buffers.memory[source, :, :length]
 
     @property
-    def _size(self) -> tuple[int, ...]:
+    def _cache_shape(self) -> tuple[int, ...]:
         return self.count, self.shape.n_head, self.context + 1, self.shape.head_size
 
-    def _parts(self) -> Iterable[tuple[int, str]]:
+    def _cache_parts(self) -> Iterable[tuple[int, str]]:
         return ((layer, kind) for layer in range(self.shape.n_layer) for kind in ("key", "value"))
 
     def _require_slots(self, first: int, count: int) -> None:
@@ -104,62 +108,62 @@ class Slots:
             raise PromptTooLong(f"{length} tokens do not fit the context of {self.context}")
 
     def _bind(self, first: int, count: int) -> None:
-        if self._bound != (first, count):
-            self._bound = (0, 0)
+        if self._bound_slots != (first, count):
+            self._bound_slots = (0, 0)
             for buffers in self._cache:
                 past, present = f"past_{buffers.name}", f"present_{buffers.name}"
-                self._loaded.bind_part(buffers.value, first, count, taken=past, given=present)
-            self._bound = (first, count)
+                self._model.bind_slice(buffers.value, first, count, input_name=past, output_name=present)
+            self._bound_slots = (first, count)
 
     def _run(
         self,
-        ids: Sequence[int],
+        token_ids: Sequence[int],
         positions: Sequence[int],
-        behind: Sequence[int],
-        total: int,
+        past_lengths: Sequence[int],
+        total_length: int,
         wanted: Sequence[int],
     ) -> Logits:
         """`behind` has, for each slot that is bound, how many tokens are before its last new one."""
         given: dict[str, NDArray[Any]] = {
-            "input_ids": np.array([ids], np.int64),
+            "input_ids": np.array([token_ids], np.int64),
             "position_ids": np.array([positions], np.int64),
             "last": np.array([wanted], np.int64).reshape(1, -1),
-            "seqlens_k": np.array(behind, np.int32),
-            "total_seq": np.array(total, np.int32),
+            "seqlens_k": np.array(past_lengths, np.int32),
+            "total_seq": np.array(total_length, np.int32),
         }
-        values = {name: self._loaded.value(array) for name, array in given.items()}
+        values = {name: self._model.ort_value(array) for name, array in given.items()}
         for name, value in values.items():
-            self._loaded.binding.bind_ortvalue_input(name, value)
+            self._model.binding.bind_ortvalue_input(name, value)
         if len(self._logits) < len(wanted):  # kept: memory that is new each time costs as much as the head
             self._logits = np.empty((len(wanted), self.shape.vocab_size), self._logits.dtype)
-        found = self._loaded.value(self._logits[None, : len(wanted)])
-        self._loaded.binding.bind_ortvalue_output("logits", found)
-        self._loaded.run()
+        found = self._model.ort_value(self._logits[None, : len(wanted)])
+        self._model.binding.bind_ortvalue_output("logits", found)
+        self._model.run()
         logits: Logits = self._logits[: len(wanted)].astype(np.float32, copy=False)
         return logits
 
-    def _copy_there(self, buffers: _Buffers, source: int, target: int) -> None:
+    def _copy_on_device(self, buffers: _LayerCache, source: int, target: int) -> None:
         """On a GPU: a whole slot, for its memory is not ours to look into."""
-        if self._copying is None:
-            from model.nodes import copying  # needs onnx
+        if self._copy_model is None:
+            from model.nodes import build_copy_graph  # needs onnx
 
-            kind: Store = "float16" if buffers.dtype == np.float16 else "float32"
-            self._copying = Loaded(copying(kind), threads=1, provider=self._loaded.device)
-        self._copying.bind_part(buffers.value, source, 1, taken="source")
-        self._copying.bind_part(buffers.value, target, 1, given="target")
-        self._copying.run()
+            kind: Precision = "float16" if buffers.dtype == np.float16 else "float32"
+            self._copy_model = OnnxModel(build_copy_graph(kind), threads=1, device=self._model.device)
+        self._copy_model.bind_slice(buffers.value, source, 1, input_name="source")
+        self._copy_model.bind_slice(buffers.value, target, 1, output_name="target")
+        self._copy_model.run()
 
 
-class _Buffers:
+class _LayerCache:
     """The keys, or the values, of one layer; `memory` is None where they are on a GPU."""
 
-    def __init__(self, loaded: Loaded, name: str, size: Sequence[int]) -> None:
+    def __init__(self, loaded: OnnxModel, name: str, size: Sequence[int]) -> None:
         self.name, self.dtype = name, loaded.inputs[f"past_{name}"].dtype
         # Zeros, not whatever was in memory: a NaN there would survive a weight of zero.
-        self.memory, self.value = loaded.resident(size, self.dtype)
+        self.memory, self.value = loaded.allocate_zeros(size, self.dtype)
 
 
-def _require_many(loaded: Loaded) -> None:
+def _require_batched_graph(loaded: OnnxModel) -> None:
     if isinstance(loaded.inputs["seqlens_k"].dims[0], int):
         raise ModelDamaged(
             f"{loaded.name}: it takes one text at a time; make it again with: asr33 model make, or asr33 model pull"

@@ -10,71 +10,73 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import Ask, Piece
-from model.context import Text, Vocabulary, check
-from model.loop import Answer
-from model.mask import Mask
-from model.serving.deadlines import Line, Paper
+from model.base import CompletionRequest, TextChunk
+from model.context import ContextWindow, Vocabulary, require_prompt_fits
+from model.loop import Generation
+from model.mask import TokenMask
+from model.serving.deadlines import PlayoutBuffer, ScheduledSequence
 
 
-class Turn:
+class BatchSequence:
     """An ask and its answer so far."""
 
-    who = ""  # the key that it counts for
+    key_name = ""  # the key that it counts for
 
     def __init__(
         self,
-        ask: Ask,
+        request: CompletionRequest,
         prompt: Sequence[int],
         vocabulary: Vocabulary,
-        mask: Mask | None,
+        mask: TokenMask | None,
         *,
         context: int,
-        arrived: float,
+        arrived_at: float,
     ) -> None:
         """`prompt` are the ids of the ask's, an end of text before them. Raises PromptTooLong."""
-        check(prompt, context)
-        self.conversation = ask.conversation
-        self.line = Line(Paper(ask.pace, arrived), 0)
-        self.said = 0  # tokens, of its own
-        self._answer = Answer(Text(prompt, context, vocabulary), ask.sampling, vocabulary, mask)
-        self._tokens: tuple[int, ...] = ()
-        self._logprobs: tuple[float, ...] = ()
+        require_prompt_fits(prompt, context)
+        self.conversation = request.conversation
+        self.scheduled = ScheduledSequence(PlayoutBuffer(request.chars_per_second, arrived_at), 0)
+        self.generated_tokens = 0  # tokens, of its own
+        self._generation = Generation(ContextWindow(prompt, context, vocabulary), request.sampling, vocabulary, mask)
+        self._unsent_tokens: tuple[int, ...] = ()
+        self._unsent_logprobs: tuple[float, ...] = ()
         self._forgotten = 0
-        self._turn_over()
-        for token in ask.said:
+        self._restart_window()
+        for token in request.resume_tokens:
             self._forgotten = 0  # that was told with the token
-            self._answer.take(token)
-            self._go_on(token)
+            self._generation.append_token(token)
+            self._append_token(token)
 
-    def finished(self, now: float) -> Piece | None:
+    def final_chunk(self, now: float) -> TextChunk | None:
         """The last piece, where what was said before was all of it."""
-        return Piece("", (), now, self._answer.finish) if self._answer.finish else None
+        return TextChunk("", (), now, self._generation.finish_reason) if self._generation.finish_reason else None
 
-    def say(self, logits: NDArray[np.float32], now: float) -> Piece | None:
+    def generate_token(self, logits: NDArray[np.float32], now: float) -> TextChunk | None:
         """The next token, from the logits after the window; whole characters, if there are any."""
-        token, told = self._answer.draw(logits)
-        text = self._answer.take(token)
-        self.said += 1
-        self.line.paper.made(now, len(text))
-        self._tokens += (token,)
-        self._logprobs += told
-        piece = self._piece(text, now) if text or self._answer.finish else None
-        self._go_on(token)
+        token, told = self._generation.sample(logits)
+        text = self._generation.append_token(token)
+        self.generated_tokens += 1
+        self.scheduled.buffer.add_generated(now, len(text))
+        self._unsent_tokens += (token,)
+        self._unsent_logprobs += told
+        piece = self._make_chunk(text, now) if text or self._generation.finish_reason else None
+        self._append_token(token)
         return piece
 
-    def _go_on(self, token: int) -> None:
+    def _append_token(self, token: int) -> None:
         self.window.append(token)
-        if not self._answer.finish and (forgotten := self._answer.text.roll()):
+        if not self._generation.finish_reason and (forgotten := self._generation.window.drop_oldest()):
             self._forgotten += forgotten
-            self._turn_over()
+            self._restart_window()
 
-    def _turn_over(self) -> None:
+    def _restart_window(self) -> None:
         """What has to be in the cache for the next token; the first `given` of it is read, the rest came one by one."""
-        self.window = self._answer.text.window
-        self.given = len(self.window)
+        self.window = self._generation.window.ids_in_context
+        self.prefill_length = len(self.window)
 
-    def _piece(self, text: str, now: float) -> Piece:
-        piece = Piece(text, self._tokens, now, self._answer.finish, self._logprobs, self._forgotten)
-        self._tokens, self._logprobs, self._forgotten = (), (), 0
+    def _make_chunk(self, text: str, now: float) -> TextChunk:
+        piece = TextChunk(
+            text, self._unsent_tokens, now, self._generation.finish_reason, self._unsent_logprobs, self._forgotten
+        )
+        self._unsent_tokens, self._unsent_logprobs, self._forgotten = (), (), 0
         return piece

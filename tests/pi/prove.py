@@ -125,7 +125,7 @@ def _same_answer(inside: Inside) -> None:
 
 
 def _same_paper(inside: Inside) -> None:
-    with fakes_room.opened(inside.bound) as room, fakes_reciter.reciting() as server:
+    with fakes_room.opened(inside.bound) as room, fakes_reciter.start_reciting_server() as server:
         machine = room.machine("--fast")
         with _told(f"{inside.processor}: asr33 run"):
             daemon = inside.start(ASR33, "run", "--line", "/host/tty33", "--model", server.url, "--fast")

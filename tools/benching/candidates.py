@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from model.base import Shape
+from model.base import GPT2Config
 
-Engine = Literal["ours", "ctranslate2", "llama.cpp", "transformers"]
+EngineName = Literal["ours", "ctranslate2", "llama.cpp", "transformers"]
 Width = Literal["4 bit", "8 bit", "float"]
 
 SIZES = {
-    "124M": Shape(50257, 1024, 768, 12, 12),
-    "355M": Shape(50257, 1024, 1024, 24, 16),
-    "tiny": Shape(1024, 256, 256, 2, 4),
+    "124M": GPT2Config(50257, 1024, 768, 12, 12),
+    "355M": GPT2Config(50257, 1024, 1024, 24, 16),
+    "tiny": GPT2Config(1024, 256, 256, 2, 4),
 }
-BLOCKS = (32, 64, 128)
-BLOCK_OF_4 = 128  # of `asr33 model make --as int4`
+BLOCK_SIZES = (32, 64, 128)
+INT4_BLOCK = 128  # of `asr33 model make --as int4`
 # How a person gets a peer; none of them is a dependency of asr33.
-CURES: dict[Engine, str] = {
+INSTALL_HINTS: dict[EngineName, str] = {
     "ctranslate2": "pip install ctranslate2",
     "llama.cpp": "pip install llama-cpp-python",
     "transformers": "pip install torch transformers",
@@ -30,7 +30,7 @@ CURES: dict[Engine, str] = {
 class Candidate:
     """One engine with the weights in one form. `form` is the engine's own word for it."""
 
-    engine: Engine
+    engine: EngineName
     form: str
     width: Width
     block: int = 0
@@ -45,18 +45,18 @@ class Candidate:
         return self.name.replace(" ", "-")
 
 
-JUDGE = Candidate("ours", "float32", "float")
+REFERENCE = Candidate("ours", "float32", "float")
 
 
-def ours(shape: Shape) -> list[Candidate]:
+def asr33_candidates(shape: GPT2Config) -> list[Candidate]:
     """Our graph in every width that the model's width allows; without a block, as `asr33 model make` makes it."""
-    blocks = [block for block in BLOCKS if shape.n_embd % block == 0]
+    blocks = [block for block in BLOCK_SIZES if shape.n_embd % block == 0]
     eight = [Candidate("ours", "int8", "8 bit", block) for block in (0, *blocks) if blocks]
     four = [Candidate("ours", "int4", "4 bit", block) for block in (0, *blocks[:1]) if blocks]
-    return [*eight, *four, JUDGE]
+    return [*eight, *four, REFERENCE]
 
 
-def stored(name: str, shape: Shape, file_bytes: int, training: Mapping[str, Any]) -> Candidate:
+def stored_candidate(name: str, shape: GPT2Config, file_bytes: int, training: Mapping[str, Any]) -> Candidate:
     """A model of ours as it lies there. Where its manifest does not tell the width, its size does."""
     rounding = training.get("rounding")
     if isinstance(rounding, dict) and rounding.get("bits") in (4, 8) and isinstance(rounding.get("block"), int):
@@ -65,7 +65,7 @@ def stored(name: str, shape: Shape, file_bytes: int, training: Mapping[str, Any]
     return Candidate("ours", name, "float" if a_number > 1.9 else "8 bit" if a_number > 0.95 else "4 bit", stored=True)
 
 
-def peers(shape: Shape) -> list[Candidate]:
+def peer_candidates(shape: GPT2Config) -> list[Candidate]:
     """The others; llama.cpp's blocks of 256 need a width that they divide."""
     llama: list[tuple[str, Width]] = [("f16", "float"), ("q8_0", "8 bit"), ("q4_0", "4 bit")]
     if shape.n_embd % 256 == 0:
@@ -78,26 +78,26 @@ def peers(shape: Shape) -> list[Candidate]:
     ]
 
 
-def named(candidates: list[Candidate], words: list[str]) -> list[Candidate]:
+def filter_by_name(candidates: list[Candidate], substrings: list[str]) -> list[Candidate]:
     """Those whose name has one of the words; all where there is no word."""
-    return [one for one in candidates if not words or any(word in one.name for word in words)]
+    return [one for one in candidates if not substrings or any(word in one.name for word in substrings)]
 
 
-def step_weights(shape: Shape) -> int:
+def weights_per_step(shape: GPT2Config) -> int:
     """How many weights one step multiplies by: the linear layers and the head."""
     return 12 * shape.n_layer * shape.n_embd**2 + shape.vocab_size * shape.n_embd
 
 
-def step_bytes(candidate: Candidate, shape: Shape, file_bytes: int) -> int:
+def weight_bytes_per_step(candidate: Candidate, shape: GPT2Config, file_bytes: int) -> int:
     """How many bytes of weights one step must read from memory."""
-    weights = step_weights(shape)
+    weights = weights_per_step(shape)
     positions = shape.n_positions * shape.n_embd
     if candidate.engine == "llama.cpp":  # a mix of its own making: what lies in the file, but for the positions
         return file_bytes - 4 * positions
     if candidate.block or (candidate.width == "4 bit" and candidate.engine == "ours"):
         # Beside the codes a scale for each block, in 4 bits a zero point too.
         code, each = (1.0, 4.0) if candidate.width == "8 bit" else (0.5, 4.5)
-        return round(weights * (code + each / (candidate.block or BLOCK_OF_4)))
+        return round(weights * (code + each / (candidate.block or INT4_BLOCK)))
     if candidate.width == "float":  # float16 is cast when it is loaded
         return 4 * weights
     if not candidate.stored:

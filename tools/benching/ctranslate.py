@@ -8,63 +8,63 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.benching import tensors
-from tools.benching.engine import ready
+from tools.benching.engine import require_modules
 
 if TYPE_CHECKING:
     from tools.benching.engine import Logits
 
 
-def prepare(weights: Path, form: str, block: int, to: Path) -> None:
+def write_model(weights: Path, form: str, block: int, folder: Path) -> None:
     from ctranslate2.specs import Activation, TransformerDecoderModelSpec
 
-    values, shape = tensors.read(weights)
+    values, shape = tensors.load_weights(weights)
     spec = TransformerDecoderModelSpec.from_config(
         shape.n_layer, shape.n_head, pre_norm=True, activation=Activation.GELUTanh
     )
-    _fill(spec.decoder, values)
-    words = _words(shape.vocab_size)
+    _copy_weights(spec.decoder, values)
+    words = _placeholder_vocabulary(shape.vocab_size)
     spec.register_vocabulary(words)
     spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = words[-1]
     spec.validate()
     spec.optimize(quantization=form)
-    spec.save(str(to))
+    spec.save(str(folder))
 
 
-def _fill(decoder: Any, values: tensors.Weights) -> None:
+def _copy_weights(decoder: Any, weights: tensors.Weights) -> None:
     decoder.scale_embeddings = False
-    decoder.embeddings.weight = decoder.projection.weight = _whole(values["wte.weight"])
-    decoder.position_encodings.encodings = _whole(values["wpe.weight"])
-    _norm(decoder.layer_norm, values, "ln_f")
+    decoder.embeddings.weight = decoder.projection.weight = _contiguous(weights["wte.weight"])
+    decoder.position_encodings.encodings = _contiguous(weights["wpe.weight"])
+    _copy_norm(decoder.layer_norm, weights, "ln_f")
     for number, layer in enumerate(decoder.layer):
         at = f"h.{number}"
-        _norm(layer.self_attention.layer_norm, values, f"{at}.ln_1")
-        _linear(layer.self_attention.linear[0], values, f"{at}.attn.c_attn")
-        _linear(layer.self_attention.linear[1], values, f"{at}.attn.c_proj")
-        _norm(layer.ffn.layer_norm, values, f"{at}.ln_2")
-        _linear(layer.ffn.linear_0, values, f"{at}.mlp.c_fc")
-        _linear(layer.ffn.linear_1, values, f"{at}.mlp.c_proj")
+        _copy_norm(layer.self_attention.layer_norm, weights, f"{at}.ln_1")
+        _copy_linear(layer.self_attention.linear[0], weights, f"{at}.attn.c_attn")
+        _copy_linear(layer.self_attention.linear[1], weights, f"{at}.attn.c_proj")
+        _copy_norm(layer.ffn.layer_norm, weights, f"{at}.ln_2")
+        _copy_linear(layer.ffn.linear_0, weights, f"{at}.mlp.c_fc")
+        _copy_linear(layer.ffn.linear_1, weights, f"{at}.mlp.c_proj")
 
 
-def _linear(place: Any, values: tensors.Weights, name: str) -> None:
-    place.weight = _whole(values[f"{name}.weight"].T)
-    place.bias = _whole(values[f"{name}.bias"])
+def _copy_linear(layer: Any, weights: tensors.Weights, name: str) -> None:
+    layer.weight = _contiguous(weights[f"{name}.weight"].T)
+    layer.bias = _contiguous(weights[f"{name}.bias"])
 
 
-def _norm(place: Any, values: tensors.Weights, name: str) -> None:
-    place.gamma = _whole(values[f"{name}.weight"])
-    place.beta = _whole(values[f"{name}.bias"])
+def _copy_norm(layer: Any, weights: tensors.Weights, name: str) -> None:
+    layer.gamma = _contiguous(weights[f"{name}.weight"])
+    layer.beta = _contiguous(weights[f"{name}.bias"])
 
 
-def _whole(mapped: Any) -> Any:
+def _contiguous(array: Any) -> Any:
     """In memory and in rows: it writes what lies there, whatever the strides say."""
     import numpy as np
 
-    return np.array(mapped, order="C")
+    return np.array(array, order="C")
 
 
 class Runner:
     def __init__(self, folder: Path, form: str, threads: int) -> None:
-        ready(["numpy", "ctranslate2"])
+        require_modules(["numpy", "ctranslate2"])
         import ctranslate2
 
         self.version = f"ctranslate2 {ctranslate2.__version__}"
@@ -72,12 +72,12 @@ class Runner:
             str(folder), device="cpu", compute_type=form, inter_threads=1, intra_threads=threads
         )
 
-    def first(self, ids: Sequence[int]) -> float:
+    def time_first_token(self, ids: Sequence[int]) -> float:
         begun = time.perf_counter()
-        return self._times(ids, 1)[0] - begun
+        return self._token_times(ids, 1)[0] - begun
 
-    def decode(self, ids: Sequence[int], tokens: int) -> float:
-        times = self._times(ids, tokens + 1)
+    def time_decode(self, ids: Sequence[int], tokens: int) -> float:
+        times = self._token_times(ids, tokens + 1)
         return times[-1] - times[0]
 
     def logits(self, ids: Sequence[int]) -> Logits:
@@ -86,7 +86,7 @@ class Runner:
         found: Logits = np.array(self.generator.forward_batch([list(ids)]), np.float32)[0]
         return found
 
-    def _times(self, ids: Sequence[int], tokens: int) -> list[float]:
+    def _token_times(self, ids: Sequence[int], tokens: int) -> list[float]:
         """When each of that many tokens came, in one call: its cache lives no longer than that."""
         times: list[float] = []
         self.generator.generate_batch(
@@ -103,6 +103,6 @@ class Runner:
         return times
 
 
-def _words(count: int) -> list[str]:
+def _placeholder_vocabulary(count: int) -> list[str]:
     """Ids stand for themselves; it wants a word for each."""
     return [f"t{token}" for token in range(count)]

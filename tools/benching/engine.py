@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Logits = NDArray[np.float32]
 
-_FILES = {
+_RUNNER_MODULES = {
     "ours": "tools.benching.ours",
     "ctranslate2": "tools.benching.ctranslate",
     "llama.cpp": "tools.benching.llama",
@@ -30,11 +30,11 @@ class Runner(Protocol):
 
     version: str
 
-    def first(self, ids: Sequence[int]) -> float:
+    def time_first_token(self, ids: Sequence[int]) -> float:
         """Seconds from a prompt, with nothing of it in the cache, to its first token."""
         ...
 
-    def decode(self, ids: Sequence[int], tokens: int) -> float:
+    def time_decode(self, ids: Sequence[int], tokens: int) -> float:
         """Seconds of `tokens` single steps after a prompt's first token."""
         ...
 
@@ -43,22 +43,22 @@ class Runner(Protocol):
         ...
 
 
-class Library(Protocol):
+class RunnerModule(Protocol):
     """One of the four files."""
 
-    def prepare(self, weights: Path, form: str, block: int, to: Path) -> None:
+    def write_model(self, weights: Path, form: str, block: int, folder: Path) -> None:
         """Write the weights in that form to the folder `to`."""
         ...
 
     def Runner(self, folder: Path, form: str, threads: int) -> Runner: ...
 
 
-def library(engine: str) -> Library:
-    module: Library = importlib.import_module(_FILES[engine])
+def load_runner_module(engine: str) -> RunnerModule:
+    module: RunnerModule = importlib.import_module(_RUNNER_MODULES[engine])
     return module
 
 
-def ready(modules: Sequence[str]) -> None:
+def require_modules(modules: Sequence[str]) -> None:
     """Raises ImportError, with the library's name, where one cannot be had."""
     for name in modules:
         importlib.import_module(name)

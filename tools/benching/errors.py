@@ -21,7 +21,7 @@ class NotComparable(BenchError):
     exit_code = 65
 
 
-class PeerAbsent(BenchError):
+class PeerNotInstalled(BenchError):
     """A library to compare with is not installed in the environment that was named."""
 
     exit_code = 69

@@ -10,28 +10,32 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.serving.server import Batched
+    from model.serving.server import ServedModel
 
-CONNECTIONS = 100_000  # or as many as the system gives
+MAX_CONNECTIONS = 100_000  # or as many as the system gives
 
 
-async def serve(
-    batch: Batched, name: str, told: Callable[[int], None], context: ssl.SSLContext | None = None, **more: Any
+async def serve_locally(
+    backend: ServedModel,
+    name: str,
+    on_listening: Callable[[int], None],
+    tls: ssl.SSLContext | None = None,
+    **server_options: Any,
 ) -> None:
     """`told` hears the port when all is open; `more` is as of `model.serving.server.Server`."""
-    from daemon.notify import Notify
-    from model.serving.door import Limits
-    from model.serving.server import Server
+    from daemon.notify import SystemdNotifier
+    from model.serving.door import RequestLimits
+    from model.serving.server import CompletionServer
     from tools import opening
-    from tools.hall import Hall, Patience
-    from tools.porch import Porch
+    from tools.hall import ConnectionLimiter, ConnectionLimits
+    from tools.porch import HardenedServer
 
-    server = Server(batch, name=name, limits=Limits(lines=CONNECTIONS), **more)
-    hall = Hall(Patience(connections=opening.descriptors(CONNECTIONS)))
-    sockets = opening.sockets("127.0.0.1", 0)
+    server = CompletionServer(backend, name=name, limits=RequestLimits(open_answers=MAX_CONNECTIONS), **server_options)
+    hall = ConnectionLimiter(ConnectionLimits(max_connections=opening.limit_to_descriptors(MAX_CONNECTIONS)))
+    sockets = opening.open_sockets("127.0.0.1", 0)
 
-    class Told(Notify):
+    class Told(SystemdNotifier):
         def ready(self, status: str = "") -> None:
-            told(sockets[0].getsockname()[1])
+            on_listening(sockets[0].getsockname()[1])
 
-    await opening.life(server, Porch(server.app, hall, context), sockets, 0.0, "", Told())
+    await opening.serve_until_signal(server, HardenedServer(server.app, hall, tls), sockets, 0.0, "", Told())

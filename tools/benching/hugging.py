@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.benching import tensors
-from tools.benching.engine import ready
+from tools.benching.engine import require_modules
 
 if TYPE_CHECKING:
     from tools.benching.engine import Logits
 
 
-def prepare(weights: Path, form: str, block: int, to: Path) -> None:
-    ready(["torch", "transformers"])
+def write_model(weights: Path, form: str, block: int, folder: Path) -> None:
+    require_modules(["torch", "transformers"])
     import numpy as np
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    values, shape = tensors.read(weights)
+    values, shape = tensors.load_weights(weights)
     config = GPT2Config(
         vocab_size=shape.vocab_size,
         n_positions=shape.n_positions,
@@ -34,12 +34,12 @@ def prepare(weights: Path, form: str, block: int, to: Path) -> None:
     own = {f"transformer.{name}": torch.from_numpy(np.array(value)) for name, value in values.items()}
     own["lm_head.weight"] = own["transformer.wte.weight"]
     model.load_state_dict(own)
-    model.save_pretrained(to)
+    model.save_pretrained(folder)
 
 
 class Runner:
     def __init__(self, folder: Path, form: str, threads: int) -> None:
-        ready(["torch", "transformers"])
+        require_modules(["torch", "transformers"])
         import torch
         import transformers
 
@@ -50,23 +50,23 @@ class Runner:
         model: Any = transformers.GPT2LMHeadModel.from_pretrained(folder)
         self._model = model.eval()
 
-    def first(self, ids: Sequence[int]) -> float:
+    def time_first_token(self, ids: Sequence[int]) -> float:
         begun = time.perf_counter()
-        self._step(ids, None)
+        self._forward(ids, None)
         return time.perf_counter() - begun
 
-    def decode(self, ids: Sequence[int], tokens: int) -> float:
-        token, past = self._step(ids, None)
+    def time_decode(self, ids: Sequence[int], tokens: int) -> float:
+        token, past = self._forward(ids, None)
         begun = time.perf_counter()
         for _ in range(tokens):
-            token, past = self._step([token], past)
+            token, past = self._forward([token], past)
         return time.perf_counter() - begun
 
     def logits(self, ids: Sequence[int]) -> Logits:
         found: Logits = self._model(self._torch.tensor([list(ids)])).logits[0].numpy()
         return found
 
-    def _step(self, ids: Sequence[int], past: Any) -> tuple[int, Any]:
+    def _forward(self, ids: Sequence[int], past: Any) -> tuple[int, Any]:
         # One row of logits, as its own generate() asks for.
         given = self._torch.tensor([list(ids)])
         out = self._model(given, past_key_values=past, use_cache=True, logits_to_keep=1)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.benching.candidates import JUDGE, Candidate
-from tools.benching.errors import PeerAbsent, WorkerFailed
-from tools.benching.pipe import worker
-from tools.benching.progress import Tell
-from tools.benching.run import Prepared, Setting, load
+from tools.benching.candidates import REFERENCE, Candidate
+from tools.benching.errors import PeerNotInstalled, WorkerFailed
+from tools.benching.pipe import open_worker
+from tools.benching.progress import BenchProgress
+from tools.benching.run import BenchSettings, PreparedModels, load_model
 
 if TYPE_CHECKING:
     from tools.benching.quality import Logits
@@ -18,44 +18,54 @@ if TYPE_CHECKING:
 Windows = Sequence[Sequence[int]]  # each with the id that follows it
 
 
-def judge(prepared: Prepared, setting: Setting, windows: Windows, to: Path, *, is_text: bool, tell: Tell) -> None:
+def measure_fidelity(
+    prepared: PreparedModels,
+    settings: BenchSettings,
+    windows: Windows,
+    folder: Path,
+    *,
+    is_text: bool,
+    on_progress: BenchProgress,
+) -> None:
     """Put a Quality with each result that has a judge. Who cannot be judged is noted, its times stay."""
     from tools.benching import quality
 
     whole = [result for result in prepared.results if not result.fault]
-    if not windows or JUDGE not in [result.candidate for result in whole]:
+    if not windows or REFERENCE not in [result.candidate for result in whole]:
         return
     truth: list[Path] = []
-    for result in sorted(whole, key=lambda one: one.candidate != JUDGE):
+    for result in sorted(whole, key=lambda one: one.candidate != REFERENCE):
         candidate = result.candidate
-        tell(f"judging: {candidate.name}")
+        on_progress(f"judging: {candidate.name}")
         try:
-            files = _logits(candidate, prepared, setting, windows, to)
+            files = _write_logits(candidate, prepared, settings, windows, folder)
             truth = truth or files
-            result.quality = quality.judge(_pairs(truth, files, windows), is_text=is_text)
-        except (WorkerFailed, PeerAbsent, ValueError) as error:
+            result.quality = quality.compute_quality(_logit_pairs(truth, files, windows), is_text=is_text)
+        except (WorkerFailed, PeerNotInstalled, ValueError) as error:
             result.fault = f"{candidate.name}: {error}" if isinstance(error, ValueError) else str(error)
             if not truth:
                 return
-        tell(f"judging: {candidate.name}", 1)
+        on_progress(f"judging: {candidate.name}", 1)
         for file in files if files is not truth else []:
             file.unlink()
 
 
-def _logits(candidate: Candidate, prepared: Prepared, setting: Setting, windows: Windows, to: Path) -> list[Path]:
+def _write_logits(
+    candidate: Candidate, prepared: PreparedModels, settings: BenchSettings, windows: Windows, folder: Path
+) -> list[Path]:
     """A file of logits for each window."""
-    files = [to / f"{candidate.slug}-{number}.npy" for number in range(len(windows))]
-    with worker(candidate.name, prepared.pythons[candidate.engine]) as process:
-        load(process, candidate, prepared.folders[candidate.name], setting)
+    files = [folder / f"{candidate.slug}-{number}.npy" for number in range(len(windows))]
+    with open_worker(candidate.name, prepared.pythons[candidate.engine]) as process:
+        load_model(process, candidate, prepared.folders[candidate.name], settings)
         for window, file in zip(windows, files, strict=True):
             process.ask("logits", ids=window[:-1], to=str(file))
     return files
 
 
-def _pairs(
-    truth: Sequence[Path], files: Sequence[Path], windows: Windows
+def _logit_pairs(
+    reference_files: Sequence[Path], candidate_files: Sequence[Path], windows: Windows
 ) -> Iterator[tuple[Logits, Logits, list[int]]]:
     import numpy as np
 
-    for reference, candidate, window in zip(truth, files, windows, strict=True):
+    for reference, candidate, window in zip(reference_files, candidate_files, windows, strict=True):
         yield np.load(reference, mmap_mode="r"), np.load(candidate, mmap_mode="r"), list(window[1:])

@@ -9,34 +9,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from model import store
-from model.prefix import CHUNK
+from model.prefix import PREFILL_CHUNK
 from tools.benching import tensors
 
 if TYPE_CHECKING:
     from tools.benching.engine import Logits
 
 
-def prepare(weights: Path, form: str, block: int, to: Path, cached: str = "float32") -> None:
+def write_model(weights: Path, form: str, block: int, folder: Path, cache_type: str = "float32") -> None:
     """As `asr33 model make` would, but that what is random is rounded to the nearest: no text moves it.
 
     `cached` is how keys and values are kept.
     """
     from model import export, graph, graph_file
-    from model.rounding import cache_scales, nearest, rounded
+    from model.rounding import measure_cache_scales, quantise_model, quantise_to_nearest
 
-    values, shape = tensors.read(weights)
-    how = export.rounding(export.Asked("", cast(export.As, form), block, cache=cast(export.Cached, cached)))
+    values, shape = tensors.load_weights(weights)
+    how = export.quant_config_for(
+        export.ExportOptions("", cast(export.StoreFormat, form), block, cache=cast(export.CacheFormat, cache_type))
+    )
     packed, cache = None, None
     if how is None:
         pass
-    elif (windows := tensors.calibration(weights)) is not None:
-        near = rounded(values, shape, how, windows)
-        values, packed, cache = dict(near.weights), near.packed, near.cache
+    elif (windows := tensors.load_calibration(weights)) is not None:
+        near = quantise_model(values, shape, how, windows)
+        values, packed, cache = dict(near.weights), near.quantised, near.cache_scales
     else:
-        packed = nearest(values, shape, how)
-        cache = cache_scales(values, shape, tensors.noise(shape)) if how.cache else None
-    kind: graph.Store = "float32" if form == "float32" else "float16"
-    graph_file.write(to, values, shape, kind, packed, cache=cache)
+        packed = quantise_to_nearest(values, shape, how)
+        cache = measure_cache_scales(values, shape, tensors.random_windows(shape)) if how.cache else None
+    kind: graph.Precision = "float32" if form == "float32" else "float16"
+    graph_file.write_graph(folder, values, shape, kind, packed, cache_scales=cache)
 
 
 class Runner:
@@ -45,15 +47,15 @@ class Runner:
 
         # It has one door, and that is not here.
         self.version = f"onnxruntime {sys.modules['onnxruntime'].__version__}"
-        self._session = open_session(folder / store.GRAPH, threads=threads, provider="cpu")
+        self._session = open_session(folder / store.GRAPH_FILE, threads=threads, device="cpu")
 
-    def first(self, ids: Sequence[int]) -> float:
+    def time_first_token(self, ids: Sequence[int]) -> float:
         begun = time.perf_counter()
-        self._read(ids)
+        self._prefill(ids)
         return time.perf_counter() - begun
 
-    def decode(self, ids: Sequence[int], tokens: int) -> float:
-        token = self._read(ids)
+    def time_decode(self, ids: Sequence[int], tokens: int) -> float:
+        token = self._prefill(ids)
         begun = time.perf_counter()
         for _ in range(tokens):
             token = int(self._session.forward([token]).argmax())
@@ -63,9 +65,9 @@ class Runner:
         self._session.rewind(0)
         return self._session.forward_from(ids, 0)
 
-    def _read(self, ids: Sequence[int]) -> int:
+    def _prefill(self, ids: Sequence[int]) -> int:
         """The prompt in the pieces of the generation loop; gives the likeliest token after it."""
         self._session.rewind(0)
-        for start in range(0, len(ids), CHUNK):
-            logits = self._session.forward(ids[start : start + CHUNK])
+        for start in range(0, len(ids), PREFILL_CHUNK):
+            logits = self._session.forward(ids[start : start + PREFILL_CHUNK])
         return int(logits.argmax())

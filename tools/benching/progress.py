@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from tools.output import say
+from tools.output import print_message
 
 
-class Tell(Protocol):
+class BenchProgress(Protocol):
     """Hears what is being done, and how many of the parts of the whole run are done with it."""
 
     def __call__(self, what: str, parts: int = 0) -> None: ...
 
 
 @contextmanager
-def shown(whole: int) -> Iterator[Tell]:
+def show_progress(total_parts: int) -> Iterator[BenchProgress]:
     """`whole` is how many parts there are; elsewhere than on a terminal only a new kind of work is told."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield _Lines()
+        yield _ProgressLines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,7 +29,7 @@ def shown(whole: int) -> Iterator[Tell]:
     console = Console(stderr=True)
     # Once a second: what is drawn more often is a load on what is measured.
     with Progress(*columns, console=console, transient=True, expand=True, refresh_per_second=1) as bar:
-        task = bar.add_task("", total=whole)
+        task = bar.add_task("", total=total_parts)
 
         def tell(what: str, parts: int = 0) -> None:
             bar.update(task, advance=parts, description=what)
@@ -37,7 +37,7 @@ def shown(whole: int) -> Iterator[Tell]:
         yield tell
 
 
-class _Lines:
+class _ProgressLines:
     def __init__(self) -> None:
         self._last = ""
 
@@ -45,4 +45,4 @@ class _Lines:
         kind = what.partition(":")[0]
         if kind != self._last:
             self._last = kind
-            say(f"asr33 bench: {kind} ...")
+            print_message(f"asr33 bench: {kind} ...")

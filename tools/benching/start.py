@@ -15,15 +15,15 @@ from statistics import median
 from typing import Any, TextIO
 
 from tools.benching.errors import WorkerFailed
-from tools.benching.progress import Tell
+from tools.benching.progress import BenchProgress
 
-ASKED, IMPORTS, HELP, NOTHING = "asr33 ask", "its imports", "asr33 --help", "python -c pass"
-PAIRS = ((ASKED, IMPORTS), (HELP, NOTHING))
+ASK, IMPORTS, HELP, BARE_PYTHON = "asr33 ask", "its imports", "asr33 --help", "python -c pass"
+PAIRS = ((ASK, IMPORTS), (HELP, BARE_PYTHON))
 PROGRAM = "import sys; from tools.main import main; sys.exit(main())"  # as the script `asr33` is
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartupTimes:
     """Seconds of each by rounds, from the command to its first byte, or to its end where it says nothing."""
 
     seconds: Mapping[str, Sequence[float]]
@@ -31,37 +31,37 @@ class Started:
     def ratios(self, one: str, other: str) -> list[float]:
         return [mine / its for mine, its in zip(self.seconds[one], self.seconds[other], strict=True)]
 
-    def data(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
         medians = {f"{one} / {other}": median(self.ratios(one, other)) for one, other in PAIRS}
         return {"format": 1, **asdict(self), "ratios": medians}
 
 
-def commands(model: str) -> dict[str, list[str]]:
+def build_commands(model: str) -> dict[str, list[str]]:
     asr33 = [sys.executable, "-c", PROGRAM]
     return {
-        ASKED: [*asr33, "ask", "The Teletype is", "--model", model, "--seed", "7"],
+        ASK: [*asr33, "ask", "The Teletype is", "--model", model, "--seed", "7"],
         IMPORTS: [sys.executable, "-c", "import numpy, onnxruntime, tokenizers"],
         HELP: [*asr33, "--help"],
-        NOTHING: [sys.executable, "-c", "pass"],
+        BARE_PYTHON: [sys.executable, "-c", "pass"],
     }
 
 
-def measure(model: str, rounds: int, tell: Tell) -> Started:
+def measure_startup(model: str, rounds: int, on_progress: BenchProgress) -> StartupTimes:
     """Once before it counts, so that all of it has been read from the disk. Raises WorkerFailed."""
-    asked = commands(model)
+    asked = build_commands(model)
     seconds: dict[str, list[float]] = {name: [] for name in asked}
     for number in range(rounds + 1):
-        tell(f"round {number} of {rounds}" if number else "reading all of it once")
+        on_progress(f"round {number} of {rounds}" if number else "reading all of it once")
         for name, command in asked.items():
-            took = until_first(command)
+            took = time_to_first_byte(command)
             if number:
                 seconds[name].append(took)
-        tell("", 1)
-    return Started(seconds)
+        on_progress("", 1)
+    return StartupTimes(seconds)
 
 
-def until_first(command: Sequence[str]) -> float:
+def time_to_first_byte(command: Sequence[str]) -> float:
     """Seconds from the command to its first byte, or to its end where it says nothing. Raises WorkerFailed."""
     begun = time.perf_counter()
     with subprocess.Popen(
@@ -79,8 +79,8 @@ def until_first(command: Sequence[str]) -> float:
     return took
 
 
-def show(started: Started, to: TextIO) -> None:
+def print_startup_times(startup: StartupTimes, file: TextIO) -> None:
     for one, other in PAIRS:
-        ratios = started.ratios(one, other)
-        times = [f"{name} {median(started.seconds[name]):.3f} s" for name in (one, other)]
-        to.write(f"{', '.join(times)}: {median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]\n")
+        ratios = startup.ratios(one, other)
+        times = [f"{name} {median(startup.seconds[name]):.3f} s" for name in (one, other)]
+        file.write(f"{', '.join(times)}: {median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]\n")

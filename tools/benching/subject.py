@@ -10,129 +10,131 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from model import store
-from model.base import Shape
+from model.base import GPT2Config
 from model.errors import TextDamaged
 from tools.benching import candidates, run
 from tools.benching.candidates import SIZES, Candidate
 from tools.benching.errors import NotComparable
-from tools.benching.figures import Quality
-from tools.benching.progress import Tell
+from tools.benching.figures import CandidateQuality
+from tools.benching.progress import BenchProgress
 
-JUDGE_TEXT = Path(store.__file__).parent / "texts" / "judge.txt"
-WINDOW = 512  # tokens of text that are judged in one pass
+FIDELITY_TEXT = Path(store.__file__).parent / "texts" / "judge.txt"
+TEXT_WINDOW = 512  # tokens of text that are judged in one pass
 RANDOM_WINDOW = 256
-A_TOKEN = 4.0  # characters, by custom, in English and GPT-2's own vocabulary
+CHARS_PER_TOKEN = 4.0  # characters, by custom, in English and GPT-2's own vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BenchTarget:
     """Who is measured on what; `ids` are what prompts are taken from."""
 
     title: str
-    shape: Shape
-    source: Shape | Path  # of the weights that candidates share
+    shape: GPT2Config
+    source: GPT2Config | Path  # of the weights that candidates share
     candidates: list[Candidate]
-    stored: dict[Candidate, Path]  # those that need nothing written, and their folders
+    stored_models: dict[Candidate, Path]  # those that need nothing written, and their folders
     documents: list[list[int]]
     is_text: bool
-    characters: float = A_TOKEN
+    chars_per_token: float = CHARS_PER_TOKEN
 
     @property
-    def ids(self) -> list[int]:
+    def prompt_ids(self) -> list[int]:
         """As many as a context has; a short text comes again and again."""
         endless = cycle(token for document in self.documents for token in document)
         return list(islice(endless, self.shape.n_positions))
 
-    def windows(self, most: int) -> list[list[int]]:
+    def fidelity_windows(self, limit: int) -> list[list[int]]:
         """Evenly from all the documents, each with the id that follows it."""
         from tools.benching import quality
 
-        length = min(self.shape.n_positions, WINDOW if self.is_text else RANDOM_WINDOW)
-        found = [window for document in self.documents for window in quality.windows(document, length)]
-        return found[:: max(1, -(-len(found) // most))] if self.is_text else found[:1]
+        length = min(self.shape.n_positions, TEXT_WINDOW if self.is_text else RANDOM_WINDOW)
+        found = [window for document in self.documents for window in quality.split_windows(document, length)]
+        return found[:: max(1, -(-len(found) // limit))] if self.is_text else found[:1]
 
-    def prepared(self, folder: Path, setting: run.Setting, seed: int, tell: Tell) -> run.Prepared:
+    def prepare_models(
+        self, folder: Path, settings: run.BenchSettings, seed: int, on_progress: BenchProgress
+    ) -> run.PreparedModels:
         """Everyone's model, in the folder or where it lies."""
-        prepared = run.Prepared()
+        prepared = run.PreparedModels()
         if self.candidates:
-            tell("making weights")
+            on_progress("making weights")
             weights = folder / "weights"
             run.make_weights(self.source, seed, weights)
-            prepared = run.prepare(self.candidates, self.shape, weights, setting, tell)
-        for candidate, place in self.stored.items():
+            prepared = run.prepare_models(self.candidates, self.shape, weights, settings, on_progress)
+        for candidate, place in self.stored_models.items():
             manifest = store.read_manifest(place)
             prepared.add(candidate, place, self.shape, manifest.graph_bytes)
-            prepared.results[-1].quality = recorded(manifest.training.get("quality"))
+            prepared.results[-1].quality = quality_from_manifest(manifest.training.get("quality"))
         return prepared
 
 
-def recorded(quality: object) -> Quality | None:
+def quality_from_manifest(quality: object) -> CandidateQuality | None:
     """What a manifest says of itself, until a judge says better."""
     if not isinstance(quality, dict):
         return None
     try:
         distance, agreement, ratio = (float(quality[key]) for key in ("kl", "agree", "ratio"))
-        return Quality(distance, agreement, int(quality["tokens"]), ratio)
+        return CandidateQuality(distance, agreement, int(quality["tokens"]), ratio)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def find(args: argparse.Namespace) -> Subject:
+def find_target(args: argparse.Namespace) -> BenchTarget:
     """Raises ModelError and BenchError."""
     if args.model is None and (args.size or args.peers):
-        return _random(args, args.size or "124M")
-    folder = store.find(args.model or store.EMBEDDED)
-    shape = store.verify(folder).shape
-    shared = [*candidates.ours(shape), *candidates.peers(shape)] if args.peers else []
+        return _random_target(args, args.size or "124M")
+    folder = store.find_model(args.model or store.EMBEDDED)
+    shape = store.verify_model(folder).shape
+    shared = [*candidates.asr33_candidates(shape), *candidates.peer_candidates(shape)] if args.peers else []
     places = [] if args.peers else [folder]
-    documents, characters = _text(folder, args.text or JUDGE_TEXT)
-    return Subject(
-        title=store.name_of(folder),
+    documents, characters = _encode_text(folder, args.text or FIDELITY_TEXT)
+    return BenchTarget(
+        title=store.name_of_folder(folder),
         shape=shape,
         source=folder,
-        candidates=candidates.named(shared, args.only),
-        stored=_stored([*places, *map(store.find, args.also)], shape),
+        candidates=candidates.filter_by_name(shared, args.only),
+        stored_models=_stored_candidates([*places, *map(store.find_model, args.also)], shape),
         documents=documents,
         is_text=True,
-        characters=characters,
+        chars_per_token=characters,
     )
 
 
-def _random(args: argparse.Namespace, size: str) -> Subject:
+def _random_target(args: argparse.Namespace, size: str) -> BenchTarget:
     shape = SIZES[size]
-    everyone = [*candidates.ours(shape), *(candidates.peers(shape) if args.peers else [])]
+    everyone = [*candidates.asr33_candidates(shape), *(candidates.peer_candidates(shape) if args.peers else [])]
     chance = random.Random(args.seed)
     ids = [chance.randrange(shape.vocab_size) for _ in range(shape.n_positions + 1)]
-    return Subject(
+    return BenchTarget(
         title=f"random weights of GPT-2's size {size}" if size != "tiny" else "tiny random weights",
         shape=shape,
         source=shape,
-        candidates=candidates.named(everyone, args.only),
-        stored=_stored(list(map(store.find, args.also)), shape),
+        candidates=candidates.filter_by_name(everyone, args.only),
+        stored_models=_stored_candidates(list(map(store.find_model, args.also)), shape),
         documents=[ids],
         is_text=False,
     )
 
 
-def _stored(folders: Sequence[Path], shape: Shape) -> dict[Candidate, Path]:
+def _stored_candidates(folders: Sequence[Path], shape: GPT2Config) -> dict[Candidate, Path]:
     found = {}
     for folder in folders:
-        manifest = store.verify(folder)
+        manifest = store.verify_model(folder)
         if manifest.shape != shape:
             raise NotComparable(
                 f"{folder}: its shape is not that of the others; give --also a model of the same weights"
             )
-        title = store.name_of(folder)
-        found[candidates.stored(title, shape, manifest.graph_bytes, manifest.training)] = folder
+        title = store.name_of_folder(folder)
+        found[candidates.stored_candidate(title, shape, manifest.graph_bytes, manifest.training)] = folder
     return found
 
 
-def _text(folder: Path, text: Path) -> tuple[list[list[int]], float]:
+def _encode_text(folder: Path, text: Path) -> tuple[list[list[int]], float]:
     """The ids of each document, and how many characters a token has."""
     from model.text import read_documents
     from model.tokenizer import from_json
 
-    words = from_json((folder / store.TOKENIZER).read_text("utf-8"))
+    words = from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
     texts = read_documents([text])
     if not texts:
         raise TextDamaged(f"{text}: there is no text in it; name one that has words")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.base import Shape
+from model.base import GPT2Config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     Weights = dict[str, NDArray[np.float32]]
 
-SHAPE = "shape.json"
-CALIBRATION = "calibration/windows.npy"
+SHAPE_FILE = "shape.json"
+CALIBRATION_FILE = "calibration/windows.npy"
 # Deviations times the root of the width: so a random model's next token is as open as a real one's, about 4 nats.
-EMBEDDING, LINEAR = 3.88, 1.66
-SMALL = 0.02  # of positions and biases
+EMBEDDING_DEVIATION, LINEAR_DEVIATION = 3.88, 1.66
+SMALL_DEVIATION = 0.02  # of positions and biases
 
 
-def make_random(shape: Shape, seed: int, folder: Path) -> None:
+def make_random_weights(shape: GPT2Config, seed: int, folder: Path) -> None:
     import numpy as np
 
     from model.graph import weight_shapes
@@ -32,57 +32,57 @@ def make_random(shape: Shape, seed: int, folder: Path) -> None:
     width = math.sqrt(shape.n_embd)
     for name, size in weight_shapes(shape).items():
         if name.endswith(".bias") or name == "wpe.weight":
-            deviation = SMALL
+            deviation = SMALL_DEVIATION
         else:
-            deviation = (EMBEDDING if name == "wte.weight" else LINEAR) / width
+            deviation = (EMBEDDING_DEVIATION if name == "wte.weight" else LINEAR_DEVIATION) / width
         numbers = random.standard_normal(size, np.float32) * np.float32(deviation)
         is_gain = len(size) == 1 and name.endswith(".weight")
         np.save(folder / f"{name}.npy", np.ones(size, np.float32) if is_gain else numbers)
     _write_shape(shape, folder)
 
 
-def take_from(model: Path, folder: Path) -> None:
+def extract_weights(model: Path, folder: Path) -> None:
     """The weights of a model of ours in floating point, and the text to round it by. Raises ModelError."""
     import numpy as np
 
     from model import export, judge, store, text, tokenizer
     from model.graph_file import read_weights
 
-    weights, shape = read_weights(model / store.GRAPH)
+    weights, shape = read_weights(model / store.GRAPH_FILE)
     for name, value in weights.items():
         np.save(folder / f"{name}.npy", value)
     _write_shape(shape, folder)
-    words = tokenizer.from_json((model / store.TOKENIZER).read_text("utf-8"))
-    documents = text.read_documents([export.TEXTS / "calibration.txt"])
-    length = min(export.WINDOW, shape.n_positions)
-    (folder / CALIBRATION).parent.mkdir()
-    np.save(folder / CALIBRATION, judge.windows(words, documents, length, export.ROUND_BY))
+    words = tokenizer.from_json((model / store.TOKENIZER_FILE).read_text("utf-8"))
+    documents = text.read_documents([export.TEXT_FOLDER / "calibration.txt"])
+    length = min(export.WINDOW_TOKENS, shape.n_positions)
+    (folder / CALIBRATION_FILE).parent.mkdir()
+    np.save(folder / CALIBRATION_FILE, judge.cut_windows(words, documents, length, export.CALIBRATION_TOKENS))
 
 
-def noise(shape: Shape) -> NDArray[np.int64]:
+def random_windows(shape: GPT2Config) -> NDArray[np.int64]:
     """Windows of any tokens: what a random model knows of its keys and values, these tell."""
     import numpy as np
 
     return np.random.default_rng(0).integers(0, shape.vocab_size, (4, min(256, shape.n_positions)))
 
 
-def read(folder: Path) -> tuple[Weights, Shape]:
+def load_weights(folder: Path) -> tuple[Weights, GPT2Config]:
     """The weights, mapped and not read."""
     import numpy as np
 
-    shape = Shape(**json.loads((folder / SHAPE).read_text("utf-8")))
+    shape = GPT2Config(**json.loads((folder / SHAPE_FILE).read_text("utf-8")))
     return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}, shape
 
 
-def calibration(folder: Path) -> NDArray[np.int64] | None:
+def load_calibration(folder: Path) -> NDArray[np.int64] | None:
     """Ids of a text to round by; None where the weights are random."""
     import numpy as np
 
-    if not (folder / CALIBRATION).exists():
+    if not (folder / CALIBRATION_FILE).exists():
         return None
-    windows: NDArray[np.int64] = np.load(folder / CALIBRATION)
+    windows: NDArray[np.int64] = np.load(folder / CALIBRATION_FILE)
     return windows
 
 
-def _write_shape(shape: Shape, folder: Path) -> None:
-    (folder / SHAPE).write_text(json.dumps(asdict(shape)), "utf-8")
+def _write_shape(shape: GPT2Config, folder: Path) -> None:
+    (folder / SHAPE_FILE).write_text(json.dumps(asdict(shape)), "utf-8")

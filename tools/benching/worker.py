@@ -14,9 +14,9 @@ from typing import IO, Any
 
 from tools.benching import engine, tensors
 from tools.benching.engine import Runner
-from tools.benching.probe import Probe
+from tools.benching.probe import BandwidthProbe
 
-Answer = dict[str, Any]
+WorkerReply = dict[str, Any]
 
 
 class Worker:
@@ -24,53 +24,53 @@ class Worker:
 
     def __init__(self) -> None:
         self._runner: Runner | None = None
-        self._probe: Probe | None = None
+        self._probe: BandwidthProbe | None = None
 
     @property
     def runner(self) -> Runner:
         assert self._runner is not None, "asked before a model was loaded"
         return self._runner
 
-    def weights(self, to: str, seed: int = 0, shape: Answer | None = None, model: str = "") -> Answer:
-        from model.base import Shape
+    def weights(self, to: str, seed: int = 0, shape: WorkerReply | None = None, model: str = "") -> WorkerReply:
+        from model.base import GPT2Config
 
         if shape is None:
-            tensors.take_from(Path(model), Path(to))
+            tensors.extract_weights(Path(model), Path(to))
         else:
-            tensors.make_random(Shape(**shape), seed, Path(to))
+            tensors.make_random_weights(GPT2Config(**shape), seed, Path(to))
         return {}
 
-    def prepare(self, engine_name: str, weights: str, form: str, block: int, to: str) -> Answer:
-        engine.library(engine_name).prepare(Path(weights), form, block, Path(to))
+    def prepare(self, engine_name: str, weights: str, form: str, block: int, to: str) -> WorkerReply:
+        engine.load_runner_module(engine_name).write_model(Path(weights), form, block, Path(to))
         return {}
 
-    def load(self, engine_name: str, folder: str, form: str, threads: int) -> Answer:
-        self._runner = engine.library(engine_name).Runner(Path(folder), form, threads)
+    def load(self, engine_name: str, folder: str, form: str, threads: int) -> WorkerReply:
+        self._runner = engine.load_runner_module(engine_name).Runner(Path(folder), form, threads)
         return {"version": self._runner.version}
 
-    def first(self, ids: list[int]) -> Answer:
-        return {"seconds": self.runner.first(ids)}
+    def first(self, ids: list[int]) -> WorkerReply:
+        return {"seconds": self.runner.time_first_token(ids)}
 
-    def decode(self, ids: list[int], tokens: int) -> Answer:
-        return {"seconds": self.runner.decode(ids, tokens)}
+    def decode(self, ids: list[int], tokens: int) -> WorkerReply:
+        return {"seconds": self.runner.time_decode(ids, tokens)}
 
-    def logits(self, ids: list[int], to: str) -> Answer:
+    def logits(self, ids: list[int], to: str) -> WorkerReply:
         import numpy as np
 
         np.save(to, self.runner.logits(ids))
         return {}
 
-    def memory(self) -> Answer:
-        resident, peak = resident_and_peak()
+    def memory(self) -> WorkerReply:
+        resident, peak = own_memory()
         return {"resident": resident, "peak": peak}
 
-    def bandwidth(self, threads: int) -> Answer:
+    def bandwidth(self, threads: int) -> WorkerReply:
         if self._probe is None:
-            self._probe = Probe(threads)
-        return {"bytes_per_s": self._probe.bytes_per_s()}
+            self._probe = BandwidthProbe(threads)
+        return {"bytes_per_s": self._probe.measure()}
 
 
-def memory_of(pid: int | str) -> tuple[int, int]:
+def process_memory(pid: int | str) -> tuple[int, int]:
     """Bytes of a process in memory, now and at most; zeros where /proc does not tell."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
@@ -80,9 +80,9 @@ def memory_of(pid: int | str) -> tuple[int, int]:
         return 0, 0
 
 
-def resident_and_peak() -> tuple[int, int]:
+def own_memory() -> tuple[int, int]:
     """Bytes of this process in memory, now and at most."""
-    found = memory_of("self")
+    found = process_memory("self")
     if not any(found):
         import resource
 
@@ -92,32 +92,32 @@ def resident_and_peak() -> tuple[int, int]:
     return found
 
 
-def answer(do: Callable[..., Answer], question: Answer) -> Answer:
+def run_operation(operation: Callable[..., WorkerReply], arguments: WorkerReply) -> WorkerReply:
     """What it says, or `absent` with a library's name, or `failed` with a reason in one line."""
     try:
-        return do(**question)
+        return operation(**arguments)
     except ModuleNotFoundError as error:
         return {"absent": (error.name or "").split(".")[0]}
     except Exception as error:  # whatever a foreign library raises
-        return failed(error)
+        return failure_reply(error)
 
 
-def failed(error: Exception) -> Answer:
+def failure_reply(error: Exception) -> WorkerReply:
     """The reason in one line."""
     text = str(error).strip().partition("\n")[0]
     return {"failed": text or type(error).__name__}
 
 
-def serve(questions: IO[str], answers: IO[str], worker: Worker) -> None:
-    for line in questions:
+def serve_requests(requests: IO[str], replies: IO[str], worker: Worker) -> None:
+    for line in requests:
         question = json.loads(line)
-        do: Callable[..., Answer] = getattr(worker, question.pop("do"))
-        answers.write(json.dumps(answer(do, question)) + "\n")
-        answers.flush()
+        do: Callable[..., WorkerReply] = getattr(worker, question.pop("do"))
+        replies.write(json.dumps(run_operation(do, question)) + "\n")
+        replies.flush()
 
 
 def main() -> None:
     # What a library prints goes to the error output, not between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(sys.stdin, answers, Worker())
+    serve_requests(sys.stdin, answers, Worker())

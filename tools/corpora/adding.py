@@ -10,122 +10,126 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.corpora import keeping, taking
-from tools.corpora.cleaning import CleaningOptions, Counts, cleaned
+from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpora.errors import NothingTaken
-from tools.corpora.keeping import Draft, Records
-from tools.corpora.ledger import Batch, Ledger
-from tools.corpora.progress import Progress
-from tools.corpora.record import Damaged, Found, Named, Record, Skipped, Warned
-from tools.corpora.taking import Lot, Sorted
+from tools.corpora.keeping import CorpusDraft, RecordFile
+from tools.corpora.ledger import CorpusMetadata, ImportBatch
+from tools.corpora.progress import ImportProgress
+from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
+from tools.corpora.taking import DetectionResult, ImportGroup
 
-MOST_TOLD = 200  # damaged files, and warnings, that are named one by one
+MAX_REPORTED = 200  # damaged files, and warnings, that are named one by one
 
 
 @dataclass(slots=True)
-class Added:
+class AddResult:
     """What came of it; `already` are files that were there, by path. Without new records the ledger is the old one."""
 
-    ledger: Ledger
-    batches: list[Batch] = field(default_factory=list)
-    already: Counter[str] = field(default_factory=Counter)
+    metadata: CorpusMetadata
+    batches: list[ImportBatch] = field(default_factory=list)
+    already_present: Counter[str] = field(default_factory=Counter)
 
     @property
-    def records(self) -> int:
+    def record_count(self) -> int:
         return sum(batch.records for batch in self.batches)
 
 
-def add(name: str, paths: Sequence[Path], kind: str, options: CleaningOptions | None, shown: Progress) -> Added:
+def add_paths(
+    name: str, paths: Sequence[Path], kind: str, options: CleaningOptions | None, progress: ImportProgress
+) -> AddResult:
     """All that is new in the paths, cleaned as asked, or as before.
 
     Raises NothingTaken where there is not one text in them, CorpusError of many a kind; the corpus is then as it was.
     """
-    with keeping.draft(name) as draft:
-        added = Added(draft.ledger)
-        known = draft.ledger.digests()
-        shown.phase("looking")
-        wholes = [(path, taking.sorted_out(path, kind, shown.metered)) for path in paths]
-        for lot in taking.joined(lot for _, whole in wholes for lot in whole.lots):
-            _take(lot, draft, known, added, shown)
-        added.batches += [batch for path, whole in wholes for batch in _left(path, whole)]
-        if draft.written:
-            asked = replace(options or draft.ledger.options, secret=draft.ledger.options.secret)
-            added.ledger = _settled(draft, (*draft.ledger.batches, *added.batches), asked, shown)
-        elif not added.already:
-            raise NothingTaken(plain(_nothing(paths, added.batches)))
+    with keeping.open_draft(name) as draft:
+        added = AddResult(draft.metadata)
+        known = draft.metadata.known_digests()
+        progress.start_phase("looking")
+        wholes = [(path, taking.detect_kinds(path, kind, progress.count_bytes)) for path in paths]
+        for lot in taking.join_multipart(lot for _, whole in wholes for lot in whole.groups):
+            _import_group(lot, draft, known, added, progress)
+        added.batches += [batch for path, whole in wholes for batch in _unclaimed_batches(path, whole)]
+        if draft.added_count:
+            asked = replace(options or draft.metadata.options, secret=draft.metadata.options.secret)
+            added.metadata = _clean_and_commit(draft, (*draft.metadata.batches, *added.batches), asked, progress)
+        elif not added.already_present:
+            raise NothingTaken(make_printable(_nothing_imported(paths, added.batches)))
     return added
 
 
-def clean(name: str, options: CleaningOptions, shown: Progress) -> Ledger:
+def clean_corpus(name: str, options: CleaningOptions, progress: ImportProgress) -> CorpusMetadata:
     """Its records as they were found, cleaned anew. Raises CorpusNotFound, CorpusError."""
-    asked = replace(options, secret=keeping.read(name).options.secret)
-    with keeping.draft(name) as draft:
-        return _settled(draft, draft.ledger.batches, asked, shown)
+    asked = replace(options, secret=keeping.read_metadata(name).options.secret)
+    with keeping.open_draft(name) as draft:
+        return _clean_and_commit(draft, draft.metadata.batches, asked, progress)
 
 
-def _take(found: Lot, draft: Draft, known: set[str], added: Added, shown: Progress) -> None:
-    shown.phase("comparing", sum(member.size for member in found.members))
-    lot, there = taking.compared(found, known)
+def _import_group(
+    group: ImportGroup, draft: CorpusDraft, known: set[str], result: AddResult, progress: ImportProgress
+) -> None:
+    progress.start_phase("comparing", sum(member.size for member in group.members))
+    lot, there = taking.drop_known_files(group, known)
     if there:
-        added.already[str(lot.path)] += there
+        result.already_present[str(lot.path)] += there
     if lot.members:
         known.update(lot.digests)
-        shown.phase(f"reading {lot.kind}", sum(member.size for member in lot.members))
-        added.batches.append(_read(lot, _now(), draft, shown))
+        progress.start_phase(f"reading {lot.kind}", sum(member.size for member in lot.members))
+        result.batches.append(_read_group(lot, _timestamp(), draft, progress))
 
 
-def _left(path: Path, whole: Sorted) -> Iterator[Batch]:
+def _unclaimed_batches(path: Path, detected: DetectionResult) -> Iterator[ImportBatch]:
     """What of a path nobody takes."""
-    if whole.left or whole.damaged:
-        told = _Told()
-        for damaged in whole.damaged:
-            told.take(damaged)
-        yield told.batch(path, "", _now(), left=dict(whole.left))
+    if detected.unclaimed or detected.damaged:
+        told = _ItemCollector()
+        for damaged in detected.damaged:
+            told.add_item(damaged)
+        yield told.to_batch(path, "", _timestamp(), left=dict(detected.unclaimed))
 
 
-def _now() -> str:
+def _timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _read(lot: Lot, now: str, draft: Draft, shown: Progress) -> Batch:
-    told = _Told()
-    before = draft.written
-    for one in taking.found(lot):
-        shown.record()
+def _read_group(group: ImportGroup, now: str, draft: CorpusDraft, progress: ImportProgress) -> ImportBatch:
+    told = _ItemCollector()
+    before = draft.added_count
+    for one in taking.read_items(group):
+        progress.count_record()
         if isinstance(one, Record):
-            draft.add(one)
+            draft.add_record(one)
         else:
-            told.take(one)
-    batch = told.batch(lot.path, lot.kind, now, left={})
-    return replace(batch, members=len(lot.members), digests=lot.digests, records=draft.written - before)
+            told.add_item(one)
+    batch = told.to_batch(group.path, group.kind, now, left={})
+    return replace(batch, members=len(group.members), digests=group.digests, records=draft.added_count - before)
 
 
-class _Told:
+class _ItemCollector:
     """What is told beside records, counted, and named as far as anybody would read on."""
 
     def __init__(self) -> None:
         self._skipped: Counter[str] = Counter()
         self._damaged: list[tuple[str, str]] = []
         self._warned: list[tuple[str, str]] = []
-        self._more: Counter[str] = Counter()
+        self._unlisted: Counter[str] = Counter()
         self._people: set[str] = set()
 
-    def take(self, one: Found) -> None:
-        match one:
-            case Skipped():
-                self._skipped[one.why] += 1
-            case Damaged():
-                self._name(self._damaged, "damaged", one.source, one.why)
-            case Warned():
-                self._name(self._warned, "warned", one.source, one.what)
-            case Named():
-                self._people.add(one.name)
+    def add_item(self, item: ImportItem) -> None:
+        match item:
+            case SkippedItem():
+                self._skipped[item.reason] += 1
+            case DamagedItem():
+                self._append_limited(self._damaged, "damaged", item.source, item.reason)
+            case SourceWarning():
+                self._append_limited(self._warned, "warned", item.source, item.message)
+            case KnownPerson():
+                self._people.add(item.name)
 
-    def batch(self, path: Path, kind: str, now: str, left: dict[str, int]) -> Batch:
+    def to_batch(self, path: Path, kind: str, now: str, left: dict[str, int]) -> ImportBatch:
         for what, named in (("damaged", self._damaged), ("warned", self._warned)):
-            if self._more[what]:
-                named.append((str(path), f"{self._more[what]:,} more"))
+            if self._unlisted[what]:
+                named.append((str(path), f"{self._unlisted[what]:,} more"))
         counts = dict(self._skipped.most_common())
-        return Batch(
+        return ImportBatch(
             str(path),
             kind,
             now,
@@ -136,37 +140,41 @@ class _Told:
             named=tuple(sorted(self._people)),
         )
 
-    def _name(self, named: list[tuple[str, str]], what: str, source: str, why: str) -> None:
-        if len(named) < MOST_TOLD:
+    def _append_limited(self, named: list[tuple[str, str]], what: str, source: str, why: str) -> None:
+        if len(named) < MAX_REPORTED:
             named.append((source, why))
         else:
-            self._more[what] += 1
+            self._unlisted[what] += 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class _CountedRecords:
     """Records that tell of each that is read."""
 
-    records: Records
-    tell: Callable[[], None]
+    records: RecordFile
+    on_record: Callable[[], None]
 
     def __iter__(self) -> Iterator[Record]:
         for record in self.records:
-            self.tell()
+            self.on_record()
             yield record
 
 
-def _settled(draft: Draft, batches: Sequence[Batch], options: CleaningOptions, shown: Progress) -> Ledger:
+def _clean_and_commit(
+    draft: CorpusDraft, batches: Sequence[ImportBatch], options: CleaningOptions, progress: ImportProgress
+) -> CorpusMetadata:
     # Whoever knows it can tell whether a name that he guesses was in the corpus: it leaves this folder with nothing.
     asked = options if options.secret else replace(options, secret=secrets.token_hex(16))
-    counts = Counts()
-    shown.phase("cleaning")
+    counts = CleaningCounts()
+    progress.start_phase("cleaning")
     named = {name for batch in batches for name in batch.named}
-    draft.keep(cleaned(_Watched(draft.records(), shown.record), asked, counts, named))
-    return draft.settle(batches=tuple(batches), options=asked, counts=counts.data())
+    draft.write_kept_records(
+        clean_records(_CountedRecords(draft.all_records(), progress.count_record), asked, counts, named)
+    )
+    return draft.commit(batches=tuple(batches), options=asked, counts=counts.to_dict())
 
 
-def _nothing(paths: Sequence[Path], batches: Sequence[Batch]) -> str:
+def _nothing_imported(paths: Sequence[Path], batches: Sequence[ImportBatch]) -> str:
     skipped = sum((Counter(batch.skipped) for batch in batches), Counter[str]())
     left = sum((Counter(batch.left) for batch in batches), Counter[str]())
     damaged = [f"{place}: {why}" if place else why for batch in batches for place, why in batch.damaged]
@@ -175,16 +183,16 @@ def _nothing(paths: Sequence[Path], batches: Sequence[Batch]) -> str:
         more = f" (and {len(damaged) - 1} more such)" if len(damaged) > 1 else ""
         return f"nothing was taken: {damaged[0]}{more}"
     if skipped:
-        return f"{named}: no text in it, but {told_counts(skipped)}"
+        return f"{named}: no text in it, but {format_counts(skipped)}"
     if left:
-        return f"{named}: of no kind that is known ({told_counts(left)}); what is text all the same: --as text"
+        return f"{named}: of no kind that is known ({format_counts(left)}); what is text all the same: --as text"
     return f"{named}: not one text in it; name a file, a folder or a ZIP that has some"
 
 
-def together(path: str, batches: Sequence[Batch]) -> Batch:
+def merge_batches(path: str, batches: Sequence[ImportBatch]) -> ImportBatch:
     """Many as one, for whoever tells of them."""
     kinds = sorted({batch.kind for batch in batches if batch.kind})
-    return Batch(
+    return ImportBatch(
         path,
         " and ".join(kinds),
         batches[-1].added,
@@ -197,13 +205,13 @@ def together(path: str, batches: Sequence[Batch]) -> Batch:
     )
 
 
-def told_counts(counts: Counter[str], most: int = 8) -> str:
+def format_counts(counts: Counter[str], limit: int = 8) -> str:
     """`12 a photo, 3 a call`, the most frequent first."""
-    rest = len(counts) - most
-    shown = ", ".join(f"{number:,} {what}" for what, number in counts.most_common(most))
+    rest = len(counts) - limit
+    shown = ", ".join(f"{number:,} {what}" for what, number in counts.most_common(limit))
     return f"{shown} and {rest} kinds more" if rest > 0 else shown
 
 
-def plain(text: str) -> str:
+def make_printable(text: str) -> str:
     """A name out of somebody's archive, which moves no cursor."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -9,37 +9,39 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_CLOCK = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<part>\.\d{1,9})?)?"
+_TIME = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?P<part>\.\d{1,9})?)?"
 _ZONE = r"(?P<zone>Z|UTC|[+-]\d\d:?\d\d)?"
-_FORMS = (
+_FORMATS = (
     re.compile(  # X: Wed Jan 22 22:20:20 +0000 2020
-        rf"[A-Z][a-z]{{2}} (?P<name>[A-Z][a-z]{{2}}) (?P<day>\d\d?) {_CLOCK} {_ZONE} ?(?P<year>\d{{4}})"
+        rf"[A-Z][a-z]{{2}} (?P<name>[A-Z][a-z]{{2}}) (?P<day>\d\d?) {_TIME} {_ZONE} ?(?P<year>\d{{4}})"
     ),
-    re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d)(?:[T ]{_CLOCK} ?{_ZONE})?"),
-    re.compile(rf"(?P<month>\d\d?)[-/](?P<day>\d\d?)[-/](?P<year>\d{{4}})(?: {_CLOCK})?"),  # American order
+    re.compile(rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d)(?:[T ]{_TIME} ?{_ZONE})?"),
+    re.compile(rf"(?P<month>\d\d?)[-/](?P<day>\d\d?)[-/](?P<year>\d{{4}})(?: {_TIME})?"),  # American order
 )
 
 
-def seconds(text: str) -> float | None:
+def parse_timestamp(text: str) -> float | None:
     """The moment; None where it is no date of a known form."""
-    for form in _FORMS:
+    for form in _FORMATS:
         if match := form.fullmatch(text.strip()):
-            return _moment(match.groupdict())
+            return _to_timestamp(match.groupdict())
     return None
 
 
-def _moment(parts: dict[str, str | None]) -> float | None:
+def _to_timestamp(parts: dict[str, str | None]) -> float | None:
     name = parts.get("name")
     try:
         month = _MONTHS.index(name) + 1 if name else int(parts["month"] or 0)
         day, hour, minute, second = (int(parts[key] or 0) for key in ("day", "hour", "minute", "second"))
-        moment = datetime(int(parts["year"] or 0), month, day, hour, minute, second, tzinfo=_zone(parts.get("zone")))
+        moment = datetime(
+            int(parts["year"] or 0), month, day, hour, minute, second, tzinfo=_parse_zone(parts.get("zone"))
+        )
         return moment.timestamp() + float(parts["part"] or 0)
     except (ValueError, OverflowError):  # as the 31st of February
         return None
 
 
-def _zone(text: str | None) -> timezone:
+def _parse_zone(text: str | None) -> timezone:
     if not text or text in ("Z", "UTC"):
         return UTC
     away = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))

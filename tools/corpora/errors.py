@@ -23,7 +23,7 @@ class NothingTaken(CorpusError):
     """Not one text in all that was handed over."""
 
 
-class MemberRefused(CorpusError):
+class MemberError(CorpusError):
     """A file that is not read for what it would do: too large, a bomb, encrypted, or not what it claims."""
 
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from tools.corpora.record import Record
-from tools.corpora.rendering import documents
+from tools.corpora.rendering import render_documents
 
-LOOKED_AT = 4 << 20  # characters in which letters are counted: enough to tell capitals from a slip
-NAMED = 10  # people in the figures
+LETTER_SAMPLE_CHARS = 4 << 20  # characters in which letters are counted: enough to tell capitals from a slip
+MAX_PEOPLE = 10  # people in the figures
 
-_LETTERS = re.compile(r"[^\W\d_]")
-_LATIN = re.compile(r"[A-Za-z]")
+_LETTER = re.compile(r"[^\W\d_]")
+_LATIN_LETTER = re.compile(r"[A-Za-z]")
 _COMMA = re.compile("[,،、，;；]")
 _MOJIBAKE = re.compile("Ã[\u0080-\u00bf]|â€|Â[\u00a0-\u00bf]|ð[\u009fŸ]|\ufffd")
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d{1,6});")
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class CorpusStatistics:
     """Of what is kept. `texts` are records, `documents` what the model sees; lengths are in characters.
 
     `people` and `threads` are the largest, with their share of all characters; `median` and `longest` are of messages
@@ -52,7 +52,7 @@ class Figures:
 @dataclass(slots=True)
 class _Tally:
     texts: int = 0
-    all_texts: int = 0  # characters, without tags
+    text_characters: int = 0  # characters, without tags
     documents: int = 0
     characters: int = 0
     bytes: int = 0
@@ -62,25 +62,25 @@ class _Tally:
     latin: int = 0
     upper: int = 0
     cased: int = 0
-    looked_at: int = 0
+    sampled: int = 0
     mojibake: int = 0
     entities: int = 0
-    said: Counter[int] = field(default_factory=Counter)  # how often each length
+    lengths: Counter[int] = field(default_factory=Counter)  # how often each length
     people: Counter[str] = field(default_factory=Counter)
-    weights: Counter[str] = field(default_factory=Counter)  # characters of each of them
+    characters_by_person: Counter[str] = field(default_factory=Counter)  # characters of each of them
     threads: Counter[str] = field(default_factory=Counter)
 
 
-class Measure:
+class StatisticsCollector:
     """Draw its `documents`, and `figures` has what went by."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._tally = _Tally()
         self._records = records
 
-    def documents(self) -> Iterator[str]:
+    def iter_documents(self) -> Iterator[str]:
         tally = self._tally
-        for text in documents(self._seen()):
+        for text in render_documents(self._count_records()):
             tally.documents += 1
             tally.bytes += len(text.encode())
             tally.characters += len(text)
@@ -88,38 +88,41 @@ class Measure:
             tally.lines += text.count("\n") + 1
             yield text
 
-    def _seen(self) -> Iterator[Record]:
+    def _count_records(self) -> Iterator[Record]:
         for record in self._records:
-            self._look(record)
+            self._count_record(record)
             yield record
 
-    def _look(self, record: Record) -> None:
+    def _count_record(self, record: Record) -> None:
         tally, text = self._tally, record.text
         tally.texts += 1
         tally.commas += len(_COMMA.findall(text))
         tally.mojibake += not text.isascii() and _MOJIBAKE.search(text) is not None
         tally.entities += "&" in text and _ENTITY.search(text) is not None
         if record.kind != "document":
-            tally.said[len(text)] += 1
+            tally.lengths[len(text)] += 1
         if record.who:
             tally.people[record.who] += 1
-            tally.weights[record.who] += len(text)
-        tally.all_texts += len(text)
+            tally.characters_by_person[record.who] += len(text)
+        tally.text_characters += len(text)
         if record.thread:
             tally.threads[record.thread] += len(text)
-        if tally.looked_at < LOOKED_AT:
-            tally.looked_at += len(text)
-            letters = "".join(_LETTERS.findall(text[:LOOKED_AT]))
-            tally.latin += len(_LATIN.findall(letters))
+        if tally.sampled < LETTER_SAMPLE_CHARS:
+            tally.sampled += len(text)
+            letters = "".join(_LETTER.findall(text[:LETTER_SAMPLE_CHARS]))
+            tally.latin += len(_LATIN_LETTER.findall(letters))
             tally.upper += sum(map(str.isupper, letters))
             tally.cased += sum(map(str.isupper, letters)) + sum(map(str.islower, letters))
 
-    def figures(self) -> Figures:
+    def to_statistics(self) -> CorpusStatistics:
         tally = self._tally
-        median, whole = _median(tally.said), max(1, tally.all_texts)
-        people = tuple((who, tally.people[who], weight / whole) for who, weight in tally.weights.most_common(NAMED))
+        median, whole = _median(tally.lengths), max(1, tally.text_characters)
+        people = tuple(
+            (who, tally.people[who], weight / whole)
+            for who, weight in tally.characters_by_person.most_common(MAX_PEOPLE)
+        )
         thread, weight = max(tally.threads.items(), key=lambda item: item[1], default=("", 0))
-        return Figures(
+        return CorpusStatistics(
             texts=tally.texts,
             documents=tally.documents,
             characters=tally.characters,
@@ -127,8 +130,8 @@ class Measure:
             words=tally.words,
             lines=tally.lines,
             median=median,
-            longest=max(tally.said, default=0),
-            long=sum(number for length, number in tally.said.items() if far(length, median)),
+            longest=max(tally.lengths, default=0),
+            long=sum(number for length, number in tally.lengths.items() if is_outlier_length(length, median)),
             people=people,
             people_count=len(tally.people),
             thread=(thread, weight / whole),
@@ -141,7 +144,7 @@ class Measure:
         )
 
 
-def far(length: int, median: int) -> bool:
+def is_outlier_length(length: int, median: int) -> bool:
     """Whether a message of that length is none, among those of such a median."""
     return length > 1500 and length > 20 * max(1, median)
 

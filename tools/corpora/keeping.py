@@ -19,19 +19,19 @@ from pathlib import Path
 from model import store
 from tools.corpora import ledger as ledgers
 from tools.corpora.errors import CorpusBusy, CorpusDamaged, CorpusNotFound, CorpusUnwritten
-from tools.corpora.ledger import Ledger
+from tools.corpora.ledger import CorpusMetadata
 from tools.corpora.record import Record
 
-LEDGER = "corpus.json"
-RECORDS = "records.jsonl"
-BUFFER = 1 << 20
+METADATA_FILE = "corpus.json"
+RECORDS_FILE = "records.jsonl"
+BUFFER_BYTES = 1 << 20
 
 _DEFAULTS = {item.name: item.default for item in fields(Record)}
 _encode: Callable[[object], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class RecordFile:
     """The records in so many bytes of a file; they can be gone through again and again, one at a time."""
 
     path: Path
@@ -41,10 +41,10 @@ class Records:
         """Raises CorpusDamaged."""
         left = self.size
         try:
-            with self.path.open("rb", BUFFER) as file:
+            with self.path.open("rb", BUFFER_BYTES) as file:
                 while left > 0 and (line := file.readline()):
                     left -= len(line)
-                    yield _record(line)
+                    yield _decode_record(line)
         except (OSError, ValueError, TypeError) as error:
             raise CorpusDamaged(
                 f"{self.path}: not what was written there ({error}); remove it and add its files again"
@@ -55,124 +55,128 @@ class Records:
             )
 
 
-def home() -> Path:
+def corpora_folder() -> Path:
     """The folder of the corpora: $ASR33_CORPORA, $XDG_DATA_HOME/asr33/corpora or ~/.local/share/asr33/corpora."""
     if own := os.environ.get("ASR33_CORPORA"):
         return Path(own)
-    return store.data_home() / "corpora"
+    return store.data_folder() / "corpora"
 
 
-def names() -> list[str]:
+def list_corpora() -> list[str]:
     """Of all corpora there are."""
-    return sorted(path.parent.name for path in home().glob(f"*/{LEDGER}") if store.NAME.fullmatch(path.parent.name))
+    return sorted(
+        path.parent.name
+        for path in corpora_folder().glob(f"*/{METADATA_FILE}")
+        if store.MODEL_NAME.fullmatch(path.parent.name)
+    )
 
 
-def stands(name: str) -> bool:
+def corpus_exists(name: str) -> bool:
     """Whether there is a corpus of that name."""
-    return bool(store.NAME.fullmatch(name)) and (home() / name / LEDGER).is_file()
+    return bool(store.MODEL_NAME.fullmatch(name)) and (corpora_folder() / name / METADATA_FILE).is_file()
 
 
-def read(name: str) -> Ledger:
+def read_metadata(name: str) -> CorpusMetadata:
     """Raises CorpusNotFound, CorpusDamaged."""
-    if not stands(name):
-        near = difflib.get_close_matches(name, names(), 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names()) or 'none at all'}"
-        raise CorpusNotFound(f"no corpus {name!r} in {home()}; {hint}")
-    path = home() / name / LEDGER
+    if not corpus_exists(name):
+        near = difflib.get_close_matches(name, list_corpora(), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(list_corpora()) or 'none at all'}"
+        raise CorpusNotFound(f"no corpus {name!r} in {corpora_folder()}; {hint}")
+    path = corpora_folder() / name / METADATA_FILE
     try:
         return ledgers.from_json(path.read_text("utf-8"))
     except (CorpusDamaged, UnicodeDecodeError) as error:
         raise CorpusDamaged(f"{path}: {error}") from None
 
 
-def records(name: str) -> Records:
+def open_records(name: str) -> RecordFile:
     """All of its records, as they were found. Raises CorpusNotFound, CorpusDamaged."""
-    return Records(home() / name / RECORDS, read(name).record_bytes)
+    return RecordFile(corpora_folder() / name / RECORDS_FILE, read_metadata(name).record_bytes)
 
 
-def kept(name: str) -> Records:
+def open_kept_records(name: str) -> RecordFile:
     """The records that are to be learnt from. Raises CorpusNotFound, CorpusDamaged."""
-    ledger = read(name)
-    return Records(home() / name / ledger.kept, ledger.kept_bytes)
+    ledger = read_metadata(name)
+    return RecordFile(corpora_folder() / name / ledger.kept, ledger.kept_bytes)
 
 
-def remove(name: str) -> None:
+def remove_corpus(name: str) -> None:
     """The whole of it. Raises CorpusNotFound, CorpusBusy, CorpusUnwritten."""
-    folder = home() / name
-    if not stands(name) and not _begun(folder):
-        read(name)
-    with _written(folder), _held(folder):
-        (folder / LEDGER).unlink(missing_ok=True)  # first: what is killed half-way leaves no corpus
+    folder = corpora_folder() / name
+    if not corpus_exists(name) and not _is_abandoned(folder):
+        read_metadata(name)
+    with _translate_write_errors(folder), _lock_folder(folder):
+        (folder / METADATA_FILE).unlink(missing_ok=True)  # first: what is killed half-way leaves no corpus
         shutil.rmtree(folder)
 
 
-def _begun(folder: Path) -> bool:
+def _is_abandoned(folder: Path) -> bool:
     """Whether it has what an adding left that was killed, and nothing else: messages, though no corpus."""
     found = {path.name for path in folder.glob("*")}
-    return RECORDS in found and all(name == RECORDS or name.startswith("kept-") for name in found)
+    return RECORDS_FILE in found and all(name == RECORDS_FILE or name.startswith("kept-") for name in found)
 
 
-class Draft:
+class CorpusDraft:
     """A corpus in work, from the ledger that it had: nothing counts before `settle`."""
 
-    def __init__(self, folder: Path, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.written = 0
+    def __init__(self, folder: Path, metadata: CorpusMetadata) -> None:
+        self.metadata = metadata
+        self.added_count = 0
         self._folder = folder
-        self._size = ledger.record_bytes
-        self._kept = folder / f"kept-{ledger.generation + 1}.jsonl"
+        self._record_bytes = metadata.record_bytes
+        self._kept_path = folder / f"kept-{metadata.generation + 1}.jsonl"
         self._kept_records = self._kept_bytes = 0
-        with _written(folder):
-            self._file = (folder / RECORDS).open("ab", BUFFER)
-            if missing := max(0, self._size - self._file.tell()):
+        with _translate_write_errors(folder):
+            self._file = (folder / RECORDS_FILE).open("ab", BUFFER_BYTES)
+            if missing := max(0, self._record_bytes - self._file.tell()):
                 self._file.close()
                 why = f"{missing:,} bytes of it are missing; remove it and add its files again"
-                raise CorpusDamaged(f"{folder / RECORDS}: {why}")
-            self._file.truncate(self._size)  # the rest is of an adding that was killed
+                raise CorpusDamaged(f"{folder / RECORDS_FILE}: {why}")
+            self._file.truncate(self._record_bytes)  # the rest is of an adding that was killed
 
-    def add(self, record: Record) -> None:
+    def add_record(self, record: Record) -> None:
         """Raises CorpusUnwritten."""
-        line = _line(record)
-        with _written(self._folder):
+        line = _encode_record(record)
+        with _translate_write_errors(self._folder):
             self._file.write(line)
-        self._size += len(line)
-        self.written += 1
+        self._record_bytes += len(line)
+        self.added_count += 1
 
-    def records(self) -> Records:
+    def all_records(self) -> RecordFile:
         """All of them, those just added among them. Raises CorpusUnwritten."""
-        with _written(self._folder):
+        with _translate_write_errors(self._folder):
             self._file.flush()
-        return Records(self._folder / RECORDS, self._size)
+        return RecordFile(self._folder / RECORDS_FILE, self._record_bytes)
 
-    def keep(self, cleaned: Iterable[Record]) -> None:
+    def write_kept_records(self, cleaned: Iterable[Record]) -> None:
         """What is to be learnt from: the whole of it, in place of what was. Raises CorpusUnwritten."""
         self._kept_records = self._kept_bytes = 0
-        with _written(self._folder), self._kept.open("wb", BUFFER) as file:
+        with _translate_write_errors(self._folder), self._kept_path.open("wb", BUFFER_BYTES) as file:
             for record in cleaned:
-                line = _line(record)
+                line = _encode_record(record)
                 file.write(line)
                 self._kept_bytes += len(line)
                 self._kept_records += 1
             file.flush()
             os.fsync(file.fileno())
 
-    def settle(self, **changes: object) -> Ledger:
+    def commit(self, **changes: object) -> CorpusMetadata:
         """The corpus is this from now on, its ledger changed so. Raises CorpusUnwritten."""
         figures = {
-            "records": self.ledger.records + self.written,
-            "record_bytes": self._size,
-            "kept": self._kept.name,
+            "records": self.metadata.records + self.added_count,
+            "record_bytes": self._record_bytes,
+            "kept": self._kept_path.name,
             "kept_records": self._kept_records,
             "kept_bytes": self._kept_bytes,
-            "generation": self.ledger.generation + 1,
+            "generation": self.metadata.generation + 1,
         }
-        given = {item.name: getattr(self.ledger, item.name) for item in fields(Ledger)}
-        new = Ledger(**{**given, **figures, **changes})
-        with _written(self._folder):
+        given = {item.name: getattr(self.metadata, item.name) for item in fields(CorpusMetadata)}
+        new = CorpusMetadata(**{**given, **figures, **changes})
+        with _translate_write_errors(self._folder):
             self._file.flush()
             os.fsync(self._file.fileno())
-            _put(self._folder / LEDGER, ledgers.to_json(new))
-        self.ledger = new
+            _write_atomic(self._folder / METADATA_FILE, ledgers.to_json(new))
+        self.metadata = new
         return new
 
     def close(self) -> None:
@@ -181,28 +185,28 @@ class Draft:
         with suppress(OSError):
             self._file.close()
         try:
-            stood = ledgers.from_json((self._folder / LEDGER).read_text("utf-8"))
+            stood = ledgers.from_json((self._folder / METADATA_FILE).read_text("utf-8"))
         except FileNotFoundError:
             shutil.rmtree(self._folder, ignore_errors=True)
             return
         with suppress(OSError):  # then the next draft does it
-            os.truncate(self._folder / RECORDS, stood.record_bytes)
+            os.truncate(self._folder / RECORDS_FILE, stood.record_bytes)
             for path in self._folder.glob("kept-*"):
                 if path.name != stood.kept:
                     path.unlink()
 
 
 @contextmanager
-def draft(name: str) -> Iterator[Draft]:
+def open_draft(name: str) -> Iterator[CorpusDraft]:
     """A corpus to add to, or to clean anew; what is not settled is as if it had not been.
 
     Raises CorpusBusy while another process has it, CorpusDamaged, CorpusUnwritten.
     """
-    folder = home() / name
-    with _written(folder):
+    folder = corpora_folder() / name
+    with _translate_write_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # messages are nobody else's business
-    with _held(folder):
-        work = Draft(folder, read(name) if stands(name) else Ledger(name))
+    with _lock_folder(folder):
+        work = CorpusDraft(folder, read_metadata(name) if corpus_exists(name) else CorpusMetadata(name))
         try:
             yield work
         finally:
@@ -210,11 +214,11 @@ def draft(name: str) -> Iterator[Draft]:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     """Keep others out of a folder. Raises CorpusBusy."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        if not store.locked(handle):
+        if not store.try_lock(handle):
             raise CorpusBusy(f"{folder}: another process adds to this corpus; let it end, or stop it")
         yield
     finally:
@@ -222,7 +226,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[None]:
+def _translate_write_errors(folder: Path) -> Iterator[None]:
     """What the disk refuses becomes CorpusUnwritten."""
     try:
         yield
@@ -231,30 +235,30 @@ def _written(folder: Path) -> Iterator[None]:
         raise CorpusUnwritten(f"{why}; make room there, or set ASR33_CORPORA to another place") from None
 
 
-def _put(path: Path, text: str) -> None:
+def _write_atomic(path: Path, text: str) -> None:
     """All of the text or none of it."""
     beside = path.with_suffix(".part")
     with beside.open("wb") as file:
-        file.write(_sound(text).encode("utf-8"))
+        file.write(_repair_surrogates(text).encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    store.sync(path.parent)
+    store.fsync_path(path.parent)
 
 
-def _line(record: Record) -> bytes:
+def _encode_record(record: Record) -> bytes:
     given = ((name, getattr(record, name)) for name in _DEFAULTS)
     text = _encode({name: value for name, value in given if value != _DEFAULTS[name]})
     try:
         return (text + "\n").encode("utf-8")
     except UnicodeEncodeError:
-        return (_sound(text) + "\n").encode("utf-8")
+        return (_repair_surrogates(text) + "\n").encode("utf-8")
 
 
-def _sound(text: str) -> str:
+def _repair_surrogates(text: str) -> str:
     """Halves of a character that belong together joined; one that is alone is no character, and U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _record(line: bytes) -> Record:
+def _decode_record(line: bytes) -> Record:
     return Record(**json.loads(line))

@@ -10,11 +10,11 @@ from typing import Any
 from tools.corpora.cleaning import CleaningOptions
 from tools.corpora.errors import CorpusDamaged
 
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ImportBatch:
     """What one path gave as one kind, and by `digests` what that was; without a kind, what was `left` of the path.
 
     Of many that are `damaged` the first are named, the others counted by the last.
@@ -34,14 +34,14 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class CorpusMetadata:
     """`records` and `record_bytes` are what counts of records.jsonl, `kept` is the file with what cleaning left.
 
     `counts` is `Counts.data()` of that cleaning.
     """
 
     name: str
-    batches: tuple[Batch, ...] = ()
+    batches: tuple[ImportBatch, ...] = ()
     records: int = 0
     record_bytes: int = 0
     kept: str = ""
@@ -51,33 +51,36 @@ class Ledger:
     options: CleaningOptions = field(default_factory=CleaningOptions)
     counts: Mapping[str, Any] = field(default_factory=dict)
 
-    def digests(self) -> set[str]:
+    def known_digests(self) -> set[str]:
         """Of all that is in it already."""
         return {digest for batch in self.batches for digest in batch.digests}
 
 
-def to_json(ledger: Ledger) -> str:
+def to_json(metadata: CorpusMetadata) -> str:
     """For `from_json`, and for people."""
-    options = asdict(ledger.options) | {"without": sorted(ledger.options.without)}
-    return json.dumps({"format": FORMAT, **asdict(ledger), "options": options}, indent=1, ensure_ascii=False) + "\n"
+    options = asdict(metadata.options) | {"without": sorted(metadata.options.without)}
+    return (
+        json.dumps({"format": FORMAT_VERSION, **asdict(metadata), "options": options}, indent=1, ensure_ascii=False)
+        + "\n"
+    )
 
 
-def from_json(text: str) -> Ledger:
+def from_json(text: str) -> CorpusMetadata:
     """Raises CorpusDamaged."""
     try:
         data = json.loads(text)
-        if data.pop("format") != FORMAT:
+        if data.pop("format") != FORMAT_VERSION:
             raise CorpusDamaged("it was written by another asr33; remove it and add its files again")
         options = dict(data.pop("options"))
-        batches = tuple(_batch(batch) for batch in data.pop("batches"))
+        batches = tuple(_batch_from_json(batch) for batch in data.pop("batches"))
         options["without"] = frozenset(options["without"])
-        if set(data) - {item.name for item in fields(Ledger)}:
+        if set(data) - {item.name for item in fields(CorpusMetadata)}:
             raise ValueError("a key that is none of ours")
-        return Ledger(**data, batches=batches, options=CleaningOptions(**options))
+        return CorpusMetadata(**data, batches=batches, options=CleaningOptions(**options))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorpusDamaged(f"not what was written there ({error}); remove it and add its files again") from None
 
 
-def _batch(data: Mapping[str, Any]) -> Batch:
+def _batch_from_json(data: Mapping[str, Any]) -> ImportBatch:
     pairs = {key: tuple((str(one), str(why)) for one, why in data[key]) for key in ("damaged", "warned")}
-    return Batch(**{**data, **pairs, "digests": tuple(data["digests"]), "named": tuple(data.get("named", ()))})
+    return ImportBatch(**{**data, **pairs, "digests": tuple(data["digests"]), "named": tuple(data.get("named", ()))})

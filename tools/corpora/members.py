@@ -20,21 +20,21 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from tools.corpora.errors import CorpusNotFound, MemberRefused
-from tools.corpora.record import Damaged
+from tools.corpora.errors import CorpusNotFound, MemberError
+from tools.corpora.record import DamagedItem
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-LARGEST = 4 << 30  # bytes of one member, unpacked
-SWELLING = 200  # times: no text packs better than this by deflate, but for a bomb
-SWOLLEN = 64 << 20  # bytes from which that is looked at
-HEAD = 4096
-CHUNK = 1 << 16
-ZIPPED = (b"PK\x03\x04", b"PK\x05\x06")  # the first member's header, or the end of a ZIP that has none
-UTF8_NAME = 1 << 11  # of a ZIP entry's flags: APPNOTE.TXT 4.4.4, bit 11
+MAX_MEMBER_BYTES = 4 << 30  # bytes of one member, unpacked
+MAX_COMPRESSION_RATIO = 200  # times: no text packs better than this by deflate, but for a bomb
+RATIO_CHECK_BYTES = 64 << 20  # bytes from which that is looked at
+HEAD_BYTES = 4096
+CHUNK_BYTES = 1 << 16
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the first member's header, or the end of a ZIP that has none
+UTF8_NAME_FLAG = 1 << 11  # of a ZIP entry's flags: APPNOTE.TXT 4.4.4, bit 11
 
-_FAULTS = (
+_READ_ERRORS = (
     OSError,
     EOFError,
     RuntimeError,  # encrypted
@@ -51,29 +51,29 @@ class Member:
     """One file. `name` is its path inside what was handed over, with slashes; `place` tells it to a person."""
 
     name: str
-    place: str
+    location: str
     size: int
-    opened: Callable[[], IO[bytes]]
+    open_raw: Callable[[], IO[bytes]]
 
     def open(self) -> IO[bytes]:
         """Its bytes from the start. Raises MemberRefused where they cannot be had; so does reading them."""
         try:
-            return io.BufferedReader(_Told(self.opened(), self.place), CHUNK)
-        except _FAULTS as error:
-            raise MemberRefused(f"{self.place}: {_why(error)}") from None
+            return io.BufferedReader(_MemberStream(self.open_raw(), self.location), CHUNK_BYTES)
+        except _READ_ERRORS as error:
+            raise MemberError(f"{self.location}: {_error_text(error)}") from None
 
-    def head(self, count: int = HEAD) -> bytes:
+    def read_head(self, count: int = HEAD_BYTES) -> bytes:
         """Its first bytes, to look at. Raises MemberRefused."""
         with self.open() as file:
             return file.read(count)
 
 
-class _Told(io.RawIOBase):
+class _MemberStream(io.RawIOBase):
     """A stream whose faults name the member."""
 
-    def __init__(self, file: IO[bytes], place: str) -> None:
+    def __init__(self, file: IO[bytes], location: str) -> None:
         self._file = file
-        self._place = place
+        self._location = location
 
     def readable(self) -> bool:
         return True
@@ -85,16 +85,16 @@ class _Told(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         try:
             data = self._file.read(len(view))
-        except _FAULTS as error:
-            raise MemberRefused(f"{self._place}: {_why(error)}") from None
+        except _READ_ERRORS as error:
+            raise MemberError(f"{self._location}: {_error_text(error)}") from None
         view[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
             return self._file.seek(offset, whence)
-        except _FAULTS as error:
-            raise MemberRefused(f"{self._place}: {_why(error)}") from None
+        except _READ_ERRORS as error:
+            raise MemberError(f"{self._location}: {_error_text(error)}") from None
 
     def close(self) -> None:
         if not self.closed:
@@ -102,94 +102,94 @@ class _Told(io.RawIOBase):
         super().close()
 
 
-def read(file: IO[bytes], member: Member, count: int = -1) -> bytes:
+def read_bytes(file: IO[bytes], member: Member, count: int = -1) -> bytes:
     """So many bytes, or all. Raises MemberRefused where the member is damaged."""
     try:
         return file.read(count)
-    except _FAULTS as error:
-        raise MemberRefused(f"{member.place}: {_why(error)}") from None
+    except _READ_ERRORS as error:
+        raise MemberError(f"{member.location}: {_error_text(error)}") from None
 
 
-def members(path: Path) -> Iterator[Member | Damaged]:
+def iter_members(path: Path) -> Iterator[Member | DamagedItem]:
     """All that can be read under the path, by name; what cannot is told and gone over. Raises CorpusNotFound."""
     try:
         mode = path.stat().st_mode  # a link that a person names himself is meant
     except OSError as error:
         raise CorpusNotFound(f"{path}: {error.strerror}; name a file, a folder or a ZIP that can be read") from None
     if stat.S_ISDIR(mode):
-        yield from _of_folder(path)
+        yield from _iter_folder(path)
     elif not stat.S_ISREG(mode):
         raise CorpusNotFound(f"{path}: neither a file nor a folder; name a file, a folder or a ZIP")
     else:
-        alone = Member(path.name, str(path), path.stat().st_size, partial(_opened, path))
-        yield from _of_zip(path) if zipped(alone) else [alone]
+        alone = Member(path.name, str(path), path.stat().st_size, partial(_open_file, path))
+        yield from _iter_zip(path) if is_zip(alone) else [alone]
 
 
-def zipped(member: Member) -> bool:
+def is_zip(member: Member) -> bool:
     """Whether it begins as a ZIP does, whole or not. A program with a ZIP behind it is none."""
     try:
-        return member.head(4) in ZIPPED
-    except MemberRefused:
+        return member.read_head(4) in ZIP_MAGIC
+    except MemberError:
         return False
 
 
-def _of_folder(top: Path) -> Iterator[Member | Damaged]:
+def _iter_folder(top: Path) -> Iterator[Member | DamagedItem]:
     closed: list[OSError] = []
     for folder, folders, names in os.walk(top, onerror=closed.append, followlinks=False):
         for name in sorted(folders):
-            if _leads_elsewhere(Path(folder) / name):
-                yield Damaged(str(Path(folder) / name), "a link, which is not followed")
+            if _is_symlink(Path(folder) / name):
+                yield DamagedItem(str(Path(folder) / name), "a link, which is not followed")
         folders.sort()
         for name in sorted(names):
-            yield _of_file(top, Path(folder) / name)
+            yield _file_member(top, Path(folder) / name)
     for error in closed:
-        yield Damaged(str(error.filename), f"a folder that cannot be read: {error.strerror}")
+        yield DamagedItem(str(error.filename), f"a folder that cannot be read: {error.strerror}")
 
 
-def _leads_elsewhere(path: Path) -> bool:
+def _is_symlink(path: Path) -> bool:
     try:
         return path.is_symlink()
     except OSError:  # whatever it is, going into it will be told
         return False
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open_file(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _of_file(top: Path, path: Path) -> Member | Damaged:
+def _file_member(top: Path, path: Path) -> Member | DamagedItem:
     try:
         found = path.lstat()
     except OSError as error:
-        return Damaged(str(path), error.strerror or "it cannot be read")
+        return DamagedItem(str(path), error.strerror or "it cannot be read")
     if stat.S_ISLNK(found.st_mode):
-        return Damaged(str(path), "a link, which is not followed")
+        return DamagedItem(str(path), "a link, which is not followed")
     if not stat.S_ISREG(found.st_mode):
-        return Damaged(str(path), "not a file")
-    return Member(path.relative_to(top).as_posix(), str(path), found.st_size, partial(_opened, path))
+        return DamagedItem(str(path), "not a file")
+    return Member(path.relative_to(top).as_posix(), str(path), found.st_size, partial(_open_file, path))
 
 
-def _of_zip(path: Path) -> Iterator[Member | Damaged]:
+def _iter_zip(path: Path) -> Iterator[Member | DamagedItem]:
     try:
-        archive = zipfile.ZipFile(cast(IO[bytes], _Lent(path)))
-    except (*_FAULTS, ValueError) as error:
-        yield Damaged(str(path), f"not a whole ZIP ({_why(error)}); fetch it again")
+        archive = zipfile.ZipFile(cast(IO[bytes], _ReopeningFile(path)))
+    except (*_READ_ERRORS, ValueError) as error:
+        yield DamagedItem(str(path), f"not a whole ZIP ({_error_text(error)}); fetch it again")
         return
     entries = archive.infolist()
-    if fault := _swindle(entries, path.stat().st_size):
-        yield Damaged(str(path), fault)
+    if fault := _archive_rejection(entries, path.stat().st_size):
+        yield DamagedItem(str(path), fault)
         return
-    for name, entry in sorted(((_name(entry), entry) for entry in entries), key=lambda pair: pair[0]):
+    for name, entry in sorted(((_entry_name(entry), entry) for entry in entries), key=lambda pair: pair[0]):
         if name.endswith("/"):
             continue
         place = f"{path}: {name}"
-        if fault := _refusal(name, entry):
-            yield Damaged(place, fault)
+        if fault := _entry_rejection(name, entry):
+            yield DamagedItem(place, fault)
         else:
             yield Member(name, place, entry.file_size, partial(archive.open, entry))
 
 
-class _Lent:
+class _ReopeningFile:
     """A file that is open only while it is read from: a folder may have more ZIPs than a process may have files open.
 
     It has what ZipFile asks of a file.
@@ -197,51 +197,51 @@ class _Lent:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._at = 0
+        self._position = 0
 
     def seekable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence)
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
         at = offset + (self._path.stat().st_size if start is None else start)
         if at < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._at = at
+        self._position = at
         return at
 
     def read(self, count: int = -1) -> bytes:
         with self._path.open("rb") as file:
-            file.seek(self._at)
+            file.seek(self._position)
             data = file.read(count)
-        self._at += len(data)
+        self._position += len(data)
         return data
 
 
-def _name(entry: zipfile.ZipInfo) -> str:
+def _entry_name(entry: zipfile.ZipInfo) -> str:
     """Its name, with slashes, though some programs of Windows write it otherwise. Others write UTF-8 and do not say so,
     and Python then reads the IBM PC's first code page."""
     name = entry.filename
-    if not (entry.flag_bits & UTF8_NAME or name.isascii()):
+    if not (entry.flag_bits & UTF8_NAME_FLAG or name.isascii()):
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     return name.replace("\\", "/")
 
 
-def _swindle(entries: list[zipfile.ZipInfo], size: int) -> str:
+def _archive_rejection(entries: list[zipfile.ZipInfo], size: int) -> str:
     """Why a whole archive is not to be touched; empty if it may be."""
     if sum(entry.compress_size for entry in entries) > size:
         return "its members lie over each other: no archive, but a bomb"
-    whole = sum(entry.file_size for entry in entries if entry.file_size <= LARGEST)
-    if whole > SWOLLEN and whole > SWELLING * size:
+    whole = sum(entry.file_size for entry in entries if entry.file_size <= MAX_MEMBER_BYTES)
+    if whole > RATIO_CHECK_BYTES and whole > MAX_COMPRESSION_RATIO * size:
         return f"{whole / size:.0f} times its packed size: no texts, but a bomb"
     return ""
 
 
-def _refusal(name: str, entry: zipfile.ZipInfo) -> str:
+def _entry_rejection(name: str, entry: zipfile.ZipInfo) -> str:
     """Why a member is not to be touched; empty if it may be."""
     parts = name.split("/")
     if ".." in parts or not parts[0] or ":" in parts[0][:2]:
@@ -250,12 +250,12 @@ def _refusal(name: str, entry: zipfile.ZipInfo) -> str:
         return "a link, which is not followed"
     if entry.flag_bits & 1:
         return "encrypted; give a ZIP without a password"
-    if entry.file_size > LARGEST:
+    if entry.file_size > MAX_MEMBER_BYTES:
         return f"{entry.file_size / 1e9:.1f} GB, more than any text; take it out of the archive and give it by itself"
-    if entry.file_size > SWOLLEN and entry.file_size > SWELLING * max(1, entry.compress_size):
+    if entry.file_size > RATIO_CHECK_BYTES and entry.file_size > MAX_COMPRESSION_RATIO * max(1, entry.compress_size):
         return f"{entry.file_size / max(1, entry.compress_size):.0f} times its packed size: no text, but a bomb"
     return ""
 
 
-def _why(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -6,7 +6,7 @@ Facebook writes each byte of UTF-8 as a character of its own (`caf\\u00c3\\u00a9
 from __future__ import annotations
 
 
-def undone(text: str) -> str:
+def repair_latin1(text: str) -> str:
     """The text as it was meant. What is right already cannot be read that way, and is left alone."""
     if text.isascii():
         return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """Without case and accents."""
     apart = unicodedata.normalize("NFKD", name.casefold())
     return "".join(c for c in apart if not unicodedata.combining(c)).casefold()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["document", "message", "tweet"]
+RecordKind = Literal["document", "message", "tweet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,40 +23,40 @@ class Record:
     text: str
     who: str = ""
     when: float | None = None
-    kind: Kind = "document"
+    kind: RecordKind = "document"
     mine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedItem:
     """Something that has no text to learn from: `why` is counted, so it has few values: "a photo", "a call"."""
 
     source: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Damaged:
+class DamagedItem:
     """A file, or a part of one, that could not be read: told to the person by its name, and gone over."""
 
     source: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
+class SourceWarning:
     """What was read, but looks wrong as a whole: told to the person, loudly, with what can be done."""
 
     source: str
-    what: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class KnownPerson:
     """Somebody whom an export has a name for, whether he writes or not: others may speak of him by it."""
 
     source: str
     name: str
 
 
-Found = Record | Skipped | Damaged | Warned | Named
+ImportItem = Record | SkippedItem | DamagedItem | SourceWarning | KnownPerson

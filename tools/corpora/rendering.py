@@ -15,32 +15,32 @@ from itertools import chain
 from model.base import END_OF_TEXT
 from tools.corpora.record import Record
 
-SILENCE_S = 6 * 3600.0  # after so long it is another conversation
-MOST_LINES = 2000  # of one: without dates there are no silences, and a document is held whole
-LONGEST_NAME = 40  # more is a sentence
+MAX_SILENCE_S = 6 * 3600.0  # after so long it is another conversation
+MAX_LINES = 2000  # of one: without dates there are no silences, and a document is held whole
+MAX_NAME_CHARS = 40  # more is a sentence
 INDENT = "  "
 
-_BREAKS = re.compile("\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # all that str.splitlines parts at
-_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029:\s]+")
+_LINE_BREAK = re.compile("\r\n?|[\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # all that str.splitlines parts at
+_TAG_SEPARATOR = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029:\s]+")
 
 
-def documents(records: Iterable[Record]) -> Iterator[str]:
+def render_documents(records: Iterable[Record]) -> Iterator[str]:
     """What is to be learnt, none of it blank, nor with an end of text in it; records of one thread lie together."""
     lines: list[str] = []
     last: Record | None = None
     for record in records:
         if not record.text.strip():
             continue
-        fits = record.kind != "message" or len(lines) < MOST_LINES
-        if last is not None and not (fits and goes_on(last, record)):
-            yield from _document(lines)
+        fits = record.kind != "message" or len(lines) < MAX_LINES
+        if last is not None and not (fits and is_same_document(last, record)):
+            yield from _join_document(lines)
             lines = []
-        lines.append(line(record))
+        lines.append(render_record(record))
         last = record
-    yield from _document(lines)
+    yield from _join_document(lines)
 
 
-def goes_on(before: Record, after: Record) -> bool:
+def is_same_document(before: Record, after: Record) -> bool:
     """Whether the two belong to one document: pages of a book, or a conversation without a long silence."""
     if not before.thread or before.thread != after.thread or before.kind != after.kind:
         return False
@@ -48,36 +48,36 @@ def goes_on(before: Record, after: Record) -> bool:
         return before.source == after.source
     if before.kind == "tweet":
         return False
-    return before.when is None or after.when is None or abs(after.when - before.when) <= SILENCE_S
+    return before.when is None or after.when is None or abs(after.when - before.when) <= MAX_SILENCE_S
 
 
-def line(record: Record) -> str:
+def render_record(record: Record) -> str:
     """One record: a message with its tag, or a text as it is."""
-    text = _unmarked(record.text)
+    text = _remove_end_of_text(record.text)
     if record.kind != "message":
         return text
-    name = tag(record.who)
+    name = speaker_tag(record.who)
     if text.isprintable():  # one line, as most messages
         first = text.strip()
         return f"{name} {first}" if name else first
-    first, *others = [part.strip() for part in _BREAKS.split(text) if part.strip()] or ["..."]
+    first, *others = [part.strip() for part in _LINE_BREAK.split(text) if part.strip()] or ["..."]
     return "\n".join(chain([f"{name} {first}" if name else first], (INDENT + other for other in others)))
 
 
 @lru_cache(1024)
-def tag(who: str) -> str:
+def speaker_tag(who: str) -> str:
     """What begins the lines of this person, and cues a model to speak as him; nothing where nobody is named."""
-    name = " ".join(_unmarked(_NOT_IN_NAMES.sub(" ", who)).split())[:LONGEST_NAME].strip()
+    name = " ".join(_remove_end_of_text(_TAG_SEPARATOR.sub(" ", who)).split())[:MAX_NAME_CHARS].strip()
     return f"{name}:" if name else ""
 
 
-def _document(lines: list[str]) -> Iterator[str]:
+def _join_document(lines: list[str]) -> Iterator[str]:
     text = "\n".join(lines)
     if text.strip():
         yield text
 
 
-def _unmarked(text: str) -> str:
+def _remove_end_of_text(text: str) -> str:
     """An end of text that somebody wrote is none; a blank in its place, and never another one made by it."""
     if END_OF_TEXT in text:
         text = text.replace(END_OF_TEXT, " ")

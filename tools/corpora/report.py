@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from model import store
-from model.base import Shape
+from model.base import GPT2Config
 from tools.corpora import keeping
-from tools.corpora.anonymous import CANNOT
-from tools.corpora.cleaning.counts import Counts, from_data
+from tools.corpora.anonymous import ANONYMITY_LIMITS
+from tools.corpora.cleaning.counts import CleaningCounts, counts_from_dict
 from tools.corpora.cleaning.options import CleaningOptions
-from tools.corpora.faults import faults
-from tools.corpora.figures import Figures, Measure
-from tools.corpora.ledger import Batch, Ledger
+from tools.corpora.faults import find_warnings
+from tools.corpora.figures import CorpusStatistics, StatisticsCollector
+from tools.corpora.ledger import CorpusMetadata, ImportBatch
 from tools.training import memory
-from tools.training.recipe import BATCH
+from tools.training.recipe import DEFAULT_BATCH
 
-COUNTED = 4 << 20  # bytes that are made into tokens; of more every so many lines are
+MAX_COUNTED_BYTES = 4 << 20  # bytes that are made into tokens; of more every so many lines are
 LINES_AT_ONCE = 4096
-PER_TOKEN = 4.0  # bytes: what English has with GPT-2's vocabulary, where none is at hand
+BYTES_PER_TOKEN = 4.0  # bytes: what English has with GPT-2's vocabulary, where none is at hand
 THREADS = 2  # as `asr33 train` has it
 # Operations a second on each core: 83 to 190 thousand million on two were measured in runs of hours with float32.
-PACE = 65e9
+OPERATIONS_PER_SECOND = 65e9
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingEstimate:
     """What an epoch takes. `counted` tells tokens that were counted from those estimated from a part.
 
     `memory` is in bytes. The seconds are of `THREADS` cores of a server of the
@@ -51,28 +51,28 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CorpusReport:
     """`warnings` are what a person must hear, each a line with its cure."""
 
     name: str
-    batches: tuple[Batch, ...]
+    batches: tuple[ImportBatch, ...]
     options: CleaningOptions
-    counts: Counts
-    figures: Figures
-    training: Training
+    counts: CleaningCounts
+    statistics: CorpusStatistics
+    training: TrainingEstimate
     warnings: tuple[str, ...]
 
     @property
     def skipped(self) -> dict[str, int]:
         """Why how many things that are no texts were not taken."""
-        return _sum(batch.skipped for batch in self.batches)
+        return _sum_counts(batch.skipped for batch in self.batches)
 
     @property
-    def left(self) -> dict[str, int]:
+    def unclaimed(self) -> dict[str, int]:
         """Endings of files that no importer knew, and how many there are."""
-        return _sum(batch.left for batch in self.batches)
+        return _sum_counts(batch.left for batch in self.batches)
 
-    def data(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         batches = [asdict(batch) for batch in self.batches]
         for batch in batches:
@@ -84,81 +84,83 @@ class Report:
             "sources": batches,
             "options": options,
             "skipped": self.skipped,
-            "left": self.left,
-            "cleaning": self.counts.data(),
-            "figures": asdict(self.figures),
+            "left": self.unclaimed,
+            "cleaning": self.counts.to_dict(),
+            "figures": asdict(self.statistics),
             "training": asdict(self.training),
             "warnings": list(self.warnings),
         }
 
 
-def figures(name: str, base: str = store.EMBEDDED) -> Report:
+def build_report(name: str, base: str = store.EMBEDDED) -> CorpusReport:
     """Of a corpus, its tokens in the vocabulary of a base. Raises CorpusNotFound, CorpusDamaged, ModelError."""
-    ledger = _nameless(keeping.read(name))
-    folder = store.find(base)
-    measure = Measure(keeping.kept(name))
-    tokens, counted = _tokens(measure, folder, ledger.kept_bytes)
-    found = measure.figures()
-    training = _training(base, store.read_manifest(folder).shape, tokens, counted)
+    ledger = _anonymise_metadata(keeping.read_metadata(name))
+    folder = store.find_model(base)
+    measure = StatisticsCollector(keeping.open_kept_records(name))
+    tokens, counted = _count_tokens(measure, folder, ledger.kept_bytes)
+    found = measure.to_statistics()
+    training = _estimate_training(base, store.read_manifest(folder).shape, tokens, counted)
     window = training.context * (training.batch + 1) + 1
-    return Report(
+    return CorpusReport(
         name=name,
         batches=ledger.batches,
         options=ledger.options,
-        counts=from_data(ledger.counts) if ledger.counts else Counts(),
-        figures=found,
+        counts=counts_from_dict(ledger.counts) if ledger.counts else CleaningCounts(),
+        statistics=found,
         training=training,
-        warnings=(*_told(ledger), *faults(found, ledger.options, tokens, window)),
+        warnings=(*_stored_warnings(ledger), *find_warnings(found, ledger.options, tokens, window)),
     )
 
 
-def _nameless(ledger: Ledger) -> Ledger:
+def _anonymise_metadata(metadata: CorpusMetadata) -> CorpusMetadata:
     """Where all is anonymous, the report is as well: no examples from before, no word of who was meant, and of a file
     in an archive only which archive, since folders of messages are called after people."""
-    if not ledger.options.anonymous:
-        return ledger
-    counts = from_data(ledger.counts)
+    if not metadata.options.anonymous:
+        return metadata
+    counts = counts_from_dict(metadata.counts)
     for count in counts.steps.values():
         count.examples.clear()
-    counts.people, counts.notes = {}, [CANNOT]
-    person = ledger.options.person and "(one)"
-    options = replace(ledger.options, person=person)
-    return replace(ledger, counts=counts.data(), options=options, batches=tuple(map(_placeless, ledger.batches)))
+    counts.people, counts.notes = {}, [ANONYMITY_LIMITS]
+    person = metadata.options.person and "(one)"
+    options = replace(metadata.options, person=person)
+    return replace(
+        metadata, counts=counts.to_dict(), options=options, batches=tuple(map(_anonymise_batch, metadata.batches))
+    )
 
 
-def _placeless(batch: Batch) -> Batch:
+def _anonymise_batch(batch: ImportBatch) -> ImportBatch:
     def outside(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         return tuple((batch.path, why.replace(place, batch.path) if place else why) for place, why in pairs)
 
     return replace(batch, damaged=outside(batch.damaged), warned=outside(batch.warned))
 
 
-def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _sum_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     whole: Counter[str] = Counter()
     for count in counts:
         whole.update(count)
     return dict(whole.most_common())
 
 
-def _told(ledger: Ledger) -> Iterator[str]:
+def _stored_warnings(metadata: CorpusMetadata) -> Iterator[str]:
     """What importers and cleaning said when they worked."""
-    for batch in ledger.batches:
+    for batch in metadata.batches:
         yield from (f"{place}: {what}" for place, what in batch.warned)
-    yield from ledger.counts.get("notes", ())
+    yield from metadata.counts.get("notes", ())
 
 
-def _tokens(measure: Measure, folder: Path, size: int) -> tuple[int, bool]:
+def _count_tokens(collector: StatisticsCollector, folder: Path, size: int) -> tuple[int, bool]:
     """How many the documents are, and whether they were counted one by one."""
     try:
         from model import tokenizer
     except ImportError:  # a thin client can look at a corpus as well
-        deque(measure.documents(), maxlen=0)
-        return round(measure.figures().bytes / PER_TOKEN), False
-    words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
-    every = -(-size // COUNTED) or 1
+        deque(collector.iter_documents(), maxlen=0)
+        return round(collector.to_statistics().bytes / BYTES_PER_TOKEN), False
+    words = tokenizer.from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
+    every = -(-size // MAX_COUNTED_BYTES) or 1
     number = taken = tokens = 0
     some: list[str] = []
-    for document in measure.documents():
+    for document in collector.iter_documents():
         for line in document.splitlines(keepends=True):
             number += 1
             if number % every == 0:
@@ -168,26 +170,28 @@ def _tokens(measure: Measure, folder: Path, size: int) -> tuple[int, bool]:
             tokens += sum(map(len, words.encode_many(some)))
             some = []
     tokens += sum(map(len, words.encode_many(some)))
-    found = measure.figures()
+    found = collector.to_statistics()
     if every > 1:
         tokens = round(tokens * found.bytes / max(1, taken))
     return tokens + found.documents, every == 1  # an end of text before each
 
 
-def _training(base: str, shape: Shape, tokens: int, counted: bool) -> Training:
+def _estimate_training(base: str, shape: GPT2Config, tokens: int, counted: bool) -> TrainingEstimate:
     operations = 6 * shape.parameters + 12 * shape.n_layer * shape.n_positions * shape.n_embd  # of a token
-    return Training(
+    return TrainingEstimate(
         base=base,
         parameters=shape.parameters,
         context=shape.n_positions,
-        batch=BATCH,
+        batch=DEFAULT_BATCH,
         tokens=tokens,
         counted=counted,
-        steps=max(0, tokens - 1) // (shape.n_positions * BATCH),
-        seconds=tokens * operations / (THREADS * PACE),
-        memory=_memory(shape),
+        steps=max(0, tokens - 1) // (shape.n_positions * DEFAULT_BATCH),
+        seconds=tokens * operations / (THREADS * OPERATIONS_PER_SECOND),
+        memory=_estimate_memory(shape),
     )
 
 
-def _memory(shape: Shape) -> int:
-    return memory.Load(shape, *memory.moved(shape, 0), min(memory.SEQUENCES, BATCH), THREADS).bytes
+def _estimate_memory(shape: GPT2Config) -> int:
+    return memory.MemoryEstimate(
+        shape, *memory.count_trainable(shape, 0), min(memory.MICROBATCH_SEQUENCES, DEFAULT_BATCH), THREADS
+    ).total_bytes

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from tools.corpora.members import Member
-from tools.corpora.record import Found
+from tools.corpora.record import ImportItem
 
 
-class Source(Protocol):
+class Importer(Protocol):
     """One importer, as a module: `tools/corpora/sources/NAME.py` has a KIND and these two functions."""
 
     KIND: str  # what `corpus add --as` calls it, and a person is told that it was taken for
@@ -18,7 +18,7 @@ class Source(Protocol):
         """Those of the members that are this importer's, by names and first bytes. Opens no more than it must."""
         ...
 
-    def found(self, members: Sequence[Member]) -> Iterator[Found]:
+    def read_items(self, members: Sequence[Member]) -> Iterator[ImportItem]:
         """All that is in them, one thread after the other. A member that is damaged is told as such and gone over;
         it holds one message at a time, and what it must to put a thread in order, never the whole."""
         ...

@@ -16,31 +16,31 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from tools.corpora import belonging
-from tools.corpora.errors import MemberRefused
-from tools.corpora.members import Member, members, zipped
-from tools.corpora.record import Damaged, Found, Record, Skipped
-from tools.corpora.source import Source
-from tools.corpora.wide import narrowed
+from tools.corpora.errors import MemberError
+from tools.corpora.members import Member, is_zip, iter_members
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem
+from tools.corpora.source import Importer
+from tools.corpora.wide import transcode_to_utf8
 
-KINDS = ("messenger", "slack", "signal", "tweets", "log", "pdf", "text")
+KINDS_IN_ORDER = ("messenger", "slack", "signal", "tweets", "log", "pdf", "text")
 # What else lies in these is an export's own, and no text of anybody's: settings, attachments, HTML to look at.
-EXPORTS = frozenset({"messenger", "slack", "signal"})
-PARTED = frozenset({"messenger"})  # large ones are `facebook-ann-1.zip`, `facebook-ann-2.zip` and so on
-GENERAL = frozenset({"log", "pdf", "text"})
-ARCHIVED = ".js"  # an archive of X's is an export as well, a table of tweets is none
-MEDIA = re.compile(
+EXPORT_KINDS = frozenset({"messenger", "slack", "signal"})
+MULTIPART_KINDS = frozenset({"messenger"})  # large ones are `facebook-ann-1.zip`, `facebook-ann-2.zip` and so on
+GENERIC_KINDS = frozenset({"log", "pdf", "text"})
+X_ARCHIVE_SUFFIX = ".js"  # an archive of X's is an export as well, a table of tweets is none
+MEDIA_SUFFIX = re.compile(
     r"\.(jpe?g|png|gif|webp|heic|bmp|tiff?|ico|mp4|m4v|mov|avi|mkv|webm|3gp|mp3|m4a|aac|og[ag]|opus|wav|flac|amr|caf"
     r"|woff2?|[ot]tf|eot|exe|dll|so|pyc|class|map)"
 )
-ZIPS = frozenset({".zip", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub"})
-TEXTS = frozenset({".txt", ".text", ".md", ".xz"})  # what should have been one
-OFFICE = ("[Content_Types].xml", "META-INF/container.xml", "META-INF/manifest.xml")  # Word, EPUB, OpenDocument
+ZIP_SUFFIXES = frozenset({".zip", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub"})
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".xz"})  # what should have been one
+OFFICE_MEMBERS = ("[Content_Types].xml", "META-INF/container.xml", "META-INF/manifest.xml")  # Word, EPUB, OpenDocument
 HIDDEN = "hidden"
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Lot:
+class ImportGroup:
     """What of one path is of one kind; `digests` are filled by `compared`."""
 
     path: Path
@@ -49,167 +49,177 @@ class Lot:
     digests: tuple[str, ...] = ()
 
     @property
-    def whole(self) -> bool:
+    def is_indivisible(self) -> bool:
         """Whether its files are one thing: then all of them are new, or none."""
-        return self.kind in EXPORTS or any(member.name.endswith(ARCHIVED) for member in self.members)
+        return self.kind in EXPORT_KINDS or any(member.name.endswith(X_ARCHIVE_SUFFIX) for member in self.members)
 
 
 @dataclass(slots=True)
-class Sorted:
+class DetectionResult:
     """All of what was handed over: lots for importers, what is damaged, and what is left, counted by its ending."""
 
-    lots: list[Lot] = field(default_factory=list)
-    damaged: list[Damaged] = field(default_factory=list)
-    left: Counter[str] = field(default_factory=Counter)
+    groups: list[ImportGroup] = field(default_factory=list)
+    damaged: list[DamagedItem] = field(default_factory=list)
+    unclaimed: Counter[str] = field(default_factory=Counter)
 
 
-def source(kind: str) -> Source:
+def load_importer(kind: str) -> Importer:
     """The importer of that name, loaded now."""
-    return cast(Source, importlib.import_module(f"tools.corpora.sources.{kind}"))
+    return cast(Importer, importlib.import_module(f"tools.corpora.sources.{kind}"))
 
 
-def sorted_out(path: Path, kind: str = "", seen: Callable[[Member], Member] = lambda member: member) -> Sorted:
+def detect_kinds(
+    path: Path, kind: str = "", wrap: Callable[[Member], Member] = lambda member: member
+) -> DetectionResult:
     """Who knows what; `kind` forces it. Each member goes through `seen` first. Raises CorpusNotFound."""
-    whole = Sorted()
-    found = [one if isinstance(one, Damaged) else narrowed(seen(one)) for one in members(path)]
-    whole.damaged += [one for one in found if isinstance(one, Damaged)]
+    whole = DetectionResult()
+    found = [one if isinstance(one, DamagedItem) else transcode_to_utf8(wrap(one)) for one in iter_members(path)]
+    whole.damaged += [one for one in found if isinstance(one, DamagedItem)]
     own = [one for one in found if isinstance(one, Member)]
-    if any(member.name in OFFICE for member in own):
-        whole.damaged.append(Damaged(str(path), "a document of an office program or an e-book: save it as text or PDF"))
+    if any(member.name in OFFICE_MEMBERS for member in own):
+        whole.damaged.append(
+            DamagedItem(str(path), "a document of an office program or an e-book: save it as text or PDF")
+        )
         return whole
     rest = []
     for member in own:
-        if _suffix(member) in ZIPS and zipped(member):
-            _zip(whole, path, member, kind, seen)
-        elif _is_litter(member):
-            whole.left[_ending(member)] += 1
+        if _suffix(member) in ZIP_SUFFIXES and is_zip(member):
+            _detect_zip(whole, path, member, kind, wrap)
+        elif _is_ignored(member):
+            whole.unclaimed[_suffix_label(member)] += 1
         else:
             rest.append(member)
-    _given(whole, path, rest, kind)
+    _assign_importers(whole, path, rest, kind)
     return whole
 
 
-def joined(lots: Iterable[Lot]) -> list[Lot]:
+def join_multipart(groups: Iterable[ImportGroup]) -> list[ImportGroup]:
     """The same; downloads that come in parts, a conversation in several of them, are one lot."""
-    whole: list[Lot] = []
-    parts: dict[str, list[Lot]] = {}
-    for lot in lots:
-        if lot.kind not in PARTED or lot.kind not in parts:
+    whole: list[ImportGroup] = []
+    parts: dict[str, list[ImportGroup]] = {}
+    for lot in groups:
+        if lot.kind not in MULTIPART_KINDS or lot.kind not in parts:
             whole.append(lot)
         parts.setdefault(lot.kind, []).append(lot)
-    return [_one(parts[lot.kind]) if lot.kind in PARTED else lot for lot in whole]
+    return [_merge_groups(parts[lot.kind]) if lot.kind in MULTIPART_KINDS else lot for lot in whole]
 
 
-def _one(lots: Sequence[Lot]) -> Lot:
-    if len(lots) == 1:
-        return lots[0]
-    path = Path(f"{lots[0].path} and {len(lots) - 1:,} more")
-    return replace(lots[0], path=path, members=[member for lot in lots for member in lot.members])
+def _merge_groups(groups: Sequence[ImportGroup]) -> ImportGroup:
+    if len(groups) == 1:
+        return groups[0]
+    path = Path(f"{groups[0].path} and {len(groups) - 1:,} more")
+    return replace(groups[0], path=path, members=[member for lot in groups for member in lot.members])
 
 
-def _zip(whole: Sorted, path: Path, member: Member, kind: str, seen: Callable[[Member], Member]) -> None:
+def _detect_zip(
+    result: DetectionResult, path: Path, member: Member, kind: str, wrap: Callable[[Member], Member]
+) -> None:
     """A ZIP among other files: one in a folder is a path of its own, one in a ZIP stays closed."""
     if not path.is_dir():
-        whole.damaged.append(
-            Damaged(member.place, "a ZIP in a ZIP, which is not opened: take it out, add it by itself")
+        result.damaged.append(
+            DamagedItem(member.location, "a ZIP in a ZIP, which is not opened: take it out, add it by itself")
         )
         return
-    inner = sorted_out(Path(member.place), kind, seen)
-    whole.lots += inner.lots
-    whole.damaged += inner.damaged
-    whole.left += inner.left
+    inner = detect_kinds(Path(member.location), kind, wrap)
+    result.groups += inner.groups
+    result.damaged += inner.damaged
+    result.unclaimed += inner.unclaimed
 
 
-def _given(whole: Sorted, path: Path, rest: Sequence[Member], kind: str) -> None:
+def _assign_importers(result: DetectionResult, path: Path, rest: Sequence[Member], kind: str) -> None:
     exports: frozenset[str] = frozenset()  # where all that nobody claims is an export's own
-    for name in (kind,) if kind else KINDS:
-        asked = [member for member in rest if not belonging.on(exports, member.name)] if name in GENERAL else rest
+    for name in (kind,) if kind else KINDS_IN_ORDER:
+        asked = (
+            [member for member in rest if not belonging.is_within(exports, member.name)]
+            if name in GENERIC_KINDS
+            else rest
+        )
         if not asked:
             continue
-        claimed = _claimed(whole, source(name), asked)
+        claimed = _claim_members(result, load_importer(name), asked)
         if kind and (len(rest) == 1 or kind == "text" or not claimed):
             claimed = rest  # it is said what they are, so they are not asked
         if claimed:
-            lot = Lot(path, name, tuple(claimed))
-            whole.lots.append(lot)
+            lot = ImportGroup(path, name, tuple(claimed))
+            result.groups.append(lot)
             known = set(map(id, claimed))
             rest = [member for member in rest if id(member) not in known]
-            if lot.whole and not kind:
-                exports |= belonging.grounds(name, (member.name for member in claimed))
+            if lot.is_indivisible and not kind:
+                exports |= belonging.export_prefixes(name, (member.name for member in claimed))
     for member in rest:
-        _leave(whole, member, wanted=not (kind or belonging.on(exports, member.name)))
+        _record_unclaimed(result, member, is_expected=not (kind or belonging.is_within(exports, member.name)))
 
 
-def _leave(whole: Sorted, member: Member, wanted: bool) -> None:
+def _record_unclaimed(result: DetectionResult, member: Member, is_expected: bool) -> None:
     """Nobody claims it: counted, or named where it should have been a text or is damaged."""
     try:
-        member.head()
-    except MemberRefused as error:  # it may have been what somebody would have known
-        whole.damaged.append(Damaged(member.place, str(error).removeprefix(f"{member.place}: ")))
+        member.read_head()
+    except MemberError as error:  # it may have been what somebody would have known
+        result.damaged.append(DamagedItem(member.location, str(error).removeprefix(f"{member.location}: ")))
         return
-    if wanted and _suffix(member) in TEXTS:
+    if is_expected and _suffix(member) in TEXT_SUFFIXES:
         why = "not UTF-8, or no text at all; --as text takes it all the same"
-        whole.damaged.append(Damaged(member.place, why))
+        result.damaged.append(DamagedItem(member.location, why))
     else:
-        whole.left[_ending(member)] += 1
+        result.unclaimed[_suffix_label(member)] += 1
 
 
-def _claimed(whole: Sorted, importer: Source, rest: Sequence[Member]) -> Sequence[Member]:
+def _claim_members(result: DetectionResult, importer: Importer, rest: Sequence[Member]) -> Sequence[Member]:
     try:
         return importer.claim(rest)
-    except MemberRefused as error:
-        whole.damaged.append(Damaged("", str(error)))
+    except MemberError as error:
+        result.damaged.append(DamagedItem("", str(error)))
         return ()
 
 
-def found(lot: Lot) -> Iterator[Found]:
+def read_items(group: ImportGroup) -> Iterator[ImportItem]:
     """All that its importer finds, no text empty."""
     try:
-        for one in source(lot.kind).found(lot.members):
-            yield Skipped(one.source, "an empty text") if isinstance(one, Record) and not one.text.strip() else one
-    except MemberRefused as error:
-        yield Damaged(str(lot.path), str(error).removeprefix(f"{lot.path}: "))
+        for one in load_importer(group.kind).read_items(group.members):
+            yield SkippedItem(one.source, "an empty text") if isinstance(one, Record) and not one.text.strip() else one
+    except MemberError as error:
+        yield DamagedItem(str(group.path), str(error).removeprefix(f"{group.path}: "))
 
 
-def compared(lot: Lot, known: Iterable[str]) -> tuple[Lot, int]:
+def drop_known_files(group: ImportGroup, known: Iterable[str]) -> tuple[ImportGroup, int]:
     """The lot without what is known by its digest, with the digests of the rest; and how many files were known."""
-    digests = list(map(_digest, lot.members))
+    digests = list(map(_file_digest, group.members))
     known = set(known)
-    if lot.whole:
-        names = sorted(f"{member.name}\0{digest}" for member, digest in zip(lot.members, digests, strict=True))
+    if group.is_indivisible:
+        names = sorted(f"{member.name}\0{digest}" for member, digest in zip(group.members, digests, strict=True))
         all_of_it = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()
         if all_of_it in known:
-            return replace(lot, members=()), len(lot.members)
-        return replace(lot, digests=(all_of_it,)), 0
+            return replace(group, members=()), len(group.members)
+        return replace(group, digests=(all_of_it,)), 0
     fresh: dict[str, Member] = {}
     unreadable = []  # it will be told when it is read
-    for member, digest in zip(lot.members, digests, strict=True):
+    for member, digest in zip(group.members, digests, strict=True):
         if not digest:
             unreadable.append(member)
         elif digest not in known:
             fresh.setdefault(digest, member)
     left = (*fresh.values(), *unreadable)
-    return replace(lot, members=left, digests=tuple(fresh)), len(lot.members) - len(left)
+    return replace(group, members=left, digests=tuple(fresh)), len(group.members) - len(left)
 
 
-def _digest(member: Member) -> str:
+def _file_digest(member: Member) -> str:
     """Of its bytes; empty where they cannot be had."""
     digest = hashlib.sha256()
     try:
         with member.open() as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
-    except MemberRefused:
+    except MemberError:
         return ""
     return digest.hexdigest()
 
 
-def _is_litter(member: Member) -> bool:
+def _is_ignored(member: Member) -> bool:
     """What is known by its name to be no text; what systems strew."""
-    return _ending(member) == HIDDEN or bool(MEDIA.fullmatch(_suffix(member)))
+    return _suffix_label(member) == HIDDEN or bool(MEDIA_SUFFIX.fullmatch(_suffix(member)))
 
 
-def _ending(member: Member) -> str:
+def _suffix_label(member: Member) -> str:
     if any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.name).parts):
         return HIDDEN
     return _suffix(member) or "without an ending"

@@ -9,73 +9,75 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 
-from tools.corpora.errors import CorpusError, MemberRefused
+from tools.corpora.errors import CorpusError, MemberError
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Kind, Record
+from tools.corpora.record import DamagedItem, ImportItem, Record, RecordKind
 
-_TABLE = "CREATE TABLE record (number INTEGER PRIMARY KEY, at, source, thread, text, who, moment, kind, mine)"
-_DRAINED = "SELECT source, thread, text, who, moment AS 'moment', kind, mine FROM record ORDER BY thread, at, number"
+_CREATE_TABLE = "CREATE TABLE record (number INTEGER PRIMARY KEY, at, source, thread, text, who, moment, kind, mine)"
+_SELECT_SORTED = (
+    "SELECT source, thread, text, who, moment AS 'moment', kind, mine FROM record ORDER BY thread, at, number"
+)
 
 
-class Sorter:
+class ThreadSorter:
     """Takes records in any order. Those of one moment, and those of none, stay in the order that they came in."""
 
     def __init__(self) -> None:
-        self._store = sqlite3.connect("", isolation_level=None)  # no name: a file of its own, gone when it is closed
-        self._last = 0.0
+        self._database = sqlite3.connect("", isolation_level=None)  # no name: a file of its own, gone when it is closed
+        self._last_when = 0.0
         for setting in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE", "cache_size=-16000"):
-            self._store.execute(f"PRAGMA {setting}")
-        self._store.execute(_TABLE)
-        self._store.execute("BEGIN")
+            self._database.execute(f"PRAGMA {setting}")
+        self._database.execute(_CREATE_TABLE)
+        self._database.execute("BEGIN")
 
-    def __enter__(self) -> Sorter:
+    def __enter__(self) -> ThreadSorter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._store.close()
+        self._database.close()
 
-    def add(self, record: Record) -> None:
+    def add_record(self, record: Record) -> None:
         """Raises CorpusError where the temporary folder is full."""
-        self._last = self._last if record.when is None else record.when
+        self._last_when = self._last_when if record.when is None else record.when
         row = (record.source, record.thread, record.text, record.who, record.when, record.kind, record.mine)
         try:
-            self._store.execute("INSERT INTO record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", (self._last, *row))
+            self._database.execute("INSERT INTO record VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", (self._last_when, *row))
         except sqlite3.OperationalError as error:
-            raise _no_room(error) from None
+            raise _temp_folder_full(error) from None
 
-    def records(self) -> Iterator[Record]:
+    def iter_records(self) -> Iterator[Record]:
         """All of them, thread by thread. Raises CorpusError where the temporary folder is full."""
         try:
-            for source, thread, text, who, when, kind, mine in self._store.execute(_DRAINED):
-                yield Record(source, thread, text, who, when, _kind(kind), bool(mine))
+            for source, thread, text, who, when, kind, mine in self._database.execute(_SELECT_SORTED):
+                yield Record(source, thread, text, who, when, _record_kind(kind), bool(mine))
         except sqlite3.OperationalError as error:
-            raise _no_room(error) from None
+            raise _temp_folder_full(error) from None
 
 
-def told(found: Iterable[Found], member: Member) -> Iterator[Found]:
+def catch_damage(items: Iterable[ImportItem], member: Member) -> Iterator[ImportItem]:
     """The same; where the member turns out to be damaged, that is told as the last."""
     try:
-        yield from found
-    except MemberRefused as error:
-        yield Damaged(member.place, str(error).removeprefix(f"{member.place}: "))
+        yield from items
+    except MemberError as error:
+        yield DamagedItem(member.location, str(error).removeprefix(f"{member.location}: "))
 
 
-def by_thread(found: Iterable[Found]) -> Iterator[Found]:
+def sort_by_thread(items: Iterable[ImportItem]) -> Iterator[ImportItem]:
     """The same, what is no record first. Raises CorpusError where the temporary folder is full."""
-    with Sorter() as sorter:
-        for one in found:
+    with ThreadSorter() as sorter:
+        for one in items:
             if isinstance(one, Record):
-                sorter.add(one)
+                sorter.add_record(one)
             else:
                 yield one
-        yield from sorter.records()
+        yield from sorter.iter_records()
 
 
-def _kind(name: str) -> Kind:
+def _record_kind(name: str) -> RecordKind:
     return "tweet" if name == "tweet" else "document" if name == "document" else "message"
 
 
-def _no_room(error: sqlite3.OperationalError) -> CorpusError:
+def _temp_folder_full(error: sqlite3.OperationalError) -> CorpusError:
     return CorpusError(
         f"{tempfile.gettempdir()}: no room to put messages in order ({error}); make some, or name a folder by TMPDIR"
     )

@@ -11,43 +11,43 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import IO, cast
 
-from tools.corpora.errors import MemberRefused
+from tools.corpora.errors import MemberError
 from tools.corpora.members import Member
 
-ENDINGS = frozenset({".csv", ".tsv", ".json", ".jsonl", ".js"})
-CHUNK = 1 << 18
-_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".js"})
+CHUNK_BYTES = 1 << 18
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def narrowed(member: Member) -> Member:
+def transcode_to_utf8(member: Member) -> Member:
     """The same, its bytes UTF-8 whatever they were."""
-    if PurePosixPath(member.name).suffix.lower() not in ENDINGS:
+    if PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
         return member
     try:
-        wide = member.head(2) in _MARKS
-    except MemberRefused:  # it will be told when it is read
+        wide = member.read_head(2) in _BYTE_ORDER_MARKS
+    except MemberError:  # it will be told when it is read
         return member
-    return replace(member, opened=lambda: cast(IO[bytes], _Narrowed(member.opened()))) if wide else member
+    return replace(member, open_raw=lambda: cast(IO[bytes], _TranscodedStream(member.open_raw()))) if wide else member
 
 
-class _Narrowed:
+class _TranscodedStream:
     """A stream in UTF-16, in UTF-8; half a character becomes U+FFFD."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
-        self._rest = b""
-        self._ended = False
+        self._buffer = b""
+        self._at_end = False
         self.close = file.close
 
     def seekable(self) -> bool:
         return False
 
     def read(self, count: int = -1) -> bytes:
-        while not self._ended and (count < 0 or len(self._rest) < count):
-            raw = self._file.read(CHUNK)
-            self._ended = not raw
-            self._rest += self._decoder.decode(raw, final=self._ended).encode("utf-8", "replace")
-        count = len(self._rest) if count < 0 else count
-        data, self._rest = self._rest[:count], self._rest[count:]
+        while not self._at_end and (count < 0 or len(self._buffer) < count):
+            raw = self._file.read(CHUNK_BYTES)
+            self._at_end = not raw
+            self._buffer += self._decoder.decode(raw, final=self._at_end).encode("utf-8", "replace")
+        count = len(self._buffer) if count < 0 else count
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
         return data

@@ -9,21 +9,21 @@ from tools.training import checkpoint
 from tools.training.net import Gpt2
 
 
-class Mean:
+class WeightAverage:
     """`numbers` are the mean of all that was added, by the names of the net's own."""
 
     def __init__(self, net: Gpt2) -> None:
-        self.numbers: dict[str, Tensor] = {
-            name: torch.zeros_like(value) for name, value in checkpoint.numbers(net).items()
+        self.tensors: dict[str, Tensor] = {
+            name: torch.zeros_like(value) for name, value in checkpoint.trainable_tensors(net).items()
         }
 
     @torch.no_grad()
-    def add(self, net: Gpt2, before: int) -> None:
+    def add(self, net: Gpt2, count: int) -> None:
         """The weights as they are now, to `before` others that are in the mean."""
-        now = checkpoint.numbers(net)
-        torch._foreach_lerp_(list(self.numbers.values()), [now[name] for name in self.numbers], 1 / (before + 1))
+        now = checkpoint.trainable_tensors(net)
+        torch._foreach_lerp_(list(self.tensors.values()), [now[name] for name in self.tensors], 1 / (count + 1))
 
     @torch.no_grad()
-    def into(self, net: Gpt2) -> None:
-        for name, value in checkpoint.numbers(net).items():
-            value.copy_(self.numbers[name])
+    def copy_to(self, net: Gpt2) -> None:
+        for name, value in checkpoint.trainable_tensors(net).items():
+            value.copy_(self.tensors[name])

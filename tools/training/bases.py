@@ -9,46 +9,46 @@ from pathlib import Path
 import torch
 
 from model import hub, store
-from model.base import Shape
+from model.base import GPT2Config
 from tools.training.net import Gpt2
-from tools.training.recipe import Source
+from tools.training.recipe import HashedSource
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseModel:
     """`source` says which it was, `licence` what its manifest tells of that, if it has one."""
 
-    source: Source
+    source: HashedSource
     net: Gpt2
     tokenizer_json: str
     licence: str
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> GPT2Config:
         return self.net.shape
 
 
-def read(name_or_path: str) -> Base:
+def read_base(name_or_path: str) -> BaseModel:
     """Raises ModelNotFound and ModelDamaged: for weights that are rounded to few bits too, which nobody can train."""
-    found = hub.read(name_or_path)
+    found = hub.read_source(name_or_path)
     with torch.device("meta"):  # no numbers are drawn that are not wanted
         net = Gpt2(found.shape)
     net.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()}, assign=True)
-    source = Source(_name(name_or_path, found.name), _hash(name_or_path))
-    return Base(source, net, found.tokenizer_json, str(found.training.get("licence") or ""))
+    source = HashedSource(_command_name(name_or_path, found.name), _hash_weights(name_or_path))
+    return BaseModel(source, net, found.tokenizer_json, str(found.training.get("licence") or ""))
 
 
-def _name(asked: str, found: str) -> str:
+def _command_name(name_or_path: str, source_name: str) -> str:
     """That by which the same command finds it again; of a path, its last part."""
-    return asked if "/" not in asked else found
+    return name_or_path if "/" not in name_or_path else source_name
 
 
-def _hash(name_or_path: str) -> str:
+def _hash_weights(name_or_path: str) -> str:
     """Of the file that has the weights; of several, of their hashes."""
     folder = Path(name_or_path)
     folder = folder if folder.is_dir() else folder.parent
-    if not (folder / hub.CONFIG).is_file() or not (tensors := sorted(folder.glob("*.safetensors"))):
-        return store.read_manifest(store.find(name_or_path)).graph_sha256
+    if not (folder / hub.CONFIG_FILE).is_file() or not (tensors := sorted(folder.glob("*.safetensors"))):
+        return store.read_manifest(store.find_model(name_or_path)).graph_sha256
     hashes = []
     for path in tensors:
         with path.open("rb") as file:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from model.errors import ModelDamaged
 from tools.training.errors import RunUnwritten
-from tools.training.folder import CHECKPOINT
+from tools.training.folder import CHECKPOINT_FILE
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainState:
     """Where a run stands. `elapsed_s` counts time spent in steps, so a machine that slept does not age the run.
 
     `first` and `best` are nats a token of the text held out, before the first step and after `best_step`; `looks` were
@@ -43,28 +43,32 @@ class Progress:
 
 
 Optimisers = dict[str, torch.optim.Optimizer]
-NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
 
 
-def numbers(net: torch.nn.Module) -> dict[str, Tensor]:
+def trainable_tensors(net: torch.nn.Module) -> dict[str, Tensor]:
     """What a run changes of a net: all of its state, or, where some of it is frozen, what is not."""
     moved = {name for name, p in net.named_parameters() if p.requires_grad}
     return {name: value for name, value in net.state_dict().items() if name in moved}
 
 
-def save(
-    path: Path, progress: Progress, net: torch.nn.Module, optimisers: Optimisers, mean: Mapping[str, Tensor] = NOTHING
+def save_checkpoint(
+    path: Path,
+    train_state: TrainState,
+    net: torch.nn.Module,
+    optimisers: Optimisers,
+    average: Mapping[str, Tensor] = NO_TENSORS,
 ) -> None:
     """Write to a file beside, sync, rename: a kill at any moment leaves the old checkpoint or the new one."""
-    tensors = {f"net.{name}": value.detach().contiguous() for name, value in numbers(net).items()}
-    tensors |= {f"mean.{name}": value.contiguous() for name, value in mean.items()}
+    tensors = {f"net.{name}": value.detach().contiguous() for name, value in trainable_tensors(net).items()}
+    tensors |= {f"mean.{name}": value.contiguous() for name, value in average.items()}
     for label, optimiser in optimisers.items():
         for index, state in optimiser.state_dict()["state"].items():
             for key, value in state.items():
                 tensors[f"{label}.{index}.{key}"] = value.contiguous()
     beside = path.with_suffix(".part")
     try:
-        save_file(tensors, beside, metadata={"progress": json.dumps(asdict(progress))})
+        save_file(tensors, beside, metadata={"progress": json.dumps(asdict(train_state))})
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -72,36 +76,38 @@ def save(
         with suppress(OSError):
             beside.unlink()
         raise RunUnwritten(
-            f"{path}: the checkpoint cannot be written ({error}); make room, then {_left(path)}"
+            f"{path}: the checkpoint cannot be written ({error}); make room, then {_resume_hint(path)}"
         ) from None
 
 
-def _left(path: Path) -> str:
+def _resume_hint(path: Path) -> str:
     """What is there when a checkpoint is not: the one before it, if there was one. The best weights alone are none."""
     try:
-        step = read_progress(path.with_name(CHECKPOINT)).step
+        step = read_state(path.with_name(CHECKPOINT_FILE)).step
     except ModelDamaged:
         return "give the command again: nothing of this run is kept yet, and it begins anew"
     return f"the same command, without --fresh, goes on from step {step}"
 
 
-def read_progress(path: Path) -> Progress:
+def read_state(path: Path) -> TrainState:
     """Where the run of a checkpoint stands; its numbers stay on disk."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return Progress(**json.loads(header["__metadata__"]["progress"]))
+        return TrainState(**json.loads(header["__metadata__"]["progress"]))
     except (OSError, OverflowError, MemoryError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged_checkpoint(path, error) from None
 
 
-def load(path: Path, net: torch.nn.Module, optimisers: Optimisers, mean: Mapping[str, Tensor] = NOTHING) -> Progress:
+def load_checkpoint(
+    path: Path, net: torch.nn.Module, optimisers: Optimisers, average: Mapping[str, Tensor] = NO_TENSORS
+) -> TrainState:
     """Put a checkpoint's numbers into net, optimisers and mean; returns where the run stood."""
-    progress = read_progress(path)
+    progress = read_state(path)
     try:
         tensors = load_file(path)
         _load_net(net, {name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
-        for name, value in mean.items() if progress.averaged else ():
+        for name, value in average.items() if progress.averaged else ():
             value.copy_(tensors[f"mean.{name}"])
         for label, optimiser in optimisers.items():
             state: dict[int, dict[str, Tensor]] = {}
@@ -112,19 +118,19 @@ def load(path: Path, net: torch.nn.Module, optimisers: Optimisers, mean: Mapping
             whole: dict[str, Any] = optimiser.state_dict() | {"state": state}
             optimiser.load_state_dict(whole)
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged_checkpoint(path, error) from None
     return progress
 
 
-def _load_net(net: torch.nn.Module, found: dict[str, Tensor]) -> None:
+def _load_net(net: torch.nn.Module, tensors: dict[str, Tensor]) -> None:
     """Raises RuntimeError unless it has just what a run changes."""
-    missing, unexpected = net.load_state_dict(found, strict=False)
-    left = set(missing) & set(numbers(net))
+    missing, unexpected = net.load_state_dict(tensors, strict=False)
+    left = set(missing) & set(trainable_tensors(net))
     if left or unexpected:
         raise RuntimeError(f"it has not {min(left)}" if left else f"its {min(unexpected)} is none of the net's")
 
 
-def _damaged(path: Path, error: Exception) -> ModelDamaged:
+def _damaged_checkpoint(path: Path, error: Exception) -> ModelDamaged:
     # Of a state dict that does not fit, torch says first that it does not, and last why.
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return ModelDamaged(f"{path}: not a checkpoint of this run ({lines[-1].strip()}); --fresh begins the run again")

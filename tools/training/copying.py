@@ -7,29 +7,29 @@ from dataclasses import dataclass
 
 from model.base import Sampling
 from model.context import Vocabulary
-from model.copied import Copied, copied
-from model.prefix import Forward
-from model.writing import written
+from model.copied import NgramOverlap, measure_overlap
+from model.prefix import DecoderSession
+from model.writing import write_sample_texts
 
 
 @dataclass(frozen=True, slots=True)
-class Copying:
+class Memorisation:
     """`model` is of what it wrote; `held_out`, the yardstick, of what people wrote that it has not seen."""
 
-    model: Copied
-    held_out: Copied | None
+    model: NgramOverlap
+    held_out: NgramOverlap | None
 
 
-def measure(
-    session: Forward,
+def measure_memorisation(
+    session: DecoderSession,
     vocabulary: Vocabulary,
-    count: int,
+    word_count: int,
     train: Sequence[str],
     held_out: Sequence[str],
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> Copying:
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Memorisation:
     """Let the model write so many words, as it does by default, and look for them in the text it was trained on."""
-    wrote = written(session, vocabulary, count, Sampling(seed=seed), progress)
-    model, yardstick = copied([wrote, held_out], train)
-    return Copying(model, yardstick if held_out else None)
+    wrote = write_sample_texts(session, vocabulary, word_count, Sampling(seed=seed), on_progress)
+    model, yardstick = measure_overlap([wrote, held_out], train)
+    return Memorisation(model, yardstick if held_out else None)

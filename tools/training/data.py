@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from model.errors import TextDamaged
 from model.tokenizer import Tokenizer
 
-Ids = NDArray[np.int32]
-Advance = Callable[[int], None]  # told how many characters more are done
+TokenIds = NDArray[np.int32]
+OnAdvance = Callable[[int], None]  # told how many characters more are done
 
 LINES_AT_ONCE = 2048  # some hundred KB: enough for the tokenizer's threads, little enough for a bar that moves
 
 
-def lines_of(documents: Sequence[str], advance: Advance) -> Iterator[str]:
+def iter_lines(documents: Sequence[str], advance: OnAdvance) -> Iterator[str]:
     """The lines of all documents, each with its line feed."""
     for document in documents:
         for line in document.splitlines(keepends=True):
@@ -24,9 +24,9 @@ def lines_of(documents: Sequence[str], advance: Advance) -> Iterator[str]:
             yield line
 
 
-def encode(documents: Sequence[str], tokenizer: Tokenizer, advance: Advance = lambda _: None) -> Ids:
+def encode_documents(documents: Sequence[str], tokenizer: Tokenizer, advance: OnAdvance = lambda _: None) -> TokenIds:
     """All documents in one row, an end of text before each; a line at a time, as the machine will see them."""
-    pieces: list[Ids] = []
+    pieces: list[TokenIds] = []
     for document in documents:
         pieces.append(np.array([tokenizer.end_of_text], dtype=np.int32))
         lines = document.splitlines(keepends=True)
@@ -38,7 +38,7 @@ def encode(documents: Sequence[str], tokenizer: Tokenizer, advance: Advance = la
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
 
 
-def require_windows(ids: Ids, context: int, batch: int) -> int:
+def require_windows(ids: TokenIds, context: int, batch: int) -> int:
     """How many windows an epoch cuts. Raises TextDamaged when they do not make a batch."""
     windows = (len(ids) - 1 - context) // context
     if windows < batch:
@@ -49,7 +49,7 @@ def require_windows(ids: Ids, context: int, batch: int) -> int:
     return windows
 
 
-def batches(ids: Ids, context: int, batch: int, seed: int, start: int = 0) -> Iterator[Ids]:
+def iter_batches(ids: TokenIds, context: int, batch: int, seed: int, start: int = 0) -> Iterator[TokenIds]:
     """Batches [batch, context + 1] for ever, from step `start` on.
 
     Each epoch cuts the row anew, from a random offset, and shuffles the cuts.
@@ -68,7 +68,7 @@ def batches(ids: Ids, context: int, batch: int, seed: int, start: int = 0) -> It
             step += 1
 
 
-def sample_windows(ids: Ids, context: int, count: int) -> Ids | None:
+def sample_windows(ids: TokenIds, context: int, count: int) -> TokenIds | None:
     """`count` windows [count, context + 1] evenly spread over the row, for a quick look; None if it is too short."""
     last = len(ids) - context - 1
     if last < 0:

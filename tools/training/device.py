@@ -9,47 +9,51 @@ from typing import Literal
 
 import torch
 
-from model.base import Provider
+from model.base import DeviceChoice
 from tools.training.errors import DeviceMissing
 
-Device = Literal["cpu", "cuda"]
-LIMITS = (  # of a container: what it may have, and what it has
+TorchDevice = Literal["cpu", "cuda"]
+CGROUP_LIMITS = (  # of a container: what it may have, and what it has
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 
 
-def chosen(asked: Provider) -> Device:
+def choose_device(requested: DeviceChoice) -> TorchDevice:
     """Raises DeviceMissing."""
     there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
+    if requested == "cuda" and not there:
         raise DeviceMissing("--device cuda: torch sees no such card here; take --device cpu, or install torch for CUDA")
-    if asked == "cpu" or not there:
+    if requested == "cpu" or not there:
         return "cpu"
     torch.set_float32_matmul_precision("high")  # of what is not in bfloat16
     return "cuda"
 
 
-def name(device: Device) -> str:
+def device_name(device: TorchDevice) -> str:
     """For a person."""
     return torch.cuda.get_device_name() if device == "cuda" else "the CPU"
 
 
-def free(device: Device) -> int | None:
+def free_memory(device: TorchDevice) -> int | None:
     """Bytes that this process can have, with those that it has; None where nobody says."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
-    known = [count for count in (_table("/proc/meminfo", "MemAvailable"), *map(_left, LIMITS)) if count is not None]
-    return min(known) + (_table("/proc/self/status", "RssAnon") or 0) if known else None
+    known = [
+        count
+        for count in (_read_kernel_table("/proc/meminfo", "MemAvailable"), *map(_cgroup_free, CGROUP_LIMITS))
+        if count is not None
+    ]
+    return min(known) + (_read_kernel_table("/proc/self/status", "RssAnon") or 0) if known else None
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Memory that was freed goes to the system: glibc keeps two nets of it after an export, in pieces of no use."""
     with suppress(OSError, AttributeError):  # another libc has no such call
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _table(path: str, key: str) -> int | None:
+def _read_kernel_table(path: str, key: str) -> int | None:
     """A line of one of the kernel's tables, in bytes."""
     try:
         lines = Path(path).read_text("ascii", "replace").splitlines()
@@ -58,7 +62,7 @@ def _table(path: str, key: str) -> int | None:
         return None
 
 
-def _left(limit: tuple[str, str]) -> int | None:
+def _cgroup_free(limit: tuple[str, str]) -> int | None:
     try:
         most, used = (int(Path(path).read_text("ascii")) for path in limit)
     except (OSError, ValueError):  # there is no limit

@@ -13,13 +13,13 @@ from typing import IO, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from tools.training.loop import Report
+from tools.training.loop import StepReport
 
 LINE_EVERY_S = 30.0
 SLOW_S = 2.0  # work that is done sooner than this leaves no line behind
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Two figures: `1 h 52 min`, `3 min 20 s`, `9 s`."""
     whole = round(seconds)
     if whole >= 3600:
@@ -27,16 +27,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
 
 
-def line(report: Report, bits_per_byte: float | None) -> str:
+def progress_line(report: StepReport, bits_per_byte: float | None) -> str:
     """What there is to say of a step, in 70 columns; the held-out figure is the last one there was."""
     held = "" if bits_per_byte is None else f"  {bits_per_byte:.3f} bits/byte"
     return (
-        f"step {report.progress.step}  loss {report.loss:.2f}  {report.tokens_per_s:,.0f} tok/s{held}"
-        f"  {duration(report.left_s)} left"
+        f"step {report.state.step}  loss {report.loss:.2f}  {report.tokens_per_s:,.0f} tok/s{held}"
+        f"  {format_duration(report.remaining_s)} left"
     )
 
 
-class Outliving:
+class HangupTolerantStream:
     """A stream that goes on when its terminal is gone: what is written from then on is lost, and no error.
 
     SIGHUP may come a moment after the first line that could not be written.
@@ -49,15 +49,15 @@ class Outliving:
         self.isatty = stream.isatty
 
     def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
+        self._ignore_hangup(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        self._try(self._stream.flush)
+        self._ignore_hangup(self._stream.flush)
 
-    def _try(self, do: Callable[[], object]) -> None:
+    def _ignore_hangup(self, write: Callable[[], object]) -> None:
         try:
-            do()
+            write()
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -67,69 +67,71 @@ class Outliving:
             os.close(nowhere)
 
 
-def console() -> Console:
+def make_console() -> Console:
     """Standard output."""
-    return Console(file=cast(IO[str], Outliving(sys.stdout)))
+    return Console(file=cast(IO[str], HangupTolerantStream(sys.stdout)))
 
 
-class Display:
+class TrainDisplay:
     """All that a run prints. `stop` is asked at every sign of progress, and may raise."""
 
-    def __init__(self, console: Console, stop: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console, check_stop: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = console
-        self.stop = stop
+        self.check_stop = check_stop
         self._clock = clock
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._said_at = float("-inf")
+        self._printed_at = float("-inf")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A line of its own, above the bar if there is one."""
         console = self._console if self._bar is None else self._bar.console
         console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-    def sample(self, text: str) -> None:
+    def print_sample(self, text: str) -> None:
         """What the model would write now, indented, without what a terminal might obey."""
         shown = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-        self.say("\n".join(f"    {part}" for part in shown.strip().splitlines()))
+        self.print_line("\n".join(f"    {part}" for part in shown.strip().splitlines()))
 
     @contextmanager
-    def work(self, title: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+    def show_work(self, title: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
         """Yields `advance(more)`, of `total` in all; without a total the bar only shows that something is done."""
         begun = said_at = self._clock()
         so_far = 0.0
-        with self._open(title, total):
+        with self._open_bar(title, total):
 
             def advance(more: float) -> None:
                 nonlocal said_at, so_far
-                self.stop()
+                self.check_stop()
                 so_far += more
-                self._move(so_far, title)
+                self._update_bar(so_far, title)
                 if self._bar is None and total and self._clock() - said_at > LINE_EVERY_S:
                     said_at = self._clock()
-                    self.say(f"{title}: {100 * so_far / total:.0f} %")
+                    self.print_line(f"{title}: {100 * so_far / total:.0f} %")
 
             yield advance
         if self._clock() - begun > SLOW_S:
-            self.say(f"{title}: {duration(self._clock() - begun)}")
+            self.print_line(f"{title}: {format_duration(self._clock() - begun)}")
 
     @contextmanager
-    def training(self) -> Iterator[Callable[[Report, float | None], None]]:
+    def show_training(self) -> Iterator[Callable[[StepReport, float | None], None]]:
         """Yields `show(report, bits per byte or None)`, wanted after each step."""
-        with self._open("training", 1.0):
-            yield self._show
+        with self._open_bar("training", 1.0):
+            yield self._show_step
 
-    def _show(self, report: Report, bits_per_byte: float | None) -> None:
-        text = line(report, bits_per_byte)
-        self._move(report.done, text)
-        if self._bar is None and (report.look or self._clock() - self._said_at >= LINE_EVERY_S):
-            self._said_at = self._clock()
-            self.say(f"{100 * report.done:5.1f} %  {text}")
+    def _show_step(self, report: StepReport, bits_per_byte: float | None) -> None:
+        text = progress_line(report, bits_per_byte)
+        self._update_bar(report.done, text)
+        if self._bar is None and (report.is_evaluated or self._clock() - self._printed_at >= LINE_EVERY_S):
+            self._printed_at = self._clock()
+            self.print_line(f"{100 * report.done:5.1f} %  {text}")
 
     @contextmanager
-    def _open(self, title: str, total: float | None) -> Iterator[None]:
+    def _open_bar(self, title: str, total: float | None) -> Iterator[None]:
         if not self._console.is_terminal:
-            self.say(f"{title} ...")
+            self.print_line(f"{title} ...")
             yield
             return
         columns = (TextColumn("{task.description}", markup=False), BarColumn(None), TaskProgressColumn())
@@ -141,6 +143,6 @@ class Display:
                 self._bar.stop()
                 self._bar = None
 
-    def _move(self, so_far: float, title: str) -> None:
+    def _update_bar(self, so_far: float, title: str) -> None:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=so_far, description=title)

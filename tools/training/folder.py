@@ -17,9 +17,9 @@ from pathlib import Path
 from model.errors import ModelDamaged
 from tools.training import recipe as recipes
 from tools.training.errors import OtherRun, RunUnwritten
-from tools.training.recipe import Length, Recipe
+from tools.training.recipe import RunConfig, RunLength
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +28,28 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / CHECKPOINT
+        return self.path / CHECKPOINT_FILE
 
     @property
     def tokenizer(self) -> Path:
         return self.path / "tokenizer.json"
 
     @property
-    def record(self) -> Path:
+    def config(self) -> Path:
         return self.path / "run.json"
 
 
-def place(store: Path, name: str) -> RunFolder:
+def run_folder_for(store: Path, name: str) -> RunFolder:
     return RunFolder(store / ".training" / name)
 
 
 @contextmanager
-def taken(folder: RunFolder) -> Iterator[None]:
+def lock_folder(folder: RunFolder) -> Iterator[None]:
     """Hold the folder for this process alone; without a checkpoint it is gone afterwards.
 
     Raises OtherRun when another process has it, RunUnwritten when there is no making it.
     """
-    with writing(folder.path):
+    with convert_disk_errors(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
         lock = (folder.path / "lock").open("w")
     with lock:
@@ -64,22 +64,22 @@ def taken(folder: RunFolder) -> Iterator[None]:
                 shutil.rmtree(folder.path)  # no step was taken: a wrong word on the command line, as like as not
 
 
-def begun(folder: RunFolder, name: str, asked: Recipe) -> Length | None:
+def read_run_length(folder: RunFolder, name: str, requested: RunConfig) -> RunLength | None:
     """The length that the run in the folder has so far; None if there is no record.
 
     Raises OtherRun when it is a run of another recipe, ModelDamaged when its record cannot be read.
     """
     try:
-        recipe, length = recipes.from_json(folder.record.read_text("utf-8"))
+        recipe, length = recipes.from_json(folder.config.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (ModelDamaged, UnicodeDecodeError) as error:
-        raise ModelDamaged(f"{folder.record}: {error}; --fresh begins the run again") from None
-    recipes.require_same(name, recipe, asked)
+        raise ModelDamaged(f"{folder.config}: {error}; --fresh begins the run again") from None
+    recipes.require_same(name, recipe, requested)
     return length
 
 
-def clear(folder: RunFolder) -> None:
+def clear_folder(folder: RunFolder) -> None:
     """Forget the run, the lock apart, which is held."""
     # First: a checkpoint without its record would be taken for that of another run.
     folder.checkpoint.unlink(missing_ok=True)
@@ -88,10 +88,10 @@ def clear(folder: RunFolder) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """All of the text or none of it."""
     beside = path.with_suffix(".part")
-    with writing(path):
+    with convert_disk_errors(path):
         with beside.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -100,7 +100,7 @@ def write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def convert_disk_errors(path: Path) -> Iterator[None]:
     """What the disk refuses becomes RunUnwritten."""
     try:
         yield

@@ -24,7 +24,7 @@ class HoldOut:
         return bool(self.numbers or self.percent)
 
 
-def parse(text: str) -> HoldOut:
+def parse_hold_out(text: str) -> HoldOut:
     """`10,14` or `10%`. Raises ValueError."""
     if not text.endswith("%"):
         return HoldOut(tuple(sorted({int(number) for number in text.split(",")})) if text else ())
@@ -34,20 +34,20 @@ def parse(text: str) -> HoldOut:
     return HoldOut(percent=percent)
 
 
-def chosen(held: HoldOut, units: Sequence[int], sizes: Sequence[int], draw: Random) -> tuple[int, ...]:
+def choose_documents(hold_out: HoldOut, units: Sequence[int], sizes: Sequence[int], rng: Random) -> tuple[int, ...]:
     """Which documents are held out, from 1; document i is part of `units[i]`, and a unit goes whole.
 
     The numbers are those of units, and a share is one of all `sizes`, characters of each document. Raises TextDamaged
     for a number that there is not, and where a share would be nothing.
     """
     there = sorted(set(units))
-    if beyond := [number for number in held.numbers if number not in there]:
+    if beyond := [number for number in hold_out.numbers if number not in there]:
         raise TextDamaged(f"--hold-out {beyond[0]}: there are only {len(there)} documents, counted from 1")
-    out = set(held.numbers) if not held.percent else _drawn(held.percent, units, sizes, draw)
+    out = set(hold_out.numbers) if not hold_out.percent else _draw_units(hold_out.percent, units, sizes, rng)
     return tuple(number for number, unit in enumerate(units, start=1) if unit in out)
 
 
-def _drawn(percent: float, units: Sequence[int], sizes: Sequence[int], draw: Random) -> set[int]:
+def _draw_units(percent: float, units: Sequence[int], sizes: Sequence[int], rng: Random) -> set[int]:
     whole = dict.fromkeys(sorted(set(units)), 0)
     for unit, size in zip(units, sizes, strict=True):
         whole[unit] += size
@@ -56,7 +56,7 @@ def _drawn(percent: float, units: Sequence[int], sizes: Sequence[int], draw: Ran
     wanted, out, held = percent / 100 * sum(sizes), set[int](), 0
     # One large thread among small ones is what there is to learn from.
     most = max(wanted, sum(sizes) / len(whole))
-    drawn = [unit for unit in draw.sample(list(whole), len(whole)) if whole[unit] <= most]
+    drawn = [unit for unit in rng.sample(list(whole), len(whole)) if whole[unit] <= most]
     for unit in drawn[: len(whole) - 1]:
         if not out or held + whole[unit] / 2 <= wanted:
             out.add(unit)

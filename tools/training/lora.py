@@ -15,50 +15,50 @@ from torch import Tensor, nn
 
 from tools.training.net import Gpt2, Linear
 
-Kind = TypeVar("Kind", bound=nn.Module)
-SCALE = 2.0  # of what the adapters add: alpha / r of the paper, whatever the rank
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+LORA_SCALE = 2.0  # of what the adapters add: alpha / r of the paper, whatever the rank
 
 
-class Adapted(nn.Module):
+class LoraLinear(nn.Module):
     """A linear that is frozen, and beside it a [in, rank] and b [rank, out]; b is nothing at first."""
 
-    def __init__(self, linear: Linear, rank: int, draw: torch.Generator) -> None:
+    def __init__(self, linear: Linear, rank: int, generator: torch.Generator) -> None:
         super().__init__()
         inputs, outputs = linear.weight.shape
         self.linear = linear
-        self.a = nn.Parameter(torch.randn(inputs, rank, generator=draw) / math.sqrt(inputs))
+        self.a = nn.Parameter(torch.randn(inputs, rank, generator=generator) / math.sqrt(inputs))
         self.b = nn.Parameter(torch.zeros(rank, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.linear(x) + SCALE * F.linear(F.linear(x, self.a.t()), self.b.t())
+        y: Tensor = self.linear(x) + LORA_SCALE * F.linear(F.linear(x, self.a.t()), self.b.t())
         return y
 
     @torch.no_grad()
-    def merged(self) -> Linear:
+    def merge(self) -> Linear:
         """The linear, which has learnt the difference."""
-        self.linear.weight.addmm_(self.a, self.b, alpha=SCALE)
+        self.linear.weight.addmm_(self.a, self.b, alpha=LORA_SCALE)
         return self.linear
 
 
-def adapt(net: Gpt2, rank: int, seed: int) -> None:
+def add_adapters(net: Gpt2, rank: int, seed: int) -> None:
     """Freeze the net, and put adapters beside the linears of its blocks."""
     net.requires_grad_(False)
     draw = torch.Generator().manual_seed(seed)
-    for place, name, linear in _children(net, Linear):
-        setattr(place, name, Adapted(linear, rank, draw))
+    for place, name, linear in _find_children(net, Linear):
+        setattr(place, name, LoraLinear(linear, rank, draw))
 
 
-def merge(net: Gpt2) -> None:
+def merge_adapters(net: Gpt2) -> None:
     """A plain net again, with what its adapters learnt; nothing is done to one that has none."""
-    for place, name, adapted in _children(net, Adapted):
-        setattr(place, name, adapted.merged())
+    for place, name, adapted in _find_children(net, LoraLinear):
+        setattr(place, name, adapted.merge())
     net.requires_grad_(True)
 
 
-def _children(net: Gpt2, kind: type[Kind]) -> list[tuple[nn.Module, str, Kind]]:
+def _find_children(net: Gpt2, kind: type[ModuleT]) -> list[tuple[nn.Module, str, ModuleT]]:
     return [
         (place, name, child)
         for place in net.modules()
         for name, child in place.named_children()
-        if isinstance(child, kind) and not isinstance(place, Adapted)
+        if isinstance(child, kind) and not isinstance(place, LoraLinear)
     ]

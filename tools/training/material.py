@@ -8,145 +8,152 @@ from random import Random
 import torch
 
 from model import store, text, tokenizer
-from model.base import Shape
+from model.base import GPT2Config
 from model.errors import ModelDamaged, TextDamaged
-from model.text import Corpus
+from model.text import DocumentSplit
 from model.tokenizer import Tokenizer
 from tools.training import bases, checkpoint, data, folder, planning, recipe, stretches, texts
 from tools.training import plan as plans
-from tools.training.bases import Base
-from tools.training.data import Ids
-from tools.training.display import Display
+from tools.training.bases import BaseModel
+from tools.training.data import TokenIds
+from tools.training.display import TrainDisplay
 from tools.training.errors import OptionRefused, OtherRun
 from tools.training.folder import RunFolder
 from tools.training.holding import HoldOut
 from tools.training.net import Gpt2
-from tools.training.options import Options
-from tools.training.plan import Plan
-from tools.training.recipe import Recipe, Size
-from tools.training.texts import Texts
+from tools.training.options import TrainOptions
+from tools.training.plan import TrainPlan
+from tools.training.recipe import ModelSize, RunConfig
+from tools.training.texts import TrainingTexts
 
-SHARE = 10.0  # per cent of a corpus that are held out by default: a person's heap of files has no numbers yet
+DEFAULT_HOLD_OUT_PERCENT = (
+    10.0  # per cent of a corpus that are held out by default: a person's heap of files has no numbers yet
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class PreparedRun:
     """All that the steps need; `goes_on` from a checkpoint, or anew. `out` are the documents held out, from 1."""
 
-    goes_on: bool
-    recipe: Recipe
+    is_resumed: bool
+    config: RunConfig
     base_licence: str
-    corpus: Corpus
-    out: tuple[int, ...]
-    words: Tokenizer
-    train: Ids
-    held_out: Ids
+    corpus: DocumentSplit
+    held_out_numbers: tuple[int, ...]
+    tokenizer: Tokenizer
+    train_ids: TokenIds
+    held_out_ids: TokenIds
     net: Gpt2
-    plan: Plan
+    plan: TrainPlan
 
 
-def gather(options: Options, place: RunFolder, display: Display) -> Material:
+def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisplay) -> PreparedRun:
     """Read, compare with the run in the folder, encode; the folder stays as it is.
 
     Raises ModelError of many a kind, each with its cure.
     """
-    found = texts.gathered(options.texts)
+    found = texts.read_texts(options.texts)
     if not found.documents:
         raise TextDamaged("no text to train on: every document is blank")
-    hold_out = _hold_out(options, found)
-    found, out = stretches.set_apart(found, hold_out, Random(options.seed))
-    corpus = text.split(found.documents, out)
+    hold_out = _choose_hold_out(options, found)
+    found, out = stretches.choose_held_out(found, hold_out, Random(options.seed))
+    corpus = text.hold_out_documents(found.documents, out)
     if not corpus.train:
         raise TextDamaged("no text to train on: every document is blank or held out")
-    base = None if options.base is None else _based(options.base, display)
-    asked = planning.recipe_of(options, found, hold_out, None if base is None else (base.source, base.shape))
-    goes_on = _goes_on(options, place, asked, display)
-    words = _kept_words(place) if goes_on else _new_words(asked, corpus, base, display)
-    shape = _shape(asked.size, words) if base is None else base.shape
-    with display.work("reading", sum(map(len, found.documents))) as advance:
-        train, held_out = (data.encode(some, words, advance) for some in (corpus.train, corpus.held_out))
-    display.say(f"{len(train):,} tokens to train on, {_held_out_words(held_out, shape)}")
+    base = None if options.base is None else _load_base(options.base, display)
+    asked = planning.make_config(options, found, hold_out, None if base is None else (base.source, base.shape))
+    goes_on = _check_resumed(options, run_folder, asked, display)
+    words = _load_tokenizer(run_folder) if goes_on else _make_tokenizer(asked, corpus, base, display)
+    shape = _make_shape(asked.size, words) if base is None else base.shape
+    with display.show_work("reading", sum(map(len, found.documents))) as advance:
+        train, held_out = (data.encode_documents(some, words, advance) for some in (corpus.train, corpus.held_out))
+    display.print_line(f"{len(train):,} tokens to train on, {_held_out_text(held_out, shape)}")
     data.require_windows(train, shape.n_positions, options.batch)
-    plan = planning.plan_of(options, asked, shape, display)
+    plan = planning.make_plan(options, asked, shape, display)
     torch.manual_seed(options.seed)
     net = Gpt2(shape) if base is None else base.net
     licence = "" if base is None else base.licence
-    return Material(goes_on, asked, licence, corpus, out, words, train, held_out, net, plan)
+    return PreparedRun(goes_on, asked, licence, corpus, out, words, train, held_out, net, plan)
 
 
-def enter(place: RunFolder, material: Material) -> None:
+def write_run_folder(run_folder: RunFolder, prepared: PreparedRun) -> None:
     """Make the folder that of this run, now that it is known to be possible: only here is one before it forgotten."""
-    if not material.goes_on:
-        folder.clear(place)
-        folder.write(place.tokenizer, material.words.to_json())
-    folder.write(place.record, recipe.to_json(material.recipe, material.plan.length))
+    if not prepared.is_resumed:
+        folder.clear_folder(run_folder)
+        folder.write_text(run_folder.tokenizer, prepared.tokenizer.to_json())
+    folder.write_text(run_folder.config, recipe.to_json(prepared.config, prepared.plan.length))
 
 
-def _hold_out(options: Options, found: Texts) -> HoldOut:
+def _choose_hold_out(options: TrainOptions, training_texts: TrainingTexts) -> HoldOut:
     if options.hold_out is not None:
         return options.hold_out
-    possible = found.corpus and len(set(stretches.parted(found, SHARE).units)) > 1
-    return HoldOut(percent=SHARE) if possible else HoldOut()
+    possible = (
+        training_texts.has_corpus
+        and len(set(stretches.split_large_units(training_texts, DEFAULT_HOLD_OUT_PERCENT).units)) > 1
+    )
+    return HoldOut(percent=DEFAULT_HOLD_OUT_PERCENT) if possible else HoldOut()
 
 
-def _based(name: str, display: Display) -> Base:
-    with display.work("loading the base"):
-        return bases.read(name)
+def _load_base(name: str, display: TrainDisplay) -> BaseModel:
+    with display.show_work("loading the base"):
+        return bases.read_base(name)
 
 
-def _goes_on(options: Options, place: RunFolder, asked: Recipe, display: Display) -> bool:
+def _check_resumed(options: TrainOptions, run_folder: RunFolder, config: RunConfig, display: TrainDisplay) -> bool:
     """Whether the folder has this run already. Raises OtherRun, and OptionRefused for a name taken."""
-    if options.fresh or not place.checkpoint.exists():
-        if not options.fresh and (store.home() / options.name).exists():
+    if options.fresh or not run_folder.checkpoint.exists():
+        if not options.fresh and (store.models_folder() / options.name).exists():
             raise OptionRefused(f"--name {options.name}: it is there already; take another --name, or --fresh")
-        display.say(f"{place.path}: the run is kept here")
+        display.print_line(f"{run_folder.path}: the run is kept here")
         return False
-    length = folder.begun(place, options.name, asked)
-    progress = checkpoint.read_progress(place.checkpoint)
+    length = folder.read_run_length(run_folder, options.name, config)
+    progress = checkpoint.read_state(run_folder.checkpoint)
     if length is not None:
-        _require_flat(options, length, progress)
-    display.say(f"{place.path}: going on from step {progress.step}")
+        _require_flat_rate(options, length, progress)
+    display.print_line(f"{run_folder.path}: going on from step {progress.step}")
     if length is None:
-        display.say("it has no run.json: taken for a run of this very command")
+        display.print_line("it has no run.json: taken for a run of this very command")
     return True
 
 
-def _require_flat(options: Options, was: recipe.Length, progress: checkpoint.Progress) -> None:
+def _require_flat_rate(options: TrainOptions, previous: recipe.RunLength, state: checkpoint.TrainState) -> None:
     """A run's length may change while its rate is flat, and to one by which it is flat still."""
-    if options.length == was:
+    if options.length == previous:
         return
-    if not (plans.flat(was, progress) and plans.flat(options.length, progress)):
+    if not (plans.is_rate_flat(previous, state) and plans.is_rate_flat(options.length, state)):
         raise OtherRun(
-            f"{options.length}: the run is at step {progress.step}, its rate falls by then and its length {was} stays; "
+            f"{options.length}: the run is at step {state.step}, its rate falls by then and its length {previous} stays; "
             f"to train more, make another model with --base {options.name}"
         )
 
 
-def _kept_words(place: RunFolder) -> Tokenizer:
+def _load_tokenizer(run_folder: RunFolder) -> Tokenizer:
     """The vocabulary of the run so far."""
-    if not place.tokenizer.exists():
-        raise ModelDamaged(f"{place.tokenizer}: missing beside its checkpoint; --fresh begins the run again")
-    return tokenizer.from_json(place.tokenizer.read_text("utf-8", errors="replace"))
+    if not run_folder.tokenizer.exists():
+        raise ModelDamaged(f"{run_folder.tokenizer}: missing beside its checkpoint; --fresh begins the run again")
+    return tokenizer.from_json(run_folder.tokenizer.read_text("utf-8", errors="replace"))
 
 
-def _new_words(asked: Recipe, corpus: Corpus, base: Base | None, display: Display) -> Tokenizer:
+def _make_tokenizer(
+    config: RunConfig, corpus: DocumentSplit, base: BaseModel | None, display: TrainDisplay
+) -> Tokenizer:
     """The vocabulary of the base, or one learnt from the training text."""
     if base is not None:
         return tokenizer.from_json(base.tokenizer_json)
-    title = f"learning a vocabulary of {asked.size.vocabulary}"
-    with display.work(title, sum(map(len, corpus.train))) as advance:
-        words = tokenizer.learn(data.lines_of(corpus.train, advance), asked.size.vocabulary)
-    if words.size < asked.size.vocabulary:
-        display.say(f"the text yields only {words.size} tokens")
+    title = f"learning a vocabulary of {config.size.vocabulary}"
+    with display.show_work(title, sum(map(len, corpus.train))) as advance:
+        words = tokenizer.train_tokenizer(data.iter_lines(corpus.train, advance), config.size.vocabulary)
+    if words.vocab_size < config.size.vocabulary:
+        display.print_line(f"the text yields only {words.vocab_size} tokens")
     return words
 
 
-def _shape(size: Size, words: Tokenizer) -> Shape:
-    return Shape(words.size, size.context, size.width, size.layers, size.heads)
+def _make_shape(size: ModelSize, vocabulary: Tokenizer) -> GPT2Config:
+    return GPT2Config(vocabulary.vocab_size, size.context, size.width, size.layers, size.heads)
 
 
-def _held_out_words(held_out: Ids, shape: Shape) -> str:
-    if not len(held_out):
+def _held_out_text(held_out_ids: TokenIds, shape: GPT2Config) -> str:
+    if not len(held_out_ids):
         return "none held out: there will be no figure of quality"
-    short = "" if len(held_out) > shape.n_positions else ", too few for figures on the way"
-    return f"{len(held_out):,} held out{short}"
+    short = "" if len(held_out_ids) > shape.n_positions else ", too few for figures on the way"
+    return f"{len(held_out_ids):,} held out{short}"

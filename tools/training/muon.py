@@ -15,11 +15,11 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from tools.training.shares import Spread
+from tools.training.shares import ParallelMap
 
 # The quintic of the Newton-Schulz iteration (Jordan 2024): steepest at zero, every singular value ends near 1.
-QUINTIC = (3.4445, -4.7750, 2.0315)
-AT_ONCE = 6  # matrices of one size that a thread makes orthogonal together
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+MATRICES_AT_ONCE = 6  # matrices of one size that a thread makes orthogonal together
 
 
 class Muon(torch.optim.Optimizer):
@@ -32,10 +32,10 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         decay: float = 0.05,
         steps: int = 5,
-        spread: Spread = map,
+        parallel_map: ParallelMap = map,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "steps": steps})
-        self._spread = spread
+        self._parallel_map = parallel_map
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -71,18 +71,20 @@ class Muon(torch.optim.Optimizer):
                 if weight.shape[0] > weight.shape[1]:
                     weight, grad = weight.t(), grad.t()
                 pieces.setdefault((weight.shape[0], weight.shape[1]), []).append((weight, grad, scale))
-        some = [same[at : at + AT_ONCE] for same in pieces.values() for at in range(0, len(same), AT_ONCE)]
+        some = [
+            same[at : at + MATRICES_AT_ONCE] for same in pieces.values() for at in range(0, len(same), MATRICES_AT_ONCE)
+        ]
         stacks = [torch.stack([grad for _, grad, _ in same_size]) for same_size in some]
-        turned = self._spread(partial(orthogonal, steps=group["steps"]), stacks)
+        turned = self._parallel_map(partial(orthogonalise, steps=group["steps"]), stacks)
         for same_size, steps in zip(some, turned, strict=True):
             for (weight, _, scale), step in zip(same_size, steps, strict=True):
                 weight.add_(step, alpha=-group["lr"] * scale)
 
 
 @torch.no_grad()
-def orthogonal(x: Tensor, steps: int) -> Tensor:
+def orthogonalise(x: Tensor, steps: int) -> Tensor:
     """x [N, rows, columns], rows <= columns -> matrices of the same shape whose singular values are near 1."""
-    a, b, c = QUINTIC
+    a, b, c = NEWTON_SCHULZ
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     if x.is_cuda:
         x = x.bfloat16()  # is all that the iteration needs (Jordan 2024), and many times as fast there

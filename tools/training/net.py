@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.base import Shape
-from tools.training.memory import HEAD_CHUNK
+from model.base import GPT2Config
+from tools.training.memory import HEAD_CHUNK_ROWS
 
-CUDA_LOGITS = 1 << 26  # logits alive at once on CUDA, which wants few large products: 256 MiB
+CUDA_LOGITS_AT_ONCE = 1 << 26  # logits alive at once on CUDA, which wants few large products: 256 MiB
 
-Drop = Callable[[Tensor], Tensor]
+DropoutFunction = Callable[[Tensor], Tensor]
 
 
-def kept(x: Tensor) -> Tensor:
+def no_dropout(x: Tensor) -> Tensor:
     """Nothing dropped."""
     return x
 
@@ -68,7 +68,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GPT2Config) -> None:
         super().__init__()
         # GPT-2 scales what is written into the residual stream by the number of writers.
         residual_std = 0.02 / math.sqrt(2 * shape.n_layer)
@@ -77,14 +77,14 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(shape.n_embd, eps=1e-5)
         self.mlp = Mlp(shape.n_embd, residual_std)
 
-    def forward(self, x: Tensor, drop: Drop = kept) -> Tensor:
+    def forward(self, x: Tensor, drop: DropoutFunction = no_dropout) -> Tensor:
         x = x + drop(self.attn(self.ln_1(x)))
         y: Tensor = x + drop(self.mlp(self.ln_2(x)))
         return y
 
 
 class Gpt2(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GPT2Config) -> None:
         super().__init__()
         self.shape = shape
         self.wte = nn.Embedding(shape.vocab_size, shape.n_embd)
@@ -94,7 +94,7 @@ class Gpt2(nn.Module):
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = nn.LayerNorm(shape.n_embd, eps=1e-5)
 
-    def hidden(self, ids: Tensor, drop: Drop = kept) -> Tensor:
+    def hidden_states(self, ids: Tensor, drop: DropoutFunction = no_dropout) -> Tensor:
         """ids [B, T] -> the normalised last hidden state [B, T, D]."""
         x = drop(self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device)))
         for block in self.h:
@@ -104,11 +104,11 @@ class Gpt2(nn.Module):
 
     def logits(self, ids: Tensor) -> Tensor:
         """ids [B, T] -> logits [B, T, V]; the head is the embedding."""
-        return F.linear(self.hidden(ids), self.wte.weight)
+        return F.linear(self.hidden_states(ids), self.wte.weight)
 
-    def loss(self, ids: Tensor, targets: Tensor, drop: Drop = kept) -> Tensor:
+    def loss(self, ids: Tensor, targets: Tensor, drop: DropoutFunction = no_dropout) -> Tensor:
         """Mean cross entropy in nats a token; ids and targets [B, T]. `drop` is put on whatever joins the stream."""
-        hidden = self.hidden(ids, drop).flatten(0, 1)
+        hidden = self.hidden_states(ids, drop).flatten(0, 1)
         # Function.apply has no types in torch itself.
         total: Tensor = _HeadLoss.apply(hidden, self.wte.weight, targets.flatten())  # type: ignore[no-untyped-call]
         return total
@@ -123,12 +123,12 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         whole, count = hidden, len(targets)
-        hidden, weight = _as_multiplied(hidden), _as_multiplied(weight)
+        hidden, weight = _to_matmul_dtype(hidden), _to_matmul_dtype(weight)
         hidden_grad = torch.empty_like(whole) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), device=hidden.device)
-        with _as_it_is(hidden.device):
-            for rows in _chunks(count, len(weight), hidden.device):
+        with _without_autocast(hidden.device):
+            for rows in _row_chunks(count, len(weight), hidden.device):
                 logits = (hidden[rows] @ weight.t()).float()
                 wanted = targets[rows, None]
                 norm = logits.logsumexp(dim=1, keepdim=True)
@@ -154,20 +154,20 @@ class _HeadLoss(torch.autograd.Function):
         )
 
 
-def _as_multiplied(x: Tensor) -> Tensor:
+def _to_matmul_dtype(x: Tensor) -> Tensor:
     """In the precision that an autocast around us asks of products."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
-def _as_it_is(device: torch.device) -> Any:
+def _without_autocast(device: torch.device) -> Any:
     """No autocast: the head minds its own precision, and sums in float32."""
     kind = device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
-def _chunks(count: int, vocabulary: int, device: torch.device) -> list[slice]:
-    step = max(HEAD_CHUNK, CUDA_LOGITS // vocabulary) if device.type == "cuda" else HEAD_CHUNK
+def _row_chunks(count: int, vocabulary: int, device: torch.device) -> list[slice]:
+    step = max(HEAD_CHUNK_ROWS, CUDA_LOGITS_AT_ONCE // vocabulary) if device.type == "cuda" else HEAD_CHUNK_ROWS
     return [slice(start, start + step) for start in range(0, count, step)]
 
 

@@ -12,65 +12,67 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 
-class Paper(Protocol):
-    def show(self, step: int, text: str) -> None:
+class SamplePrinter(Protocol):
+    def print_sample(self, step: int, text: str) -> None:
         """Returns at once, never fails."""
         ...
 
 
-class NoPaper:
+class NullSamplePrinter:
     """Nobody has asked for it."""
 
-    def show(self, step: int, text: str) -> None:
+    def print_sample(self, step: int, text: str) -> None:
         pass
 
 
-class Sheet:
+class TeletypeSamplePrinter:
     """`strike` is worked in a thread; `say` hears why it could not be."""
 
-    def __init__(self, strike: Callable[[str], None], say: Callable[[str], None], pool: ThreadPoolExecutor) -> None:
-        self._strike, self._say, self._pool = strike, say, pool
-        self._last: Future[None] | None = None
+    def __init__(
+        self, print_text: Callable[[str], None], print_line: Callable[[str], None], pool: ThreadPoolExecutor
+    ) -> None:
+        self._print_text, self._print_line, self._pool = print_text, print_line, pool
+        self._pending: Future[None] | None = None
 
-    def show(self, step: int, text: str) -> None:
-        if self._last is not None:
-            if not self._last.done():
+    def print_sample(self, step: int, text: str) -> None:
+        if self._pending is not None:
+            if not self._pending.done():
                 return  # the paper is slower than the card: the next sample is the fresher one
-            self.told()
-        self._last = self._pool.submit(self._strike, f"-- STEP {step} --\n{text.rstrip()}\n\n")
+            self.wait_and_report()
+        self._pending = self._pool.submit(self._print_text, f"-- STEP {step} --\n{text.rstrip()}\n\n")
 
-    def told(self) -> None:
+    def wait_and_report(self) -> None:
         """Wait for what is being struck, and say why if it was not."""
-        if self._last is not None and (error := self._last.exception()) is not None:
-            self._say(f"the sample is not on the paper: {error}")
-        self._last = None
+        if self._pending is not None and (error := self._pending.exception()) is not None:
+            self._print_line(f"the sample is not on the paper: {error}")
+        self._pending = None
 
 
 @contextmanager
-def paper(port: str | None, say: Callable[[str], None]) -> Iterator[Paper]:
+def open_sample_printer(port: str | None, print_line: Callable[[str], None]) -> Iterator[SamplePrinter]:
     """The machine at this line, `-` for the daemon's; without one nothing is struck. Raises ConfigError."""
     if port is None:
-        yield NoPaper()
+        yield NullSamplePrinter()
         return
-    strike = striking(port)
+    strike = make_print_function(port)
     with ThreadPoolExecutor(1, "paper") as pool:
-        sheet = Sheet(strike, say, pool)
+        sheet = TeletypeSamplePrinter(strike, print_line, pool)
         try:
             yield sheet
         finally:
             with suppress(KeyboardInterrupt):
-                sheet.told()
+                sheet.wait_and_report()
 
 
-def striking(port: str) -> Callable[[str], None]:
+def make_print_function(port: str) -> Callable[[str], None]:
     """How a text gets onto the paper at that line. Raises ConfigError."""
     from daemon import config, reach
-    from daemon.orders import Print
+    from daemon.orders import PrintJob
 
-    chosen = config.load({"line": {"port": None if port == "-" else port}})
+    chosen = config.load_config({"line": {"port": None if port == "-" else port}})
 
     async def struck(text: str) -> None:
-        async with reach.reached(chosen) as machine:
-            await machine.do(Print(text), lambda done, total: None)
+        async with reach.acquire_machine(chosen) as machine:
+            await machine.run_job(PrintJob(text), lambda done, total: None)
 
     return lambda text: asyncio.run(struck(text))

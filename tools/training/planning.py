@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from model.base import Shape
+from model.base import GPT2Config
 from tools.training import device, memory
-from tools.training.display import Display
+from tools.training.display import TrainDisplay
 from tools.training.holding import HoldOut
-from tools.training.memory import Load
-from tools.training.options import PATIENCE, Options
-from tools.training.plan import BASE_RATES, LOOK_EVERY, LORA_RATES, RATES, Plan
-from tools.training.recipe import Recipe, Size, Source
-from tools.training.texts import Texts
+from tools.training.memory import MemoryEstimate
+from tools.training.options import DEFAULT_PATIENCE, TrainOptions
+from tools.training.plan import BASE_LEARNING_RATES, LEARNING_RATES, LOOK_EVERY, LORA_LEARNING_RATES, TrainPlan
+from tools.training.recipe import HashedSource, ModelSize, RunConfig
+from tools.training.texts import TrainingTexts
 
 
-def recipe_of(options: Options, found: Texts, hold_out: HoldOut, base: tuple[Source, Shape] | None) -> Recipe:
+def make_config(
+    options: TrainOptions,
+    training_texts: TrainingTexts,
+    hold_out: HoldOut,
+    base: tuple[HashedSource, GPT2Config] | None,
+) -> RunConfig:
     """What makes the run the run it is."""
-    size, source = options.size or Size(), None
+    size, source = options.size or ModelSize(), None
     if base is not None:
         source, shape = base
-        size = Size(shape.vocab_size, shape.n_positions, shape.n_embd, shape.n_layer, shape.n_head)
+        size = ModelSize(shape.vocab_size, shape.n_positions, shape.n_embd, shape.n_layer, shape.n_head)
     patience = options.patience
     if patience is None:
-        wanted = (source is not None or found.corpus) and bool(hold_out) and not options.average
-        patience = PATIENCE if wanted else 0
-    return Recipe(
-        found.sources,
+        wanted = (source is not None or training_texts.has_corpus) and bool(hold_out) and not options.average
+        patience = DEFAULT_PATIENCE if wanted else 0
+    return RunConfig(
+        training_texts.sources,
         hold_out.numbers,
         source,
         options.seed,
@@ -37,58 +42,66 @@ def recipe_of(options: Options, found: Texts, hold_out: HoldOut, base: tuple[Sou
         dropout=options.dropout,
         decay=options.decay,
         average=options.average,
-        corpus=found.corpus,
+        corpus=training_texts.has_corpus,
     )
 
 
-def plan_of(options: Options, asked: Recipe, shape: Shape, display: Display) -> Plan:
+def make_plan(options: TrainOptions, config: RunConfig, shape: GPT2Config, display: TrainDisplay) -> TrainPlan:
     """Raises DeviceMissing, MemoryShort."""
-    where = device.chosen(options.device)
-    load = memory.fitting(_load(options, shape, where), device.free(where))
-    rates = RATES if options.base is None else LORA_RATES if options.lora else BASE_RATES
-    made = Plan(
+    where = device.choose_device(options.device)
+    load = memory.fit_to_memory(_estimate_memory(options, shape, where), device.free_memory(where))
+    rates = LEARNING_RATES if options.base is None else LORA_LEARNING_RATES if options.lora else BASE_LEARNING_RATES
+    made = TrainPlan(
         options.length,
         options.batch,
         options.seed,
         *rates,
-        look_every=options.look_every or (0 if asked.patience else LOOK_EVERY),
+        look_every=options.look_every or (0 if config.patience else LOOK_EVERY),
         save_every_s=options.save_every_s,
         threads=load.threads,
-        decay=asked.decay,
-        dropout=asked.dropout,
-        average=asked.average,
-        patience=asked.patience,
+        decay=config.decay,
+        dropout=config.dropout,
+        average=config.average,
+        patience=config.patience,
         sequences=load.sequences,
         device=where,
-        half=load.half,
+        is_bfloat16=load.is_bfloat16,
     )
-    _tell(options, made, where, load, display)
+    _print_plan(options, made, where, load, display)
     return made
 
 
-def _load(options: Options, shape: Shape, where: device.Device) -> Load:
-    numbers, matrices = memory.moved(shape, options.lora)
-    card = where == "cuda"
-    return Load(
+def _estimate_memory(options: TrainOptions, shape: GPT2Config, torch_device: device.TorchDevice) -> MemoryEstimate:
+    numbers, matrices = memory.count_trainable(shape, options.lora)
+    card = torch_device == "cuda"
+    return MemoryEstimate(
         shape,
         numbers,
         matrices,
         # A share on a card is the whole batch, if that fits; on a core it is what stays in the cache.
-        sequences=options.batch if card else min(memory.SEQUENCES, options.batch),
+        sequences=options.batch if card else min(memory.MICROBATCH_SEQUENCES, options.batch),
         threads=1 if card else options.threads,
-        average=bool(options.average),
-        half=card,
+        has_average=bool(options.average),
+        is_bfloat16=card,
     )
 
 
-def _tell(options: Options, made: Plan, where: device.Device, load: Load, display: Display) -> None:
-    display.say(f"on {device.name(where)}, about {memory.words(load.bytes)} of memory")
-    full = _load(options, load.shape, where)
-    if (load.sequences, load.threads) != (full.sequences, full.threads):
-        threads = "" if load.threads == full.threads else f", on {load.threads} threads"
-        display.say(f"cut to fit: {load.sequences} of a step's {options.batch} sequences at once{threads}")
-    if made.patience:
-        steps = made.patience * made.span
-        display.say(f"it ends when {steps:,} steps bring nothing better, with the best weights (--patience)")
+def _print_plan(
+    options: TrainOptions,
+    plan: TrainPlan,
+    torch_device: device.TorchDevice,
+    estimate: MemoryEstimate,
+    display: TrainDisplay,
+) -> None:
+    display.print_line(
+        f"on {device.device_name(torch_device)}, about {memory.format_bytes(estimate.total_bytes)} of memory"
+    )
+    full = _estimate_memory(options, estimate.shape, torch_device)
+    if (estimate.sequences, estimate.threads) != (full.sequences, full.threads):
+        threads = "" if estimate.threads == full.threads else f", on {estimate.threads} threads"
+        display.print_line(f"cut to fit: {estimate.sequences} of a step's {options.batch} sequences at once{threads}")
+    if plan.patience:
+        steps = plan.patience * plan.patience_span
+        display.print_line(f"it ends when {steps:,} steps bring nothing better, with the best weights (--patience)")
     elif options.patience:
-        display.say("nothing is held out, so there is no early end: --patience needs --hold-out")
+        display.print_line("nothing is held out, so there is no early end: --patience needs --hold-out")

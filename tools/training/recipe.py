@@ -16,15 +16,15 @@ from tools.training.errors import OtherRun
 from tools.training.holding import HoldOut
 
 FORMAT = 1
-LATER = ("patience", "look_every", "lora", "dropout", "decay", "average")
-BATCH = 8
-SEED = 33
-FALL = 0.5
-DECAY = 0.05
+LATER_FIELDS = ("patience", "look_every", "lora", "dropout", "decay", "average")
+DEFAULT_BATCH = 8
+DEFAULT_SEED = 33
+DEFAULT_FALL = 0.5
+DEFAULT_DECAY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class HashedSource:
     """A file by its name, without its place, and its SHA-256 in hex."""
 
     name: str
@@ -32,7 +32,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class ModelSize:
     """The shape as asked for; a short text may yield fewer tokens than `vocabulary`."""
 
     vocabulary: int = 4096
@@ -43,7 +43,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Length:
+class RunLength:
     """A run ends after so many steps, or after so many minutes spent in steps; one of the two is None.
 
     `fall` is the share of it at its end, above 0 to 1, over which the rate falls.
@@ -51,121 +51,125 @@ class Length:
 
     steps: int | None
     minutes: float | None
-    fall: float = FALL
+    fall: float = DEFAULT_FALL
 
     def __str__(self) -> str:
         length = f"--steps {self.steps}" if self.steps is not None else f"--minutes {self.minutes:g}"
-        return length if self.fall == FALL else f"{length} --fall {100 * self.fall:g}"
+        return length if self.fall == DEFAULT_FALL else f"{length} --fall {100 * self.fall:g}"
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RunConfig:
     """All that the numbers of a run depend on, but for its length and the machine's rounding.
 
     `hold_out` are numbers of documents; or `hold_share` per cent of them are held out by the seed. `patience` and
     `look_every` of 0 are not asked for, and no patience. `corpus` says whether one of the texts is a corpus.
     """
 
-    texts: tuple[Source, ...]
+    texts: tuple[HashedSource, ...]
     hold_out: tuple[int, ...] = ()
-    base: Source | None = None
-    seed: int = SEED
-    batch: int = BATCH
-    size: Size = field(default_factory=Size)
+    base: HashedSource | None = None
+    seed: int = DEFAULT_SEED
+    batch: int = DEFAULT_BATCH
+    size: ModelSize = field(default_factory=ModelSize)
     hold_share: float = 0.0
     patience: int = 0
     look_every: int = 0
     lora: int = 0
     dropout: float = 0.0
-    decay: float = DECAY
+    decay: float = DEFAULT_DECAY
     average: float = 0.0
     corpus: bool = False
 
 
-def held(recipe: Recipe) -> HoldOut:
-    return HoldOut(recipe.hold_out, recipe.hold_share)
+def hold_out_of(config: RunConfig) -> HoldOut:
+    return HoldOut(config.hold_out, config.hold_share)
 
 
-def command(name: str, recipe: Recipe, length: Length) -> str:
+def train_command(name: str, config: RunConfig, length: RunLength) -> str:
     """The command that makes this run on any machine, in a folder that has the texts."""
-    words = ["asr33", "train", *(shlex.quote(text.name) for text in recipe.texts), "--name", shlex.quote(name)]
-    if recipe.base is not None:
-        words += ["--base", shlex.quote(recipe.base.name)]
-    words += [option for key, option in _options(recipe) if key == "hold_out" and held(recipe)]
-    words += [str(length), f"--seed {recipe.seed}"]
-    plain = dict(_options(Recipe(texts=())))
-    left = ("batch", *LATER) if recipe.base is not None else ("batch", *(item.name for item in fields(Size)), *LATER)
-    words += [option for key, option in _options(recipe) if key in left and option != plain[key]]
-    words += _without(recipe)
+    words = ["asr33", "train", *(shlex.quote(text.name) for text in config.texts), "--name", shlex.quote(name)]
+    if config.base is not None:
+        words += ["--base", shlex.quote(config.base.name)]
+    words += [option for key, option in _command_options(config) if key == "hold_out" and hold_out_of(config)]
+    words += [str(length), f"--seed {config.seed}"]
+    plain = dict(_command_options(RunConfig(texts=())))
+    left = (
+        ("batch", *LATER_FIELDS)
+        if config.base is not None
+        else ("batch", *(item.name for item in fields(ModelSize)), *LATER_FIELDS)
+    )
+    words += [option for key, option in _command_options(config) if key in left and option != plain[key]]
+    words += _disabling_options(config)
     return " ".join(words)
 
 
-def repeated(name: str, recipe: Recipe) -> str:
+def score_command(name: str, config: RunConfig) -> str:
     """The command that scores the finished model again on what was held out."""
-    words = [*(shlex.quote(text.name) for text in recipe.texts), "--model", shlex.quote(name), "--held-out"]
+    words = [*(shlex.quote(text.name) for text in config.texts), "--model", shlex.quote(name), "--held-out"]
     return " ".join(["asr33", "model", "score", *words])
 
 
-def _without(recipe: Recipe) -> Iterator[str]:
+def _disabling_options(config: RunConfig) -> Iterator[str]:
     """What a base or a corpus brings of itself, and this run was told to leave."""
-    if recipe.corpus and not held(recipe):
+    if config.corpus and not hold_out_of(config):
         yield "--hold-out 0%"
-    told = recipe.patience or recipe.average or not held(recipe)
-    if not told and (recipe.corpus or recipe.base is not None):
+    told = config.patience or config.average or not hold_out_of(config)
+    if not told and (config.corpus or config.base is not None):
         yield "--patience 0"
 
 
-def require_same(name: str, begun: Recipe, asked: Recipe) -> None:
+def require_same(name: str, previous: RunConfig, requested: RunConfig) -> None:
     """Raises OtherRun with the first thing that differs."""
-    was, wanted = dict(_options(begun)), dict(_options(asked))
+    was, wanted = dict(_command_options(previous)), dict(_command_options(requested))
     for key, option in was.items():
         if option != wanted[key]:
             change = f"with {option}, not {wanted[key]}"
-        elif getattr(begun, key, None) != getattr(asked, key, None):
+        elif getattr(previous, key, None) != getattr(requested, key, None):
             change = f"with another content of {option}"
         else:
             continue
         raise OtherRun(f"the run {name} was begun {change}: take that, another --name, or --fresh to begin it again")
 
 
-def to_json(recipe: Recipe, length: Length) -> str:
-    return json.dumps({"format": FORMAT, "recipe": asdict(recipe), "length": asdict(length)}, indent=2) + "\n"
+def to_json(config: RunConfig, length: RunLength) -> str:
+    return json.dumps({"format": FORMAT, "recipe": asdict(config), "length": asdict(length)}, indent=2) + "\n"
 
 
-def from_json(text: str) -> tuple[Recipe, Length]:
+def from_json(text: str) -> tuple[RunConfig, RunLength]:
     """Raises ModelDamaged; whoever knows the file's name says it."""
     try:
         record = json.loads(text)
         if record["format"] != FORMAT:
             raise ModelDamaged(f"format {record['format']}, and this asr33 knows {FORMAT}")
-        return _recipe(record["recipe"]), Length(**record["length"])
+        return _config_from_json(record["recipe"]), RunLength(**record["length"])
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ModelDamaged(f"not the record of a run ({error})") from None
 
 
-def _recipe(found: dict[str, Any]) -> Recipe:
-    base = found["base"]
-    return Recipe(
-        texts=tuple(Source(**text) for text in found["texts"]),
-        hold_out=tuple(found["hold_out"]),
-        base=None if base is None else Source(**base),
-        seed=found["seed"],
-        batch=found["batch"],
-        size=Size(**found["size"]),
+def _config_from_json(fields_by_name: dict[str, Any]) -> RunConfig:
+    base = fields_by_name["base"]
+    return RunConfig(
+        texts=tuple(HashedSource(**text) for text in fields_by_name["texts"]),
+        hold_out=tuple(fields_by_name["hold_out"]),
+        base=None if base is None else HashedSource(**base),
+        seed=fields_by_name["seed"],
+        batch=fields_by_name["batch"],
+        size=ModelSize(**fields_by_name["size"]),
         # What runs of the past could not be asked for, they had by default.
-        **{key: found[key] for key in ("hold_share", "corpus", *LATER) if key in found},
+        **{key: fields_by_name[key] for key in ("hold_share", "corpus", *LATER_FIELDS) if key in fields_by_name},
     )
 
 
-def _options(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    yield "texts", " ".join(shlex.quote(text.name) for text in recipe.texts)
-    yield "hold_out", f"--hold-out {held(recipe)}" if held(recipe) else "nothing held out"
-    yield "base", "no --base" if recipe.base is None else f"--base {recipe.base.name}"
-    yield "seed", f"--seed {recipe.seed}"
-    yield "batch", f"--batch {recipe.batch}"
-    for key, number in asdict(recipe.size).items():
+def _command_options(config: RunConfig) -> Iterator[tuple[str, str]]:
+    yield "texts", " ".join(shlex.quote(text.name) for text in config.texts)
+    yield "hold_out", f"--hold-out {hold_out_of(config)}" if hold_out_of(config) else "nothing held out"
+    yield "base", "no --base" if config.base is None else f"--base {config.base.name}"
+    yield "seed", f"--seed {config.seed}"
+    yield "batch", f"--batch {config.batch}"
+    for key, number in asdict(config.size).items():
         yield key, f"--{key} {number}"
-    for key in LATER:
-        number = getattr(recipe, key)
+    for key in LATER_FIELDS:
+        number = getattr(config, key)
         words = str(number) if isinstance(number, int) else f"{100 * number if key == 'average' else number:g}"
         yield key, f"--{key.replace('_', '-')} {words}"

@@ -12,40 +12,40 @@ from typing import Any
 
 from model import text
 from model.errors import TextDamaged
-from model.text import Corpus
+from model.text import DocumentSplit
 from tools.training import stretches, texts
-from tools.training.holding import HoldOut, parse
-from tools.training.recipe import Source
+from tools.training.holding import HoldOut, parse_hold_out
+from tools.training.recipe import HashedSource
 
 
-def held_out(asked: Sequence[Path], training: Mapping[str, Any]) -> Corpus:
+def restore_held_out(paths: Sequence[Path], training: Mapping[str, Any]) -> DocumentSplit:
     """The texts as the run divided them.
 
     Raises TextNotFound, TextDamaged: also where they are not those of the run, or where it held nothing out.
     """
-    texts.require(asked)
-    held, seed, sources = _told(training)
-    found = texts.gathered(asked)
+    texts.require_readable(paths)
+    held, seed, sources = _read_hold_out(training)
+    found = texts.read_texts(paths)
     if (hashes := [source.sha256 for source in found.sources]) != [source.sha256 for source in sources]:
         wrong = next((source.name for source in found.sources if source.sha256 not in _hashes(sources)), "")
         names = ", ".join(source.name for source in sources)
         fault = f"{wrong}: not what it was trained on" if wrong else f"{len(hashes)} texts, of which some are missing"
         raise TextDamaged(f"{fault}; give {names} as they were then, in this order")
-    found, out = stretches.set_apart(found, held, Random(seed))
-    return text.split(found.documents, out)
+    found, out = stretches.choose_held_out(found, held, Random(seed))
+    return text.hold_out_documents(found.documents, out)
 
 
-def _hashes(sources: Sequence[Source]) -> set[str]:
+def _hashes(sources: Sequence[HashedSource]) -> set[str]:
     return {source.sha256 for source in sources}
 
 
-def _told(training: Mapping[str, Any]) -> tuple[HoldOut, int, list[Source]]:
+def _read_hold_out(training: Mapping[str, Any]) -> tuple[HoldOut, int, list[HashedSource]]:
     """What was held out, by which seed, of which texts. Raises TextDamaged where a manifest does not say."""
     try:
-        sources = [Source(**source) for source in training["texts"]]
+        sources = [HashedSource(**source) for source in training["texts"]]
         # Manifests of the past have the documents alone, by number.
         numbers = ",".join(map(str, training["held_out_documents"]))
-        held, seed = parse(training.get("hold_out", numbers)), int(training["seed"])
+        held, seed = parse_hold_out(training.get("hold_out", numbers)), int(training["seed"])
     except (KeyError, TypeError, ValueError):
         held = HoldOut()
     if not held:

@@ -10,131 +10,135 @@ from itertools import cycle
 from pathlib import Path
 
 from model import store
-from model.score import Score, bits_per_byte
-from model.session import Session
+from model.score import TextScore, score_documents
+from model.session import OnnxSession
 from tools.training import card, checkpoint, copying, data, device, folder, loop, lora, samples, weights
-from tools.training.copying import Copying
-from tools.training.data import Ids
-from tools.training.display import Display, console
+from tools.training.copying import Memorisation
+from tools.training.data import TokenIds
+from tools.training.display import TrainDisplay, make_console
 from tools.training.folder import RunFolder
-from tools.training.material import Material, enter, gather
-from tools.training.options import Options
-from tools.training.paper import Paper, paper
-from tools.training.personas import personas
-from tools.training.stopping import Stopped, Stopping
+from tools.training.material import PreparedRun, prepare_run, write_run_folder
+from tools.training.options import TrainOptions
+from tools.training.paper import SamplePrinter, open_sample_printer
+from tools.training.personas import count_personas
+from tools.training.stopping import StoppedBySignal, StopSignals
 
 CHECKED_WINDOWS = 2
 
 
-def run(options: Options) -> int:
+def run_training(options: TrainOptions) -> int:
     """Begin a run, or go on with it; write the model. Returns the exit code."""
-    with Stopping() as stopping:
-        display = Display(console(), stopping.check)
-        place = folder.place(store.home(), options.name)
+    with StopSignals() as stopping:
+        display = TrainDisplay(make_console(), stopping.raise_if_stopped)
+        place = folder.run_folder_for(store.models_folder(), options.name)
         try:
-            with folder.taken(place):
-                _run(options, place, display)
-        except Stopped as stopped:
-            display.say(f"stopped; the same command {_continues(options, place)}")
+            with folder.lock_folder(place):
+                _train_and_export(options, place, display)
+        except StoppedBySignal as stopped:
+            display.print_line(f"stopped; the same command {_resume_hint(options, place)}")
             return stopped.exit_code
     return 0
 
 
-def _continues(options: Options, place: RunFolder) -> str:
-    if not place.checkpoint.exists():
+def _resume_hint(options: TrainOptions, run_folder: RunFolder) -> str:
+    if not run_folder.checkpoint.exists():
         return "begins anew: no step was kept"
     return "without --fresh goes on with what is kept" if options.fresh else "goes on from here"
 
 
-def _run(options: Options, place: RunFolder, display: Display) -> None:
-    material = gather(options, place, display)
-    windows = data.sample_windows(material.train, material.net.shape.n_positions, CHECKED_WINDOWS)
+def _train_and_export(options: TrainOptions, run_folder: RunFolder, display: TrainDisplay) -> None:
+    material = prepare_run(options, run_folder, display)
+    windows = data.sample_windows(material.train_ids, material.net.shape.n_positions, CHECKED_WINDOWS)
     assert windows is not None, "gather saw to it that there is a batch of them"
-    if not material.goes_on:
+    if not material.is_resumed:
         # An export that cannot be is better known now than after the last step, or when the run before is forgotten.
-        with _draft(options) as draft:
-            _export(draft, material, windows, options.threads, display)
-        device.give_back()
-    enter(place, material)
-    with paper(options.line, display.say) as sheet:
-        _train(material, place, display, sheet)
-    with _draft(options) as draft:
-        onnx = _export(draft, material, windows, options.threads, display)
-        score = _score(onnx, material, options.threads, display)
-        copies = _copying(onnx, material, options, display)
-        _settle(draft, _result(options, material, place, score, copies), material, display)
+        with _open_draft(options) as draft:
+            _export_checked(draft, material, windows, options.threads, display)
+        device.trim_heap()
+    write_run_folder(run_folder, material)
+    with open_sample_printer(options.line, display.print_line) as sheet:
+        _train_net(material, run_folder, display, sheet)
+    with _open_draft(options) as draft:
+        onnx = _export_checked(draft, material, windows, options.threads, display)
+        score = _score_held_out(onnx, material, options.threads, display)
+        copies = _measure_memorisation(onnx, material, options, display)
+        _write_model(draft, _make_result(options, material, run_folder, score, copies), material, display)
 
 
 @contextmanager
-def _draft(options: Options) -> Iterator[Path]:
+def _open_draft(options: TrainOptions) -> Iterator[Path]:
     """Where the model is written before it is in its place."""
-    written = store.home() / options.name
+    written = store.models_folder() / options.name
     with ExitStack() as stack:
-        with folder.writing(written):
-            draft = stack.enter_context(store.draft(written))
+        with folder.convert_disk_errors(written):
+            draft = stack.enter_context(store.open_draft(written))
         yield draft
 
 
-def _train(material: Material, place: RunFolder, display: Display, sheet: Paper) -> None:
-    if material.recipe.lora:
-        lora.adapt(material.net, material.recipe.lora, material.plan.seed)
-    seen = material.held_out if len(material.held_out) else None
+def _train_net(
+    prepared: PreparedRun, run_folder: RunFolder, display: TrainDisplay, sample_printer: SamplePrinter
+) -> None:
+    if prepared.config.lora:
+        lora.add_adapters(prepared.net, prepared.config.lora, prepared.plan.seed)
+    seen = prepared.held_out_ids if len(prepared.held_out_ids) else None
     figure: float | None = None
-    prompts = cycle(samples.prompts(personas(material.corpus.train)))
-    reports = loop.train(material.net, material.train, seen, material.plan, place.checkpoint)
-    with closing(reports), display.training() as show:
+    prompts = cycle(samples.sample_prompts(count_personas(prepared.corpus.train)))
+    reports = loop.train_net(prepared.net, prepared.train_ids, seen, prepared.plan, run_folder.checkpoint)
+    with closing(reports), display.show_training() as show:
         for report in reports:
-            if report.held_out is not None:
-                figure = report.held_out * _bits_per_nat(material)
+            if report.held_out_nats is not None:
+                figure = report.held_out_nats * _bits_per_nat(prepared)
             show(report, figure)
-            if report.look:
-                text = samples.sample(material.net, material.words, material.plan.seed, next(prompts))
-                display.sample(text)
-                sheet.show(report.progress.step, text)
-            display.stop()
-    material.net.cpu()
-    lora.merge(material.net)
+            if report.is_evaluated:
+                text = samples.write_sample(prepared.net, prepared.tokenizer, prepared.plan.seed, next(prompts))
+                display.print_sample(text)
+                sample_printer.print_sample(report.state.step, text)
+            display.check_stop()
+    prepared.net.cpu()
+    lora.merge_adapters(prepared.net)
 
 
-def _bits_per_nat(material: Material) -> float:
+def _bits_per_nat(prepared: PreparedRun) -> float:
     """From nats a token to bits a byte, of the text held out; 0 where there is none."""
-    size = sum(len(document.encode()) for document in material.corpus.held_out)
-    return len(material.held_out) / size / math.log(2) if size else 0.0
+    size = sum(len(document.encode()) for document in prepared.corpus.held_out)
+    return len(prepared.held_out_ids) / size / math.log(2) if size else 0.0
 
 
-def _export(draft: Path, material: Material, windows: Ids, threads: int, display: Display) -> Path:
-    with display.work("proving the export against torch"):
-        with folder.writing(draft):
-            onnx = weights.to_onnx(material.net, draft)
-        weights.prove(onnx, material.net, windows, threads)
+def _export_checked(draft: Path, prepared: PreparedRun, windows: TokenIds, threads: int, display: TrainDisplay) -> Path:
+    with display.show_work("proving the export against torch"):
+        with folder.convert_disk_errors(draft):
+            onnx = weights.write_onnx(prepared.net, draft)
+        weights.check_export(onnx, prepared.net, windows, threads)
     return onnx
 
 
-def _score(onnx: Path, material: Material, threads: int, display: Display) -> Score | None:
-    if not material.corpus.held_out:
+def _score_held_out(onnx: Path, prepared: PreparedRun, threads: int, display: TrainDisplay) -> TextScore | None:
+    if not prepared.corpus.held_out:
         return None
-    session = Session(onnx, threads=threads)
-    with display.work("scoring the text held out", 1.0) as advance:
-        return bits_per_byte(session, material.words, material.corpus.held_out, _by_share(advance))
+    session = OnnxSession(onnx, threads=threads)
+    with display.show_work("scoring the text held out", 1.0) as advance:
+        return score_documents(session, prepared.tokenizer, prepared.corpus.held_out, _as_share(advance))
 
 
-def _copying(onnx: Path, material: Material, options: Options, display: Display) -> Copying | None:
+def _measure_memorisation(
+    onnx: Path, prepared: PreparedRun, options: TrainOptions, display: TrainDisplay
+) -> Memorisation | None:
     if not options.copied:
         return None
-    session, corpus = Session(onnx, threads=options.threads), material.corpus
-    with display.work("looking for what it copies", 1.0) as advance:
-        return copying.measure(
+    session, corpus = OnnxSession(onnx, threads=options.threads), prepared.corpus
+    with display.show_work("looking for what it copies", 1.0) as advance:
+        return copying.measure_memorisation(
             session,
-            material.words,
+            prepared.tokenizer,
             options.copied,
             corpus.train,
             corpus.held_out,
-            material.plan.seed,
-            _by_share(advance),
+            prepared.plan.seed,
+            _as_share(advance),
         )
 
 
-def _by_share(advance: Callable[[float], None]) -> Callable[[int, int], None]:
+def _as_share(advance: Callable[[float], None]) -> Callable[[int, int], None]:
     so_far = 0.0
 
     def progress(done: int, total: int) -> None:
@@ -145,46 +149,50 @@ def _by_share(advance: Callable[[float], None]) -> Callable[[int, int], None]:
     return progress
 
 
-def _result(
-    options: Options, material: Material, place: RunFolder, score: Score | None, copies: Copying | None
-) -> card.Result:
-    plan, corpus = material.plan, material.corpus
-    return card.Result(
+def _make_result(
+    options: TrainOptions,
+    prepared: PreparedRun,
+    run_folder: RunFolder,
+    score: TextScore | None,
+    memorisation: Memorisation | None,
+) -> card.TrainResult:
+    plan, corpus = prepared.plan, prepared.corpus
+    return card.TrainResult(
         name=options.name,
-        recipe=material.recipe,
+        config=prepared.config,
         length=plan.length,
         rates=(plan.matrix_rate, plan.vector_rate),
-        shape=material.net.shape,
-        progress=checkpoint.read_progress(place.checkpoint),
+        shape=prepared.net.shape,
+        state=checkpoint.read_state(run_folder.checkpoint),
         documents=len(corpus.train) + len(corpus.held_out),
-        train_tokens=len(material.train),
-        held_out=score,
+        train_tokens=len(prepared.train_ids),
+        held_out_score=score,
         about=options.about,
         licence=options.licence,
-        out=material.out,
-        copying=copies,
-        personas=personas(corpus.train),
-        device=device.name("cuda") if plan.device == "cuda" else "",
-        base_licence=material.base_licence,
-        bits_per_nat=_bits_per_nat(material),
+        held_out_numbers=prepared.held_out_numbers,
+        memorisation=memorisation,
+        personas=count_personas(corpus.train),
+        device=device.device_name("cuda") if plan.device == "cuda" else "",
+        base_licence=prepared.base_licence,
+        bits_per_nat=_bits_per_nat(prepared),
     )
 
 
-def _settle(draft: Path, result: card.Result, material: Material, display: Display) -> None:
-    written = store.home() / result.name
-    with folder.writing(written):
-        manifest = store.settle(
+def _write_model(draft: Path, result: card.TrainResult, prepared: PreparedRun, display: TrainDisplay) -> None:
+    written = store.models_folder() / result.name
+    with folder.convert_disk_errors(written):
+        manifest = store.commit_draft(
             draft,
             written,
             name=result.name,
-            shape=material.net.shape,
-            tokenizer_json=material.words.to_json(),
-            training=card.record(result),
-            card=card.card(result),
+            shape=prepared.net.shape,
+            tokenizer_json=prepared.tokenizer.to_json(),
+            training=card.training_record(result),
+            card=card.model_card(result),
         )
-    for line in card.figures(result):
-        display.say(line)
+    for line in card.summary_lines(result):
+        display.print_line(line)
     # That name alone is the model which asr33 came with.
     named = shlex.quote(str(written)) if result.name == store.EMBEDDED else result.name
-    prompt = shlex.quote(samples.prompts(result.personas)[0])
-    display.say(f"{written}: {manifest.graph_bytes / 1e6:.1f} MB; try: asr33 ask {prompt} --model {named}")
+    prompt = shlex.quote(samples.sample_prompts(result.personas)[0])
+    display.print_line(f"{written}: {manifest.graph_bytes / 1e6:.1f} MB; try: asr33 ask {prompt} --model {named}")

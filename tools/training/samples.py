@@ -10,30 +10,30 @@ from collections.abc import Collection
 import torch
 
 from model.base import Sampling
-from model.sampling import choose
+from model.sampling import choose_token
 from model.tokenizer import Tokenizer
 from tools.training.net import Gpt2
 
-PROMPT = "It was"
-CHARACTERS = 150
-TURNS = 3  # who talk most, one sample each and then the first again
+DEFAULT_PROMPT = "It was"
+SAMPLE_CHARACTERS = 150
+MAX_PROMPTS = 3  # who talk most, one sample each and then the first again
 
 
-def prompts(people: Collection[str]) -> list[str]:
+def sample_prompts(personas: Collection[str]) -> list[str]:
     """What samples begin with, by turns, given who speaks in the texts, the most talkative first."""
-    return [f"{name}:" for name in list(people)[:TURNS]] or [PROMPT]
+    return [f"{name}:" for name in list(personas)[:MAX_PROMPTS]] or [DEFAULT_PROMPT]
 
 
-def sample(net: Gpt2, words: Tokenizer, seed: int, prompt: str = PROMPT) -> str:
+def write_sample(net: Gpt2, tokenizer: Tokenizer, seed: int, prompt: str = DEFAULT_PROMPT) -> str:
     """The prompt and some 150 characters after it, or fewer where the text or the context ends."""
     sampling = Sampling(seed=seed)
-    ids = [words.end_of_text, *words.encode(prompt)]
-    while len(ids) < net.shape.n_positions and len(words.decode(ids)) < len(prompt) + CHARACTERS:
+    ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
+    while len(ids) < net.shape.n_positions and len(tokenizer.decode(ids)) < len(prompt) + SAMPLE_CHARACTERS:
         with torch.no_grad():
             window = torch.tensor([ids[-net.shape.n_positions :]], device=net.wte.weight.device)
             logits = net.logits(window)[0, -1].cpu().numpy()
-        token = choose(logits, sampling, len(ids))
-        if token == words.end_of_text:
+        token = choose_token(logits, sampling, len(ids))
+        if token == tokenizer.end_of_text:
             break
         ids.append(token)
-    return words.decode(ids)
+    return tokenizer.decode(ids)

@@ -15,38 +15,40 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tools.training.dropping import dropping
-from tools.training.memory import SEQUENCES
+from tools.training.dropping import make_dropout
+from tools.training.memory import MICROBATCH_SEQUENCES
 from tools.training.net import Gpt2
 
 
-class Spread(Protocol):
+class ParallelMap(Protocol):
     """`map`, or a map over several threads: results in the order of what went in."""
 
     def __call__(self, do: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class BatchSettings:
     """How a batch is worked out: `sequences` to a share, products in bfloat16 where `half`, so much dropout."""
 
-    spread: Spread = map
-    sequences: int = SEQUENCES
-    half: bool = False
+    parallel_map: ParallelMap = map
+    sequences: int = MICROBATCH_SEQUENCES
+    is_bfloat16: bool = False
     dropout: float = 0.0
 
-    def precision(self, device: torch.device) -> Any:
-        return torch.autocast(device.type, torch.bfloat16) if self.half else nullcontext()
+    def autocast(self, device: torch.device) -> Any:
+        return torch.autocast(device.type, torch.bfloat16) if self.is_bfloat16 else nullcontext()
 
 
 @contextmanager
-def spread(threads: int) -> Generator[Spread, None, None]:
+def open_thread_map(threads: int) -> Generator[ParallelMap, None, None]:
     """A map over so many threads, of which each works alone."""
     with ThreadPoolExecutor(threads, "share", torch.set_num_threads, (1,)) as pool:
         yield pool.map
 
 
-def backward(net: Gpt2, batch: Tensor, way: Way = Way(), seeds: Sequence[int] = ()) -> float:
+def compute_gradient(
+    net: Gpt2, batch: Tensor, settings: BatchSettings = BatchSettings(), seeds: Sequence[int] = ()
+) -> float:
     """Leave the gradient of a batch [B, context + 1] in the net; returns the mean nats a token.
 
     The draw of dropout depends on the seeds.
@@ -55,13 +57,13 @@ def backward(net: Gpt2, batch: Tensor, way: Way = Way(), seeds: Sequence[int] = 
 
     def share(numbered: tuple[int, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
         number, rows = numbered
-        drop = dropping(way.dropout, (*seeds, number), rows.device)
-        with way.precision(rows.device):
+        drop = make_dropout(settings.dropout, (*seeds, number), rows.device)
+        with settings.autocast(rows.device):
             loss = net.loss(rows[:, :-1], rows[:, 1:], drop) * (len(rows) / len(batch))
         return float(loss.detach()), torch.autograd.grad(loss, params)
 
     whole, total = 0.0, None
-    for loss, grads in way.spread(share, enumerate(torch.split(batch, way.sequences))):
+    for loss, grads in settings.parallel_map(share, enumerate(torch.split(batch, settings.sequences))):
         whole += loss
         if total is None:
             total = list(grads)
@@ -72,12 +74,12 @@ def backward(net: Gpt2, batch: Tensor, way: Way = Way(), seeds: Sequence[int] = 
     return whole
 
 
-def loss(net: Gpt2, windows: Tensor, way: Way = Way()) -> float:
+def mean_loss(net: Gpt2, windows: Tensor, settings: BatchSettings = BatchSettings()) -> float:
     """Mean nats a token over windows [N, context + 1]; nothing is dropped."""
 
     def share(rows: Tensor) -> float:
-        with torch.no_grad(), way.precision(rows.device):
+        with torch.no_grad(), settings.autocast(rows.device):
             return float(net.loss(rows[:, :-1], rows[:, 1:])) * len(rows)
 
-    whole: float = sum(way.spread(share, torch.split(windows, way.sequences)))
+    whole: float = sum(settings.parallel_map(share, torch.split(windows, settings.sequences)))
     return whole / len(windows)

@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING
 from model import text
 from model.base import END_OF_TEXT
 from model.errors import TextDamaged, TextNotFound
-from tools.training.recipe import Source
+from tools.training.recipe import HashedSource
 
 if TYPE_CHECKING:
     from tools.corpora.record import Record
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class TrainingTexts:
     """`units[i]` is the number, from 1, of the book or thread that document i is part of: what is held out whole."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[HashedSource, ...]
     documents: list[str]
     units: list[int]
-    corpus: bool  # whether one of them is a corpus
+    has_corpus: bool  # whether one of them is a corpus
 
 
-def require(asked: Sequence[Path]) -> None:
+def require_readable(paths: Sequence[Path]) -> None:
     """Raises TextNotFound for what is neither a file that can be read, again if need be, nor a corpus."""
-    for path in asked:
+    for path in paths:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise TextNotFound(
                 f"{path}: can be read only once, and a run may have to read its texts again; give a file"
@@ -43,38 +43,38 @@ def require(asked: Sequence[Path]) -> None:
             )
 
 
-def gathered(asked: Sequence[Path]) -> Texts:
+def read_texts(paths: Sequence[Path]) -> TrainingTexts:
     """Raises TextNotFound, TextDamaged, CorpusError."""
-    sources: list[Source] = []
+    sources: list[HashedSource] = []
     documents: list[str] = []
     units: list[int] = []
     corpora = False
-    for path in asked:
+    for path in paths:
         if not path.is_file() and is_corpus(path):
-            found = list(_rendered(str(path)))
-            sources.append(Source(str(path), _hash(document for _, document in found)))
+            found = list(_render_corpus(str(path)))
+            sources.append(HashedSource(str(path), _hash_documents(document for _, document in found)))
             corpora = True
         elif path.is_dir():
             raise TextDamaged(f"{path}: a folder; take it into a corpus: asr33 corpus add {path} --name NAME")
         else:
             found = [(str(number), document) for number, document in enumerate(text.read_documents([path]))]
-            sources.append(Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
+            sources.append(HashedSource(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
         last = units[-1] if units else 0
         for number, (_, group) in enumerate(groupby(found, key=lambda pair: pair[0]), start=last + 1):
             whole = [document for _, document in group]
             documents += whole
             units += [number] * len(whole)
-    return Texts(tuple(sources), documents, units, corpora)
+    return TrainingTexts(tuple(sources), documents, units, corpora)
 
 
 def is_corpus(path: Path) -> bool:
     """Whether a corpus has this name; a file of the same goes before it."""
     from tools.corpora import keeping
 
-    return len(path.parts) == 1 and keeping.stands(str(path))
+    return len(path.parts) == 1 and keeping.corpus_exists(str(path))
 
 
-def _rendered(name: str) -> Iterator[tuple[str, str]]:
+def _render_corpus(name: str) -> Iterator[tuple[str, str]]:
     """(thread, document) as the model will see them; a text that is part of nothing is a thread of its own."""
     from tools.corpora import keeping, rendering
 
@@ -83,14 +83,14 @@ def _rendered(name: str) -> Iterator[tuple[str, str]]:
         return record.thread, record.source if record.thread and record.kind == "document" else ""
 
     number = 0
-    for key, records in groupby(keeping.kept(name), key=thread):
-        for document in rendering.documents(records):
+    for key, records in groupby(keeping.open_kept_records(name), key=thread):
+        for document in rendering.render_documents(records):
             number += 1
             if document.strip():
                 yield "\0".join(key) if key[0] else f"\0{number}", document
 
 
-def _hash(documents: Iterable[str]) -> str:
+def _hash_documents(documents: Iterable[str]) -> str:
     """Of all documents in order."""
     whole = hashlib.sha256()
     for document in documents:

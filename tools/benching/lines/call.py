@@ -18,16 +18,16 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from model.far import sse, wire
-from model.far.card import Card, cards
+from model.far.card import ModelInfo, decode_models
 
-CONNECT_S = 10.0
-SILENCE_S = 60.0  # a server of ours says something each ten seconds
-BODY = 1 << 20  # bytes of an answer that is no stream
-READ = 1 << 16
-_COUNTER = re.compile(r"^asr33_batch_(\w+)_total (\S+)$", re.MULTILINE)
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0  # a server of ours says something each ten seconds
+MAX_BODY = 1 << 20  # bytes of an answer that is no stream
+READ_SIZE = 1 << 16
+_COUNTER_LINE = re.compile(r"^asr33_batch_(\w+)_total (\S+)$", re.MULTILINE)
 
 
-class CallFailed(Exception):
+class RequestFailed(Exception):
     """No answer, or half of one; `kind` is a word or two to count it by."""
 
     def __init__(self, kind: str) -> None:
@@ -36,7 +36,7 @@ class CallFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerUnderTest:
     """Where it is; `key` goes with each request. Raises ValueError for what is no URL of HTTP."""
 
     url: str
@@ -47,76 +47,76 @@ class Server:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             raise ValueError(f"{self.url!r} is no URL of a server: give one such as http://127.0.0.1:8033")
 
-    async def card(self) -> Card:
+    async def fetch_model_info(self) -> ModelInfo:
         """The first of its models. Raises CallFailed."""
-        async with self._answer("GET", "/v1/models") as reader:
+        async with self._open_response("GET", "/v1/models") as reader:
             try:
-                found = cards(json.loads(await _whole(reader)))
+                found = decode_models(json.loads(await _read_body(reader)))
             except ValueError:
-                raise CallFailed("garbled") from None
+                raise RequestFailed("garbled") from None
         if not found:
-            raise CallFailed("no model")
+            raise RequestFailed("no model")
         return found[0]
 
-    async def counters(self) -> dict[str, float]:
+    async def fetch_counters(self) -> dict[str, float]:
         """What its engine has done so far, named as in `model.serving.counters`; nothing of another's server."""
         try:
-            async with self._answer("GET", "/metrics") as reader:
-                found = _COUNTER.findall((await _whole(reader)).decode())
+            async with self._open_response("GET", "/metrics") as reader:
+                found = _COUNTER_LINE.findall((await _read_body(reader)).decode())
                 return {name.replace("_seconds", "_s"): float(value) for name, value in found}
-        except (CallFailed, ValueError):
+        except (RequestFailed, ValueError):
             return {}
 
-    async def read(self, request: wire.Request) -> None:
+    async def prefill(self, request: wire.OpenAIRequest) -> None:
         """Have a prompt read while it is typed. Raises CallFailed."""
-        async with self._answer("POST", "/v1/completions", request) as reader:
-            while await _more(reader):
+        async with self._open_response("POST", "/v1/completions", request) as reader:
+            while await _read_some(reader):
                 pass
 
-    async def stream(self, request: wire.Request) -> AsyncGenerator[wire.Chunk, None]:
+    async def stream_completion(self, request: wire.OpenAIRequest) -> AsyncGenerator[wire.CompletionChunk, None]:
         """What comes, until it is over; closing it hangs up. Raises CallFailed, for a stream that is cut too."""
-        async with self._answer("POST", "/v1/completions", request) as reader:
-            events = sse.Events()
-            while data := await _more(reader):
+        async with self._open_response("POST", "/v1/completions", request) as reader:
+            events = sse.SseParser()
+            while data := await _read_some(reader):
                 for text in events.push(data):
-                    match wire.read(text):
-                        case wire.Done():
+                    match wire.decode_event(text):
+                        case wire.StreamEnd():
                             return
-                        case wire.Failure() as failure:
-                            raise CallFailed(str(failure.status))
+                        case wire.ErrorInfo() as failure:
+                            raise RequestFailed(str(failure.status))
                         case chunk:
                             yield chunk
-        raise CallFailed("cut")
+        raise RequestFailed("cut")
 
     @asynccontextmanager
-    async def _answer(
-        self, method: str, path: str, request: wire.Request | None = None
+    async def _open_response(
+        self, method: str, path: str, request: wire.OpenAIRequest | None = None
     ) -> AsyncIterator[asyncio.StreamReader]:
         """The body of an answer that is 200."""
         writer = None
         try:
-            reader, writer = await self._connected()
-            writer.write(self._asked(method, path, request))
-            async with asyncio.timeout(SILENCE_S):
+            reader, writer = await self._connect()
+            writer.write(self._encode_request(method, path, request))
+            async with asyncio.timeout(READ_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
             status = head.split(None, 2)[1].decode("ascii", "replace")
             if status != "200":
-                raise CallFailed(status)
+                raise RequestFailed(status)
             yield reader
         except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
-            raise CallFailed(_kind(error)) from None
+            raise RequestFailed(_error_kind(error)) from None
         finally:
             if writer is not None:
                 writer.close()
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         parts = urlsplit(self.url)
-        secure = _secure() if parts.scheme == "https" else None
+        secure = _tls_context() if parts.scheme == "https" else None
         port = parts.port or (443 if secure else 80)
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
             return await asyncio.open_connection(parts.hostname, port, ssl=secure)
 
-    def _asked(self, method: str, path: str, request: wire.Request | None) -> bytes:
+    def _encode_request(self, method: str, path: str, request: wire.OpenAIRequest | None) -> bytes:
         parts = urlsplit(self.url)
         where = parts.path.rstrip("/").removesuffix("/v1") + path
         body = b"" if request is None else json.dumps(request.to_json(), separators=(",", ":")).encode()
@@ -129,24 +129,24 @@ class Server:
 
 
 @cache
-def _secure() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     """Once: to read all those certificates takes as long as a step of a model."""
     return ssl.create_default_context()
 
 
-async def _whole(reader: asyncio.StreamReader) -> bytes:
+async def _read_body(reader: asyncio.StreamReader) -> bytes:
     body = b""
-    while len(body) < BODY and (data := await _more(reader)):
+    while len(body) < MAX_BODY and (data := await _read_some(reader)):
         body += data
     return body
 
 
-async def _more(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(SILENCE_S):
-        return await reader.read(READ)
+async def _read_some(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        return await reader.read(READ_SIZE)
 
 
-def _kind(error: Exception) -> str:
+def _error_kind(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "silence"
     if isinstance(error, ConnectionRefusedError):

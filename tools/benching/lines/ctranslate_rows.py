@@ -13,28 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from tools.benching import ctranslate
-from tools.benching.lines.peer import Waiting, Wanted
-from tools.benching.lines.setting import Setting
+from tools.benching.lines.peer import PeerRequest, RequestQueue
+from tools.benching.lines.setting import EngineSettings
 
-FORM = "int8"
+QUANTISATION = "int8"
 
 
-class Groups:
+class CTranslate2Engine:
     """One group after the other, each of all who wait, up to `rows`."""
 
-    def __init__(self, setting: Setting, vocabulary: int) -> None:
+    def __init__(self, settings: EngineSettings, vocabulary: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            ctranslate.prepare(Path(setting.weights), FORM, 0, Path(folder))
-            runner = ctranslate.Runner(Path(folder), FORM, setting.threads)
-        self.version = f"{runner.version} {FORM}"
+            ctranslate.write_model(Path(settings.weights), QUANTISATION, 0, Path(folder))
+            runner = ctranslate.Runner(Path(folder), QUANTISATION, settings.threads)
+        self.version = f"{runner.version} {QUANTISATION}"
         self._generator = runner.generator
-        self._rows = setting.rows
+        self._rows = settings.batch_size
 
-    def run(self, waiting: Waiting) -> None:
+    def run(self, queue: RequestQueue) -> None:
         while True:
-            self._group(waiting.take(self._rows, wait=True))
+            self._run_group(queue.take_waiting(self._rows, wait=True))
 
-    def _group(self, group: Sequence[Wanted]) -> None:
+    def _run_group(self, group: Sequence[PeerRequest]) -> None:
         if not group:
             return
 
@@ -49,11 +49,11 @@ class Groups:
             sampling_topk=how.top_k,
             sampling_temperature=how.temperature,
             repetition_penalty=how.repetition_penalty,
-            max_length=max(one.left for one in group),
+            max_length=max(one.tokens_left for one in group),
             min_length=1,
             include_prompt_in_result=False,
             callback=came,
         )
         for one in group:
-            if not one.over:
+            if not one.is_finished:
                 one.fail()

@@ -14,101 +14,103 @@ import time
 from pathlib import Path
 
 from model import store
-from model.base import Shape
+from model.base import GPT2Config
 from tools.benching.candidates import SIZES
 from tools.benching.lines import vocabulary
-from tools.benching.progress import Tell
+from tools.benching.progress import BenchProgress
 
-FORM = CACHED = "int8"
+QUANTISATION = CACHE_TYPE = "int8"
 TITLE = "random weights of GPT-2's size {size}, 8 bit, cache of 8 bit"
-UNUSED_S = 86_400.0  # after which a folder is nobody's
-SHAPES = SIZES | {"tiny": Shape(18_432, 256, 64, 2, 2)}  # so many words that those which are typed are among them
+STALE_AFTER_S = 86_400.0  # after which a folder is nobody's
+SHAPES = SIZES | {"tiny": GPT2Config(18_432, 256, 64, 2, 2)}  # so many words that those which are typed are among them
 
 
-def kept(size: str) -> Path:
+def cache_folder(label: str) -> Path:
     """Where it lies, once it is made: until the machine clears its temporary files, or asr33 makes models otherwise."""
     code = hashlib.sha256()
     for path in sorted([*Path(store.__file__).parent.glob("*.py"), *Path(__file__).parent.glob("*.py")]):
         code.update(path.read_bytes())
-    return Path(tempfile.gettempdir()) / f"asr33-lines-{size}-{code.hexdigest()[:8]}"
+    return Path(tempfile.gettempdir()) / f"asr33-lines-{label}-{code.hexdigest()[:8]}"
 
 
-def made(size: str, seed: int, tell: Tell) -> Path:
+def make_test_model(size: str, seed: int, on_progress: BenchProgress) -> Path:
     """The folder of the whole model; beside it are the weights that others get theirs from."""
-    place = kept(f"{size}-{seed}")
-    if not _complete(place):
-        _sweep(place)
+    place = cache_folder(f"{size}-{seed}")
+    if not _is_complete(place):
+        _remove_stale_folders(place)
         # Apart, and moved in one go: another may be making the same.
         draft = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=place.parent))
         try:
-            tell(f"making random weights of GPT-2's size {size}")
-            make_weights(SHAPES[size], seed, draft / "weights")
-            tell("rounding them to 8 bit, once")
-            _write(draft / "model", draft / "weights", SHAPES[size], size)
-            _settle(draft, place)
+            on_progress(f"making random weights of GPT-2's size {size}")
+            make_test_weights(SHAPES[size], seed, draft / "weights")
+            on_progress("rounding them to 8 bit, once")
+            _write_model(draft / "model", draft / "weights", SHAPES[size], size)
+            _move_into_place(draft, place)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     os.utime(place)  # somebody uses it
     return place / "model"
 
 
-def _complete(place: Path) -> bool:
-    return (place / "model" / store.MANIFEST).exists()
+def _is_complete(folder: Path) -> bool:
+    return (folder / "model" / store.MANIFEST_FILE).exists()
 
 
-def _sweep(place: Path) -> None:
+def _remove_stale_folders(folder: Path) -> None:
     """What an earlier asr33 made, and what was never finished, unless somebody may still be at it."""
-    for old in place.parent.glob(f"{place.name.rpartition('-')[0]}-*"):
+    for old in folder.parent.glob(f"{folder.name.rpartition('-')[0]}-*"):
         with contextlib.suppress(FileNotFoundError):  # another sweeps too
-            if time.time() - old.stat().st_mtime > UNUSED_S:
+            if time.time() - old.stat().st_mtime > STALE_AFTER_S:
                 shutil.rmtree(old, ignore_errors=True)
 
 
-def _settle(draft: Path, place: Path) -> None:
+def _move_into_place(draft: Path, folder: Path) -> None:
     """Whoever comes second takes what is there."""
-    if place.exists() and not _complete(place):
-        shutil.rmtree(place, ignore_errors=True)
+    if folder.exists() and not _is_complete(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     try:
-        draft.rename(place)
+        draft.rename(folder)
     except OSError:
-        if not _complete(place):
+        if not _is_complete(folder):
             raise
 
 
-def weights(model: Path) -> Path:
+def weights_folder(model: Path) -> Path:
     """Where the weights of a model lie that was made here."""
     return model.parent / "weights"
 
 
-def make_weights(shape: Shape, seed: int, to: Path) -> None:
+def make_test_weights(shape: GPT2Config, seed: int, folder: Path) -> None:
     """As `asr33 bench --size` has them, but that what is no word is never the likeliest."""
     import numpy as np
 
     from tools.benching import tensors
 
-    to.mkdir(exist_ok=True)
-    tensors.make_random(shape, seed, to)
-    table = np.load(to / "wte.weight.npy")
-    table[: vocabulary.unsampled(shape.vocab_size)] *= UNLIKELY
-    table[-1] *= UNLIKELY
-    np.save(to / "wte.weight.npy", table)
+    folder.mkdir(exist_ok=True)
+    tensors.make_random_weights(shape, seed, folder)
+    table = np.load(folder / "wte.weight.npy")
+    table[: vocabulary.count_unsampled(shape.vocab_size)] *= UNLIKELY_SCALE
+    table[-1] *= UNLIKELY_SCALE
+    np.save(folder / "wte.weight.npy", table)
 
 
-UNLIKELY = 0.02  # of the others' length: a logit near 0, where the forty likeliest of so many are three deviations up
+UNLIKELY_SCALE = (
+    0.02  # of the others' length: a logit near 0, where the forty likeliest of so many are three deviations up
+)
 
 
-def _write(model: Path, of: Path, shape: Shape, size: str) -> None:
+def _write_model(model: Path, weights: Path, shape: GPT2Config, size: str) -> None:
     from tools.benching import ours
 
-    with store.draft(model) as draft:
-        ours.prepare(of, FORM, 0, draft, CACHED)
+    with store.open_draft(model) as draft:
+        ours.write_model(weights, QUANTISATION, 0, draft, CACHE_TYPE)
         text = f"# {size}\n\nRandom weights for `asr33 bench --lines`; its words mean nothing.\n"
-        store.settle(
+        store.commit_draft(
             draft,
             model,
             name=f"random-{size}",
             shape=shape,
             tokenizer_json=vocabulary.tokenizer_json(shape.vocab_size),
-            training={"as": FORM, "rounding": {"bits": 8, "cache": True}},
+            training={"as": QUANTISATION, "rounding": {"bits": 8, "cache": True}},
             card=text,
         )

@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from drivers.profile import Wheel
-from model.base import Ask, Piece
-from tools.benching.lines.peer import Peer
-from tools.benching.lines.setting import Setting
+from drivers.profile import TypeWheel
+from model.base import CompletionRequest, TextChunk
+from tools.benching.lines.peer import PeerBackend
+from tools.benching.lines.setting import EngineSettings
 
-Engine = Literal["ours", "arrival", "ctranslate2", "llama"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
-WHEELS: tuple[Wheel, ...] = ("1963", "1968")
-PEERS: tuple[Engine, ...] = ("ctranslate2", "llama")
+BackendName = Literal["ours", "arrival", "ctranslate2", "llama"]
+BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
+TYPE_WHEELS: tuple[TypeWheel, ...] = ("1963", "1968")
+PEER_NAMES: tuple[BackendName, ...] = ("ctranslate2", "llama")
 
 
-class Front(Protocol):
+class Backend(Protocol):
     """What the app asks of whoever makes the answers."""
 
     @property
@@ -30,53 +30,55 @@ class Front(Protocol):
     @property
     def context(self) -> int: ...
 
-    def count(self, text: str) -> int: ...
+    def count_tokens(self, text: str) -> int: ...
 
-    async def ready(self) -> None: ...
+    async def wait_until_loaded(self) -> None: ...
 
-    def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]: ...
+    def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]: ...
 
-    async def read(self, ask: Ask) -> int: ...
+    async def prefill(self, request: CompletionRequest) -> int: ...
 
     def counters(self) -> Any: ...
 
     async def close(self) -> None: ...
 
 
-def front(engine: str, folder: Path, setting: Setting) -> Front:
+def open_backend(name: str, folder: Path, settings: EngineSettings) -> Backend:
     """Raises ModuleNotFoundError where a peer is not installed, ModelError where the model is none."""
-    match engine:
+    match name:
         case "ours" | "arrival":
-            return _ours(engine, folder, setting)
+            return _open_asr33_backend(name, folder, settings)
         case "llama":
-            from tools.benching.lines.llama_rows import Rows
+            from tools.benching.lines.llama_rows import LlamaCppEngine
 
-            return Peer(folder, setting, Rows)
+            return PeerBackend(folder, settings, LlamaCppEngine)
         case "ctranslate2":
-            from tools.benching.lines.ctranslate_rows import Groups
+            from tools.benching.lines.ctranslate_rows import CTranslate2Engine
 
-            return Peer(folder, setting, Groups)
+            return PeerBackend(folder, settings, CTranslate2Engine)
         case _:
-            raise ValueError(f"no engine {engine!r}: one of {', '.join(ENGINES)}")
+            raise ValueError(f"no engine {name!r}: one of {', '.join(BACKEND_NAMES)}")
 
 
-def _ours(order: str, folder: Path, setting: Setting) -> Front:
-    from drivers.charset import prints
-    from model.serving.batch import Batch
+def _open_asr33_backend(policy: str, folder: Path, settings: EngineSettings) -> Backend:
+    from drivers.charset import is_printable
+    from model.serving.batch import BatchModel
 
-    alphabets: dict[str, Callable[[str], bool]] = {wheel: partial(_printed, prints, wheel) for wheel in WHEELS}
-    how: Literal["paper", "arrival"] = "arrival" if order == "arrival" else "paper"
-    return Batch(
+    alphabets: dict[str, Callable[[str], bool]] = {
+        wheel: partial(_is_printable, is_printable, wheel) for wheel in TYPE_WHEELS
+    }
+    how: Literal["paper", "arrival"] = "arrival" if policy == "arrival" else "paper"
+    return BatchModel(
         folder,
-        rows=setting.rows,
-        memory=setting.memory,
-        context=setting.context,
+        batch_size=settings.batch_size,
+        memory=settings.cache_bytes,
+        context=settings.context,
         alphabets=alphabets,
-        threads=setting.threads,
+        threads=settings.threads,
         device="cpu",
         order=how,
     )
 
 
-def _printed(prints: Callable[[str, Wheel], bool], wheel: Wheel, character: str) -> bool:
+def _is_printable(prints: Callable[[str, TypeWheel], bool], wheel: TypeWheel, character: str) -> bool:
     return prints(character, wheel)

@@ -16,109 +16,111 @@ from pathlib import Path
 from typing import Protocol
 
 from model import store
-from model.base import Ask, Piece, Sampling
-from model.context import check
-from tools.benching.lines.setting import Setting
+from model.base import CompletionRequest, Sampling, TextChunk
+from model.context import require_prompt_fits
+from tools.benching.lines.setting import EngineSettings
 
 
-class Wanted:
+class PeerRequest:
     """One answer; what the engine's thread gives goes to the event loop of whoever waits."""
 
     def __init__(self, ids: Sequence[int], sampling: Sampling, conversation: str, context: int) -> None:
         self.ids, self.sampling, self.conversation = ids, sampling, conversation
-        self.left = min(sampling.max_tokens, context - len(ids))  # there is no room behind it, and nothing rolls
-        self.over = False  # it has all that it wanted, or nobody waits any more
-        self.given: asyncio.Queue[int | None] = asyncio.Queue()
+        self.tokens_left = min(sampling.max_tokens, context - len(ids))  # there is no room behind it, and nothing rolls
+        self.is_finished = False  # it has all that it wanted, or nobody waits any more
+        self.tokens: asyncio.Queue[int | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
-    def give(self, token: int) -> bool:
+    def add_token(self, token: int) -> bool:
         """From the thread; whether that was the last."""
-        self.left -= 1
-        self.over = self.over or not self.left
-        self._send(token)
-        if not self.left:
-            self._send(None)
-        return self.over
+        self.tokens_left -= 1
+        self.is_finished = self.is_finished or not self.tokens_left
+        self._post(token)
+        if not self.tokens_left:
+            self._post(None)
+        return self.is_finished
 
     def fail(self) -> None:
-        self.over = True
-        self._send(None)
+        self.is_finished = True
+        self._post(None)
 
-    def _send(self, token: int | None) -> None:
+    def _post(self, token: int | None) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self.given.put_nowait, token)
+            self._loop.call_soon_threadsafe(self.tokens.put_nowait, token)
 
 
-class Waiting:
+class RequestQueue:
     """Who waits for a row, in order of arrival; shared by the event loop and the engine's threads."""
 
     def __init__(self) -> None:
-        self._asked: deque[Wanted] = deque()
+        self._requests: deque[PeerRequest] = deque()
         self._changed = threading.Condition()
 
-    def put(self, wanted: Wanted) -> None:
+    def put(self, request: PeerRequest) -> None:
         with self._changed:
-            self._asked.append(wanted)
+            self._requests.append(request)
             self._changed.notify()
 
-    def take(self, most: int, *, wait: bool) -> list[Wanted]:
+    def take_waiting(self, limit: int, *, wait: bool) -> list[PeerRequest]:
         """The first of them, up to so many; with `wait` at least one."""
         with self._changed:
             if wait:
-                self._changed.wait_for(lambda: self._asked)
-            found = list[Wanted]()
-            while self._asked and len(found) < most:
-                one = self._asked.popleft()
-                if not one.over:
+                self._changed.wait_for(lambda: self._requests)
+            found = list[PeerRequest]()
+            while self._requests and len(found) < limit:
+                one = self._requests.popleft()
+                if not one.is_finished:
                     found.append(one)
             return found
 
 
-class Engine(Protocol):
+class PeerEngine(Protocol):
     """A foreign library with its model loaded."""
 
     version: str
 
-    def run(self, waiting: Waiting) -> None:
+    def run(self, queue: RequestQueue) -> None:
         """For ever, in a thread."""
         ...
 
 
-class Peer:
+class PeerBackend:
     """As `model.serving.batch.Batch` to the app."""
 
-    def __init__(self, folder: Path, setting: Setting, make: Callable[[Setting, int], Engine]) -> None:
+    def __init__(
+        self, folder: Path, settings: EngineSettings, open_engine: Callable[[EngineSettings, int], PeerEngine]
+    ) -> None:
         from model import tokenizer
 
-        self.name, self.device = store.name_of(folder), ""
-        self.context = setting.context
-        self._words = tokenizer.from_json((folder / store.TOKENIZER).read_text("utf-8"))
-        self._vocabulary = store.read_manifest(folder).shape.vocab_size
-        self._setting, self._make = setting, make
-        self._waiting = Waiting()
+        self.name, self.device = store.name_of_folder(folder), ""
+        self.context = settings.context
+        self._tokenizer = tokenizer.from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
+        self._vocab_size = store.read_manifest(folder).shape.vocab_size
+        self._settings, self._open_engine = settings, open_engine
+        self._queue = RequestQueue()
 
-    def count(self, text: str) -> int:
-        return len(self._words.encode_lines(text))
+    def count_tokens(self, text: str) -> int:
+        return len(self._tokenizer.encode_lines(text))
 
-    async def ready(self) -> None:
-        engine = await asyncio.to_thread(self._make, self._setting, self._vocabulary)
+    async def wait_until_loaded(self) -> None:
+        engine = await asyncio.to_thread(self._open_engine, self._settings, self._vocab_size)
         self.device = engine.version
-        threading.Thread(target=_run, args=(engine, self._waiting), name="engine", daemon=True).start()
+        threading.Thread(target=_run_engine, args=(engine, self._queue), name="engine", daemon=True).start()
 
-    async def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]:
-        ids = [self._words.end_of_text, *self._words.encode_lines(ask.prompt)]
-        check(ids, self.context)
-        wanted = Wanted(ids, ask.sampling, ask.conversation, self.context)
-        self._waiting.put(wanted)
+    async def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]:
+        ids = [self._tokenizer.end_of_text, *self._tokenizer.encode_lines(request.prompt)]
+        require_prompt_fits(ids, self.context)
+        wanted = PeerRequest(ids, request.sampling, request.conversation, self.context)
+        self._queue.put(wanted)
         made = asyncio.get_running_loop().time()
         try:
-            while (token := await wanted.given.get()) is not None:
-                yield Piece(self._words.decode([token]), (token,), made)
-            yield Piece("", (), made, "length")
+            while (token := await wanted.tokens.get()) is not None:
+                yield TextChunk(self._tokenizer.decode([token]), (token,), made)
+            yield TextChunk("", (), made, "length")
         finally:
-            wanted.over = True
+            wanted.is_finished = True
 
-    async def read(self, ask: Ask) -> int:
+    async def prefill(self, request: CompletionRequest) -> int:
         """What is being typed is nothing to it."""
         return 0
 
@@ -129,10 +131,10 @@ class Peer:
         """Its thread goes with the process."""
 
 
-def _run(engine: Engine, waiting: Waiting) -> None:
+def _run_engine(engine: PeerEngine, queue: RequestQueue) -> None:
     """A library that fails takes the process along: who waits for it would wait for ever."""
     try:
-        engine.run(waiting)
+        engine.run(queue)
     except Exception as error:
         sys.stderr.write(f"{engine.version}: {error or type(error).__name__}\n")
         sys.stderr.flush()

@@ -12,45 +12,45 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from model.far.card import Card
-from tools.benching.errors import PeerAbsent, ServerAway, WorkerFailed
+from model.far.card import ModelInfo
+from tools.benching.errors import PeerNotInstalled, ServerAway, WorkerFailed
 from tools.benching.lines import figures, fronts, serving
-from tools.benching.lines.call import CallFailed, Server
-from tools.benching.lines.drive import Asked, Driven, drive
-from tools.benching.lines.figures import Cost, Figures
-from tools.benching.lines.search import Search, fewer
-from tools.benching.pipe import Asked as Process
-from tools.benching.pipe import worker
-from tools.benching.progress import Tell
-from tools.benching.worker import memory_of
+from tools.benching.lines.call import RequestFailed, ServerUnderTest
+from tools.benching.lines.drive import LoadRun, LoadSettings, run_clients
+from tools.benching.lines.figures import LoadFigures, ProcessCost
+from tools.benching.lines.search import MaxClientsSearch, step_down
+from tools.benching.pipe import WorkerClient as Process
+from tools.benching.pipe import open_worker
+from tools.benching.progress import BenchProgress
+from tools.benching.worker import process_memory
 
 WARM_UP_S = 45.0  # all have sat down by then
-TRY_S = 40.0
-LEAST_S = 1.0  # of a run that was ended: in less nothing has happened
-ALPHABET = "1968"  # what the wheel of most machines has
-CURE = "leave it out, or name the Python of an environment that has it by --peer-python"
+ATTEMPT_S = 40.0
+MIN_RUN_S = 1.0  # of a run that was ended: in less nothing has happened
+TYPE_WHEEL = "1968"  # what the wheel of most machines has
+INSTALL_HINT = "leave it out, or name the Python of an environment that has it by --peer-python"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ServerSource:
     """What answers: a server that runs somewhere, or a model's folder behind a front in a process of ours."""
 
     url: str = ""
     key: str = ""
     folder: Path | None = None
-    engine: fronts.Engine = "ours"
+    engine: fronts.BackendName = "ours"
     python: Path | None = None
-    rows: int = 0  # 0: as many as there are lines
-    memory: int = 0  # bytes; 0: enough for all lines
-    a_token: int = 0  # bytes of cache that a token takes
+    batch_size: int = 0  # 0: as many as there are lines
+    cache_bytes: int = 0  # bytes; 0: enough for all lines
+    cache_bytes_per_token: int = 0  # bytes of cache that a token takes
     context: int = 256
     threads: int = 0
     weights: str = ""
 
-    def setting(self, lines: int) -> dict[str, Any]:
+    def engine_settings(self, clients: int) -> dict[str, Any]:
         """A fifth more than all need: who has gone may come again."""
-        memory = self.memory or lines * self.context * self.a_token * 6 // 5
-        rows = self.rows or lines
+        memory = self.cache_bytes or clients * self.context * self.cache_bytes_per_token * 6 // 5
+        rows = self.batch_size or clients
         return {
             "rows": rows,
             "memory": memory,
@@ -61,115 +61,126 @@ class Source:
 
 
 @dataclass(slots=True)
-class Report:
+class LoadReport:
     """Every run, and the last of them whole for the picture; `largest` None where none was looked for."""
 
-    about: dict[str, Any]
-    runs: list[Figures] = field(default_factory=list)
-    largest: int | None = None
-    driven: Driven | None = None
-    whole: bool = True
-    faults: list[str] = field(default_factory=list)
+    metadata: dict[str, Any]
+    runs: list[LoadFigures] = field(default_factory=list)
+    max_clients: int | None = None
+    last_run: LoadRun | None = None
+    is_complete: bool = True
+    failures: list[str] = field(default_factory=list)
 
-    def data(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For JSON."""
-        runs = [run.data() for run in self.runs]
-        known = {"largest": self.largest, "whole": self.whole, "faults": self.faults}
-        return {"format": 1, **self.about, **known, "runs": runs}
+        runs = [run.to_json() for run in self.runs]
+        known = {"largest": self.max_clients, "whole": self.is_complete, "faults": self.failures}
+        return {"format": 1, **self.metadata, **known, "runs": runs}
 
 
-Attempt = Callable[[Asked], Figures | None]
+Attempt = Callable[[LoadSettings], LoadFigures | None]
 
 
-def until_stall(attempt: Attempt, asked: Asked, report: Report, patience_s: float) -> None:
+def search_max_clients(attempt: Attempt, settings: LoadSettings, report: LoadReport, max_wait_s: float) -> None:
     """The largest N that holds: short runs to find it, then the whole time to be sure, with fewer if it does not."""
-    search = Search(asked.lines)
-    warm = replace(asked, patience_s=patience_s)
-    while (lines := search.next) is not None:
-        short = replace(warm, lines=lines, seconds=min(TRY_S, asked.seconds))
-        if (held := _held(attempt, short, report, patience_s)) is None:
+    search = MaxClientsSearch(settings.clients)
+    warm = replace(settings, max_wait_s=max_wait_s)
+    while (lines := search.next_attempt) is not None:
+        short = replace(warm, clients=lines, seconds=min(ATTEMPT_S, settings.seconds))
+        if (held := _try_settings(attempt, short, report, max_wait_s)) is None:
             return
-        search.told(lines, held)
-        report.largest = search.held  # what is known so far
-    while report.largest and _held(attempt, replace(warm, lines=report.largest), report, patience_s) is False:
-        report.largest = fewer(report.largest)
+        search.record(lines, held)
+        report.max_clients = search.largest_passed  # what is known so far
+    while (
+        report.max_clients
+        and _try_settings(attempt, replace(warm, clients=report.max_clients), report, max_wait_s) is False
+    ):
+        report.max_clients = step_down(report.max_clients)
 
 
-def _held(attempt: Attempt, asked: Asked, report: Report, patience_s: float) -> bool | None:
+def _try_settings(attempt: Attempt, settings: LoadSettings, report: LoadReport, max_wait_s: float) -> bool | None:
     """Whether so many held; None if it was ended before that was known. Where some have, a server may fail of more."""
     try:
-        found = attempt(asked)
+        found = attempt(settings)
     except WorkerFailed as error:
         if not report.runs:
             raise
-        report.faults.append(f"{asked.lines} lines: {error}")
+        report.failures.append(f"{settings.clients} lines: {error}")
         return False
-    return found.held(patience_s) if found is not None and report.whole else None
+    return found.meets_limits(max_wait_s) if found is not None and report.is_complete else None
 
 
-def attempt(source: Source, report: Report, tell: Tell, asked: Asked) -> Figures | None:
+def run_attempt(
+    source: ServerSource, report: LoadReport, on_progress: BenchProgress, settings: LoadSettings
+) -> LoadFigures | None:
     """One run, its figures put with the others; None if it was ended before anything counted."""
-    with _served(source, asked.lines, tell) as (server, process):
-        driven, cost = _driven(server, process, asked, tell)
-    report.whole = driven.whole
-    if not driven.whole and driven.span.seconds < LEAST_S:
+    with _open_server(source, settings.clients, on_progress) as (server, process):
+        driven, cost = _run_clients(server, process, settings, on_progress)
+    report.is_complete = driven.is_complete
+    if not driven.is_complete and driven.span.seconds < MIN_RUN_S:
         return None
-    driver = Cost(driven.spent[0], *memory_of(os.getpid()))
-    found = figures.of(driven.lines, driven.span, driver, cost, late_s=driven.late_s, engine=driven.done)
+    driver = ProcessCost(driven.cpu_s[0], *process_memory(os.getpid()))
+    found = figures.compute_figures(
+        driven.records, driven.span, driver, cost, late_s=driven.late_s, engine=driven.engine_counters
+    )
     report.runs.append(found)
-    report.driven = driven
+    report.last_run = driven
     return found
 
 
-def _driven(server: Server, process: Process | None, asked: Asked, tell: Tell) -> tuple[Driven, Cost | None]:
+def _run_clients(
+    server: ServerUnderTest, process: Process | None, settings: LoadSettings, on_progress: BenchProgress
+) -> tuple[LoadRun, ProcessCost | None]:
     """What happened, and what it cost the server where that is ours. Raises WorkerFailed if it is no more."""
-    asked = _fitted(asked, _card(server))
+    settings = _adapt_to_server(settings, _fetch_model_info(server))
     pid = process.pid if process else 0
     gc.collect()
     gc.freeze()  # what is there stays, and need not be looked through while seconds count
     try:
-        driven = asyncio.run(drive(server, asked, tell, lambda: (_own_cpu_s(), cpu_s(pid))))
+        driven = asyncio.run(run_clients(server, settings, on_progress, lambda: (_own_cpu_s(), process_cpu_s(pid))))
     finally:
         gc.unfreeze()
     if process is None:
         return driven, None
-    process.see()
-    return driven, Cost(driven.spent[1], *memory_of(pid))
+    process.check_alive()
+    return driven, ProcessCost(driven.cpu_s[1], *process_memory(pid))
 
 
 @contextmanager
-def _served(source: Source, lines: int, tell: Tell) -> Iterator[tuple[Server, Process | None]]:
+def _open_server(
+    source: ServerSource, clients: int, on_progress: BenchProgress
+) -> Iterator[tuple[ServerUnderTest, Process | None]]:
     """A server, and its process where it is one of ours; that is gone afterwards."""
     if source.url:
-        yield Server(source.url, source.key), None
+        yield ServerUnderTest(source.url, source.key), None
         return
-    tell(f"{lines} lines: the model is loaded")
-    with worker("the server", source.python, serving.start()) as process:
+    on_progress(f"{clients} lines: the model is loaded")
+    with open_worker("the server", source.python, serving.bootstrap_code()) as process:
         try:
-            what = {"engine": source.engine, "folder": str(source.folder), "setting": source.setting(lines)}
+            what = {"engine": source.engine, "folder": str(source.folder), "setting": source.engine_settings(clients)}
             opened = process.ask("open", **what)
-        except PeerAbsent as error:
-            raise PeerAbsent(f"{error}: {CURE}") from None
-        yield Server(f"http://127.0.0.1:{opened['port']}"), process
+        except PeerNotInstalled as error:
+            raise PeerNotInstalled(f"{error}: {INSTALL_HINT}") from None
+        yield ServerUnderTest(f"http://127.0.0.1:{opened['port']}"), process
 
 
-def _fitted(asked: Asked, card: Card) -> Asked:
+def _adapt_to_server(settings: LoadSettings, info: ModelInfo) -> LoadSettings:
     """What a server says of itself, minded."""
-    alphabet = ALPHABET if ALPHABET in card.alphabets else ""
-    context = min(asked.context, card.context or asked.context)
-    return replace(asked, listening=card.ours, model=card.id, alphabet=alphabet, context=context)
+    alphabet = TYPE_WHEEL if TYPE_WHEEL in info.alphabets else ""
+    context = min(settings.context, info.context or settings.context)
+    return replace(settings, has_prefill=info.is_asr33, model=info.id, alphabet=alphabet, context=context)
 
 
-def _card(server: Server) -> Card:
+def _fetch_model_info(server: ServerUnderTest) -> ModelInfo:
     try:
-        return asyncio.run(server.card())
-    except CallFailed as error:
+        return asyncio.run(server.fetch_model_info())
+    except RequestFailed as error:
         raise ServerAway(
             f"{server.url}: no answer to /v1/models ({error.kind}); is it up, and is the key right?"
         ) from None
 
 
-def cpu_s(pid: int) -> float:
+def process_cpu_s(pid: int) -> float:
     """Processor seconds of a process so far; 0 where /proc does not tell."""
     with suppress(OSError, ValueError, IndexError):
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-MOST = 16_384  # beyond it the driver is what is measured
-FINE = 0.05  # of the number: nearer than that, two runs of the same differ as much
+MAX_CLIENTS = 16_384  # beyond it the driver is what is measured
+RESOLUTION = 0.05  # of the number: nearer than that, two runs of the same differ as much
 
 
-class Search:
+class MaxClientsSearch:
     """`next` is to be tried, None when `held` is found; `told` says how it went."""
 
     def __init__(self, first: int = 8) -> None:
-        self.held = 0  # the largest that held
-        self.broke: int | None = None  # the smallest that did not
+        self.largest_passed = 0  # the largest that held
+        self.smallest_failed: int | None = None  # the smallest that did not
         self._first = max(1, first)
 
     @property
-    def next(self) -> int | None:
-        if self.broke is None:
-            return None if self.held >= MOST else min(MOST, 2 * self.held or self._first)
-        if self.broke - self.held <= max(1, FINE * self.held):
+    def next_attempt(self) -> int | None:
+        if self.smallest_failed is None:
+            return (
+                None if self.largest_passed >= MAX_CLIENTS else min(MAX_CLIENTS, 2 * self.largest_passed or self._first)
+            )
+        if self.smallest_failed - self.largest_passed <= max(1, RESOLUTION * self.largest_passed):
             return None
-        return (self.held + self.broke) // 2
+        return (self.largest_passed + self.smallest_failed) // 2
 
-    def told(self, number: int, held: bool) -> None:
-        if held:
-            self.held = max(self.held, number)
+    def record(self, clients: int, has_passed: bool) -> None:
+        if has_passed:
+            self.largest_passed = max(self.largest_passed, clients)
         else:
-            self.broke = number if self.broke is None else min(self.broke, number)
+            self.smallest_failed = clients if self.smallest_failed is None else min(self.smallest_failed, clients)
 
 
-def fewer(number: int) -> int:
+def step_down(clients: int) -> int:
     """What to try next where the number that was found did not hold for longer."""
-    return min(number - 1, round(number * (1 - FINE)))
+    return min(clients - 1, round(clients * (1 - RESOLUTION)))

@@ -16,17 +16,17 @@ from typing import IO
 
 from tools.benching import hosting
 from tools.benching.lines import fronts
-from tools.benching.lines.setting import Setting
-from tools.benching.worker import Answer, failed
+from tools.benching.lines.setting import EngineSettings
+from tools.benching.worker import WorkerReply, failure_reply
 
 ROOT = Path(__file__).resolve().parents[3]
 # In a foreign environment ours comes last: what lives there is found first, what is missing there is found here.
-START = "import sys; sys.path += {paths!r}; from tools.benching.lines.serving import main; main()"
+BOOTSTRAP = "import sys; sys.path += {paths!r}; from tools.benching.lines.serving import main; main()"
 
 
-def start() -> str:
+def bootstrap_code() -> str:
     """What a Python of any environment is to run."""
-    return START.format(paths=[str(ROOT), *(path for path in sys.path if path.endswith("-packages"))])
+    return BOOTSTRAP.format(paths=[str(ROOT), *(path for path in sys.path if path.endswith("-packages"))])
 
 
 def main() -> None:
@@ -34,30 +34,30 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     question = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
+    threading.Thread(target=_exit_at_end_of, args=(sys.stdin,), daemon=True).start()
     try:
-        front = fronts.front(question["engine"], Path(question["folder"]), Setting(**question["setting"]))
-        asyncio.run(_serve(front, answers))
+        front = fronts.open_backend(question["engine"], Path(question["folder"]), EngineSettings(**question["setting"]))
+        asyncio.run(_serve_backend(front, answers))
     except ModuleNotFoundError as error:
-        _say(answers, {"absent": (error.name or "").split(".")[0]})
+        _write_reply(answers, {"absent": (error.name or "").split(".")[0]})
     except Exception as error:  # whatever a foreign library raises
-        _say(answers, failed(error))
+        _write_reply(answers, failure_reply(error))
 
 
-async def _serve(front: fronts.Front, answers: IO[str]) -> None:
-    await front.ready()
+async def _serve_backend(backend: fronts.Backend, replies: IO[str]) -> None:
+    await backend.wait_until_loaded()
 
     def told(port: int) -> None:
-        _say(answers, {"port": port, "device": front.device})
+        _write_reply(replies, {"port": port, "device": backend.device})
 
-    await hosting.serve(front, front.name, told, alphabets=fronts.WHEELS)
-
-
-def _say(answers: IO[str], answer: Answer) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+    await hosting.serve_locally(backend, backend.name, told, alphabets=fronts.TYPE_WHEELS)
 
 
-def _end_with(questions: IO[str]) -> None:
-    questions.read()
+def _write_reply(replies: IO[str], reply: WorkerReply) -> None:
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()
+
+
+def _exit_at_end_of(requests: IO[str]) -> None:
+    requests.read()
     os._exit(0)

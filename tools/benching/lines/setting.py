@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class EngineSettings:
     """How many rows one step may have, bytes for caches, tokens of a context; zeros leave it to the engine."""
 
-    rows: int
-    memory: int
+    batch_size: int
+    cache_bytes: int
     context: int
     threads: int = 0
     weights: str = ""  # the folder of what a peer makes its own model of

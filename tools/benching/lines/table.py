@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from tools.benching.lines.figures import Figures
-from tools.benching.lines.run import Report
-from tools.benching.table import BUSY, MEGA, Sheet
+from tools.benching.lines.figures import LoadFigures
+from tools.benching.lines.run import LoadReport
+from tools.benching.table import BUSY_LOAD, MEGA, TablePrinter
 
-LATE_S = 0.1  # so late, and a part of what was measured was the driver
+LATE_DRIVER_S = 0.1  # so late, and a part of what was measured was the driver
 COLUMNS = ("lines", "stalls", "s", "wait", "90%", "99%", "worst", "tok/s", "char/s", "errors", "CPU s", "MB")
 
 
-def show(report: Report, file: IO[str], patience_s: float) -> None:
-    sheet = Sheet(file)
-    sheet.say(_head(report.about))
+def print_load_report(report: LoadReport, file: IO[str], max_wait_s: float) -> None:
+    sheet = TablePrinter(file)
+    sheet.print_lines(_header_lines(report.metadata))
     if report.runs:
-        sheet.say([""])
-        sheet.rows(COLUMNS, [_row(run) for run in report.runs])
-    sheet.say(_foot(report, patience_s))
+        sheet.print_lines([""])
+        sheet.print_table(COLUMNS, [_run_row(run) for run in report.runs])
+    sheet.print_lines(_footer_lines(report, max_wait_s))
 
 
-def _head(about: dict[str, Any]) -> Iterator[str]:
-    people = "all wheels turning" if about["turning"] else "people who think, type and read"
-    yield f"{about['model']}, {about['engine']}: {people}, contexts of {about['context']} tokens"
-    here = about["machine"]
+def _header_lines(metadata: dict[str, Any]) -> Iterator[str]:
+    people = "all wheels turning" if metadata["turning"] else "people who think, type and read"
+    yield f"{metadata['model']}, {metadata['engine']}: {people}, contexts of {metadata['context']} tokens"
+    here = metadata["machine"]
     yield f"{here['processor']}, {here['cores']} cores, {here['system']}"
 
 
-def _row(run: Figures) -> Sequence[str]:
+def _run_row(run: LoadFigures) -> Sequence[str]:
     waits = [] if run.waits is None else [run.waits.median, run.waits.of_90, run.waits.of_99, run.waits.worst]
     row = [str(run.lines), str(run.stalls), f"{run.stalled_s:.1f}", *(f"{wait:.2f}" for wait in waits)]
     row += [] if waits else ["-"] * 4
@@ -38,15 +38,15 @@ def _row(run: Figures) -> Sequence[str]:
     return [*row, *(["-", "-"] if server is None else [f"{server.cpu_s:.0f}", f"{server.peak / MEGA:.0f}"])]
 
 
-def _foot(report: Report, patience_s: float) -> Iterator[str]:
+def _footer_lines(report: LoadReport, max_wait_s: float) -> Iterator[str]:
     yield ""
-    if report.largest is not None:
-        patience = f" and 99 of 100 first strikes within {patience_s:g} s" if patience_s else ""
-        surely = "" if report.whole else ", as far as it came"
-        yield f"The largest number of lines with no stall{patience}: {report.largest}{surely}."
-    for fault in report.faults:
+    if report.max_clients is not None:
+        patience = f" and 99 of 100 first strikes within {max_wait_s:g} s" if max_wait_s else ""
+        surely = "" if report.is_complete else ", as far as it came"
+        yield f"The largest number of lines with no stall{patience}: {report.max_clients}{surely}."
+    for fault in report.failures:
         yield f"Failed: {fault}"
-    if not report.whole:
+    if not report.is_complete:
         yield "Ended before its time: the figures are those of what there was."
     if not report.runs:
         return
@@ -59,15 +59,15 @@ def _foot(report: Report, patience_s: float) -> Iterator[str]:
         yield f"Errors: {', '.join(f'{count} {kind}' for kind, count in last.errors.items())}."
     share = 100 * last.driver.cpu_s / last.seconds
     yield f"The driver itself: {share:.0f}% of a core, at most {1000 * last.late_s:.0f} ms late."
-    if last.late_s > LATE_S:
+    if last.late_s > LATE_DRIVER_S:
         yield "So late, some of the stalls may be the driver's own: drive from another machine by --model URL."
-    yield from engine(last)
-    here = report.about["machine"]
-    if here["load"] > BUSY * here["cores"]:
+    yield from describe_engine(last)
+    here = report.metadata["machine"]
+    if here["load"] > BUSY_LOAD * here["cores"]:
         yield f"Something else ran here too (load {here['load']}, {here['cores']} cores): measure when nothing does."
 
 
-def engine(run: Figures) -> Iterator[str]:
+def describe_engine(run: LoadFigures) -> Iterator[str]:
     """What the time went into, where the server tells."""
     done = run.engine
     if not done.get("steps") or not done.get("stepped"):

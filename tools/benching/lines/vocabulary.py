@@ -15,12 +15,12 @@ from string import ascii_letters
 from model.base import END_OF_TEXT
 
 BLANK = "\u0120"  # GPT-2's stand-in for it
-A_WORD = 4  # characters
+WORD_CHARS = 4  # characters
 
 
-def tokens(size: int, alphabet: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def build_tokens(size: int, alphabet: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """(all tokens but the end of text, the merges); first the bytes and the halves of words, which nobody samples."""
-    letters = _letters(size)
+    letters = _choose_letters(size)
     fronts = [BLANK + letter for letter in letters]
     backs = ["".join(pair) for pair in product(letters, repeat=2)]
     halves = [*alphabet, *fronts, *backs]
@@ -29,19 +29,19 @@ def tokens(size: int, alphabet: list[str]) -> tuple[list[str], list[tuple[str, s
     return [*halves, *map("".join, words)], merges
 
 
-def unsampled(size: int) -> int:
+def count_unsampled(size: int) -> int:
     """How many ids, the first ones, are no words."""
-    letters = len(_letters(size))
+    letters = len(_choose_letters(size))
     return 256 + letters + letters**2
 
 
 def tokenizer_json(size: int) -> str:
     """A `tokenizer.json` of so many tokens, the end of text the last. Raises ValueError where there is no word."""
-    spelled, merges = tokens(size, sorted(_alphabet()))
+    spelled, merges = build_tokens(size, sorted(_byte_characters()))
     return json.dumps(
         {
             "version": "1.0",
-            "added_tokens": [_added(size - 1)],
+            "added_tokens": [_added_token(size - 1)],
             "pre_tokenizer": _BYTE_LEVEL,
             "decoder": _BYTE_LEVEL,
             "model": {
@@ -56,12 +56,12 @@ def tokenizer_json(size: int) -> str:
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
-def _added(number: int) -> dict[str, object]:
+def _added_token(number: int) -> dict[str, object]:
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return {"id": number, "content": END_OF_TEXT, **flags, "special": True}
 
 
-def _letters(size: int) -> str:
+def _choose_letters(size: int) -> str:
     """As few as make words enough."""
     for count in range(2, len(ascii_letters) + 1):
         if 256 + count + count**2 + count**3 >= size - 1:
@@ -69,7 +69,7 @@ def _letters(size: int) -> str:
     raise ValueError(f"a vocabulary of {size} is more than words of three letters fill")
 
 
-def _alphabet() -> Iterator[str]:
+def _byte_characters() -> Iterator[str]:
     """GPT-2's stand-ins for the 256 bytes - Radford 2019."""
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     yield from map(chr, itself)

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from drivers.clock import CHARACTER_S
 from model.far import wire
-from tools.benching.scale.engines import Engine
+from tools.benching.scale.engines import EngineCostTable
 
-A_TOKEN = 4  # characters
-CHUNKED = 6  # bytes of HTTP's own around an event: its length in hex, and two ends of line
-SEALED = 22  # of TLS 1.3 around that
-PACKET = 52  # of TCP and IP, where each event goes alone
+CHARS_PER_TOKEN = 4  # characters
+CHUNK_BYTES = 6  # bytes of HTTP's own around an event: its length in hex, and two ends of line
+TLS_BYTES = 22  # of TLS 1.3 around that
+PACKET_BYTES = 52  # of TCP and IP, where each event goes alone
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class ClientCost:
     """Of one line. `core_ms`: of a core's time in a second, the engine's and Python's together."""
 
     core_ms: float
@@ -30,17 +30,17 @@ class Bill:
 
 def event_bytes(model: str = "gpt2") -> int:
     """Of one token of our stream, as it leaves the server's app."""
-    chunk = wire.Chunk("cmpl-" + 24 * "0", 1_700_000_000, model, " and", (290,))
-    return len(wire.event(chunk))
+    chunk = wire.CompletionChunk("cmpl-" + 24 * "0", 1_700_000_000, model, " and", (290,))
+    return len(wire.encode_event(chunk))
 
 
-def of(engine: Engine, lines: float, busy: float, context: int) -> Bill:
+def cost_per_client(costs: EngineCostTable, clients: float, busy: float, context: int) -> ClientCost:
     """`lines` of one replica that was at work for this part of the time."""
-    sent = (event_bytes() + CHUNKED + SEALED + PACKET) / A_TOKEN
-    return Bill(
-        core_ms=1000 * busy * engine.cores / lines,
-        cache_mb=context * engine.a_token / 1e6,
-        weights_mb=engine.weights / lines / 1e6,
+    sent = (event_bytes() + CHUNK_BYTES + TLS_BYTES + PACKET_BYTES) / CHARS_PER_TOKEN
+    return ClientCost(
+        core_ms=1000 * busy * costs.cores / clients,
+        cache_mb=context * costs.a_token / 1e6,
+        weights_mb=costs.weights / clients / 1e6,
         bytes_a_character=sent,
         bytes_a_second=sent / CHARACTER_S,
     )

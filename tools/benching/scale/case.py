@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.serving.deadlines import Order
+from model.serving.deadlines import SchedulingPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Scenario:
     """`sample`: only so many of the replicas are worked through, with the lines that the ring gives them; 0: all.
 
     `deaths`: at these seconds a replica dies. `most`: replicas that there may be when lines want more, 0: no others
@@ -17,34 +17,34 @@ class Case:
     pass takes so many times as long, since the machine has other guests.
     """
 
-    lines: int
+    clients: int
     seconds: float
     warm_up_s: float = 0.0
     replicas: int = 1
-    rows: int = 64  # of one step
-    caches: int = 256  # of each replica
-    places: int = 1024  # answers of each, made or waited for
+    batch_size: int = 64  # of one step
+    cache_slots: int = 256  # of each replica
+    max_answers: int = 1024  # answers of each, made or waited for
     context: int = 256
-    turning: bool = False
-    order: Order = "paper"
-    listening: bool = True  # a prompt is read while it is typed
-    sample: int = 0
+    is_continuous: bool = False
+    policy: SchedulingPolicy = "paper"
+    has_prefill: bool = True  # a prompt is read while it is typed
+    sampled_replicas: int = 0
     seed: int = 33
-    sitting_s: float = 40.0
-    way_s: float = 0.02  # from a line to its replica, and back
-    unsteady_s: float = 0.01  # at most so much more
-    deaths: tuple[float, ...] = ()
-    noticed_s: float = 0.0  # until those at the other end know: a process that was killed is missed at once
-    load_s: float = 15.0  # from the wish for a replica to its first answer
-    most: int = 0
-    target: int = 64
-    up_s: float = 10.0
-    down_s: float = 300.0
-    slower: float = 1.0
-    spell_s: float = 0.0
+    ramp_up_s: float = 40.0
+    latency_s: float = 0.02  # from a line to its replica, and back
+    jitter_s: float = 0.01  # at most so much more
+    failure_times: tuple[float, ...] = ()
+    detection_s: float = 0.0  # until those at the other end know: a process that was killed is missed at once
+    startup_s: float = 15.0  # from the wish for a replica to its first answer
+    max_replicas: int = 0
+    target_answers: int = 64
+    scale_up_delay_s: float = 10.0
+    scale_down_delay_s: float = 300.0
+    slowdown: float = 1.0
+    slow_spell_s: float = 0.0
 
 
-class Chance(Protocol):
+class SimulationRandom(Protocol):
     """What is wanted of a `random.Random`."""
 
     def random(self) -> float: ...

@@ -11,14 +11,14 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from model.errors import ServerLost
-from model.far.standing import Standing
-from tools.benching.lines.figures import share
-from tools.benching.scale.case import Chance
+from model.far.standing import ServerHealth
+from tools.benching.lines.figures import percentile
+from tools.benching.scale.case import SimulationRandom
 
-CONNECT_S = 5.0  # as `model.far.transport` has it: of a connection, and of its TLS
-RETRY_S = 1.0  # as `model.serving.door` has it, in Retry-After
-LEFT = 0.25  # of a knock, for one who has left meanwhile: it is taken in, and found to be gone
-REFUSED_S = 0.0005  # a 429 on a connection that is open
+CONNECT_TIMEOUT_S = 5.0  # as `model.far.transport` has it: of a connection, and of its TLS
+RETRY_AFTER_S = 1.0  # as `model.serving.door` has it, in Retry-After
+ABANDONED_SHARE = 0.25  # of a knock, for one who has left meanwhile: it is taken in, and found to be gone
+REJECTION_S = 0.0005  # a 429 on a connection that is open
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class Reconnection:
     """Seconds after they are back until so many lines were in; how often was knocked, and how often in vain."""
 
     half: float
@@ -45,16 +45,16 @@ class Return:
     refused: int
     within_s: float  # in which the lines would have been let in one after the other
 
-    def data(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def back(outage: Outage, chance: Chance) -> Return:
+def simulate_reconnect(outage: Outage, rng: SimulationRandom) -> Reconnection:
     """All lines were printing when it began."""
-    lost, standings = ServerLost("away"), [Standing() for _ in range(outage.lines)]
+    lost, standings = ServerLost("away"), [ServerHealth() for _ in range(outage.lines)]
     for standing in standings:
-        standing.lost(lost, 0.0, chance.random())
-    queue = [(standing.not_before, number) for number, standing in enumerate(standings)]
+        standing.record_failure(lost, 0.0, rng.random())
+    queue = [(standing.retry_at, number) for number, standing in enumerate(standings)]
     heapify(queue)
     free, inside = [outage.seconds] * outage.doors, [0] * outage.doors
     came: list[float] = []
@@ -62,22 +62,22 @@ def back(outage: Outage, chance: Chance) -> Return:
     while queue and len(came) < min(outage.lines, outage.doors * outage.places):
         now, number = heappop(queue)
         standing, door = standings[number], number % outage.doors
-        lost.again_s = 0.0
+        lost.retry_after_s = 0.0
         if now < outage.seconds:
-            known = now + CONNECT_S * outage.silent
-        elif (known := max(now, free[door]) + outage.knock_s) > now + CONNECT_S:
-            knocks, left, known = knocks + 1, left + 1, now + CONNECT_S
-            free[door] += LEFT * outage.knock_s
+            known = now + CONNECT_TIMEOUT_S * outage.silent
+        elif (known := max(now, free[door]) + outage.knock_s) > now + CONNECT_TIMEOUT_S:
+            knocks, left, known = knocks + 1, left + 1, now + CONNECT_TIMEOUT_S
+            free[door] += ABANDONED_SHARE * outage.knock_s
         elif inside[door] >= outage.places:
-            knocks, refused, lost.again_s = knocks + 1, refused + 1, RETRY_S
-            free[door] = known = max(now, free[door]) + REFUSED_S
+            knocks, refused, lost.retry_after_s = knocks + 1, refused + 1, RETRY_AFTER_S
+            free[door] = known = max(now, free[door]) + REJECTION_S
         else:
             knocks, free[door] = knocks + 1, known
             inside[door] += 1
             came.append(known - outage.seconds)
             continue
-        standing.lost(lost, known, chance.random())
-        heappush(queue, (standing.not_before, number))
+        standing.record_failure(lost, known, rng.random())
+        heappush(queue, (standing.retry_at, number))
     came.sort()
     quickest = outage.lines * outage.knock_s / outage.doors
-    return Return(share(came, 0.5), share(came, 0.99), came[-1], knocks, left, refused, quickest)
+    return Reconnection(percentile(came, 0.5), percentile(came, 0.99), came[-1], knocks, left, refused, quickest)

@@ -19,13 +19,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tools.benching.lines.run import cpu_s
+from tools.benching.lines.run import process_cpu_s
 
-RAY = ("ProxyActor", "ServeReplica", "ServeController", "raylet", "gcs_server")  # its processes
+RAY_PROCESSES = ("ProxyActor", "ServeReplica", "ServeController", "raylet", "gcs_server")  # its processes
 
 
 @contextmanager
-def _served(kind: str, cert: str = "") -> Iterator[tuple[int, int]]:
+def _start_server(kind: str, cert: str = "") -> Iterator[tuple[int, int]]:
     """Port, and process id."""
     command = [sys.executable, "-m", "tools.benching.scale.parrot", kind, cert]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -37,83 +37,83 @@ def _served(kind: str, cert: str = "") -> Iterator[tuple[int, int]]:
             process.stdin.close()
 
 
-def _streams(kind: str, lines: int, seconds: float) -> dict[str, Any]:
+def _measure_streams(kind: str, clients: int, seconds: float) -> dict[str, Any]:
     """So many lines at ten characters a second: what each process used for a token."""
-    with _served(kind) as (port, pid):
-        return asyncio.run(_watched(port, pid if kind == "front" else 0, lines, seconds))
+    with _start_server(kind) as (port, pid):
+        return asyncio.run(_drive_streams(port, pid if kind == "front" else 0, clients, seconds))
 
 
-async def _watched(port: int, pid: int, lines: int, seconds: float) -> dict[str, Any]:
+async def _drive_streams(port: int, pid: int, clients: int, seconds: float) -> dict[str, Any]:
     got = [0, 0]  # bytes, events
-    tasks = [asyncio.create_task(_read(port, got)) for _ in range(lines)]
+    tasks = [asyncio.create_task(_read_stream(port, got)) for _ in range(clients)]
     await asyncio.sleep(5)
-    before, count = _used(pid), list(got)
+    before, count = _cpu_seconds(pid), list(got)
     await asyncio.sleep(seconds)
-    after, tokens = _used(pid), got[1] - count[1]
+    after, tokens = _cpu_seconds(pid), got[1] - count[1]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     used = {name: round(1000 * (after[name] - before.get(name, 0.0)) / tokens, 3) for name in after}
     return {
-        "lines": lines,
+        "lines": clients,
         "tokens_per_s": round(tokens / seconds),
         "bytes_a_token": round((got[0] - count[0]) / tokens, 1),
         "cpu_ms_a_token": {name: ms for name, ms in sorted(used.items()) if ms >= 0.002},
     }
 
 
-async def _read(port: int, got: list[int]) -> None:
+async def _read_stream(port: int, counts: list[int]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps({"prompt": "x", "max_tokens": 4000, "stream": True}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     try:
         while data := await reader.read(65536):
-            got[0] += len(data)
-            got[1] += data.count(b"data: {")
+            counts[0] += len(data)
+            counts[1] += data.count(b"data: {")
     finally:
         writer.close()
 
 
-def _used(pid: int) -> dict[str, float]:
+def _cpu_seconds(pid: int) -> dict[str, float]:
     """Processor seconds: of this server's process, or of all that Ray has running."""
     if pid:
-        return {"server": cpu_s(pid)}
+        return {"server": process_cpu_s(pid)}
     used: dict[str, float] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-            kind = next((kind for kind in RAY if kind in name), "")
+            kind = next((kind for kind in RAY_PROCESSES if kind in name), "")
             if kind:
-                used[kind] = used.get(kind, 0.0) + cpu_s(int(folder.name))
+                used[kind] = used.get(kind, 0.0) + process_cpu_s(int(folder.name))
     return used
 
 
-def _knocks(count: int) -> dict[str, Any]:
+def _measure_connections(count: int) -> dict[str, Any]:
     """Connections with TLS, what there is, and an answer's beginning, one after the other; and the same without TLS."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         cert = f"{folder}/both.pem"
-        _certify(cert)
+        _make_certificate(cert)
         for name, given in (("plain", ""), ("tls", cert)):
-            with _served("front", given) as (port, pid):
-                before = cpu_s(pid)
-                asyncio.run(_knock(port, bool(given), count))
-                found[f"{name}_cpu_ms"] = round(1000 * (cpu_s(pid) - before) / count, 2)
+            with _start_server("front", given) as (port, pid):
+                before = process_cpu_s(pid)
+                asyncio.run(_connect_repeatedly(port, bool(given), count))
+                found[f"{name}_cpu_ms"] = round(1000 * (process_cpu_s(pid) - before) / count, 2)
     return found
 
 
-def _certify(to: str) -> None:
+def _make_certificate(path: str) -> None:
     """A key and a certificate, in one file."""
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-subj", "/CN=localhost"]
     made = subprocess.run(
-        ["openssl", "req", "-x509", *curve, "-keyout", to], check=True, capture_output=True, text=True
+        ["openssl", "req", "-x509", *curve, "-keyout", path], check=True, capture_output=True, text=True
     )
-    with Path(to).open("a", encoding="ascii") as both:
+    with Path(path).open("a", encoding="ascii") as both:
         both.write(made.stdout)
 
 
-async def _knock(port: int, secure: bool, count: int) -> None:
+async def _connect_repeatedly(port: int, secure: bool, count: int) -> None:
     context = ssl.create_default_context() if secure else None
     if context:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -127,7 +127,7 @@ async def _knock(port: int, secure: bool, count: int) -> None:
         writer.close()
 
 
-def _client() -> dict[str, Any]:
+def _measure_client_memory() -> dict[str, Any]:
     """What a daemon without a model has in memory before it prints."""
     code = "import daemon.app, tools.run, model.far.relay, model.far.remote; print(open('/proc/self/statm').read())"
     pages = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[1]
@@ -142,11 +142,11 @@ def main() -> None:
     args = parser.parse_args()
     match args.what:
         case "knock":
-            found = _knocks(300)
+            found = _measure_connections(300)
         case "client":
-            found = _client()
+            found = _measure_client_memory()
         case _:
-            found = _streams(args.what, args.lines, args.seconds)
+            found = _measure_streams(args.what, args.lines, args.seconds)
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
 
 

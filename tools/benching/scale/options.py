@@ -9,104 +9,128 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.ask import number
+from tools.ask import ranged_number
 
 if TYPE_CHECKING:
-    from model.serving.deadlines import Order
-    from tools.benching.scale.case import Case
-    from tools.benching.scale.engines import Engine
-    from tools.benching.scale.run import Report
+    from model.serving.deadlines import SchedulingPolicy
+    from tools.benching.scale.case import Scenario
+    from tools.benching.scale.engines import EngineCostTable
+    from tools.benching.scale.run import SimulationReport
 
-MOST = 10_000_000  # lines
-PLACES = 1024  # of a server, where nobody says
-SECONDS = number(float, 0, 1e6)
+MAX_CLIENTS = 10_000_000  # lines
+MAX_ANSWERS = 1024  # of a server, where nobody says
+SECONDS = ranged_number(float, 0, 1e6)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("simulated: the real scheduler on a clock that jumps, with --lines N")
-    add, whole = group.add_argument, number(int, 0, MOST)
+    add, whole = group.add_argument, ranged_number(int, 0, MAX_CLIENTS)
     add("--simulate", action="store_true", help="no model and no server: passes last as long as a table says")
     add("--engine-costs", default="two-cores", metavar="NAME|FILE", help="the table: a name, or JSON (%(default)s)")
     add(
-        "--front-ms", type=number(float, 0, 1e6), metavar="MS", help="Python's for a token on its way out (the table's)"
+        "--front-ms",
+        type=ranged_number(float, 0, 1e6),
+        metavar="MS",
+        help="Python's for a token on its way out (the table's)",
     )
     add("--replicas", type=whole, default=0, metavar="N", help="0: one for each --each lines")
-    add("--each", type=number(int, 1, MOST), default=100, metavar="N", help="lines of a replica (%(default)s)")
+    add(
+        "--each",
+        type=ranged_number(int, 1, MAX_CLIENTS),
+        default=100,
+        metavar="N",
+        help="lines of a replica (%(default)s)",
+    )
     add("--sample", type=whole, default=4, metavar="N", help="replicas worked through, 0: all (%(default)s)")
-    add("--kill", type=_seconds, default=(), metavar="S,S", help="a replica dies at these seconds; all are worked")
+    add(
+        "--kill", type=_parse_seconds, default=(), metavar="S,S", help="a replica dies at these seconds; all are worked"
+    )
     add("--noticed", type=SECONDS, default=0.0, metavar="S", help="until that is known (%(default)g)")
     add("--load", type=SECONDS, default=15.0, metavar="S", help="until a new one answers (%(default)g)")
     add("--up-to", type=whole, default=0, metavar="N", help="replicas that there may be when lines want more")
-    add("--target", type=number(int, 1, MOST), default=64, metavar="N", help="answers of one (%(default)s)")
-    add("--guests", type=_guests, default=(1.0, 0.0), metavar="TIMES,S", help=_GUESTS)
+    add(
+        "--target",
+        type=ranged_number(int, 1, MAX_CLIENTS),
+        default=64,
+        metavar="N",
+        help="answers of one (%(default)s)",
+    )
+    add("--guests", type=_parse_guests, default=(1.0, 0.0), metavar="TIMES,S", help=_GUESTS_HELP)
     add("--outage", type=SECONDS, default=0.0, metavar="S", help="all servers are away so long: how lines come back")
-    add("--knock-ms", type=number(float, 0.001, 1e6), default=4.0, metavar="MS", help=_KNOCK)
+    add("--knock-ms", type=ranged_number(float, 0.001, 1e6), default=4.0, metavar="MS", help=_KNOCK_HELP)
 
 
-_GUESTS = "others on the machine: now and then all takes so many times as long, for so many seconds"
-_KNOCK = "what a door takes to let one in again, TLS and all (%(default)g)"
+_GUESTS_HELP = "others on the machine: now and then all takes so many times as long, for so many seconds"
+_KNOCK_HELP = "what a door takes to let one in again, TLS and all (%(default)g)"
 
 
-def report(args: argparse.Namespace) -> Report:
+def run_simulation(args: argparse.Namespace) -> SimulationReport:
     """Raises NotComparable and OSError."""
-    from tools.benching.progress import shown
+    from tools.benching.progress import show_progress
     from tools.benching.scale import run
 
-    engine = _engine(args)
-    about = {"engine": engine.name, "source": engine.source, "order": _order(args.engine), "seed": args.seed}
+    engine = _engine_costs(args)
+    about = {
+        "engine": engine.name,
+        "source": engine.source,
+        "order": _scheduling_policy(args.engine),
+        "seed": args.seed,
+    }
     about |= {"turning": args.turning, "context": args.context, "patience_s": args.patience, "each": args.each}
     about |= {"guests": args.guests}
-    found = run.Report(about)
+    found = run.SimulationReport(about)
     if args.outage:
-        _come_back(args, found)
+        _simulate_outage(args, found)
         return found
-    case = _case(args)
-    with shown(1) as tell:
+    case = _build_scenario(args)
+    with show_progress(1) as tell:
         if args.until_stall:
-            run.until_stall(case, engine, lambda case: _sized(args, case, engine), found, args.patience, tell)
+            run.search_max_clients(
+                case, engine, lambda case: _size_replicas(args, case, engine), found, args.patience, tell
+            )
         else:
-            tell(f"{case.lines} lines")
-            found.runs.append(run.run(_sized(args, case, engine), engine))
+            tell(f"{case.clients} lines")
+            found.runs.append(run.run_scenario(_size_replicas(args, case, engine), engine))
     return found
 
 
-def _come_back(args: argparse.Namespace, found: Report) -> None:
+def _simulate_outage(args: argparse.Namespace, report: SimulationReport) -> None:
     import random
 
     from tools.benching.scale import herd
 
-    doors = _replicas(args)
+    doors = _count_replicas(args)
     lines, knock_s = args.lines or 1, args.knock_ms / 1000
-    places = max(PLACES, math.ceil(lines / doors))
-    found.outage = herd.Outage(lines, args.outage, doors, places, knock_s, silent=args.noticed > 0)
-    found.back = herd.back(found.outage, random.Random(args.seed))
+    places = max(MAX_ANSWERS, math.ceil(lines / doors))
+    report.outage = herd.Outage(lines, args.outage, doors, places, knock_s, silent=args.noticed > 0)
+    report.reconnection = herd.simulate_reconnect(report.outage, random.Random(args.seed))
 
 
-def _case(args: argparse.Namespace) -> Case:
-    from tools.benching.scale.case import Case
+def _build_scenario(args: argparse.Namespace) -> Scenario:
+    from tools.benching.scale.case import Scenario
     from tools.benching.scale.run import WARM_UP_S
 
-    return Case(
+    return Scenario(
         args.lines or 8,
         60 * args.minutes,
         min(WARM_UP_S, 60 * args.minutes),
-        replicas=_replicas(args),
+        replicas=_count_replicas(args),
         context=args.context,
-        turning=args.turning,
-        order=_order(args.engine),
-        sample=0 if args.kill or args.up_to else args.sample,
+        is_continuous=args.turning,
+        policy=_scheduling_policy(args.engine),
+        sampled_replicas=0 if args.kill or args.up_to else args.sample,
         seed=args.seed,
-        deaths=args.kill,
-        noticed_s=args.noticed,
-        load_s=args.load,
-        most=args.up_to,
-        target=args.target,
-        slower=args.guests[0],
-        spell_s=args.guests[1],
+        failure_times=args.kill,
+        detection_s=args.noticed,
+        startup_s=args.load,
+        max_replicas=args.up_to,
+        target_answers=args.target,
+        slowdown=args.guests[0],
+        slow_spell_s=args.guests[1],
     )
 
 
-def _order(engine: str) -> Order:
+def _scheduling_policy(engine: str) -> SchedulingPolicy:
     """Raises NotComparable for an engine of others."""
     from tools.benching.errors import NotComparable
 
@@ -115,53 +139,53 @@ def _order(engine: str) -> Order:
     return "arrival" if engine == "arrival" else "paper"
 
 
-def _sized(args: argparse.Namespace, case: Case, engine: Engine) -> Case:
+def _size_replicas(args: argparse.Namespace, scenario: Scenario, costs: EngineCostTable) -> Scenario:
     """Rows and caches of a replica: as they are given, or enough for its lines and for those of one that died."""
-    from tools.benching.scale.run import AFRESH
+    from tools.benching.scale.run import HEADROOM
 
-    each = math.ceil(case.lines / max(1, case.replicas - len(case.deaths)))
-    rows = args.rows or math.ceil(AFRESH * each) + 4
-    a_cache = (case.context + 1) * engine.a_token
-    caches = max(rows, args.memory * 1_000_000 // a_cache) if args.memory else max(rows, math.ceil(AFRESH * each) + 4)
-    places = max(case.places, 4 * rows)
-    target = case.target if case.most else max(case.target, rows)
-    return replace(case, rows=rows, caches=caches, places=places, target=target)
+    each = math.ceil(scenario.clients / max(1, scenario.replicas - len(scenario.failure_times)))
+    rows = args.rows or math.ceil(HEADROOM * each) + 4
+    a_cache = (scenario.context + 1) * costs.a_token
+    caches = max(rows, args.memory * 1_000_000 // a_cache) if args.memory else max(rows, math.ceil(HEADROOM * each) + 4)
+    places = max(scenario.max_answers, 4 * rows)
+    target = scenario.target_answers if scenario.max_replicas else max(scenario.target_answers, rows)
+    return replace(scenario, batch_size=rows, cache_slots=caches, max_answers=places, target_answers=target)
 
 
-def _replicas(args: argparse.Namespace) -> int:
+def _count_replicas(args: argparse.Namespace) -> int:
     return int(args.replicas or math.ceil((args.lines or 1) / args.each))
 
 
-def _engine(args: argparse.Namespace) -> Engine:
-    engine = _table(args.engine_costs)
+def _engine_costs(args: argparse.Namespace) -> EngineCostTable:
+    engine = _load_costs(args.engine_costs)
     return engine if args.front_ms is None else replace(engine, front_ms=args.front_ms)
 
 
-def _table(name: str) -> Engine:
+def _load_costs(name: str) -> EngineCostTable:
     from tools.benching.errors import NotComparable
     from tools.benching.scale import engines
 
-    if name in engines.KNOWN:
-        return engines.KNOWN[name]
+    if name in engines.COST_TABLES:
+        return engines.COST_TABLES[name]
     try:
         data: Any = json.loads(Path(name).read_text("utf-8"))
     except OSError:
-        known = ", ".join(engines.KNOWN)
+        known = ", ".join(engines.COST_TABLES)
         raise NotComparable(f"--engine-costs {name}: no such file, and no table; there are: {known}") from None
     except ValueError as error:
         raise NotComparable(f"--engine-costs {name}: not JSON: {error}") from None
-    return engines.of(data)
+    return engines.parse_engine_costs(data)
 
 
-def _guests(text: str) -> tuple[float, float]:
+def _parse_guests(text: str) -> tuple[float, float]:
     try:
         times, seconds = text.split(",")
-        return number(float, 1, 1e3)(times), SECONDS(seconds)
+        return ranged_number(float, 1, 1e3)(times), SECONDS(seconds)
     except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"{text!r} is not so many times as long and so many seconds: 2,4") from None
 
 
-def _seconds(text: str) -> tuple[float, ...]:
+def _parse_seconds(text: str) -> tuple[float, ...]:
     try:
         return tuple(SECONDS(word) for word in text.split(","))
     except argparse.ArgumentTypeError:

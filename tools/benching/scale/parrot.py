@@ -14,78 +14,78 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from model.base import Ask, Piece
+from model.base import CompletionRequest, TextChunk
 from tools.benching import hosting
 
 PORT = 8973  # Ray's proxy does not say which it took
-TICK_S = 0.4  # of a word of four characters at ten a second
+TOKEN_INTERVAL_S = 0.4  # of a word of four characters at ten a second
 
 
-class Parrot:
+class DummyBackend:
     """As a batch, at the pace of a Teletype."""
 
     name, context, device = "parrot", 512, "none"
 
-    def count(self, text: str) -> int:
+    def count_tokens(self, text: str) -> int:
         return len(text) // 4
 
-    async def ready(self) -> None:
+    async def wait_until_loaded(self) -> None:
         pass
 
     def counters(self) -> dict[str, int]:
         return {}
 
-    async def read(self, ask: Ask) -> int:
+    async def prefill(self, request: CompletionRequest) -> int:
         return 0
 
     async def close(self) -> None:
         pass
 
-    async def sound(self) -> None:
+    async def check_alive(self) -> None:
         pass
 
-    async def stream(self, ask: Ask, who: str = "") -> AsyncGenerator[Piece, None]:
+    async def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]:
         loop = asyncio.get_running_loop()
         due = loop.time()
-        for number in range(ask.sampling.max_tokens):
-            yield Piece(" and", (290,), due, "length" if number == ask.sampling.max_tokens - 1 else None)
-            due += TICK_S
+        for number in range(request.sampling.max_tokens):
+            yield TextChunk(" and", (290,), due, "length" if number == request.sampling.max_tokens - 1 else None)
+            due += TOKEN_INTERVAL_S
             await asyncio.sleep(due - loop.time())
 
 
-def app() -> Any:
+def create_app() -> Any:
     from model.serving import server
-    from model.serving.door import Limits
+    from model.serving.door import RequestLimits
 
-    return server.app(Parrot(), name="parrot", limits=Limits(lines=hosting.CONNECTIONS))
+    return server.create_app(DummyBackend(), name="parrot", limits=RequestLimits(open_answers=hosting.MAX_CONNECTIONS))
 
 
-def serve(kind: str, cert: str = "") -> None:
+def serve_until_input_ends(kind: str, cert: str = "") -> None:
     """Until its input ends."""
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     if kind == "ray":
         from model.serving import cluster
 
-        with cluster.serving(app, cluster.Size(1, 1, 10_000), host="127.0.0.1", port=PORT):
-            _say(PORT)
+        with cluster.run_cluster(create_app, cluster.ClusterSize(1, 1, 10_000), host="127.0.0.1", port=PORT):
+            _print_port(PORT)
             time.sleep(1e6)
-    asyncio.run(_front(cert))
+    asyncio.run(_serve_front(cert))
 
 
-def _say(port: int) -> None:
+def _print_port(port: int) -> None:
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
 
 
-async def _front(cert: str) -> None:
+async def _serve_front(cert: str) -> None:
     context = None
     if cert:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(cert)
-    await hosting.serve(Parrot(), Parrot.name, _say, context)
+    await hosting.serve_locally(DummyBackend(), DummyBackend.name, _print_port, context)
 
 
 if __name__ == "__main__":
     from tools.benching.scale import parrot  # by the name under which a replica of Ray's finds it
 
-    parrot.serve(*sys.argv[1:])
+    parrot.serve_until_input_ends(*sys.argv[1:])

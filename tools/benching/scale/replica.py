@@ -14,151 +14,164 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import Piece
-from model.serving.counters import Counters
-from model.serving.deadlines import Line, Order, Paper
-from model.serving.distributor import Distributor, Heard
-from model.serving.turn import Turn
-from tools.benching.scale.engines import Engine
-from tools.benching.scale.guests import Guests
+from model.base import TextChunk
+from model.serving.counters import EngineCounters
+from model.serving.deadlines import PlayoutBuffer, ScheduledSequence, SchedulingPolicy
+from model.serving.distributor import EngineLoop, PrefillJob
+from model.serving.turn import BatchSequence
+from tools.benching.scale.engines import EngineCostTable
+from tools.benching.scale.guests import NoisyNeighbours
 
 WORD = " and"  # the one that all answers are made of: four characters, a token
-COPIED_S = 1e-10  # a byte of a cache from slot to slot: 20 MB in 2 ms
+COPY_S_PER_BYTE = 1e-10  # a byte of a cache from slot to slot: 20 MB in 2 ms
 _WORDS = re.compile(r"\s?\S+")
 
-_known: dict[str, int] = {}
-_ON, _OVER = Piece(WORD, (1,), 0.0), Piece(WORD, (1,), 0.0, "length")
+_ids_of_words: dict[str, int] = {}
+_CHUNK, _LAST_CHUNK = TextChunk(WORD, (1,), 0.0), TextChunk(WORD, (1,), 0.0, "length")
 
 
-def ids(text: str) -> list[int]:
+def word_ids(text: str) -> list[int]:
     """A token for a word with the blank before it, and one for the end of text before all."""
-    return [0, *(_known.setdefault(word, len(_known) + 1) for word in _WORDS.findall(text))]
+    return [0, *(_ids_of_words.setdefault(word, len(_ids_of_words) + 1) for word in _WORDS.findall(text))]
 
 
-class Said(Turn):
+class SimulatedSequence(BatchSequence):
     """An answer of so many words; `whose` is for whoever asked."""
 
     def __init__(
-        self, prompt: str, words: int, *, pace: float, conversation: str, arrived: float, whose: object, before: int = 0
+        self,
+        prompt: str,
+        words: int,
+        *,
+        pace: float,
+        conversation: str,
+        arrived_at: float,
+        client: object,
+        resume_words: int = 0,
     ) -> None:
         """`before` words of it were said elsewhere: they are taken again one by one, and not said."""
-        self.conversation, self.whose = conversation, whose
-        self.line = Line(Paper(pace, arrived), 0)
-        self.said = 0
-        self.window = ids(prompt)
-        self.given = len(self.window)
-        self.window += ids(before * WORD)[1:]
-        self._left = words - before
+        self.conversation, self.client = conversation, client
+        self.scheduled = ScheduledSequence(PlayoutBuffer(pace, arrived_at), 0)
+        self.generated_tokens = 0
+        self.window = word_ids(prompt)
+        self.prefill_length = len(self.window)
+        self.window += word_ids(resume_words * WORD)[1:]
+        self._words_left = words - resume_words
 
-    def finished(self, now: float) -> Piece | None:
-        return _OVER if self._left <= 0 else None
+    def final_chunk(self, now: float) -> TextChunk | None:
+        return _LAST_CHUNK if self._words_left <= 0 else None
 
-    def say(self, logits: NDArray[np.float32], now: float) -> Piece | None:
-        self.said += 1
-        self._left -= 1
-        self.line.paper.made(now, len(WORD))
-        self.window.append(_known.setdefault(WORD, len(_known) + 1))
-        return _ON if self._left else _OVER
+    def generate_token(self, logits: NDArray[np.float32], now: float) -> TextChunk | None:
+        self.generated_tokens += 1
+        self._words_left -= 1
+        self.scheduled.buffer.add_generated(now, len(WORD))
+        self.window.append(_ids_of_words.setdefault(WORD, len(_ids_of_words) + 1))
+        return _CHUNK if self._words_left else _LAST_CHUNK
 
 
 @dataclass(slots=True)
-class _Slots:
+class _TimedSlots:
     """As `distributor.Slots`; a pass, with the tokens drawn from it, moves the clock and does nothing else."""
 
-    engine: Engine
+    costs: EngineCostTable
     count: int
     context: int
     now: float = 0.0
-    guests: Guests | None = None
+    neighbours: NoisyNeighbours | None = None
     busy_s: float = 0.0
 
-    def read(self, slot: int, past: int, ids: Sequence[int]) -> NDArray[np.float32]:
-        self.take(self.engine.piece_s(len(ids)) + self.engine.draw_ms / 1000)
+    def prefill(self, slot: int, past_length: int, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        self.advance(self.costs.prefill_s(len(token_ids)) + self.costs.draw_ms / 1000)
         return np.zeros(1, np.float32)
 
-    def step(self, first: int, past: Sequence[int], ids: Sequence[int], wanted: Sequence[int]) -> NDArray[np.float32]:
-        self.take(self.engine.step_s(len(ids), sum(past) / len(past)) + len(wanted) * self.engine.draw_ms / 1000)
+    def decode_step(
+        self, first_slot: int, past_lengths: Sequence[int], token_ids: Sequence[int], wanted: Sequence[int]
+    ) -> NDArray[np.float32]:
+        self.advance(
+            self.costs.step_s(len(token_ids), sum(past_lengths) / len(past_lengths))
+            + len(wanted) * self.costs.draw_ms / 1000
+        )
         return np.zeros((len(wanted), 1), np.float32)
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        self.take(COPIED_S * length * self.engine.a_token)
+    def copy_cache(self, source: int, target: int, length: int) -> None:
+        self.advance(COPY_S_PER_BYTE * length * self.costs.a_token)
 
-    def take(self, seconds: float) -> None:
-        if self.guests:
-            seconds *= self.guests.slower(self.now)
+    def advance(self, seconds: float) -> None:
+        if self.neighbours:
+            seconds *= self.neighbours.slowdown_at(self.now)
         self.now += seconds
         self.busy_s += seconds
 
 
-Tell = Callable[[Distributor], object]
+Command = Callable[[EngineLoop], object]
 
 
-class Replica:
+class SimulatedReplica:
     """`wakes` is when it next does something by itself; what it is told before the end of a pass waits for that."""
 
     def __init__(
         self,
         name: str,
-        engine: Engine,
+        costs: EngineCostTable,
         *,
-        rows: int,
-        caches: int,
+        batch_size: int,
+        cache_slots: int,
         context: int,
         now: float = 0.0,
-        order: Order = "paper",
-        guests: Guests | None = None,
+        policy: SchedulingPolicy = "paper",
+        neighbours: NoisyNeighbours | None = None,
     ) -> None:
-        self.name, self.wakes = name, inf
-        self.lines: set[Said] = set()
-        self._slots = _Slots(engine, caches, context, now, guests)
-        self._distributor = Distributor(self._slots, rows=rows, clock=lambda: self._slots.now, order=order)
-        self._told: list[Tell] = []
+        self.name, self.wakes_at = name, inf
+        self.sequences: set[SimulatedSequence] = set()
+        self._slots = _TimedSlots(costs, cache_slots, context, now, neighbours)
+        self._engine_loop = EngineLoop(self._slots, batch_size=batch_size, clock=lambda: self._slots.now, policy=policy)
+        self._commands: list[Command] = []
 
     @property
     def busy_s(self) -> float:
         """How long it has been at work so far."""
         return self._slots.busy_s
 
-    def counters(self) -> Counters:
-        return self._distributor.counters()
+    def counters(self) -> EngineCounters:
+        return self._engine_loop.counters()
 
-    def enter(self, now: float, turn: Said) -> None:
-        self.lines.add(turn)
-        self._tell(now, lambda distributor: distributor.enter(turn))
+    def add_sequence(self, now: float, sequence: SimulatedSequence) -> None:
+        self.sequences.add(sequence)
+        self._queue_command(now, lambda distributor: distributor.add(sequence))
 
-    def cut(self, now: float, turn: Said) -> None:
-        self.lines.discard(turn)
-        self._tell(now, lambda distributor: distributor.cut(turn))
+    def cancel_sequence(self, now: float, sequence: SimulatedSequence) -> None:
+        self.sequences.discard(sequence)
+        self._queue_command(now, lambda distributor: distributor.cancel(sequence))
 
-    def hear(self, now: float, heard: Heard) -> None:
-        self._tell(now, lambda distributor: distributor.hear(heard))
+    def add_prefill(self, now: float, job: PrefillJob) -> None:
+        self._queue_command(now, lambda distributor: distributor.add_prefill(job))
 
-    def forget(self, now: float, heard: Heard) -> None:
-        self._tell(now, lambda distributor: distributor.forget(heard))
+    def cancel_prefill(self, now: float, job: PrefillJob) -> None:
+        self._queue_command(now, lambda distributor: distributor.remove_prefill(job))
 
-    def _tell(self, now: float, what: Tell) -> None:
-        self._told.append(what)
-        self.wakes = min(self.wakes, max(now, self._slots.now))
+    def _queue_command(self, now: float, command: Command) -> None:
+        self._commands.append(command)
+        self.wakes_at = min(self.wakes_at, max(now, self._slots.now))
 
-    def work(self, now: float) -> tuple[float, list[tuple[Said, Piece]]]:
+    def run_pass(self, now: float) -> tuple[float, list[tuple[SimulatedSequence, TextChunk]]]:
         """One pass, begun now: when it is over, and what was made by then."""
-        slots, distributor = self._slots, self._distributor
+        slots, distributor = self._slots, self._engine_loop
         slots.now = max(now, slots.now)
-        told, self._told = self._told, []
+        told, self._commands = self._commands, []
         for what in told:
             what(distributor)
-        until = distributor.work()
-        slots.take(sum(load is not None for _, load in distributor.made) * slots.engine.front_ms / 1000)
-        made, distributor.made = distributor.made, []
-        handed: list[tuple[Said, Piece]] = []
+        until = distributor.run_pass()
+        slots.advance(sum(load is not None for _, load in distributor.outputs) * slots.costs.front_ms / 1000)
+        made, distributor.outputs = distributor.outputs, []
+        handed: list[tuple[SimulatedSequence, TextChunk]] = []
         for turn, load in made:
-            assert isinstance(turn, Said)
+            assert isinstance(turn, SimulatedSequence)
             if isinstance(load, Exception):
                 raise load
             if load is not None:
-                distributor.took(turn, slots.now, len(load.text))
+                distributor.mark_delivered(turn, slots.now, len(load.text))
                 handed.append((turn, load))
-                if load.finish:
-                    self.lines.discard(turn)
-        self.wakes = max(until, slots.now)
+                if load.finish_reason:
+                    self.sequences.discard(turn)
+        self.wakes_at = max(until, slots.now)
         return slots.now, handed

@@ -11,35 +11,35 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
-PLACES = 100  # DEFAULT_NUM_VIRTUAL_NODES
-OTHERS = 2  # DEFAULT_NUM_FALLBACK_REPLICAS
+VIRTUAL_NODES = 100  # DEFAULT_NUM_VIRTUAL_NODES
+FALLBACK_REPLICAS = 2  # DEFAULT_NUM_FALLBACK_REPLICAS
 
 
-class Ring:
-    def __init__(self, replicas: Iterable[str], places: int = PLACES) -> None:
+class HashRing:
+    def __init__(self, replicas: Iterable[str], virtual_nodes: int = VIRTUAL_NODES) -> None:
         """By unique names: one that is started anew has a new one, and so new places."""
-        named = [(_hash(f"{name}:{place}"), name) for name in replicas for place in range(places)]
+        named = [(_hash(f"{name}:{place}"), name) for name in replicas for place in range(virtual_nodes)]
         named.sort()
         self._hashes = [number for number, _ in named]
         self._names = [name for _, name in named]
 
-    def home(self, conversation: str) -> str:
+    def home_replica(self, conversation: str) -> str:
         """The replica that has it; empty while there is none."""
         if not self._names:
             return ""
         return self._names[bisect_right(self._hashes, _hash(conversation)) % len(self._names)]
 
-    def ranked(self, conversation: str, others: int = OTHERS) -> list[str]:
+    def ranked_replicas(self, conversation: str, fallbacks: int = FALLBACK_REPLICAS) -> list[str]:
         """Its own replica, then those that are asked where that has no room."""
         found: list[str] = []
-        for name in self._walk(conversation):
+        for name in self._names_from(conversation):
             if name not in found:
                 found.append(name)
-                if len(found) > others:
+                if len(found) > fallbacks:
                     break
         return found
 
-    def _walk(self, conversation: str) -> Iterator[str]:
+    def _names_from(self, conversation: str) -> Iterator[str]:
         at = bisect_right(self._hashes, _hash(conversation)) if self._hashes else 0
         yield from self._names[at:]
         yield from self._names[:at]

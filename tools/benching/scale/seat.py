@@ -12,115 +12,119 @@ from math import ceil
 from typing import Protocol
 
 from drivers.clock import CHARACTER_S
-from model.base import Piece
+from model.base import TextChunk
 from model.errors import ServerLost
-from model.far.standing import Standing
-from model.prefix import settled
-from model.serving.distributor import Heard
-from tools.benching.lines.figures import Line
-from tools.benching.lines.typist import Turn, Typist
-from tools.benching.scale.case import Case, Chance
-from tools.benching.scale.replica import WORD, Replica, Said, ids
+from model.far.standing import ServerHealth
+from model.prefix import stable_prefix
+from model.serving.distributor import PrefillJob
+from tools.benching.lines.figures import ClientRecord
+from tools.benching.lines.typist import SimulatedUser, UserTurn
+from tools.benching.scale.case import Scenario, SimulationRandom
+from tools.benching.scale.replica import WORD, SimulatedReplica, SimulatedSequence, word_ids
 
 
-class Hall(Protocol):
+class SimulationHost(Protocol):
     """Where a seat stands."""
 
-    case: Case
+    scenario: Scenario
     now: float
 
-    def later(self, at: float, what: Callable[[], None]) -> None: ...
+    def schedule(self, at: float, action: Callable[[], None]) -> None: ...
 
-    def replica(self, conversation: str) -> Replica | None: ...
+    def choose_replica(self, conversation: str) -> SimulatedReplica | None: ...
 
-    def until_noticed(self, replica: Replica) -> float | None:
+    def failure_known_at(self, replica: SimulatedReplica) -> float | None:
         """When it is known that it is dead; None where it lives."""
         ...
 
-    def rouse(self, replica: Replica) -> None: ...
+    def wake(self, replica: SimulatedReplica) -> None: ...
 
 
-class Seat:
-    def __init__(self, hall: Hall, name: str, chance: Chance) -> None:
-        self.line, self.broken = Line(), 0
+class SimulatedClient:
+    def __init__(self, host: SimulationHost, name: str, rng: SimulationRandom) -> None:
+        self.record, self.interruptions = ClientRecord(), 0
         self.name = name
-        self._hall, self._chance, self._standing = hall, chance, Standing()
-        self._typist = Typist(chance, room=len(WORD) * hall.case.context, turning=hall.case.turning)
-        self._turn: Turn
-        self._heard: tuple[Replica, Heard] | None = None
-        self._words = self._got = 0
-        self._came = 0.0
+        self._host, self._rng, self._health = host, rng, ServerHealth()
+        self._user = SimulatedUser(
+            rng, context_chars=len(WORD) * host.scenario.context, is_continuous=host.scenario.is_continuous
+        )
+        self._turn: UserTurn
+        self._prefill: tuple[SimulatedReplica, PrefillJob] | None = None
+        self._answer_words = self._received_words = 0
+        self._last_arrival = 0.0
 
-    def sit(self) -> None:
+    def start_turn(self) -> None:
         """Think, type, press RETURN."""
-        hall, turn = self._hall, self._typist.turn()
+        hall, turn = self._host, self._user.next_turn()
         self._turn = turn
         begun = hall.now + turn.think_s
-        for after, text in turn.heard if hall.case.listening else ():
-            hall.later(begun + after, partial(self._hear, text))
-        hall.later(begun + turn.typing_s, self._ask)
+        for after, text in turn.typed_prefixes if hall.scenario.has_prefill else ():
+            hall.schedule(begun + after, partial(self._send_prefill, text))
+        hall.schedule(begun + turn.typing_s, self._press_return)
 
-    def _hear(self, text: str) -> None:
+    def _send_prefill(self, text: str) -> None:
         """One at a time: while one is read, the next word waits for the one after it."""
-        if self._heard is None and (replica := self._hall.replica(self.name)):
-            self._heard = replica, Heard(ids(settled(text)), self.name, self._told)
-            replica.hear(self._hall.now + self._hall.case.way_s, self._heard[1])
-            self._hall.rouse(replica)
+        if self._prefill is None and (replica := self._host.choose_replica(self.name)):
+            self._prefill = replica, PrefillJob(word_ids(stable_prefix(text)), self.name, self._finish_prefill)
+            replica.add_prefill(self._host.now + self._host.scenario.latency_s, self._prefill[1])
+            self._host.wake(replica)
 
-    def _told(self, read: int) -> None:
-        self._heard = None
+    def _finish_prefill(self, tokens: int) -> None:
+        self._prefill = None
 
-    def _ask(self) -> None:
-        if self._heard is not None:
-            replica, heard = self._heard
-            replica.forget(self._hall.now, heard)
-            self._hall.rouse(replica)
-            self._heard = None
-        self._words, self._got = ceil(self._turn.answer / len(WORD)), 0
-        self.line.wheel.ask(self._hall.now)
-        self._post()
+    def _press_return(self) -> None:
+        if self._prefill is not None:
+            replica, heard = self._prefill
+            replica.cancel_prefill(self._host.now, heard)
+            self._host.wake(replica)
+            self._prefill = None
+        self._answer_words, self._received_words = ceil(self._turn.answer_chars / len(WORD)), 0
+        self.record.print_buffer.begin_answer(self._host.now)
+        self._send_request()
 
-    def _post(self) -> None:
-        if (replica := self._hall.replica(self.name)) is None:
-            self._lost(0.0)
+    def _send_request(self) -> None:
+        if (replica := self._host.choose_replica(self.name)) is None:
+            self._schedule_retry(0.0)
         else:
-            self._hall.later(self._hall.now + self._hall.case.way_s, lambda: self._enter(replica))
+            self._host.schedule(self._host.now + self._host.scenario.latency_s, lambda: self._arrive(replica))
 
-    def _enter(self, replica: Replica) -> None:
-        hall = self._hall
-        if (noticed := hall.until_noticed(replica)) is not None:
-            hall.later(max(noticed, hall.now), lambda: self._lost(0.0))
-        elif len(replica.lines) >= hall.case.places:
-            self.line.errors.append((hall.now, "429"))
-            self._lost(1.0)
+    def _arrive(self, replica: SimulatedReplica) -> None:
+        hall = self._host
+        if (noticed := hall.failure_known_at(replica)) is not None:
+            hall.schedule(max(noticed, hall.now), lambda: self._schedule_retry(0.0))
+        elif len(replica.sequences) >= hall.scenario.max_answers:
+            self.record.errors.append((hall.now, "429"))
+            self._schedule_retry(1.0)
         else:
-            replica.enter(hall.now, self._said())
-            hall.rouse(replica)
+            replica.add_sequence(hall.now, self._make_sequence())
+            hall.wake(replica)
 
-    def _said(self) -> Said:
-        prompt, words, before = self._turn.prompt, self._words, self._got
-        pace, now = 1 / CHARACTER_S, self._hall.now
-        return Said(prompt, words, pace=pace, conversation=self.name, arrived=now, whose=self, before=before)
+    def _make_sequence(self) -> SimulatedSequence:
+        prompt, words, before = self._turn.prompt, self._answer_words, self._received_words
+        pace, now = 1 / CHARACTER_S, self._host.now
+        return SimulatedSequence(
+            prompt, words, pace=pace, conversation=self.name, arrived_at=now, client=self, resume_words=before
+        )
 
-    def take(self, piece: Piece, at: float) -> None:
+    def receive(self, chunk: TextChunk, at: float) -> None:
         """What was made by then comes here, some moments later."""
-        case, wheel = self._hall.case, self.line.wheel
-        came = max(self._came, at + case.way_s + case.unsteady_s * self._chance.random())
-        self._came = came
-        self._got += 1
-        self._standing.answered()
-        wheel.hand(came, len(piece.text), 1)
-        if piece.finish:
-            self._typist.answered(self._turn.prompt, self._words * WORD)
-            self._hall.later(wheel.end(came) + self._turn.read_s, self.sit)
+        case, wheel = self._host.scenario, self.record.print_buffer
+        came = max(self._last_arrival, at + case.latency_s + case.jitter_s * self._rng.random())
+        self._last_arrival = came
+        self._received_words += 1
+        self._health.record_success()
+        wheel.deliver(came, len(chunk.text), 1)
+        if chunk.finish_reason:
+            self._user.record_answer(self._turn.prompt, self._answer_words * WORD)
+            self._host.schedule(wheel.end_answer(came) + self._turn.read_s, self.start_turn)
 
-    def break_off(self) -> None:
+    def interrupt(self) -> None:
         """The stream ends before the answer does."""
-        self.broken += 1
-        self._lost(0.0)
+        self.interruptions += 1
+        self._schedule_retry(0.0)
 
-    def _lost(self, again_s: float) -> None:
+    def _schedule_retry(self, retry_after_s: float) -> None:
         error = ServerLost("it does not answer")
-        error.again_s = again_s
-        self._standing.lost(error, self._hall.now, self._chance.random())
-        self._hall.later(self._standing.not_before, self._post)
+        error.retry_after_s = retry_after_s
+        self._health.record_failure(error, self._host.now, self._rng.random())
+        self._host.schedule(self._health.retry_at, self._send_request)

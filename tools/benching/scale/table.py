@@ -5,35 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from tools.benching.lines.table import engine
-from tools.benching.scale.herd import Outage, Return
-from tools.benching.scale.run import Report, Run
-from tools.benching.table import Sheet
+from tools.benching.lines.table import describe_engine
+from tools.benching.scale.herd import Outage, Reconnection
+from tools.benching.scale.run import SimulationReport, SimulationRun
+from tools.benching.table import TablePrinter
 
 COLUMNS = ("lines", "replicas", "worked", "stalls", "s", "wait", "90%", "99%", "worst", "tok/s", "busy", "most")
 
 
-def show(report: Report, file: IO[str]) -> None:
-    sheet = Sheet(file)
-    sheet.say(_head(report))
+def print_simulation_report(report: SimulationReport, file: IO[str]) -> None:
+    sheet = TablePrinter(file)
+    sheet.print_lines(_header_lines(report))
     if report.runs:
-        sheet.rows(COLUMNS, [_row(run) for run in report.runs])
-        sheet.say(_foot(report, report.runs[-1]))
-    if report.outage and report.back:
-        sheet.say(_back(report.outage, report.back))
+        sheet.print_table(COLUMNS, [_run_row(run) for run in report.runs])
+        sheet.print_lines(_footer_lines(report, report.runs[-1]))
+    if report.outage and report.reconnection:
+        sheet.print_lines(_reconnection_lines(report.outage, report.reconnection))
 
 
-def _head(report: Report) -> Iterator[str]:
-    people = "all wheels turning" if report.about["turning"] else "people who think, type and read"
-    yield f"Simulated, engine {report.about['engine']}: {report.about['source']}."
-    people += ", first come, first served" if report.about["order"] == "arrival" else ""
-    times, seconds = report.about["guests"]
+def _header_lines(report: SimulationReport) -> Iterator[str]:
+    people = "all wheels turning" if report.metadata["turning"] else "people who think, type and read"
+    yield f"Simulated, engine {report.metadata['engine']}: {report.metadata['source']}."
+    people += ", first come, first served" if report.metadata["order"] == "arrival" else ""
+    times, seconds = report.metadata["guests"]
     people += f", for {seconds:g} s now and then {times:g} times as slow" if seconds else ""
-    yield f"{people[0].upper()}{people[1:]}, contexts of {report.about['context']} tokens, seed {report.about['seed']}."
+    yield f"{people[0].upper()}{people[1:]}, contexts of {report.metadata['context']} tokens, seed {report.metadata['seed']}."
     yield ""
 
 
-def _row(run: Run) -> Sequence[str]:
+def _run_row(run: SimulationRun) -> Sequence[str]:
     found = run.figures
     waits = [found.waits.median, found.waits.of_90, found.waits.of_99, found.waits.worst] if found.waits else []
     return [
@@ -43,16 +43,16 @@ def _row(run: Run) -> Sequence[str]:
     ]
 
 
-def _foot(report: Report, last: Run) -> Iterator[str]:
+def _footer_lines(report: SimulationReport, last: SimulationRun) -> Iterator[str]:
     yield ""
-    if report.largest is not None:
-        yield f"The largest number of lines that one replica holds: {report.largest}."
+    if report.max_clients is not None:
+        yield f"The largest number of lines that one replica holds: {report.max_clients}."
     found, bill = last.figures, last.bill
     if last.worked < last.replicas:
         yield f"Of {last.replicas:,} replicas {last.worked} were worked through, with their {found.lines} lines."
     yield f"A replica had {last.fewest} to {last.most} lines; it was at work for {100 * last.busy:.0f}% of the time."
     if last.replicas == 1:
-        yield from engine(found)
+        yield from describe_engine(found)
     if last.moved or last.stalled_others != found.stalled_lines:
         yield f"{last.moved} answers went on at another replica; {last.stalled_others} other wheels stood still."
     if len(last.there) > 1:
@@ -67,10 +67,10 @@ def _foot(report: Report, last: Run) -> Iterator[str]:
     yield f"Simulated in {found.driver.cpu_s:.1f} s of processor time."
 
 
-def _back(outage: Outage, back: Return) -> Iterator[str]:
+def _reconnection_lines(outage: Outage, reconnection: Reconnection) -> Iterator[str]:
     yield (
         f"{outage.lines:,} lines at {outage.doors:,} doors that were away for {outage.seconds:g} s and take "
-        f"{1000 * outage.knock_s:g} ms for each: {back.within_s:.1f} s, one after the other."
+        f"{1000 * outage.knock_s:g} ms for each: {reconnection.within_s:.1f} s, one after the other."
     )
-    yield f"Half were in after {back.half:.1f} s, 99 of 100 after {back.of_99:.1f}, the last after {back.last:.1f}."
-    yield f"{back.knocks:,} knocks; {back.left:,} had left before their turn, {back.refused:,} were told to come again."
+    yield f"Half were in after {reconnection.half:.1f} s, 99 of 100 after {reconnection.of_99:.1f}, the last after {reconnection.last:.1f}."
+    yield f"{reconnection.knocks:,} knocks; {reconnection.left:,} had left before their turn, {reconnection.refused:,} were told to come again."

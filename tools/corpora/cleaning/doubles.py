@@ -7,38 +7,40 @@ from array import array
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from tools.corpora.cleaning.counts import Count
+from tools.corpora.cleaning.counts import StepCount
 from tools.corpora.record import Record
 
-_NOTHING = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
-_UNSEEN = frozenset("\ufe0e\ufe0f\ufffc\u3164\u115f\u1160\u2800")  # selectors, objects lost, blanks called letters
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+_INVISIBLE_CHARACTERS = frozenset(
+    "\ufe0e\ufe0f\ufffc\u3164\u115f\u1160\u2800"
+)  # selectors, objects lost, blanks called letters
 
 
-def empty(record: Record) -> bool:
+def is_empty(record: Record) -> bool:
     """Nothing in it would leave a mark on a screen."""
-    return all(c in _UNSEEN or unicodedata.category(c) in _NOTHING for c in record.text)
+    return all(c in _INVISIBLE_CHARACTERS or unicodedata.category(c) in _INVISIBLE_CATEGORIES for c in record.text)
 
 
-def doubles_dropped(records: Iterator[Record], count: Count) -> Iterator[Record]:
+def drop_duplicates(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
     """A tweet or a page comes once. A message that is said twice stays: only one written by the same person in the
     same second is the same, from two exports."""
-    seen = Seen()
+    seen = TextHashSet()
     for record in records:
-        key = _key(record)
-        if key and not seen.new(key):
-            count.drop(record.text)
+        key = _duplicate_key(record)
+        if key and not seen.add_if_new(key):
+            count.count_drop(record.text)
         else:
             yield record
 
 
-def _key(record: Record) -> str:
+def _duplicate_key(record: Record) -> str:
     text = " ".join(unicodedata.normalize("NFKC", record.text).split())
     if record.kind != "message":
         return f"{record.kind}\0{text}"
     return "" if record.when is None else f"{record.who}\0{int(record.when)}\0{text}"
 
 
-class Seen:
+class TextHashSet:
     """A set of texts in eight bytes each: a table of their hashes, at most two thirds full.
 
     Of ten million texts two are taken for one another with a chance of one in four hundred thousand.
@@ -46,21 +48,21 @@ class Seen:
 
     def __init__(self) -> None:
         self._table = array("Q", bytes(8 << 10))
-        self._full = 0
+        self._count = 0
 
-    def new(self, text: str) -> bool:
+    def add_if_new(self, text: str) -> bool:
         """Whether it is here for the first time; from now on it is not."""
         key = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) or 1
-        at = self._place(key)
+        at = self._find_slot(key)
         if self._table[at]:
             return False
         self._table[at] = key
-        self._full += 1
-        if 3 * self._full > 2 * len(self._table):
+        self._count += 1
+        if 3 * self._count > 2 * len(self._table):
             self._grow()
         return True
 
-    def _place(self, key: int) -> int:
+    def _find_slot(self, key: int) -> int:
         """Where it is, or the free place where it belongs."""
         mask = len(self._table) - 1
         at = key & mask
@@ -73,4 +75,4 @@ class Seen:
         self._table = array("Q", bytes(2 * len(keys) * keys.itemsize))
         for key in keys:
             if key:
-                self._table[self._place(key)] = key
+                self._table[self._find_slot(key)] = key

@@ -8,30 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tools.corpora.cleaning.counts import Count
-from tools.corpora.record import Kind, Record
+from tools.corpora.cleaning.counts import StepCount
+from tools.corpora.record import Record, RecordKind
 
-ALL: tuple[Kind, ...] = ("document", "message", "tweet")
+ALL_KINDS: tuple[RecordKind, ...] = ("document", "message", "tweet")
 
-Run = Callable[[Iterator[Record], Count], Iterator[Record]]
+StepFunction = Callable[[Iterator[Record], StepCount], Iterator[Record]]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CleaningStep:
     """`run` takes records and gives records, and counts what it does; `about` is the line for --help."""
 
     name: str
-    about: str
-    run: Run
+    description: str
+    run: StepFunction
 
 
-def changing(change: Callable[[str], str], kinds: Sequence[Kind] = ALL) -> Run:
+def change_texts(change: Callable[[str], str], kinds: Sequence[RecordKind] = ALL_KINDS) -> StepFunction:
     """Texts of these kinds go through `change`; all others pass."""
 
-    def run(records: Iterator[Record], count: Count) -> Iterator[Record]:
+    def run(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
         for record in records:
             if record.kind in kinds and (text := change(record.text)) != record.text:
-                count.change(record.text, text)
+                count.count_change(record.text, text)
                 yield replace(record, text=text)
             else:
                 yield record
@@ -39,29 +39,29 @@ def changing(change: Callable[[str], str], kinds: Sequence[Kind] = ALL) -> Run:
     return run
 
 
-def dropping(unwanted: Callable[[Record], bool], kinds: Sequence[Kind] = ALL) -> Run:
+def drop_records(is_unwanted: Callable[[Record], bool], kinds: Sequence[RecordKind] = ALL_KINDS) -> StepFunction:
     """Records of these kinds that are `unwanted` go; all others pass."""
 
-    def run(records: Iterator[Record], count: Count) -> Iterator[Record]:
+    def run(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
         for record in records:
-            if record.kind in kinds and unwanted(record):
-                count.drop(record.text)
+            if record.kind in kinds and is_unwanted(record):
+                count.count_drop(record.text)
             else:
                 yield record
 
     return run
 
 
-def dividing(divide: Callable[[Record], Sequence[str]], kinds: Sequence[Kind] = ALL) -> Run:
+def split_records(split: Callable[[Record], Sequence[str]], kinds: Sequence[RecordKind] = ALL_KINDS) -> StepFunction:
     """A record of these kinds becomes as many as `divide` makes texts of it."""
 
-    def run(records: Iterator[Record], count: Count) -> Iterator[Record]:
+    def run(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
         for record in records:
-            texts = divide(record) if record.kind in kinds else ()
+            texts = split(record) if record.kind in kinds else ()
             if len(texts) < 2:
                 yield record
                 continue
-            count.change(record.text, texts[0])
+            count.count_change(record.text, texts[0])
             count.added += len(texts) - 1
             for text in texts:
                 yield replace(record, text=text)

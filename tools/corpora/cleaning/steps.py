@@ -7,42 +7,50 @@ from collections.abc import Collection, Iterable, Iterator
 
 from tools.corpora import anonymous
 from tools.corpora.cleaning import characters, doubles, heads, network, pages, people
-from tools.corpora.cleaning.counts import Count, Counts
+from tools.corpora.cleaning.counts import CleaningCounts, StepCount
 from tools.corpora.cleaning.options import CleaningOptions
-from tools.corpora.cleaning.step import Run, Step, changing, dividing, dropping
+from tools.corpora.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
 from tools.corpora.errors import StepUnknown
-from tools.corpora.record import Kind, Record
+from tools.corpora.record import Record, RecordKind
 
-_SAID: tuple[Kind, ...] = ("message", "tweet")
+_SHORT_KINDS: tuple[RecordKind, ...] = ("message", "tweet")
 
 
-def _blanks(records: Iterator[Record], count: Count) -> Iterator[Record]:
-    said = changing(characters.without_blanks, _SAID)(records, count)
-    return changing(characters.blanks_put_right, ("document",))(said, count)
+def _normalise_whitespace(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
+    said = change_texts(characters.strip_whitespace, _SHORT_KINDS)(records, count)
+    return change_texts(characters.normalise_whitespace, ("document",))(said, count)
 
 
 # What a step looks at must be whole by then: rows before their entities, characters before words, a link before the
 # blanks that it leaves, all of it before what is empty or there twice.
-_ROWS: tuple[tuple[str, str, Run], ...] = (
-    ("rows", "tweets that an unbalanced quote ran together are parted", dividing(network.rows, ("tweet",))),
-    ("entities", "&amp; and its like are the characters they stand for", changing(characters.entities_undone)),
-    ("mojibake", "UTF-8 that was read as Latin-1 is read as UTF-8", changing(characters.mojibake_undone)),
-    ("characters", "one form of each letter, one kind of line end, no control characters", changing(characters.normal)),
-    ("heads", "running heads and page numbers go", pages.of_documents(heads.heads_removed)),
-    ("leaders", "dotted lines are three dots, tables of contents go", pages.of_documents(pages.leaders_shortened)),
-    ("hyphens", "words divided at line ends are whole, soft hyphens go", pages.of_documents(pages.words_joined)),
-    ("notices", "sentences of the system's go (X left the group)", dropping(network.notice, ("message",))),
-    ("retweets", "others' words go (RT @name, @name: at the start)", dropping(network.retweet, ("tweet",))),
-    ("links", "links go, their labels stay", changing(network.links_removed)),
-    ("blanks", "no blanks at line ends, no runs of empty lines", _blanks),
-    ("empty", "texts with nothing to see go", dropping(doubles.empty)),
-    ("doubles", "a text that is there twice stays once; in dialogue, of one second", doubles.doubles_dropped),
+_STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
+    ("rows", "tweets that an unbalanced quote ran together are parted", split_records(network.split_rows, ("tweet",))),
+    ("entities", "&amp; and its like are the characters they stand for", change_texts(characters.unescape_entities)),
+    ("mojibake", "UTF-8 that was read as Latin-1 is read as UTF-8", change_texts(characters.repair_mojibake)),
+    (
+        "characters",
+        "one form of each letter, one kind of line end, no control characters",
+        change_texts(characters.normalise_characters),
+    ),
+    ("heads", "running heads and page numbers go", pages.change_documents(heads.remove_running_heads)),
+    ("leaders", "dotted lines are three dots, tables of contents go", pages.change_documents(pages.shorten_leaders)),
+    (
+        "hyphens",
+        "words divided at line ends are whole, soft hyphens go",
+        pages.change_documents(pages.join_divided_words),
+    ),
+    ("notices", "sentences of the system's go (X left the group)", drop_records(network.is_notice, ("message",))),
+    ("retweets", "others' words go (RT @name, @name: at the start)", drop_records(network.is_retweet, ("tweet",))),
+    ("links", "links go, their labels stay", change_texts(network.remove_links)),
+    ("blanks", "no blanks at line ends, no runs of empty lines", _normalise_whitespace),
+    ("empty", "texts with nothing to see go", drop_records(doubles.is_empty)),
+    ("doubles", "a text that is there twice stays once; in dialogue, of one second", doubles.drop_duplicates),
 )
-STEPS: dict[str, Step] = {name: Step(name, about, run) for name, about, run in _ROWS}
+STEPS: dict[str, CleaningStep] = {name: CleaningStep(name, about, run) for name, about, run in _STEP_TABLE}
 
 
-def cleaned(
-    records: Iterable[Record], options: CleaningOptions, counts: Counts, named: Collection[str] = ()
+def clean_records(
+    records: Iterable[Record], options: CleaningOptions, counts: CleaningCounts, known_people: Collection[str] = ()
 ) -> Iterator[Record]:
     """The records that are to be learnt from, as all steps but those `without` leave them; `counts` fills on the way.
 
@@ -56,31 +64,31 @@ def cleaned(
         raise StepUnknown(f"--without {name}: no such step; {hint}")
     if options.anonymous and iter(records) is records:
         raise TypeError("anonymous records are read twice, names first: give what can be begun again")
-    return _all_steps(records, options, counts, named)
+    return _run_steps(records, options, counts, known_people)
 
 
-def _all_steps(
-    records: Iterable[Record], options: CleaningOptions, counts: Counts, named: Collection[str]
+def _run_steps(
+    records: Iterable[Record], options: CleaningOptions, counts: CleaningCounts, known_people: Collection[str]
 ) -> Iterator[Record]:
-    row = _read(records, counts)
+    row = _count_read(records, counts)
     if options.since is not None:
-        row = people.written_since(row, options.since, counts)
+        row = people.keep_since(row, options.since, counts)
     for step in STEPS.values():
         if step.name not in options.without:
-            row = step.run(row, counts.of(step.name))
+            row = step.run(row, counts.for_step(step.name))
     if "empty" in options.without:
         row = (record for record in row if record.text)  # whatever was asked, no step makes an empty text
     if options.person:
-        row = people.of_person(row, options.person, counts)
+        row = people.keep_person(row, options.person, counts)
     if options.anonymous:
-        inventions = anonymous.Inventions(anonymous.people(records).union(named), options.secret)
-        row = people.anonymised(row, inventions, counts)
+        inventions = anonymous.Pseudonymiser(anonymous.collect_writers(records).union(known_people), options.secret)
+        row = people.anonymise_records(row, inventions, counts)
     for record in row:
         counts.kept += 1
         yield record
 
 
-def _read(records: Iterable[Record], counts: Counts) -> Iterator[Record]:
+def _count_read(records: Iterable[Record], counts: CleaningCounts) -> Iterator[Record]:
     for record in records:
         counts.read += 1
         yield record

@@ -15,18 +15,18 @@ from daemon.conversation import sentence_case
 from daemon.session_log import VERSION
 from drivers import tape
 from drivers.errors import TapeDamaged
-from tools.corpora.errors import MemberRefused
-from tools.corpora.fields import words
-from tools.corpora.lines import objects
+from tools.corpora.errors import MemberError
+from tools.corpora.fields import as_text
+from tools.corpora.lines import iter_objects
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Record, Skipped, Warned
-from tools.corpora.threads import told
+from tools.corpora.record import ImportItem, Record, SkippedItem, SourceWarning
+from tools.corpora.threads import catch_damage
 
 KIND = "log"
 
 OPERATOR = "Operator"
 MACHINE = "Machine"  # where the log does not say which model it was
-_FIRST = re.compile(rb'\s*\{"t":-?[0-9.]+,"ev":"[a-z]+"')
+_FIRST_EVENT = re.compile(rb'\s*\{"t":-?[0-9.]+,"ev":"[a-z]+"')
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
@@ -34,112 +34,114 @@ def claim(members: Sequence[Member]) -> Sequence[Member]:
     return [member for member in members if member.name.lower().endswith(".jsonl") and _is_log(member)]
 
 
-def found(members: Sequence[Member]) -> Iterator[Found]:
+def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
     """All that was said, session by session."""
     for member in members:
-        yield from told(_said(member), member)
+        yield from catch_damage(_read_session(member), member)
 
 
 def _is_log(member: Member) -> bool:
     try:
-        return bool(_FIRST.match(member.head()))
-    except MemberRefused:
+        return bool(_FIRST_EVENT.match(member.read_head()))
+    except MemberError:
         return False
 
 
-def _said(member: Member) -> Iterator[Found]:
+def _read_session(member: Member) -> Iterator[ImportItem]:
     session = _Session(member)
-    for one in objects(member):
+    for one in iter_objects(member):
         if isinstance(one, tuple):
-            yield from session.heard(one[1])
+            yield from session.add_event(one[1])
         else:
             yield one
-    yield from session.over()
+    yield from session.finish()
 
 
 class _Session:
     """One log, as far as it was read."""
 
     def __init__(self, member: Member) -> None:
-        self._place = member.place
+        self._location = member.location
         self._name = PurePosixPath(member.name).stem
         self._model = MACHINE
-        self._begun: float | None = None
-        self._typed: str | None = None
-        self._pieces: list[str] = []
-        self._answering: float | None = None
+        self._started_at: float | None = None
+        self._typed_text: str | None = None
+        self._answer_chunks: list[str] = []
+        self._answer_time: float | None = None
         self._is_answered = False
 
-    def heard(self, record: dict[str, Any]) -> Iterator[Found]:
+    def add_event(self, event: dict[str, Any]) -> Iterator[ImportItem]:
         """What a record adds."""
-        match record.get("ev"):
+        match event.get("ev"):
             case "session":
-                yield from self._begins(record)
+                yield from self._start_session(event)
             case "typed":
-                yield from self._left()
-                self._typed = sentence_case(words(record.get("text")))
+                yield from self._skip_unanswered_line()
+                self._typed_text = sentence_case(as_text(event.get("text")))
             case "tape":
-                yield from self._left()
-                self._typed = _punched(words(record.get("rows")))
+                yield from self._skip_unanswered_line()
+                self._typed_text = _decode_rows(as_text(event.get("rows")))
             case "prompt":
-                yield from self._answered()
-                yield self._asked(record)
+                yield from self._finish_answer()
+                yield self._prompt_item(event)
             case "piece" if self._is_answered:
-                self._pieces.append(text if isinstance(text := record.get("text"), str) else "")
+                self._answer_chunks.append(text if isinstance(text := event.get("text"), str) else "")
             case "end":
-                yield from self.over()
+                yield from self.finish()
 
-    def over(self) -> Iterator[Found]:
+    def finish(self) -> Iterator[ImportItem]:
         """What is left when an answer, or the whole log, is at its end."""
-        yield from self._answered()
-        yield from self._left()
+        yield from self._finish_answer()
+        yield from self._skip_unanswered_line()
 
-    def _answered(self) -> Iterator[Found]:
+    def _finish_answer(self) -> Iterator[ImportItem]:
         if not self._is_answered:
             return
-        text = words("".join(self._pieces))
+        text = as_text("".join(self._answer_chunks))
         if text:
-            yield self._record(text, self._model, self._answering, mine=False)
+            yield self._record(text, self._model, self._answer_time, mine=False)
         else:
-            yield Skipped(self._place, "an answer without words")
+            yield SkippedItem(self._location, "an answer without words")
         self._is_answered = False
-        self._pieces.clear()
+        self._answer_chunks.clear()
 
-    def _begins(self, record: dict[str, Any]) -> Iterator[Found]:
-        version = record.get("version")
+    def _start_session(self, event: dict[str, Any]) -> Iterator[ImportItem]:
+        version = event.get("version")
         if isinstance(version, int) and version > VERSION:
-            yield Warned(self._place, f"a log of version {version}; this program knows {VERSION}: install a newer one")
-        self._model = PurePosixPath(words(record.get("model"))).name or MACHINE
+            yield SourceWarning(
+                self._location, f"a log of version {version}; this program knows {VERSION}: install a newer one"
+            )
+        self._model = PurePosixPath(as_text(event.get("model"))).name or MACHINE
         try:
-            self._begun = datetime.fromisoformat(words(record.get("wall"))).timestamp()
+            self._started_at = datetime.fromisoformat(as_text(event.get("wall"))).timestamp()
         except (ValueError, OverflowError, OSError):
-            self._begun = None
+            self._started_at = None
 
-    def _asked(self, record: dict[str, Any]) -> Found:
+    def _prompt_item(self, event: dict[str, Any]) -> ImportItem:
         """The operator's words; the prompt has all that was said before them as well."""
-        moment = self._moment(record)
-        typed, self._typed = self._typed, None
-        self._answering, self._is_answered = moment, True
-        text = words(typed if typed is not None else words(record.get("text")).rpartition("\n")[2])
-        return self._record(text, OPERATOR, moment, mine=True) if text else Skipped(self._place, "an empty line")
+        moment = self._event_time(event)
+        typed, self._typed_text = self._typed_text, None
+        self._answer_time, self._is_answered = moment, True
+        text = as_text(typed if typed is not None else as_text(event.get("text")).rpartition("\n")[2])
+        return self._record(text, OPERATOR, moment, mine=True) if text else SkippedItem(self._location, "an empty line")
 
-    def _left(self) -> Iterator[Found]:
+    def _skip_unanswered_line(self) -> Iterator[ImportItem]:
         """A line that no model was given: a command, or none at all."""
-        if self._typed is not None:
-            yield Skipped(self._place, "a command" if self._typed.strip() else "an empty line")
-        self._typed = None
+        if self._typed_text is not None:
+            yield SkippedItem(self._location, "a command" if self._typed_text.strip() else "an empty line")
+        self._typed_text = None
 
     def _record(self, text: str, who: str, when: float | None, mine: bool) -> Record:
-        return Record(self._place, self._name, text, who, when, "message", mine)
+        return Record(self._location, self._name, text, who, when, "message", mine)
 
-    def _moment(self, record: dict[str, Any]) -> float | None:
-        since = record.get("t")
-        return self._begun + since if self._begun is not None and isinstance(since, int | float) else None
+    def _event_time(self, event: dict[str, Any]) -> float | None:
+        since = event.get("t")
+        return self._started_at + since if self._started_at is not None and isinstance(since, int | float) else None
 
 
-def _punched(rows: str) -> str:
+def _decode_rows(rows: str) -> str:
     try:
         raw = bytes.fromhex(rows)
-        return sentence_case(tape.read_text(raw, tape.parity_of(raw)))
+        return sentence_case(tape.decode_text(raw, tape.detect_parity(raw)))
     except (ValueError, TapeDamaged):
         return ""

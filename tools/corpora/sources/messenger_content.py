@@ -10,12 +10,12 @@ import re
 from typing import Any
 
 from tools.corpora import mojibake
-from tools.corpora.fields import inside, moment, words
+from tools.corpora.fields import as_text, as_timestamp, get_nested
 
 NOTICE = "a system notice"
 UNSENT = "an unsent message"
 CALL = "a call"
-NOTHING = "a message without a text"
+NO_TEXT = "a message without a text"
 
 _MEDIA = {
     "photos": "a photo",
@@ -32,9 +32,9 @@ _THINGS = (
 )
 _CALLS = "(?:(?:video|audio|voice|group|missed) )*(?:call|chat)"
 _GROUP = "(?:group|chat|conversation)"
-_OWNER = r"(?:the|your|his|her|their|(?:his|her|their|your) own|\S+(?: \S+)?['’]s)"
+_POSSESSIVE = r"(?:the|your|his|her|their|(?:his|her|their|your) own|\S+(?: \S+)?['’]s)"
 # What stands behind "You " or the sender's name.
-_DEED = re.compile(
+_ACTION = re.compile(
     rf"sent (?:an?|\d+|your|the) (?:{_THINGS})s?"
     r"|reacted .{1,40} to (?:your|a|an|their|his|her|.{1,60}['’]s) message"
     rf"|left the (?:{_GROUP}|{_CALLS})"
@@ -46,9 +46,9 @@ _DEED = re.compile(
     rf"|(?:added|removed|invited) .+ (?:to|from) the {_GROUP}"
     r"|(?:added|removed|made) .+ (?:as )?an? (?:group )?admin"
     rf"|(?:named|renamed) the {_GROUP} .+"
-    rf"|(?:created|changed|removed|cleared|updated) {_OWNER} (?:{_GROUP}|theme|nickname|emoji|quick reaction)(?: .*)?"
+    rf"|(?:created|changed|removed|cleared|updated) {_POSSESSIVE} (?:{_GROUP}|theme|nickname|emoji|quick reaction)(?: .*)?"
     rf"|created an? (?:{_GROUP}|poll|plan|reminder|event)\b.*"
-    rf"|(?:set|cleared) {_OWNER} (?:nickname|emoji|quick reaction)\b.*"
+    rf"|(?:set|cleared) {_POSSESSIVE} (?:nickname|emoji|quick reaction)\b.*"
     r"|(?:pinned|unpinned|unsent|deleted) a message"
     r"|turned (?:on|off) .{1,60}"
     r"|waved at (?:you|each other|[^.!?]{1,60})"
@@ -57,7 +57,7 @@ _DEED = re.compile(
     r"|are now connected on Messenger",
     re.DOTALL,
 )
-_SENTENCE = re.compile(
+_SYSTEM_SENTENCE = re.compile(
     r"Reacted .{1,40} to (?:your|a|an|their|his|her|.{1,60}['’]s) message"
     rf"|The {_CALLS} (?:has )?ended"
     r"|This poll is no longer available"
@@ -69,22 +69,22 @@ _SENTENCE = re.compile(
 )
 
 
-def cured(value: object) -> str:
+def repair_text(value: object) -> str:
     """A text, a name or a title as it was meant. Its blanks go last: U+00A0 and U+0085 may be half of a letter."""
-    return words(mojibake.undone(value)) if isinstance(value, str) else ""
+    return as_text(mojibake.repair_latin1(value)) if isinstance(value, str) else ""
 
 
-def moment_of(message: object) -> float | None:
+def message_time(message: object) -> float | None:
     """When a message was sent."""
-    return moment(inside(message, "timestamp_ms") or inside(message, "timestamp"))
+    return as_timestamp(get_nested(message, "timestamp_ms") or get_nested(message, "timestamp"))
 
 
-def sender_of(message: dict[str, Any]) -> object:
+def message_sender(message: dict[str, Any]) -> object:
     """Whose it is, as it stands there."""
     return message.get("sender_name") or message.get("senderName")
 
 
-def text_of(message: dict[str, Any], who: str) -> tuple[str, str]:
+def message_text(message: dict[str, Any], who: str) -> tuple[str, str]:
     """The text, or nothing and why; a link that was shared has the text that came with it."""
     if message.get("is_unsent") or message.get("isUnsent"):
         return "", UNSENT
@@ -92,30 +92,30 @@ def text_of(message: dict[str, Any], who: str) -> tuple[str, str]:
         return "", CALL
     if message.get("type") in ("Subscribe", "Unsubscribe"):
         return "", NOTICE
-    text = cured(message.get("content")) or cured(message.get("text"))
+    text = repair_text(message.get("content")) or repair_text(message.get("text"))
     if text and not is_notice(text, who):
         return text, ""
-    if shared := cured(inside(message, "share", "share_text")):
+    if shared := repair_text(get_nested(message, "share", "share_text")):
         return shared, ""
-    return "", _why(message, bool(text))
+    return "", _skip_reason(message, bool(text))
 
 
 def is_notice(text: str, who: str) -> bool:
     """Whether it is Facebook that speaks."""
     bare = text.removesuffix(".")
-    if _SENTENCE.fullmatch(bare):
+    if _SYSTEM_SENTENCE.fullmatch(bare):
         return True
     for subject in ("You", who, who.partition(" ")[0]):
         if text.startswith(f"{subject} "):
             deed = slice(len(subject) + 1, None)
-            return bool(_DEED.fullmatch(bare[deed]) or _DEED.fullmatch(text[deed]))
+            return bool(_ACTION.fullmatch(bare[deed]) or _ACTION.fullmatch(text[deed]))
     return False
 
 
-def _why(message: dict[str, Any], noticed: bool) -> str:
+def _skip_reason(message: dict[str, Any], is_notice: bool) -> str:
     for key, name in _MEDIA.items():
         if message.get(key):
             return name
-    if noticed:
+    if is_notice:
         return NOTICE
-    return "a link" if inside(message, "share", "link") else NOTHING
+    return "a link" if get_nested(message, "share", "link") else NO_TEXT

@@ -15,10 +15,10 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
 
-from tools.corpora.errors import MemberRefused
+from tools.corpora.errors import MemberError
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
-from tools.corpora.threads import told
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
+from tools.corpora.threads import catch_damage
 
 if TYPE_CHECKING:
     from pypdf import PageObject, PdfReader
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 KIND = "pdf"
 
 MAGIC = b"%PDF-"
-PROGRAM = "ocrmypdf"
+OCR_PROGRAM = "ocrmypdf"
 # What was added once is not added again, so the words for a corpus that has the file already are the same.
-NO_PROGRAM = f"a page without text: apt install {PROGRAM}, then add the file to a new corpus"
-IN_MEMORY = 32 << 20  # bytes of a PDF; a larger one waits in a temporary file
-TOLD = 8  # numbers of pages
+NO_OCR_PROGRAM = f"a page without text: apt install {OCR_PROGRAM}, then add the file to a new corpus"
+MAX_MEMORY_BYTES = 32 << 20  # bytes of a PDF; a larger one waits in a temporary file
+MAX_REPORTED = 8  # numbers of pages
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
@@ -41,77 +41,79 @@ def claim(members: Sequence[Member]) -> Sequence[Member]:
     return claimed
 
 
-def found(members: Sequence[Member]) -> Iterator[Found]:
+def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
     """Each file's pages in order."""
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it comments on every fault that it can mend
     for member in members:
         with ExitStack() as held:
-            yield from told(_Document(member, held).found(), member)
+            yield from catch_damage(_PdfDocument(member, held).read_items(), member)
 
 
 def _is_pdf(member: Member) -> bool:
     if PurePosixPath(member.name).suffix.lower() == ".pdf":
         return True
     try:
-        return member.head(len(MAGIC)) == MAGIC
-    except MemberRefused:
+        return member.read_head(len(MAGIC)) == MAGIC
+    except MemberError:
         return False
 
 
-class _Document:
+class _PdfDocument:
     """One PDF on its way; what it opens is `held`."""
 
-    def __init__(self, member: Member, held: ExitStack) -> None:
+    def __init__(self, member: Member, open_files: ExitStack) -> None:
         self._member = member
-        self._held = held
-        self._unread: list[int] = []  # pages, counted from 1
-        self._recognised: PdfReader | None = None
-        self._fault = ""  # why there is no text in pages that are pictures
+        self._open_files = open_files
+        self._unreadable_pages: list[int] = []  # pages, counted from 1
+        self._ocr_result: PdfReader | None = None
+        self._ocr_fault = ""  # why there is no text in pages that are pictures
 
-    def found(self) -> Iterator[Found]:
+    def read_items(self) -> Iterator[ImportItem]:
         """Raises MemberRefused for a whole that cannot be read."""
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as spool, self._member.open() as packed:
+        with tempfile.SpooledTemporaryFile(MAX_MEMORY_BYTES) as spool, self._member.open() as packed:
             shutil.copyfileobj(packed, spool)
             file = cast(IO[bytes], spool)
-            pages = _opened(file, self._member.place)
+            pages = _open_pdf(file, self._member.location)
             for number in range(len(pages.pages)):
-                yield from self._page(pages, number, file)
-        if self._unread:
-            numbers = ", ".join(map(str, self._unread[:TOLD])) + (", ..." if len(self._unread) > TOLD else "")
-            what = f"{len(self._unread)} of its {len(pages.pages)} pages cannot be read: {numbers}"
-            yield Damaged(self._member.place, what)
+                yield from self._read_page(pages, number, file)
+        if self._unreadable_pages:
+            numbers = ", ".join(map(str, self._unreadable_pages[:MAX_REPORTED])) + (
+                ", ..." if len(self._unreadable_pages) > MAX_REPORTED else ""
+            )
+            what = f"{len(self._unreadable_pages)} of its {len(pages.pages)} pages cannot be read: {numbers}"
+            yield DamagedItem(self._member.location, what)
 
-    def _page(self, pages: PdfReader, number: int, file: IO[bytes]) -> Iterator[Found]:
-        place = self._member.place
+    def _read_page(self, pages: PdfReader, number: int, file: IO[bytes]) -> Iterator[ImportItem]:
+        place = self._member.location
         try:
-            text, pictured = _text(pages.pages[number])
+            text, pictured = _extract_text(pages.pages[number])
         except Exception:  # whatever pypdf meets in a page that is not as it should be
-            self._unread.append(number + 1)
+            self._unreadable_pages.append(number + 1)
             return
         if not text.strip() and pictured:
-            if self._recognised is None and not self._fault:
-                yield from self._recognise(file)
-            text = self._recognised_text(number)
+            if self._ocr_result is None and not self._ocr_fault:
+                yield from self._run_ocr(file)
+            text = self._ocr_text(number)
         if text.strip():
             yield Record(place, self._member.name, text)
         elif pictured:
-            yield Skipped(place, self._fault or f"a page in which {PROGRAM} saw no text")
+            yield SkippedItem(place, self._ocr_fault or f"a page in which {OCR_PROGRAM} saw no text")
         else:
-            yield Skipped(place, "a blank page")
+            yield SkippedItem(place, "a blank page")
 
-    def _recognised_text(self, number: int) -> str:
+    def _ocr_text(self, number: int) -> str:
         try:
-            return "" if self._recognised is None else _text(self._recognised.pages[number])[0]
+            return "" if self._ocr_result is None else _extract_text(self._ocr_result.pages[number])[0]
         except Exception:  # as above
             return ""
 
-    def _recognise(self, file: IO[bytes]) -> Iterator[Found]:
+    def _run_ocr(self, file: IO[bytes]) -> Iterator[ImportItem]:
         """All pages that are pictures, at once: the program leaves those with text as they are."""
-        program = shutil.which(PROGRAM)
+        program = shutil.which(OCR_PROGRAM)
         if program is None:
-            self._fault = NO_PROGRAM
+            self._ocr_fault = NO_OCR_PROGRAM
             return
-        folder = Path(self._held.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(self._open_files.enter_context(tempfile.TemporaryDirectory()))
         file.seek(0)
         with (folder / "in.pdf").open("wb") as copy:
             shutil.copyfileobj(file, copy)
@@ -119,16 +121,18 @@ class _Document:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         try:
             if done.returncode:
-                raise MemberRefused(f"exit code {done.returncode}")
-            out = self._held.enter_context((folder / "out.pdf").open("rb"))
-            self._recognised = _opened(out, self._member.place)
-        except (OSError, MemberRefused):
-            self._fault = f"a page without text, in a document that {PROGRAM} could not read"
+                raise MemberError(f"exit code {done.returncode}")
+            out = self._open_files.enter_context((folder / "out.pdf").open("rb"))
+            self._ocr_result = _open_pdf(out, self._member.location)
+        except (OSError, MemberError):
+            self._ocr_fault = f"a page without text, in a document that {OCR_PROGRAM} could not read"
             last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            yield Warned(self._member.place, f"{PROGRAM} failed with exit code {done.returncode}: {last or 'no word'}")
+            yield SourceWarning(
+                self._member.location, f"{OCR_PROGRAM} failed with exit code {done.returncode}: {last or 'no word'}"
+            )
 
 
-def _opened(file: IO[bytes], place: str) -> PdfReader:
+def _open_pdf(file: IO[bytes], location: str) -> PdfReader:
     """Raises MemberRefused."""
     import pypdf
 
@@ -136,20 +140,20 @@ def _opened(file: IO[bytes], place: str) -> PdfReader:
     try:
         pages = pypdf.PdfReader(file)
         if pages.is_encrypted and not pages.decrypt(""):  # many are, for their printing alone, with an empty password
-            raise MemberRefused(f"{place}: encrypted; save it without a password")
+            raise MemberError(f"{location}: encrypted; save it without a password")
         len(pages.pages)
-    except MemberRefused:
+    except MemberError:
         raise
     except pypdf.errors.DependencyError:
-        raise MemberRefused(f"{place}: encrypted; save it without a password, or pip install cryptography") from None
+        raise MemberError(f"{location}: encrypted; save it without a password, or pip install cryptography") from None
     except Exception as error:  # pypdf has many ways to be surprised
-        raise MemberRefused(
-            f"{place}: not a whole PDF ({str(error) or type(error).__name__}); fetch it again"
+        raise MemberError(
+            f"{location}: not a whole PDF ({str(error) or type(error).__name__}); fetch it again"
         ) from None
     return pages
 
 
-def _text(page: PageObject) -> tuple[str, bool]:
+def _extract_text(page: PageObject) -> tuple[str, bool]:
     """What can be read on it, and whether there are pictures. Raises whatever pypdf does."""
     text = page.extract_text()
     if text.strip():

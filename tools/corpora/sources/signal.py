@@ -10,20 +10,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
-from tools.corpora.errors import MemberRefused
+from tools.corpora.errors import MemberError
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Skipped
+from tools.corpora.record import DamagedItem, ImportItem, SkippedItem
 from tools.corpora.sources import signal_database, signal_export, signal_lines, signal_old
 
 KIND = "signal"
 
-Shape = Literal["export", "lines", "database", "encrypted", "table", "xml", ""]
+SignalFormat = Literal["export", "lines", "database", "encrypted", "table", "xml", ""]
 
-_EXPORT_BESIDE = ("metadata.json",)
-_LINES_BESIDE = ("chat.md", "index.md", "index.html")
-_MERGED = ("-wal", "-shm")
-_ENDS = (".json", ".jsonl", ".csv", ".xml", ".sqlite", ".sqlite3", ".db", ".backup")
-_CURE = (
+_EXPORT_SIDECARS = ("metadata.json",)
+_CHAT_SIDECARS = ("chat.md", "index.md", "index.html")
+_DATABASE_LOG_SUFFIXES = ("-wal", "-shm")
+_MESSAGE_SUFFIXES = (".json", ".jsonl", ".csv", ".xml", ".sqlite", ".sqlite3", ".db", ".backup")
+_ENCRYPTED = (
     "encrypted: let Signal itself export its chats (Settings, Chats, Export) and give main.jsonl, "
     "or decrypt it with signalbackup-tools or signal-export"
 )
@@ -31,46 +31,50 @@ _CURE = (
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
     """Files of messages by their first bytes, and all that belongs to them by its place."""
-    shapes = {member.name: _shape(member) for member in members if member.name.lower().endswith(_ENDS)}
-    beside = _Beside(shapes)
-    return [member for member in members if shapes.get(member.name) or beside.why(member.name)]
+    shapes = {
+        member.name: _detect_format(member) for member in members if member.name.lower().endswith(_MESSAGE_SUFFIXES)
+    }
+    beside = _Sidecars(shapes)
+    return [member for member in members if shapes.get(member.name) or beside.skip_reason(member.name)]
 
 
-def found(members: Sequence[Member]) -> Iterator[Found]:
+def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
     """All messages, chat by chat, file by file."""
-    shapes = {member.name: _shape(member) for member in members if member.name.lower().endswith(_ENDS)}
-    beside = _Beside(shapes)
+    shapes = {
+        member.name: _detect_format(member) for member in members if member.name.lower().endswith(_MESSAGE_SUFFIXES)
+    }
+    beside = _Sidecars(shapes)
     names = {member.name for member in members if member.size}
     for member in members:
         if shape := shapes.get(member.name):
-            yield from _read(member, shape, f"{member.name}-wal" in names)
-        elif why := beside.why(member.name):
-            yield Skipped(member.place, why)
+            yield from _read_member(member, shape, f"{member.name}-wal" in names)
+        elif why := beside.skip_reason(member.name):
+            yield SkippedItem(member.location, why)
         else:
-            yield Damaged(member.place, "none of Signal's files")
+            yield DamagedItem(member.location, "none of Signal's files")
 
 
-def _read(member: Member, shape: Shape, unmerged: bool) -> Iterator[Found]:
-    match shape:
+def _read_member(member: Member, file_format: SignalFormat, has_wal: bool) -> Iterator[ImportItem]:
+    match file_format:
         case "export":
-            yield from signal_export.found(member)
+            yield from signal_export.read_items(member)
         case "lines":
-            yield from signal_lines.found(member)
+            yield from signal_lines.read_items(member)
         case "database":
-            yield from signal_database.found(member, unmerged)
+            yield from signal_database.read_items(member, has_wal)
         case "table":
-            yield from signal_old.in_table(member)
+            yield from signal_old.read_table(member)
         case "xml":
-            yield from signal_old.in_xml(member)
+            yield from signal_old.read_xml(member)
         case _:
-            yield Damaged(member.place, _CURE)
+            yield DamagedItem(member.location, _ENCRYPTED)
 
 
-def _shape(member: Member) -> Shape:
+def _detect_format(member: Member) -> SignalFormat:
     name = PurePosixPath(member.name.lower())
     try:
-        head = member.head()
-    except MemberRefused:
+        head = member.read_head()
+    except MemberError:
         return "export" if name.name == "main.jsonl" else ""  # whoever reads it will tell
     if signal_database.is_database(head):
         return "database"
@@ -78,36 +82,38 @@ def _shape(member: Member) -> Shape:
         return "encrypted"
     if signal_export.is_export(head):
         return "export"
-    if signal_lines.is_lines(head):
+    if signal_lines.is_chat(head):
         return "lines"
     if name.suffix == ".csv":
         return "table" if signal_old.is_table(head) else ""
     return "xml" if signal_old.is_xml(head) else ""
 
 
-class _Beside:
+class _Sidecars:
     """What belongs to files of messages by its place."""
 
-    def __init__(self, shapes: dict[str, Shape]) -> None:
-        self._exports = [_folder(name) for name, shape in shapes.items() if shape == "export"]
-        self._chats = {_folder(name) for name, shape in shapes.items() if shape == "lines"}
-        self._logs = {f"{name}{end}" for name, shape in shapes.items() for end in _MERGED if shape == "database"}
+    def __init__(self, formats: dict[str, SignalFormat]) -> None:
+        self._exports = [_parent_folder(name) for name, shape in formats.items() if shape == "export"]
+        self._chats = {_parent_folder(name) for name, shape in formats.items() if shape == "lines"}
+        self._logs = {
+            f"{name}{end}" for name, shape in formats.items() for end in _DATABASE_LOG_SUFFIXES if shape == "database"
+        }
 
-    def why(self, name: str) -> str:
+    def skip_reason(self, name: str) -> str:
         """Why a file is claimed, and not read; empty if it is no affair of Signal."""
         if name in self._logs:
             return "a log of a database"
         if any(name.startswith(f"{folder}files/") for folder in self._exports):
             return "an attached file"
-        folder, file = _folder(name), PurePosixPath(name).name
-        if folder in self._exports and file in _EXPORT_BESIDE:
+        folder, file = _parent_folder(name), PurePosixPath(name).name
+        if folder in self._exports and file in _EXPORT_SIDECARS:
             return "about the export"
-        if folder in self._chats and file in _LINES_BESIDE:
+        if folder in self._chats and file in _CHAT_SIDECARS:
             return "the same messages once more"
         chat = folder.partition("media/")[0]
         return "an attached file" if "media/" in folder and chat in self._chats else ""
 
 
-def _folder(name: str) -> str:
+def _parent_folder(name: str) -> str:
     """The part of a name that a file beside it begins with; empty at the top."""
     return name[: name.rfind("/") + 1]

@@ -12,18 +12,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.corpora.errors import CorpusError, MemberRefused
-from tools.corpora.fields import moment, words
+from tools.corpora.errors import CorpusError, MemberError
+from tools.corpora.fields import as_text, as_timestamp
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Named, Record, Skipped, Warned
-from tools.corpora.sources.signal_schema import Message, Schema
-from tools.corpora.sources.signal_text import HOLE, NOBODY, mentioned
-from tools.corpora.sources.signal_type import outgoing, why_none
-from tools.corpora.threads import told
+from tools.corpora.record import ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
+from tools.corpora.sources.signal_schema import SignalMessage, SignalSchema
+from tools.corpora.sources.signal_text import MENTION_MARK, UNKNOWN_NAME, fill_mentions
+from tools.corpora.sources.signal_type import is_outgoing, skip_reason
+from tools.corpora.threads import catch_damage
 
 MAGIC = b"SQLite format 3\0"
-_CHUNK = 1 << 20
-_LONGEST = 16 << 20  # bytes of a row: Signal itself keeps longer texts in files
+_CHUNK_BYTES = 1 << 20
+_MAX_ROW_BYTES = 16 << 20  # bytes of a row: Signal itself keeps longer texts in files
 
 
 def is_database(head: bytes) -> bool:
@@ -31,118 +31,118 @@ def is_database(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def found(member: Member, unmerged: bool) -> Iterator[Found]:
+def read_items(member: Member, has_wal: bool) -> Iterator[ImportItem]:
     """All messages, thread by thread; `unmerged` if a write-ahead log lies beside it."""
-    return told(_messages(member, unmerged), member)
+    return catch_damage(_read_messages(member, has_wal), member)
 
 
-def _messages(member: Member, unmerged: bool) -> Iterator[Found]:
-    with _at_hand(member) as path:
-        if unmerged or _has_log(path):
-            yield Warned(
-                member.place,
+def _read_messages(member: Member, has_wal: bool) -> Iterator[ImportItem]:
+    with _on_disk(member) as path:
+        if has_wal or _has_wal_file(path):
+            yield SourceWarning(
+                member.location,
                 "a write-ahead log lies beside it, and what is there is not read: "
                 f"merge it with: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'",
             )
         try:
-            with contextlib.closing(_opened(path)) as database:
-                yield from _Reader(member.place, database).messages()
+            with contextlib.closing(_open_database(path)) as database:
+                yield from _DatabaseReader(member.location, database).read_messages()
         except sqlite3.Error as error:
-            raise MemberRefused(f"{member.place}: no whole database ({error}); export it again") from None
+            raise MemberError(f"{member.location}: no whole database ({error}); export it again") from None
 
 
-def _has_log(path: Path) -> bool:
+def _has_wal_file(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return path.with_name(f"{path.name}-wal").stat().st_size > 0
     return False
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     # Immutable: no lock and no log is made beside a file that may lie where nobody can write.
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     database.row_factory = sqlite3.Row
     database.text_factory = lambda data: data.decode("utf-8", "replace")
-    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_ROW_BYTES)
     for setting in ("temp_store=FILE", "trusted_schema=OFF", "cell_size_check=ON"):
         database.execute(f"PRAGMA {setting}")
     return database
 
 
 @contextlib.contextmanager
-def _at_hand(member: Member) -> Iterator[Path]:
+def _on_disk(member: Member) -> Iterator[Path]:
     """The file itself; or a copy of it, as long as it is needed, where it lies in an archive."""
-    if _lies_here(member):
-        yield Path(member.place)
+    if _is_on_disk(member):
+        yield Path(member.location)
         return
     with tempfile.TemporaryDirectory(prefix="asr33-") as folder:
         copy = Path(folder) / "database.sqlite"
-        _copy(member, copy)
+        _copy_member(member, copy)
         yield copy
 
 
-def _lies_here(member: Member) -> bool:
+def _is_on_disk(member: Member) -> bool:
     """Whether it is a file of its own: the place of one in an archive is the archive's, a colon, and its name."""
     with contextlib.suppress(OSError):
-        return Path(member.place).is_file() and Path(member.place).stat().st_size == member.size
+        return Path(member.location).is_file() and Path(member.location).stat().st_size == member.size
     return False
 
 
-def _copy(member: Member, to: Path) -> None:
+def _copy_member(member: Member, to: Path) -> None:
     """No more than it said that it holds. Raises MemberRefused, and CorpusError where there is no room."""
     left = member.size
     with member.open() as file:
         try:
             with to.open("wb") as copy:
-                while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+                while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
                     copy.write(chunk)
                     left -= len(chunk)
         except OSError as error:
             raise CorpusError(
-                f"{to.parent.parent}: no room to unpack {member.place} ({error.strerror}); "
+                f"{to.parent.parent}: no room to unpack {member.location} ({error.strerror}); "
                 "make some, name a folder by TMPDIR, or unpack it yourself"
             ) from None
 
 
-class _Reader:
-    def __init__(self, place: str, database: sqlite3.Connection) -> None:
-        self._place = place
+class _DatabaseReader:
+    def __init__(self, location: str, database: sqlite3.Connection) -> None:
+        self._location = location
         self._database = database
-        self._schema = Schema(database, place)
+        self._schema = SignalSchema(database, location)
 
-    def messages(self) -> Iterator[Found]:
-        if late := self._schema.long_texts():
-            yield Warned(
-                self._place, f"{late} long texts are cut short here: Signal keeps the whole of them in files beside"
+    def read_messages(self) -> Iterator[ImportItem]:
+        if late := self._schema.count_long_texts():
+            yield SourceWarning(
+                self._location, f"{late} long texts are cut short here: Signal keeps the whole of them in files beside"
             )
-        yield from (Named(self._place, name) for name in sorted(self._schema.contacts))
-        for row in self._database.execute(self._schema.query()):
-            yield self._message(Message(*row))
+        yield from (KnownPerson(self._location, name) for name in sorted(self._schema.contacts))
+        for row in self._database.execute(self._schema.messages_query()):
+            yield self._to_item(SignalMessage(*row))
 
-    def _message(self, row: Message) -> Found:
+    def _to_item(self, row: SignalMessage) -> ImportItem:
         number = row.type if isinstance(row.type, int) else 0
         body = row.body if isinstance(row.body, str) else ""
-        if HOLE in body and row.parted:
-            body = mentioned(body, self._schema.mentions(row.id))
-        text = words(body)
-        if why := _why_none(row, number) or ("" if text else self._schema.sent(row.id, row.parted)):
-            return Skipped(self._place, why)
-        mine = outgoing(number)
+        if MENTION_MARK in body and row.has_parts:
+            body = fill_mentions(body, self._schema.find_mentions(row.id))
+        text = as_text(body)
+        if why := _skip_reason(row, number) or ("" if text else self._schema.describe_empty(row.id, row.has_parts)):
+            return SkippedItem(self._location, why)
+        mine = is_outgoing(number)
         return Record(
-            source=self._place,
-            thread=self._schema.threads.get(str(row.thread), f"{NOBODY} {row.thread}"),
+            source=self._location,
+            thread=self._schema.threads.get(str(row.thread), f"{UNKNOWN_NAME} {row.thread}"),
             text=text,
-            who=self._schema.writer(row, mine),
-            when=moment(row.sent),
+            who=self._schema.sender_name(row, mine),
+            when=as_timestamp(row.sent),
             kind="message",
             mine=mine,
         )
 
 
-def _why_none(row: Message, number: int) -> str:
+def _skip_reason(row: SignalMessage, number: int) -> str:
     if row.deleted:
         return "a deleted message"
     if row.replaced:
         return "an earlier wording"
     if row.story:
         return "a story"
-    return why_none(number)
+    return skip_reason(number)

@@ -10,17 +10,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tools.corpora.fields import Names, inside, joined, medium, moment, words
-from tools.corpora.lines import objects
+from tools.corpora.fields import UniqueNames, as_text, as_timestamp, describe_attachment, get_nested, join_names
+from tools.corpora.lines import iter_objects
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Named, Record, Skipped, Warned
-from tools.corpora.sources.signal_text import NOBODY, mentioned
-from tools.corpora.threads import by_thread, told
+from tools.corpora.record import ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
+from tools.corpora.sources.signal_text import UNKNOWN_NAME, fill_mentions
+from tools.corpora.threads import catch_damage, sort_by_thread
 
 _HEADER = re.compile(rb'\s*\{\s*"(?:version|backupTimeMs)"\s*:[^\n]*"(?:version|backupTimeMs)"')
 _FRAME = re.compile(rb'\s*\{\s*"(?:account|recipient|chat|chatItem)"\s*:\s*\{')
 
-_OTHERS = {
+_SKIP_REASONS = {
     "stickerMessage": "a sticker",
     "contactMessage": "a contact",
     "remoteDeletedMessage": "a deleted message",
@@ -38,130 +38,135 @@ def is_export(head: bytes) -> bool:
     return bool(_HEADER.match(head) or _FRAME.match(head))
 
 
-def found(member: Member) -> Iterator[Found]:
+def read_items(member: Member) -> Iterator[ImportItem]:
     """All messages, chat by chat."""
-    return by_thread(told(_frames(member), member))
+    return sort_by_thread(catch_damage(_read_frames(member), member))
 
 
-def _frames(member: Member) -> Iterator[Found]:
-    export = _Export(member.place)
-    for one in objects(member):
+def _read_frames(member: Member) -> Iterator[ImportItem]:
+    export = _ExportReader(member.location)
+    for one in iter_objects(member):
         if not isinstance(one, tuple):
             yield one
             continue
         frame = one[1]
-        export.learn(frame)
-        if name := _name_of(frame):
-            yield Named(member.place, name)
+        export.add_names(frame)
+        if name := _contact_name(frame):
+            yield KnownPerson(member.location, name)
         if isinstance(item := frame.get("chatItem"), dict):
-            yield export.message(item)
-    if export.cut:
-        yield Warned(
-            member.place, f"{export.cut} long texts are cut short here: Signal keeps the whole of them in files beside"
+            yield export.to_item(item)
+    if export.truncated:
+        yield SourceWarning(
+            member.location,
+            f"{export.truncated} long texts are cut short here: Signal keeps the whole of them in files beside",
         )
 
 
-class _Export:
+class _ExportReader:
     """Who is who, and where, so far."""
 
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._me = "Me"
-        self._people: dict[str, str] = {}
-        self._by_account: dict[str, str] = {}
-        self._mine: set[str] = set()
-        self._news: set[str] = set()
-        self._chats = Names()
-        self.cut = 0
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._own_name = "Me"
+        self._names: dict[str, str] = {}
+        self._names_by_account: dict[str, str] = {}
+        self._own_ids: set[str] = set()
+        self._news_ids: set[str] = set()
+        self._chats = UniqueNames()
+        self.truncated = 0
 
-    def learn(self, frame: dict[str, Any]) -> None:
+    def add_names(self, frame: dict[str, Any]) -> None:
         """What a frame tells of names."""
         if isinstance(account := frame.get("account"), dict):
-            self._me = joined(account.get("givenName"), account.get("familyName")) or self._me
+            self._own_name = join_names(account.get("givenName"), account.get("familyName")) or self._own_name
         if isinstance(recipient := frame.get("recipient"), dict):
-            self._recipient(str(recipient.get("id")), recipient)
+            self._add_recipient(str(recipient.get("id")), recipient)
         if isinstance(chat := frame.get("chat"), dict):
-            self._chats.give(str(chat.get("id")), self._people.get(str(chat.get("recipientId"))) or NOBODY)
+            self._chats.add(str(chat.get("id")), self._names.get(str(chat.get("recipientId"))) or UNKNOWN_NAME)
 
-    def _recipient(self, number: str, recipient: dict[str, Any]) -> None:
-        name = f"{NOBODY} {number}"
+    def _add_recipient(self, number: str, recipient: dict[str, Any]) -> None:
+        name = f"{UNKNOWN_NAME} {number}"
         if isinstance(contact := recipient.get("contact"), dict):
-            name = _name(contact) or name
-            self._by_account[words(contact.get("aci"))] = name
+            name = _display_name(contact) or name
+            self._names_by_account[as_text(contact.get("aci"))] = name
         elif "self" in recipient:
-            self._mine.add(number)
-            name = self._me
+            self._own_ids.add(number)
+            name = self._own_name
         elif "group" in recipient:
-            name = words(inside(recipient, "group", "snapshot", "title", "title")) or f"Group {number}"
+            name = as_text(get_nested(recipient, "group", "snapshot", "title", "title")) or f"Group {number}"
         elif "releaseNotes" in recipient:
-            self._news.add(number)
+            self._news_ids.add(number)
             name = "Signal"
-        self._people[number] = name
+        self._names[number] = name
 
-    def message(self, item: dict[str, Any]) -> Found:
+    def to_item(self, item: dict[str, Any]) -> ImportItem:
         author = str(item.get("authorId"))
-        mine = "outgoing" in item or author in self._mine
-        if author in self._news:
-            return Skipped(self._place, "news from Signal itself")
-        text, why = self._text(item)
+        mine = "outgoing" in item or author in self._own_ids
+        if author in self._news_ids:
+            return SkippedItem(self._location, "news from Signal itself")
+        text, why = self._message_text(item)
         if not text:
-            return Skipped(self._place, why)
+            return SkippedItem(self._location, why)
         return Record(
-            source=self._place,
-            thread=self._chats.get(str(item.get("chatId")), NOBODY),
+            source=self._location,
+            thread=self._chats.get(str(item.get("chatId")), UNKNOWN_NAME),
             text=text,
-            who=self._me if mine else self._people.get(author, NOBODY),
-            when=moment(item.get("dateSent")),
+            who=self._own_name if mine else self._names.get(author, UNKNOWN_NAME),
+            when=as_timestamp(item.get("dateSent")),
             kind="message",
             mine=mine,
         )
 
-    def _text(self, item: dict[str, Any]) -> tuple[str, str]:
+    def _message_text(self, item: dict[str, Any]) -> tuple[str, str]:
         """The text of a message, or why it has none."""
         if isinstance(standard := item.get("standardMessage"), dict):
-            self.cut += "longText" in standard
-            return self._written(standard), _sent(standard)
+            self.truncated += "longText" in standard
+            return self._text_with_mentions(standard), _describe_empty(standard)
         if isinstance(reply := item.get("directStoryReplyMessage"), dict):
-            return self._written(reply.get("textReply")), "a reaction"
+            return self._text_with_mentions(reply.get("textReply")), "a reaction"
         if isinstance(update := item.get("updateMessage"), dict):
             return "", "a call" if "individualCall" in update or "groupCall" in update else "a notice"
-        return "", next((why for key, why in _OTHERS.items() if key in item), "of a kind that is not known here")
+        return "", next((why for key, why in _SKIP_REASONS.items() if key in item), "of a kind that is not known here")
 
-    def _written(self, message: object) -> str:
-        text = inside(message, "text", "body")
-        ranges = inside(message, "text", "bodyRanges")
+    def _text_with_mentions(self, message: object) -> str:
+        text = get_nested(message, "text", "body")
+        ranges = get_nested(message, "text", "bodyRanges")
         spans = [
-            (span.get("start", 0), span.get("length", 0), self._by_account.get(words(span["mentionAci"]), self._me))
+            (
+                span.get("start", 0),
+                span.get("length", 0),
+                self._names_by_account.get(as_text(span["mentionAci"]), self._own_name),
+            )
             for span in (ranges if isinstance(ranges, list) else ())
             if isinstance(span, dict) and span.get("mentionAci")
         ]
-        return words(mentioned(text if isinstance(text, str) else "", spans))
+        return as_text(fill_mentions(text if isinstance(text, str) else "", spans))
 
 
-def _name_of(frame: dict[str, Any]) -> str:
+def _contact_name(frame: dict[str, Any]) -> str:
     """Whom a frame makes known."""
-    contact = inside(frame, "recipient", "contact")
-    return _name(contact) if isinstance(contact, dict) else ""
+    contact = get_nested(frame, "recipient", "contact")
+    return _display_name(contact) if isinstance(contact, dict) else ""
 
 
-def _name(contact: dict[str, Any]) -> str:
+def _display_name(contact: dict[str, Any]) -> str:
     """As Signal itself shows somebody: the nickname, the name in the address book, his own, his number."""
-    number = words(str(contact.get("e164") or ""))
+    number = as_text(str(contact.get("e164") or ""))
     return (
-        joined(inside(contact, "nickname", "given"), inside(contact, "nickname", "family"))
-        or joined(contact.get("systemGivenName"), contact.get("systemFamilyName"))
-        or joined(contact.get("profileGivenName"), contact.get("profileFamilyName"))
-        or words(contact.get("username"))
+        join_names(get_nested(contact, "nickname", "given"), get_nested(contact, "nickname", "family"))
+        or join_names(contact.get("systemGivenName"), contact.get("systemFamilyName"))
+        or join_names(contact.get("profileGivenName"), contact.get("profileFamilyName"))
+        or as_text(contact.get("username"))
         or (f"+{number.removeprefix('+')}" if number else "")
     )
 
 
-def _sent(standard: dict[str, Any]) -> str:
+def _describe_empty(standard: dict[str, Any]) -> str:
     """What a message without a text is."""
     files = standard.get("attachments")
     first = files[0] if isinstance(files, list) and files else None
     if first is None:
         return "an empty message"
-    if inside(first, "flag") == "VOICE_MESSAGE":
+    if get_nested(first, "flag") == "VOICE_MESSAGE":
         return "a voice message"
-    return medium(inside(first, "pointer", "contentType"))
+    return describe_attachment(get_nested(first, "pointer", "contentType"))

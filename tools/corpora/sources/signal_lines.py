@@ -11,74 +11,74 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from tools.corpora.fields import medium, words
-from tools.corpora.lines import objects
+from tools.corpora.fields import as_text, describe_attachment
+from tools.corpora.lines import iter_objects
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Record, Skipped
-from tools.corpora.sources.signal_text import HOLE, NOBODY
-from tools.corpora.threads import told
+from tools.corpora.record import ImportItem, Record, SkippedItem
+from tools.corpora.sources.signal_text import MENTION_MARK, UNKNOWN_NAME
+from tools.corpora.threads import catch_damage
 
-_FIRST = re.compile(rb'\s*\{"date":\s*"[^"]*",\s*"sender":\s*"')
-_CALLS = ("Incoming call", "Outgoing call")  # before there was a field for it
-_ME = "Me"
+_FIRST_LINE = re.compile(rb'\s*\{"date":\s*"[^"]*",\s*"sender":\s*"')
+_CALL_TEXTS = ("Incoming call", "Outgoing call")  # before there was a field for it
+_OWN_NAME = "Me"
 _NO_SENDER = "No-Sender"
 
 
-def is_lines(head: bytes) -> bool:
+def is_chat(head: bytes) -> bool:
     """Whether a file begins as a chat of signal-export does."""
-    return bool(_FIRST.match(head.removeprefix(b"\xef\xbb\xbf")))
+    return bool(_FIRST_LINE.match(head.removeprefix(b"\xef\xbb\xbf")))
 
 
-def chat_of(member: Member) -> str:
+def chat_name(member: Member) -> str:
     """The folder's name is the chat's."""
-    folder = PurePosixPath(member.name).parent.name or PurePosixPath(member.place).parent.name
+    folder = PurePosixPath(member.name).parent.name or PurePosixPath(member.location).parent.name
     return folder or PurePosixPath(member.name).stem
 
 
-def found(member: Member) -> Iterator[Found]:
+def read_items(member: Member) -> Iterator[ImportItem]:
     """All messages of the chat, which lie in order."""
-    return told(_messages(member, chat_of(member)), member)
+    return catch_damage(_read_messages(member, chat_name(member)), member)
 
 
-def _messages(member: Member, chat: str) -> Iterator[Found]:
-    for one in objects(member):
-        yield _message(member.place, chat, one[1]) if isinstance(one, tuple) else one
+def _read_messages(member: Member, chat: str) -> Iterator[ImportItem]:
+    for one in iter_objects(member):
+        yield _to_item(member.location, chat, one[1]) if isinstance(one, tuple) else one
 
 
-def _message(place: str, chat: str, line: dict[str, Any]) -> Found:
-    text = words(line.get("body")).replace(HOLE, f"@{NOBODY.lower()}")
-    if why := _why_none(line, text):
-        return Skipped(place, why)
-    who = words(line.get("sender"))
+def _to_item(location: str, chat: str, line: dict[str, Any]) -> ImportItem:
+    text = as_text(line.get("body")).replace(MENTION_MARK, f"@{UNKNOWN_NAME.lower()}")
+    if why := _skip_reason(line, text):
+        return SkippedItem(location, why)
+    who = as_text(line.get("sender"))
     return Record(
-        source=place,
+        source=location,
         thread=chat,
         text=text,
         who="" if who == _NO_SENDER else who,
-        when=_when(line.get("date")),
+        when=_timestamp(line.get("date")),
         kind="message",
-        mine=who == _ME,
+        mine=who == _OWN_NAME,
     )
 
 
-def _why_none(line: dict[str, Any], text: str) -> str:
+def _skip_reason(line: dict[str, Any], text: str) -> str:
     """Why a line is no text that somebody wrote; empty if it is one."""
     if line.get("deleted"):
         return "a deleted message"
-    if line.get("call") or ("call" not in line and text in _CALLS):
+    if line.get("call") or ("call" not in line and text in _CALL_TEXTS):
         return "a call"
     if text:
         return ""
     if line.get("sticker"):
         return "a sticker"
     if files := line.get("attachments"):
-        return medium(_type_of(files[0] if isinstance(files, list) else None))
+        return describe_attachment(_content_type(files[0] if isinstance(files, list) else None))
     return "a notice" if line.get("sender") == _NO_SENDER else "an empty message"
 
 
-def _type_of(attachment: object) -> str:
+def _content_type(attachment: object) -> str:
     """By the end of its name: the program keeps no MIME type."""
-    name = words(attachment.get("name") if isinstance(attachment, dict) else "")
+    name = as_text(attachment.get("name") if isinstance(attachment, dict) else "")
     match PurePosixPath(name.lower()).suffix:
         case ".jpg" | ".jpeg" | ".png" | ".gif" | ".webp" | ".heic" | ".tif" | ".tiff":
             return "image/"
@@ -89,9 +89,9 @@ def _type_of(attachment: object) -> str:
     return ""
 
 
-def _when(date: object) -> float | None:
+def _timestamp(date: object) -> float | None:
     """The program writes the time of the place where it ran, and not which that is; it is taken to be here."""
     try:
-        return datetime.fromisoformat(words(date)).timestamp()
+        return datetime.fromisoformat(as_text(date)).timestamp()
     except (ValueError, OverflowError, OSError):
         return None

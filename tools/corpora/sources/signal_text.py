@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-NOBODY = "Somebody"  # who has no name here
-HOLE = "\ufffc"  # OBJECT REPLACEMENT CHARACTER, one for each mention
+UNKNOWN_NAME = "Somebody"  # who has no name here
+MENTION_MARK = "\ufffc"  # OBJECT REPLACEMENT CHARACTER, one for each mention
 
 
-def mentioned(text: str, spans: Iterable[tuple[object, object, str]]) -> str:
+def fill_mentions(text: str, spans: Iterable[tuple[object, object, str]]) -> str:
     """The text with names in its holes. Each span has its start and length, in units of UTF-16, and the name."""
-    if HOLE not in text:
+    if MENTION_MARK not in text:
         return text
     units = text.encode("utf-16-le", "surrogatepass")
     placed = [
@@ -19,6 +19,6 @@ def mentioned(text: str, spans: Iterable[tuple[object, object, str]]) -> str:
         if isinstance(start, int) and isinstance(length, int) and start >= 0 and length >= 0
     ]
     for start, end, name in sorted(placed, reverse=True):
-        if units[start:end] == HOLE.encode("utf-16-le"):
+        if units[start:end] == MENTION_MARK.encode("utf-16-le"):
             units = units[:start] + f"@{name}".encode("utf-16-le") + units[end:]
-    return units.decode("utf-16-le", "replace").replace(HOLE, f"@{NOBODY.lower()}")
+    return units.decode("utf-16-le", "replace").replace(MENTION_MARK, f"@{UNKNOWN_NAME.lower()}")

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from tools.corpora import streaming
-from tools.corpora.fields import inside, words
+from tools.corpora.fields import as_text, get_nested
 from tools.corpora.members import Member
-from tools.corpora.record import Damaged, Found, Named
+from tools.corpora.record import DamagedItem, ImportItem, KnownPerson
 
-_USERS = ("users.json", "org_users.json")
-_CHANNELS = ("channels.json", "groups.json")
-_TALKS = ("dms.json", "mpims.json")
-_OTHERS = (
+_USER_FILES = ("users.json", "org_users.json")
+_CHANNEL_FILES = ("channels.json", "groups.json")
+_DIRECT_MESSAGE_FILES = ("dms.json", "mpims.json")
+_IGNORED_FILES = (
     "integration_logs.json",
     "canvases.json",
     "lists.json",
@@ -21,12 +21,12 @@ _OTHERS = (
     "huddle_transcripts.json",
     "external_users.json",
 )
-LISTS = frozenset((*_USERS, *_CHANNELS, *_TALKS, *_OTHERS))
+LIST_FILES = frozenset((*_USER_FILES, *_CHANNEL_FILES, *_DIRECT_MESSAGE_FILES, *_IGNORED_FILES))
 
 _SLACKBOT = "USLACKBOT"
 
 
-class Directory:
+class SlackDirectory:
     """Names by id. Until a list is read an id stands for itself."""
 
     def __init__(self) -> None:
@@ -35,67 +35,67 @@ class Directory:
         self._members: dict[str, list[str]] = {}
         self._bots = {_SLACKBOT}
 
-    def learn(self, member: Member, name: str) -> Iterator[Found]:
+    def read_list(self, member: Member, name: str) -> Iterator[ImportItem]:
         """Take a list in, whose file has this name; tells what is wrong with it. Raises MemberRefused."""
-        if name in _OTHERS:
+        if name in _IGNORED_FILES:
             return
         with member.open() as file:
-            for one in streaming.elements(file, member):
-                if not isinstance(one, dict) or not words(one.get("id")):
-                    yield Damaged(member.place, "something without an id")
-                elif name in _USERS:
-                    self._person(words(one["id"]), one)
-                    yield from (Named(member.place, name) for name in _names(one))
+            for one in streaming.iter_array(file, member):
+                if not isinstance(one, dict) or not as_text(one.get("id")):
+                    yield DamagedItem(member.location, "something without an id")
+                elif name in _USER_FILES:
+                    self._add_person(as_text(one["id"]), one)
+                    yield from (KnownPerson(member.location, name) for name in _person_names(one))
                 else:
-                    self._channel(words(one["id"]), one, talk=name in _TALKS)
+                    self._add_channel(as_text(one["id"]), one, is_direct=name in _DIRECT_MESSAGE_FILES)
 
-    def _person(self, number: str, user: dict[str, Any]) -> None:
-        self.people[number] = _called(user.get("profile")) or _called(user) or number
+    def _add_person(self, number: str, user: dict[str, Any]) -> None:
+        self.people[number] = _display_name(user.get("profile")) or _display_name(user) or number
         if user.get("is_bot"):
             self._bots.add(number)
 
-    def _channel(self, number: str, channel: dict[str, Any], talk: bool) -> None:
-        name = words(channel.get("name"))
+    def _add_channel(self, number: str, channel: dict[str, Any], is_direct: bool) -> None:
+        name = as_text(channel.get("name"))
         if name:
             self.channels[number] = name
-        if talk and isinstance(members := channel.get("members"), list):
-            self._members[name or number] = self._members[number] = [words(member) for member in members]
+        if is_direct and isinstance(members := channel.get("members"), list):
+            self._members[name or number] = self._members[number] = [as_text(member) for member in members]
 
-    def channel(self, folder: str) -> str:
+    def channel_name(self, folder: str) -> str:
         """What the channel with this folder is called; a talk by those who take part."""
         if members := self._members.get(folder):
             return ", ".join(self.people.get(member, member) for member in members)
         return self.channels.get(folder, folder)
 
-    def writer(self, message: dict[str, Any]) -> str:
+    def sender_name(self, message: dict[str, Any]) -> str:
         """Who wrote a message: by the list, by what the message itself says, or by the id alone."""
-        number = words(message.get("user")) or words(inside(message, "comment", "user"))
+        number = as_text(message.get("user")) or as_text(get_nested(message, "comment", "user"))
         return (
             self.people.get(number)
-            or _called(message.get("user_profile"))
-            or words(message.get("username"))
+            or _display_name(message.get("user_profile"))
+            or as_text(message.get("username"))
             or number
             or "Somebody"
         )
 
     def is_bot(self, message: dict[str, Any]) -> bool:
         """Whether a program wrote it. What an app posts in somebody's name is somebody's."""
-        number = words(message.get("user"))
+        number = as_text(message.get("user"))
         if number in self._bots:
             return True
         return bool(message.get("bot_id")) and (not number or (number not in self.people and "bot_profile" in message))
 
 
-def _names(user: dict[str, Any]) -> set[str]:
+def _person_names(user: dict[str, Any]) -> set[str]:
     """What a person is called; the short name of the account is rather a word, as `admin`."""
     if user.get("is_bot") or user.get("id") == _SLACKBOT:
         return set()
     keys = (("real_name",), ("profile", "real_name"), ("profile", "display_name"))
-    return {name for path in keys if (name := words(inside(user, *path)))}
+    return {name for path in keys if (name := as_text(get_nested(user, *path)))}
 
 
-def _called(profile: object) -> str:
+def _display_name(profile: object) -> str:
     return next(
-        (name for key in ("real_name", "display_name", "name") if (name := words(inside(profile, key)))),
+        (name for key in ("real_name", "display_name", "name") if (name := as_text(get_nested(profile, key)))),
         "",
     )

@@ -10,15 +10,15 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-_ANGLE = re.compile(r"<([^<>\n]+)>")
-_PICTURE = re.compile(r"(?<![0-9A-Za-z]):([a-z0-9_+'-]+):(?::skin-tone-([2-6]):)?")
-_FLAG = re.compile(r"flag-([a-z]{2})")
-_PICTURES = ((0x231A, 0x231B), (0x23E9, 0x23FA), (0x2600, 0x27BF), (0x2B05, 0x2B55), (0x1F300, 0x1FAFF))
-_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
-_OF_TEXT = "\ufe0f"  # behind a character that is also one of text: as a picture
+_REFERENCE = re.compile(r"<([^<>\n]+)>")
+_EMOJI_NAME = re.compile(r"(?<![0-9A-Za-z]):([a-z0-9_+'-]+):(?::skin-tone-([2-6]):)?")
+_FLAG_NAME = re.compile(r"flag-([a-z]{2})")
+_EMOJI_RANGES = ((0x231A, 0x231B), (0x23E9, 0x23FA), (0x2600, 0x27BF), (0x2B05, 0x2B55), (0x1F300, 0x1FAFF))
+_SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+_EMOJI_SELECTOR = "\ufe0f"  # behind a character that is also one of text: as a picture
 
 # The commonest of those that Slack calls otherwise than Unicode.
-_CALLED = """
+_EMOJI_LIST = """
     smile 😄 smiley 😃 grinning 😀 grin 😁 laughing 😆 satisfied 😆 sweat_smile 😅 joy 😂 rofl 🤣 wink 😉 blush 😊
     slightly_smiling_face 🙂 simple_smile 🙂 upside_down_face 🙃 heart_eyes 😍 kissing_heart 😘 yum 😋
     stuck_out_tongue 😛 stuck_out_tongue_winking_eye 😜 sunglasses 😎 star-struck 🤩 smirk 😏 unamused 😒
@@ -39,21 +39,21 @@ _CALLED = """
     sun_with_face 🌞 snowman ⛄ umbrella ☔ bell 🔔 trophy 🏆 soccer ⚽ checkered_flag 🏁 house 🏠 car 🚗 train 🚋
     arrow_up ⬆️ arrow_down ⬇️ arrow_left ⬅️ arrow_right ➡️ red_circle 🔴 robot_face 🤖 man 👨 woman 👩 baby 👶
 """
-_NAMES = _CALLED.split()
-PICTURES = dict(zip(_NAMES[::2], _NAMES[1::2], strict=True))
+_EMOJI_WORDS = _EMOJI_LIST.split()
+EMOJI = dict(zip(_EMOJI_WORDS[::2], _EMOJI_WORDS[1::2], strict=True))
 
 
-def plain(text: str, people: Mapping[str, str], channels: Mapping[str, str]) -> str:
+def to_plain_text(text: str, people: Mapping[str, str], channels: Mapping[str, str]) -> str:
     """The text as it is read; names are looked up by their ids."""
-    parts = _ANGLE.split(text)  # every second one stood between < and >
+    parts = _REFERENCE.split(text)  # every second one stood between < and >
     for number, part in enumerate(parts):
-        unescaped = _unescaped(part if number % 2 == 0 else _meant(part, people, channels))
-        parts[number] = unescaped if number % 2 else _PICTURE.sub(_picture, unescaped)
+        unescaped = _unescape(part if number % 2 == 0 else _expand_reference(part, people, channels))
+        parts[number] = unescaped if number % 2 else _EMOJI_NAME.sub(_replace_emoji, unescaped)
     return "".join(parts)
 
 
-def _meant(inside: str, people: Mapping[str, str], channels: Mapping[str, str]) -> str:
-    target, _, label = inside.partition("|")
+def _expand_reference(reference: str, people: Mapping[str, str], channels: Mapping[str, str]) -> str:
+    target, _, label = reference.partition("|")
     mark, number = target[0], target[1:]
     if mark == "@":
         return f"@{people.get(number) or label or number}"
@@ -66,25 +66,25 @@ def _meant(inside: str, people: Mapping[str, str], channels: Mapping[str, str]) 
     return label or target.removeprefix("mailto:").removeprefix("tel:")
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def _picture(match: re.Match[str]) -> str:
+def _replace_emoji(match: re.Match[str]) -> str:
     name, tone = match[1], match[2]
-    found = PICTURES.get(name) or _flag(name) or _by_unicode(name)
+    found = EMOJI.get(name) or _flag_emoji(name) or _unicode_emoji(name)
     if not found:
         return match[0]
-    return found.removesuffix(_OF_TEXT) + _TONES[int(tone) - 2] if tone else found
+    return found.removesuffix(_EMOJI_SELECTOR) + _SKIN_TONES[int(tone) - 2] if tone else found
 
 
-def _flag(name: str) -> str:
+def _flag_emoji(name: str) -> str:
     """Two letters of ISO 3166, as two regional indicators."""
-    flag = _FLAG.fullmatch(name)
+    flag = _FLAG_NAME.fullmatch(name)
     return "".join(chr(0x1F1E6 + ord(letter) - ord("a")) for letter in flag[1]) if flag else ""
 
 
-def _by_unicode(name: str) -> str:
+def _unicode_emoji(name: str) -> str:
     """The picture that Unicode calls so; Slack often leaves the FACE or the SYMBOL out."""
     called = name.replace("_", " ").replace("-", " ")
     for full in (called, f"{called} face", f"{called} symbol", f"{called} sign"):
@@ -92,6 +92,6 @@ def _by_unicode(name: str) -> str:
             char = unicodedata.lookup(full)
         except KeyError:
             continue
-        if len(char) == 1 and any(first <= ord(char) <= last for first, last in _PICTURES):
+        if len(char) == 1 and any(first <= ord(char) <= last for first, last in _EMOJI_RANGES):
             return char
     return ""

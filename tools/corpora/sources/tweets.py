@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tools.corpora.members import Member
-from tools.corpora.record import Found, Skipped
+from tools.corpora.record import ImportItem, SkippedItem
 from tools.corpora.sources import tweets_archive, tweets_csv
 
 KIND = "tweets"
@@ -13,33 +13,33 @@ KIND = "tweets"
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
     """The files that hold tweets, and of an archive of X the one that tells whose it is."""
-    kinds = [(tweets_archive.kind(member), member) for member in members]
-    archives = {tweets_archive.root(member) for kind, member in kinds if kind not in ("", "account")}
+    kinds = [(tweets_archive.file_kind(member), member) for member in members]
+    archives = {tweets_archive.archive_root(member) for kind, member in kinds if kind not in ("", "account")}
     return [
         member
         for kind, member in kinds
-        if (kind != "account" or tweets_archive.root(member) in archives if kind else _is_table(member))
+        if (kind != "account" or tweets_archive.archive_root(member) in archives if kind else _is_table(member))
     ]
 
 
-def found(members: Sequence[Member]) -> Iterator[Found]:
+def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
     """Archive by archive, then table by table. Of what was not claimed, whatever is no JSON is a table."""
     archives: dict[str, list[tuple[str, Member]]] = {}
     tables: list[Member] = []
     for member in members:
-        if kind := tweets_archive.kind(member) or ("list" if member.name.endswith((".json", ".js")) else ""):
-            archives.setdefault(tweets_archive.root(member), []).append((kind, member))
+        if kind := tweets_archive.file_kind(member) or ("list" if member.name.endswith((".json", ".js")) else ""):
+            archives.setdefault(tweets_archive.archive_root(member), []).append((kind, member))
         else:
             tables.append(member)
     for archive in archives.values():
-        yield from tweets_archive.found(archive)
+        yield from tweets_archive.read_items(archive)
     months = {root for root, files in archives.items() if any(kind == "month" for kind, _ in files)}
     for table in tables:
-        if table.name.endswith("tweets.csv") and tweets_archive.root(table) in months:
-            yield Skipped(table.place, tweets_archive.TWICE)
+        if table.name.endswith("tweets.csv") and tweets_archive.archive_root(table) in months:
+            yield SkippedItem(table.location, tweets_archive.DUPLICATE_FILE)
         else:
-            yield from tweets_csv.found(table)
+            yield from tweets_csv.read_items(table)
 
 
 def _is_table(member: Member) -> bool:
-    return member.name.lower().endswith(".csv") and tweets_csv.columns(member) is not None
+    return member.name.lower().endswith(".csv") and tweets_csv.detect_columns(member) is not None

@@ -12,185 +12,201 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tools.corpora import csv_rows, dates
-from tools.corpora.csv_rows import Row
-from tools.corpora.errors import MemberRefused
-from tools.corpora.fields import words
-from tools.corpora.lines import as_windows, decoded, lines, of_table
-from tools.corpora.members import HEAD, Member
-from tools.corpora.record import Damaged, Found, Record, Skipped, Warned
-from tools.corpora.threads import told
+from tools.corpora.csv_rows import CsvRow
+from tools.corpora.errors import MemberError
+from tools.corpora.fields import as_text
+from tools.corpora.lines import decode_line, decode_table_line, iter_lines, windows_1252_message
+from tools.corpora.members import HEAD_BYTES, Member
+from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
+from tools.corpora.threads import catch_damage
 
-TWEET = 280  # characters; links, whatever their length, are 23
-MARKS = ",;\t"  # between cells: spreadsheets in half of Europe write the second, and all of them the third if asked
-TOLD = 5  # line numbers in a warning
+MAX_TWEET_CHARS = 280  # characters; links, whatever their length, are 23
+DELIMITERS = (
+    ",;\t"  # between cells: spreadsheets in half of Europe write the second, and all of them the third if asked
+)
+MAX_REPORTED = 5  # line numbers in a warning
 HEADER = "a header row"
 NO_TEXT = "a tweet without a text"
-BY_FLAG = "a retweet by its flag"
-MISFIT = "a row with more or fewer columns than the first"
+FLAGGED_RETWEET = "a retweet by its flag"
+WRONG_WIDTH = "a row with more or fewer columns than the first"
 
-_TEXT = ("full_text", "text", "tweet", "tweets", "tweet_text", "tweet text")
-_WHEN = ("created_at", "date", "timestamp", "datetime")
-_FLAG = ("is_retweet", "isretweet", "retweeted_status_id")
-_WHO = ("username", "user", "screen_name", "author")
-_BESIDE = {"id", "id_str", "tweet_id", "source", "device", "favorites", "favorite_count", "retweets", "retweet_count"}
-_YES = {"true", "t", "1", "yes"}
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,40}")
+_TEXT_COLUMNS = ("full_text", "text", "tweet", "tweets", "tweet_text", "tweet text")
+_DATE_COLUMNS = ("created_at", "date", "timestamp", "datetime")
+_RETWEET_COLUMNS = ("is_retweet", "isretweet", "retweeted_status_id")
+_WRITER_COLUMNS = ("username", "user", "screen_name", "author")
+_OTHER_COLUMNS = {
+    "id",
+    "id_str",
+    "tweet_id",
+    "source",
+    "device",
+    "favorites",
+    "favorite_count",
+    "retweets",
+    "retweet_count",
+}
+_TRUE_VALUES = {"true", "t", "1", "yes"}
+_COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,40}")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TweetColumns:
     """Which is which, from 0; None for what is not there. `width` is 1 for a list of texts; `mark` parts the cells."""
 
     width: int = 1
-    header: bool = False
+    has_header: bool = False
     text: int = 0
     when: int | None = None
     flag: int | None = None
     who: int | None = None
-    mark: str = ","
+    delimiter: str = ","
 
 
 @dataclass(slots=True)
-class _Doubts:
+class _Problems:
     """What looks wrong in a file, by the numbers of its lines."""
 
     unbalanced: list[int] = field(default_factory=list)
     swallowed: list[int] = field(default_factory=list)
-    long: list[int] = field(default_factory=list)
+    too_long: list[int] = field(default_factory=list)
     misfits: list[int] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
-    foreign: int = 0
+    not_utf8: int = 0
 
 
-def columns(member: Member) -> Columns | None:
+def detect_columns(member: Member) -> TweetColumns | None:
     """How the tweets stand in it; None if it does not look like CSV of tweets."""
     try:
-        head = member.head()
-    except MemberRefused:
+        head = member.read_head()
+    except MemberError:
         return None
     if b"\0" in head or not head.strip():
         return None
-    first_lines = decoded(head)[0].split("\n")
-    cut = len(head) == HEAD and len(first_lines) > 1
-    return _columns(first_lines[: -1 if cut else None])
+    first_lines = decode_line(head)[0].split("\n")
+    cut = len(head) == HEAD_BYTES and len(first_lines) > 1
+    return _parse_columns(first_lines[: -1 if cut else None])
 
 
-def found(member: Member) -> Iterator[Found]:
+def read_items(member: Member) -> Iterator[ImportItem]:
     """Its tweets, and a word on each kind of fault; a text a line where no table of tweets is known."""
-    doubts = _Doubts()
-    yield from told(_tweets(member, columns(member) or Columns(), doubts), member)
-    yield from _warnings(member.place, doubts)
+    doubts = _Problems()
+    yield from catch_damage(_read_tweets(member, detect_columns(member) or TweetColumns(), doubts), member)
+    yield from _report_problems(member.location, doubts)
 
 
-def _columns(first_lines: Sequence[str]) -> Columns | None:
-    cells = [csv_rows.cells_of(line.rstrip("\r")) for line in first_lines]
-    for mark in MARKS:
-        names = _names(first_lines[0], mark)
-        text = _index(names, _TEXT)
+def _parse_columns(first_lines: Sequence[str]) -> TweetColumns | None:
+    cells = [csv_rows.parse_cells(line.rstrip("\r")) for line in first_lines]
+    for mark in DELIMITERS:
+        names = _header_names(first_lines[0], mark)
+        text = _find_column(names, _TEXT_COLUMNS)
         if text is not None:
-            when, flag, who = (_index(names, wanted) for wanted in (_WHEN, _FLAG, _WHO))
-            table = Columns(len(names), True, text, when, flag, who, mark)
-            is_table = {table.when, table.flag, table.who} != {None} or _BESIDE & set(names)
+            when, flag, who = (
+                _find_column(names, wanted) for wanted in (_DATE_COLUMNS, _RETWEET_COLUMNS, _WRITER_COLUMNS)
+            )
+            table = TweetColumns(len(names), True, text, when, flag, who, mark)
+            is_table = {table.when, table.flag, table.who} != {None} or _OTHER_COLUMNS & set(names)
             return table if len(names) == 1 or is_table else None
-    names = _names(first_lines[0], ",")
-    if len(names) > 2 and all(map(_NAME.fullmatch, names)):
+    names = _header_names(first_lines[0], ",")
+    if len(names) > 2 and all(map(_COLUMN_NAME.fullmatch, names)):
         return None  # the header of some other table
     widths = {len(row) for row in cells if isinstance(row, list) and row != [""]}
-    return None if len(cells) > 1 and len(widths) == 1 and widths != {1} else Columns()
+    return None if len(cells) > 1 and len(widths) == 1 and widths != {1} else TweetColumns()
 
 
-def _names(header: str, mark: str) -> list[str]:
-    cells = csv_rows.cells_of(header.rstrip("\r"), mark)
+def _header_names(header: str, delimiter: str) -> list[str]:
+    cells = csv_rows.parse_cells(header.rstrip("\r"), delimiter)
     return [name.strip().lower() for name in cells] if isinstance(cells, list) else []
 
 
-def _index(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+def _find_column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
     return next((names.index(name) for name in wanted if name in names), None)
 
 
-def _tweets(member: Member, shape: Columns, doubts: _Doubts) -> Iterator[Found]:
-    rows = csv_rows.rows(_lines(member, doubts), shape.width, lambda cells: _is_row(cells, shape), shape.mark)
-    if shape.header and next(rows, None):
-        yield Skipped(member.place, HEADER)
+def _read_tweets(member: Member, columns: TweetColumns, problems: _Problems) -> Iterator[ImportItem]:
+    rows = csv_rows.iter_rows(
+        _iter_lines(member, problems), columns.width, lambda cells: _is_row(cells, columns), columns.delimiter
+    )
+    if columns.has_header and next(rows, None):
+        yield SkippedItem(member.location, HEADER)
     for row in rows:
-        if not row.whole:
-            doubts.unbalanced.append(row.line)
-        if len(row.cells) != shape.width:
-            doubts.misfits.append(row.line)
-            yield Skipped(member.place, MISFIT)
-        elif shape.width == 1:
-            yield from (_record(member, [text], shape) for text in _apart(row, doubts))
+        if not row.is_valid:
+            problems.unbalanced.append(row.line_number)
+        if len(row.cells) != columns.width:
+            problems.misfits.append(row.line_number)
+            yield SkippedItem(member.location, WRONG_WIDTH)
+        elif columns.width == 1:
+            yield from (_to_item(member, [text], columns) for text in _split_texts(row, problems))
         else:
-            if _length(row.cells[shape.text]) > TWEET:
-                doubts.long.append(row.line)
-            yield _record(member, row.cells, shape)
+            if _tweet_length(row.cells[columns.text]) > MAX_TWEET_CHARS:
+                problems.too_long.append(row.line_number)
+            yield _to_item(member, row.cells, columns)
 
 
-def _lines(member: Member, doubts: _Doubts) -> Iterator[tuple[int, str]]:
-    for number, line in lines(member, blank=True):
+def _iter_lines(member: Member, problems: _Problems) -> Iterator[tuple[int, str]]:
+    for number, line in iter_lines(member, keep_blank=True):
         if line is None:
-            doubts.damaged.append(number)
+            problems.damaged.append(number)
             continue
-        text, whole = of_table(line)
-        doubts.foreign += not whole
+        text, whole = decode_table_line(line)
+        problems.not_utf8 += not whole
         yield number, text
 
 
-def _is_row(cells: list[str], shape: Columns) -> bool:
+def _is_row(cells: list[str], columns: TweetColumns) -> bool:
     """Whether it has a date where the date stands, and so can be no part of a text."""
-    return shape.when is not None and dates.seconds(cells[shape.when]) is not None
+    return columns.when is not None and dates.parse_timestamp(cells[columns.when]) is not None
 
 
-def _apart(row: Row, doubts: _Doubts) -> list[str]:
+def _split_texts(row: CsvRow, problems: _Problems) -> list[str]:
     """The texts of a row of one: several, where it is longer than a tweet and each of its lines could be one."""
     text = row.cells[0]
-    if _length(text) <= TWEET:
+    if _tweet_length(text) <= MAX_TWEET_CHARS:
         return [text]
     parts = [part for part in text.split("\n") if part.strip()]
-    if len(parts) > 1 and max(map(_length, parts)) <= 2 * TWEET:
-        doubts.swallowed.append(row.line)
+    if len(parts) > 1 and max(map(_tweet_length, parts)) <= 2 * MAX_TWEET_CHARS:
+        problems.swallowed.append(row.line_number)
         return parts
-    doubts.long.append(row.line)
+    problems.too_long.append(row.line_number)
     return [text]
 
 
-def _length(text: str) -> int:
-    return len(text if len(text) <= TWEET else html.unescape(text))
+def _tweet_length(text: str) -> int:
+    return len(text if len(text) <= MAX_TWEET_CHARS else html.unescape(text))
 
 
-def _record(member: Member, cells: list[str], shape: Columns) -> Found:
-    text = words(cells[shape.text])
+def _to_item(member: Member, cells: list[str], columns: TweetColumns) -> ImportItem:
+    text = as_text(cells[columns.text])
     if not text:
-        return Skipped(member.place, NO_TEXT)
-    flag = "" if shape.flag is None else cells[shape.flag].strip().lower()
+        return SkippedItem(member.location, NO_TEXT)
+    flag = "" if columns.flag is None else cells[columns.flag].strip().lower()
     # Of the old archives, the number of the tweet that was retweeted.
-    if (flag in _YES or len(flag) > 5) and not text.startswith("RT @"):
-        return Skipped(member.place, BY_FLAG)
-    when = None if shape.when is None else dates.seconds(cells[shape.when])
-    who = "" if shape.who is None else words(cells[shape.who])
-    return Record(member.place, "", text, who, when, "tweet")
+    if (flag in _TRUE_VALUES or len(flag) > 5) and not text.startswith("RT @"):
+        return SkippedItem(member.location, FLAGGED_RETWEET)
+    when = None if columns.when is None else dates.parse_timestamp(cells[columns.when])
+    who = "" if columns.who is None else as_text(cells[columns.who])
+    return Record(member.location, "", text, who, when, "tweet")
 
 
-def _warnings(place: str, doubts: _Doubts) -> Iterator[Found]:
+def _report_problems(location: str, problems: _Problems) -> Iterator[ImportItem]:
     told = {
-        "{} with a quote at the start which is not closed as in CSV: taken as they stand ({})": doubts.unbalanced,
+        "{} with a quote at the start which is not closed as in CSV: taken as they stand ({})": problems.unbalanced,
         "{} with several tweets in one, of unbalanced quotes: they were taken apart at their line ends ({})": (
-            doubts.swallowed
+            problems.swallowed
         ),
-        f"{{}} with a text of more than {TWEET} characters: look whether it is one tweet ({{}})": doubts.long,
-        "{} with more or fewer columns than the first, not taken ({})": doubts.misfits,
+        f"{{}} with a text of more than {MAX_TWEET_CHARS} characters: look whether it is one tweet ({{}})": problems.too_long,
+        "{} with more or fewer columns than the first, not taken ({})": problems.misfits,
     }
     for what, numbers in told.items():
         if numbers:
             count = f"{len(numbers):,} row{'s' * (len(numbers) > 1)}"
-            yield Warned(place, what.format(count, _numbered(numbers)))
-    if doubts.damaged:
-        yield Damaged(place, f"too long for a text ({_numbered(doubts.damaged)})")
-    if doubts.foreign:
-        yield Warned(place, as_windows(doubts.foreign))
+            yield SourceWarning(location, what.format(count, _format_lines(numbers)))
+    if problems.damaged:
+        yield DamagedItem(location, f"too long for a text ({_format_lines(problems.damaged)})")
+    if problems.not_utf8:
+        yield SourceWarning(location, windows_1252_message(problems.not_utf8))
 
 
-def _numbered(numbers: Sequence[int]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:TOLD])
-    more = f" and {len(numbers) - TOLD:,} more" if len(numbers) > TOLD else ""
+def _format_lines(numbers: Sequence[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:MAX_REPORTED])
+    more = f" and {len(numbers) - MAX_REPORTED:,} more" if len(numbers) > MAX_REPORTED else ""
     return f"line{'s' * (len(numbers) > 1)} {shown}{more}"

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from tools.corpora.record import Record
 
-_APART_S = 3  # between the moments of a note and of its tweet
-_LENGTH = 100  # characters that both begin with. What was cut short has as many, even in Chinese, which counts double
+_MAX_GAP_S = 3  # between the moments of a note and of its tweet
+_PREFIX_CHARS = (
+    100  # characters that both begin with. What was cut short has as many, even in Chinese, which counts double
+)
 _LINK = re.compile(r"https?://\S+|\u2026")
 _NAMES = re.compile(r"(?:@\w+\s+)+")
 _BLANKS = re.compile(r"\s+")
@@ -24,10 +26,10 @@ class _Note:
     source: str
     text: str
     when: float | None
-    given: bool = False
+    is_used: bool = False
 
 
-class Notes:
+class TweetNotes:
     """The notes of one archive, until each is given in the place of its tweet, or by itself."""
 
     def __init__(self) -> None:
@@ -37,36 +39,36 @@ class Notes:
     def add(self, source: str, text: str, when: float | None) -> None:
         note = _Note(source, text, when)
         self._notes.append(note)
-        self._by_second.setdefault(_second(when), []).append(note)
+        self._by_second.setdefault(_whole_second(when), []).append(note)
 
-    def whole(self, text: str, when: float | None) -> str:
+    def complete_text(self, text: str, when: float | None) -> str:
         """The note that the text is the beginning of; the text itself if there is none."""
-        if not self._notes or len(begun := _plain(text)) < _LENGTH:
+        if not self._notes or len(begun := _comparable_text(text)) < _PREFIX_CHARS:
             return text
-        for note in self._near(when):
-            if not note.given and begun[:_LENGTH] in _plain(note.text)[: 2 * _LENGTH]:
-                note.given = True
+        for note in self._notes_near(when):
+            if not note.is_used and begun[:_PREFIX_CHARS] in _comparable_text(note.text)[: 2 * _PREFIX_CHARS]:
+                note.is_used = True
                 return note.text
         return text
 
-    def left(self, who: str) -> Iterator[Record]:
+    def unused_records(self, who: str) -> Iterator[Record]:
         """Those that no tweet begins."""
         for note in self._notes:
-            if not note.given:
+            if not note.is_used:
                 yield Record(note.source, "", note.text, who, note.when, "tweet", mine=True)
 
-    def _near(self, when: float | None) -> Iterator[_Note]:
-        second = _second(when)
-        around = [None] if second is None else [second + away for away in range(-_APART_S, _APART_S + 1)]
+    def _notes_near(self, when: float | None) -> Iterator[_Note]:
+        second = _whole_second(when)
+        around = [None] if second is None else [second + away for away in range(-_MAX_GAP_S, _MAX_GAP_S + 1)]
         for moment in around:
             yield from self._by_second.get(moment, ())
 
 
-def _second(when: float | None) -> int | None:
+def _whole_second(when: float | None) -> int | None:
     return None if when is None else int(when)
 
 
-def _plain(text: str) -> str:
+def _comparable_text(text: str) -> str:
     """What both have in common: no entities, links, or names that are answered to."""
     bare = _NAMES.sub("", html.unescape(text).lstrip(), count=1) if text.startswith("@") else html.unescape(text)
     return _BLANKS.sub(" ", _LINK.sub("", bare)).strip()
