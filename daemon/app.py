@@ -22,15 +22,15 @@ from daemon.reconnect import ReconnectingLine
 from daemon.record import log_events_to
 from daemon.session_log import SessionLog
 from daemon.turns import TeletypeSession
-from drivers import linetest
-from drivers.charset import is_printable
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError, LineUnfit
 from drivers.events import Event
-from drivers.line import open_line
-from drivers.linetest import SpeedVerdict
+from drivers.line import speed_test
+from drivers.line.line import open_line
+from drivers.line.line_transport import LineTransport
+from drivers.line.speed_test import SpeedVerdict
 from drivers.teletype import Teletype
-from drivers.wire import LineTransport
+from drivers.text.charset import is_printable
 from model.base import CompletionRequest, Model, Sampling
 from model.far.address import is_url
 
@@ -129,7 +129,7 @@ async def open_and_test_line(
             raise LineUnfit("--fast is for a virtual machine: a real one prints ten characters a second")
         if line.kind != "tty" or not config.line.self_test:
             return line, None
-        found = await linetest.run_speed_test(line)
+        found = await speed_test.run_speed_test(line)
     except BaseException:
         await line.close()
         raise

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from daemon.errors import ProtocolError
-from drivers.charset import Style
+from drivers.text.charset import Style
 
 MAX_LINE_BYTES = 4 << 20  # a million characters are a day and a night of paper
 

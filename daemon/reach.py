@@ -34,8 +34,8 @@ from daemon.orders import (
     StopJob,
 )
 from daemon.work import job_size, run_job
-from drivers import ports
 from drivers.clock import CHARACTER_S, WallClock
+from drivers.line import port_names
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 
@@ -87,7 +87,7 @@ async def check_available(config: Config) -> None:
         elif config.line.port is None:
             raise ConfigError(NO_LINE_MESSAGE)
         else:
-            ports.port_kind(config.line.port)
+            port_names.port_kind(config.line.port)
 
 
 class DaemonConnection:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 
 from drivers.errors import DriverError
-from drivers.line import Line
+from drivers.line.line import Line
 from drivers.teletype import Teletype
 
 FIRST_INTERVAL_S = 1.0

@@ -21,8 +21,8 @@ from daemon.conversation import Conversation
 from daemon.exchange import exchange
 from daemon.loans import LeaseQueue
 from daemon.session_log import SessionLog
-from drivers import tape
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
+from drivers.tape import tape
 from drivers.teletype import Teletype
 from model.base import Model, Sampling, TextChunk
 from model.context import tokens_to_keep

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
-from drivers.paper import COLUMNS, PITCH, pitch_of
+from drivers.paper.paper import COLUMNS, PITCH, pitch_of
 
 TypeWheel = Literal["1963", "1968"]
 ParityOut = Literal["even", "mark", "space"]

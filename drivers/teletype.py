@@ -10,23 +10,24 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from drivers import apparatus, errors, events
-from drivers.charset import Style, apply_parity
+from drivers import errors, events
 from drivers.clock import CHARACTER_S, Clock, Timer
-from drivers.ear import CaptureMode
-from drivers.echo import ECHO_WINDOW_S
-from drivers.editor import MAX_LINE_CHARACTERS, EditResult, LineEditor, echo_left_to_print
-from drivers.keyboard import Keyboard
-from drivers.line import Line
-from drivers.operator import InputQueue
-from drivers.pace import StrikeTiming
-from drivers.paper import CR, LF
-from drivers.power import MotorController
-from drivers.printer import Printer, Stroke
+from drivers.input.break_scope import BreakScope
+from drivers.input.echo_canceller import ECHO_WINDOW_S
+from drivers.input.input_queue import InputQueue
+from drivers.input.keyboard import Keyboard
+from drivers.input.line_editor import MAX_LINE_CHARACTERS, EditResult, LineEditor, echo_left_to_print
+from drivers.input.receiver import CaptureMode
+from drivers.line.line import Line
+from drivers.output.motor_control import MotorController
+from drivers.output.pacing import StrikeTiming
+from drivers.output.transmitter import Transmitter
+from drivers.paper.paper import CR, LF
 from drivers.profile import Profile
-from drivers.scope import BreakScope
 from drivers.status import MachineCounters, Status
-from drivers.wheel import Transmitter
+from drivers.tape import tape_units
+from drivers.text.charset import Style, apply_parity
+from drivers.text.printer import Printer, Stroke
 
 WORD_HOLD_S = 2.0  # a word that does not go on is printed as far as it has come
 
@@ -249,19 +250,19 @@ class Teletype:
 
     async def answerback(self) -> bytes:
         """What the drum answers to ENQ, raw; empty if there is none."""
-        return await apparatus.request_answerback(self)
+        return await tape_units.request_answerback(self)
 
     async def punch(self, rows: bytes, *, text: bool) -> None:
         """Rows of eight holes onto a tape. `text`: they are also struck as they should be, else the column is lost."""
-        await apparatus.punch_tape(self, rows, text=text)
+        await tape_units.punch_tape(self, rows, text=text)
 
     async def read_tape(self) -> bytes:
         """All rows of the tape in the reader, to its end."""
-        return await apparatus.read_tape(self)
+        return await tape_units.read_tape(self)
 
     async def read_tape_line(self) -> bytes:
         """The rows up to the next LF; what the reader sends after its X-OFF belongs to the line after. Empty: out."""
-        return await apparatus.read_tape_line(self)
+        return await tape_units.read_tape_line(self)
 
     def capture_input(self, mode: CaptureMode = "tape") -> contextlib.AbstractContextManager[bytearray]:
         """What comes up the wire meanwhile, raw: rows or an answer, not keys."""

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from drivers import errors, events
-from drivers.charset import even_parity
 from drivers.clock import CHARACTER_S
 from drivers.events import Break, Byte, FramingError, HangUp, LineInput, ParmrkDecoder
-from drivers.paper import Paper
+from drivers.paper.paper import Paper
 from drivers.profile import Profile
 from drivers.teletype import Teletype
+from drivers.text.charset import even_parity
 from drivers.virtual import Equipment, TeletypeSim, TypingUnit
-from drivers.virtual.adapter import encode_line_input
+from drivers.virtual.break_encoding import encode_line_input
 
 T = TypeVar("T")
 E = TypeVar("E", bound=events.Event)

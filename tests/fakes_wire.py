@@ -18,7 +18,7 @@ from typing import Self
 from fakes import spin_loop
 
 from drivers.events import HangUp, LineInput
-from drivers.line import Line
+from drivers.line.line import Line
 
 HELD = 4095  # bytes that a pty keeps for whoever reads it, of Linux's 4096; what comes then waits on the way
 

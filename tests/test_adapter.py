@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.adapter import Adapter, adapter_at
+from drivers.line.serial_chip import Adapter, adapter_at
 
 HUB = "devices/pci0000:00/usb1/1-1"
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from fakes import JumpingClock, SimLine, run_jumping
 
-from drivers import events, tape
+from drivers import events
 from drivers.errors import Interrupted
 from drivers.profile import Profile
+from drivers.tape import tape
 from drivers.teletype import Teletype
 from drivers.virtual import Equipment, encode_drum
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.picture import draw_chart
+from drivers.paper.paper_png import draw_chart
 from model import store, tokenizer
 from tools.benching.errors import WorkerFailed
 from tools.benching.lines import figures, options, picture, run, table, typist, vocabulary

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_printer import ART, PROFILES, TEXTS, WAYS, sheet, travel_s, wire
 
-from drivers import carriage
-from drivers.paper import BEL, CR, LF, Paper
-from drivers.printer import Printer, Stroke
+from drivers.paper.paper import BEL, CR, LF, Paper
+from drivers.text import carriage
+from drivers.text.printer import Printer, Stroke
 
 GO_ON = {
     "feed": lambda printer: [],

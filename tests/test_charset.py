@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.charset import IncrementalFolder, apply_parity, even_parity, fold_text, strip_parity, unfold_text
-from drivers.charset_table import REPLACEMENTS
+from drivers.text.charset import IncrementalFolder, apply_parity, even_parity, fold_text, strip_parity, unfold_text
+from drivers.text.charset_table import REPLACEMENTS
 
 PRINTS = {chr(code) for code in range(0x20, 0x60)} | {"\n"}
 BLOCKS = [range(first, first + 256) for first in range(0, 0x110000, 256) if not 0xD800 <= first < 0xE000]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from daemon import session_log
-from drivers import tape
+from drivers.tape import tape
 from tools.corpora.members import Member, iter_members
 from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import log

@@ -9,7 +9,7 @@ from fakes import spin_loop, wait_until
 from fakes_wire import LineRecorder, far_end
 
 from drivers import errors
-from drivers.line import open_line
+from drivers.line.line import open_line
 
 
 def descriptors():

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.charset import even_parity
-from drivers.echo import EchoCanceller
+from drivers.input.echo_canceller import EchoCanceller
+from drivers.text.charset import even_parity
 
 PROSE = bytes(map(even_parity, b"\r\nIT WAS THE BEST OF TIMES, IT WAS THE WORST OF TIMES"))
 CHAR = 0.1

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from drivers.editor import LineEditor, echo_left_to_print
-from drivers.paper import Paper, glyph_of
-from drivers.printer import Printer
+from drivers.input.line_editor import LineEditor, echo_left_to_print
+from drivers.paper.paper import Paper, glyph_of
+from drivers.text.printer import Printer
 
 KEYS = st.text(
     st.sampled_from("ABC  \\\n\x7f_\b\x17\x15\x12\x1b\x07\x00\x11\x05\x04}") | st.characters(max_codepoint=127)

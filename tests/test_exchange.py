@@ -15,9 +15,9 @@ from fakes_daemon import Daemon, ScriptedModel, words_of
 
 from daemon.conversation import sentence_case
 from daemon.exchange import exchange
-from drivers import tape
 from drivers.errors import LineLost
 from drivers.profile import Profile
+from drivers.tape import tape
 from drivers.virtual import Equipment
 from model.base import Sampling, TextChunk
 from model.errors import ModelDamaged, PromptTooLong

@@ -28,7 +28,7 @@ from daemon.exchange import exchange
 from daemon.turns import TeletypeSession
 from daemon.words import NOTICE_TEXTS
 from drivers.clock import WallClock
-from drivers.line import open_line
+from drivers.line.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.virtual import VirtualTeletype

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from fakes import TeletypeBench, TypingUnitLine, run_jumping
 
-from drivers.paper import CR
+from drivers.paper.paper import CR
 from drivers.profile import Profile
 from drivers.virtual import GUMMY, MECHANISMS, Mechanism, Strike, TypingUnit
 

@@ -3,7 +3,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from drivers.glyphs import BASELINE, CAP_LINE, HEIGHT, PEN_WIDTH, WIDTH, pen_strokes, svg_path
+from drivers.paper.glyphs import BASELINE, CAP_LINE, HEIGHT, PEN_WIDTH, WIDTH, pen_strokes, svg_path
 
 WHEEL = [chr(code) for code in range(0x20, 0x60)]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

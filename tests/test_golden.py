@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.editor import LineEditor
-from drivers.paper import Paper
-from drivers.printer import Printer, Stroke
+from drivers.input.line_editor import LineEditor
+from drivers.paper.paper import Paper
 from drivers.profile import Profile
+from drivers.text.printer import Printer, Stroke
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = {"CR": 0x0D, "LF": 0x0A, "BEL": 0x07, "RUB": 0x7F, "ESC": 0x1B, "BS": 0x08}

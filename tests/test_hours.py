@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drivers.clock import CHARACTER_S, WallClock
-from drivers.paper import CR
+from drivers.paper.paper import CR
 from drivers.virtual import Strike, VirtualTeletype
 
 pytestmark = pytest.mark.pace
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRINTER = """
 import asyncio, sys
 from drivers.clock import WallClock
-from drivers.line import open_line
+from drivers.line.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 

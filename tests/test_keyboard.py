@@ -2,8 +2,8 @@ import random
 
 import pytest
 
-from drivers.charset import even_parity
-from drivers.keyboard import BREAK_KEY, Keyboard
+from drivers.input.keyboard import BREAK_KEY, Keyboard
+from drivers.text.charset import even_parity
 
 PROSE = b"THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG. "
 

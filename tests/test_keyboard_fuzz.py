@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 from test_editor import Typist
 
-from drivers.editor import MAX_LINE_CHARACTERS, LineEditor
 from drivers.events import Break, Byte, ParmrkDecoder
-from drivers.keyboard import BREAK_KEY, INTERRUPT, Keyboard
+from drivers.input.keyboard import BREAK_KEY, INTERRUPT, Keyboard
+from drivers.input.line_editor import MAX_LINE_CHARACTERS, LineEditor
 from drivers.profile import BreakDetect
 
 SAMPLE, WHOLE = 20_000, 1_000_000

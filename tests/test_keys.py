@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.clock import WallClock
 from drivers.events import Break, Byte, LineInput
-from drivers.line import open_line
+from drivers.line.line import open_line
 from drivers.virtual import VirtualTeletype
 from tools.keys import CTRL_C, KeyQueue, decode_keys, forward_keys
 

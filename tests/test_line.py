@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from drivers import errors
 from drivers.events import Break, Byte, FramingError, LineInput, ParmrkDecoder
-from drivers.line import open_line, open_tty
-from drivers.wire import LineTransport
+from drivers.line.line import open_line, open_tty
+from drivers.line.line_transport import LineTransport
 
 ROOT = os.geteuid() == 0
 

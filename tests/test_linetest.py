@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from test_adapter import plug_in, plug_in_usb
 
 from drivers import errors
-from drivers.adapter import OTHER_ADAPTER, adapter_at
 from drivers.events import Break, Byte, ParmrkDecoder
-from drivers.line import open_line
-from drivers.line import open_tty as wired
-from drivers.linetest import (
+from drivers.line.line import open_line
+from drivers.line.line import open_tty as wired
+from drivers.line.line_transport import LineTransport
+from drivers.line.serial_chip import OTHER_ADAPTER, adapter_at
+from drivers.line.speed_test import (
     CHARACTERS,
     SpeedMeasurement,
     character_interval,
@@ -24,7 +25,6 @@ from drivers.linetest import (
     run_speed_test,
     time_characters,
 )
-from drivers.wire import LineTransport
 
 pytestmark = pytest.mark.pace
 

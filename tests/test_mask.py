@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from drivers.charset import is_printable
-from drivers.charset_table import REPLACEMENTS, SYMBOL_READINGS
+from drivers.text.charset import is_printable
+from drivers.text.charset_table import REPLACEMENTS, SYMBOL_READINGS
 from model import tokenizer
 from model.base import Sampling
 from model.mask import UNIFORM_RANGES, TokenMask

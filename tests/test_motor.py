@@ -8,7 +8,7 @@ import pytest
 from fakes import TypingUnitLine
 
 from drivers.errors import MotorStuck
-from drivers.motor import CommandMotorSwitch, NoMotorSwitch, RtsMotorSwitch, motor_switch_for
+from drivers.output.motor_switch import CommandMotorSwitch, NoMotorSwitch, RtsMotorSwitch, motor_switch_for
 from drivers.profile import Profile
 
 

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.charset import even_parity
-from drivers.paper import CR, LF, Paper
+from drivers.paper.paper import CR, LF, Paper
 from drivers.profile import Profile
+from drivers.text.charset import even_parity
 from drivers.virtual import TypingUnit
 
 # The wire as hypothesis would seldom find it: much overstriking, long lines, and functions among the glyphs.

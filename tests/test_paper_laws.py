@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from fakes import TeletypeBench, run_jumping
 
-from drivers.charset import fold_text
+from drivers.text.charset import fold_text
 from model import store, tokenizer
 from model.base import Sampling
 from model.loop import generate

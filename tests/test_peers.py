@@ -19,7 +19,7 @@ from fakes_wire import LineRecorder
 from drivers import errors, events
 from drivers.clock import WallClock
 from drivers.events import Break, Byte, HangUp
-from drivers.line import open_line
+from drivers.line.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.virtual import VirtualTeletype

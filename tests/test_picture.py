@@ -5,8 +5,8 @@ import sys
 import pytest
 from PIL import Image, ImageChops
 
-from drivers.paper import Paper
-from drivers.picture import INK_RGB, PAPER_RGB, PictureUnfit, SheetTooLong, draw_pages, draw_png, max_lines
+from drivers.paper.paper import Paper
+from drivers.paper.paper_png import INK_RGB, PAPER_RGB, PictureUnfit, SheetTooLong, draw_pages, draw_png, max_lines
 from tools.main import EXTRAS
 
 CELL, LINE, TOP, LEFT = 15, 25, 75, 97  # dots at 150 to the inch: the text in the middle of the roll
@@ -146,8 +146,6 @@ def test_a_machine_of_twelve_to_the_inch_fits_the_same_roll():
 
 
 def test_without_pillow_the_module_that_is_missing_is_one_whose_extra_is_known():
-    program = (
-        "import sys\nsys.modules['PIL'] = None\ntry:\n import drivers.picture\nexcept ImportError as e: print(e.name)"
-    )
+    program = "import sys\nsys.modules['PIL'] = None\ntry:\n import drivers.paper.paper_png\nexcept ImportError as e: print(e.name)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert EXTRAS[done.stdout.strip()] == "png"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers import errors, ports
+from drivers import errors
+from drivers.line import port_names
 
 
 def kernel_shows(root, *names, types=None):
@@ -28,7 +29,7 @@ def test_ports_go_by_the_name_that_stays_where_there_is_one(tmp_path):
     by_id.mkdir(parents=True)
     (by_id / "usb-Prolific_PL2303-if00-port0").symlink_to("../../ttyUSB1")
     dev = tmp_path / "dev"
-    assert ports.list_ports(**computer) == [
+    assert port_names.list_ports(**computer) == [
         f"{by_id}/usb-Prolific_PL2303-if00-port0",
         f"{dev}/ttyAMA0",
         f"{dev}/ttyUSB0",
@@ -43,17 +44,17 @@ def test_links_by_id_that_lead_nowhere_or_in_a_circle_are_no_ports(tmp_path):
     (by_id / "there").symlink_to("back")
     (by_id / "back").symlink_to("there")
     (by_id / "gone").symlink_to("../../ttyUSB9")
-    assert ports.list_ports(**computer) == [str(tmp_path / "dev" / "ttyUSB0")]
+    assert port_names.list_ports(**computer) == [str(tmp_path / "dev" / "ttyUSB0")]
 
 
 def test_a_console_and_a_port_with_no_card_in_it_are_no_ports(tmp_path):
     computer = kernel_shows(tmp_path, "ttyS0", "ttyS1", types={"ttyS0": 4, "ttyS1": 0})
     (tmp_path / "sys" / "class" / "tty" / "tty1").mkdir()
-    assert ports.list_ports(**computer) == [str(tmp_path / "dev" / "ttyS0")]
+    assert port_names.list_ports(**computer) == [str(tmp_path / "dev" / "ttyS0")]
 
 
 def test_a_computer_without_ports_has_none(tmp_path):
-    assert ports.list_ports(tmp_path / "dev", tmp_path / "sys") == []
+    assert port_names.list_ports(tmp_path / "dev", tmp_path / "sys") == []
 
 
 def test_a_port_that_somebody_named_in_two_lines_does_not_break_the_message(tmp_path):
@@ -61,7 +62,7 @@ def test_a_port_that_somebody_named_in_two_lines_does_not_break_the_message(tmp_
     by_id = tmp_path / "dev" / "serial" / "by-id"
     by_id.mkdir(parents=True)
     (by_id / "usb-Some\nFirm\x1b[2J").symlink_to("../../ttyUSB0")
-    said = ports.list_ports_text(ports.list_ports(**computer))
+    said = port_names.list_ports_text(port_names.list_ports(**computer))
     assert r"usb-Some\nFirm" in said
     assert said.isprintable()
 
@@ -70,10 +71,10 @@ def test_a_link_that_leads_nowhere_says_where_it_leads(tmp_path):
     link, other = tmp_path / "tty", tmp_path / "other"
     link.symlink_to(other)
     with pytest.raises(errors.LineNotFound, match=rf"^{link} leads to {other}, which is not there: "):
-        ports.port_kind(str(link))
+        port_names.port_kind(str(link))
     other.symlink_to(link)
     with pytest.raises(errors.LineNotFound, match=rf"^{link} is a link that leads to itself: "):
-        ports.port_kind(str(link))
+        port_names.port_kind(str(link))
 
 
 @pytest.mark.parametrize("where", ["/dev/tty", "/dev/tty0", "/dev/tty1", "/dev/tty63"])
@@ -81,7 +82,7 @@ def test_a_screen_of_this_computer_is_no_port(where):
     if not Path(where).exists():
         pytest.skip(f"no {where} here")
     with pytest.raises(errors.LineUnfit, match=rf"^{where} is a screen of this computer and no port: give a port like"):
-        ports.port_kind(where)
+        port_names.port_kind(where)
 
 
 @pytest.mark.parametrize("where", ["/dev/ptmx", "/dev/pts/ptmx"])
@@ -90,25 +91,25 @@ def test_what_makes_ptys_is_none(where):
         pytest.skip(f"no {where} here")
     before = os.listdir("/dev/pts")  # noqa: PTH208
     with pytest.raises(errors.LineUnfit, match=rf"^{where} makes ptys and is none: give the path of one"):
-        ports.port_kind(where)
+        port_names.port_kind(where)
     assert os.listdir("/dev/pts") == before  # noqa: PTH208
 
 
 def test_no_name_at_all_is_told_as_that():
     with pytest.raises(errors.LineNotFound, match=r"^the line has no name: (there are|this computer shows)"):
-        ports.port_kind("")
+        port_names.port_kind("")
 
 
 @pytest.mark.parametrize("where", ["/dev/" + "x" * 300, "/dev/" + "x/" * 3000])
 def test_a_name_longer_than_any_is_counted_and_not_repeated(where):
     with pytest.raises(errors.LineNotFound, match=rf"^no port has a name of {len(where)} characters: "):
-        ports.port_kind(where)
+        port_names.port_kind(where)
 
 
 @pytest.mark.parametrize("where", ["socket://" + "x" * 5000, "socket://" + "\n" * 5000 + ":1", "http://" + "x" * 5000])
 def test_a_line_longer_than_any_is_named_by_its_beginning(where):
     with pytest.raises(errors.LineUnfit) as caught:
-        ports.port_kind(where)
+        port_names.port_kind(where)
     assert len(str(caught.value)) < 500
     assert str(caught.value).startswith(("socket://", "'socket://", "http://"))
 
@@ -123,8 +124,8 @@ def test_a_line_longer_than_any_is_named_by_its_beginning(where):
     ],
 )
 def test_a_socket_line_is_a_host_and_a_port(url, there):
-    assert ports.parse_socket_url(url) == there
-    assert ports.port_kind(url) == "socket"
+    assert port_names.parse_socket_url(url) == there
+    assert port_names.port_kind(url) == "socket"
 
 
 @pytest.mark.parametrize(
@@ -147,26 +148,26 @@ def test_a_socket_line_is_a_host_and_a_port(url, there):
 )
 def test_a_socket_line_with_less_or_more_says_how_to_write_it(url):
     with pytest.raises(errors.LineUnfit, match=r"is no line: write it socket://HOST:PORT") as caught:
-        ports.port_kind(url)
+        port_names.port_kind(url)
     assert str(caught.value).isprintable()
 
 
 def test_rfc_2217_is_refused_with_what_to_do_instead():
     with pytest.raises(errors.LineUnfit, match=r"^rfc2217://host:4001: RFC 2217 is not .*raw, and write it socket://"):
-        ports.port_kind("rfc2217://host:4001")
+        port_names.port_kind("rfc2217://host:4001")
 
 
 @pytest.mark.parametrize("url", ["loop://", "spy:///dev/ttyUSB0", "http://host:80"])
 def test_other_urls_are_refused_in_one_line(url):
     with pytest.raises(errors.LineUnfit, match=r"no line of that kind here: give a port like"):
-        ports.port_kind(url)
+        port_names.port_kind(url)
 
 
 @given(st.text())
 def test_no_name_is_an_error_of_another_kind(name):
     for where in (name, f"socket://{name}", f"/dev/{name}"):
         try:
-            assert ports.port_kind(where) in ("tty", "pty", "socket")
+            assert port_names.port_kind(where) in ("tty", "pty", "socket")
         except errors.DriverError as error:
             assert str(error).isprintable()  # noqa: PT017
 
@@ -184,10 +185,10 @@ def test_no_name_is_an_error_of_another_kind(name):
     ],
 )
 def test_each_way_not_to_be_reached_has_its_cure(error, words):
-    translated = ports.connect_error_for("socket://pi:4001", error)
+    translated = port_names.connect_error_for("socket://pi:4001", error)
     assert isinstance(translated, errors.LineNotFound)
     assert str(translated).startswith(f"socket://pi:4001: {words}")
 
 
 def test_a_host_longer_than_any_is_named_by_its_beginning():
-    assert len(str(ports.connect_error_for(f"socket://{'x' * 5000}:4001", UnicodeError("label too long")))) < 800
+    assert len(str(port_names.connect_error_for(f"socket://{'x' * 5000}:4001", UnicodeError("label too long")))) < 800

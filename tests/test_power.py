@@ -6,8 +6,8 @@ from fakes import JumpingClock, TeletypeBench, TypingUnitLine, run_jumping
 
 from drivers import events
 from drivers.errors import MotorStuck
-from drivers.pace import StrikeTiming
-from drivers.power import MotorController
+from drivers.output.motor_control import MotorController
+from drivers.output.pacing import StrikeTiming
 from drivers.profile import Profile
 
 RTS = Profile(duplex="full", motor="rts", spin_up_ms=1500, motor_idle_s=60)

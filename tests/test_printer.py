@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from drivers.charset import fold_text
-from drivers.paper import CR, LF, Paper
-from drivers.printer import Printer, Stroke
+from drivers.paper.paper import CR, LF, Paper
 from drivers.profile import Profile
+from drivers.text.charset import fold_text
+from drivers.text.printer import Printer, Stroke
 
 TEXTS = st.text(st.sampled_from("abcdefgh    \n\r—½²³🚀é_\b") | st.characters(), max_size=200)
 ART = st.text(st.sampled_from("/\\X#   \n\r\r\f\b—é🚀"), max_size=150)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from fakes_room import ROOT, Room, opened, until
 
-from drivers import tape
 from drivers.profile import Profile
+from drivers.tape import tape
 from model.errors import TextDamaged, TextNotFound
 from tools import terminal
 from tools.punch import encode_text_rows, read_content, warn_of_long_lines

@@ -13,7 +13,7 @@ from statistics import median
 
 import pytest
 
-from drivers.charset import is_printable
+from drivers.text.charset import is_printable
 from model import store, tokenizer
 from model.base import Sampling
 from model.local import LocalEngine, LocalModel

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import TapeDamaged
-from drivers.tape import decode_text, detect_parity, draw_rows, encode_text, leader, punch_sequence, verify_copy
+from drivers.tape.tape import decode_text, detect_parity, draw_rows, encode_text, leader, punch_sequence, verify_copy
 
 FOLDED = st.text(st.sampled_from("ABC 09@\\_\n") | st.characters(min_codepoint=0x20, max_codepoint=0x5F))
 PARITY = st.sampled_from(["even", "mark", "space"])

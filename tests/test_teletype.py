@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers import errors, events
-from drivers.charset import fold_text
 from drivers.profile import Profile
 from drivers.teletype import Teletype
+from drivers.text.charset import fold_text
 
 TEXTS = st.text(st.sampled_from("etaoin shrdlu \n—½🚀é") | st.characters(), max_size=300)
 

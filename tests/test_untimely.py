@@ -7,14 +7,14 @@ import pytest
 from fakes import PROSE, JumpingClock, SimLine, TeletypeBench, TypingUnitLine, overstruck_cells, run_jumping
 
 from drivers import events
-from drivers.charset import even_parity
 from drivers.clock import Timer
 from drivers.errors import LineLost, MotorStuck, TapeDamaged
 from drivers.events import Byte
+from drivers.output.transmitter import PAUSE_TIMEOUT_S
 from drivers.profile import Profile
 from drivers.teletype import Teletype
+from drivers.text.charset import even_parity
 from drivers.virtual import GUMMY, Equipment, TypingUnit
-from drivers.wheel import PAUSE_TIMEOUT_S
 
 FULL = Profile(duplex="full")
 HALF = Profile(duplex="half")

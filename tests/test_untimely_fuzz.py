@@ -12,7 +12,7 @@ from drivers import events
 from drivers.errors import Interrupted
 from drivers.profile import Profile
 from drivers.virtual import FAST, GUMMY, TYPICAL, TypingUnit
-from drivers.virtual.body import Mechanism
+from drivers.virtual.mechanics import Mechanism
 
 
 def fitting(body: Mechanism) -> Profile:

@@ -8,7 +8,7 @@ from fakes import JumpingClock, run_jumping, wait_until
 
 from drivers import errors, events
 from drivers.clock import WallClock
-from drivers.line import open_line
+from drivers.line.line import open_line
 from drivers.teletype import Teletype
 from drivers.virtual import Strike, VirtualTeletype
 

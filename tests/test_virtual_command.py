@@ -18,11 +18,11 @@ import pytest
 from fakes import read_terminal_until, terminal, wait_until
 
 from drivers import errors, events
-from drivers.charset import even_parity
 from drivers.clock import WallClock
-from drivers.line import open_line
+from drivers.line.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
+from drivers.text.charset import even_parity
 from drivers.virtual import Equipment, TypingUnit, VirtualTeletype
 from tools import fit
 from tools.levers import HELP, VirtualControls

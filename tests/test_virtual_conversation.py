@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from fakes import JumpingClock, run_jumping
 
-from drivers.line import open_line
+from drivers.line.line import open_line
 from drivers.profile import Duplex, Profile
 from drivers.teletype import Teletype
 from drivers.virtual import MECHANISMS, BreakMode, Equipment, VirtualTeletype

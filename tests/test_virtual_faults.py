@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from drivers.events import Break, Byte, FramingError, ParmrkDecoder
 from drivers.virtual import BadFaults, Faults, LineNoise
-from drivers.virtual.adapter import encode_line_input
+from drivers.virtual.break_encoding import encode_line_input
 from drivers.virtual.faults import garble_byte, parse_faults
 
 ANY = st.one_of(st.builds(Byte, st.integers(0, 255)), st.builds(FramingError, st.integers(1, 255)), st.builds(Break))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.errors import NoSuchKey
-from drivers.virtual.keytops import AltMode, KeyboardEncoder
+from drivers.virtual.keyboard import AltMode, KeyboardEncoder
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.charset import even_parity
-from drivers.paper import glyph_of
+from drivers.paper.paper import glyph_of
 from drivers.profile import Profile
+from drivers.text.charset import even_parity
 from drivers.virtual import FAST, GUMMY, MECHANISMS, TYPICAL, TypingUnit
 
 ANY = st.binary(max_size=200)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from drivers.clock import WallClock
 from drivers.errors import NoSuchKey
 from drivers.events import Break, Byte, FramingError, HangUp, LineInput
-from drivers.line import Line, open_line
+from drivers.line.line import Line, open_line
 from drivers.profile import Profile
 from drivers.virtual import Equipment, Faults, PtyPort, VirtualTeletype, encode_drum
 

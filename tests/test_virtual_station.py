@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.charset import even_parity
 from drivers.errors import NoSuchKey
 from drivers.events import Break, Byte, FramingError
 from drivers.profile import Profile
+from drivers.text.charset import even_parity
 from drivers.virtual import AnswerbackDrum, Equipment, SimEvent, Strike, TeletypeSim, encode_drum
 
 ENQ, DC1, DC2, DC3, DC4 = 0x05, 0x11, 0x12, 0x13, 0x14

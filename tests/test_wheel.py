@@ -8,10 +8,10 @@ from fakes import PROSE, TeletypeBench, TypingUnitLine, run_jumping
 
 from drivers import events
 from drivers.errors import LineLost
+from drivers.output.transmitter import PAUSE_TIMEOUT_S
 from drivers.profile import Profile
 from drivers.teletype import WORD_HOLD_S
 from drivers.virtual import TypingUnit
-from drivers.wheel import PAUSE_TIMEOUT_S
 
 FULL = Profile(duplex="full")
 

@@ -8,10 +8,11 @@ import time
 import pytest
 from fakes_wire import LineRecorder, far_end, read_from
 
-from drivers import errors, wire
+from drivers import errors
 from drivers.events import Break, Byte, FramingError, HangUp, ParmrkDecoder
-from drivers.line import open_line, open_tty
-from drivers.wire import LineTransport
+from drivers.line import line_transport
+from drivers.line.line import open_line, open_tty
+from drivers.line.line_transport import LineTransport
 
 
 async def assert_hung_up(line, listener, caplog):
@@ -126,7 +127,7 @@ async def test_what_the_kernel_does_to_an_adapter_pulled_out_is_one_hang_up(kind
 
 
 async def test_an_adapter_pulled_out_while_its_line_is_closed_does_not_keep_it(caplog, monkeypatch):
-    monkeypatch.setattr(wire, "_DRAIN_TIMEOUT_S", 3600.0)
+    monkeypatch.setattr(line_transport, "_DRAIN_TIMEOUT_S", 3600.0)
     with far_end() as end:
         line = await open_line(end.path)
         end.fill()

@@ -9,7 +9,7 @@ from test_wire import assert_hung_up
 
 from drivers import errors
 from drivers.events import Break, Byte
-from drivers.line import open_line
+from drivers.line.line import open_line
 
 
 async def open_to(server, **settings):

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drivers import profile as profiles
-from drivers.charset import apply_parity
 from drivers.clock import Clock
 from drivers.errors import Interrupted
 from drivers.events import Event, KeyReceived
-from drivers.keyboard import Keyboard
-from drivers.line import Line
-from drivers.paper import LF
-from drivers.printer import Stroke
+from drivers.input.keyboard import Keyboard
+from drivers.line.line import Line
+from drivers.paper.paper import LF
 from drivers.profile import Profile
-from drivers.tape import encode_text, leader
+from drivers.tape.tape import encode_text, leader
 from drivers.teletype import Teletype
+from drivers.text.charset import apply_parity
+from drivers.text.printer import Stroke
 from tools.answers import AnswerHistory, AnswerT, AnswerTakenBack
 
 SAFE_CR_TRAVEL_MS = 500  # for questions: slower than any carriage that still goes home

@@ -21,9 +21,9 @@ from typing import Any
 from daemon import app
 from daemon.config import Config
 from daemon.turns import TeletypeSession
-from drivers.charset import fold_text
 from drivers.clock import CHARACTER_S, WallClock
-from drivers.paper import BEL
+from drivers.paper.paper import BEL
+from drivers.text.charset import fold_text
 from drivers.virtual import Strike, VirtualTeletype
 from tools.keys import forward_keys, stdin_is_terminal
 from tools.output import check_stdout, print_message, stdout_errors

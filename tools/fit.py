@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from drivers.errors import NoSuchKey
 from drivers.virtual import MECHANISMS, AnswerbackDrum, Equipment, encode_drum
-from drivers.virtual.fitted import END_BELL, MARGIN_BELL
+from drivers.virtual.equipment import END_BELL, MARGIN_BELL
 
 _Change = Callable[[Equipment], Equipment]
 

@@ -21,10 +21,10 @@ from daemon.config import Config
 from daemon.errors import ProtocolError
 from daemon.orders import MAX_LINE_BYTES, PrintJob, PunchJob, ReadTapeJob
 from daemon.reach import Machine, acquire_machine
-from drivers import tape
-from drivers.charset import fold_text, strip_parity
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
+from drivers.tape import tape
+from drivers.text.charset import fold_text, strip_parity
 from model.errors import TextDamaged, TextNotFound
 from tools.ask import ranged_number
 from tools.output import print_message

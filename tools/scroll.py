@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drivers.paper import BEL, Paper, glyph_of
+from drivers.paper.paper import BEL, Paper, glyph_of
 from drivers.profile import Profile
 from drivers.virtual import Strike
 

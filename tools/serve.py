@@ -159,7 +159,7 @@ def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def open_batch_model(args: argparse.Namespace, folder: Path) -> BatchModel:
     """The model in this folder, as the options want it; it begins to load at once."""
-    from drivers.charset import is_printable
+    from drivers.text.charset import is_printable
     from model.serving.batch import BatchModel
 
     return BatchModel(

@@ -9,7 +9,7 @@ import mimetypes
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from drivers.paper import Paper
+from drivers.paper.paper import Paper
 from drivers.profile import TypeWheel
 from tools.fit import BadFitting
 from tools.output import check_writable, write_atomic
@@ -22,7 +22,7 @@ def paper_saver(path: Path) -> Callable[[Paper, TypeWheel], None]:
     """
     contents: Callable[[Paper, TypeWheel], Iterable[bytes]] = _text_pages
     if path.suffix.lower() == ".png":
-        from drivers.picture import draw_pages
+        from drivers.paper.paper_png import draw_pages
 
         def drawn(paper: Paper, wheel: TypeWheel) -> Iterable[bytes]:
             return draw_pages(paper.lines, columns=paper.columns, wheel=wheel)

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from typing import TextIO
 
-from drivers.paper import LF, glyph_of
+from drivers.paper.paper import LF, glyph_of
 from drivers.profile import Profile
 from drivers.virtual import Strike
 from tools.output import print_message, stdout_errors

@@ -5,7 +5,7 @@ Raw, 8 bits a row, fill and the DC4 that ends it among them. Knows nothing of wh
 
 from __future__ import annotations
 
-from drivers.virtual.machine import DC2, DC4
+from drivers.virtual.typing_unit import DC2, DC4
 
 
 class TapePunch:

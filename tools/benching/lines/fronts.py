@@ -61,7 +61,7 @@ def open_backend(name: str, folder: Path, settings: EngineSettings) -> Backend:
 
 
 def _open_asr33_backend(policy: str, folder: Path, settings: EngineSettings) -> Backend:
-    from drivers.charset import is_printable
+    from drivers.text.charset import is_printable
     from model.serving.batch import BatchModel
 
     alphabets: dict[str, Callable[[str], bool]] = {

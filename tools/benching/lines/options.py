@@ -87,7 +87,7 @@ def run_load_test(args: argparse.Namespace, machine: dict[str, Any]) -> LoadRepo
 
 def render_chart(report: LoadReport) -> bytes:
     """The PNG of the last run."""
-    from drivers.picture import draw_chart
+    from drivers.paper.paper_png import draw_chart
     from tools.benching.lines import picture
 
     assert report.last_run is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from drivers import glyphs
+from drivers.paper import glyphs
 from tools.benching.lines.figures import ClientRecord, TimeSpan
 from tools.benching.lines.wheel import Delivery
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from daemon.conversation import sentence_case
 from daemon.session_log import VERSION
-from drivers import tape
 from drivers.errors import TapeDamaged
+from drivers.tape import tape
 from tools.corpora.errors import MemberError
 from tools.corpora.fields import as_text
 from tools.corpora.lines import iter_objects

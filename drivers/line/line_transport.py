@@ -1,4 +1,4 @@
-"""An open port as the event loop sees it: bytes out, and what is heard. `drivers.line` opens it.
+"""An open port as the event loop sees it: bytes out, and what is heard. `drivers.line.line` opens it.
 
 Knows its transport, be it pyserial's or a socket's, and counts. No names of ports, no characters, no pace.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from drivers.errors import LineLost
 from drivers.events import Break, Byte, FramingError, HangUp, LineInput, ParmrkDecoder
-from drivers.ports import PortKind
+from drivers.line.port_names import PortKind
 
 _DRAIN_TIMEOUT_S = 1.0  # two characters take 0.2 s; whoever is slower has stopped reading
 _POLL_S = 0.02

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drivers.profile import ParityOut, Profile
-from drivers.virtual.adapter import BreakMode
-from drivers.virtual.body import TYPICAL, Mechanism
-from drivers.virtual.drum import encode_drum
-from drivers.virtual.keytops import ESC, AltMode
+from drivers.virtual.answerback import encode_drum
+from drivers.virtual.break_encoding import BreakMode
+from drivers.virtual.keyboard import ESC, AltMode
+from drivers.virtual.mechanics import TYPICAL, Mechanism
 
 FACTORY_PROFILE = Profile()
 DEFAULT_ANSWERBACK = encode_drum("\r\nASR 33\r\n")

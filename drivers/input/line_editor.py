@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from drivers.keyboard import BELL, END_OF_INPUT, ESCAPE, INTERRUPT, LINE_FEED, RETURN
-from drivers.paper import glyph_of
+from drivers.input.keyboard import BELL, END_OF_INPUT, ESCAPE, INTERRUPT, LINE_FEED, RETURN
+from drivers.paper.paper import glyph_of
 
 LineOutcome = Literal["submit", "interrupt", "end"]
 

@@ -18,10 +18,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from drivers.adapter import OTHER_ADAPTER, Adapter, adapter_at
 from drivers.errors import LineLost, LineUnfit
 from drivers.events import Byte, LineInput
-from drivers.wire import LineTransport
+from drivers.line.line_transport import LineTransport
+from drivers.line.serial_chip import OTHER_ADAPTER, Adapter, adapter_at
 
 CHARACTERS = 10
 _BITS = 11  # with two stop bits

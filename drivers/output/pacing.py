@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from drivers.clock import CHARACTER_S
-from drivers.printer import Stroke
+from drivers.text.printer import Stroke
 
 
 class StrikeTiming:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from drivers.charset import even_parity
 from drivers.errors import NoSuchKey
-from drivers.paper import RUBOUT
+from drivers.paper.paper import RUBOUT
 from drivers.profile import ParityOut
+from drivers.text.charset import even_parity
 
 AltMode = Literal[0x1B, 0x7D, 0x7E]
 ESC: Final = 0x1B

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from drivers import errors, events
 from drivers.clock import Clock, Timer
-from drivers.line import Line
-from drivers.pace import StrikeTiming
-from drivers.paper import BEL, CR, LF
-from drivers.printer import Stroke
+from drivers.line.line import Line
+from drivers.output.pacing import StrikeTiming
+from drivers.paper.paper import BEL, CR, LF
 from drivers.status import MachineCounters
+from drivers.text.printer import Stroke
 
 PAUSE_TIMEOUT_S = 300.0  # a ^S that nobody ends with ^Q is forgotten after so long
 _POLL_S = 0.005  # how often to look whether a UART slower than our clock has taken the byte before

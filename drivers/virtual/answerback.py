@@ -5,9 +5,9 @@ One row is one turn of the distributor. Knows no moment and no parity: its rows 
 
 from __future__ import annotations
 
-from drivers.charset import even_parity
 from drivers.errors import NoSuchKey
-from drivers.virtual.machine import ENQ
+from drivers.text.charset import even_parity
+from drivers.virtual.typing_unit import ENQ
 
 MAX_CHARACTERS = 20  # that may be coded: 21, less the first - Bulletin 310B 574-122-100TC 4.115 to 4.132
 

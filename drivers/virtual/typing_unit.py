@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 
-from drivers.charset import even_parity
 from drivers.clock import CHARACTER_S
-from drivers.paper import BEL, CR, LF, PITCH, RUBOUT, Paper, glyph_of, pitch_of
+from drivers.paper.paper import BEL, CR, LF, PITCH, RUBOUT, Paper, glyph_of, pitch_of
 from drivers.profile import Profile
-from drivers.virtual.body import BOUNCE_S, STRIKE_DELAY_S, TYPICAL, Mechanism
+from drivers.text.charset import even_parity
+from drivers.virtual.mechanics import BOUNCE_S, STRIKE_DELAY_S, TYPICAL, Mechanism
 
 ENQ, DC1, DC2, DC3, DC4 = 0x05, 0x11, 0x12, 0x13, 0x14
 _EPSILON_S = 1e-6  # floating point, not haste

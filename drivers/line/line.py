@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import serial
 import serial_asyncio
 
-from drivers import ports
 from drivers.events import LineInput, ParmrkDecoder
-from drivers.wire import LineTransport
+from drivers.line import port_names
+from drivers.line.line_transport import LineTransport
 
 BAUD = 110
 CONNECT_TIMEOUT_S = 5.0
@@ -80,10 +80,10 @@ async def open_line(
     real tty's driver marks them; for a pty, which cannot carry a BREAK, the far end does; a serial server does not.
     Say False for a program that does not double its FF. Raises LineNotFound, LineBusy, LineRefused, LineUnfit.
     """
-    kind = ports.port_kind(port_name)
+    kind = port_names.port_kind(port_name)
     if marked is None:
         marked = kind != "socket"
-    wire = LineTransport(ports.printable(port_name), kind, ParmrkDecoder() if marked else None)
+    wire = LineTransport(port_names.printable(port_name), kind, ParmrkDecoder() if marked else None)
     if kind == "socket":
         await _connect(wire, port_name, connect_timeout_s)
     else:
@@ -93,12 +93,12 @@ async def open_line(
 
 async def _connect(wire: LineTransport, url: str, timeout_s: float) -> None:
     # Not pyserial's socket port: it connects and sleeps in the event loop, and leaves a reset connection open.
-    host, port = ports.parse_socket_url(url)
+    host, port = port_names.parse_socket_url(url)
     try:
         async with asyncio.timeout(timeout_s):
             transport, _ = await asyncio.get_running_loop().create_connection(lambda: wire, host, port)
     except (OSError, UnicodeError) as error:
-        raise ports.connect_error_for(url, error) from None
+        raise port_names.connect_error_for(url, error) from None
     connected = transport.get_extra_info("socket")
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -119,7 +119,7 @@ async def open_tty(wire: LineTransport, port_name: str, *, parmrk: bool) -> None
         transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: wire, port)
     except (OSError, termios.error) as error:  # SerialException is an OSError
         port.close()
-        raise ports.driver_error_for(port_name, error) from None
+        raise port_names.driver_error_for(port_name, error) from None
     try:
         await asyncio.sleep(0)  # connection_made is the next in the loop's queue
     except asyncio.CancelledError:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
-from drivers.charset import even_parity, strip_parity
 from drivers.profile import BreakDetect
+from drivers.text.charset import even_parity, strip_parity
 
 Parity = Literal["even", "mark", "space"]
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from drivers.charset import apply_parity, strip_parity
 from drivers.errors import TapeDamaged
-from drivers.keyboard import Parity
-from drivers.paper import BEL, CR, LF, RUBOUT, glyph_of
+from drivers.input.keyboard import Parity
+from drivers.paper.paper import BEL, CR, LF, RUBOUT, glyph_of
 from drivers.profile import ParityOut
+from drivers.text.charset import apply_parity, strip_parity
 
 PUNCH_ON, PUNCH_OFF = 0x12, 0x14  # DC2, DC4
 

@@ -13,7 +13,7 @@ import signal
 from typing import Protocol
 
 from drivers.errors import MotorStuck
-from drivers.line import Line
+from drivers.line.line import Line
 from drivers.profile import Profile
 
 _TIMEOUT_S = 10.0  # for a command: a plug with a radio in it takes two or three

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drivers.clock import CHARACTER_S
-from drivers.echo import EchoCanceller
 from drivers.events import Break, BreakRoute, Byte, FramingError
-from drivers.keyboard import BREAK_KEY, INTERRUPT, Keyboard
+from drivers.input.echo_canceller import EchoCanceller
+from drivers.input.keyboard import BREAK_KEY, INTERRUPT, Keyboard
 from drivers.profile import Profile
 
 XON, XOFF = "\x11", "\x13"

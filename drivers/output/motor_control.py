@@ -9,9 +9,9 @@ from collections.abc import Callable
 from drivers import events
 from drivers.clock import Clock, Timer
 from drivers.errors import DriverError
-from drivers.line import Line
-from drivers.motor import motor_switch_for
-from drivers.pace import StrikeTiming
+from drivers.line.line import Line
+from drivers.output.motor_switch import motor_switch_for
+from drivers.output.pacing import StrikeTiming
 from drivers.profile import Profile
 
 

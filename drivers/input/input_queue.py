@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from drivers import events
-from drivers.charset import apply_parity, strip_parity
 from drivers.clock import CHARACTER_S, Clock
-from drivers.ear import XON, CaptureMode, Received, Receiver
-from drivers.keyboard import INTERRUPT
-from drivers.printer import Printer, Stroke
+from drivers.input.break_scope import BreakScope
+from drivers.input.keyboard import INTERRUPT
+from drivers.input.receiver import XON, CaptureMode, Received, Receiver
+from drivers.output.transmitter import Transmitter
 from drivers.profile import Profile
-from drivers.scope import BreakScope
 from drivers.status import MachineCounters
-from drivers.wheel import Transmitter
+from drivers.text.charset import apply_parity, strip_parity
+from drivers.text.printer import Printer, Stroke
 
 _TYPE_AHEAD_KEYS = 4096  # keys; ten minutes of typing that nobody reads
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
-from drivers.paper import BEL, CR, LF, RUBOUT, glyph_of
+from drivers.paper.paper import BEL, CR, LF, RUBOUT, glyph_of
 from drivers.profile import Profile
 
 Fill = Literal["idle", "rubout", "nul"]

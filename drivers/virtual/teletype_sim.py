@@ -12,14 +12,14 @@ from typing import Literal
 
 from drivers.clock import CHARACTER_S
 from drivers.events import Break, Byte, FramingError
-from drivers.virtual.drum import AnswerbackDrum
+from drivers.virtual.answerback import AnswerbackDrum
+from drivers.virtual.current_loop import CurrentLoop, LineCharacter
+from drivers.virtual.equipment import Equipment
 from drivers.virtual.faults import RandomSource, garble_byte
-from drivers.virtual.fitted import Equipment
-from drivers.virtual.keytops import KeyboardEncoder
-from drivers.virtual.machine import DC1, DC3, ENQ, Strike, TypingUnit
+from drivers.virtual.keyboard import KeyboardEncoder
 from drivers.virtual.punch import TapePunch
 from drivers.virtual.reader import TapeReader
-from drivers.virtual.wiring import CurrentLoop, LineCharacter
+from drivers.virtual.typing_unit import DC1, DC3, ENQ, Strike, TypingUnit
 
 LineSwitch = Literal["line", "local", "off"]
 SimEvent = Strike | Byte | Break | FramingError  # what the paper gets, and what the host hears

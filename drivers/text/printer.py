@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drivers.carriage import Carriage, Fill, Stroke
-from drivers.charset import IncrementalFolder, Style, fold_text
-from drivers.emphasis import UNDERLINE, OverstrikePasses, PendingWord
 from drivers.profile import Profile
+from drivers.text.carriage import Carriage, Fill, Stroke
+from drivers.text.charset import IncrementalFolder, Style, fold_text
+from drivers.text.overstrike import UNDERLINE, OverstrikePasses, PendingWord
 
 __all__ = ["Fill", "Printer", "Stroke"]
 

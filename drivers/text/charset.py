@@ -11,7 +11,8 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal
 
-from drivers.charset_table import (
+from drivers.profile import ParityOut, TypeWheel
+from drivers.text.charset_table import (
     ARROWS_1963,
     CATEGORY_REPLACEMENTS,
     RELATION_SIGNS,
@@ -20,7 +21,6 @@ from drivers.charset_table import (
     SYMBOL_READINGS,
     Spacing,
 )
-from drivers.profile import ParityOut, TypeWheel
 
 Style = Literal["prose", "code"]
 

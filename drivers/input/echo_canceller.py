@@ -10,9 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from drivers.charset import strip_parity
 from drivers.clock import CHARACTER_S
 from drivers.profile import Duplex
+from drivers.text.charset import strip_parity
 
 # garbled: ours, with a key pressed over it; break: ours, with the line held open over it.
 EchoVerdict = Literal["echo", "key", "garbled", "break"]

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from drivers import tape
-from drivers.charset import apply_parity, strip_parity
 from drivers.errors import LineLost, TapeDamaged
-from drivers.paper import LF
-from drivers.printer import Stroke
+from drivers.paper.paper import LF
+from drivers.tape import tape
+from drivers.text.charset import apply_parity, strip_parity
+from drivers.text.printer import Stroke
 
 if TYPE_CHECKING:
     from drivers.teletype import Teletype

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from drivers import glyphs
 from drivers.errors import DriverError
-from drivers.paper import COLUMNS, pitch_of
+from drivers.paper import glyphs
+from drivers.paper.paper import COLUMNS, pitch_of
 from drivers.profile import TypeWheel
 
 PAPER_RGB, INK_RGB = (246, 239, 221), (34, 25, 51)  # red, green, blue; the usual ribbon is black with violet in it

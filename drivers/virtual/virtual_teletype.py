@@ -17,13 +17,13 @@ from typing import Self
 
 from drivers.clock import CHARACTER_S, Clock
 from drivers.events import Break
-from drivers.virtual.adapter import encode_line_input
+from drivers.virtual.break_encoding import encode_line_input
+from drivers.virtual.equipment import Equipment
 from drivers.virtual.faults import Faults, LineNoise, RandomSource
-from drivers.virtual.fitted import Equipment
-from drivers.virtual.machine import Strike, TypingUnit
 from drivers.virtual.port import Port
 from drivers.virtual.pty_port import PtyPort
-from drivers.virtual.station import LineSwitch, TeletypeSim
+from drivers.virtual.teletype_sim import LineSwitch, TeletypeSim
+from drivers.virtual.typing_unit import Strike, TypingUnit
 
 _POLL_S = 0.01  # how often to look whether the wire is empty; the kernel carries a byte over in far less
 _PIECE_S = 0.001  # between two reads that shall be two
