@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from daemon import folders
-from daemon.cast import ConversationConfig
+from daemon import paths
+from daemon.config_values import parse_value
 from daemon.errors import ConfigError
-from daemon.values import parse_value
+from daemon.speakers import ConversationConfig
 from drivers import profile
 from drivers.profile import Profile
 from model import base, in_use
@@ -133,7 +133,7 @@ def load_config(
     """The settings in force. Raises ConfigError with the file, the line and the nearest known word."""
     merged: Settings = {}
     for path in _config_files(environ, config_file, machine_file, system_folder):
-        alone = path == machine_file or path.name == folders.MACHINE_FILE
+        alone = path == machine_file or path.name == paths.MACHINE_FILE
         _merge_settings(merged, _read_config_file(path, ("machine",) if alone else tuple(SECTIONS)))
     _merge_settings(merged, _settings_from_environment(environ))
     for section, table in flags.items():
@@ -149,7 +149,7 @@ def resolve_log_folder(config: Config, environ: Mapping[str, str] = os.environ) 
     """Where sessions are kept: the setting, or systemd's $LOGS_DIRECTORY, or the user's state folder."""
     if config.log.folder is not None:
         return config.log.folder.expanduser()
-    folder = folders.session_folder(environ)
+    folder = paths.session_folder(environ)
     if folder is None:
         raise ConfigError("this user has no home to keep sessions in: name a folder with --log")
     return folder
@@ -158,8 +158,8 @@ def resolve_log_folder(config: Config, environ: Mapping[str, str] = os.environ) 
 def _config_files(
     environ: Mapping[str, str], config_file: Path | None, machine_file: Path | None, system_folder: Path
 ) -> Sequence[Path]:
-    names = ("config.toml", folders.MACHINE_FILE) if machine_file is None else ("config.toml",)
-    found = [folder / name for folder in folders.config_folders(environ, system_folder) for name in names]
+    names = ("config.toml", paths.MACHINE_FILE) if machine_file is None else ("config.toml",)
+    found = [folder / name for folder in paths.config_folders(environ, system_folder) for name in names]
     return [*filter(_file_exists, found), *(path for path in (config_file, machine_file) if path is not None)]
 
 

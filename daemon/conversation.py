@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daemon.cast import NO_PERSONA, Speakers
+from daemon.speakers import NO_PERSONA, Speakers
 
 # Words that are written with a capital anywhere in a sentence, as a person at the machine would expect.
 _PROPER_NOUNS = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import aclosing
 
-from daemon import words
-from daemon.cast import SpeakerTagFilter
+from daemon import commands
+from daemon.speakers import SpeakerTagFilter
 from drivers.teletype import Teletype
 from model.base import Model, Sampling, TextChunk
 
@@ -32,7 +32,7 @@ async def exchange(
             on_chunk(piece)
             if piece.notice:
                 await tty.fresh_line()
-                await tty.print(words.NOTICE_TEXTS[piece.notice])
+                await tty.print(commands.NOTICE_TEXTS[piece.notice])
                 answer.restart_at_margin()
             said.append(piece.text)
             finish = piece.finish_reason or finish

@@ -11,11 +11,11 @@ from typing import Any
 
 from fakes import TeletypeBench
 
-from daemon.cast import NO_PERSONA, Speakers
 from daemon.config import AnswerConfig, Config
-from daemon.record import log_events_to
+from daemon.event_log import log_events_to
+from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
-from daemon.turns import TeletypeSession
+from daemon.speakers import NO_PERSONA, Speakers
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.teletype import Teletype

@@ -18,11 +18,20 @@ from fakes_daemon import Daemon, ScriptedModel, words_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import control, orders
 from daemon.config import Config, LineConfig
+from daemon.control import protocol, server
+from daemon.control.client import acquire_machine, check_available
+from daemon.control.protocol import (
+    Acquire,
+    JobEnded,
+    PrintJob,
+    ProgressReply,
+    PunchJob,
+    ReadTapeJob,
+    RefusedReply,
+    StatusReport,
+)
 from daemon.errors import ConfigError, DaemonRefused, MachineBusy, ProtocolError, StoppedByOperator
-from daemon.orders import Acquire, JobEnded, PrintJob, ProgressReply, PunchJob, ReadTapeJob, RefusedReply, StatusReport
-from daemon.reach import acquire_machine, check_available
 from drivers.errors import LineNotFound
 from drivers.profile import Profile
 from drivers.virtual import Equipment
@@ -42,7 +51,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @asynccontextmanager
 async def started(folder: Path, words: str = "so.", **also: Any) -> AsyncIterator[Daemon]:
     daemon = Daemon(folder, ScriptedModel(words_of(words)), **also)
-    async with control.serve_control(daemon.app, "memory"):
+    async with server.serve_control(daemon.app, "memory"):
         await daemon.app.listening.wait()
         yield daemon
     daemon.running.cancel()
@@ -206,9 +215,9 @@ def test_a_caller_who_leaves_takes_his_work_with_him(tmp_path: Path, leaves: str
                 work = asyncio.ensure_future(print_it())
             else:
                 reader, writer = await asyncio.open_unix_connection(tmp_path / "asr33" / socket_name())
-                writer.write(orders.encode_message(Acquire()))
+                writer.write(protocol.encode_message(Acquire()))
                 await reader.readline()
-                writer.write(orders.encode_message(PrintJob(PROSE)))
+                writer.write(protocol.encode_message(PrintJob(PROSE)))
             await asyncio.sleep(5)
             struck = len(daemon.line.wire)
             if leaves == "cancelled":
@@ -231,14 +240,14 @@ def test_what_was_stopped_is_not_called_done(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "asr33" / socket_name())
-            writer.write(orders.encode_message(Acquire()))
-            assert orders.decode_response(await reader.readline()) == orders.Acquired()
-            writer.write(orders.encode_message(PrintJob(PROSE)))
+            writer.write(protocol.encode_message(Acquire()))
+            assert protocol.decode_response(await reader.readline()) == protocol.Acquired()
+            writer.write(protocol.encode_message(PrintJob(PROSE)))
             await asyncio.sleep(3)
-            writer.write(orders.encode_message(orders.StopJob()))
+            writer.write(protocol.encode_message(protocol.StopJob()))
             reply: Any = ProgressReply(0, 0)
             while isinstance(reply, ProgressReply):
-                reply = orders.decode_response(await reader.readline())
+                reply = protocol.decode_response(await reader.readline())
             assert isinstance(reply, JobEnded)
             assert reply.how == "stopped"
             assert 20 < reply.struck < 35
@@ -281,7 +290,7 @@ def test_several_wait_for_their_turn_and_no_two_mix(tmp_path: Path) -> None:
 
 
 def socket_name() -> str:
-    return f"{control.file_name_for_line('memory')}.sock"
+    return f"{server.file_name_for_line('memory')}.sock"
 
 
 async def talk(folder: Path, *lines: bytes) -> list[bytes]:
@@ -314,8 +323,8 @@ def test_a_bad_line_gets_a_reason_and_does_no_harm(tmp_path: Path, line: bytes) 
     async def main() -> None:
         async with started(tmp_path) as daemon:
             replies = [
-                orders.decode_response(reply)
-                for reply in await talk(tmp_path, line, orders.encode_message(orders.StatusRequest()))
+                protocol.decode_response(reply)
+                for reply in await talk(tmp_path, line, protocol.encode_message(protocol.StatusRequest()))
             ]
             assert [type(reply) for reply in replies] == [RefusedReply, StatusReport]
             assert daemon.app.is_idle
@@ -327,8 +336,8 @@ def test_a_line_without_end_is_cut_off(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
             with contextlib.suppress(ConnectionError):
-                replies = await talk(tmp_path, b"x" * (orders.MAX_LINE_BYTES + 10))
-                assert [type(orders.decode_response(reply)) for reply in replies] == [RefusedReply]
+                replies = await talk(tmp_path, b"x" * (protocol.MAX_LINE_BYTES + 10))
+                assert [type(protocol.decode_response(reply)) for reply in replies] == [RefusedReply]
             assert daemon.app.is_idle
 
     run_jumping(main())
@@ -338,8 +347,8 @@ def test_without_the_machine_nothing_is_printed(tmp_path: Path) -> None:
     async def main() -> None:
         async with started(tmp_path) as daemon:
             before = len(daemon.line.wire)
-            [reply] = await talk(tmp_path, orders.encode_message(PrintJob("x")))
-            assert orders.decode_response(reply) == RefusedReply("take the machine first", 76)
+            [reply] = await talk(tmp_path, protocol.encode_message(PrintJob("x")))
+            assert protocol.decode_response(reply) == RefusedReply("take the machine first", 76)
             assert len(daemon.line.wire) == before
 
     run_jumping(main())
@@ -405,7 +414,7 @@ def test_with_several_daemons_one_must_be_named(tmp_path: Path) -> None:
             async with acquire_machine(Config()) as machine:
                 await machine.run_job(PrintJob("the only one"), quiet)
             assert "THE ONLY ONE" in one.paper
-            async with control.serve_control(one.app, "another"):
+            async with server.serve_control(one.app, "another"):
                 with pytest.raises(ConfigError, match=r"several daemons run.*another"):
                     async with acquire_machine(Config()):
                         pass
@@ -419,13 +428,13 @@ def all_of_them() -> st.SearchStrategy[Any]:
         st.builds(Acquire, st.booleans()),
         st.builds(PrintJob, texts, st.booleans(), st.sampled_from(["prose", "code"]), st.booleans()),
         st.builds(PunchJob, st.binary(), st.booleans()),
-        st.builds(orders.StatusRequest),
+        st.builds(protocol.StatusRequest),
     )
 
 
 @given(all_of_them())
 def test_orders_come_through_as_they_were_given(order: Any) -> None:
-    assert orders.decode_request(orders.encode_message(order)) == order
+    assert protocol.decode_request(protocol.encode_message(order)) == order
 
 
 @given(
@@ -436,10 +445,10 @@ def test_orders_come_through_as_they_were_given(order: Any) -> None:
     )
 )
 def test_replies_too(reply: Any) -> None:
-    assert orders.decode_response(orders.encode_message(reply)) == reply
+    assert protocol.decode_response(protocol.encode_message(reply)) == reply
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_are_more_than_a_bad_order(line: bytes) -> None:
     with contextlib.suppress(ProtocolError):
-        orders.decode_request(line)
+        protocol.decode_request(line)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from daemon.cast import ConversationConfig, Speakers, resolve_speakers
 from daemon.conversation import Conversation, sentence_case
 from daemon.errors import ConfigError
+from daemon.speakers import ConversationConfig, Speakers, resolve_speakers
 from model.prefix import stable_prefix
 
 

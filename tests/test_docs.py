@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import config, words
+from daemon import commands, config
 from model.far import relay
 from tools.main import COMMANDS
 
@@ -89,5 +89,5 @@ def test_the_files_on_the_way_to_the_far_end_are_there():
 
 
 def test_what_the_paper_says_without_a_server_is_what_the_document_says():
-    assert {f"`{said.strip()}`" for said in words.NOTICE_TEXTS.values()} == set(re.findall(r"`--.*--`", FAR_END))
+    assert {f"`{said.strip()}`" for said in commands.NOTICE_TEXTS.values()} == set(re.findall(r"`--.*--`", FAR_END))
     assert (relay.LOCAL_AFTER_S, relay.NOTICE_AFTER_S) == (2, 10), "the document has these in words"

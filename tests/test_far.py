@@ -13,7 +13,7 @@ from fakes import TeletypeBench, run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
 from fakes_http import FakeModelServer, full_reply, send_bytes, stream_cut_at, stream_text
 
-from daemon import app, far
+from daemon import build, remote_model
 from daemon.config import Config, ModelConfig, load_config
 from daemon.errors import ConfigError
 from daemon.exchange import exchange
@@ -131,17 +131,17 @@ def test_what_is_wrong_in_the_settings_is_named(tmp_path: Path, setting: str, wh
 
 def test_what_cannot_be_asked_is_said_before_anything_is_printed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'tiny' is a model of this machine: one, and the last"):
-        far.open_remote_model(ModelConfig("http://a", otherwise=("tiny", "http://b")), ABOUT)
+        remote_model.open_remote_model(ModelConfig("http://a", otherwise=("tiny", "http://b")), ABOUT)
     with pytest.raises(AddressWrong, match="not the URL of a model server"):
-        app.open_model(Config(model=ModelConfig("ftp://a")))
+        build.open_model(Config(model=ModelConfig("ftp://a")))
     with pytest.raises(KeyRefused, match="No such file"):
-        app.open_model(Config(model=ModelConfig("http://a", key_file=tmp_path / "none")))
+        build.open_model(Config(model=ModelConfig("http://a", key_file=tmp_path / "none")))
 
 
 async def test_a_server_is_told_of_the_wheel_and_its_pace() -> None:
     async with FakeModelServer([stream_text(TEXT, "The")], is_asr33=True) as end:
         for character_s, pace in ((0.1, 10.0), (0.0, 0.0)):
-            model = app.open_model(Config(model=ModelConfig(end.url)), character_s)
+            model = build.open_model(Config(model=ModelConfig(end.url)), character_s)
             assert [piece async for piece in model.stream("The", Sampling())]
             asked = end.posts[-1].body["asr33"]
             assert (asked["alphabet"], asked["pace"]) == ("1968", pace)

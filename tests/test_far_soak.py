@@ -22,11 +22,11 @@ from fakes_serving import ServeProcess, serve_process
 from test_remote import certificates as certificates
 from test_remote import served
 
-from daemon import app
+from daemon import build
+from daemon.commands import NOTICE_TEXTS
 from daemon.config import AnswerConfig, Config, LogConfig, ModelConfig
 from daemon.exchange import exchange
-from daemon.turns import TeletypeSession
-from daemon.words import NOTICE_TEXTS
+from daemon.session import TeletypeSession
 from drivers.clock import WallClock
 from drivers.line.line import open_line
 from drivers.profile import Profile
@@ -80,7 +80,7 @@ async def typing(
     """A virtual machine without pace, and the daemon at its line."""
     config = Config(answer=answer, log=LogConfig(folder), machine=Profile(duplex="full"), model=ModelConfig(URL))
     machine = VirtualTeletype(WallClock(), character_s=0.0)
-    async with machine, app.build_session(config, model, machine.path, 0.0) as (daemon, path):
+    async with machine, build.build_session(config, model, machine.path, 0.0) as (daemon, path):
         if log is not None:
             log.append(path)
         work = [asyncio.ensure_future(daemon.run()), asyncio.ensure_future(machine.wait_until_stopped())]

@@ -77,10 +77,10 @@ PURE = [
     "model/far/standing.py",
     "model/far/wire.py",
     "model/serving/metrics.py",
-    "daemon/cast.py",
+    "daemon/speakers.py",
     "daemon/conversation.py",
-    "daemon/orders.py",
-    "daemon/words.py",
+    "daemon/control/protocol.py",
+    "daemon/commands.py",
     "tools/benching/lines/figures.py",
     "tools/benching/lines/picture.py",
     "tools/benching/lines/search.py",
@@ -134,7 +134,7 @@ DOORS = {
     "onnxruntime": {"model/runtime.py"},
     "onnx": {"model/graph.py", "model/graph_file.py", "model/nodes.py"},
     "tokenizers": {"model/tokenizer.py"},
-    "cattrs": {"daemon/values.py"},
+    "cattrs": {"daemon/config_values.py"},
     "httpx2": {"model/far/transport.py", "model/pull.py"},
     "PIL": {"drivers/paper/paper_png.py"},
     "starlette": {
@@ -236,7 +236,7 @@ def test_an_answer_needs_no_event_loop() -> None:
 
 
 def test_the_thin_client_loads_neither_numpy_nor_an_engine() -> None:
-    assert not modules_after("import daemon.app, tools.run") & {"numpy", "onnxruntime", "tokenizers", "onnx", "torch"}
+    assert not modules_after("import daemon.build, tools.run") & {"numpy", "onnxruntime", "tokenizers", "onnx", "torch"}
 
 
 def test_every_package_is_installed() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import SystemdNotifier
+from daemon.systemd import SystemdNotifier
 
 
 @pytest.fixture(params=["path", "abstract"])

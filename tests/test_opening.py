@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fakes_server import FakeBatchModel, wait_until
 
-from daemon.notify import SystemdNotifier
+from daemon.systemd import SystemdNotifier
 from model.errors import EngineFailed
 from model.serving.server import CompletionServer
 from tools import opening

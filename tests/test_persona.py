@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import config
-from daemon.app import load_speakers
-from daemon.cast import Speakers, SpeakerTagFilter
+from daemon.build import load_speakers
 from daemon.errors import ConfigError
+from daemon.speakers import Speakers, SpeakerTagFilter
 from model import store
 from model.base import Sampling, TextChunk
 from model.loop import generate

@@ -11,8 +11,8 @@ from fakes import TypingUnitLine, run_jumping
 from fakes_daemon import Daemon, ScriptedModel, words_of
 from fakes_room import opened, until
 
-from daemon.notify import SystemdNotifier
-from daemon.pulse import STALL_LIMIT_S, StrikeWatch, run_watchdog
+from daemon.systemd import SystemdNotifier
+from daemon.watchdog import STALL_LIMIT_S, StrikeWatch, run_watchdog
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 
 from daemon import session_log
 from daemon.errors import LogUnmakable
-from daemon.hours import MotorHours
-from daemon.record import log_events_to
+from daemon.event_log import log_events_to
+from daemon.motor_hours import MotorHours
 from daemon.session_log import SessionLog
 from drivers import events
 from drivers.events import CharacterStruck, MotorSwitched

@@ -97,14 +97,14 @@ def _answer_from_server(url: str, prompt: str, sampling: Sampling) -> None:
     import logging
     from dataclasses import replace
 
-    from daemon import config, far
+    from daemon import config, remote_model
     from model.base import CompletionRequest
 
     logging.getLogger("asr33").setLevel(logging.CRITICAL)  # what is wrong will be told once, at the end
     settings = replace(config.load_config({"model": {"name": url}}).model, otherwise=())
     asyncio.run(
         _print_stream(
-            far.open_remote_model(settings, CompletionRequest("", sampling), max_tries=SERVER_ATTEMPTS),
+            remote_model.open_remote_model(settings, CompletionRequest("", sampling), max_tries=SERVER_ATTEMPTS),
             prompt,
             sampling,
         )

@@ -14,8 +14,8 @@ import os
 import sys
 from pathlib import Path
 
-from daemon import folders
-from daemon.app import open_and_test_line
+from daemon import paths
+from daemon.build import open_and_test_line
 from daemon.config import Config
 from daemon.errors import ConfigError
 from drivers.clock import CHARACTER_S, WallClock
@@ -48,9 +48,9 @@ def resolve_output_path(requested: Path | None) -> Path:
     """Where it goes. Raises ConfigError, OutputLost, before anybody has answered anything."""
     path = requested
     if path is None:
-        if (own := folders.user_config_folder()) is None:
+        if (own := paths.user_config_folder()) is None:
             raise ConfigError("this user has no home to keep machine.toml in: name a file with --output")
-        path = own / folders.MACHINE_FILE
+        path = own / paths.MACHINE_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -18,9 +18,9 @@ from dataclasses import replace
 from logging.handlers import MemoryHandler
 from typing import Any
 
-from daemon import app
+from daemon import build
 from daemon.config import Config
-from daemon.turns import TeletypeSession
+from daemon.session import TeletypeSession
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper.paper import BEL
 from drivers.text.charset import fold_text
@@ -58,8 +58,8 @@ async def _run_demo(chosen: Config, prompt: str | None, character_s: float) -> i
     on_paper = _ring_bell if sys.stdout.isatty() else lambda strike: write_strike(strike, sys.stdout)
     columns = chosen.machine.columns
     machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_paper)
-    model = app.open_model(chosen, character_s)
-    async with machine, app.build_session(chosen, model, machine.path, character_s) as (daemon, log):
+    model = build.open_model(chosen, character_s)
+    async with machine, build.build_session(chosen, model, machine.path, character_s) as (daemon, log):
         left = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, left.set)

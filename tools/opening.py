@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from daemon.notify import SystemdNotifier
+from daemon.systemd import SystemdNotifier
 from model.errors import EngineFailed, ModelError
 from model.serving.gate import error_location as place_of
 from model.serving.keys import ApiKeys

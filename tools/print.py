@@ -20,9 +20,9 @@ from pathlib import Path
 
 from daemon import config
 from daemon.config import Config
+from daemon.control.client import acquire_machine, check_available
+from daemon.control.protocol import PrintJob
 from daemon.errors import ProtocolError
-from daemon.orders import PrintJob
-from daemon.reach import acquire_machine, check_available
 from drivers.clock import CHARACTER_S
 from model.errors import TextDamaged, TextNotFound
 from tools.output import print_message

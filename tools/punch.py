@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 from daemon.config import Config
+from daemon.control.client import Machine, acquire_machine
+from daemon.control.protocol import MAX_LINE_BYTES, PrintJob, PunchJob, ReadTapeJob
 from daemon.errors import ProtocolError
-from daemon.orders import MAX_LINE_BYTES, PrintJob, PunchJob, ReadTapeJob
-from daemon.reach import Machine, acquire_machine
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.tape import tape

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from daemon.notify import SystemdNotifier
+from daemon.systemd import SystemdNotifier
 from tools.ask import ranged_number
 
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM)

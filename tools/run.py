@@ -21,12 +21,12 @@ import signal
 import sys
 from pathlib import Path
 
-from daemon import app, config
+from daemon import build, config
 from daemon.config import Config, Settings
 from daemon.errors import ConfigError
-from daemon.notify import SystemdNotifier
-from daemon.pulse import SHUTDOWN_LIMIT_S, format_status_line, run_watchdog
-from daemon.turns import TeletypeSession
+from daemon.session import TeletypeSession
+from daemon.systemd import SystemdNotifier
+from daemon.watchdog import SHUTDOWN_LIMIT_S, format_status_line, run_watchdog
 from tools.terminal import termination_signals
 
 
@@ -80,8 +80,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _run_daemon(chosen: Config, port: str, character_s: float) -> int:
-    model, notify = app.open_model(chosen, character_s), SystemdNotifier()
-    async with app.build_session(chosen, model, port, character_s, serve_control=True) as (daemon, log):
+    model, notify = build.open_model(chosen, character_s), SystemdNotifier()
+    async with build.build_session(chosen, model, port, character_s, serve_control=True) as (daemon, log):
         logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
         # The line is open: that the model loads, or that no server answers, is said on the paper.
         notify.send_ready(format_status_line(daemon))

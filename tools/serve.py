@@ -98,7 +98,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _serve_here(args: argparse.Namespace) -> int:
-    from daemon.notify import SystemdNotifier
+    from daemon.systemd import SystemdNotifier
     from model import in_use, store
     from model.serving.keys import ApiKeys
     from model.serving.server import CompletionServer

@@ -23,7 +23,7 @@ async def serve_locally(
     **server_options: Any,
 ) -> None:
     """`told` hears the port when all is open; `more` is as of `model.serving.server.Server`."""
-    from daemon.notify import SystemdNotifier
+    from daemon.systemd import SystemdNotifier
     from model.serving.door import RequestLimits
     from model.serving.server import CompletionServer
     from tools import opening

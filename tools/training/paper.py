@@ -66,13 +66,14 @@ def open_sample_printer(port: str | None, print_line: Callable[[str], None]) -> 
 
 def make_print_function(port: str) -> Callable[[str], None]:
     """How a text gets onto the paper at that line. Raises ConfigError."""
-    from daemon import config, reach
-    from daemon.orders import PrintJob
+    from daemon import config
+    from daemon.control import client
+    from daemon.control.protocol import PrintJob
 
     chosen = config.load_config({"line": {"port": None if port == "-" else port}})
 
     async def struck(text: str) -> None:
-        async with reach.acquire_machine(chosen) as machine:
+        async with client.acquire_machine(chosen) as machine:
             await machine.run_job(PrintJob(text), lambda done, total: None)
 
     return lambda text: asyncio.run(struck(text))

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from daemon.orders import PrintJob, PunchJob, ReadTapeJob
+from daemon.control.protocol import PrintJob, PunchJob, ReadTapeJob
 from drivers.teletype import Teletype
 
 CHUNK_CHARS = 64  # characters handed over at a time

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from daemon.notify import SystemdNotifier
-from daemon.turns import TeletypeSession
+from daemon.session import TeletypeSession
+from daemon.systemd import SystemdNotifier
 
 CHECK_INTERVAL_S = 2.0  # between two looks
 STALL_LIMIT_S = 10.0  # a stroke that stands ready for so long is never struck; a motor that starts takes less

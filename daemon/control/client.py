@@ -15,11 +15,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
 
-from daemon import folders, orders
-from daemon.app import open_and_test_line
+from daemon import paths
+from daemon.build import open_and_test_line
 from daemon.config import Config
-from daemon.errors import ConfigError, DaemonRefused, MachineBusy, ProtocolError, StoppedByOperator
-from daemon.orders import (
+from daemon.control import protocol
+from daemon.control.jobs import job_size, run_job
+from daemon.control.protocol import (
     Acquire,
     Acquired,
     JobEnded,
@@ -33,7 +34,7 @@ from daemon.orders import (
     StatusRequest,
     StopJob,
 )
-from daemon.work import job_size, run_job
+from daemon.errors import ConfigError, DaemonRefused, MachineBusy, ProtocolError, StoppedByOperator
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.line import port_names
 from drivers.profile import Profile
@@ -142,7 +143,7 @@ class DaemonConnection:
 
     async def _stop_job(self) -> int | None:
         """How much was struck, if the daemon still says so."""
-        reply: orders.ControlResponse | None = None
+        reply: protocol.ControlResponse | None = None
         with contextlib.suppress(TimeoutError, DaemonRefused, ConnectionError):
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
                 reply = await self._request(StopJob())
@@ -150,18 +151,18 @@ class DaemonConnection:
                     reply = await self._read_response()
         return reply.struck if isinstance(reply, JobEnded) else None
 
-    async def _request(self, request: orders.ControlRequest) -> orders.ControlResponse:
-        self._writer.write(orders.encode_message(request))
+    async def _request(self, request: protocol.ControlRequest) -> protocol.ControlResponse:
+        self._writer.write(protocol.encode_message(request))
         return await self._read_response()
 
-    async def _read_response(self) -> orders.ControlResponse:
+    async def _read_response(self) -> protocol.ControlResponse:
         line = await self._reader.readline()
         if not line.endswith(b"\n"):
             raise DaemonRefused("the daemon has left: see its log", 69)
-        return orders.decode_response(line)
+        return protocol.decode_response(line)
 
     @staticmethod
-    def _check_response(response: orders.ControlResponse, expected: type) -> None:
+    def _check_response(response: protocol.ControlResponse, expected: type) -> None:
         if isinstance(response, RefusedReply):
             raise DaemonRefused(response.why, response.code)
         if not isinstance(response, expected):
@@ -220,7 +221,7 @@ async def _find_daemon(port: str | None, stack: contextlib.AsyncExitStack) -> Da
     found: list[tuple[StatusReport, DaemonConnection]] = []
     for path in _find_sockets():
         with contextlib.suppress(OSError, TimeoutError, ProtocolError, DaemonRefused, ValueError):
-            call = DaemonConnection(*await asyncio.open_unix_connection(path, limit=orders.MAX_LINE_BYTES))
+            call = DaemonConnection(*await asyncio.open_unix_connection(path, limit=protocol.MAX_LINE_BYTES))
             stack.push_async_callback(call.close)
             found.append((await call.fetch_status(), call))
     if port is not None:
@@ -232,7 +233,7 @@ async def _find_daemon(port: str | None, stack: contextlib.AsyncExitStack) -> Da
 
 def _find_sockets() -> list[Path]:
     paths: list[Path] = []
-    for folder in folders.socket_folders():
+    for folder in paths.socket_folders():
         with contextlib.suppress(OSError):
             if folder.is_relative_to(tempfile.gettempdir()) and folder.stat().st_uid not in (os.getuid(), 0):
                 continue  # anybody may have put it there

@@ -14,14 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from daemon import control, far, session_log
-from daemon.cast import Speakers, resolve_speakers
+from daemon import remote_model, session_log
 from daemon.config import Config, resolve_log_folder
-from daemon.hours import MotorHours
+from daemon.control import server
+from daemon.event_log import log_events_to
+from daemon.motor_hours import MotorHours
 from daemon.reconnect import ReconnectingLine
-from daemon.record import log_events_to
+from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
-from daemon.turns import TeletypeSession
+from daemon.speakers import Speakers, resolve_speakers
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError, LineUnfit
 from drivers.events import Event
@@ -50,7 +51,7 @@ def open_model(config: Config, character_s: float = CHARACTER_S) -> Model:
         chars_per_second=1 / character_s if character_s else 0.0,
         conversation=secrets.token_hex(8),
     )
-    return far.open_remote_model(config.model, about, lambda name: _open_local_model(config, name))
+    return remote_model.open_remote_model(config.model, about, lambda name: _open_local_model(config, name))
 
 
 def _open_local_model(config: Config, name: str) -> Model:
@@ -115,7 +116,7 @@ async def build_session(
         if patient:
             stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(connection.reconnect_forever(tty)))
         if serve_control:
-            await stack.enter_async_context(control.serve_control(daemon, port))
+            await stack.enter_async_context(server.serve_control(daemon, port))
         yield daemon, log.path
 
 
@@ -156,7 +157,7 @@ def _observers(log: SessionLog, config: Config, port: str, stack: AsyncExitStack
     record = log_events_to(log)
     if config.machine.motor == "always":
         return record
-    hours = MotorHours(resolve_log_folder(config) / f"{control.file_name_for_line(port)}.hours")
+    hours = MotorHours(resolve_log_folder(config) / f"{server.file_name_for_line(port)}.hours")
     stack.callback(lambda: hours.close(time.monotonic()))
     _log.info("the machine's motor has run for %.1f hours", hours.total_s / 3600)
 

@@ -20,9 +20,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from daemon import folders, orders
-from daemon.errors import ProtocolError
-from daemon.orders import (
+from daemon import paths
+from daemon.control import protocol
+from daemon.control.jobs import job_size, run_job
+from daemon.control.protocol import (
     Acquire,
     Acquired,
     JobEnded,
@@ -36,8 +37,8 @@ from daemon.orders import (
     StatusRequest,
     StopJob,
 )
-from daemon.turns import TeletypeSession
-from daemon.work import job_size, run_job
+from daemon.errors import ProtocolError
+from daemon.session import TeletypeSession
 from drivers.errors import DriverError
 from drivers.teletype import Teletype
 
@@ -58,7 +59,7 @@ def file_name_for_line(port: str) -> str:
 @asynccontextmanager
 async def serve_control(session: TeletypeSession, port: str) -> AsyncIterator[None]:
     """Callers are heard in here. A socket that cannot be is told of, and the daemon goes on without."""
-    path = folders.user_socket_folders()[0] / f"{file_name_for_line(port)}.sock"
+    path = paths.user_socket_folders()[0] / f"{file_name_for_line(port)}.sock"
     calls: set[asyncio.Task[None]] = set()
 
     async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +71,7 @@ async def serve_control(session: TeletypeSession, port: str) -> AsyncIterator[No
 
     try:
         _prepare_socket_path(path)
-        server = await asyncio.start_unix_server(call, path, limit=orders.MAX_LINE_BYTES)
+        server = await asyncio.start_unix_server(call, path, limit=protocol.MAX_LINE_BYTES)
     except OSError as error:
         _log.warning("%s: %s; asr33 print and punch will not find this daemon", path, error.strerror or error)
         yield
@@ -136,10 +137,10 @@ class _Connection:
                 case PrintJob() | PunchJob() | ReadTapeJob():
                     self.send(RefusedReply("take the machine first", EX_PROTOCOL))
 
-    def send(self, response: orders.ControlResponse) -> None:
+    def send(self, response: protocol.ControlResponse) -> None:
         if isinstance(response, ProgressReply) and self._writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
             return
-        self._writer.write(orders.encode_message(response))
+        self._writer.write(protocol.encode_message(response))
 
     async def _read_line(self) -> bytes:
         """The next one; nothing when the caller has left, or has said nothing for too long, or too much."""
@@ -147,13 +148,13 @@ class _Connection:
             async with asyncio.timeout(IDLE_TIMEOUT_S):
                 line = await self._reader.readline()
         except ValueError:
-            self.send(RefusedReply(f"a line of over {orders.MAX_LINE_BYTES:,} bytes", EX_PROTOCOL))
+            self.send(RefusedReply(f"a line of over {protocol.MAX_LINE_BYTES:,} bytes", EX_PROTOCOL))
             return b""
         return line if line.endswith(b"\n") else b""
 
-    def _decode_request(self, line: bytes) -> orders.ControlRequest | None:
+    def _decode_request(self, line: bytes) -> protocol.ControlRequest | None:
         try:
-            return orders.decode_request(line)
+            return protocol.decode_request(line)
         except ProtocolError as error:
             self.send(RefusedReply(str(error), EX_PROTOCOL))
             return None

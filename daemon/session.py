@@ -14,13 +14,13 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from daemon import words
-from daemon.cast import NO_PERSONA, Speakers
+from daemon import commands
 from daemon.config import Config
 from daemon.conversation import Conversation
 from daemon.exchange import exchange
-from daemon.loans import LeaseQueue
+from daemon.lease_queue import LeaseQueue
 from daemon.session_log import SessionLog
+from daemon.speakers import NO_PERSONA, Speakers
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
 from drivers.tape import tape
 from drivers.teletype import Teletype
@@ -93,7 +93,7 @@ class TeletypeSession:
 
     async def _greet(self) -> None:
         """The model loads meanwhile; one that cannot be loaded cuts the greeting short."""
-        greeted = asyncio.ensure_future(self._print_message(words.format_greeting(self._model.name, datetime.now())))
+        greeted = asyncio.ensure_future(self._print_message(commands.format_greeting(self._model.name, datetime.now())))
         try:
             await self._model.wait_ready()
             _log.info("model %s runs on %s", self._model.name, self._model.device)
@@ -180,18 +180,20 @@ class TeletypeSession:
             case here_is if here_is == self._answerback:
                 return
             case ".HELP":
-                await self._print_message(words.HELP_TEXT)
+                await self._print_message(commands.HELP_TEXT)
             case ".NEW":
                 self._conversation.clear()
                 await self._print_message("ALL FORGOTTEN.\n")
             case ".STATUS":
-                await self._print_message(words.format_status(self.tty.status(), self.tty.profile, self.adapter_info))
+                await self._print_message(
+                    commands.format_status(self.tty.status(), self.tty.profile, self.adapter_info)
+                )
             case ".READ":
                 await self._answer_tape()
             case ".BYE":
                 raise EndOfInput
             case command if command.startswith(".") and command[1:2].isalpha():
-                await self._print_message(words.format_unknown_command(command))
+                await self._print_message(commands.format_unknown_command(command))
             case _:
                 await self._answer_line(typed)
 
