@@ -33,7 +33,7 @@ from drivers.line.speed_test import SpeedVerdict
 from drivers.teletype import Teletype
 from drivers.text.charset import is_printable
 from model.base import CompletionRequest, Model, Sampling
-from model.far.address import is_url
+from model.client.server_url import is_url
 
 _LAST_CHARACTERS_S = 1.0  # for the last characters, before the motor is switched off
 

@@ -9,7 +9,7 @@ from functools import partial
 from daemon.config import ModelConfig
 from daemon.errors import ConfigError
 from model.base import CompletionRequest, Model
-from model.far.address import is_url
+from model.client.server_url import is_url
 
 
 def open_remote_model(
@@ -22,10 +22,10 @@ def open_remote_model(
 
     `about` is what is the same in each Ask; `tries`, how often each is asked in vain. Raises ConfigError, ModelError.
     """
-    from model.far.key import read_api_key
-    from model.far.relay import FailoverModel
-    from model.far.remote import RemoteModel
-    from model.far.transport import ClientConfig
+    from model.client.api_key import read_api_key
+    from model.client.failover import FailoverModel
+    from model.client.http_client import ClientConfig
+    from model.client.remote_model import RemoteModel
 
     urls = [name for name in (config.name, *config.otherwise) if is_url(name)]
     here = [name for name in config.otherwise if not is_url(name)]

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from model import store
+from model.client.server_url import is_url, parse_server_url
 from model.errors import ModelError
-from model.far.address import is_url, parse_server_url
 
 DEFAULT_MODEL_FILE = ".in-use"
 MAX_PATH_BYTES = 4096  # bytes of a path

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.base import FinishReason
-from model.far import wire
-from model.far.wire import CompletionChunk, StreamEnd
+from model.openai_api import response
+from model.openai_api.response import CompletionChunk, StreamEnd
 
 STREAM = "text/event-stream; charset=utf-8"
 
@@ -29,7 +29,7 @@ def full_reply(status: int, body: bytes, kind: str = "application/json", *more: 
 
 
 def error_reply(status: int, message: str = "", code: str = "") -> bytes:
-    return full_reply(status, json.dumps(wire.ErrorInfo(status, "x", message, code).to_json()).encode())
+    return full_reply(status, json.dumps(response.ErrorInfo(status, "x", message, code).to_json()).encode())
 
 
 @dataclass
@@ -108,10 +108,10 @@ class FakeModelServer:
             await reader.read()
             return
         if request.method == "GET":
-            card = wire.ModelInfo(
+            card = response.ModelInfo(
                 "m", "asr33" if self.is_asr33 else "x", self.context, (), self.vocabulary if self.is_asr33 else ""
             )
-            writer.write(self.models or full_reply(200, json.dumps(wire.encode_models([card])).encode()))
+            writer.write(self.models or full_reply(200, json.dumps(response.encode_models([card])).encode()))
             return
         answer = self.responders[min(len(self.posts), len(self.responders)) - 1]
         work = asyncio.ensure_future(answer(request, writer))
@@ -134,13 +134,13 @@ async def read_request(reader: asyncio.StreamReader) -> ReceivedRequest:
 
 def chunk_event(text: str = "", finish: FinishReason | None = None, *, with_tokens: bool = False) -> bytes:
     known = tuple(map(ord, text)) if with_tokens else ()
-    return wire.encode_event(CompletionChunk("c", 1, "m", text, known, finish, is_plain=not with_tokens))
+    return response.encode_event(CompletionChunk("c", 1, "m", text, known, finish, is_plain=not with_tokens))
 
 
 def stream_body(text: str, *, with_tokens: bool = False, size: int = 3) -> bytes:
     """The body of a stream that says the text and ends it."""
     parts = [chunk_event(text[at : at + size], with_tokens=with_tokens) for at in range(0, len(text), size)]
-    return b"".join([*parts, chunk_event(finish="end", with_tokens=with_tokens), wire.encode_event(StreamEnd())])
+    return b"".join([*parts, chunk_event(finish="end", with_tokens=with_tokens), response.encode_event(StreamEnd())])
 
 
 def remaining_text(text: str, prompt: str, request: ReceivedRequest) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from model.far import wire
+from model.openai_api import response
 
 TEXT = "The quick brown fox jumps over the lazy dog. Pack my box with five dozen liquor jugs."
 
@@ -23,7 +23,7 @@ class RecitingServer:
     text: str
     word_interval_s: float
     authorizations: list[str] = field(default_factory=list)
-    requests: list[wire.OpenAIRequest] = field(default_factory=list)
+    requests: list[response.OpenAIRequest] = field(default_factory=list)
 
 
 @contextmanager
@@ -48,13 +48,13 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/v1/models":
-            self._send_json(json.dumps(wire.encode_models([wire.ModelInfo("reciter", "nobody", 512)])))
+            self._send_json(json.dumps(response.encode_models([response.ModelInfo("reciter", "nobody", 512)])))
         else:
             self._send_json('{"status": "ok"}')
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        request = wire.OpenAIRequest.from_json(body)
+        request = response.OpenAIRequest.from_json(body)
         self.reciter.authorizations.append(self.headers.get("Authorization", ""))
         if request.prefill_only:
             return self._send_json("{}")
@@ -70,13 +70,13 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     def _recite(self) -> None:
         for word in self.reciter.text.split():
-            self._send_event(wire.CompletionChunk("cmpl-1", 0, "reciter", text=f" {word}", is_plain=True))
+            self._send_event(response.CompletionChunk("cmpl-1", 0, "reciter", text=f" {word}", is_plain=True))
             time.sleep(self.reciter.word_interval_s)
-        self._send_event(wire.CompletionChunk("cmpl-1", 0, "reciter", finish="stop", is_plain=True))
-        self._send_event(wire.StreamEnd())
+        self._send_event(response.CompletionChunk("cmpl-1", 0, "reciter", finish="stop", is_plain=True))
+        self._send_event(response.StreamEnd())
 
-    def _send_event(self, said: wire.StreamEvent) -> None:
-        self.wfile.write(wire.encode_event(said))
+    def _send_event(self, said: response.StreamEvent) -> None:
+        self.wfile.write(response.encode_event(said))
         self.wfile.flush()
 
     def _send_json(self, body: str) -> None:

@@ -21,8 +21,8 @@ import pytest
 from fakes import wait_until
 
 from model.base import Sampling
-from model.far import card, wire
-from model.far.request import OpenAIRequest
+from model.openai_api import models, response
+from model.openai_api.request import OpenAIRequest
 from tools.benching.lines import figures
 from tools.benching.lines.call import RequestFailed, ServerUnderTest
 from tools.benching.lines.drive import LoadRun, LoadSettings, run_clients
@@ -38,15 +38,15 @@ AnswerScript = Callable[[OpenAIRequest, SendBytes], Awaitable[None]]
 
 
 def encode_chunk(text: str, **more: Any) -> bytes:
-    return wire.encode_event(wire.CompletionChunk("cmpl-1", 0, "fake", text, (7,) * (len(text) // 4), **more))
+    return response.encode_event(response.CompletionChunk("cmpl-1", 0, "fake", text, (7,) * (len(text) // 4), **more))
 
 
 async def answer_at_once(request: OpenAIRequest, send: SendBytes) -> None:
     """All of it at once."""
     await send(
-        wire.PING
+        response.PING
         + encode_chunk(WORD * request.completion.sampling.max_tokens, finish="length")
-        + wire.encode_event(wire.StreamEnd())
+        + response.encode_event(response.StreamEnd())
     )
 
 
@@ -62,7 +62,7 @@ async def cut_event(request: OpenAIRequest, send: SendBytes) -> None:
 
 
 async def send_failure(request: OpenAIRequest, send: SendBytes) -> None:
-    await send(wire.encode_event(wire.ErrorInfo(503, "server_error", "no")))
+    await send(response.encode_event(response.ErrorInfo(503, "server_error", "no")))
 
 
 async def send_garbage(request: OpenAIRequest, send: SendBytes) -> None:
@@ -86,8 +86,8 @@ class FakeServer:
             self.heads.append(head)
             writer.write(f"HTTP/1.1 {self._status}\r\nConnection: close\r\n\r\n".encode())
             if head.startswith(b"GET"):
-                one = card.ModelInfo("fake", context=256, alphabets=("1968",))
-                told = json.dumps(card.encode_models([one])).encode()
+                one = models.ModelInfo("fake", context=256, alphabets=("1968",))
+                told = json.dumps(models.encode_models([one])).encode()
                 for part in (told[:20], told[20:]):
                     writer.write(part)
                     await asyncio.sleep(0.02)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from model.base import CompletionRequest, Sampling
-from model.far.relay import FailoverModel
-from model.far.remote import RemoteModel
-from model.far.transport import ClientConfig
+from model.client.failover import FailoverModel
+from model.client.http_client import ClientConfig
+from model.client.remote_model import RemoteModel
 
 pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
 pytestmark = pytest.mark.soak

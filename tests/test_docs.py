@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemon import commands, config
-from model.far import relay
+from model.client import failover
 from tools.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,4 +90,4 @@ def test_the_files_on_the_way_to_the_far_end_are_there():
 
 def test_what_the_paper_says_without_a_server_is_what_the_document_says():
     assert {f"`{said.strip()}`" for said in commands.NOTICE_TEXTS.values()} == set(re.findall(r"`--.*--`", FAR_END))
-    assert (relay.LOCAL_AFTER_S, relay.NOTICE_AFTER_S) == (2, 10), "the document has these in words"
+    assert (failover.LOCAL_AFTER_S, failover.NOTICE_AFTER_S) == (2, 10), "the document has these in words"

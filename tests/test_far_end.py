@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from fakes_room import Room, opened, until
 
-from model.far.key import CREDENTIAL_NAME
+from model.client.api_key import CREDENTIAL_NAME
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "f00dfeedf00dfeedf00dfeed"

@@ -21,8 +21,8 @@ from fakes_peers import PeerServer
 from fakes_room import opened, until
 
 from model.base import Sampling, TextChunk
-from model.far.relay import FailoverModel
-from model.far.remote import RemoteModel
+from model.client.failover import FailoverModel
+from model.client.remote_model import RemoteModel
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "The old telegraph office"

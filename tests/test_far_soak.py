@@ -33,9 +33,9 @@ from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.virtual import VirtualTeletype
 from model.base import CompletionRequest, Model, Sampling
-from model.far.relay import FailoverModel
-from model.far.remote import RemoteModel
-from model.far.transport import ClientConfig
+from model.client.failover import FailoverModel
+from model.client.http_client import ClientConfig
+from model.client.remote_model import RemoteModel
 
 pytestmark = pytest.mark.soak
 

@@ -27,14 +27,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.base import CompletionRequest, Model, Notice, Sampling, TextChunk
+from model.client.failover import FailoverModel
+from model.client.liveness import SILENCE_LIMIT_S
+from model.client.local_fallback import shorten_prompt
+from model.client.partial_answer import PartialAnswer
+from model.client.remote_model import RemoteModel
+from model.client.server_health import MAX_RETRY_S, ServerHealth
 from model.errors import KeyRefused, ModelNotFound, PromptTooLong, ServerLost
-from model.far import wire
-from model.far.progress import PartialAnswer
-from model.far.relay import FailoverModel
-from model.far.remote import RemoteModel
-from model.far.sign import SILENCE_LIMIT_S
-from model.far.standing import MAX_RETRY_S, ServerHealth
-from model.far.takeover import shorten_prompt
+from model.openai_api import response
 
 TEXT = "The sun rose over the harbour. Gulls cried “Who is there?” Nobody was."
 ANY = Sampling()
@@ -171,7 +171,7 @@ BROKEN: dict[str, Responder] = {
     "a reset": send_parts(reply_head(), stream_body(TEXT)[:300], reset=True),
     "a garbled event": send_parts(reply_head(), chunk_event(TEXT[:9]), b"data: {{\n\n", chunk_event("wrong")),
     "an error inside": send_parts(
-        reply_head(), chunk_event(TEXT[:9]), wire.encode_event(wire.ErrorInfo(500, "x", "no memory"))
+        reply_head(), chunk_event(TEXT[:9]), response.encode_event(response.ErrorInfo(500, "x", "no memory"))
     ),
     "a page in HTML": send_bytes(full_reply(502, b"<html><h1>502</h1></html>", "text/html")),
     "not yet": send_bytes(full_reply(503, b"", "text/plain", "Retry-After: 5")),
@@ -323,7 +323,10 @@ def test_the_next_server_is_asked_where_the_first_says_nothing_and_the_model_her
 
 @pytest.mark.parametrize(
     "slow",
-    [send_parts(60.0, reply_head(), stream_body(TEXT)), send_parts(reply_head(), wire.PING, 25.0, stream_body(TEXT))],
+    [
+        send_parts(60.0, reply_head(), stream_body(TEXT)),
+        send_parts(reply_head(), response.PING, 25.0, stream_body(TEXT)),
+    ],
     ids=["busy", "ping"],
 )
 def test_a_slow_server_that_shows_that_it_lives_is_waited_for(slow: Responder) -> None:
@@ -548,9 +551,9 @@ def model_tray(stream: AsyncGenerator[TextChunk, None]) -> int:
 
 def test_a_token_whose_text_is_still_to_come_is_not_made_twice() -> None:
     async def main() -> None:
-        silent = wire.encode_event(wire.CompletionChunk("c", 1, "m", "", (ord("T"),)))
-        word = wire.encode_event(wire.CompletionChunk("c", 1, "m", "The", tuple(map(ord, "he"))))
-        rest = wire.encode_event(wire.CompletionChunk("c", 1, "m", TEXT[3:], tuple(map(ord, TEXT[3:])), "end"))
+        silent = response.encode_event(response.CompletionChunk("c", 1, "m", "", (ord("T"),)))
+        word = response.encode_event(response.CompletionChunk("c", 1, "m", "The", tuple(map(ord, "he"))))
+        rest = response.encode_event(response.CompletionChunk("c", 1, "m", TEXT[3:], tuple(map(ord, TEXT[3:])), "end"))
         async with FakeModelServer(
             [send_bytes(reply_head() + one) for one in (silent, word, rest)], is_asr33=True
         ) as far:

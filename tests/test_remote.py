@@ -29,6 +29,11 @@ from fakes_http import (
 )
 
 from model.base import CompletionRequest, Sampling, TextChunk
+from model.client.api_key import read_api_key
+from model.client.http_client import ClientConfig
+from model.client.partial_answer import PartialAnswer
+from model.client.remote_model import RemoteModel
+from model.client.server_url import is_private_host, parse_server_url
 from model.errors import (
     AddressWrong,
     KeyRefused,
@@ -38,14 +43,9 @@ from model.errors import (
     RequestRefused,
     ServerLost,
 )
-from model.far import wire
-from model.far.address import is_private_host, parse_server_url
-from model.far.key import read_api_key
-from model.far.progress import PartialAnswer
-from model.far.remote import RemoteModel
-from model.far.sse import MAX_EVENT_BYTES
-from model.far.transport import ClientConfig
-from model.far.wire import CompletionChunk, ErrorInfo, StreamEnd, Usage
+from model.openai_api import response
+from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, Usage
+from model.openai_api.sse import MAX_EVENT_BYTES
 
 TEXT = "The sun rose over the harbour.\nGulls cried, “Who is there?” Nobody was."
 ANY = Sampling()
@@ -84,7 +84,7 @@ async def test_what_is_asked_has_all_that_shapes_the_answer() -> None:
     sampling = Sampling(length=80, stop=("\n",), seed=7, max_tokens=99)
     async with FakeModelServer([stream_text(TEXT)]) as far:
         await answer(far, sampling, ClientConfig(request_template=about, api_key="secret"))
-        assert wire.OpenAIRequest.from_json(far.posts[0].body).completion == replace(about, sampling=sampling)
+        assert response.OpenAIRequest.from_json(far.posts[0].body).completion == replace(about, sampling=sampling)
         assert {asked.headers["authorization"] for asked in far.requests} == {"Bearer secret"}
         assert far.posts[0].body["model"] == "m"
 
@@ -97,10 +97,10 @@ async def test_what_is_asked_has_all_that_shapes_the_answer() -> None:
         stream_body(TEXT).replace(b"\n", b"\r"),
         stream_body(TEXT).replace(b"data: {", b"event: message\nid: 5\nretry: 9\ndata:{"),
         stream_body(TEXT).replace(b"data: ", b"data:"),
-        chunk_event("") + wire.encode_event(CompletionChunk("c", 1, "m", usage=Usage(5, 2))) + stream_body(TEXT),
-        stream_body(TEXT).removesuffix(wire.encode_event(StreamEnd())),
+        chunk_event("") + response.encode_event(CompletionChunk("c", 1, "m", usage=Usage(5, 2))) + stream_body(TEXT),
+        stream_body(TEXT).removesuffix(response.encode_event(StreamEnd())),
         b"\xef\xbb\xbf" + stream_body(TEXT),
-        b"".join(chunk_event(char) for char in TEXT) + wire.encode_event(StreamEnd()),
+        b"".join(chunk_event(char) for char in TEXT) + response.encode_event(StreamEnd()),
         json.dumps({"choices": [{"text": TEXT, "finish_reason": "stop"}]}, ensure_ascii=False, indent=1)
         .replace("\n", "\ndata: ")
         .join(["data: ", "\n\n"])
@@ -207,7 +207,7 @@ LOST: dict[str, tuple[Responder, str]] = {
     "a page": (send_bytes(full_reply(502, b"<html><h1>502 Bad Gateway</h1></html>", "text/html")), "behind the proxy"),
     "a page that is well": (send_bytes(full_reply(200, b"<html>Log in, please", "text/html")), "is a proxy in between"),
     "an error inside": (
-        send_bytes(reply_head() + chunk_event("a") + wire.encode_event(ErrorInfo(500, "x", "CUDA broke"))),
+        send_bytes(reply_head() + chunk_event("a") + response.encode_event(ErrorInfo(500, "x", "CUDA broke"))),
         "CUDA broke",
     ),
     "no JSON": (send_bytes(reply_head() + b"data: {\n\n"), "garbled"),
@@ -247,7 +247,11 @@ async def test_what_another_try_may_mend_is_said_in_a_line(what: str) -> None:
         (error_reply(413), PromptTooLong, "shorten it"),
         (error_reply(422, "stop: is not a text"), RequestRefused, "stop: is not a text"),
         (full_reply(307, b"", "text/plain", "Location: /x"), RequestRefused, "name the URL where"),
-        (reply_head() + wire.encode_event(ErrorInfo(400, "x", "the prompt is too long")), PromptTooLong, "too long"),
+        (
+            reply_head() + response.encode_event(ErrorInfo(400, "x", "the prompt is too long")),
+            PromptTooLong,
+            "too long",
+        ),
     ],
 )
 async def test_what_no_other_try_mends_names_the_cure(reply: bytes, error: type[ModelError], why: str) -> None:
@@ -295,19 +299,19 @@ def test_who_says_nothing_of_a_whole_answer_is_asked_no_further() -> None:
 
 def test_each_silence_has_its_limit() -> None:
     begun = send_parts(reply_head(), chunk_event("a"), 1000.0)
-    ping = send_parts(reply_head(), *[part for _ in range(90) for part in (wire.PING, 10.0)])
+    ping = send_parts(reply_head(), *[part for _ in range(90) for part in (response.PING, 10.0)])
     for reply, why in ((send_parts(1000.0), "no answer within 60"), (begun, "no further word"), (ping, "no word came")):
         with pytest.raises(ServerLost, match=why):
             run_jumping(said(reply, door=ClientConfig(first_token_s=60)), grace_s=0.01)
 
 
 def test_a_server_that_says_it_is_alive_may_take_its_time() -> None:
-    slow = send_parts(reply_head(), *[part for _ in range(9) for part in (wire.PING, 10.0)], stream_body(TEXT))
+    slow = send_parts(reply_head(), *[part for _ in range(9) for part in (response.PING, 10.0)], stream_body(TEXT))
     assert text(run_jumping(said(slow), grace_s=0.01)) == TEXT
 
 
 def test_the_limit_is_between_two_words_and_not_of_the_whole() -> None:
-    pings = [part for _ in range(4) for part in (wire.PING, 10.0)]
+    pings = [part for _ in range(4) for part in (response.PING, 10.0)]
     slow = send_parts(reply_head(), chunk_event("a"), *pings, chunk_event("b"), *pings, stream_body("c"))
     assert text(run_jumping(said(slow, door=ClientConfig(first_token_s=60)), grace_s=0.01)) == "abc"
 
@@ -422,7 +426,7 @@ async def test_a_server_is_asked_what_it_has() -> None:
 
 
 async def test_a_text_is_counted_by_what_was_counted_before_and_never_as_less() -> None:
-    counted = wire.encode_event(CompletionChunk("c", 1, "m", usage=Usage(100, 2)))
+    counted = response.encode_event(CompletionChunk("c", 1, "m", usage=Usage(100, 2)))
     async with FakeModelServer(
         [send_bytes(reply_head() + stream_body("a").replace(b"data: [DONE]", counted + b"data: [DONE]"))]
     ) as far:
@@ -437,12 +441,12 @@ async def test_an_answer_that_was_cut_leaves_the_same_count_behind() -> None:
     """Else a daemon would forget earlier what was said, because its server fell over."""
     found = []
     for said in (PartialAnswer(), PartialAnswer("abc", 0, (97, 98, 99), "letters")):
-        counted = wire.encode_event(CompletionChunk("c", 1, "m", usage=Usage(100 + len(said.tokens), 2)))
+        counted = response.encode_event(CompletionChunk("c", 1, "m", usage=Usage(100 + len(said.tokens), 2)))
         last = stream_body("a").replace(b"data: [DONE]", counted + b"data: [DONE]")
         async with FakeModelServer([send_bytes(reply_head() + last)], vocabulary="letters", is_asr33=True) as far:
             remote = RemoteModel(far.url)
             assert [piece async for piece in remote.resume("x" * 450, ANY, said)]
-            asked = wire.OpenAIRequest.from_json(far.posts[0].body).completion
+            asked = response.OpenAIRequest.from_json(far.posts[0].body).completion
             found.append((remote.count_tokens("x" * 450), asked.resume_tokens))
             await remote.close()
     assert found == [(112, ()), (112, (97, 98, 99))]
@@ -494,7 +498,7 @@ async def test_an_answer_goes_on_behind_its_tokens_or_behind_its_text() -> None:
             remote = RemoteModel(far.url)
             pieces = [piece async for piece in remote.resume("Hi", Sampling(max_tokens=200), so_far)]
             assert half + text(pieces) == TEXT
-            asked = wire.OpenAIRequest.from_json(far.posts[0].body).completion
+            asked = response.OpenAIRequest.from_json(far.posts[0].body).completion
             assert asked.resume_tokens == (so_far.tokens if ours else ())
             assert asked.sampling.max_tokens == (200 if ours else 180)
             await remote.close()
@@ -683,7 +687,7 @@ def reference(body: bytes) -> tuple[str, bool]:
         if not lines:
             continue
         try:
-            said = wire.decode_event(data.decode())
+            said = response.decode_event(data.decode())
         except ValueError:
             return got, False
         if isinstance(said, ErrorInfo):
@@ -789,7 +793,7 @@ class Unwired:
 
     @contextlib.asynccontextmanager
     async def asked(self, method: str, path: str, limit_s: float, body: object = None) -> AsyncIterator[Told]:
-        catalogue = json.dumps(wire.encode_models([wire.ModelInfo("m", "x")])).encode()
+        catalogue = json.dumps(response.encode_models([response.ModelInfo("m", "x")])).encode()
         yield Told([catalogue], kind="application/json") if method == "GET" else Told(self.told)
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.far import wire
+from model.openai_api import response
 from model.serving.batch import BatchModel
 from model.serving.counters import EngineCounters
 from model.serving.engine import BatchEngine as Served
@@ -82,11 +82,13 @@ class DirectServer:
     def __init__(self, model: BatchModel) -> None:
         self._model = model
 
-    async def stream_completion(self, request: wire.OpenAIRequest) -> AsyncGenerator[wire.CompletionChunk, None]:
+    async def stream_completion(
+        self, request: response.OpenAIRequest
+    ) -> AsyncGenerator[response.CompletionChunk, None]:
         async for piece in self._model.stream(request.completion):
-            yield wire.CompletionChunk("", 0, "", piece.text, piece.tokens, piece.finish_reason)
+            yield response.CompletionChunk("", 0, "", piece.text, piece.tokens, piece.finish_reason)
 
-    async def prefill(self, request: wire.OpenAIRequest) -> None:
+    async def prefill(self, request: response.OpenAIRequest) -> None:
         await self._model.prefill(request.completion)
 
     async def fetch_counters(self) -> dict[str, float]:

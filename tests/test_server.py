@@ -22,7 +22,7 @@ from fakes_server import (
 
 from model.base import CompletionRequest, Sampling
 from model.errors import ModelBusy, ModelDamaged
-from model.far import wire
+from model.openai_api import response
 from model.serving.door import RequestLimits
 from model.serving.keys import ApiKeys
 from model.serving.server import create_app
@@ -34,8 +34,8 @@ def request_body(prompt: object = "Hello", **more: Any) -> dict[str, Any]:
     return {"model": "tiny", "prompt": prompt, "max_tokens": 100, **more}
 
 
-def parse_events(body: bytes) -> list[wire.StreamEvent]:
-    return [wire.decode_event(part[6:].decode()) for part in body.split(b"\n\n") if part.startswith(b"data: ")]
+def parse_events(body: bytes) -> list[response.StreamEvent]:
+    return [response.decode_event(part[6:].decode()) for part in body.split(b"\n\n") if part.startswith(b"data: ")]
 
 
 async def test_an_answer_comes_whole_in_openais_shape() -> None:
@@ -58,10 +58,10 @@ async def test_a_stream_has_the_pieces_then_the_usage_then_done() -> None:
     assert reply.headers["cache-control"] == "no-store"
     assert reply.headers["x-accel-buffering"] == "no"
     *chunks, count, done = parse_events(reply.body)
-    assert "".join(chunk.text for chunk in chunks if isinstance(chunk, wire.CompletionChunk)) == "Yes."
-    assert isinstance(count, wire.CompletionChunk)
-    assert count.usage == wire.Usage(5, 4)
-    assert done == wire.StreamEnd()
+    assert "".join(chunk.text for chunk in chunks if isinstance(chunk, response.CompletionChunk)) == "Yes."
+    assert isinstance(count, response.CompletionChunk)
+    assert count.usage == response.Usage(5, 4)
+    assert done == response.StreamEnd()
 
 
 async def test_httpx2_reads_what_our_own_wire_writes() -> None:
@@ -77,10 +77,10 @@ async def test_httpx2_reads_what_our_own_wire_writes() -> None:
     async with running_server(batch) as (_, port), httpx2.AsyncClient(trust_env=False) as client:
         url = f"http://127.0.0.1:{port}/v1/completions"
         text = ""
-        async with client.sse(url, method="POST", json=wire.OpenAIRequest("tiny", ask).to_json()) as source:
+        async with client.sse(url, method="POST", json=response.OpenAIRequest("tiny", ask).to_json()) as source:
             async for event in source:
-                said = wire.decode_event(event.data)
-                text += said.text if isinstance(said, wire.CompletionChunk) else ""
+                said = response.decode_event(event.data)
+                text += said.text if isinstance(said, response.CompletionChunk) else ""
     assert text == "e two."
     assert batch.requests == [ask]
 
@@ -106,9 +106,9 @@ async def test_a_silence_is_filled_with_pings() -> None:
         with closing(writer):
             writer.write(post(request_body(stream=True)))
             assert (await read_head(reader))[0] == 200
-            assert [await read_chunk(reader) for _ in range(3)] == [wire.PING] * 3
+            assert [await read_chunk(reader) for _ in range(3)] == [response.PING] * 3
             batch.may_step.set()
-            while (said := await read_chunk(reader)) == wire.PING:
+            while (said := await read_chunk(reader)) == response.PING:
                 pass
             assert b'"text":"a"' in said
 
@@ -170,8 +170,8 @@ async def test_the_model_is_on_its_card() -> None:
         found = await send_request(port, get("/v1/models"))
         one = await send_request(port, get("/v1/models/tiny"))
         none = await send_request(port, get("/v1/models/huge"))
-    card = wire.ModelInfo("tiny", context=512, alphabets=("1963", "1968"), vocabulary="abc")
-    assert wire.decode_models(found.json()) == [card]
+    card = response.ModelInfo("tiny", context=512, alphabets=("1963", "1968"), vocabulary="abc")
+    assert response.decode_models(found.json()) == [card]
     assert one.json() == card.to_json()
     assert (none.status, none.error["code"]) == (404, "model_not_found")
 
@@ -390,7 +390,7 @@ async def test_what_breaks_in_mid_stream_is_its_last_event(fault: Exception, cap
         reply = await send_request(port, post(request_body(stream=True)))
     assert reply.status == 200
     last = parse_events(reply.body)[-1]
-    assert isinstance(last, wire.ErrorInfo)
+    assert isinstance(last, response.ErrorInfo)
     assert last.status == 500
     assert b"secret" not in reply.body
     assert caplog.text.count(f"{type(fault).__name__} at ") == 1
@@ -451,7 +451,7 @@ async def test_what_does_not_end_in_time_is_told_that_the_server_goes_down() -> 
         await wait_until(lambda: batch.steps > 4)
         await server.drain(0.05)
         last = parse_events((await streamed).body)[-1]
-        assert isinstance(last, wire.ErrorInfo)
+        assert isinstance(last, response.ErrorInfo)
         assert (last.status, last.code) == (503, "draining")
         assert (await whole).status == 503
         assert batch.ended == 2

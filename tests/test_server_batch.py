@@ -15,8 +15,8 @@ from fakes_slots import FakeBatchedSession, make_engine, make_request
 
 from model.base import CompletionRequest, Sampling
 from model.errors import EngineFailed
-from model.far.wire import OpenAIRequest
 from model.local import LocalModel
+from model.openai_api.response import OpenAIRequest
 from model.serving.batch import BatchModel
 from model.serving.server import CompletionServer
 

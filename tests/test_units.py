@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from daemon import config
-from model.far.key import CREDENTIAL_NAME
+from model.client.api_key import CREDENTIAL_NAME
 from tools.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.base import SAMPLING_RANGES, CompletionRequest, FinishReason, Sampling
-from model.far import wire
-from model.far.sse import MalformedResponse, SseParser
-from model.far.wire import CompletionChunk, ErrorInfo, InvalidRequest, ModelInfo, OpenAIRequest, StreamEnd, Usage
+from model.openai_api import response
+from model.openai_api.response import (
+    CompletionChunk,
+    ErrorInfo,
+    InvalidRequest,
+    ModelInfo,
+    OpenAIRequest,
+    StreamEnd,
+    Usage,
+)
+from model.openai_api.sse import MalformedResponse, SseParser
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 TOKENS = st.lists(st.integers(0, 2**31 - 1), max_size=5).map(tuple)
@@ -154,12 +162,12 @@ def test_an_event_comes_back_as_it_went_however_it_is_cut(
         said = CompletionChunk(
             said.id, said.created, said.model, usage=said.usage, is_plain=True
         )  # a count and nothing else
-    events, got, data = SseParser(), [], wire.PING + wire.encode_event(said)
+    events, got, data = SseParser(), [], response.PING + response.encode_event(said)
     while data:
         size = random.randint(1, len(data))
         got += events.push(data[:size])
         data = data[size:]
-    assert [wire.decode_event(one) for one in got] == [said]
+    assert [response.decode_event(one) for one in got] == [said]
 
 
 def test_each_end_has_a_word_of_openai() -> None:
@@ -170,7 +178,7 @@ def test_each_end_has_a_word_of_openai() -> None:
 
 def test_other_servers_are_understood() -> None:
     def end(**choice: object) -> FinishReason | None:
-        said = wire.decode_event(json.dumps({"choices": [{"text": "", **choice}]}))
+        said = response.decode_event(json.dumps({"choices": [{"text": "", **choice}]}))
         assert isinstance(said, CompletionChunk)
         assert said.is_plain
         return said.finish
@@ -180,7 +188,7 @@ def test_other_servers_are_understood() -> None:
     assert end(finish_reason="stop") == "end"
     assert end(finish_reason="stop", stop_reason="\n") == "stop"
     assert end(finish_reason="length") == "length"
-    counted = wire.decode_event('{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}')
+    counted = response.decode_event('{"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}')
     assert isinstance(counted, CompletionChunk)
     assert counted.usage == Usage(5, 2)
 
@@ -196,16 +204,16 @@ def test_other_servers_are_understood() -> None:
     ],
 )
 def test_an_error_inside_a_stream_is_one(data: str, status: int, message: str) -> None:
-    said = wire.decode_event(data)
+    said = response.decode_event(data)
     assert isinstance(said, ErrorInfo)
     assert (said.status, said.message) == (status, message)
 
 
 def test_the_body_of_an_error_may_be_anything() -> None:
-    assert wire.decode_error(422, '{"detail": "no"}').message == "no"
-    assert wire.decode_error(502, "<html><h1>502 Bad Gateway</h1>") == ErrorInfo(502, "", "")
-    assert wire.decode_error(502, "[" * 100_000).message == ""
-    assert wire.decode_error(503, '{"detail": [{"msg": "x"}]}').status == 503
+    assert response.decode_error(422, '{"detail": "no"}').message == "no"
+    assert response.decode_error(502, "<html><h1>502 Bad Gateway</h1>") == ErrorInfo(502, "", "")
+    assert response.decode_error(502, "[" * 100_000).message == ""
+    assert response.decode_error(503, '{"detail": [{"msg": "x"}]}').status == 503
 
 
 @pytest.mark.parametrize(
@@ -225,30 +233,30 @@ def test_the_body_of_an_error_may_be_anything() -> None:
 )
 def test_what_is_none_of_the_protocol_is_garbled(data: str) -> None:
     with pytest.raises(MalformedResponse):
-        wire.decode_event(data)
+        response.decode_event(data)
 
 
 @given(JSON)
 def test_whatever_comes_is_an_event_or_garbled(found: object) -> None:
     for body in (found, {"choices": found}, {"choices": [{"text": "a", "logprobs": found}], "asr33": found}):
         with contextlib.suppress(MalformedResponse):
-            wire.decode_event(json.dumps(body))
+            response.decode_event(json.dumps(body))
 
 
 @given(st.builds(ModelInfo, TEXT, st.just("asr33"), COUNTS, st.lists(TEXT, max_size=2).map(tuple), TEXT))
 def test_a_card_comes_back_as_it_went(card: ModelInfo) -> None:
-    assert wire.decode_models(json.loads(json.dumps(wire.encode_models([card])))) == [card]
+    assert response.decode_models(json.loads(json.dumps(response.encode_models([card])))) == [card]
     assert card.is_asr33
 
 
 def test_the_cards_of_others_tell_what_they_tell() -> None:
     found = {"data": [{"id": "a", "max_model_len": 99}, {"id": "b", "meta": {"n_ctx_train": 7}}, {"id": 5}, "x"]}
-    assert [(card.id, card.context, card.is_asr33) for card in wire.decode_models(found)] == [
+    assert [(card.id, card.context, card.is_asr33) for card in response.decode_models(found)] == [
         ("a", 99, False),
         ("b", 7, False),
     ]
     with pytest.raises(MalformedResponse):
-        wire.decode_models({"models": []})
+        response.decode_models({"models": []})
 
 
 def test_lines_may_end_as_they_like_and_comments_are_nothing() -> None:

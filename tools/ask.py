@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.base import SAMPLING_RANGES, THREAD_RANGE, DeviceChoice, Model, Sampling
+from model.client.server_url import is_url
 from model.errors import TextDamaged
-from model.far.address import is_url
 from model.text import normalise_text
 from tools.given import read_stdin
 from tools.output import print_message

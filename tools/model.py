@@ -89,7 +89,7 @@ def _remote_default() -> str:
     from daemon import config
     from daemon.errors import ConfigError
     from model import in_use
-    from model.far.address import is_url
+    from model.client.server_url import is_url
 
     try:
         name = config.load_config({}).model.name

@@ -23,7 +23,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from model.far.wire import ErrorInfo
+from model.openai_api.response import ErrorInfo
 from model.serving.door import http_error
 from tools.hall import ConnectionLimiter
 

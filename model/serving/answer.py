@@ -1,4 +1,4 @@
-"""One answer on its way out: as events while it is made, or as a whole. OpenAI's shapes, by `model.far.wire`."""
+"""One answer on its way out: as events while it is made, or as a whole. OpenAI's shapes, by `model.openai_api.response`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from model.base import CompletionRequest, TextChunk
 from model.errors import ModelError
-from model.far import wire
-from model.far.wire import CompletionChunk, ErrorInfo, StreamEnd, Usage
+from model.openai_api import response
+from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, Usage
 from model.serving import door
 from model.serving.door import HttpError, RequestLimits
 from model.serving.gate import error_location
@@ -46,7 +46,7 @@ class CompletionResponse:
 
     def __init__(
         self,
-        request: wire.OpenAIRequest,
+        request: response.OpenAIRequest,
         backend: CompletionBackend,
         client: ClientStream,
         limits: RequestLimits,
@@ -82,7 +82,7 @@ class CompletionResponse:
         except Exception as error:
             if not begun or (isinstance(error, StreamCancelled) and error.reason == "gone"):
                 raise
-            last = wire.encode_event(_failure_for(error))
+            last = response.encode_event(_failure_for(error))
             await send({"type": "http.response.body", "body": last, "more_body": False})
             if not isinstance(error, StreamCancelled | ModelError):
                 raise
@@ -92,10 +92,10 @@ class CompletionResponse:
     async def _sse_events(self) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._text_chunks()) as pieces:
             async for piece in pieces:
-                yield wire.PING if piece is None else wire.encode_event(self._chunk_of(piece))
+                yield response.PING if piece is None else response.encode_event(self._chunk_of(piece))
         if self._request.include_usage:
-            yield wire.encode_event(self._fill_template(usage=self._usage()))
-        yield wire.encode_event(StreamEnd())
+            yield response.encode_event(self._fill_template(usage=self._usage()))
+        yield response.encode_event(StreamEnd())
 
     async def _whole_answer(self) -> CompletionChunk:
         async with aclosing(self._text_chunks()) as pieces:

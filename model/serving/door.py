@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope
 
 from model import errors
-from model.far import wire
-from model.far.wire import ErrorInfo
+from model.openai_api import response
+from model.openai_api.response import ErrorInfo
 
 RETRY_AFTER_S = 1  # after which one who was sent away may try again
 ERROR_TYPES = {
@@ -177,11 +177,11 @@ def _body_too_large(limits: RequestLimits) -> HttpError:
     return http_error(413, f"a body of over {limits.body_bytes:,} bytes", "body_too_large")
 
 
-def parse_request(data: bytes, limits: RequestLimits) -> wire.OpenAIRequest:
+def parse_request(data: bytes, limits: RequestLimits) -> response.OpenAIRequest:
     """What a body asks for, within the limits. Raises Refused."""
     try:
-        asked = wire.OpenAIRequest.from_json(json.loads(data), default_seed=secrets.randbelow(1 << 31))
-    except wire.InvalidRequest as unfit:
+        asked = response.OpenAIRequest.from_json(json.loads(data), default_seed=secrets.randbelow(1 << 31))
+    except response.InvalidRequest as unfit:
         raise http_error(unfit.status, str(unfit), "unfit", unfit.field) from None
     except (ValueError, RecursionError):
         raise http_error(400, "the body is not JSON in UTF-8", "not_json") from None

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from model.errors import ModelError
-from model.far import wire
+from model.openai_api import response
 from model.serving import door, metrics
 from model.serving.answer import CompletionBackend, CompletionResponse, log_and_convert
 from model.serving.door import HttpError, RequestLimits
@@ -166,8 +166,8 @@ class CompletionServer:
             if not self.clients:
                 self._has_no_clients.set()
 
-    def model_info(self) -> wire.ModelInfo:
-        return wire.ModelInfo(
+    def model_info(self) -> response.ModelInfo:
+        return response.ModelInfo(
             self.name, context=self.model.context, alphabets=self._alphabets, vocabulary=self._vocabulary_hash
         )
 
@@ -181,7 +181,7 @@ class CompletionServer:
     async def _get_models(self, request: Request) -> Response:
         name = request.path_params.get("name")
         if name is None:
-            return JSONResponse(wire.encode_models([self.model_info()]))
+            return JSONResponse(response.encode_models([self.model_info()]))
         if name != self.name:
             raise door.http_error(404, f"there is one model here: {self.name}", "model_not_found", "model")
         return JSONResponse(self.model_info().to_json())
@@ -243,7 +243,7 @@ class _CompletionsEndpoint:
             asked = _scope_conversation(asked, line.who)
             leaving = asyncio.ensure_future(_cancel_on_disconnect(receive, line))
             try:
-                base = wire.CompletionChunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
+                base = response.CompletionChunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
                 await CompletionResponse(asked, server.model, line, server.limits, base).respond(scope, receive, send)
             except ModelError as error:
                 raise log_and_convert(error) from None
@@ -255,7 +255,7 @@ class _CompletionsEndpoint:
                 leaving.cancel()
 
 
-def _scope_conversation(request: wire.OpenAIRequest, key_name: str) -> wire.OpenAIRequest:
+def _scope_conversation(request: response.OpenAIRequest, key_name: str) -> response.OpenAIRequest:
     """With a conversation that nobody else has, whatever he calls his."""
     name = request.completion.conversation
     return (

@@ -1,7 +1,7 @@
 """A server as the driver calls it: one request, its events as they come, at as little cost as may be.
 
 A driver of hundreds of lines shares the machine with what it measures, so it speaks HTTP/1.0 over bare streams: no
-pool, no chunks to undo. The daemon's own client is `model.far.remote`; what is sent and what comes is its
+pool, no chunks to undo. The daemon's own client is `model.client.remote_model`; what is sent and what comes is its
 `wire`'s.
 """
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from urllib.parse import urlsplit
 
-from model.far import sse, wire
-from model.far.card import ModelInfo, decode_models
+from model.openai_api import response, sse
+from model.openai_api.models import ModelInfo, decode_models
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0  # a server of ours says something each ten seconds
@@ -67,22 +67,24 @@ class ServerUnderTest:
         except (RequestFailed, ValueError):
             return {}
 
-    async def prefill(self, request: wire.OpenAIRequest) -> None:
+    async def prefill(self, request: response.OpenAIRequest) -> None:
         """Have a prompt read while it is typed. Raises CallFailed."""
         async with self._open_response("POST", "/v1/completions", request) as reader:
             while await _read_some(reader):
                 pass
 
-    async def stream_completion(self, request: wire.OpenAIRequest) -> AsyncGenerator[wire.CompletionChunk, None]:
+    async def stream_completion(
+        self, request: response.OpenAIRequest
+    ) -> AsyncGenerator[response.CompletionChunk, None]:
         """What comes, until it is over; closing it hangs up. Raises CallFailed, for a stream that is cut too."""
         async with self._open_response("POST", "/v1/completions", request) as reader:
             events = sse.SseParser()
             while data := await _read_some(reader):
                 for text in events.push(data):
-                    match wire.decode_event(text):
-                        case wire.StreamEnd():
+                    match response.decode_event(text):
+                        case response.StreamEnd():
                             return
-                        case wire.ErrorInfo() as failure:
+                        case response.ErrorInfo() as failure:
                             raise RequestFailed(str(failure.status))
                         case chunk:
                             yield chunk
@@ -90,7 +92,7 @@ class ServerUnderTest:
 
     @asynccontextmanager
     async def _open_response(
-        self, method: str, path: str, request: wire.OpenAIRequest | None = None
+        self, method: str, path: str, request: response.OpenAIRequest | None = None
     ) -> AsyncIterator[asyncio.StreamReader]:
         """The body of an answer that is 200."""
         writer = None
@@ -116,7 +118,7 @@ class ServerUnderTest:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             return await asyncio.open_connection(parts.hostname, port, ssl=secure)
 
-    def _encode_request(self, method: str, path: str, request: wire.OpenAIRequest | None) -> bytes:
+    def _encode_request(self, method: str, path: str, request: response.OpenAIRequest | None) -> bytes:
         parts = urlsplit(self.url)
         where = parts.path.rstrip("/").removesuffix("/v1") + path
         body = b"" if request is None else json.dumps(request.to_json(), separators=(",", ":")).encode()

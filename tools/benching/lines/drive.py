@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from drivers.clock import CHARACTER_S, Clock, WallClock
 from model.base import CompletionRequest, Sampling
-from model.far.wire import OpenAIRequest
+from model.openai_api.response import OpenAIRequest
 from tools.benching.lines import figures
 from tools.benching.lines.call import RequestFailed, ServerUnderTest
 from tools.benching.lines.figures import ClientRecord, TimeSpan

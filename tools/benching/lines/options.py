@@ -105,7 +105,7 @@ def _estimate_seconds(args: argparse.Namespace, settings: LoadSettings) -> int:
 
 def _resolve_source(args: argparse.Namespace, on_progress: BenchProgress) -> tuple[ServerSource, str]:
     from model import cores, in_use, store
-    from model.far.address import is_url, parse_server_url
+    from model.client.server_url import is_url, parse_server_url
     from tools.benching.lines import folder, run
 
     if is_url(args.model or ""):

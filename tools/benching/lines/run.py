@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from model.far.card import ModelInfo
+from model.openai_api.models import ModelInfo
 from tools.benching.errors import PeerNotInstalled, ServerAway, WorkerFailed
 from tools.benching.lines import figures, fronts, serving
 from tools.benching.lines.call import RequestFailed, ServerUnderTest

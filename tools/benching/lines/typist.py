@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.far.length import SAFETY_FACTOR
+from model.client.token_estimate import SAFETY_FACTOR
 
 TYPING_CPS = 8.0  # of a good typist; the keyboard itself takes no more than ten - issue of the far end
 # Nobody has measured people at a Model 33: what follows are guesses, each with its reason.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from drivers.clock import CHARACTER_S
-from model.far import wire
+from model.openai_api import response
 from tools.benching.scale.engines import EngineCostTable
 
 CHARS_PER_TOKEN = 4  # characters
@@ -30,8 +30,8 @@ class ClientCost:
 
 def event_bytes(model: str = "gpt2") -> int:
     """Of one token of our stream, as it leaves the server's app."""
-    chunk = wire.CompletionChunk("cmpl-" + 24 * "0", 1_700_000_000, model, " and", (290,))
-    return len(wire.encode_event(chunk))
+    chunk = response.CompletionChunk("cmpl-" + 24 * "0", 1_700_000_000, model, " and", (290,))
+    return len(response.encode_event(chunk))
 
 
 def cost_per_client(costs: EngineCostTable, clients: float, busy: float, context: int) -> ClientCost:

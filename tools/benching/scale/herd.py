@@ -1,6 +1,6 @@
 """All come back at once: the servers were away, and every line knocks until it is let in. Pure; chance from outside.
 
-When a line knocks `model.far.standing` says; what a door takes for each is a figure that was measured. A door that is
+When a line knocks `model.client.server_health` says; what a door takes for each is a figure that was measured. A door that is
 behind by more than a client's patience for a connection has worked for nothing on those who have left.
 """
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any
 
+from model.client.server_health import ServerHealth
 from model.errors import ServerLost
-from model.far.standing import ServerHealth
 from tools.benching.lines.figures import percentile
 from tools.benching.scale.case import SimulationRandom
 
-CONNECT_TIMEOUT_S = 5.0  # as `model.far.transport` has it: of a connection, and of its TLS
+CONNECT_TIMEOUT_S = 5.0  # as `model.client.http_client` has it: of a connection, and of its TLS
 RETRY_AFTER_S = 1.0  # as `model.serving.door` has it, in Retry-After
 ABANDONED_SHARE = 0.25  # of a knock, for one who has left meanwhile: it is taken in, and found to be gone
 REJECTION_S = 0.0005  # a 429 on a connection that is open

@@ -129,7 +129,7 @@ async def _connect_repeatedly(port: int, secure: bool, count: int) -> None:
 
 def _measure_client_memory() -> dict[str, Any]:
     """What a daemon without a model has in memory before it prints."""
-    code = "import daemon.build, tools.run, model.far.relay, model.far.remote; print(open('/proc/self/statm').read())"
+    code = "import daemon.build, tools.run, model.client.failover, model.client.remote_model; print(open('/proc/self/statm').read())"
     pages = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[1]
     return {"resident_mb": round(int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)}
 

@@ -1,6 +1,6 @@
 """One typist at one wheel, on the clock that jumps: what `lines.drive` does in earnest, and what the daemon does after.
 
-Who is asked, and what the time is, the hall says. A stream that breaks off is asked for again as `model.far.standing`
+Who is asked, and what the time is, the hall says. A stream that breaks off is asked for again as `model.client.server_health`
 has it, with what was said before, and the sentence goes on. Pure.
 """
 
@@ -13,8 +13,8 @@ from typing import Protocol
 
 from drivers.clock import CHARACTER_S
 from model.base import TextChunk
+from model.client.server_health import ServerHealth
 from model.errors import ServerLost
-from model.far.standing import ServerHealth
 from model.prefix import stable_prefix
 from model.serving.distributor import PrefillJob
 from tools.benching.lines.figures import ClientRecord

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.far.request import MAX_TOKEN
-from model.far.sse import MalformedResponse
+from model.openai_api.request import MAX_TOKEN
+from model.openai_api.sse import MalformedResponse
 
 ASR33_OWNER = "asr33"  # who owns the models of our own server
 

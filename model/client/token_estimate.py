@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from model.base import CompletionRequest
-from model.far.wire import Usage
+from model.openai_api.response import Usage
 
 MIN_TOKENS = 20  # tokens, fewer of which say little of their length
 SAFETY_FACTOR = 0.9  # of the characters a token that were seen are counted on

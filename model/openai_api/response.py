@@ -1,6 +1,6 @@
 """OpenAI's `/v1/completions`, both directions: what is asked, and each event of what comes back. Pure.
 
-Dataclasses to JSON and back, and the bytes of an event; `model.far.sse` finds the events in a stream. Knows no HTTP and
+Dataclasses to JSON and back, and the bytes of an event; `model.openai_api.sse` finds the events in a stream. Knows no HTTP and
 no clock. What others leave out or add is borne: empty `choices`, empty `text`, a usage in any chunk, an error inside
 a stream that began well.
 """
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from model.base import FinishReason
-from model.far.card import ModelInfo as ModelInfo
-from model.far.card import decode_models as decode_models
-from model.far.card import encode_models as encode_models
-from model.far.request import MAX_TOKEN, is_encodable
-from model.far.request import InvalidRequest as InvalidRequest
-from model.far.request import OpenAIRequest as OpenAIRequest
-from model.far.sse import MalformedResponse as MalformedResponse
+from model.openai_api.models import ModelInfo as ModelInfo
+from model.openai_api.models import decode_models as decode_models
+from model.openai_api.models import encode_models as encode_models
+from model.openai_api.request import MAX_TOKEN, is_encodable
+from model.openai_api.request import InvalidRequest as InvalidRequest
+from model.openai_api.request import OpenAIRequest as OpenAIRequest
+from model.openai_api.sse import MalformedResponse as MalformedResponse
 
 PING = b": ping\n\n"
 MAX_ERROR_CHARS = 300  # characters of an error that a stranger sent

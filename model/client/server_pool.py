@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from model.base import Model, Sampling, TextChunk
+from model.client.liveness import SILENCE_LIMIT_S, ServerSilent
+from model.client.partial_answer import PartialAnswer
+from model.client.server_health import ServerHealth
 from model.errors import ModelError, ServerLost
-from model.far.progress import PartialAnswer
-from model.far.sign import SILENCE_LIMIT_S, ServerSilent
-from model.far.standing import ServerHealth
 
 _log = logging.getLogger("asr33")
 

@@ -15,13 +15,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from model.base import Model, Sampling, TextChunk
+from model.client.chunk_queue import ChunkQueue
+from model.client.liveness import ServerSilent, fail_if_silent
+from model.client.local_fallback import stream_from_local
+from model.client.partial_answer import PartialAnswer
+from model.client.server_health import ServerHealth
+from model.client.server_pool import RemoteBackend, ServerPool
 from model.errors import ModelError, PromptTooLong
-from model.far.progress import PartialAnswer
-from model.far.servers import RemoteBackend, ServerPool
-from model.far.sign import ServerSilent, fail_if_silent
-from model.far.standing import ServerHealth
-from model.far.takeover import stream_from_local
-from model.far.tray import ChunkQueue
 
 LOCAL_AFTER_S = 2.0  # of silence, after which the local model takes over
 NOTICE_AFTER_S = 10.0  # of silence, after which the reader is told

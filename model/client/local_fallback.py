@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from model.base import CompletionRequest, Model, Sampling, TextChunk
-from model.far.progress import PartialAnswer, ResumeTrimmer
+from model.client.partial_answer import PartialAnswer, ResumeTrimmer
 
 RESERVED_PART = 4  # of its context a quarter is left for what is to come
 

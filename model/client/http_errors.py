@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from model.errors import KeyRefused, ModelError, ModelNotFound, PromptTooLong, RequestRefused, ServerLost
-from model.far.wire import ErrorInfo
+from model.openai_api.response import ErrorInfo
 
 TRANSIENT_STATUSES = {408, 409, 425, 429}  # and all from 500 on
 MAX_RETRY_AFTER_S = 600.0  # longer than that nobody waits, whatever the server says

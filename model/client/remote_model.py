@@ -1,6 +1,6 @@
 """A model at a URL: OpenAI's `/v1/completions` over HTTP, our own server's or another's.
 
-One server, asked once: whatever goes wrong is raised, as ServerLost where another try may mend it; `model.far.relay`
+One server, asked once: whatever goes wrong is raised, as ServerLost where another try may mend it; `model.client.failover`
 tries again. What a stream brings is handed on as it comes, and the stream is closed with the generator.
 """
 
@@ -14,16 +14,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 
 from model.base import CompletionRequest, Sampling, TextChunk
+from model.client.buffering_detector import BufferingDetector
+from model.client.http_client import ClientConfig, HttpClient, HttpReply, ResponseTimeout
+from model.client.http_errors import error_for_reply
+from model.client.partial_answer import PartialAnswer, ResumeTrimmer
+from model.client.prefill_sender import PrefillSender
+from model.client.server_url import parse_server_url
+from model.client.token_estimate import TokenEstimate
 from model.errors import ModelError, ModelNotFound, PromptTooLong, ServerLost
-from model.far import wire
-from model.far.address import parse_server_url
-from model.far.along import PrefillSender
-from model.far.flow import BufferingDetector
-from model.far.length import TokenEstimate
-from model.far.progress import PartialAnswer, ResumeTrimmer
-from model.far.refusal import error_for_reply
-from model.far.sse import SseParser
-from model.far.transport import ClientConfig, HttpClient, HttpReply, ResponseTimeout
+from model.openai_api import response
+from model.openai_api.sse import SseParser
 from model.prefix import stable_prefix
 
 TRAILING_USAGE_S = 0.5  # for the count behind an answer that is complete
@@ -47,7 +47,7 @@ class RemoteModel:
         self.server_url = parse_server_url(url)
         self._config, self._clock = config or ClientConfig(), clock
         self._http = HttpClient(self.server_url, self._config)
-        self._info: wire.ModelInfo | None = None
+        self._info: response.ModelInfo | None = None
         self._is_info_stale = True  # it may be another server, or another model, since the card was read
         self._buffering = BufferingDetector()
         self._token_estimate = TokenEstimate()
@@ -91,12 +91,12 @@ class RemoteModel:
         """Ask what it has. Raises ModelError."""
         async with self._http.request("GET", "/v1/models", self._config.read_timeout_s) as reply:
             if reply.status in (404, 405, 501):  # there are servers without this list
-                self._info, self._is_info_stale = wire.ModelInfo(self.server_url.model, owned_by=""), False
+                self._info, self._is_info_stale = response.ModelInfo(self.server_url.model, owned_by=""), False
                 return
             if reply.status != 200:
                 raise await self._error_in_reply(reply)
             try:
-                cards = wire.decode_models(
+                cards = response.decode_models(
                     json.loads(await reply.read_body(MAX_MODELS_BYTES, self._config.read_timeout_s))
                 )
             except ValueError:
@@ -121,7 +121,7 @@ class RemoteModel:
             self._prefill_sender.submit(stable_prefix(prompt))
 
     async def _send_prefill(self, prompt: str) -> None:
-        body = wire.OpenAIRequest(
+        body = response.OpenAIRequest(
             self.name,
             replace(self._config.request_template, prompt=prompt),
             stream=False,
@@ -201,20 +201,22 @@ class RemoteModel:
         ):
             return lost
         return self._error_for(
-            wire.ErrorInfo(413, "", f"it fails of {len(request.prompt):,} characters, not of {SHORT_PROMPT_CHARS}", "")
+            response.ErrorInfo(
+                413, "", f"it fails of {len(request.prompt):,} characters, not of {SHORT_PROMPT_CHARS}", ""
+            )
         )
 
     async def _error_unstreamed(self, request: CompletionRequest) -> ModelError | None:
         """What is wrong with an ask that is not to be streamed."""
         one = replace(request, sampling=replace(request.sampling, max_tokens=1))
-        body = wire.OpenAIRequest(self.server_url.model or self.name, one, stream=False).to_json()
+        body = response.OpenAIRequest(self.server_url.model or self.name, one, stream=False).to_json()
         try:
             async with self._http.request("POST", "/v1/completions", self._config.read_timeout_s, body) as reply:
                 return None if reply.status == 200 else await self._error_in_reply(reply)
         except ServerLost as error:
             return error
 
-    def _to_text_chunk(self, chunk: wire.CompletionChunk, trimmer: ResumeTrimmer | None) -> TextChunk:
+    def _to_text_chunk(self, chunk: response.CompletionChunk, trimmer: ResumeTrimmer | None) -> TextChunk:
         """What a chunk brings the reader."""
         text, finish = chunk.text, chunk.finish
         if trimmer is not None:
@@ -224,23 +226,27 @@ class RemoteModel:
             finish = trimmer.finish or finish
         return TextChunk(text, chunk.tokens, self._clock(), finish, chunk.logprobs, chunk.forgotten)
 
-    async def _stream_chunks(self, request: CompletionRequest) -> AsyncGenerator[wire.CompletionChunk, None]:
+    async def _stream_chunks(self, request: CompletionRequest) -> AsyncGenerator[response.CompletionChunk, None]:
         """The answer's chunks, the one with its end last."""
         model = self._info.id if self._info else ""
-        body = wire.OpenAIRequest(self.server_url.model or model, request).to_json()
+        body = response.OpenAIRequest(self.server_url.model or model, request).to_json()
         self._buffering.start_answer()
         async with self._open_stream(body) as reply:
             await self._check_reply(reply)
-            yield wire.CompletionChunk("", 0, "")  # it is there, and at work
+            yield response.CompletionChunk("", 0, "")  # it is there, and at work
             async with (
                 contextlib.aclosing(reply.iter_bytes()) as parts,
                 contextlib.aclosing(self._decode_events(parts)) as events,
             ):
                 async for said in events:
-                    if isinstance(said, wire.ErrorInfo):
+                    if isinstance(said, response.ErrorInfo):
                         raise self._error_for(said)
-                    ended = isinstance(said, wire.StreamEnd)
-                    chunk = wire.CompletionChunk("", 0, "", finish="end") if isinstance(said, wire.StreamEnd) else said
+                    ended = isinstance(said, response.StreamEnd)
+                    chunk = (
+                        response.CompletionChunk("", 0, "", finish="end")
+                        if isinstance(said, response.StreamEnd)
+                        else said
+                    )
                     self._token_estimate.update(request, chunk.usage)
                     if chunk.finish and not ended:
                         await self._read_trailing_usage(request, events)
@@ -264,16 +270,16 @@ class RemoteModel:
             raise
 
     async def _read_trailing_usage(
-        self, request: CompletionRequest, events: AsyncGenerator[wire.StreamEvent, None]
+        self, request: CompletionRequest, events: AsyncGenerator[response.StreamEvent, None]
     ) -> None:
         """What comes behind the end: a count, and the end of the stream, without which the connection is of no use."""
         with contextlib.suppress(TimeoutError, ServerLost):
             async with asyncio.timeout(TRAILING_USAGE_S):
                 async for said in events:
-                    if isinstance(said, wire.CompletionChunk):
+                    if isinstance(said, response.CompletionChunk):
                         self._token_estimate.update(request, said.usage)
 
-    async def _decode_events(self, blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[wire.StreamEvent, None]:
+    async def _decode_events(self, blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[response.StreamEvent, None]:
         """What comes, as long as something does in time."""
         events, loop = SseParser(), asyncio.get_running_loop()
         first, waited = True, 0.0  # since the last word; the reader's own pauses do not count
@@ -291,11 +297,11 @@ class RemoteModel:
             words = 0
             try:
                 for data in events.iter_events(part):
-                    said = wire.decode_event(data)
-                    if isinstance(said, wire.CompletionChunk) and (said.text or said.tokens):
+                    said = response.decode_event(data)
+                    if isinstance(said, response.CompletionChunk) and (said.text or said.tokens):
                         first, waited, words = False, 0.0, words + 1
                     yield said
-            except wire.MalformedResponse as error:
+            except response.MalformedResponse as error:
                 raise self._lost_error("the stream is garbled", str(error)) from None
             self._buffering.note_read(words, this)
 
@@ -320,9 +326,9 @@ class RemoteModel:
 
     async def _error_in_reply(self, reply: HttpReply) -> ModelError:
         body = await reply.read_body(MAX_BODY_BYTES, self._config.read_timeout_s)
-        return self._error_for(wire.decode_error(reply.status, body.decode("utf-8", "replace")), reply.retry_after)
+        return self._error_for(response.decode_error(reply.status, body.decode("utf-8", "replace")), reply.retry_after)
 
-    def _error_for(self, info: wire.ErrorInfo, retry_after: str = "") -> ModelError:
+    def _error_for(self, info: response.ErrorInfo, retry_after: str = "") -> ModelError:
         error = error_for_reply(self.device, self.server_url.model, info, bool(self._config.api_key), retry_after)
         if isinstance(error, PromptTooLong):
             self._token_estimate.lower_after_refusal()
