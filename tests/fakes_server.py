@@ -13,10 +13,10 @@ from fakes import wait_until
 
 from model.base import CompletionRequest, TextChunk
 from model.errors import PromptTooLong
-from model.serving.server import CompletionServer
-from tools.hall import ConnectionLimiter
-from tools.opening import bind_sockets
-from tools.porch import HardenedServer
+from model.server.app import CompletionServer
+from model.server.http.connections import ConnectionLimiter
+from model.server.http.lifecycle import bind_sockets
+from model.server.http.server import HardenedServer
 
 
 @dataclass(frozen=True)

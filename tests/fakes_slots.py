@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.base import CompletionRequest, Sampling, TextChunk
 from model.loop import generate
 from model.mask import TokenMask
-from model.serving.engine import BatchEngine
+from model.server.engine.encoder import BatchEngine
 
 Floats = NDArray[np.float32]
 
@@ -48,7 +48,7 @@ def logits_after(ids: Sequence[int]) -> Floats:
 
 
 class FakeBatchedSession:
-    """As `model.serving.slots.Slots`; it finds out whoever mixes up slots or lengths.
+    """As `model.server.engine.batched_session.Slots`; it finds out whoever mixes up slots or lengths.
 
     `takes(rows, tokens)` is told of each pass, so that a clock may jump; `fails` names a pass that breaks.
     """

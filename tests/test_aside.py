@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tools import aside
-from tools.aside import NonBlockingHandler
+from model.server.http import log_handler
+from model.server.http.log_handler import NonBlockingHandler
 
 LOG = logging.Logger("test")
 
@@ -63,7 +63,7 @@ def test_a_log_that_nobody_takes_stops_nobody_and_says_later_what_is_missing() -
 
 @pytest.mark.parametrize("lines", [10, 9999])  # the one that is being written is stuck, or all are
 def test_it_ends_though_nobody_takes_it(lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aside, "CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(log_handler, "CLOSE_TIMEOUT_S", 0.05)
     out, in_ = os.pipe()
     os.set_blocking(in_, False)
     with suppress(BlockingIOError):

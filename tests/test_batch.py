@@ -16,8 +16,8 @@ from fakes_slots import FakeBatchedSession, generate_alone, join_chunks, make_en
 from model.base import CompletionRequest, GPT2Config, Sampling, TextChunk
 from model.errors import Busy, EngineFailed, NoSuchAlphabet, PromptTooLong
 from model.local import LocalModel
-from model.serving.batch import BatchModel
-from model.serving.engine import BatchEngine, count_slots
+from model.server.engine.encoder import BatchEngine, count_slots
+from model.server.engine.engine_thread import BatchModel
 
 FAST_PACE = {"pace": 10_000.0}
 

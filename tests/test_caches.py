@@ -5,8 +5,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.serving.caches import HELD_PER_STRAY, MIN_COPY_TOKENS, MOVES_AT_ONCE, CacheCopy, SlotAllocator
-from model.serving.deadlines import PlayoutBuffer, ScheduledSequence
+from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence
+from model.server.engine.slot_allocator import HELD_PER_STRAY, MIN_COPY_TOKENS, MOVES_AT_ONCE, CacheCopy, SlotAllocator
 
 LONG = list(range(100, 140))
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.prefix import PREFILL_CHUNK
-from model.serving.costs import LinearCost
-from model.serving.deadlines import (
+from model.server.engine.cost_model import LinearCost
+from model.server.engine.scheduler import (
     ALLOWED_STALL_S,
     COMFORTABLE_BUFFER_S,
     FIRST_TOKEN_S,

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 
 from model.base import CompletionRequest, TextChunk
 from model.mask import TokenMask
-from model.serving.deadlines import (
+from model.server.engine.encoder import RequestEncoder
+from model.server.engine.engine_loop import EngineLoop, PrefillJob, SequenceOutput
+from model.server.engine.scheduler import (
     COMFORTABLE_BUFFER_S,
     LOW_BUFFER_S,
     MAX_BUFFER_S,
     MAX_UNDELIVERED_CHARS,
     SchedulingPolicy,
 )
-from model.serving.distributor import EngineLoop, PrefillJob, SequenceOutput
-from model.serving.engine import RequestEncoder
-from model.serving.turn import BatchSequence
+from model.server.engine.sequence import BatchSequence
 
 
 @cache

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.serving import deadlines
+from model.server.engine import scheduler
 from tools.benching.scale import engines, guests, run
 from tools.benching.scale.case import Scenario
 from tools.main import main
@@ -47,8 +47,8 @@ def count_stalls() -> int:
 
 def test_what_lies_ready_bridges_a_spell(monkeypatch: pytest.MonkeyPatch) -> None:
     stocked = count_stalls()
-    monkeypatch.setattr(deadlines, "LOW_BUFFER_S", 1.2)
-    monkeypatch.setattr(deadlines, "MAX_BUFFER_S", 2.4)
+    monkeypatch.setattr(scheduler, "LOW_BUFFER_S", 1.2)
+    monkeypatch.setattr(scheduler, "MAX_BUFFER_S", 2.4)
     bare = count_stalls()
     assert 4 * stocked < bare
 

@@ -5,7 +5,7 @@ from contextlib import aclosing
 import pytest
 
 from model.base import TextChunk
-from model.serving.handing import ClientStream, StreamCancelled, until_disconnect, with_keepalive
+from model.server.keepalive import ClientStream, StreamCancelled, until_disconnect, with_keepalive
 
 
 class ChunkSource:

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
-from model.serving.counters import EngineTotals
-from model.serving.metrics import render_metrics
+from model.server.engine.counters import EngineTotals
+from model.server.metrics import render_metrics
 
 
 @dataclass

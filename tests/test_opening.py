@@ -11,11 +11,11 @@ from fakes_server import FakeBatchModel, wait_until
 
 from daemon.systemd import SystemdNotifier
 from model.errors import EngineFailed
-from model.serving.server import CompletionServer
-from tools import opening
-from tools.hall import ConnectionLimiter
-from tools.opening import Unservable, limit_to_descriptors, require_keys_for
-from tools.porch import HardenedServer
+from model.server.app import CompletionServer
+from model.server.http import lifecycle
+from model.server.http.connections import ConnectionLimiter
+from model.server.http.lifecycle import Unservable, limit_to_descriptors, require_keys_for
+from model.server.http.server import HardenedServer
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_others_need_one(host: str) -> None:
 
 
 def test_a_port_is_taken_from_the_beginning_and_not_when_the_first_is_let_in() -> None:
-    [here] = opening.open_sockets("127.0.0.1", 0)
+    [here] = lifecycle.open_sockets("127.0.0.1", 0)
     with here, pytest.raises(Unservable, match="is taken"):
-        opening.open_sockets("127.0.0.1", here.getsockname()[1])
+        lifecycle.open_sockets("127.0.0.1", here.getsockname()[1])
 
 
 async def test_a_word_does_not_wait_until_the_one_before_it_is_acknowledged() -> None:
@@ -67,7 +67,7 @@ async def test_a_word_does_not_wait_until_the_one_before_it_is_acknowledged() ->
         asked.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.transport.abort()
 
-    [here] = opening.open_sockets("127.0.0.1", 0)
+    [here] = lifecycle.open_sockets("127.0.0.1", 0)
     async with await asyncio.start_server(taken, sock=here):
         _, writer = await asyncio.open_connection(*here.getsockname())
         assert await asked
@@ -103,9 +103,9 @@ def start_server(
     batch: FakeBatchModel, notify: SystemdNotifier, engine: FakeEngine, kind: type[HardenedServer] = HardenedServer
 ) -> Any:
     server = CompletionServer(batch, name="tiny")
-    porch, sockets = kind(server.app, ConnectionLimiter()), opening.bind_sockets("127.0.0.1", 0)
+    porch, sockets = kind(server.app, ConnectionLimiter()), lifecycle.bind_sockets("127.0.0.1", 0)
     return server, asyncio.ensure_future(
-        opening.serve_until_signal(server, porch, sockets, 0, "open", notify, engine.check_alive)
+        lifecycle.serve_until_signal(server, porch, sockets, 0, "open", notify, engine.check_alive)
     )
 
 
@@ -161,7 +161,7 @@ async def test_a_server_into_which_nobody_can_come_ends_at_once(loads: bool) -> 
 async def test_whoever_waits_for_a_large_model_is_told_that_it_goes_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "LOADING_LOG_INTERVAL_S", 0.01)
+    monkeypatch.setattr(lifecycle, "LOADING_LOG_INTERVAL_S", 0.01)
     batch = FakeBatchModel()
     batch.loaded.clear()
     with caplog.at_level(logging.INFO):

@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 from fakes_server import FakeBatchModel, get, post, read_reply, running_server, send_request, wait_until
 
-from model.serving.door import RequestLimits
-from tools.hall import ConnectionLimiter, ConnectionLimits
-from tools.opening import bind_sockets, tls_context
-from tools.porch import HardenedServer
+from model.server.http.connections import ConnectionLimiter, ConnectionLimits
+from model.server.http.lifecycle import bind_sockets, tls_context
+from model.server.http.server import HardenedServer
+from model.server.limits import RequestLimits
 
 REQUEST = post({"model": "tiny", "prompt": "Hello", "max_tokens": 100})
 
@@ -279,7 +279,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 async def test_https_is_the_same_with_a_lock(certificate: tuple[Path, Path]) -> None:
-    from model.serving.server import CompletionServer
+    from model.server.app import CompletionServer
 
     inside, server = make_limiter(header_s=0.5), CompletionServer(FakeBatchModel(), name="tiny")
     await server.open_when_loaded()

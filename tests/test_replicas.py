@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tools import replicas
-from tools.opening import Unservable
+from model.server.http.lifecycle import Unservable
+from tools import serve_ray
 
 
 def parse_options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    replicas.add_arguments(parser.add_argument_group())
+    serve_ray.add_arguments(parser.add_argument_group())
     return parser.parse_args(words)
 
 
@@ -51,7 +51,7 @@ def test_what_ray_would_choke_on_is_refused_before_it_is_started(
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """In place of Ray's: `doing` has what was done, and `starting` and `up` are called then."""
-    made: Any = ModuleType("model.serving.cluster")
+    made: Any = ModuleType("model.server.ray_cluster")
     made.doing, made.starting, made.up = [], lambda: None, lambda: None
 
     @contextmanager
@@ -66,15 +66,15 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
     made.serving, made.Size = serving, lambda *_: None
     made.replicas = lambda: made.up() or 1
-    monkeypatch.setitem(sys.modules, "model.serving.cluster", made)
-    monkeypatch.setattr(replicas, "POLL_S", 0.01)
+    monkeypatch.setitem(sys.modules, "model.server.ray_cluster", made)
+    monkeypatch.setattr(serve_ray, "POLL_S", 0.01)
     before = signal.getsignal(signal.SIGTERM)
     yield made
     signal.signal(signal.SIGTERM, before)
 
 
 def run_serve(host: str = "127.0.0.1", port: int = 8033) -> int:
-    return replicas.serve_replicas(
+    return serve_ray.serve_replicas(
         argparse.Namespace(
             host=host, port=port, cert=None, cert_key=None, drain=1.0, rows=1, threads=1, **vars(parse_options("--ray"))
         ),

@@ -5,12 +5,12 @@ import selectors
 import socket
 from contextlib import ExitStack
 
-from tools import rounds
+from model.server.http import fair_loop
 
 
 def test_of_a_crowd_a_few_are_served_in_each_round_and_all_in_turn() -> None:
     with ExitStack() as opened:
-        loop = rounds.new_fair_loop()
+        loop = fair_loop.new_fair_loop()
         opened.callback(loop.close)
         served: list[int] = []
         between = 0
@@ -26,11 +26,11 @@ def test_of_a_crowd_a_few_are_served_in_each_round_and_all_in_turn() -> None:
             while set(served) != set(range(100)):
                 before = len(served)
                 await asyncio.sleep(0)
-                assert len(served) - before <= rounds.SOCKETS_PER_TURN
+                assert len(served) - before <= fair_loop.SOCKETS_PER_TURN
                 between += 1
 
         loop.run_until_complete(asyncio.wait_for(wait(), 30))
-        assert between >= 100 // rounds.SOCKETS_PER_TURN
+        assert between >= 100 // fair_loop.SOCKETS_PER_TURN
 
 
 def test_it_waits_reads_writes_and_hears_another_thread_as_any_loop() -> None:
@@ -48,13 +48,13 @@ def test_it_waits_reads_writes_and_hears_another_thread_as_any_loop() -> None:
         await asyncio.sleep(0.01)
         return got[:1] + await asyncio.to_thread(bytes, 1)
 
-    with asyncio.Runner(loop_factory=rounds.new_fair_loop) as runner:
+    with asyncio.Runner(loop_factory=fair_loop.new_fair_loop) as runner:
         assert runner.run(talk()) == b"!\0"
 
 
 def test_a_socket_that_failed_is_ready_for_what_it_is_watched_for() -> None:
     server = socket.create_server(("127.0.0.1", 0))
-    with rounds._FairSelector() as few, server, socket.create_connection(server.getsockname()) as client:
+    with fair_loop._FairSelector() as few, server, socket.create_connection(server.getsockname()) as client:
         few.register(client, selectors.EVENT_READ)
         assert few.select(0) == []
         with server.accept()[0] as far:
@@ -64,7 +64,7 @@ def test_a_socket_that_failed_is_ready_for_what_it_is_watched_for() -> None:
 
 
 def test_what_it_has_closed_it_does_not_close_again_under_anothers_number() -> None:
-    few = rounds._FairSelector()
+    few = fair_loop._FairSelector()
     few.close()
     others = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
     del few

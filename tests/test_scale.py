@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.openai_api import response
-from model.serving.batch import BatchModel
-from model.serving.counters import EngineCounters
-from model.serving.engine import BatchEngine as Served
+from model.server.engine.counters import EngineCounters
+from model.server.engine.encoder import BatchEngine as Served
+from model.server.engine.engine_thread import BatchModel
 from tools.benching.errors import NotComparable
 from tools.benching.lines import drive, figures
 from tools.benching.lines.call import ServerUnderTest

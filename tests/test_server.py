@@ -23,9 +23,9 @@ from fakes_server import (
 from model.base import CompletionRequest, Sampling
 from model.errors import ModelBusy, ModelDamaged
 from model.openai_api import response
-from model.serving.door import RequestLimits
-from model.serving.keys import ApiKeys
-from model.serving.server import create_app
+from model.server.api_keys import ApiKeys
+from model.server.app import create_app
+from model.server.limits import RequestLimits
 
 SOON = RequestLimits(first_chunk_s=0.05, keepalive_s=0.05)
 

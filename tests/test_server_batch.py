@@ -17,8 +17,8 @@ from model.base import CompletionRequest, Sampling
 from model.errors import EngineFailed
 from model.local import LocalModel
 from model.openai_api.response import OpenAIRequest
-from model.serving.batch import BatchModel
-from model.serving.server import CompletionServer
+from model.server.app import CompletionServer
+from model.server.engine.engine_thread import BatchModel
 
 
 @asynccontextmanager

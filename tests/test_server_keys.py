@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.serving.keys import ApiKeys, KeysDamaged, KeysNotFound
+from model.server.api_keys import ApiKeys, KeysDamaged, KeysNotFound
 
 NORTH, SOUTH = "north-window-0123456789", "south-window-0123456789"
 

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.serving.share import key_to_preempt, keys_with_fewest_rows
+from model.server.engine.fair_share import key_to_preempt, keys_with_fewest_rows
 
 KEYS = st.sampled_from(["", "north", "south", "east"])
 WANTED = st.dictionaries(KEYS, st.integers(1, 40), min_size=1)

@@ -20,7 +20,7 @@ from model.base import GPT2Config
 from model.errors import EngineFailed, ModelDamaged, PromptTooLong
 from model.rounding import QuantConfig
 from model.runtime import OnnxModel
-from model.serving.slots import BatchedSession
+from model.server.engine.batched_session import BatchedSession
 from model.session import OnnxSession
 
 Floats = NDArray[np.float32]

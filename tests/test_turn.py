@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from model import graph
 from model.base import CompletionRequest, Sampling
-from model.serving.distributor import EngineLoop, PrefillJob
-from model.serving.engine import BatchEngine, RequestEncoder
-from model.serving.passes import Logits
-from model.serving.slots import BatchedSession
-from model.serving.turn import BatchSequence
+from model.server.engine.batched_session import BatchedSession
+from model.server.engine.encoder import BatchEngine, RequestEncoder
+from model.server.engine.engine_loop import EngineLoop, PrefillJob
+from model.server.engine.sequence import BatchSequence
+from model.server.engine.timed_engine import Logits
 
 CONTEXT = 50
 PROMPT = "The operator sat down at the machine and typed a line."

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.base import THREAD_RANGE
-from tools import aside, replicas
+from model.server.http import log_handler
+from tools import serve_ray
 from tools.ask import ranged_number
 
 if TYPE_CHECKING:
     from drivers.profile import TypeWheel
-    from model.serving.batch import BatchModel
-    from model.serving.keys import ApiKeys
+    from model.server.api_keys import ApiKeys
+    from model.server.engine.engine_thread import BatchModel
 
 DEFAULT_PORT = 8033
 ANSWERS_PER_KEY_HELP = "of these for one key, where there are several (0: as many as rows)"
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cert-key", type=Path, metavar="FILE", help="and its private key")
     _add_engine(parser.add_argument_group("the engine"))
     _add_limits(parser.add_argument_group("limits"))
-    replicas.add_arguments(parser.add_argument_group("a cluster"))
+    serve_ray.add_arguments(parser.add_argument_group("a cluster"))
 
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
@@ -93,35 +94,35 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    with aside.logging_to_stderr():
+    with log_handler.logging_to_stderr():
         return _serve_here(args)
 
 
 def _serve_here(args: argparse.Namespace) -> int:
     from daemon.systemd import SystemdNotifier
     from model import in_use, store
-    from model.serving.keys import ApiKeys
-    from model.serving.server import CompletionServer
-    from tools import opening, rounds
-    from tools.hall import ConnectionLimiter, ConnectionLimits
-    from tools.porch import HardenedServer
+    from model.server.api_keys import ApiKeys
+    from model.server.app import CompletionServer
+    from model.server.http import fair_loop, lifecycle
+    from model.server.http.connections import ConnectionLimiter, ConnectionLimits
+    from model.server.http.server import HardenedServer
 
     keys = ApiKeys(args.keys) if args.keys else None
-    opening.require_keys_for(args.host, keys is not None)
-    context = opening.tls_context(args.cert, args.cert_key)
+    lifecycle.require_keys_for(args.host, keys is not None)
+    context = lifecycle.tls_context(args.cert, args.cert_key)
     folder = store.find_model(args.model or in_use.get_default())
     store.read_manifest(folder)
     if args.ray is not None:
-        return replicas.serve_replicas(args, partial(build_app, args, folder))
-    hall = ConnectionLimiter(ConnectionLimits(max_connections=opening.limit_to_descriptors(args.connections)))
-    sockets = opening.open_sockets(args.host, args.port)
-    place = opening.socket_url(sockets[0], is_tls=context is not None)
+        return serve_ray.serve_replicas(args, partial(build_app, args, folder))
+    hall = ConnectionLimiter(ConnectionLimits(max_connections=lifecycle.limit_to_descriptors(args.connections)))
+    sockets = lifecycle.open_sockets(args.host, args.port)
+    place = lifecycle.socket_url(sockets[0], is_tls=context is not None)
 
     async def served() -> int:
         batch = open_batch_model(args, folder)
         server = CompletionServer(batch, keys=keys, gauges=hall.gauges, **_server_settings(args, folder))
         told = f"{place}, model {server.name}, {args.rows} rows, {_describe_keys(keys)}"
-        return await opening.serve_until_signal(
+        return await lifecycle.serve_until_signal(
             server,
             HardenedServer(server.app, hall, context),
             sockets,
@@ -131,23 +132,23 @@ def _serve_here(args: argparse.Namespace) -> int:
             batch.check_alive,
         )
 
-    with asyncio.Runner(loop_factory=rounds.new_fair_loop) as runner:
+    with asyncio.Runner(loop_factory=fair_loop.new_fair_loop) as runner:
         return runner.run(served())
 
 
 def build_app(args: argparse.Namespace, folder: Path) -> Any:
     """The app alone, as each replica of a cluster has it."""
-    from model.serving import server
-    from model.serving.keys import ApiKeys
+    from model.server import app
+    from model.server.api_keys import ApiKeys
 
     keys = ApiKeys(args.keys) if args.keys else None
-    return server.create_app(open_batch_model(args, folder), keys=keys, **_server_settings(args, folder))
+    return app.create_app(open_batch_model(args, folder), keys=keys, **_server_settings(args, folder))
 
 
 def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What a server is told of its model and its limits."""
     from model import store
-    from model.serving.door import RequestLimits
+    from model.server.limits import RequestLimits
 
     return {
         "name": store.name_of_folder(folder),
@@ -160,7 +161,7 @@ def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def open_batch_model(args: argparse.Namespace, folder: Path) -> BatchModel:
     """The model in this folder, as the options want it; it begins to load at once."""
     from drivers.text.charset import is_printable
-    from model.serving.batch import BatchModel
+    from model.server.engine.engine_thread import BatchModel
 
     return BatchModel(
         folder,

@@ -132,7 +132,7 @@ class HttpClient:
         }
         if (
             self._config.request_template.conversation
-        ):  # a cluster sends it where its cache is: see model.serving.cluster
+        ):  # a cluster sends it where its cache is: see model.server.ray_cluster
             headers["X-Session-Id"] = self._config.request_template.conversation
         if self._config.api_key:
             if not (self._server_url.is_encrypted or self._config.allow_plain or await self._is_private_host()):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.serving.server import ServedModel
+    from model.server.app import ServedModel
 
 MAX_CONNECTIONS = 100_000  # or as many as the system gives
 
@@ -22,20 +22,20 @@ async def serve_locally(
     tls: ssl.SSLContext | None = None,
     **server_options: Any,
 ) -> None:
-    """`told` hears the port when all is open; `more` is as of `model.serving.server.Server`."""
+    """`told` hears the port when all is open; `more` is as of `model.server.app.Server`."""
     from daemon.systemd import SystemdNotifier
-    from model.serving.door import RequestLimits
-    from model.serving.server import CompletionServer
-    from tools import opening
-    from tools.hall import ConnectionLimiter, ConnectionLimits
-    from tools.porch import HardenedServer
+    from model.server.app import CompletionServer
+    from model.server.http import lifecycle
+    from model.server.http.connections import ConnectionLimiter, ConnectionLimits
+    from model.server.http.server import HardenedServer
+    from model.server.limits import RequestLimits
 
     server = CompletionServer(backend, name=name, limits=RequestLimits(open_answers=MAX_CONNECTIONS), **server_options)
-    hall = ConnectionLimiter(ConnectionLimits(max_connections=opening.limit_to_descriptors(MAX_CONNECTIONS)))
-    sockets = opening.open_sockets("127.0.0.1", 0)
+    hall = ConnectionLimiter(ConnectionLimits(max_connections=lifecycle.limit_to_descriptors(MAX_CONNECTIONS)))
+    sockets = lifecycle.open_sockets("127.0.0.1", 0)
 
     class Told(SystemdNotifier):
         def ready(self, status: str = "") -> None:
             on_listening(sockets[0].getsockname()[1])
 
-    await opening.serve_until_signal(server, HardenedServer(server.app, hall, tls), sockets, 0.0, "", Told())
+    await lifecycle.serve_until_signal(server, HardenedServer(server.app, hall, tls), sockets, 0.0, "", Told())

@@ -59,7 +59,7 @@ class ServerUnderTest:
         return found[0]
 
     async def fetch_counters(self) -> dict[str, float]:
-        """What its engine has done so far, named as in `model.serving.counters`; nothing of another's server."""
+        """What its engine has done so far, named as in `model.server.engine.counters`; nothing of another's server."""
         try:
             async with self._open_response("GET", "/metrics") as reader:
                 found = _COUNTER_LINE.findall((await _read_body(reader)).decode())

@@ -60,7 +60,7 @@ class WaitTimes:
 class LoadFigures:
     """One run of N lines. `server` is None where it runs elsewhere; `driver` is this program itself.
 
-    `engine` is what the server's did, by the names of `model.serving.counters`; empty where it does not tell.
+    `engine` is what the server's did, by the names of `model.server.engine.counters`; empty where it does not tell.
     """
 
     lines: int

@@ -62,7 +62,7 @@ def open_backend(name: str, folder: Path, settings: EngineSettings) -> Backend:
 
 def _open_asr33_backend(policy: str, folder: Path, settings: EngineSettings) -> Backend:
     from drivers.text.charset import is_printable
-    from model.serving.batch import BatchModel
+    from model.server.engine.engine_thread import BatchModel
 
     alphabets: dict[str, Callable[[str], bool]] = {
         wheel: partial(_is_printable, is_printable, wheel) for wheel in TYPE_WHEELS

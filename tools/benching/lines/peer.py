@@ -85,7 +85,7 @@ class PeerEngine(Protocol):
 
 
 class PeerBackend:
-    """As `model.serving.batch.Batch` to the app."""
+    """As `model.server.engine.engine_thread.Batch` to the app."""
 
     def __init__(
         self, folder: Path, settings: EngineSettings, open_engine: Callable[[EngineSettings, int], PeerEngine]

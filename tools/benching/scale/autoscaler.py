@@ -1,4 +1,4 @@
-"""How many replicas more or fewer, by the answers under way: Ray Serve's policy, as `model.serving.cluster` sets it.
+"""How many replicas more or fewer, by the answers under way: Ray Serve's policy, as `model.server.ray_cluster` sets it.
 
 Pure; the time is an argument.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.serving.deadlines import SchedulingPolicy
+from model.server.engine.scheduler import SchedulingPolicy
 
 
 @dataclass(frozen=True, slots=True)

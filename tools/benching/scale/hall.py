@@ -80,7 +80,7 @@ class SimulatedCluster:
         return [(one.busy_s - before) / span.seconds for one, before in there if one not in self.failed_at]
 
     def engine_counters(self) -> dict[str, float]:
-        """What all replicas together did in the time that counts, by the names of `model.serving.counters`."""
+        """What all replicas together did in the time that counts, by the names of `model.server.engine.counters`."""
         return subtract_counters(self._counters_before, self._total_counters())
 
     def _total_counters(self) -> dict[str, float]:

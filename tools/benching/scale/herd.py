@@ -16,7 +16,7 @@ from tools.benching.lines.figures import percentile
 from tools.benching.scale.case import SimulationRandom
 
 CONNECT_TIMEOUT_S = 5.0  # as `model.client.http_client` has it: of a connection, and of its TLS
-RETRY_AFTER_S = 1.0  # as `model.serving.door` has it, in Retry-After
+RETRY_AFTER_S = 1.0  # as `model.server.limits` has it, in Retry-After
 ABANDONED_SHARE = 0.25  # of a knock, for one who has left meanwhile: it is taken in, and found to be gone
 REJECTION_S = 0.0005  # a 429 on a connection that is open
 

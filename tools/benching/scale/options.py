@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tools.ask import ranged_number
 
 if TYPE_CHECKING:
-    from model.serving.deadlines import SchedulingPolicy
+    from model.server.engine.scheduler import SchedulingPolicy
     from tools.benching.scale.case import Scenario
     from tools.benching.scale.engines import EngineCostTable
     from tools.benching.scale.run import SimulationReport

@@ -54,19 +54,19 @@ class DummyBackend:
 
 
 def create_app() -> Any:
-    from model.serving import server
-    from model.serving.door import RequestLimits
+    from model.server import app
+    from model.server.limits import RequestLimits
 
-    return server.create_app(DummyBackend(), name="parrot", limits=RequestLimits(open_answers=hosting.MAX_CONNECTIONS))
+    return app.create_app(DummyBackend(), name="parrot", limits=RequestLimits(open_answers=hosting.MAX_CONNECTIONS))
 
 
 def serve_until_input_ends(kind: str, cert: str = "") -> None:
     """Until its input ends."""
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     if kind == "ray":
-        from model.serving import cluster
+        from model.server import ray_cluster
 
-        with cluster.run_cluster(create_app, cluster.ClusterSize(1, 1, 10_000), host="127.0.0.1", port=PORT):
+        with ray_cluster.run_cluster(create_app, ray_cluster.ClusterSize(1, 1, 10_000), host="127.0.0.1", port=PORT):
             _print_port(PORT)
             time.sleep(1e6)
     asyncio.run(_serve_front(cert))

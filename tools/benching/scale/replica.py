@@ -1,4 +1,4 @@
-"""One replica of the real scheduler on a clock that jumps: `model.serving.distributor`, an engine that only takes time.
+"""One replica of the real scheduler on a clock that jumps: `model.server.engine.engine_loop`, an engine that only takes time.
 
 Its caches, its rows, its plan and its reading ahead are the server's own; the engine's passes last as long as a table
 says, and every token is the same word. Knows no network, no typists and no other replicas.
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.base import TextChunk
-from model.serving.counters import EngineCounters
-from model.serving.deadlines import PlayoutBuffer, ScheduledSequence, SchedulingPolicy
-from model.serving.distributor import EngineLoop, PrefillJob
-from model.serving.turn import BatchSequence
+from model.server.engine.counters import EngineCounters
+from model.server.engine.engine_loop import EngineLoop, PrefillJob
+from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence, SchedulingPolicy
+from model.server.engine.sequence import BatchSequence
 from tools.benching.scale.engines import EngineCostTable
 from tools.benching.scale.guests import NoisyNeighbours
 

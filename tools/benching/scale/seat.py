@@ -16,7 +16,7 @@ from model.base import TextChunk
 from model.client.server_health import ServerHealth
 from model.errors import ServerLost
 from model.prefix import stable_prefix
-from model.serving.distributor import PrefillJob
+from model.server.engine.engine_loop import PrefillJob
 from tools.benching.lines.figures import ClientRecord
 from tools.benching.lines.typist import SimulatedUser, UserTurn
 from tools.benching.scale.case import Scenario, SimulationRandom

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Literal
 
 from model.prefix import PREFILL_CHUNK
-from model.serving.costs import LinearCost
+from model.server.engine.cost_model import LinearCost
 
 FIRST_TOKEN_S = 0.5  # from RETURN to the first character: a person who has just looked up
 LOW_BUFFER_S = 12.0  # of paper: below it a line wants a token, and waits until many do, so that steps are large

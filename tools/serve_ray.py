@@ -1,6 +1,6 @@
 """`asr33 serve --ray`: the same app in replicas, on one machine or on a cluster's; options, and its life.
 
-What Ray is told of it stands in `model.serving.cluster`.
+What Ray is told of it stands in `model.server.ray_cluster`.
 """
 
 from __future__ import annotations
@@ -49,22 +49,24 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 
 def serve_replicas(args: argparse.Namespace, make_app: Callable[[], Any]) -> int:
     """Until a signal. Raises Unservable, EngineMissing, EngineFailed, ModuleNotFoundError where there is no Ray."""
-    from tools.opening import Unservable, url_of
+    from model.server.http.lifecycle import Unservable, url_of
 
     if not args.port:
         raise Unservable("--ray takes no --port 0, for nobody learns which one Ray took: name one", 64)
-    from model.serving import cluster
+    from model.server import ray_cluster
 
     least, most = args.replicas
     up, down = args.scale
-    size = cluster.ClusterSize(least, most, args.rows, args.threads or 1, args.gpus, up, down)
+    size = ray_cluster.ClusterSize(least, most, args.rows, args.threads or 1, args.gpus, up, down)
     notify = SystemdNotifier()
     log.info("asr33: starting Ray, and %d of at most %d replicas", least, most)
     at = {"host": args.host, "port": args.port, "cert": args.cert, "cert_key": args.cert_key}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(cluster.run_cluster(make_app, size, **at, drain_s=args.drain, address=args.ray or None))
+            stack.enter_context(
+                ray_cluster.run_cluster(make_app, size, **at, drain_s=args.drain, address=args.ray or None)
+            )
         except KeyboardInterrupt:
             log.info("asr33: going down before it was up")
             return 0
@@ -74,7 +76,7 @@ def serve_replicas(args: argparse.Namespace, make_app: Callable[[], Any]) -> int
         before = least
         while not _wait_for_signal(min(POLL_S, (notify.watchdog_s or POLL_S) / 2)):
             notify.send_watchdog()
-            if (alive := cluster.count_replicas()) != before:
+            if (alive := ray_cluster.count_replicas()) != before:
                 before = alive
                 log.info("asr33: %d replicas", alive)
                 notify.send_status(f"{alive} replicas")

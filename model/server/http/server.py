@@ -24,8 +24,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from model.openai_api.response import ErrorInfo
-from model.serving.door import http_error
-from tools.hall import ConnectionLimiter
+from model.server.http.connections import ConnectionLimiter
+from model.server.limits import http_error
 
 WRITE_BUFFER_BYTES = 16_384  # bytes that wait for a reader, in this process
 READ_BYTES = 8192  # bytes taken at once: a header that comes whole is no larger than one that comes in parts

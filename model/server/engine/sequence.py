@@ -14,7 +14,7 @@ from model.base import CompletionRequest, TextChunk
 from model.context import ContextWindow, Vocabulary, require_prompt_fits
 from model.loop import Generation
 from model.mask import TokenMask
-from model.serving.deadlines import PlayoutBuffer, ScheduledSequence
+from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence
 
 
 class BatchSequence:

@@ -16,10 +16,10 @@ from model.base import CompletionRequest, TextChunk
 from model.errors import ModelError
 from model.openai_api import response
 from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, Usage
-from model.serving import door
-from model.serving.door import HttpError, RequestLimits
-from model.serving.gate import error_location
-from model.serving.handing import ClientStream, StreamCancelled, until_disconnect, with_keepalive
+from model.server import limits
+from model.server.keepalive import ClientStream, StreamCancelled, until_disconnect, with_keepalive
+from model.server.limits import HttpError, RequestLimits
+from model.server.middleware import error_location
 
 DRAINING_FAILURE = ErrorInfo(503, "service_unavailable_error", "the server is going down: go on at another", "draining")
 STREAM_HEADERS = [
@@ -146,12 +146,12 @@ def _failure_for(error: Exception) -> ErrorInfo:
     """The last event of a stream that was broken off."""
     if isinstance(error, StreamCancelled):
         return DRAINING_FAILURE
-    return (log_and_convert(error) if isinstance(error, ModelError) else door.error_for(ModelError())).failure
+    return (log_and_convert(error) if isinstance(error, ModelError) else limits.error_for(ModelError())).failure
 
 
 def log_and_convert(error: ModelError) -> HttpError:
     """How the reader hears of it; what he is not told, the log has."""
-    no = door.error_for(error)
+    no = limits.error_for(error)
     if no.failure.status == 500:
         log.error("asr33: the model failed: %s", error_location(error))
     return no

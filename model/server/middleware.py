@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.serving import door
-from model.serving.door import HttpError
-from model.serving.handing import ClientStream
+from model.server import limits
+from model.server.keepalive import ClientStream
+from model.server.limits import HttpError
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client who has left before there was a status
 ENDPOINTS = {"/v1/completions": "completions", "/v1/models": "models", "/health": "health", "/metrics": "metrics"}
@@ -41,19 +41,19 @@ class AccessMiddleware:
             await send(message)
 
         line = ClientStream("")
-        scope["path"] = door.request_path(scope["path"])
+        scope["path"] = limits.request_path(scope["path"])
         scope.setdefault("state", {})["line"] = line
         try:
             line.key_name = self._admit(scope)
             await self._app(scope, receive, watched)
         except HttpError as no:
             await no.to_response()(scope, receive, watched)
-        except door.Gone:
+        except limits.Gone:
             pass
         except Exception as error:
             log.error("asr33: %s", error_location(error))
             if not status:
-                failed = door.http_error(500, "the server failed; its log says where", "server_failed")
+                failed = limits.http_error(500, "the server failed; its log says where", "server_failed")
                 await failed.to_response()(scope, receive, watched)
         finally:
             line.cancel("gone")

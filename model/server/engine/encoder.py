@@ -12,8 +12,8 @@ from model.base import CompletionRequest, DeviceChoice, GPT2Config
 from model.errors import ModelDamaged, NoSuchAlphabet, NoSuchToken
 from model.local import CACHED_LINES, LineTokenizer
 from model.mask import TokenMask
-from model.serving.passes import SlotSession
-from model.serving.turn import BatchSequence
+from model.server.engine.sequence import BatchSequence
+from model.server.engine.timed_engine import SlotSession
 
 SLOTS_PER_ROW = 4  # caches at most for each row: its own, and those of people who think, type and read meanwhile
 
@@ -35,7 +35,7 @@ def load_engine(
 ) -> BatchEngine:
     """Verify a model's files and load them, with as many caches as `memory` holds. Raises ModelError."""
     from model import session
-    from model.serving import slots
+    from model.server.engine import batched_session
 
     manifest = store.read_manifest(folder)
     store.verify_model(folder)
@@ -46,7 +46,7 @@ def load_engine(
         raise ModelDamaged(f"{folder}: its graph, its tokenizer and its manifest are not of one model; fetch it again")
     number = graph.inputs["past_key_0"].dtype.itemsize
     count = count_slots(memory, shape, context, batch_size, number)
-    made = slots.BatchedSession(graph, count=count, context=context)
+    made = batched_session.BatchedSession(graph, count=count, context=context)
     return BatchEngine(made, words, shape.vocab_size, made.provider)
 
 

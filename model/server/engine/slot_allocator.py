@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.prefix import common_prefix_length
-from model.serving.deadlines import ScheduledSequence
+from model.server.engine.scheduler import ScheduledSequence
 
 MIN_COPY_TOKENS = 8  # tokens: to read fewer takes less time than to copy them
 HELD_PER_STRAY = 64  # of so many that are held one may lie apart

@@ -21,11 +21,11 @@ from typing import Any
 
 from daemon.systemd import SystemdNotifier
 from model.errors import EngineFailed, ModelError
-from model.serving.gate import error_location as place_of
-from model.serving.keys import ApiKeys
-from model.serving.server import CompletionServer
-from tools.hall import ConnectionLimits
-from tools.porch import BACKLOG, HardenedServer
+from model.server.api_keys import ApiKeys
+from model.server.app import CompletionServer
+from model.server.http.connections import ConnectionLimits
+from model.server.http.server import BACKLOG, HardenedServer
+from model.server.middleware import error_location as place_of
 
 SEND_BUFFER_BYTES = 32_768  # bytes in the kernel's buffer of a connection, which would take whole answers
 SPARE_DESCRIPTORS = 64  # descriptors that are no connections

@@ -25,12 +25,12 @@ from starlette.types import Receive, Scope, Send
 
 from model.errors import ModelError
 from model.openai_api import response
-from model.serving import door, metrics
-from model.serving.answer import CompletionBackend, CompletionResponse, log_and_convert
-from model.serving.door import HttpError, RequestLimits
-from model.serving.gate import AccessMiddleware
-from model.serving.handing import ClientStream, StreamCancelled
-from model.serving.keys import ApiKeys
+from model.server import limits, metrics
+from model.server.api_keys import ApiKeys
+from model.server.keepalive import ClientStream, StreamCancelled
+from model.server.limits import HttpError, RequestLimits
+from model.server.middleware import AccessMiddleware
+from model.server.streaming import CompletionBackend, CompletionResponse, log_and_convert
 
 ServerState = Literal["loading", "open", "draining", "failed"]
 CANCEL_GRACE_S = 2.0  # for the last words to those who are cut off
@@ -66,7 +66,7 @@ class CompletionServer:
         *,
         name: str,
         keys: ApiKeys | None = None,
-        limits: RequestLimits = door.DEFAULT_LIMITS,
+        limits: RequestLimits = limits.DEFAULT_LIMITS,
         vocabulary: str = "",
         alphabets: Sequence[str] = (),
         gauges: Callable[[], Mapping[str, float]] = dict,
@@ -75,7 +75,7 @@ class CompletionServer:
         self.model, self.name, self.limits, self.keys = model, name, limits, keys
         self.state: ServerState = "loading"
         self.clients: set[ClientStream] = set()
-        self.body_budget = door.BodyBudget(limits.all_bodies_bytes)
+        self.body_budget = limits.BodyBudget(limits.all_bodies_bytes)
         self.request_counts: Counter[tuple[str, int]] = Counter()
         self._gauges = gauges
         self._vocabulary_hash, self._alphabets = vocabulary, tuple(alphabets)
@@ -129,17 +129,17 @@ class CompletionServer:
     def admit(self, scope: Scope) -> str:
         """The name of whoever asks. Raises Refused: a stranger, or a time at which nobody is served."""
         path, who = scope["path"], ""
-        door.reject_smuggling(scope)
+        limits.reject_smuggling(scope)
         if path == "/health":
             return who
         if self.keys is None:
-            door.reject_browsers(scope)
+            limits.reject_browsers(scope)
         else:
-            shown = door.bearer_key(scope)
+            shown = limits.bearer_key(scope)
             known = self.keys.name_of(shown) if shown else None
             if known is None:
                 said = "this key is not known here" if shown else "a key is wanted: Authorization: Bearer KEY"
-                raise door.http_error(401, said, "invalid_api_key")
+                raise limits.http_error(401, said, "invalid_api_key")
             who = known
         if path.startswith("/v1/"):
             self.require_open()
@@ -148,16 +148,18 @@ class CompletionServer:
     def require_open(self) -> None:
         """Raises Refused: a time at which no answer is begun."""
         if self.state != "open":
-            raise door.http_error(503, self._describe_state(), self.state)
+            raise limits.http_error(503, self._describe_state(), self.state)
 
     @asynccontextmanager
     async def register_client(self, client: ClientStream) -> AsyncIterator[None]:
         """A place among those who are served. Raises Refused where there is none, for all or for this key."""
         if len(self.clients) >= self.limits.open_answers:
-            raise door.http_error(429, f"{self.limits.open_answers:,} lines are open, which is all: try again", "busy")
+            raise limits.http_error(
+                429, f"{self.limits.open_answers:,} lines are open, which is all: try again", "busy"
+            )
         each = self.limits.answers_per_key
         if self.keys and len(self.keys) > 1 and sum(one.key_name == client.key_name for one in self.clients) >= each:
-            raise door.http_error(429, f"this key has {each:,} lines open, which is all it may: try again", "share")
+            raise limits.http_error(429, f"this key has {each:,} lines open, which is all it may: try again", "share")
         self.clients.add(client)
         try:
             yield
@@ -183,13 +185,13 @@ class CompletionServer:
         if name is None:
             return JSONResponse(response.encode_models([self.model_info()]))
         if name != self.name:
-            raise door.http_error(404, f"there is one model here: {self.name}", "model_not_found", "model")
+            raise limits.http_error(404, f"there is one model here: {self.name}", "model_not_found", "model")
         return JSONResponse(self.model_info().to_json())
 
     async def _get_health(self, request: Request) -> Response:
         if self.state == "open":
             return JSONResponse({"status": "ok"})
-        again = {"Retry-After": str(door.RETRY_AFTER_S)}
+        again = {"Retry-After": str(limits.RETRY_AFTER_S)}
         return JSONResponse({"status": self.state, "doing": self._describe_state()}, 503, again)
 
     async def _get_metrics(self, request: Request) -> Response:
@@ -234,11 +236,11 @@ class _CompletionsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server, line = self._server, scope["state"]["line"]
         async with server.register_client(line):  # before the body, which may be slow
-            asked = door.parse_request(
-                await door.read_body(scope, receive, server.limits, server.body_budget), server.limits
+            asked = limits.parse_request(
+                await limits.read_body(scope, receive, server.limits, server.body_budget), server.limits
             )
             if asked.model not in ("", server.name):
-                raise door.http_error(404, f"there is one model here: {server.name}", "model_not_found", "model")
+                raise limits.http_error(404, f"there is one model here: {server.name}", "model_not_found", "model")
             server.require_open()
             asked = _scope_conversation(asked, line.who)
             leaving = asyncio.ensure_future(_cancel_on_disconnect(receive, line))
@@ -249,8 +251,8 @@ class _CompletionsEndpoint:
                 raise log_and_convert(error) from None
             except StreamCancelled as cut:
                 if cut.reason == "gone":
-                    raise door.Gone from None
-                raise door.http_error(503, "the server is going down: ask another", "draining") from None
+                    raise limits.Gone from None
+                raise limits.http_error(503, "the server is going down: ask another", "draining") from None
             finally:
                 leaving.cancel()
 
@@ -273,6 +275,6 @@ async def _cancel_on_disconnect(receive: Receive, client: ClientStream) -> None:
 
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
-    refused = door.error_for_route(error) if isinstance(error, HTTPException) else error
+    refused = limits.error_for_route(error) if isinstance(error, HTTPException) else error
     assert isinstance(refused, HttpError)
     return refused.to_response()

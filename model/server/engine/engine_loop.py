@@ -13,11 +13,18 @@ from math import inf
 
 from model.base import TextChunk
 from model.prefix import common_prefix_length
-from model.serving import share
-from model.serving.counters import EngineCounters
-from model.serving.deadlines import Idle, Prefill, ScheduledSequence, SchedulingPolicy, prefill_chunk_size, schedule
-from model.serving.passes import Logits, SlotSession, TimedEngine
-from model.serving.turn import BatchSequence
+from model.server.engine import fair_share
+from model.server.engine.counters import EngineCounters
+from model.server.engine.scheduler import (
+    Idle,
+    Prefill,
+    ScheduledSequence,
+    SchedulingPolicy,
+    prefill_chunk_size,
+    schedule,
+)
+from model.server.engine.sequence import BatchSequence
+from model.server.engine.timed_engine import Logits, SlotSession, TimedEngine
 
 STALLED_CLIENT_S = 2.0  # without taking anything, and others wait for a row
 
@@ -145,7 +152,7 @@ class EngineLoop:
             turn = self._waiting[0]
             if self._policy == "paper":
                 now = self._clock()
-                next_ = share.keys_with_fewest_rows({one.key_name for one in self._waiting}, self._rows_by_key())
+                next_ = fair_share.keys_with_fewest_rows({one.key_name for one in self._waiting}, self._rows_by_key())
                 due = [one for one in self._waiting if one.key_name in next_]
                 turn = min(due, key=lambda one: one.scheduled.buffer.next_deadline(now))
             self._waiting.remove(turn)
@@ -158,7 +165,7 @@ class EngineLoop:
 
     def _preempt_for_fairness(self) -> None:
         """The answer that came last of the key with too many rows waits for another, and its cache rests."""
-        who = share.key_to_preempt(self._rows_by_key(), {one.key_name for one in self._waiting})
+        who = fair_share.key_to_preempt(self._rows_by_key(), {one.key_name for one in self._waiting})
         if who is not None:
             turn = max(
                 (one for one in self._active.values() if one.key_name == who),

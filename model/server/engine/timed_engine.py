@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.serving.caches import CacheCopy, SlotAllocator
-from model.serving.counters import EngineTotals
-from model.serving.deadlines import PassCosts
+from model.server.engine.counters import EngineTotals
+from model.server.engine.scheduler import PassCosts
+from model.server.engine.slot_allocator import CacheCopy, SlotAllocator
 
 Logits = NDArray[np.float32]
 

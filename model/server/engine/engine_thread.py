@@ -24,11 +24,11 @@ from model.belt import ThreadToLoopQueue, put_many
 from model.errors import Busy, EngineFailed
 from model.local import Clock
 from model.prefix import stable_prefix
-from model.serving.counters import EngineCounters, EngineTotals
-from model.serving.deadlines import SchedulingPolicy
-from model.serving.distributor import EngineLoop, PrefillJob
-from model.serving.engine import Alphabets, BatchEngine, RequestEncoder, load_engine
-from model.serving.turn import BatchSequence
+from model.server.engine.counters import EngineCounters, EngineTotals
+from model.server.engine.encoder import Alphabets, BatchEngine, RequestEncoder, load_engine
+from model.server.engine.engine_loop import EngineLoop, PrefillJob
+from model.server.engine.scheduler import SchedulingPolicy
+from model.server.engine.sequence import BatchSequence
 
 UNDELIVERED_POLL_S = 0.02  # while pieces lie untaken: then what is taken need not wake the thread each time
 CACHE_MEMORY = 1 << 31  # bytes of all caches
