@@ -32,8 +32,8 @@ from drivers.line.line_transport import LineTransport
 from drivers.line.speed_test import SpeedVerdict
 from drivers.teletype import Teletype
 from drivers.text.charset import is_printable
-from model.base import CompletionRequest, Model, Sampling
 from model.client.server_url import is_url
+from model.interface import CompletionRequest, Model, Sampling
 
 _LAST_CHARACTERS_S = 1.0  # for the last characters, before the motor is switched off
 
@@ -55,8 +55,8 @@ def open_model(config: Config, character_s: float = CHARACTER_S) -> Model:
 
 
 def _open_local_model(config: Config, name: str) -> Model:
-    from model import store
-    from model.local import LocalModel
+    from model.generate.local_model import LocalModel
+    from model.store import store
 
     return LocalModel(
         store.find_model(name),
@@ -68,8 +68,8 @@ def _open_local_model(config: Config, name: str) -> Model:
 
 def load_speakers(config: Config) -> Speakers:
     """Who speaks, as configured and as the model knows them. Raises ConfigError for a persona that it has not."""
-    from model import store
     from model.errors import ModelError
+    from model.store import store
 
     known: dict[str, int] = {}
     if config.conversation.persona:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from drivers.profile import Profile
 from drivers.status import Status
-from model.base import Notice
+from model.interface import Notice
 
 OPERATOR_COMMANDS = {
     ".HELP": "THIS",

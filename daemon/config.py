@@ -24,8 +24,9 @@ from daemon.errors import ConfigError
 from daemon.speakers import ConversationConfig
 from drivers import profile
 from drivers.profile import Profile
-from model import base, in_use
-from model.base import THREAD_RANGE, Sampling
+from model import interface
+from model.interface import THREAD_RANGE, Sampling
+from model.store import default_model
 
 BreakMarking = Literal["auto", "on", "off"]
 
@@ -58,9 +59,9 @@ class ModelConfig:
     not answer: other servers, and at last maybe a model here. `allow_plain` lets the key go over plain http anywhere.
     """
 
-    name: str = field(default_factory=in_use.get_default)
+    name: str = field(default_factory=default_model.get_default)
     threads: int = 0
-    device: base.DeviceChoice = "auto"
+    device: interface.DeviceChoice = "auto"
     otherwise: tuple[str, ...] = ()
     key_file: Path | None = None
     ca_file: Path | None = None
@@ -119,7 +120,7 @@ BOUNDS: dict[tuple[str, str], tuple[float, float]] = {
     ("model", "threads"): THREAD_RANGE,
     ("model", "first_token_s"): (1, 86_400),
     **{("machine", name): bounds for name, bounds in profile.RANGES.items()},
-    **{("answer", name): bounds for name, bounds in base.SAMPLING_RANGES.items()},
+    **{("answer", name): bounds for name, bounds in interface.SAMPLING_RANGES.items()},
 }
 
 

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from daemon import commands
 from daemon.speakers import SpeakerTagFilter
 from drivers.teletype import Teletype
-from model.base import Model, Sampling, TextChunk
+from model.interface import Model, Sampling, TextChunk
 
 
 async def exchange(

@@ -8,8 +8,8 @@ from functools import partial
 
 from daemon.config import ModelConfig
 from daemon.errors import ConfigError
-from model.base import CompletionRequest, Model
 from model.client.server_url import is_url
+from model.interface import CompletionRequest, Model
 
 
 def open_remote_model(

@@ -24,9 +24,9 @@ from daemon.speakers import NO_PERSONA, Speakers
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
 from drivers.tape import tape
 from drivers.teletype import Teletype
-from model.base import Model, Sampling, TextChunk
-from model.context import tokens_to_keep
 from model.errors import ModelError
+from model.generate.context_window import tokens_to_keep
+from model.interface import Model, Sampling, TextChunk
 
 Activity = Literal["starting", "listening", "thinking", "printing", "reading", "lent", "leaving"]
 POLL_INTERVAL_S = 0.5  # how often to look whether a line that was begun is empty again

@@ -19,8 +19,8 @@ from daemon.speakers import NO_PERSONA, Speakers
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.teletype import Teletype
-from model.base import FinishReason, Sampling, TextChunk
 from model.errors import ModelError
+from model.interface import FinishReason, Sampling, TextChunk
 
 
 @dataclass

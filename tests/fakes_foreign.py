@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 
 Weights = Mapping[str, NDArray[np.float32]]
 

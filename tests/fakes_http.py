@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.base import FinishReason
+from model.interface import FinishReason
 from model.openai_api import response
 from model.openai_api.response import CompletionChunk, StreamEnd
 

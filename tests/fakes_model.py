@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import graph, graph_file, store, tokenizer
-from model.base import GPT2Config
-from model.local import LocalEngine
-from model.tokenizer import Tokenizer
+from model.build import graph, onnx_io
+from model.generate.local_model import LocalEngine
+from model.interface import GPT2Config
+from model.onnx import tokenizer
+from model.onnx.tokenizer import Tokenizer
+from model.store import store
 
 Floats = NDArray[np.float32]
 
@@ -58,7 +60,7 @@ def tiny_folder_with_data(parent: Path, name: str = "tiny") -> Path:
     """The same with its weights beside the graph, as whatever makes a model writes it."""
     folder = parent / name
     with store.open_draft(folder) as draft:
-        graph_file.write_graph(draft, tiny_weights(), TINY)
+        onnx_io.write_graph(draft, tiny_weights(), TINY)
         store.commit_draft(
             draft,
             folder,

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model import store
-from model.base import END_OF_TEXT
+from model.interface import END_OF_TEXT
+from model.store import store
 from tools.benching import gguf
 
 PEERS_HOME = Path(os.environ.get("PEERS_HOME", "~/.cache/asr33-peers")).expanduser()

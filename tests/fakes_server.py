@@ -11,8 +11,8 @@ from typing import Any
 
 from fakes import wait_until
 
-from model.base import CompletionRequest, TextChunk
 from model.errors import PromptTooLong
+from model.interface import CompletionRequest, TextChunk
 from model.server.app import CompletionServer
 from model.server.http.connections import ConnectionLimiter
 from model.server.http.lifecycle import bind_sockets

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import CompletionRequest, Sampling, TextChunk
-from model.loop import generate
-from model.mask import TokenMask
+from model.generate.generate import generate
+from model.generate.token_mask import TokenMask
+from model.interface import CompletionRequest, Sampling, TextChunk
 from model.server.engine.encoder import BatchEngine
 
 Floats = NDArray[np.float32]
@@ -107,7 +107,7 @@ class FakeBatchedSession:
 
 
 class SingleSession:
-    """A session with the same model, for `model.loop`."""
+    """A session with the same model, for `model.generate.generate`."""
 
     def __init__(self, context: int) -> None:
         self.context = context

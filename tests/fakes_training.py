@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.base import END_OF_TEXT, GPT2Config
+from model.interface import END_OF_TEXT, GPT2Config
 from tools import train
 from tools.training.data import TokenIds
 

@@ -13,9 +13,9 @@ from fakes import wait_until
 from fakes_model import TEXT, tiny_folder
 from fakes_slots import FakeBatchedSession, generate_alone, join_chunks, make_engine, make_request
 
-from model.base import CompletionRequest, GPT2Config, Sampling, TextChunk
 from model.errors import Busy, EngineFailed, NoSuchAlphabet, PromptTooLong
-from model.local import LocalModel
+from model.generate.local_model import LocalModel
+from model.interface import CompletionRequest, GPT2Config, Sampling, TextChunk
 from model.server.engine.encoder import BatchEngine, count_slots
 from model.server.engine.engine_thread import BatchModel
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_layering import modules_after
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 from tools import bench
 from tools.benching import candidates, gguf, quality, subject, table
 from tools.benching.candidates import SIZES, Candidate, Width

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.paper.paper_png import draw_chart
-from model import store, tokenizer
+from model.onnx import tokenizer
+from model.store import store
 from tools.benching.errors import WorkerFailed
 from tools.benching.lines import figures, options, picture, run, table, typist, vocabulary
 from tools.benching.lines.drive import LoadRun, LoadSettings
@@ -310,7 +311,7 @@ def test_a_vocabulary_has_the_size_that_was_asked_for(size: int) -> None:
 
 
 def test_the_folder_of_the_lines_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from model import store
+    from model.store import store
     from tools.benching.lines import folder
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

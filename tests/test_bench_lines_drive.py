@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from fakes import wait_until
 
-from model.base import Sampling
+from model.interface import Sampling
 from model.openai_api import models, response
 from model.openai_api.request import OpenAIRequest
 from tools.benching.lines import figures

@@ -16,7 +16,7 @@ import numpy_gpt2
 import pytest
 from fakes_model import tiny_folder
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 from tools.benching import tensors
 from tools.benching.candidates import REFERENCE, SIZES, Candidate
 from tools.benching.errors import PeerNotInstalled, WorkerFailed

@@ -9,9 +9,9 @@ from statistics import median
 
 import pytest
 
-from model import store
-from model.base import Sampling
-from model.local import LocalModel
+from model.generate.local_model import LocalModel
+from model.interface import Sampling
+from model.store import store
 from tools.benching.candidates import SIZES
 from tools.benching.figures import relative_trend
 from tools.benching.pipe import WorkerClient, open_worker

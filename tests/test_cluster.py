@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from model.base import CompletionRequest, Sampling
 from model.client.failover import FailoverModel
 from model.client.http_client import ClientConfig
 from model.client.remote_model import RemoteModel
+from model.interface import CompletionRequest, Sampling
 
 pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
 pytestmark = pytest.mark.soak

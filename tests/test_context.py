@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.context import MIN_ANSWER_TOKENS, ContextWindow, require_prompt_fits, tokens_to_keep
 from model.errors import PromptTooLong
+from model.generate.context_window import MIN_ANSWER_TOKENS, ContextWindow, require_prompt_fits, tokens_to_keep
 
 END = 256
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from daemon.conversation import Conversation, sentence_case
 from daemon.errors import ConfigError
 from daemon.speakers import ConversationConfig, Speakers, resolve_speakers
-from model.prefix import stable_prefix
+from model.generate.prefix_cache import stable_prefix
 
 
 def characters(prompt: str) -> int:

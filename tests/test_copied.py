@@ -5,9 +5,9 @@ from fakes_model import TEXT, ScriptedSession
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.base import Sampling
-from model.copied import NgramOverlap, measure_overlap, split_words
-from model.writing import MAX_BLANK_TEXTS, write_sample_texts
+from model.build.memorisation import NgramOverlap, measure_overlap, split_words
+from model.generate.sample_text import MAX_BLANK_TEXTS, write_sample_texts
+from model.interface import Sampling
 
 CORPUS = ["It was a bright cold day in the town, and all the clocks were slow by an hour.\n", TEXT]
 

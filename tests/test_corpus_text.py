@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.base import END_OF_TEXT
-from model.text import read_documents
+from model.interface import END_OF_TEXT
+from model.store.documents import read_documents
 from tools.corpora.members import Member
 from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpora.sources import text

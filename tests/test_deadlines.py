@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.prefix import PREFILL_CHUNK
+from model.generate.prefix_cache import PREFILL_CHUNK
 from model.server.engine.cost_model import LinearCost
 from model.server.engine.scheduler import (
     ALLOWED_STALL_S,

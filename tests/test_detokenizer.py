@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from model.base import END_OF_TEXT, FinishReason
-from model.detokenizer import Detokenizer
+from model.generate.detokenizer import Detokenizer
+from model.interface import END_OF_TEXT, FinishReason
 
 
 def fed(

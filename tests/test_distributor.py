@@ -18,8 +18,8 @@ from fakes_slots import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.base import CompletionRequest, TextChunk
-from model.mask import TokenMask
+from model.generate.token_mask import TokenMask
+from model.interface import CompletionRequest, TextChunk
 from model.server.engine.encoder import RequestEncoder
 from model.server.engine.engine_loop import EngineLoop, PrefillJob, SequenceOutput
 from model.server.engine.scheduler import (

@@ -19,8 +19,8 @@ from drivers.errors import LineLost
 from drivers.profile import Profile
 from drivers.tape import tape
 from drivers.virtual import Equipment
-from model.base import Sampling, TextChunk
 from model.errors import ModelDamaged, PromptTooLong
+from model.interface import Sampling, TextChunk
 
 
 def test_an_answer_stands_on_the_paper_as_it_was_said() -> None:

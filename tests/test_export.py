@@ -11,13 +11,15 @@ import pytest
 from fakes_model import TEXT, TINY, tiny_folder, tiny_tokenizer, tiny_weights
 from numpy.typing import NDArray
 
-from model import export, graph, graph_file, hub, judge, reference, rounding, store
+from model.build import export, fidelity, graph, import_weights, numpy_gpt2, onnx_io
+from model.build.export import ExportOptions
+from model.build.fidelity import ModelFidelity
+from model.build.import_weights import SourceModel
+from model.build.quantise import quantise_model
+from model.build.quantise.quantise_model import QuantConfig
 from model.errors import ExportRefused, ModelDamaged, TextDamaged
-from model.export import ExportOptions
-from model.hub import SourceModel
-from model.judge import ModelFidelity
-from model.rounding import QuantConfig
-from model.session import OnnxSession
+from model.onnx.session import OnnxSession
+from model.store import store
 
 LIVELY = tuple(TEXT * 3 for _ in range(2))
 WINDOWS = np.random.default_rng(2).integers(0, TINY.vocab_size, (6, 40))
@@ -29,12 +31,12 @@ def tiny() -> SourceModel:
 
 @cache
 def embedded() -> SourceModel:
-    return hub.read_source(store.EMBEDDED)
+    return import_weights.read_source(store.EMBEDDED)
 
 
 def test_the_judge_is_gpt2() -> None:
-    seen = reference.hidden_states(tiny_weights(), TINY, WINDOWS, reference.plain_linear(tiny_weights()))
-    found_in_all = reference.logits(tiny_weights(), seen).reshape(*WINDOWS.shape, -1)
+    seen = numpy_gpt2.hidden_states(tiny_weights(), TINY, WINDOWS, numpy_gpt2.plain_linear(tiny_weights()))
+    found_in_all = numpy_gpt2.logits(tiny_weights(), seen).reshape(*WINDOWS.shape, -1)
     for window, found in zip(WINDOWS, found_in_all, strict=True):
         wanted = numpy_gpt2.logits(tiny_weights(), list(window), TINY.n_head)
         np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
@@ -43,9 +45,9 @@ def test_the_judge_is_gpt2() -> None:
 def measure_fidelity(how: QuantConfig, weights: dict[str, NDArray[np.float32]] | None = None) -> ModelFidelity:
     """A tiny model rounded so, and judged on other windows."""
     weights = weights or tiny_weights()
-    near = rounding.quantise_model(weights, TINY, how, WINDOWS)
+    near = quantise_model.quantise_model(weights, TINY, how, WINDOWS)
     session = OnnxSession(graph.build_gpt2(near.weights, TINY, "float32", near.quantised), threads=1)
-    return judge.compare_to_float32(session, weights, TINY, WINDOWS[::-1, ::-1])
+    return fidelity.compare_to_float32(session, weights, TINY, WINDOWS[::-1, ::-1])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_one_loud_channel_does_not_drown_the_others() -> None:
 
 
 def test_rows_of_a_prompt_do_not_change_each_other() -> None:
-    near = rounding.quantise_model(tiny_weights(), TINY, QuantConfig(8, 0, head_block=32), WINDOWS)
+    near = quantise_model.quantise_model(tiny_weights(), TINY, QuantConfig(8, 0, head_block=32), WINDOWS)
     session = OnnxSession(graph.build_gpt2(near.weights, TINY, "float32", near.quantised), threads=1)
     ids = [int(token) for token in WINDOWS[0]]
     whole = session.forward_from(ids, 0).copy()
@@ -86,27 +88,27 @@ def test_rows_of_a_prompt_do_not_change_each_other() -> None:
 def test_a_width_that_no_block_divides_is_refused() -> None:
     shape = replace(TINY, n_embd=24)
     with pytest.raises(ExportRefused, match="width of 24"):
-        rounding.quantise_model(tiny_weights(shape), shape, QuantConfig(8, 0), WINDOWS)
+        quantise_model.quantise_model(tiny_weights(shape), shape, QuantConfig(8, 0), WINDOWS)
 
 
 def test_the_judge_sees_a_model_that_is_not_the_same() -> None:
     session = OnnxSession(graph.build_gpt2(tiny_weights(), TINY, "float32"), threads=1)
-    same = judge.compare_to_float32(session, tiny_weights(), TINY, WINDOWS)
+    same = fidelity.compare_to_float32(session, tiny_weights(), TINY, WINDOWS)
     assert same.logits < 1e-3
     assert same.agree == 1
     assert same.ratio == pytest.approx(1, abs=1e-5)
-    other = judge.compare_to_float32(session, tiny_weights(seed=34), TINY, WINDOWS)
+    other = fidelity.compare_to_float32(session, tiny_weights(seed=34), TINY, WINDOWS)
     assert other.kl > 0.5
     assert other.logits > 0.5
 
 
 def test_windows_begin_with_an_end_of_text_and_a_text_too_short_is_refused() -> None:
-    rows = judge.cut_windows(tiny_tokenizer(), [TEXT, TEXT], 20, 100)
+    rows = fidelity.cut_windows(tiny_tokenizer(), [TEXT, TEXT], 20, 100)
     assert rows.shape == (5, 20)
     assert (rows[:, 0] == tiny_tokenizer().end_of_text).all()
     assert len({tuple(row) for row in rows.tolist()}) > 1
     with pytest.raises(TextDamaged, match="at least 19"):
-        judge.cut_windows(tiny_tokenizer(), ["Short."], 20, 100)
+        fidelity.cut_windows(tiny_tokenizer(), ["Short."], 20, 100)
 
 
 @pytest.mark.parametrize("store_as", ["float16", "float32"])
@@ -122,7 +124,7 @@ def test_a_folder_is_written_with_what_was_found(tmp_path: Path, store_as: expor
     assert manifest.training["licence"] == "none to speak of"
     assert json.loads((tmp_path / "mine" / store.MANIFEST_FILE).read_text())["training"]["quality"] == quality
     assert heard[-1][1] == heard[-1][2]
-    weights, _ = graph_file.read_weights(tmp_path / "mine" / store.GRAPH_FILE)
+    weights, _ = onnx_io.read_weights(tmp_path / "mine" / store.GRAPH_FILE)
     np.testing.assert_allclose(weights["wpe.weight"], tiny_weights()["wpe.weight"], atol=1e-3)
 
 
@@ -174,10 +176,10 @@ def test_float32_is_held_to_its_logits() -> None:
 
 
 def test_a_rounded_file_is_no_base_for_another(tmp_path: Path) -> None:
-    near = rounding.quantise_model(tiny_weights(), TINY, QuantConfig(8, 16, head_block=16, feed=False), WINDOWS)
+    near = quantise_model.quantise_model(tiny_weights(), TINY, QuantConfig(8, 16, head_block=16, feed=False), WINDOWS)
     (tmp_path / "m.onnx").write_bytes(graph.build_gpt2(near.weights, TINY, quantised=near.quantised))
     with pytest.raises(ModelDamaged, match="few bits"):
-        graph_file.read_weights(tmp_path / "m.onnx")
+        onnx_io.read_weights(tmp_path / "m.onnx")
 
 
 @pytest.mark.soak
@@ -193,14 +195,14 @@ def test_the_embedded_model_passes_in_full(tmp_path: Path, store_as: export.Stor
 def test_the_embedded_model_passes_its_bounds_even_when_rounded_to_the_nearest(how: QuantConfig, ratio: float) -> None:
     source, rows = (
         embedded(),
-        judge.cut_windows(_encoder(), export.read_documents([export.TEXT_FOLDER / "judge.txt"]), 257, 2100),
+        fidelity.cut_windows(_encoder(), export.read_documents([export.TEXT_FOLDER / "judge.txt"]), 257, 2100),
     )
-    packed = rounding.quantise_to_nearest(source.weights, source.shape, how)
+    packed = quantise_model.quantise_to_nearest(source.weights, source.shape, how)
     session = OnnxSession(graph.build_gpt2(source.weights, source.shape, quantised=packed))
-    assert judge.compare_to_float32(session, source.weights, source.shape, rows).ratio <= ratio
+    assert fidelity.compare_to_float32(session, source.weights, source.shape, rows).ratio <= ratio
 
 
-def _encoder() -> judge.LineEncoder:
-    from model import tokenizer
+def _encoder() -> fidelity.LineEncoder:
+    from model.onnx import tokenizer
 
     return tokenizer.from_json(embedded().tokenizer_json)

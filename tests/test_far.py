@@ -17,8 +17,8 @@ from daemon import build, remote_model
 from daemon.config import Config, ModelConfig, load_config
 from daemon.errors import ConfigError
 from daemon.exchange import exchange
-from model.base import CompletionRequest, Notice, Sampling, TextChunk
 from model.errors import AddressWrong, KeyRefused
+from model.interface import CompletionRequest, Notice, Sampling, TextChunk
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = " sun rose over the harbour. Gulls cried.\nNobody was there."

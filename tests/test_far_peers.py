@@ -20,9 +20,9 @@ from fakes_between import FaultyProxy, cut_at_token
 from fakes_peers import PeerServer
 from fakes_room import opened, until
 
-from model.base import Sampling, TextChunk
 from model.client.failover import FailoverModel
 from model.client.remote_model import RemoteModel
+from model.interface import Sampling, TextChunk
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "The old telegraph office"

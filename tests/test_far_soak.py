@@ -32,10 +32,10 @@ from drivers.line.line import open_line
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.virtual import VirtualTeletype
-from model.base import CompletionRequest, Model, Sampling
 from model.client.failover import FailoverModel
 from model.client.http_client import ClientConfig
 from model.client.remote_model import RemoteModel
+from model.interface import CompletionRequest, Model, Sampling
 
 pytestmark = pytest.mark.soak
 

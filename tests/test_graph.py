@@ -10,7 +10,7 @@ import pytest
 from fakes_model import TINY, tiny_weights
 from safetensors.numpy import save_file
 
-from model import graph, graph_file, hub
+from model.build import graph, import_weights, onnx_io
 from model.errors import ModelDamaged
 
 
@@ -21,7 +21,7 @@ def write_bytes(path: Path, data: bytes) -> Path:
 
 def test_float32_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
     weights = tiny_weights()
-    back, shape = graph_file.read_weights(write_bytes(tmp_path / "m.onnx", graph.build_gpt2(weights, TINY, "float32")))
+    back, shape = onnx_io.read_weights(write_bytes(tmp_path / "m.onnx", graph.build_gpt2(weights, TINY, "float32")))
     assert shape == TINY
     assert back.keys() == weights.keys()
     assert all(np.array_equal(back[name], weights[name]) for name in weights)
@@ -29,7 +29,7 @@ def test_float32_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_float16_weights_come_back_as_float32_within_half_precision(tmp_path: Path) -> None:
     weights = tiny_weights()
-    back, _ = graph_file.read_weights(write_bytes(tmp_path / "m.onnx", graph.build_gpt2(weights, TINY, "float16")))
+    back, _ = onnx_io.read_weights(write_bytes(tmp_path / "m.onnx", graph.build_gpt2(weights, TINY, "float16")))
     for name, value in weights.items():
         assert back[name].dtype == np.float32
         np.testing.assert_allclose(back[name], value, rtol=2**-11, atol=2**-25)
@@ -37,7 +37,7 @@ def test_float16_weights_come_back_as_float32_within_half_precision(tmp_path: Pa
 
 def test_building_again_from_what_was_read_gives_the_same_file(tmp_path: Path) -> None:
     first = graph.build_gpt2(tiny_weights(), TINY)
-    assert graph.build_gpt2(*graph_file.read_weights(write_bytes(tmp_path / "m.onnx", first))) == first
+    assert graph.build_gpt2(*onnx_io.read_weights(write_bytes(tmp_path / "m.onnx", first))) == first
 
 
 def test_the_embedding_is_stored_once_and_matrices_in_half_precision() -> None:
@@ -64,7 +64,7 @@ def test_safetensors_of_the_hub_are_read_with_and_without_the_prefix(tmp_path: P
     tensors["lm_head.weight"] = weights["wte.weight"].copy()
     tensors[prefix + "h.0.attn.bias"] = np.ones((1, 1, 64, 64), np.float32)  # a causal mask, not a weight
     save_file(tensors, tmp_path / "model.safetensors")
-    back = hub.read_safetensors(tmp_path / "model.safetensors")
+    back = import_weights.read_safetensors(tmp_path / "model.safetensors")
     assert back.keys() == weights.keys()
     assert graph.build_gpt2(back, TINY) == graph.build_gpt2(weights, TINY)
 
@@ -73,7 +73,7 @@ def test_a_head_that_is_not_the_embedding_is_refused(tmp_path: Path) -> None:
     weights = tiny_weights()
     save_file(weights | {"lm_head.weight": weights["wte.weight"] + 1}, tmp_path / "m.safetensors")
     with pytest.raises(ModelDamaged, match="head is not its embedding"):
-        hub.read_safetensors(tmp_path / "m.safetensors")
+        import_weights.read_safetensors(tmp_path / "m.safetensors")
 
 
 def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
@@ -88,12 +88,12 @@ def test_files_that_are_no_models_are_one_line_each(tmp_path: Path) -> None:
     }
     for name, data in cases.items():
         with pytest.raises(ModelDamaged, match=name) as caught:
-            graph_file.read_weights(write_bytes(tmp_path / name, data))
+            onnx_io.read_weights(write_bytes(tmp_path / name, data))
         assert "\n" not in str(caught.value)
         with pytest.raises(ModelDamaged, match=name):
-            hub.read_safetensors(tmp_path / name)
+            import_weights.read_safetensors(tmp_path / name)
     with pytest.raises(ModelDamaged, match="nowhere"):
-        graph_file.read_weights(tmp_path / "nowhere")
+        onnx_io.read_weights(tmp_path / "nowhere")
 
 
 def test_weights_that_do_not_fit_are_named() -> None:

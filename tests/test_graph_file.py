@@ -9,11 +9,12 @@ import onnx
 import pytest
 from fakes_model import TINY, tiny_weights
 
-from model import export, graph, graph_file, manifest
-from model.beside import PAGE_BYTES
+from model.build import export, graph, onnx_io
+from model.build.quantise.quantise_model import quantise_to_nearest
 from model.errors import ModelDamaged
-from model.rounding import quantise_to_nearest
-from model.session import OnnxSession
+from model.onnx.external_data import PAGE_BYTES
+from model.onnx.session import OnnxSession
+from model.store import manifest
 
 IDS = [1, 2, 3, 250]
 
@@ -23,7 +24,7 @@ def test_two_files_say_to_the_bit_what_one_says(tmp_path: Path, store_as: export
     weights, how = tiny_weights(), export.quant_config_for(export.ExportOptions("", store_as))
     packed = None if how is None else quantise_to_nearest(weights, TINY, how)
     kind: graph.Precision = "float32" if store_as == "float32" else "float16"
-    graph_file.write_graph(tmp_path, weights, TINY, kind, packed)
+    onnx_io.write_graph(tmp_path, weights, TINY, kind, packed)
     one = OnnxSession(graph.build_gpt2(weights, TINY, kind, packed), threads=1)
     two = OnnxSession(tmp_path / manifest.GRAPH_FILE, threads=1)
     assert np.array_equal(one.forward(IDS), two.forward(IDS))
@@ -33,10 +34,8 @@ def test_two_files_say_to_the_bit_what_one_says(tmp_path: Path, store_as: export
 @pytest.mark.parametrize("store_as", ["float16", "float32"])
 def test_both_kinds_of_file_are_read_and_read_alike(tmp_path: Path, store_as: graph.Precision) -> None:
     (tmp_path / "one.onnx").write_bytes(graph.build_gpt2(tiny_weights(), TINY, store_as))
-    graph_file.write_graph(tmp_path, tiny_weights(), TINY, store_as)
-    (one, shape), (two, other) = (
-        graph_file.read_weights(tmp_path / name) for name in ("one.onnx", manifest.GRAPH_FILE)
-    )
+    onnx_io.write_graph(tmp_path, tiny_weights(), TINY, store_as)
+    (one, shape), (two, other) = (onnx_io.read_weights(tmp_path / name) for name in ("one.onnx", manifest.GRAPH_FILE))
     assert shape == other == TINY
     assert one.keys() == two.keys() == tiny_weights().keys()
     for name, value in one.items():
@@ -47,7 +46,7 @@ def test_both_kinds_of_file_are_read_and_read_alike(tmp_path: Path, store_as: gr
 
 
 def test_what_fills_a_page_lies_beside_and_the_rest_inside(tmp_path: Path) -> None:
-    graph_file.write_graph(tmp_path, tiny_weights(), TINY, "float32")
+    onnx_io.write_graph(tmp_path, tiny_weights(), TINY, "float32")
     model = onnx.load(tmp_path / manifest.GRAPH_FILE, load_external_data=False)
     for tensor in model.graph.initializer:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
@@ -64,7 +63,7 @@ def test_writing_takes_no_more_memory_than_the_largest_matrix(tmp_path: Path) ->
     weights = tiny_weights(shape)
     largest = max(value.nbytes for value in weights.values())
     tracemalloc.start()
-    graph_file.write_graph(tmp_path, weights, shape, "float32")
+    onnx_io.write_graph(tmp_path, weights, shape, "float32")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (tmp_path / manifest.DATA_FILE).stat().st_size > 20 * largest
@@ -75,13 +74,13 @@ def test_numbers_that_half_precision_cannot_hold_are_refused_here_too(tmp_path: 
     weights = tiny_weights()
     weights["h.1.mlp.c_fc.weight"][3, 4] = 1e6
     with pytest.raises(ModelDamaged, match=r"h\.1\.mlp\.c_fc\.weight has numbers"):
-        graph_file.write_graph(tmp_path, weights, TINY)
+        onnx_io.write_graph(tmp_path, weights, TINY)
 
 
 @pytest.mark.parametrize("store_as", ["int8", "int4"])
 def test_what_was_rounded_is_no_base_for_more(tmp_path: Path, store_as: export.StoreFormat) -> None:
     how = export.quant_config_for(export.ExportOptions("", store_as))
     assert how is not None
-    graph_file.write_graph(tmp_path, tiny_weights(), TINY, quantised=quantise_to_nearest(tiny_weights(), TINY, how))
+    onnx_io.write_graph(tmp_path, tiny_weights(), TINY, quantised=quantise_to_nearest(tiny_weights(), TINY, how))
     with pytest.raises(ModelDamaged, match="rounded to few bits; take the model that it was made from"):
-        graph_file.read_weights(tmp_path / manifest.GRAPH_FILE)
+        onnx_io.read_weights(tmp_path / manifest.GRAPH_FILE)

@@ -4,7 +4,7 @@ from contextlib import aclosing
 
 import pytest
 
-from model.base import TextChunk
+from model.interface import TextChunk
 from model.server.keepalive import ClientStream, StreamCancelled, until_disconnect, with_keepalive
 
 

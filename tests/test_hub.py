@@ -10,7 +10,7 @@ import pytest
 from fakes_model import TINY, tiny_folder, tiny_tokenizer, tiny_weights
 from safetensors.numpy import save_file
 
-from model import graph, hub
+from model.build import graph, import_weights
 from model.errors import ModelDamaged, ModelError, ModelNotFound
 
 CONFIG: dict[str, Any] = {
@@ -38,7 +38,7 @@ def write_hub_folder(parent: Path, **config: object) -> Path:
 def test_a_folder_of_the_hub_is_read_whole(tmp_path: Path) -> None:
     path = write_hub_folder(tmp_path)
     for name in (path, str(path), path / "model.safetensors", path / "config.json"):
-        source = hub.read_source(name)
+        source = import_weights.read_source(name)
         assert source.name == "small"
         assert source.shape == TINY
         assert all(np.array_equal(source.weights[key], value) for key, value in tiny_weights().items())
@@ -54,16 +54,16 @@ def test_weights_in_several_files_come_together(tmp_path: Path) -> None:
         save_file({f"transformer.{name}": tiny_weights()[name] for name in some}, path / file)
     index = {f"transformer.{name}": file for file, some in halves.items() for name in some}
     (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    assert graph.build_gpt2(hub.read_source(path).weights, TINY) == graph.build_gpt2(tiny_weights(), TINY)
+    assert graph.build_gpt2(import_weights.read_source(path).weights, TINY) == graph.build_gpt2(tiny_weights(), TINY)
     (path / "b.safetensors").unlink()
     with pytest.raises(ModelNotFound, match=r"b\.safetensors: no such file"):
-        hub.read_source(path)
+        import_weights.read_source(path)
 
 
 def test_half_precision_is_taken_for_what_it_is(tmp_path: Path) -> None:
     path = write_hub_folder(tmp_path)
     save_file({name: value.astype(np.float16) for name, value in tiny_weights().items()}, path / "model.safetensors")
-    weights = hub.read_source(path).weights
+    weights = import_weights.read_source(path).weights
     assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
     np.testing.assert_allclose(weights["wte.weight"], tiny_weights()["wte.weight"], rtol=1e-3, atol=1e-6)
 
@@ -81,7 +81,7 @@ def test_float32_stays_in_its_file_unless_it_lies_askew(tmp_path: Path, margin: 
     length = int.from_bytes(data[:8], "little")
     header = data[8 : 8 + length] + b" " * margin
     (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
-    weights = hub.read_source(path).weights
+    weights = import_weights.read_source(path).weights
     assert all(np.array_equal(weights[name], value) for name, value in tiny_weights().items())
     assert {isinstance(base(value), np.memmap) for value in weights.values()} == {mapped}
     assert mapped == (not weights["wte.weight"].flags.writeable)
@@ -93,7 +93,7 @@ def test_a_number_that_is_none_is_found(tmp_path: Path, number: float) -> None:
     weights["h.1.mlp.c_fc.weight"][3, 4] = number
     save_file(weights, path / "model.safetensors")
     with pytest.raises(ModelDamaged, match=r"h\.1\.mlp\.c_fc\.weight has numbers that are none"):
-        hub.read_source(path)
+        import_weights.read_source(path)
 
 
 def test_the_vocabulary_may_be_in_two_files(tmp_path: Path) -> None:
@@ -101,16 +101,16 @@ def test_the_vocabulary_may_be_in_two_files(tmp_path: Path) -> None:
     bpe = json.loads((path / "tokenizer.json").read_text())["model"]
     (path / "tokenizer.json").unlink()
     with pytest.raises(ModelNotFound, match=r"vocab\.json with merges\.txt"):
-        hub.read_source(path)
+        import_weights.read_source(path)
     (path / "vocab.json").write_text(json.dumps(bpe["vocab"] | {"<|endoftext|>": len(bpe["vocab"])}))
     (path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in bpe["merges"]) + "\n")
-    again = hub.tokenizer.from_json(hub.read_source(path).tokenizer_json)
+    again = import_weights.tokenizer.from_json(import_weights.read_source(path).tokenizer_json)
     assert again.encode_lines("The motor hummed.\n") == tiny_tokenizer().encode_lines("The motor hummed.\n")
     assert again.end_of_text == tiny_tokenizer().end_of_text
 
 
 def test_a_model_of_ours_is_a_source_too(tmp_path: Path) -> None:
-    source = hub.read_source(tiny_folder(tmp_path))
+    source = import_weights.read_source(tiny_folder(tmp_path))
     assert (source.name, source.shape, source.training) == ("tiny", TINY, {"bits_per_byte": 7.5})
     np.testing.assert_allclose(source.weights["wte.weight"], tiny_weights()["wte.weight"], rtol=1e-3, atol=1e-6)
 
@@ -134,7 +134,7 @@ def test_a_model_of_ours_is_a_source_too(tmp_path: Path) -> None:
 )
 def test_a_config_of_another_model_is_one_line(tmp_path: Path, key: str, value: object, complaint: str) -> None:
     with pytest.raises(ModelDamaged, match=complaint) as caught:
-        hub.read_source(write_hub_folder(tmp_path, **{key: value}))
+        import_weights.read_source(write_hub_folder(tmp_path, **{key: value}))
     assert "\n" not in str(caught.value)
 
 
@@ -165,15 +165,15 @@ def test_damaged_files_are_one_line_each(tmp_path: Path, name: str, harm: Callab
     path = write_hub_folder(tmp_path)
     harm(path / name)
     with pytest.raises(ModelError, match="small") as caught:
-        hub.read_source(path)
+        import_weights.read_source(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_of_something_else_and_no_folder_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"neither config\.json nor manifest\.json"):
-        hub.read_source(tmp_path)
+        import_weights.read_source(tmp_path)
     with pytest.raises(ModelNotFound, match="no model 'nowhere'"):
-        hub.read_source("nowhere")
+        import_weights.read_source("nowhere")
 
 
 @pytest.mark.train
@@ -181,7 +181,7 @@ def test_the_safetensors_of_transformers_give_its_logits(tmp_path: Path) -> None
     import torch
     import transformers
 
-    from model.session import OnnxSession
+    from model.onnx.session import OnnxSession
 
     torch.manual_seed(33)
     shape = GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_layer=3, n_head=4)
@@ -191,7 +191,7 @@ def test_the_safetensors_of_transformers_give_its_logits(tmp_path: Path) -> None
     theirs.save_pretrained(tmp_path / "theirs")
     theirs.double()
     (tmp_path / "theirs" / "tokenizer.json").write_text(tiny_tokenizer().to_json())
-    source = hub.read_source(tmp_path / "theirs")
+    source = import_weights.read_source(tmp_path / "theirs")
     assert source.shape == shape
     session = OnnxSession(graph.build_gpt2(source.weights, source.shape, "float32"), threads=1)
     random = np.random.default_rng(3)

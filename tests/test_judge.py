@@ -8,7 +8,7 @@ import pytest
 from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
 
-from model import judge, reference
+from model.build import fidelity, numpy_gpt2
 
 ROWS = np.random.default_rng(4).integers(0, TINY.vocab_size, (3, 22))
 
@@ -40,7 +40,7 @@ class OffsetSession:
 
 def logits(rows: NDArray[np.int64]) -> NDArray[np.float32]:
     weights = tiny_weights()
-    return reference.logits(weights, reference.hidden_states(weights, TINY, rows, reference.plain_linear(weights)))
+    return numpy_gpt2.logits(weights, numpy_gpt2.hidden_states(weights, TINY, rows, numpy_gpt2.plain_linear(weights)))
 
 
 def logs(rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -54,7 +54,7 @@ def test_the_figures_are_those_of_their_definitions() -> None:
     off = np.random.default_rng(5).normal(0, 1, TINY.vocab_size).astype(np.float32)
     off[7] = -6  # the furthest is below
     heard: list[tuple[int, int]] = []
-    found = judge.compare_to_float32(
+    found = fidelity.compare_to_float32(
         OffsetSession(off), tiny_weights(), TINY, ROWS, lambda done, whole: heard.append((done, whole))
     )
     true = logs(logits(ROWS[:, :-1]))
@@ -72,23 +72,23 @@ def test_the_figures_are_those_of_their_definitions() -> None:
 
 def test_a_shift_of_all_logits_is_no_difference_but_of_the_logits() -> None:
     shift = np.resize(np.float32([-300, 0]), (21, 1))  # of each token its own
-    found = judge.compare_to_float32(OffsetSession(shift), tiny_weights(), TINY, ROWS)
+    found = fidelity.compare_to_float32(OffsetSession(shift), tiny_weights(), TINY, ROWS)
     assert found.logits == pytest.approx(300, rel=1e-5)
     assert (found.kl, found.ratio) == (pytest.approx(0, abs=1e-4), pytest.approx(1, abs=1e-4))
     assert found.agree == 1
 
 
 def test_no_chance_at_all_passes_for_nothing() -> None:
-    found = judge.compare_to_float32(OffsetSession(float("nan")), tiny_weights(), TINY, ROWS)
+    found = fidelity.compare_to_float32(OffsetSession(float("nan")), tiny_weights(), TINY, ROWS)
     assert math.isnan(found.kl)
     assert math.isnan(found.ratio)
 
 
 def test_windows_are_spread_over_the_whole_text_and_each_document_ends_one() -> None:
-    rows = judge.cut_windows(FakeEncoder(), ["a" * 30, "b" * 29], 11, 33)
+    rows = fidelity.cut_windows(FakeEncoder(), ["a" * 30, "b" * 29], 11, 33)
     assert rows.shape == (3, 11)
     assert (rows[:, 0] == 0).all()
     assert rows[0].tolist() == [0, 0, *map(ord, "a" * 9)]
     assert rows[1].tolist() == [0, *map(ord, "a" * 6), 0, *map(ord, "b" * 3)]
     assert rows[2].tolist() == [0, *map(ord, "b" * 10)]
-    assert judge.cut_windows(FakeEncoder(), ["a" * 30], 11, 3).shape == (1, 11)
+    assert fidelity.cut_windows(FakeEncoder(), ["a" * 30], 11, 3).shape == (1, 11)

@@ -43,23 +43,23 @@ PURE = [
     "drivers/virtual/reader.py",
     "drivers/virtual/teletype_sim.py",
     "drivers/virtual/current_loop.py",
-    "model/base.py",
-    "model/sampling.py",
-    "model/detokenizer.py",
-    "model/loop.py",
-    "model/context.py",
-    "model/copied.py",
-    "model/writing.py",
-    "model/prefix.py",
-    "model/mask.py",
-    "model/gptq.py",
-    "model/judge.py",
-    "model/quantise.py",
-    "model/reference.py",
-    "model/repository.py",
-    "model/rounding.py",
-    "model/smoothing.py",
-    "model/weights.py",
+    "model/interface.py",
+    "model/generate/sampling.py",
+    "model/generate/detokenizer.py",
+    "model/generate/generate.py",
+    "model/generate/context_window.py",
+    "model/build/memorisation.py",
+    "model/generate/sample_text.py",
+    "model/generate/prefix_cache.py",
+    "model/generate/token_mask.py",
+    "model/build/quantise/gptq.py",
+    "model/build/fidelity.py",
+    "model/build/quantise/quantise.py",
+    "model/build/numpy_gpt2.py",
+    "model/build/hub_repository.py",
+    "model/build/quantise/quantise_model.py",
+    "model/build/quantise/smoothquant.py",
+    "model/build/gpt2_weights.py",
     "model/server/engine/slot_allocator.py",
     "model/openai_api/models.py",
     "model/server/engine/cost_model.py",
@@ -131,11 +131,11 @@ IMPURE = {"asyncio", "logging", "os", "pathlib", "random", "socket", "subprocess
 DOORS = {
     "serial": {"drivers/line/line.py"},
     "serial_asyncio": {"drivers/line/line.py"},
-    "onnxruntime": {"model/runtime.py"},
-    "onnx": {"model/graph.py", "model/graph_file.py", "model/nodes.py"},
-    "tokenizers": {"model/tokenizer.py"},
+    "onnxruntime": {"model/onnx/runtime.py"},
+    "onnx": {"model/build/graph.py", "model/build/onnx_io.py", "model/build/graph_builder.py"},
+    "tokenizers": {"model/onnx/tokenizer.py"},
     "cattrs": {"daemon/config_values.py"},
-    "httpx2": {"model/client/http_client.py", "model/pull.py"},
+    "httpx2": {"model/client/http_client.py", "model/build/hub_client.py"},
     "PIL": {"drivers/paper/paper_png.py"},
     "starlette": {
         "model/server/app.py",
@@ -145,7 +145,7 @@ DOORS = {
     },
     "uvicorn": {"model/server/http/server.py"},
     "h11": {"model/server/http/server.py"},
-    "huggingface_hub": {"model/pull.py"},
+    "huggingface_hub": {"model/build/hub_client.py"},
     "ray": {"model/server/ray_cluster.py"},
     "pypdf": {"tools/corpora/sources/pdf.py"},
     "ctranslate2": {"tools/benching/ctranslate.py"},
@@ -183,7 +183,7 @@ def test_a_pure_file_knows_no_clock_no_thread_and_no_world(name: str) -> None:
     assert not imported(ROOT / name) & IMPURE
     assert (
         not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(tree))
-        or name == "model/base.py"
+        or name == "model/interface.py"
     )
 
 
@@ -225,7 +225,11 @@ def test_a_bare_help_loads_nothing_heavy() -> None:
 
 
 def test_a_session_runs_without_onnx_and_torch() -> None:
-    assert not modules_after("import model.local, model.session, model.score") & {"onnx", "torch", "safetensors"}
+    assert not modules_after("import model.generate.local_model, model.onnx.session, model.build.bits_per_byte") & {
+        "onnx",
+        "torch",
+        "safetensors",
+    }
 
 
 def test_an_answer_needs_no_event_loop() -> None:

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from test_local import GREEDY, local, model_threads, said, settled, text_of, wait_until
 
 from daemon.conversation import Conversation
-from model import store
-from model.base import Sampling
 from model.errors import ModelDamaged, PromptTooLong
-from model.local import LOOKAHEAD_CHARS, LocalEngine, LocalModel
-from model.prefix import PREFILL_CHUNK
-from model.prefix import stable_prefix as settled_of
+from model.generate.local_model import LOOKAHEAD_CHARS, LocalEngine, LocalModel
+from model.generate.prefix_cache import PREFILL_CHUNK
+from model.generate.prefix_cache import stable_prefix as settled_of
+from model.interface import Sampling
+from model.store import store
 
 MEMORY = "It was the best of times, it was the worst of times.\n" * 20
 LINE = "The quick brown fox"

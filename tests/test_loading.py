@@ -10,11 +10,11 @@ import pytest
 from fakes_foreign import build_hf_graph
 from fakes_model import TINY, tiny_folder, tiny_folder_with_data, tiny_tokenizer, tiny_weights
 
-from model import store
 from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound
-from model.foreign import HfOnnxSession
-from model.loading import load_model
-from model.session import OnnxSession
+from model.generate.loading import load_model
+from model.onnx.hf_session import HfOnnxSession
+from model.onnx.session import OnnxSession
+from model.store import store
 
 
 def test_a_model_on_disk_comes_as_a_session_and_its_tokenizer(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 from fakes import wait_until
 from fakes_model import TEXT, TINY, Floats, ScriptedSession, tiny_folder, tiny_tokenizer, tiny_weights
 
-from model import graph, store, tokenizer
-from model.base import GPT2Config, Model, Sampling, TextChunk
+from model.build import graph
 from model.errors import ModelDamaged, PromptTooLong
-from model.local import LOOKAHEAD_CHARS, LocalEngine, LocalModel, load_model
-from model.prefix import PREFILL_CHUNK
+from model.generate.local_model import LOOKAHEAD_CHARS, LocalEngine, LocalModel, load_model
+from model.generate.prefix_cache import PREFILL_CHUNK
+from model.interface import GPT2Config, Model, Sampling, TextChunk
+from model.onnx import tokenizer
+from model.store import store
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0, max_tokens=10_000)
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from fakes_model import TINY, Floats, ScriptedSession, tiny_tokenizer, tiny_weights
 
-from model import graph
-from model.base import Sampling
+from model.build import graph
 from model.errors import PromptTooLong
-from model.loop import generate
-from model.mask import TokenMask
-from model.prefix import PREFILL_CHUNK, PrefixCache
-from model.sampling import choose_token
-from model.session import OnnxSession
+from model.generate.generate import generate
+from model.generate.prefix_cache import PREFILL_CHUNK, PrefixCache
+from model.generate.sampling import choose_token
+from model.generate.token_mask import TokenMask
+from model.interface import Sampling
+from model.onnx.session import OnnxSession
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0)
 

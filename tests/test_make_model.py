@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from fakes_model import TEXT, TINY, tiny_folder
 
-from model import export, store
+from model.build import export
 from model.errors import ExportRefused, ModelNotFound, TextDamaged
-from model.runtime import OnnxModel
-from model.session import OnnxSession
+from model.onnx.runtime import OnnxModel
+from model.onnx.session import OnnxSession
+from model.store import store
 from tools import make_model
 
 

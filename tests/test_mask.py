@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from drivers.text.charset import is_printable
 from drivers.text.charset_table import REPLACEMENTS, SYMBOL_READINGS
-from model import tokenizer
-from model.base import Sampling
-from model.mask import UNIFORM_RANGES, TokenMask
-from model.sampling import choose_token
-from model.tokenizer import Tokenizer
+from model.generate.sampling import choose_token
+from model.generate.token_mask import UNIFORM_RANGES, TokenMask
+from model.interface import Sampling
+from model.onnx import tokenizer
+from model.onnx.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT.parent / "shared" / "gpt2-tokenizer"

@@ -13,8 +13,9 @@ from fakes_model import tiny_folder, tiny_folder_with_data
 
 from daemon import config
 from daemon.config import ModelConfig
-from model import fetched, in_use, removal, store
+from model.build import download_folder
 from model.errors import AddressWrong, ModelDamaged, ModelNotFound
+from model.store import default_model, removal, store
 from tools import main as command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,13 +34,13 @@ def model(*words: str) -> int:
 
 
 def test_the_embedded_model_is_in_use_until_another_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert in_use.get_default() == ModelConfig().name == "embedded"
+    assert default_model.get_default() == ModelConfig().name == "embedded"
     tiny_folder(home)
     assert model("use", "tiny") == 0
     assert capsys.readouterr() == ("tiny: run, demo and ask take it where nobody says\n", "")
-    assert in_use.get_default() == config.load_config({}).model.name == "tiny"
+    assert default_model.get_default() == config.load_config({}).model.name == "tiny"
     assert model("use", "embedded") == 0
-    assert in_use.get_default() == config.load_config({}).model.name == "embedded"
+    assert default_model.get_default() == config.load_config({}).model.name == "embedded"
     assert [path.name for path in home.iterdir()] == ["tiny"]
 
 
@@ -58,7 +59,7 @@ def test_ask_takes_the_one_in_use(home: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_servers_model_is_used_by_its_url_and_listed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert model("use", "http://gpu.lan:8033#gpt2") == 0
-    assert in_use.get_default() == config.load_config({}).model.name == "http://gpu.lan:8033#gpt2"
+    assert default_model.get_default() == config.load_config({}).model.name == "http://gpu.lan:8033#gpt2"
     capsys.readouterr()
     assert model("list") == 0
     marked = [line for line in capsys.readouterr().out.splitlines() if "(in use)" in line]
@@ -67,25 +68,25 @@ def test_a_servers_model_is_used_by_its_url_and_listed(home: Path, capsys: pytes
     ]
     assert model("use", "embedded") == 0
     with pytest.raises(AddressWrong, match="not the URL of a model server"):
-        in_use.set_default("ftp://gpu")
-    assert in_use.get_default() == "embedded"
+        default_model.set_default("ftp://gpu")
+    assert default_model.get_default() == "embedded"
 
 
 def test_a_model_elsewhere_is_used_by_its_path(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_folder(tmp_path / "elsewhere")
     monkeypatch.chdir(folder.parent)
     assert model("use", "./tiny") == 0
-    assert in_use.get_default() == str(folder)
-    assert in_use.is_default(folder)
+    assert default_model.get_default() == str(folder)
+    assert default_model.is_default(folder)
 
 
 def test_what_is_not_there_or_no_model_is_not_taken(home: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model 'other'"):
-        in_use.set_default("other")
+        default_model.set_default("other")
     (tiny_folder(home) / store.MANIFEST_FILE).write_text("{")
     with pytest.raises(ModelDamaged):
-        in_use.set_default("tiny")
-    assert in_use.get_default() == "embedded"
+        default_model.set_default("tiny")
+    assert default_model.get_default() == "embedded"
 
 
 def test_use_says_what_is_over_it(
@@ -101,24 +102,24 @@ def test_use_says_what_is_over_it(
 
 @pytest.mark.parametrize("said", [b"", b"\xff\xfe", b"\n"])
 def test_what_cannot_be_read_is_the_embedded_model(home: Path, said: bytes) -> None:
-    (home / in_use.DEFAULT_MODEL_FILE).write_bytes(said)
-    assert in_use.get_default() == "embedded"
+    (home / default_model.DEFAULT_MODEL_FILE).write_bytes(said)
+    assert default_model.get_default() == "embedded"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
-    (home / in_use.DEFAULT_MODEL_FILE).mkdir()
+    (home / default_model.DEFAULT_MODEL_FILE).mkdir()
     assert model("use", "tiny") == 73
     assert (
         capsys.readouterr().err
-        == f"asr33: {home / in_use.DEFAULT_MODEL_FILE}: cannot be written (Is a directory); see to its folder\n"
+        == f"asr33: {home / default_model.DEFAULT_MODEL_FILE}: cannot be written (Is a directory); see to its folder\n"
     )
-    assert sorted(path.name for path in home.iterdir()) == [in_use.DEFAULT_MODEL_FILE, "tiny"]
+    assert sorted(path.name for path in home.iterdir()) == [default_model.DEFAULT_MODEL_FILE, "tiny"]
 
 
 def test_the_list_marks_the_one_in_use(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
-    in_use.set_default("tiny")
+    default_model.set_default("tiny")
     model("list")
     marked = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.endswith("(in use)")]
     assert marked == ["tiny"]
@@ -179,7 +180,7 @@ def test_show_names_the_base_that_a_model_was_trained_from(home: Path, capsys: p
 def test_a_model_is_removed_with_what_a_pull_left_of_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(home)
     tiny_folder(home, "other")
-    pulled = fetched.download_folder_path(home, "tiny")
+    pulled = download_folder.download_folder_path(home, "tiny")
     pulled.mkdir()
     (pulled / "model.safetensors.part").write_bytes(bytes(2_000_000))
     shutil.copytree(home / "tiny", home / ".tiny.old")
@@ -192,7 +193,7 @@ def test_a_model_is_removed_with_what_a_pull_left_of_it(home: Path, capsys: pyte
 
 
 def test_what_only_a_pull_left_is_removed_too(home: Path) -> None:
-    fetched.download_folder_path(home, "tiny").mkdir()
+    download_folder.download_folder_path(home, "tiny").mkdir()
     assert model("remove", "tiny", "--yes") == 0
     assert list(home.iterdir()) == []
 
@@ -218,10 +219,10 @@ def test_what_is_no_model_of_the_list_stays(home: Path, name: str, code: int) ->
 def test_the_one_in_use_says_so_and_the_embedded_takes_its_place(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    in_use.set_default(tiny_folder(home).name)
+    default_model.set_default(tiny_folder(home).name)
     assert model("remove", "tiny", "--yes") == 0
     assert capsys.readouterr().out == "tiny: removed, and the embedded model is in use\n"
-    assert in_use.get_default() == "embedded"
+    assert default_model.get_default() == "embedded"
 
 
 def test_a_link_goes_and_what_it_leads_to_stays(home: Path, tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_a_model_that_is_being_made_is_not_removed(home: Path, capsys: pytest.Ca
     tiny_folder(home)
     with store.open_draft(home / "tiny"):
         assert model("remove", "tiny", "--yes") == 75
-    with fetched.open_download_folder(home, "tiny"):
+    with download_folder.open_download_folder(home, "tiny"):
         assert model("remove", "tiny", "--yes") == 75
     store.verify_model(home / "tiny")
 
@@ -253,7 +254,7 @@ def test_with_nobody_to_ask_it_wants_yes(home: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(("answer", "stays"), [(b"y\n", False), (b"\n", True), (b"no\n", True), (b"\x04", True)])
 def test_at_a_terminal_it_asks(home: Path, answer: bytes, stays: bool) -> None:
-    in_use.set_default(tiny_folder(home).name)
+    default_model.set_default(tiny_folder(home).name)
     ours, theirs = pty.openpty()
     os.write(ours, answer)
     command_line = [sys.executable, "-m", "tools.main", "model", "remove", "tiny"]

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import graph, graph_file, store
-from model.base import GPT2Config
-from model.rounding import QuantConfig, quantise_to_nearest
-from model.session import OnnxSession
+from model.build import graph, onnx_io
+from model.build.quantise.quantise_model import QuantConfig, quantise_to_nearest
+from model.interface import GPT2Config
+from model.onnx.session import OnnxSession
+from model.store import store
 
 pytestmark = pytest.mark.soak
 
@@ -25,7 +26,7 @@ LOGITS = """
 import sys, numpy
 from pathlib import Path
 from model import cores
-from model.session import Session
+from model.onnx.session import Session
 cores.overflows = lambda: True  # the emulator shows the /proc/cpuinfo of its host
 numpy.save(sys.argv[2], Session(Path(sys.argv[1]), threads=1, provider="cpu").forward_from(range(5, 45), 0))
 """
@@ -42,7 +43,7 @@ def test_a_model_in_8_bit_says_the_same_on_a_processor_without_vnni(tmp_path: Pa
         for name, size in graph.weight_shapes(SHAPE).items()
     }
     packed = quantise_to_nearest(weights, SHAPE, QuantConfig(8, 0, head_block=32))
-    graph_file.write_graph(tmp_path, weights, SHAPE, "float16", packed)
+    onnx_io.write_graph(tmp_path, weights, SHAPE, "float16", packed)
     onnx, found = tmp_path / store.GRAPH_FILE, tmp_path / "logits.npy"
     subprocess.run(
         [emulator, "-cpu", "Haswell", os.path.realpath(sys.executable), "-c", LOGITS, str(onnx), str(found)],

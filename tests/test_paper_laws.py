@@ -9,10 +9,11 @@ import pytest
 from fakes import TeletypeBench, run_jumping
 
 from drivers.text.charset import fold_text
-from model import store, tokenizer
-from model.base import Sampling
-from model.loop import generate
-from model.session import OnnxSession
+from model.generate.generate import generate
+from model.interface import Sampling
+from model.onnx import tokenizer
+from model.onnx.session import OnnxSession
+from model.store import store
 
 SAMPLE, WHOLE = 10_000, 100_000
 PRINTABLE = {*range(0x20, 0x60), 0x07, 0x0A, 0x0D}

@@ -19,9 +19,9 @@ from daemon import config
 from daemon.build import load_speakers
 from daemon.errors import ConfigError
 from daemon.speakers import Speakers, SpeakerTagFilter
-from model import store
-from model.base import Sampling, TextChunk
-from model.loop import generate
+from model.generate.generate import generate
+from model.interface import Sampling, TextChunk
+from model.store import store
 
 ANN = Speakers("Ann", "You", ("Ann", "Bob Stone"))
 

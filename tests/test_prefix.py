@@ -8,8 +8,9 @@ from fakes_model import Floats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import store, tokenizer
-from model.prefix import PREFILL_CHUNK, PrefixCache, stable_prefix
+from model.generate.prefix_cache import PREFILL_CHUNK, PrefixCache, stable_prefix
+from model.onnx import tokenizer
+from model.store import store
 
 LINE = st.text(st.sampled_from("AaBbIiLlRrEeVv019 .,'-!?\\\"\n"), max_size=40)
 

@@ -19,9 +19,10 @@ from fakes_hub import COMMIT, FakeHub, add_repository, serve_hub
 from fakes_model import TEXT, TINY, tiny_tokenizer, tiny_weights
 from safetensors.numpy import save_file
 
-from model import export, fetched, pull, store
-from model.base import GPT2Config
-from model.repository import PINNED_MODELS, HubAddress
+from model.build import download_folder, export, hub_client
+from model.build.hub_repository import PINNED_MODELS, HubAddress
+from model.interface import GPT2Config
+from model.store import store
 from tools import main as command
 from tools import make_model
 
@@ -214,7 +215,7 @@ def test_a_part_of_another_process_is_gone_on_with_also_where_the_hub_knows_no_r
     run: Pull, hub: FakeHub, tmp_path: Path, ranges: bool
 ) -> None:
     data = hub.repositories["some/tiny"]["model.safetensors"]
-    stored = pull.list_repository(HubAddress("some/tiny", "main")).files["model.safetensors"]
+    stored = hub_client.list_repository(HubAddress("some/tiny", "main")).files["model.safetensors"]
     place = tmp_path / "models" / ".tiny.pull"
     place.mkdir(parents=True)
     (place / f"model.safetensors.{stored.digest[:12]}.part").write_bytes(data[:50_000])
@@ -395,11 +396,11 @@ def test_a_token_goes_to_nobody_in_the_clear(
     monkeypatch: pytest.MonkeyPatch, endpoint: str, token: bool | None
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    assert pull._token_setting() is token
+    assert hub_client._token_setting() is token
 
 
 def test_two_cannot_pull_the_same(run: Pull, tmp_path: Path, complaint: Complaint) -> None:
-    with fetched.open_download_folder(tmp_path / "models", "tiny"):
+    with download_folder.open_download_folder(tmp_path / "models", "tiny"):
         assert run("some/tiny") == 75
     assert "another process pulls this model" in complaint()
 
@@ -415,7 +416,7 @@ def test_without_the_library_the_extra_is_named(hub: FakeHub, tmp_path: Path) ->
 
 def test_only_a_pull_loads_the_library() -> None:
     program = (
-        "import sys; from tools.main import main; main(['model', 'list']); import tools.ask, tools.run, model.local;"
+        "import sys; from tools.main import main; main(['model', 'list']); import tools.ask, tools.run, model.generate.local_model;"
         "print({'huggingface_hub', 'httpx2'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

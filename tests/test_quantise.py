@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from model import gptq, quantise
-from model.quantise import Floats, QuantisedMatrix
+from model.build.quantise import gptq, quantise
+from model.build.quantise.quantise import Floats, QuantisedMatrix
 
 MICROSOFT = "com.microsoft"
 

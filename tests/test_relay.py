@@ -26,7 +26,6 @@ from fakes_http import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.base import CompletionRequest, Model, Notice, Sampling, TextChunk
 from model.client.failover import FailoverModel
 from model.client.liveness import SILENCE_LIMIT_S
 from model.client.local_fallback import shorten_prompt
@@ -34,6 +33,7 @@ from model.client.partial_answer import PartialAnswer
 from model.client.remote_model import RemoteModel
 from model.client.server_health import MAX_RETRY_S, ServerHealth
 from model.errors import KeyRefused, ModelNotFound, PromptTooLong, ServerLost
+from model.interface import CompletionRequest, Model, Notice, Sampling, TextChunk
 from model.openai_api import response
 
 TEXT = "The sun rose over the harbour. Gulls cried “Who is there?” Nobody was."

@@ -28,7 +28,6 @@ from fakes_http import (
     stream_text,
 )
 
-from model.base import CompletionRequest, Sampling, TextChunk
 from model.client.api_key import read_api_key
 from model.client.http_client import ClientConfig
 from model.client.partial_answer import PartialAnswer
@@ -43,6 +42,7 @@ from model.errors import (
     RequestRefused,
     ServerLost,
 )
+from model.interface import CompletionRequest, Sampling, TextChunk
 from model.openai_api import response
 from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, Usage
 from model.openai_api.sse import MAX_EVENT_BYTES

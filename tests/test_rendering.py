@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.text import normalise_text
+from model.store.documents import normalise_text
 from tools.corpora.record import Record
 from tools.corpora.rendering import INDENT, MAX_LINES, MAX_SILENCE_S, render_documents, speaker_tag
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model import repository
-from model.repository import PINNED_MODELS, HubAddress
+from model.build import hub_repository
+from model.build.hub_repository import PINNED_MODELS, HubAddress
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from model.repository import PINNED_MODELS, HubAddress
     ],
 )
 def test_an_address_is_read(text: str, address: HubAddress) -> None:
-    assert repository.parse_address(text) == address
+    assert hub_repository.parse_address(text) == address
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z0-9./@_-]+"))
@@ -33,7 +33,7 @@ def test_an_address_is_read(text: str, address: HubAddress) -> None:
 @example("a/b@")
 def test_an_address_leads_to_a_repository_and_nowhere_else(text: str) -> None:
     try:
-        address = repository.parse_address(text)
+        address = hub_repository.parse_address(text)
     except ValueError:
         return
     assert address.repository.count("/") == 1
@@ -46,6 +46,6 @@ def test_an_address_leads_to_a_repository_and_nowhere_else(text: str) -> None:
 @example('{"weight_map": {"a": "/etc/x.safetensors"}}')
 @example("[" * 100_000)
 def test_an_index_names_only_what_is_there(index: str) -> None:
-    weights = partial(repository.weight_files, index=index, where="some/tiny")
-    with pytest.raises(repository.RepositoryRefused, match="does not tell where"):
+    weights = partial(hub_repository.weight_files, index=index, where="some/tiny")
+    with pytest.raises(hub_repository.RepositoryRefused, match="does not tell where"):
         weights({"a.safetensors": None})

@@ -14,11 +14,12 @@ from statistics import median
 import pytest
 
 from drivers.text.charset import is_printable
-from model import store, tokenizer
-from model.base import Sampling
-from model.local import LocalEngine, LocalModel
-from model.mask import TokenMask
-from model.session import open_session
+from model.generate.local_model import LocalEngine, LocalModel
+from model.generate.token_mask import TokenMask
+from model.interface import Sampling
+from model.onnx import tokenizer
+from model.onnx.session import open_session
+from model.store import store
 from tools.benching import candidates, ours
 from tools.benching.run import make_weights
 

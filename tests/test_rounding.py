@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from fakes_model import TINY, tiny_weights
 
-from model import gptq, reference, rounding, smoothing
-from model.quantise import Floats, quantise
-from model.rounding import QuantConfig, QuantisedModel
-from model.weights import LINEAR_LAYERS, LM_HEAD, TOKEN_EMBEDDING, linear_names
+from model.build import numpy_gpt2
+from model.build.gpt2_weights import LINEAR_LAYERS, LM_HEAD, TOKEN_EMBEDDING, linear_names
+from model.build.quantise import gptq, quantise_model, smoothquant
+from model.build.quantise.quantise import Floats, quantise
+from model.build.quantise.quantise_model import QuantConfig, QuantisedModel
 
 WINDOWS = np.random.default_rng(2).integers(0, TINY.vocab_size, (6, 40))
 FINE = QuantConfig(8, 16, head_block=16)
@@ -28,12 +29,14 @@ def logits(near: QuantisedModel) -> Floats:
     for name in linear_names(TINY):
         weights[name] = near.quantised[name].dequantise().T
     weights[TOKEN_EMBEDDING] = near.quantised[TOKEN_EMBEDDING].dequantise()
-    seen = reference.hidden_states(weights, TINY, WINDOWS, reference.plain_linear(weights))
+    seen = numpy_gpt2.hidden_states(weights, TINY, WINDOWS, numpy_gpt2.plain_linear(weights))
     return seen @ near.quantised[LM_HEAD].dequantise().T
 
 
 def plain_logits(weights: dict[str, Floats]) -> Floats:
-    return reference.logits(weights, reference.hidden_states(weights, TINY, WINDOWS, reference.plain_linear(weights)))
+    return numpy_gpt2.logits(
+        weights, numpy_gpt2.hidden_states(weights, TINY, WINDOWS, numpy_gpt2.plain_linear(weights))
+    )
 
 
 def logit_error(near: QuantisedModel, weights: dict[str, Floats]) -> float:
@@ -46,7 +49,9 @@ def logit_error(near: QuantisedModel, weights: dict[str, Floats]) -> float:
 def test_smoothed_or_not_it_is_the_function_it_was(share: float, feed: bool) -> None:
     weights = weights_with_loud_channels()
     assert (
-        logit_error(rounding.quantise_model(weights, TINY, replace(FINE, smooth=share, feed=feed), WINDOWS), weights)
+        logit_error(
+            quantise_model.quantise_model(weights, TINY, replace(FINE, smooth=share, feed=feed), WINDOWS), weights
+        )
         < 0.02
     )
 
@@ -54,33 +59,33 @@ def test_smoothed_or_not_it_is_the_function_it_was(share: float, feed: bool) -> 
 @pytest.mark.parametrize("share", [0.0, 0.7])
 def test_what_goes_on_to_the_next_layer_is_as_loud_as_before(share: float) -> None:
     weights = weights_with_loud_channels()
-    work = rounding._ModelQuantiser(weights, TINY, replace(FINE, smooth=share), None)
+    work = quantise_model._ModelQuantiser(weights, TINY, replace(FINE, smooth=share), None)
     rows = np.random.default_rng(6).standard_normal((200, 4 * TINY.n_embd)).astype(np.float32)
     for kind in LINEAR_LAYERS:
         name = f"h.0.{kind}"
         some = rows[:, : len(weights[f"{name}.weight"])]
-        wanted = reference.plain_linear(weights)(name, some)
+        wanted = numpy_gpt2.plain_linear(weights)(name, some)
         np.testing.assert_allclose(work.apply_linear(name, some), wanted, atol=0.05 * np.abs(wanted).max())
 
 
 def test_no_weight_given_is_changed() -> None:
     weights = weights_with_loud_channels()
     before = {name: value.copy() for name, value in weights.items()}
-    rounding.quantise_model(weights, TINY, FINE, WINDOWS)
+    quantise_model.quantise_model(weights, TINY, FINE, WINDOWS)
     assert all(np.array_equal(weights[name], before[name]) for name in before)
 
 
 def test_a_loud_channel_is_quiet_after_smoothing_and_not_without() -> None:
     weights = weights_with_loud_channels()
-    smooth = rounding.quantise_model(weights, TINY, FINE, WINDOWS).weights
+    smooth = quantise_model.quantise_model(weights, TINY, FINE, WINDOWS).weights
     for norm in ("h.0.ln_1", "h.1.ln_2", "ln_f"):
         assert np.abs(smooth[f"{norm}.weight"]).max() < 0.5 * np.abs(weights[f"{norm}.weight"]).max()
-    plain = rounding.quantise_model(weights, TINY, replace(FINE, smooth=0), WINDOWS).weights
+    plain = quantise_model.quantise_model(weights, TINY, replace(FINE, smooth=0), WINDOWS).weights
     assert all(np.array_equal(plain[name], weights[name]) for name in weights)
 
 
 def test_the_same_text_gives_the_same_bytes() -> None:
-    first, second = (rounding.quantise_model(tiny_weights(), TINY, FINE, WINDOWS) for _ in range(2))
+    first, second = (quantise_model.quantise_model(tiny_weights(), TINY, FINE, WINDOWS) for _ in range(2))
     for name, near in first.quantised.items():
         assert np.array_equal(near.codes, second.quantised[name].codes)
         assert np.array_equal(near.scales, second.quantised[name].scales)
@@ -88,7 +93,7 @@ def test_the_same_text_gives_the_same_bytes() -> None:
 
 def test_progress_goes_up_to_the_whole() -> None:
     heard: list[tuple[int, int]] = []
-    rounding.quantise_model(tiny_weights(), TINY, FINE, WINDOWS, lambda done, whole: heard.append((done, whole)))
+    quantise_model.quantise_model(tiny_weights(), TINY, FINE, WINDOWS, lambda done, whole: heard.append((done, whole)))
     shares = [done / whole for done, whole in heard]
     assert shares == sorted(set(shares))
     assert shares[-1] == 1
@@ -97,23 +102,25 @@ def test_progress_goes_up_to_the_whole() -> None:
 
 def test_moments_of_many_rows_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
-    monkeypatch.setattr(rounding, "ROWS_AT_ONCE", 7)
-    np.testing.assert_allclose(rounding._second_moments(rows), rows.T.astype(np.float64) @ rows, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(quantise_model, "ROWS_AT_ONCE", 7)
+    np.testing.assert_allclose(
+        quantise_model._second_moments(rows), rows.T.astype(np.float64) @ rows, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_loudness_counts_what_is_below_zero_too() -> None:
-    assert smoothing.abs_max(np.float32([[1, -5, 0], [2, 3, 0]])).tolist() == [2, 5, 0]
+    assert smoothquant.abs_max(np.float32([[1, -5, 0], [2, 3, 0]])).tolist() == [2, 5, 0]
 
 
 def test_the_share_says_how_much_of_the_loudness_goes_to_the_matrix() -> None:
     channels, matrix = np.float32([16, 1]), np.float32([[4, 1], [-1, 1]])
-    assert smoothing.smoothing_factors(channels, matrix, 1.0).tolist() == [16, 1]
-    assert smoothing.smoothing_factors(channels, matrix, 0.0).tolist() == [0.25, 1]
-    assert smoothing.smoothing_factors(channels, matrix, 0.5).tolist() == [2, 1]
+    assert smoothquant.smoothing_factors(channels, matrix, 1.0).tolist() == [16, 1]
+    assert smoothquant.smoothing_factors(channels, matrix, 0.0).tolist() == [0.25, 1]
+    assert smoothquant.smoothing_factors(channels, matrix, 0.5).tolist() == [2, 1]
 
 
 def test_a_channel_that_is_silent_is_left_finite() -> None:
-    found = smoothing.smoothing_factors(np.zeros(2, np.float32), np.zeros((3, 2), np.float32), 0.7)
+    found = smoothquant.smoothing_factors(np.zeros(2, np.float32), np.zeros((3, 2), np.float32), 0.7)
     assert np.isfinite(found).all()
     assert (found > 0).all()
 
@@ -129,14 +136,14 @@ def test_a_channel_that_is_silent_is_left_finite() -> None:
     ],
 )
 def test_only_what_a_norm_feeds_is_divided_there(name: str, norm: str | None) -> None:
-    assert smoothing.norm_before(name) == norm
+    assert smoothquant.norm_before(name) == norm
 
 
 def test_quiet_values_touch_neither_queries_nor_keys() -> None:
     random = np.random.default_rng(3)
     matrix = quantise(random.standard_normal((12, 16)).astype(np.float32), 4, 16, asymmetric=True)
     bias, by = np.ones(12, np.float32), np.float32([2, 4, 5, 8])
-    quiet, less = smoothing.scale_values(matrix, bias, by)
+    quiet, less = smoothquant.scale_values(matrix, bias, by)
     whole = np.concatenate([np.ones(8, np.float32), by])
     np.testing.assert_allclose(quiet.dequantise() * whole[:, None], matrix.dequantise(), rtol=1e-6)
     np.testing.assert_allclose(less * whole, bias)
@@ -144,7 +151,7 @@ def test_quiet_values_touch_neither_queries_nor_keys() -> None:
 
 def test_a_window_sees_no_other_window_and_no_token_what_comes_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        reference, "ROWS_AT_ONCE", 16
+        numpy_gpt2, "ROWS_AT_ONCE", 16
     )  # so that a window of 40 is looked at in three parts, the last not whole
     weights = tiny_weights()
     every = plain_logits(weights).reshape(*WINDOWS.shape, -1)
@@ -152,8 +159,8 @@ def test_a_window_sees_no_other_window_and_no_token_what_comes_after(monkeypatch
     changed = WINDOWS.copy()
     changed[1:] = 0
     changed[0, 30:] = 5
-    seen = reference.hidden_states(weights, TINY, changed, reference.plain_linear(weights))
-    np.testing.assert_allclose(reference.logits(weights, seen)[:30], every[0, :30], atol=1e-4 * np.abs(every).max())
+    seen = numpy_gpt2.hidden_states(weights, TINY, changed, numpy_gpt2.plain_linear(weights))
+    np.testing.assert_allclose(numpy_gpt2.logits(weights, seen)[:30], every[0, :30], atol=1e-4 * np.abs(every).max())
 
 
 def moments_of(width: int) -> gptq.Moments:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.base import Sampling
 from model.errors import ModelDamaged
-from model.sampling import SORTED_FIRST, choose_token, logprob, uniform_random
+from model.generate.sampling import SORTED_FIRST, choose_token, logprob, uniform_random
+from model.interface import Sampling
 
 Floats = NDArray[np.float32]
 

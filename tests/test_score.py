@@ -10,10 +10,10 @@ from fakes_model import TEXT, TINY, Floats, tiny_tokenizer, tiny_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import graph
+from model.build import graph
+from model.build.bits_per_byte import overlapping_windows, score_documents
 from model.errors import TextDamaged
-from model.score import overlapping_windows, score_documents
-from model.session import OnnxSession
+from model.onnx.session import OnnxSession
 
 
 @settings(deadline=None)

@@ -10,8 +10,8 @@ from pathlib import Path
 import fakes_model
 import pytest
 
-from model.base import END_OF_TEXT
 from model.errors import TextDamaged, TextNotFound
+from model.interface import END_OF_TEXT
 from tools import score_model
 from tools.corpora import keeping
 from tools.corpora.record import Record

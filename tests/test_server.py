@@ -20,8 +20,8 @@ from fakes_server import (
     wait_until,
 )
 
-from model.base import CompletionRequest, Sampling
 from model.errors import ModelBusy, ModelDamaged
+from model.interface import CompletionRequest, Sampling
 from model.openai_api import response
 from model.server.api_keys import ApiKeys
 from model.server.app import create_app

@@ -13,9 +13,9 @@ from fakes_model import tiny_folder
 from fakes_server import get, post, read_chunk, read_head, running_server, send_request, wait_until
 from fakes_slots import FakeBatchedSession, make_engine, make_request
 
-from model.base import CompletionRequest, Sampling
 from model.errors import EngineFailed
-from model.local import LocalModel
+from model.generate.local_model import LocalModel
+from model.interface import CompletionRequest, Sampling
 from model.openai_api.response import OpenAIRequest
 from model.server.app import CompletionServer
 from model.server.engine.engine_thread import BatchModel

@@ -16,11 +16,11 @@ from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
 from onnxruntime import get_available_providers
 
-from model import graph
-from model.base import SHAPE_KEY, GPT2Config
+from model.build import graph
 from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound, PromptTooLong
-from model.runtime import DeviceChoice, OnnxModel
-from model.session import OnnxSession
+from model.interface import SHAPE_KEY, GPT2Config
+from model.onnx.runtime import DeviceChoice, OnnxModel
+from model.onnx.session import OnnxSession
 
 Floats = NDArray[np.float32]
 CLOSE = 1e-4
@@ -296,7 +296,7 @@ def test_running_a_model_loads_neither_onnx_nor_torch(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(graph.build_gpt2(tiny_weights(), TINY))
     program = f"""
 import sys, pathlib
-from model.session import Session
+from model.onnx.session import Session
 Session(pathlib.Path({str(tmp_path / "m.onnx")!r})).forward([1, 2])
 print(*sorted({{"onnx", "torch", "safetensors", "transformers", "google.protobuf"}} & sys.modules.keys()))
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from fakes_model import TINY, tiny_weights
 
-from model import graph, graph_file
+from model.build import graph, onnx_io
 from model.errors import ModelDamaged
-from model.session import OnnxSession
+from model.onnx.session import OnnxSession
 
 
 @pytest.mark.parametrize("damaged", [b"wpe.weight", b"GroupQueryAttention", b"input_ids", b"vocab_size"])
@@ -34,7 +34,7 @@ def test_no_name_in_a_file_says_a_word_to_the_terminal() -> None:
 
 
 def test_where_onnxruntime_has_it_in_its_own_source_is_told_to_nobody(tmp_path: Path) -> None:
-    graph_file.write_graph(tmp_path, tiny_weights(), TINY)
+    onnx_io.write_graph(tmp_path, tiny_weights(), TINY)
     path = tmp_path / "model.data"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ModelDamaged, match=r"during initialization: External initializer: wpe\.weight") as caught:
@@ -47,9 +47,9 @@ def test_too_little_memory_for_a_long_text_is_no_fault_of_the_file() -> None:
 import resource
 from fakes_model import tiny_weights
 from model import graph
-from model.base import Shape
+from model.interface import Shape
 from model.errors import EngineFailed
-from model.session import Session
+from model.onnx.session import Session
 shape = Shape(30_000, 1024, 16, 1, 1)
 session = Session(graph.build(tiny_weights(shape), shape), threads=1)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

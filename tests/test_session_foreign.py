@@ -13,11 +13,11 @@ from fakes_foreign import build_hf_graph
 from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
 
-from model import graph
-from model.base import GPT2Config
+from model.build import graph
 from model.errors import ModelDamaged, PromptTooLong
-from model.foreign import HfOnnxSession
-from model.session import OnnxSession, open_session
+from model.interface import GPT2Config
+from model.onnx.hf_session import HfOnnxSession
+from model.onnx.session import OnnxSession, open_session
 
 CLOSE = 1e-4
 IDS = [int(token) for token in np.random.default_rng(1).integers(0, TINY.vocab_size, TINY.n_positions)]

@@ -15,13 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model import graph, rounding, store
-from model.base import GPT2Config
+from model.build import graph
+from model.build.quantise import quantise_model
+from model.build.quantise.quantise_model import QuantConfig
 from model.errors import EngineFailed, ModelDamaged, PromptTooLong
-from model.rounding import QuantConfig
-from model.runtime import OnnxModel
+from model.interface import GPT2Config
+from model.onnx.runtime import OnnxModel
+from model.onnx.session import OnnxSession
 from model.server.engine.batched_session import BatchedSession
-from model.session import OnnxSession
+from model.store import store
 
 Floats = NDArray[np.float32]
 COUNT = 66
@@ -261,13 +263,13 @@ def test_half_precision_throughout_is_near_enough() -> None:
         graph.build_gpt2(
             tiny_weights(),
             TINY,
-            quantised=rounding.quantise_to_nearest(tiny_weights(), TINY, QuantConfig(8, 0)),
+            quantised=quantise_model.quantise_to_nearest(tiny_weights(), TINY, QuantConfig(8, 0)),
             compute="float16",
         )
 
 
 def quantised_graph(how: QuantConfig) -> bytes:
-    near = rounding.quantise_model(tiny_weights(), TINY, how, WINDOWS)
+    near = quantise_model.quantise_model(tiny_weights(), TINY, how, WINDOWS)
     return graph.build_gpt2(near.weights, TINY, "float32", near.quantised, cache_scales=near.cache_scales)
 
 
@@ -284,8 +286,8 @@ def test_in_eight_bits_by_rows_a_text_is_its_own_too(kept: bool) -> None:
 
 
 def test_a_cache_of_bytes_moves_the_logits_by_little() -> None:
-    near = rounding.quantise_model(tiny_weights(), TINY, QuantConfig(8, 0, head_block=0, cache=True), WINDOWS)
-    scales = {"known": near.cache_scales, "plain": rounding.measure_cache_scales(tiny_weights(), TINY, WINDOWS)}
+    near = quantise_model.quantise_model(tiny_weights(), TINY, QuantConfig(8, 0, head_block=0, cache=True), WINDOWS)
+    scales = {"known": near.cache_scales, "plain": quantise_model.measure_cache_scales(tiny_weights(), TINY, WINDOWS)}
     assert (
         scales["known"].keys()
         == scales["plain"].keys()

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from fakes_model import TINY, tiny_folder, tiny_folder_with_data
 
-from model import store
 from model.errors import ModelBusy, ModelDamaged, ModelNotFound
-from model.store import CARD_FILE, DATA_FILE, GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE
+from model.store import store
+from model.store.store import CARD_FILE, DATA_FILE, GRAPH_FILE, MANIFEST_FILE, TOKENIZER_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +212,7 @@ def test_a_write_killed_between_its_renames_gives_the_old_model_back(home: Path)
 READING = """
 import sys, pathlib
 from model import store
-from model.base import Shape
+from model.interface import Shape
 def read(event, args):
     if event == "os.rename" and str(args[1]).endswith("mine"):
         store.list_models(), store.verify(store.find("mine"))
@@ -243,7 +243,7 @@ def test_a_write_killed_earlier_or_later_leaves_nothing_in_the_way(home: Path) -
 KILLED = """
 import os, signal, sys, pathlib
 from model import store
-from model.base import Shape
+from model.interface import Shape
 calls = 0
 def count(event, args):
     global calls
@@ -334,9 +334,7 @@ def test_other_weights_are_another_model_though_their_graph_is_the_same(home: Pa
 
 
 def test_the_store_is_standard_library_alone() -> None:
-    program = (
-        "import model.store, sys; print(*{'numpy', 'onnx', 'onnxruntime', 'tokenizers', 'rich'} & sys.modules.keys())"
-    )
+    program = "import model.store.store, sys; print(*{'numpy', 'onnx', 'onnxruntime', 'tokenizers', 'rich'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
 
 

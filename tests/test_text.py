@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import TextDamaged, TextNotFound
-from model.text import hold_out_documents, read_documents
+from model.store.documents import hold_out_documents, read_documents
 
 
 def test_documents_are_divided_by_the_mark_on_a_line_of_its_own(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from fakes_model import TEXT, TINY, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import tokenizer
-from model.base import END_OF_TEXT
 from model.errors import ModelDamaged
-from model.tokenizer import Tokenizer
+from model.interface import END_OF_TEXT
+from model.onnx import tokenizer
+from model.onnx.tokenizer import Tokenizer
 
 PUBLISHED = Path(__file__).resolve().parents[1].parent / "shared" / "gpt2-tokenizer"
 

@@ -21,10 +21,12 @@ import fakes_model
 import fakes_training as fakes
 from safetensors.torch import load_file
 
-from model import graph, store, tokenizer
+from model.build import graph
+from model.build.bits_per_byte import score_documents
 from model.errors import ModelDamaged, ModelError, ModelNotFound, TextDamaged, TextNotFound
-from model.score import score_documents
-from model.session import OnnxSession
+from model.onnx import tokenizer
+from model.onnx.session import OnnxSession
+from model.store import store
 from tools import train
 from tools.training import checkpoint, data
 from tools.training.errors import OptionRefused, OtherRun, RunHalted

@@ -19,8 +19,9 @@ import fakes_training as fakes
 from fakes_room import opened, until
 from safetensors.numpy import save_file
 
-from model import export, store
+from model.build import export
 from model.errors import ModelDamaged, TextDamaged
+from model.store import store
 from tools import make_model, score_model, train
 from tools.corpora import keeping
 from tools.corpora.record import Record

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.train, pytest.mark.soak]
 
 from safetensors.torch import load_file
 
-from model import store
+from model.store import store
 from tools.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,9 +14,9 @@ import fakes_training as fakes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import tokenizer
 from model.errors import TextDamaged
-from model.text import hold_out_documents
+from model.onnx import tokenizer
+from model.store.documents import hold_out_documents
 from tools.training import data
 
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
 
-from model.base import GPT2Config
 from model.errors import ModelDamaged
+from model.interface import GPT2Config
 from tools.training import checkpoint, device, loop, lora, memory, options, planning, shares
 from tools.training import plan as plans
 from tools.training.display import TrainDisplay

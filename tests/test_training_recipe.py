@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.train]
 import fakes_training as fakes
 from rich.console import Console
 
+from model.build.bits_per_byte import TextScore
 from model.errors import ModelDamaged
-from model.score import TextScore
 from tools.training import card, folder, options, recipe
 from tools.training.checkpoint import TrainState
 from tools.training.display import TrainDisplay, format_duration

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.base import END_OF_TEXT
 from model.errors import TextDamaged, TextNotFound
+from model.interface import END_OF_TEXT
 from tools.corpora import keeping
 from tools.corpora.record import Record
 from tools.training import holding, texts

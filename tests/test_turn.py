@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model import graph
-from model.base import CompletionRequest, Sampling
+from model.build import graph
+from model.interface import CompletionRequest, Sampling
 from model.server.engine.batched_session import BatchedSession
 from model.server.engine.encoder import BatchEngine, RequestEncoder
 from model.server.engine.engine_loop import EngineLoop, PrefillJob

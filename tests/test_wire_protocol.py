@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.base import SAMPLING_RANGES, CompletionRequest, FinishReason, Sampling
+from model.interface import SAMPLING_RANGES, CompletionRequest, FinishReason, Sampling
 from model.openai_api import response
 from model.openai_api.response import (
     CompletionChunk,

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model.base import SAMPLING_RANGES, THREAD_RANGE, DeviceChoice, Model, Sampling
 from model.client.server_url import is_url
 from model.errors import TextDamaged
-from model.text import normalise_text
+from model.interface import SAMPLING_RANGES, THREAD_RANGE, DeviceChoice, Model, Sampling
+from model.store.documents import normalise_text
 from tools.given import read_stdin
 from tools.output import print_message
 
@@ -69,11 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from model import in_use
+    from model.store import default_model
 
     drawn = {name: getattr(args, name) for name in SAMPLING_FLAGS}
     sampling = Sampling(**drawn, logprobs=args.logprobs, length=args.length, stop=tuple(args.stop))
-    name = args.model or in_use.get_default()
+    name = args.model or default_model.get_default()
     folder = None if is_url(name) else _find_model(name)
     prompt = _read_prompt(args.prompt)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _find_model(name: str) -> Path:
-    from model import store
+    from model.store import store
 
     return store.find_model(name)
 
@@ -98,7 +98,7 @@ def _answer_from_server(url: str, prompt: str, sampling: Sampling) -> None:
     from dataclasses import replace
 
     from daemon import config, remote_model
-    from model.base import CompletionRequest
+    from model.interface import CompletionRequest
 
     logging.getLogger("asr33").setLevel(logging.CRITICAL)  # what is wrong will be told once, at the end
     settings = replace(config.load_config({"model": {"name": url}}).model, otherwise=())
@@ -126,8 +126,8 @@ async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
 
 def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads: int, device: DeviceChoice) -> None:
     # No event loop: to load one takes a good part of the time to the first word.
-    from model.loading import load_model
-    from model.loop import generate
+    from model.generate.generate import generate
+    from model.generate.loading import load_model
 
     session, words = load_model(model_folder, threads, device)
     if device != "auto":

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.base import THREAD_RANGE
+from model.interface import THREAD_RANGE
 from tools.ask import ranged_number
 from tools.benching.candidates import SIZES
 from tools.benching.lines import options
@@ -160,7 +160,7 @@ def _run_simulation(args: argparse.Namespace) -> int:
 
 def _run_startup_benchmark(args: argparse.Namespace) -> int:
     """How soon a command answers."""
-    from model import store
+    from model.store import store
     from tools.benching import start
     from tools.benching.progress import show_progress
 
@@ -211,7 +211,7 @@ def _measure_speed(args: argparse.Namespace, target: BenchTarget, folder: Path) 
 
 
 def _make_settings(args: argparse.Namespace, target: BenchTarget) -> BenchSettings:
-    from model import cores
+    from model.onnx import cpu
     from tools.benching.run import DECODE_PROMPT_TOKENS, BenchSettings
 
     context = target.shape.n_positions
@@ -219,7 +219,7 @@ def _make_settings(args: argparse.Namespace, target: BenchTarget) -> BenchSettin
     prompts = tuple(sorted({prompt for prompt in args.prompts if prompt <= context})) or (context,)
     ids = tuple(target.prompt_ids[: max(DECODE_PROMPT_TOKENS, *prompts)])
     tokens = min(args.tokens, context - DECODE_PROMPT_TOKENS)
-    return BenchSettings(args.threads or cores.thread_count(), prompts, tokens, ids, tuple(args.peer_python))
+    return BenchSettings(args.threads or cpu.thread_count(), prompts, tokens, ids, tuple(args.peer_python))
 
 
 def describe_machine() -> dict[str, str | float]:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model import store
+from model.store import store
 from tools.corpora import keeping
 from tools.corpora.cleaning import STEPS, CleaningOptions
 from tools.corpora.errors import CorpusDamaged, CorpusError

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model import store
 from model.errors import ModelError
+from model.store import store
 from tools.output import print_message
 
 if TYPE_CHECKING:
-    from model.export import ExportOptions, OnStageProgress
-    from model.hub import SourceModel
-    from model.store import Manifest
+    from model.build.export import ExportOptions, OnStageProgress
+    from model.build.import_weights import SourceModel
+    from model.store.store import Manifest
 
 STORAGE_FORMATS = ("int8", "int4", "float16", "float32", "half")
 QUANTISED_FORMATS = ("int8", "int4")
@@ -81,8 +81,8 @@ def add_quantisation_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError: the source is missing or damaged, the result not good enough."""
-    from model import export, hub
-    from model.text import read_documents
+    from model.build import export, import_weights
+    from model.store.documents import read_documents
 
     reject_idle_options(args)
     folder = store.models_folder() / args.name
@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
     documents = tuple(read_documents([args.text])) if args.text else ()
     asked = export.ExportOptions(args.name, args.store_as, args.block, documents, args.cache)
     with show_progress() as progress:
-        line = make_model(hub.read_source(args.source), folder, asked, progress)
+        line = make_model(import_weights.read_source(args.source), folder, asked, progress)
     sys.stdout.write(line)
     return 0
 
@@ -115,7 +115,7 @@ def make_model(source: SourceModel, folder: Path, options: ExportOptions, on_pro
 
 
 def _export(source: SourceModel, folder: Path, options: ExportOptions, on_progress: OnStageProgress) -> Manifest:
-    from model import export
+    from model.build import export
 
     try:
         return export.export_model(source, folder, options, on_progress)

@@ -12,7 +12,7 @@ from model.errors import ModelError
 from tools import make_model, pull_model, remove_model, score_model, show_model, use_model
 
 if TYPE_CHECKING:
-    from model.store import ModelEntry
+    from model.store.store import ModelEntry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,10 +61,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _list_models(args: argparse.Namespace) -> int:
-    from model import in_use, store
+    from model.store import default_model, store
 
     models, elsewhere = store.list_models(), _remote_default()
-    used = {listed.name: not elsewhere and in_use.is_default(listed.folder) for listed in models}
+    used = {listed.name: not elsewhere and default_model.is_default(listed.folder) for listed in models}
     if args.json:
         told = [asdict(one) | {"folder": str(one.folder), "in_use": used[one.name]} for one in models]
         _print_line(json.dumps(told, indent=2))
@@ -88,13 +88,13 @@ def _remote_default() -> str:
     """The URL of the server whose model answers where nobody says; empty if it is one of this disk."""
     from daemon import config
     from daemon.errors import ConfigError
-    from model import in_use
     from model.client.server_url import is_url
+    from model.store import default_model
 
     try:
         name = config.load_config({}).model.name
     except ConfigError:
-        name = in_use.get_default()
+        name = default_model.get_default()
     return name if is_url(name) else ""
 
 
@@ -110,7 +110,7 @@ def _format_row(entry: ModelEntry) -> tuple[str, ...]:
 
 
 def _verify_models(args: argparse.Namespace) -> int:
-    from model import store
+    from model.store import store
 
     # The embedded model always: asr33 is not whole without it.
     there = [listed.name for listed in store.list_models()]

@@ -10,15 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model import fetched, repository, store
+from model.build import download_folder, hub_repository
+from model.build.hub_repository import HubAddress, RepositoryListing, RepositoryRefused
 from model.errors import ModelDamaged, ModelError, ModelNotFound
-from model.repository import HubAddress, RepositoryListing, RepositoryRefused
+from model.store import store
 from tools import make_model
 from tools.output import print_message
 
 if TYPE_CHECKING:
-    from model.export import ExportOptions, OnStageProgress
-    from model.hub import SourceModel
+    from model.build.export import ExportOptions, OnStageProgress
+    from model.build.import_weights import SourceModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "address",
         type=_parse_address,
         metavar="REPOSITORY",
-        help=f"{', '.join(repository.PINNED_MODELS)}, or ORG/NAME; with @REVISION a branch, a tag or a commit of it",
+        help=f"{', '.join(hub_repository.PINNED_MODELS)}, or ORG/NAME; with @REVISION a branch, a tag or a commit of it",
     )
     parser.add_argument(
         "--name", type=make_model.parse_model_name, metavar="NAME", help="what it shall be called (as there)"
@@ -44,57 +45,57 @@ def main(args: argparse.Namespace) -> int:
         sys.stdout.write(f"{name}: is here already, from {args.address}; --replace makes it anew\n")
         return 0
     asked = _export_options(name, args)
-    with fetched.open_download_folder(store.models_folder(), name) as place:
+    with download_folder.open_download_folder(store.models_folder(), name) as place:
         try:
             line = _pull(place, folder, args.address, asked)
         except KeyboardInterrupt:
             print_message(f"asr33: what came is kept; the same command goes on, and asr33 model remove {name} drops it")
             raise
-        fetched.delete_download_folder(place)
+        download_folder.delete_download_folder(place)
     sys.stdout.write(line)
     return 0
 
 
 def _export_options(name: str, args: argparse.Namespace) -> ExportOptions:
-    from model.export import ExportOptions
-    from model.text import read_documents
+    from model.build.export import ExportOptions
+    from model.store.documents import read_documents
 
     documents = tuple(read_documents([args.text])) if args.text else ()
     return ExportOptions(name, args.store_as, args.block, documents, args.cache)
 
 
 def _pull(download_folder: Path, folder: Path, address: HubAddress, options: ExportOptions) -> str:
-    from model import pull
+    from model.build import hub_client
 
     with make_model.show_progress() as progress:
-        listing = pull.list_repository(address)
+        listing = hub_client.list_repository(address)
         _fetch_files(download_folder, listing, progress)
         return make_model.make_model(_read_source(download_folder, listing), folder, options, progress)
 
 
 def _fetch_files(download_folder: Path, listing: RepositoryListing, on_progress: OnStageProgress) -> None:
     """The small files first: they tell whether the weights are worth the while."""
-    from model import pull
+    from model.build import hub_client
 
     where = str(listing.address)
-    get = partial(pull.fetch_file, listing.address)
-    small = repository.small_files(listing.files, where)
-    fetched.fetch_files(download_folder, small, listing, get, _report_fetching(on_progress))
-    _require_gpt2(download_folder / repository.CONFIG_FILE, where)
+    get = partial(hub_client.fetch_file, listing.address)
+    small = hub_repository.small_files(listing.files, where)
+    download_folder.fetch_files(download_folder, small, listing, get, _report_fetching(on_progress))
+    _require_gpt2(download_folder / hub_repository.CONFIG_FILE, where)
     index = (
-        (download_folder / repository.WEIGHTS_INDEX_FILE).read_text("utf-8", "replace")
-        if repository.WEIGHTS_INDEX_FILE in small
+        (download_folder / hub_repository.WEIGHTS_INDEX_FILE).read_text("utf-8", "replace")
+        if hub_repository.WEIGHTS_INDEX_FILE in small
         else None
     )
-    weights = repository.weight_files(listing.files, index, where)
-    fetched.fetch_files(download_folder, weights, listing, get, _report_fetching(on_progress))
+    weights = hub_repository.weight_files(listing.files, index, where)
+    download_folder.fetch_files(download_folder, weights, listing, get, _report_fetching(on_progress))
 
 
 def _require_gpt2(config: Path, source_label: str) -> None:
-    from model import hub
+    from model.build import import_weights
 
     try:
-        hub.shape_from_config(json.loads(config.read_text("utf-8")), Path(source_label) / config.name)
+        import_weights.shape_from_config(json.loads(config.read_text("utf-8")), Path(source_label) / config.name)
     except (ValueError, RecursionError) as error:  # ModelDamaged among them
         told = str(error) if isinstance(error, ModelError) else f"{source_label}: its {config.name} is not JSON"
         raise RepositoryRefused(f"{told}; name another repository") from None
@@ -102,10 +103,10 @@ def _require_gpt2(config: Path, source_label: str) -> None:
 
 def _read_source(download_folder: Path, listing: RepositoryListing) -> SourceModel:
     """What was fetched, and where it is from, for the manifest."""
-    from model import hub
+    from model.build import import_weights
 
     try:
-        source = hub.read_source(download_folder)
+        source = import_weights.read_source(download_folder)
     except (ModelDamaged, ModelNotFound) as error:
         raise RepositoryRefused(str(error).replace(str(download_folder), str(listing.address))) from None
     address, files = (
@@ -121,7 +122,7 @@ def _read_source(download_folder: Path, listing: RepositoryListing) -> SourceMod
     return replace(source, name=address.repository, training=training)
 
 
-def _report_fetching(on_progress: OnStageProgress) -> fetched.OnProgress:
+def _report_fetching(on_progress: OnStageProgress) -> download_folder.OnProgress:
     return lambda name, there, whole: on_progress(f"fetching {name}", there, whole)
 
 
@@ -137,13 +138,13 @@ def _require_same_model(folder: Path, address: HubAddress, store_as: str) -> Non
 
 def _parse_address(text: str) -> HubAddress:
     try:
-        return repository.parse_address(text)
+        return hub_repository.parse_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _default_name(address: HubAddress) -> str:
-    name = repository.model_name_of(address)
+    name = hub_repository.model_name_of(address)
     try:
         return make_model.parse_model_name(name)
     except argparse.ArgumentTypeError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from model import in_use, removal, store
 from model.errors import ModelError
+from model.store import default_model, removal, store
 from tools.output import print_message
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError."""
     there = removal.find_model_folders(args.name)
-    used = in_use.get_default() == args.name or in_use.is_default(store.models_folder() / args.name)
+    used = default_model.get_default() == args.name or default_model.is_default(store.models_folder() / args.name)
     what = f"{args.name}: {removal.total_bytes(there) / 1e6:.1f} MB in {store.models_folder()}"
     if used:
         what += "; it is the one in use, and the embedded one will be"
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     removal.remove_model(args.name)
     if used:
-        in_use.set_default(store.EMBEDDED)
+        default_model.set_default(store.EMBEDDED)
     sys.stdout.write(f"{args.name}: removed{', and the embedded model is in use' if used else ''}\n")
     return 0
 

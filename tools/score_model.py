@@ -23,14 +23,14 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from model.base import SAMPLING_RANGES, THREAD_RANGE, Sampling
+from model.interface import SAMPLING_RANGES, THREAD_RANGE, Sampling
 from tools.ask import ranged_number
 
 if TYPE_CHECKING:
-    from model.foreign import HfOnnxSession
-    from model.session import OnnxSession
-    from model.text import DocumentSplit
-    from model.tokenizer import Tokenizer
+    from model.onnx.hf_session import HfOnnxSession
+    from model.onnx.session import OnnxSession
+    from model.onnx.tokenizer import Tokenizer
+    from model.store.documents import DocumentSplit
 
 DEFAULT_WORD_COUNT = 5000  # that the model writes
 
@@ -71,11 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError of many a kind."""
-    from model import local, store
+    from model.generate import local_model
+    from model.store import store
 
     folder = store.find_model(args.model)
     corpus = _read_split(args, folder)
-    session, words = local.load_model(folder, args.threads)
+    session, words = local_model.load_model(folder, args.threads)
     found: dict[str, Any] = {"model": store.name_of_folder(folder)}
     if corpus.held_out or not args.copied:
         found |= _score(session, words, corpus.held_out or corpus.train)
@@ -86,16 +87,16 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _read_split(args: argparse.Namespace, folder: Path) -> DocumentSplit:
-    from model import store, text
+    from model.store import documents, store
     from tools.training import repeating, stretches, texts
     from tools.training.holding import HoldOut
 
     if args.held_out:
         return repeating.restore_held_out(args.files, store.read_manifest(folder).training)
     if not any(texts.is_corpus(file) and not file.is_file() for file in args.files):
-        return text.hold_out_documents(text.read_documents(args.files), args.hold_out)
+        return documents.hold_out_documents(documents.read_documents(args.files), args.hold_out)
     found, out = stretches.choose_held_out(texts.read_texts(args.files), HoldOut(tuple(args.hold_out)), Random())
-    return text.hold_out_documents(found.documents, out)
+    return documents.hold_out_documents(found.documents, out)
 
 
 def parse_numbers(text: str) -> list[int]:
@@ -106,7 +107,7 @@ def parse_numbers(text: str) -> list[int]:
 
 
 def _score(session: OnnxSession | HfOnnxSession, tokenizer: Tokenizer, documents: Sequence[str]) -> dict[str, Any]:
-    from model.score import score_documents
+    from model.build.bits_per_byte import score_documents
 
     with _show_progress("scoring") as progress:
         score = score_documents(session, tokenizer, documents, progress)
@@ -120,8 +121,8 @@ def _measure_copying(
     corpus: list[str],
     held_out: list[str],
 ) -> dict[str, Any]:
-    from model.copied import measure_overlap
-    from model.writing import write_sample_texts
+    from model.build.memorisation import measure_overlap
+    from model.generate.sample_text import write_sample_texts
 
     with _show_progress("writing") as progress:
         wrote = write_sample_texts(session, tokenizer, args.words, Sampling(seed=args.seed), progress)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.base import THREAD_RANGE
+from model.interface import THREAD_RANGE
 from model.server.http import log_handler
 from tools import serve_ray
 from tools.ask import ranged_number
@@ -100,17 +100,17 @@ def main(args: argparse.Namespace) -> int:
 
 def _serve_here(args: argparse.Namespace) -> int:
     from daemon.systemd import SystemdNotifier
-    from model import in_use, store
     from model.server.api_keys import ApiKeys
     from model.server.app import CompletionServer
     from model.server.http import fair_loop, lifecycle
     from model.server.http.connections import ConnectionLimiter, ConnectionLimits
     from model.server.http.server import HardenedServer
+    from model.store import default_model, store
 
     keys = ApiKeys(args.keys) if args.keys else None
     lifecycle.require_keys_for(args.host, keys is not None)
     context = lifecycle.tls_context(args.cert, args.cert_key)
-    folder = store.find_model(args.model or in_use.get_default())
+    folder = store.find_model(args.model or default_model.get_default())
     store.read_manifest(folder)
     if args.ray is not None:
         return serve_ray.serve_replicas(args, partial(build_app, args, folder))
@@ -147,8 +147,8 @@ def build_app(args: argparse.Namespace, folder: Path) -> Any:
 
 def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What a server is told of its model and its limits."""
-    from model import store
     from model.server.limits import RequestLimits
+    from model.store import store
 
     return {
         "name": store.name_of_folder(folder),

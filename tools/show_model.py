@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model import in_use, store
-from model.store import Manifest
+from model.store import default_model, store
+from model.store.store import Manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError."""
-    name = args.name or in_use.get_default()
+    name = args.name or default_model.get_default()
     folder = store.find_model(name)
     manifest = store.read_manifest(folder)
-    used = in_use.is_default(folder)
+    used = default_model.is_default(folder)
     if args.json:
         told = asdict(manifest) | {"folder": str(folder), "in_use": used}
         sys.stdout.write(json.dumps(told, indent=2) + "\n")

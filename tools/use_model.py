@@ -11,7 +11,7 @@ import sys
 
 from daemon import config
 from daemon.errors import ConfigError
-from model import in_use
+from model.store import default_model
 from tools.output import print_message
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError."""
-    chosen = in_use.set_default(args.name)
+    chosen = default_model.set_default(args.name)
     sys.stdout.write(f"{chosen}: run, demo and ask take it where nobody says\n")
     try:
         told = config.load_config({}).model.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from model.base import TextChunk
+from model.interface import TextChunk
 
 
 class ChunkQueue:

@@ -14,7 +14,6 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from model.base import Model, Sampling, TextChunk
 from model.client.chunk_queue import ChunkQueue
 from model.client.liveness import ServerSilent, fail_if_silent
 from model.client.local_fallback import stream_from_local
@@ -22,17 +21,18 @@ from model.client.partial_answer import PartialAnswer
 from model.client.server_health import ServerHealth
 from model.client.server_pool import RemoteBackend, ServerPool
 from model.errors import ModelError, PromptTooLong
+from model.interface import Model, Sampling, TextChunk
 
 LOCAL_AFTER_S = 2.0  # of silence, after which the local model takes over
 NOTICE_AFTER_S = 10.0  # of silence, after which the reader is told
-LOCAL_READ_AHEAD_CHARS = 144  # characters of a local model's: two lines of paper, as in `model.local`
+LOCAL_READ_AHEAD_CHARS = 144  # characters of a local model's: two lines of paper, as in `model.generate.local_model`
 
 _log = logging.getLogger("asr33")
 Clock = Callable[[], float]
 
 
 class FailoverModel:
-    """As `model.base.Model` has it."""
+    """As `model.interface.Model` has it."""
 
     def __init__(
         self,

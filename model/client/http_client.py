@@ -21,9 +21,9 @@ from typing import Any
 
 import httpx2
 
-from model.base import CompletionRequest, Sampling
 from model.client.server_url import ServerUrl, is_private_host
 from model.errors import AddressWrong, KeyRefused, ServerLost
+from model.interface import CompletionRequest, Sampling
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0  # between two reads: our own server sends a comment each ten seconds

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from model.base import CompletionRequest, Model, Sampling, TextChunk
 from model.client.partial_answer import PartialAnswer, ResumeTrimmer
+from model.interface import CompletionRequest, Model, Sampling, TextChunk
 
 RESERVED_PART = 4  # of its context a quarter is left for what is to come
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from model.base import CompletionRequest, FinishReason, Sampling, TextChunk
-from model.detokenizer import Detokenizer
+from model.generate.detokenizer import Detokenizer
+from model.interface import CompletionRequest, FinishReason, Sampling, TextChunk
 
 CHARS_PER_TOKEN = 4  # of an answer whose tokens nobody counted
 

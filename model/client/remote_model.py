@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 
-from model.base import CompletionRequest, Sampling, TextChunk
 from model.client.buffering_detector import BufferingDetector
 from model.client.http_client import ClientConfig, HttpClient, HttpReply, ResponseTimeout
 from model.client.http_errors import error_for_reply
@@ -22,9 +21,10 @@ from model.client.prefill_sender import PrefillSender
 from model.client.server_url import parse_server_url
 from model.client.token_estimate import TokenEstimate
 from model.errors import ModelError, ModelNotFound, PromptTooLong, ServerLost
+from model.generate.prefix_cache import stable_prefix
+from model.interface import CompletionRequest, Sampling, TextChunk
 from model.openai_api import response
 from model.openai_api.sse import SseParser
-from model.prefix import stable_prefix
 
 TRAILING_USAGE_S = 0.5  # for the count behind an answer that is complete
 MAX_BODY_BYTES = 65536  # bytes of an answer that is not a stream
@@ -41,7 +41,7 @@ NO_ANSWER_YET = PartialAnswer()
 
 
 class RemoteModel:
-    """The model at a URL, as `model.base.Model` has it. Raises AddressWrong."""
+    """The model at a URL, as `model.interface.Model` has it. Raises AddressWrong."""
 
     def __init__(self, url: str, config: ClientConfig | None = None, *, clock: Clock = time.monotonic) -> None:
         self.server_url = parse_server_url(url)

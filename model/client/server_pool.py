@@ -9,11 +9,11 @@ import random
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from model.base import Model, Sampling, TextChunk
 from model.client.liveness import SILENCE_LIMIT_S, ServerSilent
 from model.client.partial_answer import PartialAnswer
 from model.client.server_health import ServerHealth
 from model.errors import ModelError, ServerLost
+from model.interface import Model, Sampling, TextChunk
 
 _log = logging.getLogger("asr33")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from model.base import CompletionRequest
+from model.interface import CompletionRequest
 from model.openai_api.response import Usage
 
 MIN_TOKENS = 20  # tokens, fewer of which say little of their length

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.base import SAMPLING_RANGES, CompletionRequest, Sampling
+from model.interface import SAMPLING_RANGES, CompletionRequest, Sampling
 
 MAX_TOKEN = 2**31 - 1
 MAX_RESUME_TOKENS = 1_000_000  # tokens

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from model.base import FinishReason
+from model.interface import FinishReason
 from model.openai_api.models import ModelInfo as ModelInfo
 from model.openai_api.models import decode_models as decode_models
 from model.openai_api.models import encode_models as encode_models

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Literal
 
-from model.base import TextChunk
+from model.interface import TextChunk
 
 CancelReason = Literal["gone", "down"]
 

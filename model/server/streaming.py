@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from model.base import CompletionRequest, TextChunk
 from model.errors import ModelError
+from model.interface import CompletionRequest, TextChunk
 from model.openai_api import response
 from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, Usage
 from model.server import limits

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 
 EngineName = Literal["ours", "ctranslate2", "llama.cpp", "transformers"]
 Width = Literal["4 bit", "8 bit", "float"]

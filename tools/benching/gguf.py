@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 
 if TYPE_CHECKING:
     from tools.benching.tensors import Weights

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from model import store
-from model.prefix import PREFILL_CHUNK
+from model.generate.prefix_cache import PREFILL_CHUNK
+from model.store import store
 from tools.benching import tensors
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def write_model(weights: Path, form: str, block: int, folder: Path, cache_type: 
 
     `cached` is how keys and values are kept.
     """
-    from model import export, graph, graph_file
-    from model.rounding import measure_cache_scales, quantise_model, quantise_to_nearest
+    from model.build import export, graph, onnx_io
+    from model.build.quantise.quantise_model import measure_cache_scales, quantise_model, quantise_to_nearest
 
     values, shape = tensors.load_weights(weights)
     how = export.quant_config_for(
@@ -38,12 +38,12 @@ def write_model(weights: Path, form: str, block: int, folder: Path, cache_type: 
         packed = quantise_to_nearest(values, shape, how)
         cache = measure_cache_scales(values, shape, tensors.random_windows(shape)) if how.cache else None
     kind: graph.Precision = "float32" if form == "float32" else "float16"
-    graph_file.write_graph(folder, values, shape, kind, packed, cache_scales=cache)
+    onnx_io.write_graph(folder, values, shape, kind, packed, cache_scales=cache)
 
 
 class Runner:
     def __init__(self, folder: Path, form: str, threads: int) -> None:
-        from model.session import open_session
+        from model.onnx.session import open_session
 
         # It has one door, and that is not here.
         self.version = f"onnxruntime {sys.modules['onnxruntime'].__version__}"

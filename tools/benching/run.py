@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 from tools.benching.candidates import INSTALL_HINTS, Candidate, EngineName, weight_bytes_per_step
 from tools.benching.errors import PeerNotInstalled, WorkerFailed
 from tools.benching.figures import CandidateResult, Measurement

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from model import store
-from model.base import GPT2Config
 from model.errors import TextDamaged
+from model.interface import GPT2Config
+from model.store import store
 from tools.benching import candidates, run
 from tools.benching.candidates import SIZES, Candidate
 from tools.benching.errors import NotComparable
@@ -131,8 +131,8 @@ def _stored_candidates(folders: Sequence[Path], shape: GPT2Config) -> dict[Candi
 
 def _encode_text(folder: Path, text: Path) -> tuple[list[list[int]], float]:
     """The ids of each document, and how many characters a token has."""
-    from model.text import read_documents
-    from model.tokenizer import from_json
+    from model.onnx.tokenizer import from_json
+    from model.store.documents import read_documents
 
     words = from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
     texts = read_documents([text])

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ SMALL_DEVIATION = 0.02  # of positions and biases
 def make_random_weights(shape: GPT2Config, seed: int, folder: Path) -> None:
     import numpy as np
 
-    from model.graph import weight_shapes
+    from model.build.graph import weight_shapes
 
     random = np.random.default_rng(seed)
     width = math.sqrt(shape.n_embd)
@@ -45,18 +45,20 @@ def extract_weights(model: Path, folder: Path) -> None:
     """The weights of a model of ours in floating point, and the text to round it by. Raises ModelError."""
     import numpy as np
 
-    from model import export, judge, store, text, tokenizer
-    from model.graph_file import read_weights
+    from model.build import export, fidelity
+    from model.build.onnx_io import read_weights
+    from model.onnx import tokenizer
+    from model.store import documents, store
 
     weights, shape = read_weights(model / store.GRAPH_FILE)
     for name, value in weights.items():
         np.save(folder / f"{name}.npy", value)
     _write_shape(shape, folder)
     words = tokenizer.from_json((model / store.TOKENIZER_FILE).read_text("utf-8"))
-    documents = text.read_documents([export.TEXT_FOLDER / "calibration.txt"])
+    documents = documents.read_documents([export.TEXT_FOLDER / "calibration.txt"])
     length = min(export.WINDOW_TOKENS, shape.n_positions)
     (folder / CALIBRATION_FILE).parent.mkdir()
-    np.save(folder / CALIBRATION_FILE, judge.cut_windows(words, documents, length, export.CALIBRATION_TOKENS))
+    np.save(folder / CALIBRATION_FILE, fidelity.cut_windows(words, documents, length, export.CALIBRATION_TOKENS))
 
 
 def random_windows(shape: GPT2Config) -> NDArray[np.int64]:

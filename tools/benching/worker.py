@@ -32,7 +32,7 @@ class Worker:
         return self._runner
 
     def weights(self, to: str, seed: int = 0, shape: WorkerReply | None = None, model: str = "") -> WorkerReply:
-        from model.base import GPT2Config
+        from model.interface import GPT2Config
 
         if shape is None:
             tensors.extract_weights(Path(model), Path(to))

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from model import store
+from model.store import store
 from tools.corpora import ledger as ledgers
 from tools.corpora.errors import CorpusBusy, CorpusDamaged, CorpusNotFound, CorpusUnwritten
 from tools.corpora.ledger import CorpusMetadata

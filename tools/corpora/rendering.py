@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 
-from model.base import END_OF_TEXT
+from model.interface import END_OF_TEXT
 from tools.corpora.record import Record
 
 MAX_SILENCE_S = 6 * 3600.0  # after so long it is another conversation

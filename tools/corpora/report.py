@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from model import store
-from model.base import GPT2Config
+from model.interface import GPT2Config
+from model.store import store
 from tools.corpora import keeping
 from tools.corpora.anonymous import ANONYMITY_LIMITS
 from tools.corpora.cleaning.counts import CleaningCounts, counts_from_dict
@@ -152,7 +152,7 @@ def _stored_warnings(metadata: CorpusMetadata) -> Iterator[str]:
 def _count_tokens(collector: StatisticsCollector, folder: Path, size: int) -> tuple[int, bool]:
     """How many the documents are, and whether they were counted one by one."""
     try:
-        from model import tokenizer
+        from model.onnx import tokenizer
     except ImportError:  # a thin client can look at a corpus as well
         deque(collector.iter_documents(), maxlen=0)
         return round(collector.to_statistics().bytes / BYTES_PER_TOKEN), False

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from model import hub, store
-from model.base import GPT2Config
+from model.build import import_weights
+from model.interface import GPT2Config
+from model.store import store
 from tools.training.net import Gpt2
 from tools.training.recipe import HashedSource
 
@@ -30,7 +31,7 @@ class BaseModel:
 
 def read_base(name_or_path: str) -> BaseModel:
     """Raises ModelNotFound and ModelDamaged: for weights that are rounded to few bits too, which nobody can train."""
-    found = hub.read_source(name_or_path)
+    found = import_weights.read_source(name_or_path)
     with torch.device("meta"):  # no numbers are drawn that are not wanted
         net = Gpt2(found.shape)
     net.load_state_dict({name: torch.tensor(value) for name, value in found.weights.items()}, assign=True)
@@ -47,7 +48,7 @@ def _hash_weights(name_or_path: str) -> str:
     """Of the file that has the weights; of several, of their hashes."""
     folder = Path(name_or_path)
     folder = folder if folder.is_dir() else folder.parent
-    if not (folder / hub.CONFIG_FILE).is_file() or not (tensors := sorted(folder.glob("*.safetensors"))):
+    if not (folder / import_weights.CONFIG_FILE).is_file() or not (tensors := sorted(folder.glob("*.safetensors"))):
         return store.read_manifest(store.find_model(name_or_path)).graph_sha256
     hashes = []
     for path in tensors:

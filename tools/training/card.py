@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from model.base import GPT2Config
-from model.copied import RUN_LENGTH
-from model.score import TextScore
+from model.build.bits_per_byte import TextScore
+from model.build.memorisation import RUN_LENGTH
+from model.interface import GPT2Config
 from tools.training.checkpoint import TrainState
 from tools.training.copying import Memorisation
 from tools.training.recipe import RunConfig, RunLength, hold_out_of, score_command, train_command

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from model.base import Sampling
-from model.context import Vocabulary
-from model.copied import NgramOverlap, measure_overlap
-from model.prefix import DecoderSession
-from model.writing import write_sample_texts
+from model.build.memorisation import NgramOverlap, measure_overlap
+from model.generate.context_window import Vocabulary
+from model.generate.prefix_cache import DecoderSession
+from model.generate.sample_text import write_sample_texts
+from model.interface import Sampling
 
 
 @dataclass(frozen=True, slots=True)

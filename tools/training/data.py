@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import TextDamaged
-from model.tokenizer import Tokenizer
+from model.onnx.tokenizer import Tokenizer
 
 TokenIds = NDArray[np.int32]
 OnAdvance = Callable[[int], None]  # told how many characters more are done

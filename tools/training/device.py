@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from model.base import DeviceChoice
+from model.interface import DeviceChoice
 from tools.training.errors import DeviceMissing
 
 TorchDevice = Literal["cpu", "cuda"]

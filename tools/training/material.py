@@ -7,11 +7,12 @@ from random import Random
 
 import torch
 
-from model import store, text, tokenizer
-from model.base import GPT2Config
 from model.errors import ModelDamaged, TextDamaged
-from model.text import DocumentSplit
-from model.tokenizer import Tokenizer
+from model.interface import GPT2Config
+from model.onnx import tokenizer
+from model.onnx.tokenizer import Tokenizer
+from model.store import documents, store
+from model.store.documents import DocumentSplit
 from tools.training import bases, checkpoint, data, folder, planning, recipe, stretches, texts
 from tools.training import plan as plans
 from tools.training.bases import BaseModel
@@ -57,7 +58,7 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
         raise TextDamaged("no text to train on: every document is blank")
     hold_out = _choose_hold_out(options, found)
     found, out = stretches.choose_held_out(found, hold_out, Random(options.seed))
-    corpus = text.hold_out_documents(found.documents, out)
+    corpus = documents.hold_out_documents(found.documents, out)
     if not corpus.train:
         raise TextDamaged("no text to train on: every document is blank or held out")
     base = None if options.base is None else _load_base(options.base, display)

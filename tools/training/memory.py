@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 from tools.training.errors import MemoryShort
 
 FLOAT_BYTES = 4  # bytes

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
-from model import store
-from model.base import HEAD_SIZE_MULTIPLE, SAMPLING_RANGES, THREAD_RANGE, DeviceChoice
+from model.interface import HEAD_SIZE_MULTIPLE, SAMPLING_RANGES, THREAD_RANGE, DeviceChoice
+from model.store import store
 from tools.training.errors import OptionRefused
 from tools.training.holding import HoldOut, parse_hold_out
 from tools.training.recipe import DEFAULT_BATCH, DEFAULT_DECAY, DEFAULT_FALL, DEFAULT_SEED, ModelSize, RunLength

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.base import GPT2Config
+from model.interface import GPT2Config
 from tools.training import device, memory
 from tools.training.display import TrainDisplay
 from tools.training.holding import HoldOut

@@ -10,9 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from model import text
 from model.errors import TextDamaged
-from model.text import DocumentSplit
+from model.store import documents
+from model.store.documents import DocumentSplit
 from tools.training import stretches, texts
 from tools.training.holding import HoldOut, parse_hold_out
 from tools.training.recipe import HashedSource
@@ -32,7 +32,7 @@ def restore_held_out(paths: Sequence[Path], training: Mapping[str, Any]) -> Docu
         fault = f"{wrong}: not what it was trained on" if wrong else f"{len(hashes)} texts, of which some are missing"
         raise TextDamaged(f"{fault}; give {names} as they were then, in this order")
     found, out = stretches.choose_held_out(found, held, Random(seed))
-    return text.hold_out_documents(found.documents, out)
+    return documents.hold_out_documents(found.documents, out)
 
 
 def _hashes(sources: Sequence[HashedSource]) -> set[str]:

@@ -9,9 +9,9 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import cycle
 from pathlib import Path
 
-from model import store
-from model.score import TextScore, score_documents
-from model.session import OnnxSession
+from model.build.bits_per_byte import TextScore, score_documents
+from model.onnx.session import OnnxSession
+from model.store import store
 from tools.training import card, checkpoint, copying, data, device, folder, loop, lora, samples, weights
 from tools.training.copying import Memorisation
 from tools.training.data import TokenIds

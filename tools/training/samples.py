@@ -9,9 +9,9 @@ from collections.abc import Collection
 
 import torch
 
-from model.base import Sampling
-from model.sampling import choose_token
-from model.tokenizer import Tokenizer
+from model.generate.sampling import choose_token
+from model.interface import Sampling
+from model.onnx.tokenizer import Tokenizer
 from tools.training.net import Gpt2
 
 DEFAULT_PROMPT = "It was"

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model import graph_file, store
-from model.session import OnnxSession
+from model.build import onnx_io
+from model.onnx.session import OnnxSession
+from model.store import store
 from tools.training.data import TokenIds
 from tools.training.errors import RunHalted
 from tools.training.net import Gpt2
@@ -21,7 +22,7 @@ CACHED_STEPS = 8  # tokens of a checked window that are fed one by one, through 
 def write_onnx(net: Gpt2, folder: Path) -> Path:
     """The graph with its matrices in float16, written into the folder. Raises ModelDamaged for what float16 cannot."""
     weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
-    graph_file.write_graph(folder, weights, net.shape, store_as="float16")
+    onnx_io.write_graph(folder, weights, net.shape, store_as="float16")
     return folder / store.GRAPH_FILE
 
 

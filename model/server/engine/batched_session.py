@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import DeviceChoice
 from model.errors import ModelDamaged, PromptTooLong
-from model.runtime import OnnxModel
-from model.session import Logits, load_graph, read_shape
+from model.interface import DeviceChoice
+from model.onnx.runtime import OnnxModel
+from model.onnx.session import Logits, load_graph, read_shape
 
 if TYPE_CHECKING:
-    from model.nodes import Precision
+    from model.build.graph_builder import Precision
 
 
 class BatchedSession:
@@ -39,7 +39,7 @@ class BatchedSession:
         threads: int = 0,
         provider: DeviceChoice = "auto",
     ) -> None:
-        """Load a graph that `model.graph.build` made; `context` 0 is the model's.
+        """Load a graph that `model.build.graph.build` made; `context` 0 is the model's.
 
         Raises what Session raises, and ModelDamaged for a graph of one text.
         """
@@ -145,7 +145,7 @@ class BatchedSession:
     def _copy_on_device(self, buffers: _LayerCache, source: int, target: int) -> None:
         """On a GPU: a whole slot, for its memory is not ours to look into."""
         if self._copy_model is None:
-            from model.nodes import build_copy_graph  # needs onnx
+            from model.build.graph_builder import build_copy_graph  # needs onnx
 
             kind: Precision = "float16" if buffers.dtype == np.float16 else "float32"
             self._copy_model = OnnxModel(build_copy_graph(kind), threads=1, device=self._model.device)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from model import store, tokenizer
-from model.base import CompletionRequest, DeviceChoice, GPT2Config
 from model.errors import ModelDamaged, NoSuchAlphabet, NoSuchToken
-from model.local import CACHED_LINES, LineTokenizer
-from model.mask import TokenMask
+from model.generate.local_model import CACHED_LINES, LineTokenizer
+from model.generate.token_mask import TokenMask
+from model.interface import CompletionRequest, DeviceChoice, GPT2Config
+from model.onnx import tokenizer
 from model.server.engine.sequence import BatchSequence
 from model.server.engine.timed_engine import SlotSession
+from model.store import store
 
 SLOTS_PER_ROW = 4  # caches at most for each row: its own, and those of people who think, type and read meanwhile
 
@@ -34,7 +35,7 @@ def load_engine(
     folder: Path, *, batch_size: int, memory: int, context: int = 0, threads: int = 0, device: DeviceChoice = "auto"
 ) -> BatchEngine:
     """Verify a model's files and load them, with as many caches as `memory` holds. Raises ModelError."""
-    from model import session
+    from model.onnx import session
     from model.server.engine import batched_session
 
     manifest = store.read_manifest(folder)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from model.base import TextChunk
-from model.prefix import common_prefix_length
+from model.generate.prefix_cache import common_prefix_length
+from model.interface import TextChunk
 from model.server.engine import fair_share
 from model.server.engine.counters import EngineCounters
 from model.server.engine.scheduler import (

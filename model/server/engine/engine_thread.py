@@ -18,17 +18,17 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from model import store
-from model.base import CompletionRequest, DeviceChoice, TextChunk
-from model.belt import ThreadToLoopQueue, put_many
 from model.errors import Busy, EngineFailed
-from model.local import Clock
-from model.prefix import stable_prefix
+from model.generate.local_model import Clock
+from model.generate.prefix_cache import stable_prefix
+from model.generate.thread_queue import ThreadToLoopQueue, put_many
+from model.interface import CompletionRequest, DeviceChoice, TextChunk
 from model.server.engine.counters import EngineCounters, EngineTotals
 from model.server.engine.encoder import Alphabets, BatchEngine, RequestEncoder, load_engine
 from model.server.engine.engine_loop import EngineLoop, PrefillJob
 from model.server.engine.scheduler import SchedulingPolicy
 from model.server.engine.sequence import BatchSequence
+from model.store import store
 
 UNDELIVERED_POLL_S = 0.02  # while pieces lie untaken: then what is taken need not wake the thread each time
 CACHE_MEMORY = 1 << 31  # bytes of all caches

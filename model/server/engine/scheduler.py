@@ -14,7 +14,7 @@ from math import inf
 from operator import itemgetter
 from typing import Literal
 
-from model.prefix import PREFILL_CHUNK
+from model.generate.prefix_cache import PREFILL_CHUNK
 from model.server.engine.cost_model import LinearCost
 
 FIRST_TOKEN_S = 0.5  # from RETURN to the first character: a person who has just looked up

@@ -1,6 +1,6 @@
 """One answer among many that are made at once: what it has to read, and what it says. Pure; shares nothing.
 
-Does in pieces what `model.loop.generate` does in one go, so that the text is the same. Knows neither slot nor engine.
+Does in pieces what `model.generate.generate.generate` does in one go, so that the text is the same. Knows neither slot nor engine.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import CompletionRequest, TextChunk
-from model.context import ContextWindow, Vocabulary, require_prompt_fits
-from model.loop import Generation
-from model.mask import TokenMask
+from model.generate.context_window import ContextWindow, Vocabulary, require_prompt_fits
+from model.generate.generate import Generation
+from model.generate.token_mask import TokenMask
+from model.interface import CompletionRequest, TextChunk
 from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.prefix import common_prefix_length
+from model.generate.prefix_cache import common_prefix_length
 from model.server.engine.scheduler import ScheduledSequence
 
 MIN_COPY_TOKENS = 8  # tokens: to read fewer takes less time than to copy them

@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from drivers.clock import CHARACTER_S, Clock, WallClock
-from model.base import CompletionRequest, Sampling
+from model.interface import CompletionRequest, Sampling
 from model.openai_api.response import OpenAIRequest
 from tools.benching.lines import figures
 from tools.benching.lines.call import RequestFailed, ServerUnderTest

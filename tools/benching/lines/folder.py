@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from model import store
-from model.base import GPT2Config
+from model.interface import GPT2Config
+from model.store import store
 from tools.benching.candidates import SIZES
 from tools.benching.lines import vocabulary
 from tools.benching.progress import BenchProgress

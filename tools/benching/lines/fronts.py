@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from drivers.profile import TypeWheel
-from model.base import CompletionRequest, TextChunk
+from model.interface import CompletionRequest, TextChunk
 from tools.benching.lines.peer import PeerBackend
 from tools.benching.lines.setting import EngineSettings
 

@@ -12,7 +12,7 @@ from tools.ask import ranged_number
 from tools.benching.errors import NotComparable
 
 if TYPE_CHECKING:
-    from model.manifest import Manifest
+    from model.store.manifest import Manifest
     from tools.benching.lines.drive import LoadSettings
     from tools.benching.lines.run import LoadReport, ServerSource
     from tools.benching.progress import BenchProgress
@@ -104,8 +104,9 @@ def _estimate_seconds(args: argparse.Namespace, settings: LoadSettings) -> int:
 
 
 def _resolve_source(args: argparse.Namespace, on_progress: BenchProgress) -> tuple[ServerSource, str]:
-    from model import cores, in_use, store
     from model.client.server_url import is_url, parse_server_url
+    from model.onnx import cpu
+    from model.store import default_model, store
     from tools.benching.lines import folder, run
 
     if is_url(args.model or ""):
@@ -117,7 +118,7 @@ def _resolve_source(args: argparse.Namespace, on_progress: BenchProgress) -> tup
         place = folder.make_test_model(args.size, args.seed, on_progress)
         title = folder.TITLE.format(size=args.size)
     else:
-        place = store.find_model(args.model or in_use.get_default())
+        place = store.find_model(args.model or default_model.get_default())
         title = store.name_of_folder(place)
     manifest = store.read_manifest(place)
     shape = manifest.shape
@@ -129,7 +130,7 @@ def _resolve_source(args: argparse.Namespace, on_progress: BenchProgress) -> tup
         cache_bytes=args.memory * 1_000_000,
         cache_bytes_per_token=2 * shape.n_layer * shape.n_embd * (1 if _has_int8_cache(manifest) else 4),
         context=min(args.context, shape.n_positions),
-        threads=args.threads or cores.thread_count(),
+        threads=args.threads or cpu.thread_count(),
         weights=_peer_weights(args, place),
     )
     return source, title

@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from model import store
-from model.base import CompletionRequest, Sampling, TextChunk
-from model.context import require_prompt_fits
+from model.generate.context_window import require_prompt_fits
+from model.interface import CompletionRequest, Sampling, TextChunk
+from model.store import store
 from tools.benching.lines.setting import EngineSettings
 
 
@@ -90,7 +90,7 @@ class PeerBackend:
     def __init__(
         self, folder: Path, settings: EngineSettings, open_engine: Callable[[EngineSettings, int], PeerEngine]
     ) -> None:
-        from model import tokenizer
+        from model.onnx import tokenizer
 
         self.name, self.device = store.name_of_folder(folder), ""
         self.context = settings.context

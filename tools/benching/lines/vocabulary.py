@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import product
 from string import ascii_letters
 
-from model.base import END_OF_TEXT
+from model.interface import END_OF_TEXT
 
 BLANK = "\u0120"  # GPT-2's stand-in for it
 WORD_CHARS = 4  # characters

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from model.base import CompletionRequest, TextChunk
+from model.interface import CompletionRequest, TextChunk
 from tools.benching import hosting
 
 PORT = 8973  # Ray's proxy does not say which it took

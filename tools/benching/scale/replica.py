@@ -14,7 +14,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from model.base import TextChunk
+from model.interface import TextChunk
 from model.server.engine.counters import EngineCounters
 from model.server.engine.engine_loop import EngineLoop, PrefillJob
 from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence, SchedulingPolicy

@@ -12,10 +12,10 @@ from math import ceil
 from typing import Protocol
 
 from drivers.clock import CHARACTER_S
-from model.base import TextChunk
 from model.client.server_health import ServerHealth
 from model.errors import ServerLost
-from model.prefix import stable_prefix
+from model.generate.prefix_cache import stable_prefix
+from model.interface import TextChunk
 from model.server.engine.engine_loop import PrefillJob
 from tools.benching.lines.figures import ClientRecord
 from tools.benching.lines.typist import SimulatedUser, UserTurn

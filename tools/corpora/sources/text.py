@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import IO, cast
 
-from model.base import END_OF_TEXT
+from model.interface import END_OF_TEXT
 from tools.corpora.errors import MemberError
 from tools.corpora.lines import windows_1252_message
 from tools.corpora.members import HEAD_BYTES, MAX_COMPRESSION_RATIO, MAX_MEMBER_BYTES, RATIO_CHECK_BYTES, Member
