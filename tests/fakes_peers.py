@@ -21,7 +21,7 @@ from pathlib import Path
 
 from model.interface import END_OF_TEXT
 from model.store import store
-from tools.benching import gguf
+from tools.bench.peers import gguf
 
 PEERS_HOME = Path(os.environ.get("PEERS_HOME", "~/.cache/asr33-peers")).expanduser()
 PYTHON, LLAMA_SERVER = PEERS_HOME / "venv/bin/python", PEERS_HOME / "llama/bin/llama-server"

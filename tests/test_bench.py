@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from test_layering import modules_after
 
 from model.interface import GPT2Config
-from tools import bench
-from tools.benching import candidates, gguf, quality, subject, table
-from tools.benching.candidates import SIZES, Candidate, Width
-from tools.benching.figures import (
+from tools.bench import candidates, command, quality, table, target
+from tools.bench.candidates import SIZES, Candidate, Width
+from tools.bench.figures import (
     CandidateQuality,
     CandidateResult,
     Measurement,
@@ -30,6 +29,7 @@ from tools.benching.figures import (
     compute_ratio,
     relative_trend,
 )
+from tools.bench.peers import gguf
 
 GPT2_SMALL = SIZES["124M"]
 OURS = Candidate("ours", "int8", "8 bit", 32)
@@ -135,8 +135,8 @@ def test_a_manifest_tells_it_better() -> None:
 
 def test_the_quality_in_a_manifest_stands_until_there_is_a_judge() -> None:
     made = {"tokens": 8176, "logits": 1.2, "kl": 0.0012, "agree": 0.97, "perplexity": 53.8, "ratio": 1.001}
-    assert subject.quality_from_manifest(made) == CandidateQuality(0.0012, 0.97, 8176, 1.001)
-    assert [subject.quality_from_manifest(bad) for bad in (None, [], {"kl": 1}, made | {"agree": "much"})] == [None] * 4
+    assert target.quality_from_manifest(made) == CandidateQuality(0.0012, 0.97, 8176, 1.001)
+    assert [target.quality_from_manifest(bad) for bad in (None, [], {"kl": 1}, made | {"agree": "much"})] == [None] * 4
 
 
 def test_a_width_that_no_block_divides_has_no_such_candidate() -> None:
@@ -287,7 +287,7 @@ def test_a_gguf_file_has_the_weights_as_llama_cpp_lays_them(tmp_path: Path) -> N
 
 def parse_arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    bench.add_arguments(parser)
+    command.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -306,4 +306,11 @@ def test_prompts_and_words_are_taken_apart_at_commas() -> None:
 
 
 def test_its_help_loads_nothing_heavy() -> None:
-    assert not modules_after("import tools.bench") & {"numpy", "onnxruntime", "onnx", "rich", "torch", "tokenizers"}
+    assert not modules_after("import tools.bench.command") & {
+        "numpy",
+        "onnxruntime",
+        "onnx",
+        "rich",
+        "torch",
+        "tokenizers",
+    }

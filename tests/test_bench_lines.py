@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from drivers.paper.paper_png import draw_chart
 from model.onnx import tokenizer
 from model.store import store
-from tools.benching.errors import WorkerFailed
-from tools.benching.lines import figures, options, picture, run, table, typist, vocabulary
-from tools.benching.lines.drive import LoadRun, LoadSettings
-from tools.benching.lines.figures import ClientRecord, LoadFigures, ProcessCost, TimeSpan
-from tools.benching.lines.search import RESOLUTION, MaxClientsSearch, step_down
-from tools.benching.lines.typist import SimulatedUser
-from tools.benching.lines.wheel import STALL_S, PrintBuffer
+from tools.bench.errors import WorkerFailed
+from tools.bench.load import figures, options, picture, run, table, user, vocabulary
+from tools.bench.load.figures import ClientRecord, LoadFigures, ProcessCost, TimeSpan
+from tools.bench.load.generator import LoadRun, LoadSettings
+from tools.bench.load.max_clients import RESOLUTION, MaxClientsSearch, step_down
+from tools.bench.load.print_buffer import STALL_S, PrintBuffer
+from tools.bench.load.user import SimulatedUser
 
 deliveries = st.lists(st.tuples(st.floats(0, 3), st.integers(1, 40)), min_size=1, max_size=30)
 MACHINE = {"processor": "a slow one", "cores": 2, "system": "Linux", "python": "3.11", "load": 0.1}
@@ -114,8 +114,8 @@ def test_a_conversation_fits_and_goes_on_from_what_was_said(seed: int, room: int
         turn = one.next_turn()
         memory, _, line = turn.prompt.rpartition("\n")
         assert before is None or before.endswith(memory)
-        assert len(turn.prompt) + turn.answer_chars <= room + typist.MAX_LINE_CHARS
-        assert typist.MIN_LINE_CHARS - 1 <= len(line) <= typist.MAX_LINE_CHARS
+        assert len(turn.prompt) + turn.answer_chars <= room + user.MAX_LINE_CHARS
+        assert user.MIN_LINE_CHARS - 1 <= len(line) <= user.MAX_LINE_CHARS
         assert not line.endswith(" ")
         one.record_answer(turn.prompt, " " + "abc " * (turn.answer_chars // 4))
         before = f"{turn.prompt} {'abc ' * (turn.answer_chars // 4)}".rstrip()
@@ -312,21 +312,21 @@ def test_a_vocabulary_has_the_size_that_was_asked_for(size: int) -> None:
 
 def test_the_folder_of_the_lines_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from model.store import store
-    from tools.benching.lines import folder
+    from tools.bench.load import model_folder
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     told: list[str] = []
-    place = folder.make_test_model("tiny", 33, lambda what, parts=0: told.append(what))
-    assert store.verify_model(place).shape == folder.SHAPES["tiny"]
-    assert folder.weights_folder(place).is_dir()
-    assert folder.make_test_model("tiny", 33, lambda what, parts=0: told.append(what)) == place
+    place = model_folder.make_test_model("tiny", 33, lambda what, parts=0: told.append(what))
+    assert store.verify_model(place).shape == model_folder.SHAPES["tiny"]
+    assert model_folder.weights_folder(place).is_dir()
+    assert model_folder.make_test_model("tiny", 33, lambda what, parts=0: told.append(what)) == place
     assert len(told) == 2  # the second time it lay there
 
 
 def test_two_who_make_the_same_folder_at_once_leave_each_other_what_is_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tools.benching.lines import folder
+    from tools.bench.load import model_folder
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     others, dead = tmp_path / "asr33-lines-tiny-33-0ddba11f", tmp_path / "asr33-lines-tiny-33-deadbeef"
@@ -338,11 +338,11 @@ def test_two_who_make_the_same_folder_at_once_leave_each_other_what_is_theirs(
     def tell(what: str, parts: int = 0) -> None:
         if not inner and "rounding" in what:
             inner.append(Path())
-            inner[0] = folder.make_test_model("tiny", 33, lambda what, parts=0: None)
+            inner[0] = model_folder.make_test_model("tiny", 33, lambda what, parts=0: None)
 
-    place = folder.make_test_model("tiny", 33, tell)
+    place = model_folder.make_test_model("tiny", 33, tell)
     assert [place] == inner
-    assert store.verify_model(place).shape == folder.SHAPES["tiny"]
+    assert store.verify_model(place).shape == model_folder.SHAPES["tiny"]
     assert sorted(tmp_path.iterdir()) == sorted([others, place.parent])
 
 

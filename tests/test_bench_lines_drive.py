@@ -23,12 +23,12 @@ from fakes import wait_until
 from model.interface import Sampling
 from model.openai_api import models, response
 from model.openai_api.request import OpenAIRequest
-from tools.benching.lines import figures
-from tools.benching.lines.call import RequestFailed, ServerUnderTest
-from tools.benching.lines.drive import LoadRun, LoadSettings, run_clients
-from tools.benching.lines.figures import ProcessCost
-from tools.benching.lines.peer import PeerRequest
-from tools.benching.lines.typist import SimulatedUser
+from tools.bench.load import figures
+from tools.bench.load.backends.peer import PeerRequest
+from tools.bench.load.figures import ProcessCost
+from tools.bench.load.generator import LoadRun, LoadSettings, run_clients
+from tools.bench.load.http_client import RequestFailed, ServerUnderTest
+from tools.bench.load.user import SimulatedUser
 
 ROOT = Path(__file__).resolve().parents[1]
 WORD = " abc"

@@ -17,11 +17,11 @@ import pytest
 from fakes_model import tiny_folder
 
 from model.interface import GPT2Config
-from tools.benching import tensors
-from tools.benching.candidates import REFERENCE, SIZES, Candidate
-from tools.benching.errors import PeerNotInstalled, WorkerFailed
-from tools.benching.pipe import open_worker
-from tools.benching.run import BenchSettings, make_weights, prepare_models
+from tools.bench import shared_weights
+from tools.bench.candidates import REFERENCE, SIZES, Candidate
+from tools.bench.errors import PeerNotInstalled, WorkerFailed
+from tools.bench.run import BenchSettings, make_weights, prepare_models
+from tools.bench.worker_client import open_worker
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "tools.main", "bench"]
@@ -124,7 +124,7 @@ def test_a_signal_leaves_no_files_and_no_workers(tmp_path: Path, signum: signal.
 
 
 def test_a_worker_ends_with_its_asker() -> None:
-    code = "import sys, time\nfrom tools.benching.pipe import worker\n"
+    code = "import sys, time\nfrom tools.bench.worker_client import worker\n"
     code += "with worker('x') as one: one.ask('memory'); print(one.pid, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as asker:
         assert asker.stdout is not None
@@ -154,7 +154,7 @@ def test_a_worker_that_cannot_says_why_and_lives() -> None:
 
 
 def test_what_a_library_prints_is_no_answer() -> None:
-    code = "import os\nfrom tools.benching import worker\n"
+    code = "import os\nfrom tools.bench import worker\n"
     code += "worker.Worker.memory = lambda self: {'resident': os.write(1, b'a word of its own')}\nworker.main()"
     asked = subprocess.run(
         [sys.executable, "-c", code], input='{"do": "memory"}\n', capture_output=True, text=True, cwd=ROOT, timeout=30
@@ -163,7 +163,7 @@ def test_what_a_library_prints_is_no_answer() -> None:
 
 
 def test_a_library_that_is_not_there_is_named() -> None:
-    code = "import sys\nsys.modules['ctranslate2'] = None\nfrom tools.benching.worker import main\nmain()"
+    code = "import sys\nsys.modules['ctranslate2'] = None\nfrom tools.bench.worker import main\nmain()"
     question = {"do": "load", "engine_name": "ctranslate2", "folder": "/nowhere", "form": "int8", "threads": 1}
     asked = subprocess.run(
         [sys.executable, "-c", code], input=json.dumps(question) + "\n", capture_output=True, text=True, cwd=ROOT
@@ -239,7 +239,7 @@ def test_each_engine_runs_the_same_model(weights: Path, tmp_path: Path, engine: 
             one.ask("logits", ids=IDS, to=str(tmp_path / "again.npy"))
     except PeerNotInstalled as error:
         pytest.skip(f"{error}; name the Python of an environment that has it: PEER_PYTHON=...")
-    values, shape = tensors.load_weights(weights)
+    values, shape = shared_weights.load_weights(weights)
     wanted = numpy_gpt2.logits(values, IDS, shape.n_head)
     for name in ("logits", "again"):
         assert np.abs(np.load(tmp_path / f"{name}.npy") - wanted).max() < off * np.abs(wanted).max()

@@ -12,12 +12,12 @@ import pytest
 from model.generate.local_model import LocalModel
 from model.interface import Sampling
 from model.store import store
-from tools.benching.candidates import SIZES
-from tools.benching.figures import relative_trend
-from tools.benching.pipe import WorkerClient, open_worker
-from tools.benching.probe import BandwidthProbe
-from tools.benching.run import make_weights
-from tools.benching.worker import own_memory
+from tools.bench.candidates import SIZES
+from tools.bench.figures import relative_trend
+from tools.bench.memory_bandwidth import BandwidthProbe
+from tools.bench.run import make_weights
+from tools.bench.worker import own_memory
+from tools.bench.worker_client import WorkerClient, open_worker
 
 pytestmark = pytest.mark.soak
 

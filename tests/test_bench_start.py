@@ -9,37 +9,44 @@ from pathlib import Path
 
 import pytest
 
-from tools.benching import start
-from tools.benching.errors import WorkerFailed
+from tools.bench import startup_time
+from tools.bench.errors import WorkerFailed
 from tools.main import main
 
-TIMES = start.StartupTimes(
-    {start.ASK: [1.0, 3.0], start.IMPORTS: [0.5, 1.0], start.HELP: [0.2] * 2, start.BARE_PYTHON: [0.1] * 2}
+TIMES = startup_time.StartupTimes(
+    {
+        startup_time.ASK: [1.0, 3.0],
+        startup_time.IMPORTS: [0.5, 1.0],
+        startup_time.HELP: [0.2] * 2,
+        startup_time.BARE_PYTHON: [0.1] * 2,
+    }
 )
 
 
 def test_ratios_are_those_of_the_rounds() -> None:
-    assert TIMES.ratios(start.ASK, start.IMPORTS) == [2.0, 3.0]
+    assert TIMES.ratios(startup_time.ASK, startup_time.IMPORTS) == [2.0, 3.0]
     shown = io.StringIO()
-    start.print_startup_times(TIMES, shown)
+    startup_time.print_startup_times(TIMES, shown)
     assert "asr33 ask 2.000 s, its imports 0.750 s: 2.50 [2.00-3.00]" in shown.getvalue()
 
 
 def test_a_process_is_timed_to_its_first_byte_or_to_its_end() -> None:
     slow_end = "import time; print('a', flush=True); time.sleep(60)"
-    assert start.time_to_first_byte([sys.executable, "-c", slow_end]) < 50
-    assert start.time_to_first_byte([sys.executable, "-c", "import time; time.sleep(.2)"]) > 0.2
+    assert startup_time.time_to_first_byte([sys.executable, "-c", slow_end]) < 50
+    assert startup_time.time_to_first_byte([sys.executable, "-c", "import time; time.sleep(.2)"]) > 0.2
 
 
 def test_a_process_that_fails_is_no_figure() -> None:
     with pytest.raises(WorkerFailed, match="ended with 3"):
-        start.time_to_first_byte([sys.executable, "-c", "raise SystemExit(3)"])
+        startup_time.time_to_first_byte([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_each_is_started_once_in_a_round(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--start", "--rounds", "1", "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {name: len(times) for name, times in found["seconds"].items()} == dict.fromkeys(start.build_commands("x"), 1)
+    assert {name: len(times) for name, times in found["seconds"].items()} == dict.fromkeys(
+        startup_time.build_commands("x"), 1
+    )
     assert set(found["ratios"]) == {"asr33 ask / its imports", "asr33 --help / python -c pass"}
 
 

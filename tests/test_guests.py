@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.server.engine import scheduler
-from tools.benching.scale import engines, guests, run
-from tools.benching.scale.case import Scenario
+from tools.bench.simulate import engines, noisy_neighbours, run
+from tools.bench.simulate.scenario import Scenario
 from tools.main import main
 
 TURNING = Scenario(230, 100.0, 30.0, batch_size=340, cache_slots=340, max_answers=10_000, is_continuous=True)
 
 
-def make_neighbours(seed: int, slowdown: float = 2.0, slow_spell_s: float = 4.0) -> guests.NoisyNeighbours:
-    return guests.NoisyNeighbours(slowdown, slow_spell_s, random.Random(seed))
+def make_neighbours(seed: int, slowdown: float = 2.0, slow_spell_s: float = 4.0) -> noisy_neighbours.NoisyNeighbours:
+    return noisy_neighbours.NoisyNeighbours(slowdown, slow_spell_s, random.Random(seed))
 
 
 @given(st.integers(0, 99), st.floats(0.05, 3.0))
@@ -31,7 +31,7 @@ def test_a_spell_is_as_long_as_it_is_told_and_so_far_from_the_next(seed: int, st
     for begins, ends in zip(turns[::2], turns[1::2], strict=False):
         assert ends - begins == pytest.approx(4.0, abs=step)
     for ends, begins in zip(turns[1::2], turns[2::2], strict=False):
-        assert guests.SPELL_GAP_S[0] - step <= begins - ends <= guests.SPELL_GAP_S[1] + step
+        assert noisy_neighbours.SPELL_GAP_S[0] - step <= begins - ends <= noisy_neighbours.SPELL_GAP_S[1] + step
 
 
 def test_whoever_asks_seldom_is_told_the_same() -> None:

@@ -20,8 +20,8 @@ from model.interface import Sampling
 from model.onnx import tokenizer
 from model.onnx.session import open_session
 from model.store import store
-from tools.benching import candidates, ours
-from tools.benching.run import make_weights
+from tools.bench import asr33_runner, candidates
+from tools.bench.run import make_weights
 
 pytestmark = pytest.mark.soak
 
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("return")
     make_weights(candidates.SIZES["124M"], 33, root / "weights")
     (root / "model").mkdir()
-    ours.write_model(root / "weights", "int8", 0, root / "model")
+    asr33_runner.write_model(root / "weights", "int8", 0, root / "model")
     return root / "model"
 
 

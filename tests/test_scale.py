@@ -22,17 +22,17 @@ from model.openai_api import response
 from model.server.engine.counters import EngineCounters
 from model.server.engine.encoder import BatchEngine as Served
 from model.server.engine.engine_thread import BatchModel
-from tools.benching.errors import NotComparable
-from tools.benching.lines import drive, figures
-from tools.benching.lines.call import ServerUnderTest
-from tools.benching.lines.figures import LoadFigures, ProcessCost
-from tools.benching.scale import bill, engines, herd, replica, run
-from tools.benching.scale.autoscaler import Autoscaler
-from tools.benching.scale.case import Scenario
-from tools.benching.scale.engines import EngineCostTable
-from tools.benching.scale.hall import SimulatedCluster
-from tools.benching.scale.herd import Outage
-from tools.benching.scale.ring import HashRing
+from tools.bench.errors import NotComparable
+from tools.bench.load import figures, generator
+from tools.bench.load.figures import LoadFigures, ProcessCost
+from tools.bench.load.http_client import ServerUnderTest
+from tools.bench.simulate import cost_per_client, engines, reconnect_storm, replica, run
+from tools.bench.simulate.autoscaler import Autoscaler
+from tools.bench.simulate.cluster import SimulatedCluster
+from tools.bench.simulate.engines import EngineCostTable
+from tools.bench.simulate.hash_ring import HashRing
+from tools.bench.simulate.reconnect_storm import Outage
+from tools.bench.simulate.scenario import Scenario
 from tools.main import main
 
 QUICK = EngineCostTable("quick", "made up", ((1, 20.0, 20.0), (101, 320.0, 320.0)), (5.0, 0.5), 1000, 1000, draw_ms=0.1)
@@ -101,7 +101,7 @@ async def run_real_model(costs: EngineCostTable, scenario: Scenario) -> tuple[Lo
     batch = BatchModel(lambda: Served(slots, FakeTokenizer(), 600, "none"), batch_size=scenario.batch_size)
     try:
         await batch.wait_until_loaded()
-        asked = drive.LoadSettings(
+        asked = generator.LoadSettings(
             scenario.clients,
             scenario.seconds,
             is_continuous=scenario.is_continuous,
@@ -109,7 +109,7 @@ async def run_real_model(costs: EngineCostTable, scenario: Scenario) -> tuple[Lo
             seed=scenario.seed,
         )
         server = cast(ServerUnderTest, DirectServer(batch))  # as much of one as the typists ask
-        driven = await drive.run_clients(server, asked, lambda what, parts=0: None, lambda: (0.0, 0.0))
+        driven = await generator.run_clients(server, asked, lambda what, parts=0: None, lambda: (0.0, 0.0))
         return figures.compute_figures(driven.records, driven.span, ProcessCost(0)), batch.counters()
     finally:
         await batch.close()
@@ -307,13 +307,13 @@ def test_lines_bring_replicas_and_their_end_takes_them_away() -> None:
 
 
 def test_all_come_back_and_a_door_that_is_behind_works_for_those_who_have_left() -> None:
-    few = herd.simulate_reconnect(Outage(100, 5.0), random.Random(1))
+    few = reconnect_storm.simulate_reconnect(Outage(100, 5.0), random.Random(1))
     assert few.knocks == 100
     assert few.last < 9
-    many = herd.simulate_reconnect(Outage(3000, 1.0, places=3000, knock_s=0.01), random.Random(1))
+    many = reconnect_storm.simulate_reconnect(Outage(3000, 1.0, places=3000, knock_s=0.01), random.Random(1))
     assert many.left > 0
     assert many.last > many.within_s
-    full = herd.simulate_reconnect(Outage(301, 1.0, doors=3, places=60), random.Random(1))
+    full = reconnect_storm.simulate_reconnect(Outage(301, 1.0, doors=3, places=60), random.Random(1))
     assert full.refused > 0
 
 
@@ -333,4 +333,4 @@ def test_a_run_of_a_sample_is_like_the_whole() -> None:
     whole, part = (run.run_scenario(replace(case, sampled_replicas=sample), QUICK) for sample in (0, 3))
     assert part.figures.lines < whole.figures.lines == 60
     assert part.bill.core_ms == pytest.approx(whole.bill.core_ms, rel=0.3)
-    assert bill.event_bytes("parrot") + bill.CHUNK_BYTES == 244
+    assert cost_per_client.event_bytes("parrot") + cost_per_client.CHUNK_BYTES == 244
