@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.anonymous import Pseudonymiser, collect_writers
-from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
-from tools.corpora.invented import FAMILY_NAMES, GIVEN_NAMES
-from tools.corpora.record import Record
+from tools.corpus.anonymise import Pseudonymiser, collect_writers
+from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
+from tools.corpus.pseudonyms import FAMILY_NAMES, GIVEN_NAMES
+from tools.corpus.record import Record
 
 NAMES = ("Natan Lao", "Hugh Pyle", "José da Silva", "diana99", "王小明", "Will May", "+49 151 2345678")
 HERE = Pseudonymiser(NAMES, "a secret")

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.cleaning import STEPS, CleaningCounts, CleaningOptions, clean_records
-from tools.corpora.cleaning.counts import StepCount, counts_from_dict
-from tools.corpora.cleaning.doubles import TextHashSet
-from tools.corpora.errors import NothingTaken, StepUnknown
-from tools.corpora.record import Record, RecordKind
+from tools.corpus.cleaning import STEPS, CleaningCounts, CleaningOptions, clean_records
+from tools.corpus.cleaning.counts import StepCount, counts_from_dict
+from tools.corpus.cleaning.deduplicate import TextHashSet
+from tools.corpus.errors import NothingTaken, StepUnknown
+from tools.corpus.record import Record, RecordKind
 
 KINDS = st.sampled_from(["document", "message", "tweet"])
 # What steps look for, among whatever there may be.

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tools.corpora.cleaning.characters import (
+from tools.corpus.cleaning.characters import (
     normalise_characters,
     normalise_whitespace,
     repair_mojibake,

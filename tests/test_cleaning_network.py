@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.cleaning.network import is_notice, is_retweet, remove_links
-from tools.corpora.record import Record
+from tools.corpus.cleaning.social_noise import is_notice, is_retweet, remove_links
+from tools.corpus.record import Record
 
 
 @pytest.mark.parametrize(

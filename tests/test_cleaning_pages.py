@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.cleaning import StepCount
-from tools.corpora.cleaning.heads import remove_running_heads
-from tools.corpora.cleaning.pages import change_documents, join_divided_words, shorten_leaders
-from tools.corpora.record import Record
+from tools.corpus.cleaning import StepCount
+from tools.corpus.cleaning.page_layout import change_documents, join_divided_words, shorten_leaders
+from tools.corpus.cleaning.running_heads import remove_running_heads
+from tools.corpus.record import Record
 
 
 def body(word: str) -> str:

@@ -1,7 +1,7 @@
-from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
-from tools.corpora.cleaning.people import CONTEXT_MESSAGES
-from tools.corpora.record import Record, RecordKind
-from tools.corpora.rendering import MAX_SILENCE_S
+from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
+from tools.corpus.cleaning.people import CONTEXT_MESSAGES
+from tools.corpus.record import Record, RecordKind
+from tools.corpus.rendering import MAX_SILENCE_S
 
 
 def said(who: str, text: str, when: float | None = None, thread: str = "t", kind: RecordKind = "message") -> Record:

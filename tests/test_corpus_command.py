@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.corpora import adding, keeping, progress
-from tools.corpora.progress import ImportProgress
-from tools.corpora.rendering import render_documents
+from tools.corpus import add, progress, storage
+from tools.corpus.progress import ImportProgress
+from tools.corpus.rendering import render_documents
 from tools.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def slack_export(path: Path, messages: int, days: int) -> Path:
 
 
 def texts(name: str) -> list[str]:
-    return [record.text for record in keeping.open_kept_records(name)]
+    return [record.text for record in storage.open_kept_records(name)]
 
 
 def state(folder: Path) -> dict[str, bytes]:
@@ -84,7 +84,7 @@ def test_files_are_added_told_and_ready_to_train_on(
     assert f"{tmp_path / 'a.txt'}: text, 1 file, 1 record\n" in out
     assert out.endswith("attic: 61 of 61 records are left after cleaning; asr33 corpus report attic\n")
     assert err == ""
-    assert list(render_documents(keeping.open_kept_records("attic")))[-1].strip() == "THE QUICK BROWN FOX"
+    assert list(render_documents(storage.open_kept_records("attic")))[-1].strip() == "THE QUICK BROWN FOX"
 
 
 def test_the_same_file_again_adds_nothing_and_says_so(
@@ -103,7 +103,7 @@ def test_the_same_file_again_adds_nothing_and_says_so(
     (tmp_path / "b.txt").write_text("new")
     (tmp_path / "c.txt").write_text("new")
     main(["corpus", "add", *(str(tmp_path / name) for name in ("copy.zip", "b.txt", "c.txt")), "--name", "attic"])
-    assert keeping.read_metadata("attic").records == 61
+    assert storage.read_metadata("attic").records == 61
 
 
 def test_what_cannot_be_taken_is_named_and_the_rest_is_taken(
@@ -156,7 +156,7 @@ def test_an_absent_path_is_an_error_and_takes_nothing_of_the_others(
     assert "absent: No such file or directory; name a file" in capsys.readouterr().err
     assert main(["corpus", "add", str(tmp_path / "\x1b[2Jabsent"), "--name", "x"]) == 66
     assert "?[2Jabsent: No such file" in capsys.readouterr().err
-    assert keeping.list_corpora() == []
+    assert storage.list_corpora() == []
 
 
 def test_a_kind_can_be_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,19 +172,19 @@ def test_cleaning_is_as_asked_then_as_before_and_can_be_done_again(tmp_path: Pat
     main(["corpus", "add", str(tmp_path / "a.txt"), "--name", "x", "--without", "entities,links", "--without", "empty"])
     main(["corpus", "add", str(tmp_path / "b.txt"), "--name", "x"])
     assert texts("x") == ["R&amp;D", "Q&amp;A"]
-    assert keeping.read_metadata("x").options.without == {"entities", "links", "empty"}
-    secret = keeping.read_metadata("x").options.secret
+    assert storage.read_metadata("x").options.without == {"entities", "links", "empty"}
+    secret = storage.read_metadata("x").options.secret
     main(["corpus", "clean", "x"])
     assert texts("x") == ["R&D", "Q&A"]
-    assert keeping.read_metadata("x").options.secret == secret != ""
+    assert storage.read_metadata("x").options.secret == secret != ""
 
 
 def test_people_and_days_are_chosen(tmp_path: Path, slack: Path) -> None:
     main(["corpus", "add", str(slack), "--name", "x", "--since", "2014-05-14"])
-    assert 0 < keeping.read_metadata("x").kept_records < 60
+    assert 0 < storage.read_metadata("x").kept_records < 60
     main(["corpus", "clean", "x", "--anonymous"])
-    assert {record.who for record in keeping.open_kept_records("x")}.isdisjoint({f"Person {n}" for n in range(9)})
-    assert keeping.read_metadata("x").options.anonymous
+    assert {record.who for record in storage.open_kept_records("x")}.isdisjoint({f"Person {n}" for n in range(9)})
+    assert storage.read_metadata("x").options.anonymous
 
 
 def test_anonymous_hides_those_too_who_write_nothing(
@@ -296,7 +296,7 @@ def test_ctrl_c_leaves_the_corpus_as_it_was(
     assert main(["corpus", "add", str(more), "--name", "y"]) == 130
     assert capsys.readouterr().err == "asr33: stopped; y was not begun\n"
     assert state(home / "x") == before
-    assert keeping.list_corpora() == ["x"]
+    assert storage.list_corpora() == ["x"]
 
 
 def test_progress_is_silent_at_first_and_then_tells_files_megabytes_and_records(
@@ -304,12 +304,12 @@ def test_progress_is_silent_at_first_and_then_tells_files_megabytes_and_records(
 ) -> None:
     now = [0.0]
     shown = ImportProgress(lambda: now[0])
-    adding.add_paths("x", [slack], "", None, shown)
+    add.add_paths("x", [slack], "", None, shown)
     assert capsys.readouterr().err == ""
-    keeping.remove_corpus("x")
+    storage.remove_corpus("x")
     shown = ImportProgress(lambda: now[0])
     now[0] = 3.0
-    adding.add_paths("x", [slack], "", None, shown)
+    add.add_paths("x", [slack], "", None, shown)
     assert capsys.readouterr().err.startswith("asr33: looking  1 file  0 MB")
     shown.start_phase("reading slack", 4_000_000)
     shown._count_read(2_000_000)
@@ -366,7 +366,7 @@ def test_the_rest_of_the_progress_is_gone_when_it_is_over(capsys: pytest.Capture
     with progress.show_progress() as shown:
         shown.update()
     assert capsys.readouterr().err == ""
-    assert adding.make_printable("a\x1b[2Jb\n\u202ec") == "a?[2Jb??c"
+    assert add.make_printable("a\x1b[2Jb\n\u202ec") == "a?[2Jb??c"
 
 
 def test_of_very_many_paths_the_first_are_told_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -404,5 +404,5 @@ def test_a_download_in_several_zips_is_one_and_an_older_one_beside_it_disturbs_n
     parts.append(part(zips / "old.zip", 1, range(1, 5)))
     assert main(["corpus", "add", *map(str, [zips] if folder else parts), "--name", "x"]) == 0
     assert capsys.readouterr().out.startswith(f"{parts[0]} and 3 more: messenger, 8 files, 26 records\n")
-    kept = [(record.thread, record.text) for record in keeping.open_kept_records("x")]
+    kept = [(record.thread, record.text) for record in storage.open_kept_records("x")]
     assert kept == [(name, f"at {at}") for name in ("Bob", "Cy") for at in range(9)]

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.corpora import members as membership
-from tools.corpora.members import Member
-from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
-from tools.corpora.sources import pdf
+from tools.corpus import archive as membership
+from tools.corpus.archive import Member
+from tools.corpus.importers import pdf
+from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 
 FONT = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>"
 PICTURE = b"<</Type/XObject/Subtype/Image/Width 1/Height 1/BitsPerComponent 8/ColorSpace/DeviceGray/Length 1>>"

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tools.corpora import keeping, report, showing
-from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
-from tools.corpora.errors import CorpusNotFound, NothingTaken
-from tools.corpora.faults import find_warnings
-from tools.corpora.figures import CorpusStatistics, StatisticsCollector
-from tools.corpora.ledger import ImportBatch
-from tools.corpora.record import Record, RecordKind
+from tools.corpus import print_report, report, storage
+from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
+from tools.corpus.errors import CorpusNotFound, NothingTaken
+from tools.corpus.metadata import ImportBatch
+from tools.corpus.record import Record, RecordKind
+from tools.corpus.statistics import CorpusStatistics, StatisticsCollector
+from tools.corpus.warnings import find_warnings
 
 HOUR = 3600.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +38,7 @@ def made(records: Iterable[Record], name: str = "attic", batch: ImportBatch | No
     """A corpus as `corpus add` leaves it."""
     options = CleaningOptions(**asked)
     counts = CleaningCounts()
-    with keeping.open_draft(name) as draft:
+    with storage.open_draft(name) as draft:
         for record in records:
             draft.add_record(record)
         draft.write_kept_records(clean_records(draft.all_records(), options, counts))
@@ -57,7 +57,7 @@ def loud(figures: CorpusStatistics, tokens: int = 10**7, **asked: Any) -> str:
 
 def drawn(name: str = "attic") -> str:
     stream = io.StringIO()
-    showing.print_report(report.build_report(name), stream)
+    print_report.print_report(report.build_report(name), stream)
     return stream.getvalue()
 
 
@@ -156,14 +156,14 @@ def test_the_estimate_is_by_bytes_and_not_by_lines(monkeypatch: pytest.MonkeyPat
     made([said("the spring and the pawl " * (1 + 20 * (number % 2)), when=float(number)) for number in range(400)])
     whole = report.build_report("attic").training.tokens
     monkeypatch.setattr(
-        report, "MAX_COUNTED_BYTES", -(-keeping.read_metadata("attic").kept_bytes // 2)
+        report, "MAX_COUNTED_BYTES", -(-storage.read_metadata("attic").kept_bytes // 2)
     )  # every other line: long ones
     assert report.build_report("attic").training.tokens == pytest.approx(whole, rel=0.1)
 
 
 def test_the_report_loads_no_torch(tmp_path: Path) -> None:
     made([said("One and, two.")])
-    program = "import sys; from tools.corpora import report; report.figures('attic'); sys.exit('torch' in sys.modules)"
+    program = "import sys; from tools.corpus import report; report.figures('attic'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
@@ -187,7 +187,7 @@ def test_nothing_left_is_told_and_not_shown() -> None:
     made([said(" ")])
     assert "nothing is left to learn from" in drawn()
     with pytest.raises(NothingTaken, match="asr33 corpus report attic"):
-        showing.print_documents("attic", 3, 0, io.StringIO())
+        print_report.print_documents("attic", 3, 0, io.StringIO())
 
 
 def test_a_corpus_without_commas_is_told() -> None:
@@ -238,7 +238,7 @@ def test_show_draws_the_same_documents_by_the_same_seed_in_the_order_of_the_corp
 
     def shown(count: int, seed: int) -> str:
         stream = io.StringIO()
-        showing.print_documents("attic", count, seed, stream)
+        print_report.print_documents("attic", count, seed, stream)
         return stream.getvalue()
 
     assert shown(5, 1) == shown(5, 1) != shown(5, 2)
@@ -253,7 +253,7 @@ def test_show_draws_the_same_documents_by_the_same_seed_in_the_order_of_the_corp
 def test_show_cuts_what_is_long_and_obeys_no_escape() -> None:
     made([Record("s", "book", "\x1b[31mred\n" + "x" * 5000)], without=frozenset({"characters"}))
     stream = io.StringIO()
-    showing.print_documents("attic", 1, 0, stream)
+    print_report.print_documents("attic", 1, 0, stream)
     text = stream.getvalue()
     assert text.startswith("--- document 1 of 1, 5,009 characters\n·[31mred\nxxx")
     assert text.endswith("--- and 3,009 characters more\n")
@@ -264,7 +264,7 @@ def test_show_cuts_what_is_long_and_obeys_no_escape() -> None:
     [(0.1, "a second"), (100, "100 seconds"), (200, "3 minutes"), (9000, "2 hours"), (9e5, "10 days")],
 )
 def test_an_estimate_is_told_in_a_figure_or_two(seconds: float, words: str) -> None:
-    assert showing.format_duration(seconds) == words
+    assert print_report.format_duration(seconds) == words
 
 
 def test_a_name_in_an_archive_commands_no_terminal() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_corpus_command import ROOT, slack_export
 
-from tools.corpora import keeping
+from tools.corpus import storage
 
 pytestmark = pytest.mark.soak
 
@@ -31,4 +31,4 @@ def test_a_million_messages_take_less_than_500_mb_and_show_their_progress(
     assert "1,000,000 records" in done.stdout
     assert "records, " in done.stderr
     assert " a second" in done.stderr
-    assert keeping.read_metadata("million").records == 1_000_000
+    assert storage.read_metadata("million").records == 1_000_000

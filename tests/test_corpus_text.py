@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from model.interface import END_OF_TEXT
 from model.store.documents import read_documents
-from tools.corpora.members import Member
-from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
-from tools.corpora.sources import text
+from tools.corpus.archive import Member
+from tools.corpus.importers import text
+from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 
 SAMPLES = "=" * 20
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u2028\u2029"), max_size=40)

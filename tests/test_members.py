@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora import taking
-from tools.corpora.errors import CorpusNotFound, MemberError
-from tools.corpora.members import Member, iter_members
-from tools.corpora.record import DamagedItem
+from tools.corpus import detect
+from tools.corpus.archive import Member, iter_members
+from tools.corpus.errors import CorpusNotFound, MemberError
+from tools.corpus.record import DamagedItem
 
 ENTRY = b"PK\x01\x02"  # the archive's list of its members has one of these for each
 LOCAL = b"PK\x03\x04"
@@ -307,8 +307,8 @@ def test_a_folder_may_have_more_zips_than_a_process_may_have_files_open(tmp_path
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, before[1]))
     try:
-        whole = taking.detect_kinds(tmp_path, "text")
-        texts = [one for lot in whole.groups for one in taking.read_items(lot)]
+        whole = detect.detect_kinds(tmp_path, "text")
+        texts = [one for lot in whole.groups for one in detect.read_items(lot)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert not whole.damaged

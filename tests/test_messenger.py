@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora import members
-from tools.corpora.members import Member
-from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
-from tools.corpora.sources import messenger, messenger_content
+from tools.corpus import archive
+from tools.corpus.archive import Member
+from tools.corpus.importers import messenger, messenger_content
+from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 
 ANNA, BOB, ZOE = "Anna Example", "Bob Test", "Zo\u00eb M\u00fcller"
 ROOTS = [
@@ -87,7 +87,7 @@ def zipped(top: Path, files: dict[str, bytes]) -> Path:
 
 
 def claimed(path: Path) -> list[Member]:
-    return list(messenger.claim([member for member in members.iter_members(path) if isinstance(member, Member)]))
+    return list(messenger.claim([member for member in archive.iter_members(path) if isinstance(member, Member)]))
 
 
 def found(path: Path) -> list[ImportItem]:

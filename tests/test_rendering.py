@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.store.documents import normalise_text
-from tools.corpora.record import Record
-from tools.corpora.rendering import INDENT, MAX_LINES, MAX_SILENCE_S, render_documents, speaker_tag
+from tools.corpus.record import Record
+from tools.corpus.rendering import INDENT, MAX_LINES, MAX_SILENCE_S, render_documents, speaker_tag
 
 HOUR = 3600.0
 

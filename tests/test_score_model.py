@@ -13,8 +13,8 @@ import pytest
 from model.errors import TextDamaged, TextNotFound
 from model.interface import END_OF_TEXT
 from tools import score_model
-from tools.corpora import keeping
-from tools.corpora.record import Record
+from tools.corpus import storage
+from tools.corpus.record import Record
 from tools.training import repeating
 
 
@@ -80,7 +80,7 @@ def test_a_corpus_is_scored_by_its_threads(
     monkeypatch.setenv("ASR33_CORPORA", str(tmp_path / "corpora"))
     says = [("Ann and Bob", "Hello.", 0.0), ("Ann and Bob", "Good morning.", 90_000.0), ("Ann and Zoe", "It rains.", 0)]
     records = [Record("f", thread, text, "Ann", when, "message") for thread, text, when in says]
-    with keeping.open_draft("chat") as draft:
+    with storage.open_draft("chat") as draft:
         for record in records:
             draft.add_record(record)
         draft.write_kept_records(records)

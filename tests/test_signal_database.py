@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.corpora.members import Member, iter_members
-from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
-from tools.corpora.sources import signal
-from tools.corpora.sources.signal_type import is_outgoing, skip_reason
+from tools.corpus.archive import Member, iter_members
+from tools.corpus.importers import signal
+from tools.corpus.importers.signal_message_type import is_outgoing, skip_reason
+from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 
 JUNE = 1_717_236_000_000
 SECURE = 0xA00000  # pushed, and encrypted

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora import lines
-from tools.corpora.fields import as_text, as_timestamp, join_names
-from tools.corpora.members import Member, iter_members
-from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
-from tools.corpora.sources import signal
-from tools.corpora.sources.signal_text import fill_mentions
+from tools.corpus import jsonl
+from tools.corpus.archive import Member, iter_members
+from tools.corpus.fields import as_text, as_timestamp, join_names
+from tools.corpus.importers import signal
+from tools.corpus.importers.signal_mentions import fill_mentions
+from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 
 JUNE = 1_717_236_000_000  # 1 June 2024, ten in the morning, in milliseconds
 HEADER: dict[str, Any] = {"version": "1", "backupTimeMs": str(JUNE), "mediaRootBackupKey": "c2VjcmV0"}
@@ -191,8 +191,8 @@ def test_a_thousand_damaged_lines_are_not_a_thousand_words(tmp_path: Path) -> No
 
 
 def test_a_line_that_no_memory_holds_is_told_and_gone_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 9000)
-    monkeypatch.setattr(lines, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 9000)
+    monkeypatch.setattr(jsonl, "CHUNK_BYTES", 1000)
     path = export(tmp_path, [item(1, 2, "before"), item(1, 2, "x" * 50_000), item(1, 2, "after", 1)])
     found = taken(path)
     assert [one.text for one in records(found)] == ["before", "after"]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tools.corpora.members import Member, iter_members
-from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem
-from tools.corpora.sources import signal
+from tools.corpus.archive import Member, iter_members
+from tools.corpus.importers import signal
+from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem
 
 MORNING = "2024-06-01T10:00:00.123000"
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.members import Member, iter_members
-from tools.corpora.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
-from tools.corpora.sources import signal, signal_xml
+from tools.corpus.archive import Member, iter_members
+from tools.corpus.importers import signal, signal_xml
+from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 
 JUNE = 1_717_236_000_000
 IN, OUT = 10485780, 10485783

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora.members import Member, iter_members
-from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem
-from tools.corpora.sources import slack
-from tools.corpora.sources.slack_text import EMOJI, to_plain_text
+from tools.corpus.archive import Member, iter_members
+from tools.corpus.importers import slack
+from tools.corpus.importers.slack_text import EMOJI, to_plain_text
+from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem
 
 USERS: list[dict[str, Any]] = [
     {"id": "U1", "name": "ada", "real_name": "Ada King", "profile": {"real_name": "Ada King", "display_name": "ada"}},

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora import members, mojibake, streaming
-from tools.corpora.errors import MemberError
-from tools.corpora.members import Member
+from tools.corpus import archive, json_stream, mojibake
+from tools.corpus.archive import Member
+from tools.corpus.errors import MemberError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", 7)
+    monkeypatch.setattr(json_stream, "CHUNK_BYTES", 7)
 
 
 def member(data: bytes) -> Member:
@@ -33,7 +33,7 @@ def member(data: bytes) -> Member:
 
 
 def elements(data: bytes) -> list[Any]:
-    return list(streaming.iter_array(io.BytesIO(data), member(data)))
+    return list(json_stream.iter_array(io.BytesIO(data), member(data)))
 
 
 def until_refused(found: Iterable[Any]) -> tuple[list[Any], str]:
@@ -49,7 +49,7 @@ def one_by_one(data: bytes) -> tuple[list[Any], str]:
     given: list[Any] = []
 
     def collected() -> Iterator[Any]:
-        for element in streaming.iter_array(io.BytesIO(data), member(data)):
+        for element in json_stream.iter_array(io.BytesIO(data), member(data)):
             given.append(element)
             yield element
 
@@ -68,7 +68,7 @@ def test_an_array_comes_as_it_is_whatever_the_border_of_the_chunks(
 
 @pytest.mark.parametrize("chunk", range(1, 20))
 def test_a_number_is_whole_wherever_the_chunk_ends(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(json_stream, "CHUNK_BYTES", chunk)
     assert elements(b"[0.0, -1.5e+10 ,12E-3,7]") == [0.0, -1.5e10, 12e-3, 7]
 
 
@@ -85,7 +85,7 @@ def test_what_assigns_it_is_gone_over(before: str, after: str) -> None:
 @pytest.mark.usefixtures("tiny")
 def test_an_object_comes_by_its_keys_and_its_arrays_by_their_elements() -> None:
     data = b'{"title": "x", "messages": [1, {"messages": [2]}], "other": [3], "messages": [], "z": {}}'
-    assert list(streaming.iter_object(io.BytesIO(data), member(data), ["messages"])) == [
+    assert list(json_stream.iter_object(io.BytesIO(data), member(data), ["messages"])) == [
         ("title", "x"),
         ("messages", 1),
         ("messages", {"messages": [2]}),
@@ -96,7 +96,7 @@ def test_an_object_comes_by_its_keys_and_its_arrays_by_their_elements() -> None:
 
 def test_what_was_to_be_an_array_and_is_not_comes_whole() -> None:
     data = b'{"messages": "none"}'
-    assert list(streaming.iter_object(io.BytesIO(data), member(data), ["messages"])) == [("messages", "none")]
+    assert list(json_stream.iter_object(io.BytesIO(data), member(data), ["messages"])) == [("messages", "none")]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_bomb_of_brackets_is_refused_in_little_memory() -> None:
 
 
 def test_an_element_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "MAX_ELEMENT_CHARS", 1 << 19)
+    monkeypatch.setattr(json_stream, "MAX_ELEMENT_CHARS", 1 << 19)
     read = 0
 
     class Endless(io.RawIOBase):
@@ -156,7 +156,7 @@ def test_an_element_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) 
             return count
 
     with pytest.raises(MemberError, match="too long"):
-        list(streaming.iter_array(io.BufferedReader(Endless()), member(b"")))
+        list(json_stream.iter_array(io.BufferedReader(Endless()), member(b"")))
     assert read < 4 << 20
 
 
@@ -164,7 +164,7 @@ def test_memory_does_not_grow_with_the_file() -> None:
     data = b"[" + b",".join(b'{"text": "%06d"}' % number for number in range(30_000)) + b"]"
     file, it = io.BytesIO(data), member(data)
     tracemalloc.start()
-    assert sum(1 for _ in streaming.iter_array(file, it)) == 30_000
+    assert sum(1 for _ in json_stream.iter_array(file, it)) == 30_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2.5e6
@@ -175,10 +175,10 @@ def test_a_member_whose_checksum_is_wrong_is_told(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.json", '["aaaaaaaa", "b"]')
     path.write_bytes(path.read_bytes().replace(b"aaaaaaaa", b"aaaaaaab"))
-    (found,) = members.iter_members(path)
+    (found,) = archive.iter_members(path)
     assert isinstance(found, Member)
     with found.open() as file, pytest.raises(MemberError, match=r"a\.zip: a\.json"):
-        list(streaming.iter_array(file, found))
+        list(json_stream.iter_array(file, found))
 
 
 @given(st.text())

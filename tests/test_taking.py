@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora import taking
-from tools.corpora.errors import CorpusNotFound
-from tools.corpora.members import Member
-from tools.corpora.record import DamagedItem, Record, SkippedItem
-from tools.corpora.taking import ImportGroup
-from tools.corpora.wide import transcode_to_utf8
+from tools.corpus import detect
+from tools.corpus.archive import Member
+from tools.corpus.detect import ImportGroup
+from tools.corpus.errors import CorpusNotFound
+from tools.corpus.record import DamagedItem, Record, SkippedItem
+from tools.corpus.utf16 import transcode_to_utf8
 
 MESSAGE = {"sender_name": "Ann", "timestamp_ms": 1600000000000, "content": "hello"}
 THREAD = {"participants": [{"name": "Ann"}, {"name": "Bob"}], "messages": [MESSAGE], "title": "Bob", "magic_words": []}
@@ -48,7 +48,7 @@ def zipped(path: Path, files: dict[str, str]) -> Path:
 
 
 def kinds(path: Path, kind: str = "") -> dict[str, list[str]]:
-    return {lot.kind: [member.name for member in lot.members] for lot in taking.detect_kinds(path, kind).groups}
+    return {lot.kind: [member.name for member in lot.members] for lot in detect.detect_kinds(path, kind).groups}
 
 
 @pytest.mark.parametrize("put", [folder, zipped])
@@ -56,15 +56,15 @@ def test_each_export_is_known_by_looking_and_its_litter_is_no_text(tmp_path: Pat
     for kind, files in {"messenger": MESSENGER, "slack": SLACK | SLACK_DAY, "tweets": X}.items():
         path = put(tmp_path / kind, files)
         assert list(kinds(path)) == [kind]
-        (lot,) = taking.detect_kinds(path).groups
-        assert [type(one) for one in taking.read_items(lot)].count(Record) == 1
+        (lot,) = detect.detect_kinds(path).groups
+        assert [type(one) for one in detect.read_items(lot)].count(Record) == 1
 
 
 def test_what_is_left_is_counted_by_its_ending(tmp_path: Path) -> None:
-    left = taking.detect_kinds(zipped(tmp_path / "m.zip", MESSENGER)).unclaimed
+    left = detect.detect_kinds(zipped(tmp_path / "m.zip", MESSENGER)).unclaimed
     assert left == {".jpg": 1, ".json": 1, ".txt": 1}
     strewn = {"__MACOSX/._a.txt": "x", ".DS_Store": "x", ".git/config": "x", "noise": "\0\1", "song.mp3": "x"}
-    assert taking.detect_kinds(folder(tmp_path / "strewn", strewn)).unclaimed == {
+    assert detect.detect_kinds(folder(tmp_path / "strewn", strewn)).unclaimed == {
         "hidden": 3,
         "without an ending": 1,
         ".mp3": 1,
@@ -75,7 +75,7 @@ def test_a_folder_of_many_things_is_parted_and_nothing_is_claimed_twice(tmp_path
     files = {"a.txt": "text", "b.md": "text", "c.pdf": PDF, "tweets.csv": "tweets\nfirst\nsecond\n", "d.html": "<p>"}
     path = folder(tmp_path / "heap", files)
     assert kinds(path) == {"tweets": ["tweets.csv"], "pdf": ["c.pdf"], "text": ["a.txt", "b.md"]}
-    assert taking.detect_kinds(path).unclaimed == {".html": 1}
+    assert detect.detect_kinds(path).unclaimed == {".html": 1}
 
 
 def test_exports_beside_one_another_in_a_folder_are_all_found(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_zips_in_a_folder_are_each_a_path_of_their_own(tmp_path: Path) -> None:
     zipped(tmp_path / "1.zip", MESSENGER)
     zipped(tmp_path / "2.ZIP", SLACK | SLACK_DAY)
     folder(tmp_path, {"notes.txt": "text"})
-    lots = {lot.kind: lot.path.name for lot in taking.detect_kinds(tmp_path).groups}
+    lots = {lot.kind: lot.path.name for lot in detect.detect_kinds(tmp_path).groups}
     assert lots == {"messenger": "1.zip", "slack": "2.ZIP", "text": tmp_path.name}
 
 
@@ -118,7 +118,7 @@ def test_a_zip_in_a_zip_is_told_and_not_opened(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
         archive.write(inner, "inner.zip")
         archive.writestr("b.txt", "b")
-    whole = taking.detect_kinds(tmp_path / "outer.zip")
+    whole = detect.detect_kinds(tmp_path / "outer.zip")
     assert [damaged.reason for damaged in whole.damaged] == [
         "a ZIP in a ZIP, which is not opened: take it out, add it by itself"
     ]
@@ -128,7 +128,7 @@ def test_a_zip_in_a_zip_is_told_and_not_opened(tmp_path: Path) -> None:
 def test_a_document_of_an_office_program_is_told_what_to_do(tmp_path: Path) -> None:
     zipped(tmp_path / "a.docx", {"[Content_Types].xml": "<x/>", "word/document.xml": "<x/>"})
     for path in (tmp_path / "a.docx", tmp_path):
-        whole = taking.detect_kinds(path)
+        whole = detect.detect_kinds(path)
         assert whole.groups == []
         assert [one.reason.partition(": ")[2] for one in whole.damaged] == ["save it as text or PDF"]
 
@@ -141,41 +141,41 @@ def test_what_is_said_to_be_of_a_kind_is_not_asked(tmp_path: Path) -> None:
     assert kinds(tmp_path, "text") == {"text": ["a.json", "old.txt"]}
     heap = folder(tmp_path / "heap", {"a.csv": "tweets\none\ntwo\n", "b.txt": "text"})
     assert kinds(heap, "tweets")["tweets"] == ["a.csv"]
-    assert taking.detect_kinds(heap, "tweets").unclaimed == {".txt": 1}
+    assert detect.detect_kinds(heap, "tweets").unclaimed == {".txt": 1}
 
 
 def test_an_absent_path_is_told(tmp_path: Path) -> None:
     with pytest.raises(CorpusNotFound):
-        taking.detect_kinds(tmp_path / "absent")
+        detect.detect_kinds(tmp_path / "absent")
 
 
 def test_members_go_through_seen(tmp_path: Path) -> None:
     path = folder(tmp_path / "t", {"a.txt": "a"})
-    (lot,) = taking.detect_kinds(path, wrap=lambda member: replace(member, location="elsewhere")).groups
+    (lot,) = detect.detect_kinds(path, wrap=lambda member: replace(member, location="elsewhere")).groups
     assert lot.members[0].location == "elsewhere"
 
 
 def text_lot(path: Path) -> ImportGroup:
-    (lot,) = taking.detect_kinds(path).groups
+    (lot,) = detect.detect_kinds(path).groups
     return lot
 
 
 def test_a_text_that_is_known_is_not_read_again_and_one_that_is_there_twice_once(tmp_path: Path) -> None:
     folder(tmp_path, {"a.txt": "one", "b.txt": "two", "copy.txt": "one"})
-    first, known = taking.drop_known_files(text_lot(tmp_path), ())
+    first, known = detect.drop_known_files(text_lot(tmp_path), ())
     assert ([member.name for member in first.members], known) == (["a.txt", "b.txt"], 1)
     folder(tmp_path, {"c.txt": "three"})
-    again, known = taking.drop_known_files(text_lot(tmp_path), first.digests)
+    again, known = detect.drop_known_files(text_lot(tmp_path), first.digests)
     assert ([member.name for member in again.members], known) == (["c.txt"], 3)
 
 
 def test_an_export_is_new_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    first, known = taking.drop_known_files(text_lot(zipped(tmp_path / "a.zip", SLACK | SLACK_DAY)), ())
+    first, known = detect.drop_known_files(text_lot(zipped(tmp_path / "a.zip", SLACK | SLACK_DAY)), ())
     assert (len(first.members), known, len(first.digests)) == (3, 0, 1)
-    same, known = taking.drop_known_files(text_lot(folder(tmp_path / "unpacked", SLACK | SLACK_DAY)), first.digests)
+    same, known = detect.drop_known_files(text_lot(folder(tmp_path / "unpacked", SLACK | SLACK_DAY)), first.digests)
     assert (len(same.members), known) == (0, 3)
     longer = SLACK | SLACK_DAY | {"general/2012-12-15.json": json.dumps([SAID])}
-    more, known = taking.drop_known_files(text_lot(zipped(tmp_path / "b.zip", longer)), first.digests)
+    more, known = detect.drop_known_files(text_lot(zipped(tmp_path / "b.zip", longer)), first.digests)
     assert (len(more.members), known) == (4, 0)
 
 
@@ -183,9 +183,9 @@ def test_a_member_that_cannot_be_read_is_left_for_its_importer_to_tell(tmp_path:
     folder(tmp_path, {"a.txt": "one", "b.txt": "two"})
     lot = text_lot(tmp_path)
     (tmp_path / "a.txt").unlink()
-    left, known = taking.drop_known_files(lot, ())
+    left, known = detect.drop_known_files(lot, ())
     assert (known, len(left.digests)) == (0, 1)
-    assert [one.source for one in taking.read_items(left) if isinstance(one, DamagedItem)] == [str(tmp_path / "a.txt")]
+    assert [one.source for one in detect.read_items(left) if isinstance(one, DamagedItem)] == [str(tmp_path / "a.txt")]
 
 
 def test_no_empty_text_gets_through_whatever_an_importer_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +198,9 @@ def test_no_empty_text_gets_through_whatever_an_importer_gives(tmp_path: Path, m
         def found(self, members: list[Member]) -> list[Record]:
             return [Record("a", "a", " \n"), Record("a", "a", "b")]
 
-    monkeypatch.setattr(taking, "load_importer", lambda kind: Careless())
+    monkeypatch.setattr(detect, "load_importer", lambda kind: Careless())
     lot = ImportGroup(tmp_path, "text", ())
-    assert list(taking.read_items(lot)) == [SkippedItem("a", "an empty text"), Record("a", "a", "b")]
+    assert list(detect.read_items(lot)) == [SkippedItem("a", "an empty text"), Record("a", "a", "b")]
 
 
 @given(st.text(max_size=300), st.sampled_from(["utf-16-le", "utf-16-be"]), st.integers(1, 50))
@@ -215,8 +215,8 @@ def test_a_table_and_json_that_windows_wrote_are_taken(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id\ttext\tcreated_at\n1\tCafé, at last\t2020-01-01\n", "utf-16")
     thread = {"participants": [{"name": "Bob"}], "messages": [{"sender_name": "Bob", "content": "Hi."}], "title": "Bob"}
     (tmp_path / "message_1.json").write_text(json.dumps(thread), "utf-16")
-    whole = taking.detect_kinds(tmp_path)
-    texts = [one.text for lot in whole.groups for one in taking.read_items(lot) if isinstance(one, Record)]
+    whole = detect.detect_kinds(tmp_path)
+    texts = [one.text for lot in whole.groups for one in detect.read_items(lot) if isinstance(one, Record)]
     assert sorted(texts) == ["Café, at last", "Hi."]
     assert not whole.unclaimed
     assert not whole.damaged

@@ -23,8 +23,8 @@ from model.build import export
 from model.errors import ModelDamaged, TextDamaged
 from model.store import store
 from tools import make_model, score_model, train
-from tools.corpora import keeping
-from tools.corpora.record import Record
+from tools.corpus import storage
+from tools.corpus.record import Record
 from tools.training import recipe
 from tools.training.errors import MemoryShort, OptionRefused, OtherRun
 from tools.training.paper import TeletypeSamplePrinter, open_sample_printer
@@ -51,7 +51,7 @@ def command(*words: object) -> int:
 def chat(threads: int = 20, lines: int = 12) -> str:
     """Ann and Bob, in many conversations."""
     draw = Random(1)
-    with keeping.open_draft("chat") as draft:
+    with storage.open_draft("chat") as draft:
         for thread in range(threads):
             for line in range(lines):
                 said = f"{draw.choice(fakes.WHO)} {draw.choice(fakes.DOES)} {draw.choice(fakes.WHAT)}."
@@ -85,7 +85,7 @@ def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
     assert "stand in runs of 8 words or more that its texts have too; of the documents held out" in readme
     assert "| weights | those after step 40, the best on the text held out |" in readme
     assert command(*words) == 0  # the same run, which is over
-    with keeping.open_draft("chat") as draft:
+    with storage.open_draft("chat") as draft:
         draft.write_kept_records([Record("f", "t", "Changed.", "Ann", 0.0, "message")] * 2000)
         draft.commit()
     with pytest.raises(OtherRun, match="begun with another content of chat"):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from model.errors import TextDamaged, TextNotFound
 from model.interface import END_OF_TEXT
-from tools.corpora import keeping
-from tools.corpora.record import Record
+from tools.corpus import storage
+from tools.corpus.record import Record
 from tools.training import holding, texts
 from tools.training.holding import HoldOut, choose_documents, parse_hold_out
 from tools.training.personas import count_personas
@@ -34,7 +34,7 @@ CHAT = [
 def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A corpus as `asr33 corpus add` leaves it."""
     monkeypatch.setenv("ASR33_CORPORA", str(tmp_path / "corpora"))
-    with keeping.open_draft("chat") as draft:
+    with storage.open_draft("chat") as draft:
         for record in CHAT:
             draft.add_record(record)
         draft.write_kept_records(CHAT)
@@ -55,7 +55,7 @@ def test_a_corpus_is_named_where_a_file_may_be(chat: str, tmp_path: Path) -> Non
 def test_a_corpus_has_a_hash_of_what_the_model_sees(chat: str) -> None:
     (one,) = texts.read_texts([Path(chat)]).sources
     (again,) = texts.read_texts([Path(chat)]).sources
-    with keeping.open_draft(chat) as draft:
+    with storage.open_draft(chat) as draft:
         draft.write_kept_records(CHAT[:-1])
         draft.commit()
     (other,) = texts.read_texts([Path(chat)]).sources

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpora import csv_rows, dates, members
-from tools.corpora.cleaning import CleaningCounts, CleaningOptions, clean_records
-from tools.corpora.members import Member
-from tools.corpora.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
-from tools.corpora.sources import tweets
+from tools.corpus import archive, csv_rows, dates
+from tools.corpus.archive import Member
+from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
+from tools.corpus.importers import tweets
+from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 
 V1 = "source,text,created_at,retweet_count,favorite_count,is_retweet,id_str"
 V2 = "id,text,isRetweet,isDeleted,device,favorites,retweets,date,isFlagged"
@@ -38,11 +38,11 @@ def zipped(top: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def found(path: Path) -> list[ImportItem]:
-    return list(tweets.read_items(tweets.claim([one for one in members.iter_members(path) if isinstance(one, Member)])))
+    return list(tweets.read_items(tweets.claim([one for one in archive.iter_members(path) if isinstance(one, Member)])))
 
 
 def claims(path: Path) -> bool:
-    return bool(tweets.claim([one for one in members.iter_members(path) if isinstance(one, Member)]))
+    return bool(tweets.claim([one for one in archive.iter_members(path) if isinstance(one, Member)]))
 
 
 def texts(everything: Sequence[ImportItem]) -> list[str]:
@@ -363,7 +363,7 @@ def test_the_oldest_archives_have_a_file_a_month_and_the_same_once_more_as_csv(t
     ("name", "data"), [("a.txt", "x\n, y"), ("a", "tweets\nx\n, y"), ("a.json", '["?", {"text": "x"}]')]
 )
 def test_what_a_person_says_are_tweets_is_read_as_such(tmp_path: Path, name: str, data: str) -> None:
-    named = [one for one in members.iter_members(written(tmp_path, name, data)) if isinstance(one, Member)]
+    named = [one for one in archive.iter_members(written(tmp_path, name, data)) if isinstance(one, Member)]
     assert texts(list(tweets.read_items(named)))[:1] == ["x"]
 
 

@@ -16,7 +16,7 @@ from model.store import documents
 from tools.training.recipe import HashedSource
 
 if TYPE_CHECKING:
-    from tools.corpora.record import Record
+    from tools.corpus.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +69,21 @@ def read_texts(paths: Sequence[Path]) -> TrainingTexts:
 
 def is_corpus(path: Path) -> bool:
     """Whether a corpus has this name; a file of the same goes before it."""
-    from tools.corpora import keeping
+    from tools.corpus import storage
 
-    return len(path.parts) == 1 and keeping.corpus_exists(str(path))
+    return len(path.parts) == 1 and storage.corpus_exists(str(path))
 
 
 def _render_corpus(name: str) -> Iterator[tuple[str, str]]:
     """(thread, document) as the model will see them; a text that is part of nothing is a thread of its own."""
-    from tools.corpora import keeping, rendering
+    from tools.corpus import rendering, storage
 
     def thread(record: Record) -> tuple[str, str]:
         # A conversation may be spread over files; books of one name in two files are two.
         return record.thread, record.source if record.thread and record.kind == "document" else ""
 
     number = 0
-    for key, records in groupby(keeping.open_kept_records(name), key=thread):
+    for key, records in groupby(storage.open_kept_records(name), key=thread):
         for document in rendering.render_documents(records):
             number += 1
             if document.strip():

@@ -1,7 +1,0 @@
-"""Records as they were found -> records to learn from, in named steps, each counted. Pure; all of it streams."""
-
-from tools.corpora.cleaning.counts import CleaningCounts, StepCount
-from tools.corpora.cleaning.options import CleaningOptions
-from tools.corpora.cleaning.steps import STEPS, clean_records
-
-__all__ = ["STEPS", "CleaningCounts", "CleaningOptions", "StepCount", "clean_records"]

@@ -1,0 +1,121 @@
+"""One message of Messenger, of either download: its text, or why it has none. Pure; it knows no files.
+
+Facebook writes sentences of its own among what people said ("Anna sent a photo."). They are known by their words, in
+English, and by whose name they begin with; in another language they stay.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tools.corpus import mojibake
+from tools.corpus.fields import as_text, as_timestamp, get_nested
+
+NOTICE = "a system notice"
+UNSENT = "an unsent message"
+CALL = "a call"
+NO_TEXT = "a message without a text"
+
+_MEDIA = {
+    "photos": "a photo",
+    "videos": "a video",
+    "audio_files": "a voice message",
+    "gifs": "a GIF",
+    "files": "a file",
+    "sticker": "a sticker",
+    "media": "a photo, a video or a file",
+}
+_THINGS = (
+    "attachment|photo|video|GIF|sticker|link|file|voice message|voice clip|audio clip|audio message|post|reel|story|"
+    "location|live location|contact|poll|plan|game|payment|request|friend request|message request"
+)
+_CALLS = "(?:(?:video|audio|voice|group|missed) )*(?:call|chat)"
+_GROUP = "(?:group|chat|conversation)"
+_POSSESSIVE = r"(?:the|your|his|her|their|(?:his|her|their|your) own|\S+(?: \S+)?['’]s)"
+# What stands behind "You " or the sender's name.
+_ACTION = re.compile(
+    rf"sent (?:an?|\d+|your|the) (?:{_THINGS})s?"
+    r"|reacted .{1,40} to (?:your|a|an|their|his|her|.{1,60}['’]s) message"
+    rf"|left the (?:{_GROUP}|{_CALLS})"
+    rf"|joined the (?:{_GROUP}|{_CALLS})(?: .*)?"
+    rf"|(?:started|ended) (?:an?|the) {_CALLS}"
+    r"|(?:started|stopped) sharing .{1,40}"
+    rf"|missed (?:a|an|your|the) {_CALLS}(?: (?:from|with) .+)?"
+    r"|called (?:you|[^.!?]{1,60}\.)"
+    rf"|(?:added|removed|invited) .+ (?:to|from) the {_GROUP}"
+    r"|(?:added|removed|made) .+ (?:as )?an? (?:group )?admin"
+    rf"|(?:named|renamed) the {_GROUP} .+"
+    rf"|(?:created|changed|removed|cleared|updated) {_POSSESSIVE} (?:{_GROUP}|theme|nickname|emoji|quick reaction)(?: .*)?"
+    rf"|created an? (?:{_GROUP}|poll|plan|reminder|event)\b.*"
+    rf"|(?:set|cleared) {_POSSESSIVE} (?:nickname|emoji|quick reaction)\b.*"
+    r"|(?:pinned|unpinned|unsent|deleted) a message"
+    r"|turned (?:on|off) .{1,60}"
+    r"|waved at (?:you|each other|[^.!?]{1,60})"
+    r"|voted for .+ in the poll(?:: .*)?"
+    r"|shared (?:an?|their|his|her|your) (?:story|link|location|live location|post|reel|contact)"
+    r"|are now connected on Messenger",
+    re.DOTALL,
+)
+_SYSTEM_SENTENCE = re.compile(
+    r"Reacted .{1,40} to (?:your|a|an|their|his|her|.{1,60}['’]s) message"
+    rf"|The {_CALLS} (?:has )?ended"
+    r"|This poll is no longer available"
+    r"|This message was unsent"
+    r"|You can now (?:message and call|call) each other.*"
+    r"|Say hi to your new Facebook friend, .+"
+    r"|Messages and calls are secured with end-to-end encryption.*",
+    re.DOTALL,
+)
+
+
+def repair_text(value: object) -> str:
+    """A text, a name or a title as it was meant. Its blanks go last: U+00A0 and U+0085 may be half of a letter."""
+    return as_text(mojibake.repair_latin1(value)) if isinstance(value, str) else ""
+
+
+def message_time(message: object) -> float | None:
+    """When a message was sent."""
+    return as_timestamp(get_nested(message, "timestamp_ms") or get_nested(message, "timestamp"))
+
+
+def message_sender(message: dict[str, Any]) -> object:
+    """Whose it is, as it stands there."""
+    return message.get("sender_name") or message.get("senderName")
+
+
+def message_text(message: dict[str, Any], who: str) -> tuple[str, str]:
+    """The text, or nothing and why; a link that was shared has the text that came with it."""
+    if message.get("is_unsent") or message.get("isUnsent"):
+        return "", UNSENT
+    if message.get("type") == "Call" or "call_duration" in message:
+        return "", CALL
+    if message.get("type") in ("Subscribe", "Unsubscribe"):
+        return "", NOTICE
+    text = repair_text(message.get("content")) or repair_text(message.get("text"))
+    if text and not is_notice(text, who):
+        return text, ""
+    if shared := repair_text(get_nested(message, "share", "share_text")):
+        return shared, ""
+    return "", _skip_reason(message, bool(text))
+
+
+def is_notice(text: str, who: str) -> bool:
+    """Whether it is Facebook that speaks."""
+    bare = text.removesuffix(".")
+    if _SYSTEM_SENTENCE.fullmatch(bare):
+        return True
+    for subject in ("You", who, who.partition(" ")[0]):
+        if text.startswith(f"{subject} "):
+            deed = slice(len(subject) + 1, None)
+            return bool(_ACTION.fullmatch(bare[deed]) or _ACTION.fullmatch(text[deed]))
+    return False
+
+
+def _skip_reason(message: dict[str, Any], is_notice: bool) -> str:
+    for key, name in _MEDIA.items():
+        if message.get(key):
+            return name
+    if is_notice:
+        return NOTICE
+    return "a link" if get_nested(message, "share", "link") else NO_TEXT

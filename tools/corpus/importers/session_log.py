@@ -1,0 +1,147 @@
+"""Our own session logs: what was typed that a model answered, in the case that it was given, and the answers.
+
+Of a session everything is there; only the words are taken. The operator is the one whose log it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from daemon.conversation import sentence_case
+from daemon.session_log import VERSION
+from drivers.errors import TapeDamaged
+from drivers.tape import tape
+from tools.corpus.archive import Member
+from tools.corpus.errors import MemberError
+from tools.corpus.fields import as_text
+from tools.corpus.jsonl import iter_objects
+from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
+from tools.corpus.threads import catch_damage
+
+KIND = "log"
+
+OPERATOR = "Operator"
+MACHINE = "Machine"  # where the log does not say which model it was
+_FIRST_EVENT = re.compile(rb'\s*\{"t":-?[0-9.]+,"ev":"[a-z]+"')
+
+
+def claim(members: Sequence[Member]) -> Sequence[Member]:
+    """Files of JSON Lines that begin with a record of ours."""
+    return [member for member in members if member.name.lower().endswith(".jsonl") and _is_log(member)]
+
+
+def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
+    """All that was said, session by session."""
+    for member in members:
+        yield from catch_damage(_read_session(member), member)
+
+
+def _is_log(member: Member) -> bool:
+    try:
+        return bool(_FIRST_EVENT.match(member.read_head()))
+    except MemberError:
+        return False
+
+
+def _read_session(member: Member) -> Iterator[ImportItem]:
+    session = _Session(member)
+    for one in iter_objects(member):
+        if isinstance(one, tuple):
+            yield from session.add_event(one[1])
+        else:
+            yield one
+    yield from session.finish()
+
+
+class _Session:
+    """One log, as far as it was read."""
+
+    def __init__(self, member: Member) -> None:
+        self._location = member.location
+        self._name = PurePosixPath(member.name).stem
+        self._model = MACHINE
+        self._started_at: float | None = None
+        self._typed_text: str | None = None
+        self._answer_chunks: list[str] = []
+        self._answer_time: float | None = None
+        self._is_answered = False
+
+    def add_event(self, event: dict[str, Any]) -> Iterator[ImportItem]:
+        """What a record adds."""
+        match event.get("ev"):
+            case "session":
+                yield from self._start_session(event)
+            case "typed":
+                yield from self._skip_unanswered_line()
+                self._typed_text = sentence_case(as_text(event.get("text")))
+            case "tape":
+                yield from self._skip_unanswered_line()
+                self._typed_text = _decode_rows(as_text(event.get("rows")))
+            case "prompt":
+                yield from self._finish_answer()
+                yield self._prompt_item(event)
+            case "piece" if self._is_answered:
+                self._answer_chunks.append(text if isinstance(text := event.get("text"), str) else "")
+            case "end":
+                yield from self.finish()
+
+    def finish(self) -> Iterator[ImportItem]:
+        """What is left when an answer, or the whole log, is at its end."""
+        yield from self._finish_answer()
+        yield from self._skip_unanswered_line()
+
+    def _finish_answer(self) -> Iterator[ImportItem]:
+        if not self._is_answered:
+            return
+        text = as_text("".join(self._answer_chunks))
+        if text:
+            yield self._record(text, self._model, self._answer_time, mine=False)
+        else:
+            yield SkippedItem(self._location, "an answer without words")
+        self._is_answered = False
+        self._answer_chunks.clear()
+
+    def _start_session(self, event: dict[str, Any]) -> Iterator[ImportItem]:
+        version = event.get("version")
+        if isinstance(version, int) and version > VERSION:
+            yield SourceWarning(
+                self._location, f"a log of version {version}; this program knows {VERSION}: install a newer one"
+            )
+        self._model = PurePosixPath(as_text(event.get("model"))).name or MACHINE
+        try:
+            self._started_at = datetime.fromisoformat(as_text(event.get("wall"))).timestamp()
+        except (ValueError, OverflowError, OSError):
+            self._started_at = None
+
+    def _prompt_item(self, event: dict[str, Any]) -> ImportItem:
+        """The operator's words; the prompt has all that was said before them as well."""
+        moment = self._event_time(event)
+        typed, self._typed_text = self._typed_text, None
+        self._answer_time, self._is_answered = moment, True
+        text = as_text(typed if typed is not None else as_text(event.get("text")).rpartition("\n")[2])
+        return self._record(text, OPERATOR, moment, mine=True) if text else SkippedItem(self._location, "an empty line")
+
+    def _skip_unanswered_line(self) -> Iterator[ImportItem]:
+        """A line that no model was given: a command, or none at all."""
+        if self._typed_text is not None:
+            yield SkippedItem(self._location, "a command" if self._typed_text.strip() else "an empty line")
+        self._typed_text = None
+
+    def _record(self, text: str, who: str, when: float | None, mine: bool) -> Record:
+        return Record(self._location, self._name, text, who, when, "message", mine)
+
+    def _event_time(self, event: dict[str, Any]) -> float | None:
+        since = event.get("t")
+        return self._started_at + since if self._started_at is not None and isinstance(since, int | float) else None
+
+
+def _decode_rows(rows: str) -> str:
+    try:
+        raw = bytes.fromhex(rows)
+        return sentence_case(tape.decode_text(raw, tape.detect_parity(raw)))
+    except (ValueError, TapeDamaged):
+        return ""

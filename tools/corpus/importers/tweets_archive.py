@@ -1,0 +1,139 @@
+"""Tweets as JSON: what X gives of an account, of whatever year, and the lists of the archive sites.
+
+`data/tweets.js`, `tweets-part1.js` ... (before 2022 `tweet.js`, before 2019 `data/js/tweets/2018_07.js`) assign an
+array to a variable. Long posts are cut short there and stand whole in `note-tweet.js`, under numbers of their own. Text
+is escaped as HTML is, and stays so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from tools.corpus import dates, json_stream
+from tools.corpus.archive import Member
+from tools.corpus.errors import MemberError
+from tools.corpus.fields import as_text, get_nested
+from tools.corpus.importers.tweets_csv import FLAGGED_RETWEET, NO_TEXT
+from tools.corpus.importers.tweets_notes import TweetNotes
+from tools.corpus.record import ImportItem, KnownPerson, Record, SkippedItem
+from tools.corpus.threads import catch_damage
+
+DELETED = "a tweet that was deleted"
+DUPLICATE_FILE = "a file of tweets that are in the archive's other files"
+
+# By its first bytes, or, where those are damaged, by its name.
+_HEAD_PATTERNS = {
+    "account": re.compile(rb"window\.YTD\.account\.part"),
+    "notes": re.compile(rb"window\.YTD\.note_tweets?\.part"),
+    "deleted": re.compile(rb"window\.YTD\.deleted_tweets?\.part"),
+    "tweets": re.compile(rb"window\.YTD\.(?:community_)?tweets?\.part"),
+    "month": re.compile(rb"Grailbird\.data\.tweets_"),
+}
+_NAME_PATTERNS = {
+    "notes": re.compile(r"(?:^|/)data/note-tweets?(?:-part\d+)?\.js$"),
+    "deleted": re.compile(r"(?:^|/)data/deleted-tweets?(?:-part\d+)?\.js$"),
+    "tweets": re.compile(r"(?:^|/)data/(?:community-)?tweets?(?:-part\d+)?\.js$"),
+    "month": re.compile(r"(?:^|/)data/js/tweets/\d{4}_\d\d\.js$"),
+}
+_INSIDE_ARCHIVE = re.compile(
+    r"(?:(?<=/)|^)(?:data/)?(?:js/tweets/)?[^/]*$"
+)  # behind the folder that all of an archive is in
+_LIST_HEAD = re.compile(rb'\s*\[\s*\{(?=.*"(?:full_)?text"\s*:)', re.DOTALL)
+_TWEET_KEYS = re.compile(
+    rb'"(?:is_retweet|isRetweet|retweet_count|favorite_count|retweets|favorites|full_text|in_reply_to_status_id)"\s*:'
+)
+
+
+def file_kind(member: Member) -> str:
+    """What it is: "tweets", "month", "deleted", "notes", "account", "list" (of a site); empty for anything else."""
+    if not member.name.endswith((".js", ".json")):
+        return ""
+    try:
+        head = member.read_head().removeprefix(b"\xef\xbb\xbf")
+    except MemberError:
+        head = b""
+    if member.name.endswith(".json"):
+        return "list" if _LIST_HEAD.match(head) and _TWEET_KEYS.search(head) else ""
+    by_head = (name for name, form in _HEAD_PATTERNS.items() if form.match(head.lstrip()[:64]))
+    by_name = (name for name, form in _NAME_PATTERNS.items() if form.search(member.name))
+    return next(by_head, "") or next(by_name, "")
+
+
+def archive_root(member: Member) -> str:
+    """Where the archive lies that it belongs to."""
+    return _INSIDE_ARCHIVE.sub("", member.location.replace(": ", ":/"))
+
+
+def read_items(archive: Sequence[tuple[str, Member]]) -> Iterator[ImportItem]:
+    """All tweets of one archive, given its files with their kinds."""
+    files: dict[str, list[Member]] = {}
+    for kind, member in sorted(archive, key=lambda pair: (len(pair[1].name), pair[1].name)):  # part 2 before part 10
+        files.setdefault(kind, []).append(member)
+    who = ""
+    for member in files.get("account", []):
+        for name, shown in _read_accounts(member):
+            who = who or name
+            if shown:
+                yield KnownPerson(member.location, shown)
+    notes = TweetNotes()
+    for member in files.get("notes", []):
+        yield from catch_damage(_read_notes(member, notes), member)
+    for kind in ("tweets", "month", "list", "deleted"):
+        for member in files.get(kind, []):
+            yield from catch_damage(_read_tweets(member, kind, who, notes), member)
+    yield from notes.unused_records(who)
+
+
+def _read_accounts(member: Member) -> Iterator[tuple[str, str]]:
+    """The name that an account is called by, and the one that stands above its tweets."""
+    with suppress(MemberError), member.open() as file:
+        for element in json_stream.iter_array(file, member):
+            account = get_nested(element, "account")
+            yield as_text(get_nested(account, "username")), as_text(get_nested(account, "accountDisplayName"))
+
+
+def _read_notes(member: Member, notes: TweetNotes) -> Iterator[ImportItem]:
+    with member.open() as file:
+        for element in json_stream.iter_array(file, member):
+            note = get_nested(element, "noteTweet")
+            text = as_text(get_nested(note, "core", "text")) or as_text(get_nested(note, "noteTweetContents", "text"))
+            if text:
+                notes.add(member.location, text, dates.parse_timestamp(as_text(get_nested(note, "createdAt"))))
+            else:
+                yield SkippedItem(member.location, NO_TEXT)
+
+
+def _read_tweets(member: Member, kind: str, who: str, notes: TweetNotes) -> Iterator[ImportItem]:
+    """Raises MemberRefused."""
+    with member.open() as file:
+        for element in json_stream.iter_array(file, member):
+            tweet = element.get("tweet", element) if isinstance(element, dict) else None
+            if not isinstance(tweet, dict):
+                yield SkippedItem(member.location, "what is no tweet")
+            elif kind == "deleted":
+                yield SkippedItem(member.location, DELETED)
+            else:
+                mine = kind != "list"
+                yield _to_item(member.location, tweet, mine, who if mine else "", notes)
+
+
+def _to_item(location: str, tweet: Mapping[str, Any], mine: bool, who: str, notes: TweetNotes) -> ImportItem:
+    text = as_text(tweet.get("full_text")) or as_text(tweet.get("text"))
+    if not text:
+        return SkippedItem(location, NO_TEXT)
+    if _is_flagged_retweet(tweet) and not text.startswith("RT @"):
+        return SkippedItem(location, FLAGGED_RETWEET)
+    when = dates.parse_timestamp(as_text(tweet.get("created_at")) or as_text(tweet.get("date")))
+    name = as_text(get_nested(tweet, "user", "screen_name")) or who
+    return Record(location, "", notes.complete_text(text, when), name, when, "tweet", mine)
+
+
+def _is_flagged_retweet(tweet: Mapping[str, Any]) -> bool:
+    """Whether it is marked as a retweet. `retweeted` is not looked at: X writes false for one's own as well."""
+    flags = (tweet.get("is_retweet"), tweet.get("isRetweet"))
+    return isinstance(tweet.get("retweeted_status"), dict) or any(
+        flag is True or str(flag).lower() in ("t", "true", "1") for flag in flags
+    )
