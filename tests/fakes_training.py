@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from model.interface import END_OF_TEXT, GPT2Config
-from tools import train
-from tools.training.data import TokenIds
+from tools.train import command
+from tools.train.data import TokenIds
 
 SHAPE = GPT2Config(vocab_size=300, n_positions=64, n_embd=32, n_layer=2, n_head=2)
 SIZE = [
@@ -50,5 +50,5 @@ def token_row(count: int = 4000, vocabulary: int = 20, seed: int = 1) -> TokenId
 
 def parse_train_args(*words: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    train.add_arguments(parser)
+    command.add_arguments(parser)
     return parser.parse_args([str(word) for word in words])

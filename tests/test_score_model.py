@@ -15,7 +15,7 @@ from model.interface import END_OF_TEXT
 from tools import score_model
 from tools.corpus import storage
 from tools.corpus.record import Record
-from tools.training import repeating
+from tools.train import restore_holdout
 
 
 def parse_score_args(*words: object) -> argparse.Namespace:
@@ -67,11 +67,11 @@ def test_what_a_run_held_out_is_found_again_in_manifests_old_and_new(tmp_path: P
     (text := tmp_path / "text.txt").write_text(f"One.\n{END_OF_TEXT}\nTwo.\n{END_OF_TEXT}\nThree.\n", "utf-8")
     digest = hashlib.sha256(text.read_bytes()).hexdigest()
     training = {"texts": [{"name": "text.txt", "sha256": digest}], "held_out_documents": [2], "seed": 3, **more}
-    corpus = repeating.restore_held_out([text], training)
+    corpus = restore_holdout.restore_held_out([text], training)
     assert corpus.held_out == (["Two.\n"] if "30%" not in more.values() else corpus.held_out[:1])
     assert len(corpus.train) == 2
     with pytest.raises(TextDamaged, match="2 texts, of which some are missing; give text"):
-        repeating.restore_held_out([text, text], training)
+        restore_holdout.restore_held_out([text, text], training)
 
 
 def test_a_corpus_is_scored_by_its_threads(

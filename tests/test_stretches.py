@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import TextDamaged
-from tools.training.holding import HoldOut
-from tools.training.stretches import MIN_PART_CHARS, choose_held_out, split_document
-from tools.training.texts import TrainingTexts
+from tools.train.holdout import HoldOut
+from tools.train.inputs import TrainingTexts
+from tools.train.split_documents import MIN_PART_CHARS, choose_held_out, split_document
 
 
 def texts(*threads: list[str]) -> TrainingTexts:

@@ -27,10 +27,9 @@ from model.errors import ModelDamaged, ModelError, ModelNotFound, TextDamaged, T
 from model.onnx import tokenizer
 from model.onnx.session import OnnxSession
 from model.store import store
-from tools import train
-from tools.training import checkpoint, data
-from tools.training.errors import OptionRefused, OtherRun, RunHalted
-from tools.training.stopping import StoppedBySignal
+from tools.train import checkpoint, command, data
+from tools.train.errors import OptionRefused, OtherRun, RunHalted
+from tools.train.signals import StoppedBySignal
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -60,7 +59,7 @@ def text(tmp_path: Path) -> Path:
 
 def command(*words: object, sized: bool = True) -> int:
     """The command in this process."""
-    return train.main(
+    return command.main(
         fakes.parse_train_args(*words, *(fakes.SIZE if sized else ("--batch", 4, "--threads", 1, "--copied", 0)))
     )
 

@@ -22,12 +22,12 @@ from safetensors.numpy import save_file
 from model.build import export
 from model.errors import ModelDamaged, TextDamaged
 from model.store import store
-from tools import make_model, score_model, train
+from tools import make_model, score_model
 from tools.corpus import storage
 from tools.corpus.record import Record
-from tools.training import recipe
-from tools.training.errors import MemoryShort, OptionRefused, OtherRun
-from tools.training.paper import TeletypeSamplePrinter, open_sample_printer
+from tools.train import command, run_config
+from tools.train.errors import MemoryShort, OptionRefused, OtherRun
+from tools.train.print_samples import TeletypeSamplePrinter, open_sample_printer
 
 SMALL = ("--batch", 4, "--threads", 1, "--copied", 0)
 
@@ -45,7 +45,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def command(*words: object) -> int:
-    return train.main(fakes.parse_train_args(*words))
+    return command.main(fakes.parse_train_args(*words))
 
 
 def chat(threads: int = 20, lines: int = 12) -> str:
@@ -185,7 +185,7 @@ def test_dropout_average_and_decay_are_part_of_the_run(text: Path, home: Path) -
     training = store.verify_model(home / "m").training
     assert training["command"].endswith("--dropout 0.1 --decay 0.1 --average 20")
     assert "the mean over the last 20 % of the run" in (home / "m" / store.CARD_FILE).read_text("utf-8")
-    kept, length = recipe.from_json((home / ".training" / "m" / "run.json").read_text("utf-8"))
+    kept, length = run_config.from_json((home / ".training" / "m" / "run.json").read_text("utf-8"))
     assert (kept.dropout, kept.average, kept.decay, length.steps) == (0.1, 0.2, 0.1, 20)
     with pytest.raises(OtherRun, match=r"begun with --dropout 0\.1, not --dropout 0\.2"):
         command(*words[:5], "--dropout", 0.2, "--average", 20, "--decay", 0.1, *fakes.SIZE)
@@ -217,8 +217,8 @@ def test_patience_with_nothing_held_out_is_told_and_left(text: Path, capsys: pyt
 def test_a_run_that_cannot_fit_is_refused_before_it_begins(
     text: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tools.training.device.free_memory", lambda where: 100 << 20)
-    monkeypatch.setattr("tools.training.material.Gpt2", lambda shape: pytest.fail("the net was made"))
+    monkeypatch.setattr("tools.train.device.free_memory", lambda where: 100 << 20)
+    monkeypatch.setattr("tools.train.prepare.Gpt2", lambda shape: pytest.fail("the net was made"))
     with pytest.raises(MemoryShort, match=r"of memory, and can have 94 MB: take a smaller base"):
         command(text, "--name", "m", "--steps", 2, *fakes.SIZE)
     assert not list(home.rglob("*.json"))
@@ -229,13 +229,13 @@ def test_ctrl_c_while_torch_loads_is_no_torch_that_is_missing(text: Path, monkey
         os.kill(os.getpid(), signal.SIGINT)
         return lambda asked: pytest.fail("the run began")
 
-    monkeypatch.setattr(train, "_import_run", loaded)
+    monkeypatch.setattr(command, "_import_run", loaded)
     assert command(text, "--name", "m", "--steps", 2, *fakes.SIZE) == 130
 
 
 def test_each_sample_is_struck_on_the_machine(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     struck: list[str] = []
-    monkeypatch.setattr("tools.training.paper.make_print_function", lambda port: struck.append)
+    monkeypatch.setattr("tools.train.print_samples.make_print_function", lambda port: struck.append)
     assert command(text, "--name", "m", "--steps", 3, "--line", "/dev/none", *fakes.SIZE) == 0
     assert len(struck) == 1
     assert struck[0].startswith("-- STEP 3 --\nIt was")

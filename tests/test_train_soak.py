@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.train, pytest.mark.soak]
 from safetensors.torch import load_file
 
 from model.store import store
-from tools.training import checkpoint
+from tools.train import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT.parent / "shared" / "corpus"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from model.errors import TextDamaged
 from model.onnx import tokenizer
 from model.store.documents import hold_out_documents
-from tools.training import data
+from tools.train import data
 
 
 @given(start=st.integers(0, 40), seed=st.integers(0, 5), batch=st.integers(1, 5))

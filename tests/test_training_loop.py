@@ -21,15 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import ModelDamaged
-from tools.training import checkpoint, loop
-from tools.training import plan as plans
-from tools.training.checkpoint import TrainState
-from tools.training.errors import RunHalted, RunUnwritten
-from tools.training.folder import CHECKPOINT_FILE
-from tools.training.net import DropoutFunction, Gpt2, no_dropout
-from tools.training.plan import TrainPlan
-from tools.training.recipe import RunLength
-from tools.training.steps import make_optimisers
+from tools.train import checkpoint, loop
+from tools.train import schedule as plans
+from tools.train.checkpoint import TrainState
+from tools.train.errors import RunHalted, RunUnwritten
+from tools.train.gpt2 import DropoutFunction, Gpt2, no_dropout
+from tools.train.run_config import RunLength
+from tools.train.run_folder import CHECKPOINT_FILE
+from tools.train.schedule import TrainPlan
+from tools.train.steps import make_optimisers
 
 ROW, HELD_OUT = fakes.token_row(), fakes.token_row(800, seed=9)
 

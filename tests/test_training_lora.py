@@ -21,15 +21,15 @@ from safetensors.torch import load_file
 
 from model.errors import ModelDamaged
 from model.interface import GPT2Config
-from tools.training import checkpoint, device, loop, lora, memory, options, planning, shares
-from tools.training import plan as plans
-from tools.training.display import TrainDisplay
-from tools.training.errors import MemoryShort
-from tools.training.memory import MemoryEstimate
-from tools.training.net import Gpt2
-from tools.training.plan import LORA_LEARNING_RATES, TrainPlan
-from tools.training.recipe import RunConfig, RunLength
-from tools.training.steps import make_optimisers
+from tools.train import checkpoint, defaults, device, loop, lora, memory, microbatches, options
+from tools.train import schedule as plans
+from tools.train.display import TrainDisplay
+from tools.train.errors import MemoryShort
+from tools.train.gpt2 import Gpt2
+from tools.train.memory import MemoryEstimate
+from tools.train.run_config import RunConfig, RunLength
+from tools.train.schedule import LORA_LEARNING_RATES, TrainPlan
+from tools.train.steps import make_optimisers
 
 ROW, HELD_OUT = fakes.token_row(), fakes.token_row(800, seed=9)
 GPT2, GPT2_LARGE = GPT2Config(50257, 1024, 768, 12, 12), GPT2Config(50257, 1024, 1280, 36, 20)
@@ -51,7 +51,7 @@ def plan(steps: int) -> TrainPlan:
 
 def test_adapters_are_nothing_at_first_and_merged_the_net_is_as_it_was() -> None:
     net = tiny(4)
-    assert shares.mean_loss(net, BATCH) == pytest.approx(shares.mean_loss(tiny(), BATCH), rel=1e-6)
+    assert microbatches.mean_loss(net, BATCH) == pytest.approx(microbatches.mean_loss(tiny(), BATCH), rel=1e-6)
     lora.merge_adapters(net)
     for name, value in tiny().state_dict().items():
         assert torch.equal(net.state_dict()[name], value)
@@ -62,9 +62,9 @@ def test_what_adapters_have_learnt_is_in_the_merged_net_and_the_rest_stays(tmp_p
     net, before = tiny(4), tiny()
     reports = list(loop.train_net(net, ROW, HELD_OUT, plan(60), tmp_path / "c.safetensors"))
     assert reports[-1].loss < reports[0].loss - 0.3
-    adapted = shares.mean_loss(net, BATCH)
+    adapted = microbatches.mean_loss(net, BATCH)
     lora.merge_adapters(net)
-    assert shares.mean_loss(net, BATCH) == pytest.approx(adapted, rel=1e-5)
+    assert microbatches.mean_loss(net, BATCH) == pytest.approx(adapted, rel=1e-5)
     assert set(net.state_dict()) == set(before.state_dict())
     assert torch.equal(net.wte.weight, before.wte.weight)
     assert not torch.equal(net.get_parameter("h.1.mlp.c_fc.weight"), before.get_parameter("h.1.mlp.c_fc.weight"))
@@ -174,7 +174,7 @@ def test_what_the_run_takes_is_said_and_what_was_cut(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         device, "free_memory", lambda where: int(load(GPT2, 1, threads=2).total_bytes / memory.USABLE_SHARE) + 1
     )
-    plan = planning.make_plan(asked, RunConfig(texts=(), patience=3), GPT2, display)
+    plan = defaults.make_plan(asked, RunConfig(texts=(), patience=3), GPT2, display)
     assert (plan.sequences, plan.threads, plan.batch, plan.device, plan.is_bfloat16) == (1, 2, 16, "cpu", False)
     first, cut, patience = told.getvalue().splitlines()
     assert first.startswith("on the CPU, about ")

@@ -15,11 +15,11 @@ import fakes_training as fakes
 import torch.nn.functional as F
 
 from model.errors import ModelDamaged
-from tools.training import bases, weights
-from tools.training import net as nets
-from tools.training.errors import RunHalted
-from tools.training.muon import Muon, orthogonalise
-from tools.training.net import Gpt2
+from tools.train import base_model, export_onnx
+from tools.train import gpt2 as nets
+from tools.train.errors import RunHalted
+from tools.train.gpt2 import Gpt2
+from tools.train.muon import Muon, orthogonalise
 
 
 def tiny(seed: int = 3) -> Gpt2:
@@ -83,20 +83,20 @@ def test_muon_takes_a_tall_matrix_as_it_takes_a_wide_one() -> None:
 
 def test_the_exported_graph_says_what_torch_says(tmp_path: Path) -> None:
     windows = np.stack([fakes.token_row(65), fakes.token_row(65, seed=2)])
-    onnx = weights.write_onnx(tiny(), tmp_path)
-    assert weights.largest_difference(onnx, tiny(), windows, threads=1) < 1e-4
+    onnx = export_onnx.write_onnx(tiny(), tmp_path)
+    assert export_onnx.largest_difference(onnx, tiny(), windows, threads=1) < 1e-4
 
 
 def test_a_graph_of_other_weights_is_refused(tmp_path: Path) -> None:
     windows = fakes.token_row(65)[None]
-    onnx = weights.write_onnx(tiny(), tmp_path)
+    onnx = export_onnx.write_onnx(tiny(), tmp_path)
     other = tiny()
     with torch.no_grad():
         other.get_parameter("h.1.mlp.c_proj.bias")[3] += 0.1
-    assert weights.largest_difference(onnx, other, windows, threads=1) > weights.TOLERANCE
+    assert export_onnx.largest_difference(onnx, other, windows, threads=1) > export_onnx.TOLERANCE
     with pytest.raises(RunHalted, match="nothing was written"):
-        weights.check_export(onnx, other, windows, threads=1)
-    weights.check_export(onnx, tiny(), windows, threads=1)
+        export_onnx.check_export(onnx, other, windows, threads=1)
+    export_onnx.check_export(onnx, tiny(), windows, threads=1)
 
 
 def test_weights_that_ran_away_are_never_exported(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_weights_that_ran_away_are_never_exported(tmp_path: Path) -> None:
     with torch.no_grad():
         net.wpe.weight[0, 0] = 1e6
     with pytest.raises(ModelDamaged, match=r"wpe\.weight"):
-        weights.write_onnx(net, tmp_path)
+        export_onnx.write_onnx(net, tmp_path)
 
 
 def test_the_weights_of_a_stored_model_come_back(tmp_path: Path) -> None:
-    base = bases.read_base(str(fakes_model.tiny_folder(tmp_path)))
+    base = base_model.read_base(str(fakes_model.tiny_folder(tmp_path)))
     assert base.shape == fakes_model.TINY
     assert set(base.net.state_dict()) == set(fakes_model.tiny_weights())
     for name, value in fakes_model.tiny_weights().items():

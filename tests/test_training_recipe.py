@@ -19,14 +19,14 @@ from rich.console import Console
 
 from model.build.bits_per_byte import TextScore
 from model.errors import ModelDamaged
-from tools.training import card, folder, options, recipe
-from tools.training.checkpoint import TrainState
-from tools.training.display import TrainDisplay, format_duration
-from tools.training.errors import OptionRefused, OtherRun, RunUnwritten
-from tools.training.holding import HoldOut
-from tools.training.loop import StepReport
-from tools.training.recipe import HashedSource, ModelSize, RunConfig, RunLength
-from tools.training.stopping import StoppedBySignal, StopSignals
+from tools.train import card, options, run_config, run_folder
+from tools.train.checkpoint import TrainState
+from tools.train.display import TrainDisplay, format_duration
+from tools.train.errors import OptionRefused, OtherRun, RunUnwritten
+from tools.train.holdout import HoldOut
+from tools.train.loop import StepReport
+from tools.train.run_config import HashedSource, ModelSize, RunConfig, RunLength
+from tools.train.signals import StoppedBySignal, StopSignals
 
 RECIPE = RunConfig(
     (HashedSource("a b.txt", "11" * 32), HashedSource("c.txt.xz", "22" * 32)), (2, 5), None, 7, 8, ModelSize()
@@ -81,19 +81,19 @@ def test_the_defaults_are_those_of_the_embedded_model() -> None:
 @pytest.mark.parametrize("made", [RECIPE, replace(RECIPE, base=HashedSource("b", "33" * 32), hold_out=())])
 def test_a_recipe_comes_back_from_its_file(made: RunConfig) -> None:
     for length in (RunLength(500, None), RunLength(None, 1.5), RunLength(500, None, 0.2)):
-        assert recipe.from_json(recipe.to_json(made, length)) == (made, length)
+        assert run_config.from_json(run_config.to_json(made, length)) == (made, length)
 
 
 def test_a_record_from_before_the_fall_could_be_set_has_the_fall_of_then() -> None:
-    text = recipe.to_json(RECIPE, RunLength(500, None)).replace(',\n    "fall": 0.5', "")
+    text = run_config.to_json(RECIPE, RunLength(500, None)).replace(',\n    "fall": 0.5', "")
     assert "fall" not in text
-    assert recipe.from_json(text) == (RECIPE, RunLength(500, None, 0.5))
+    assert run_config.from_json(text) == (RECIPE, RunLength(500, None, 0.5))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2}', '{"format": 1, "recipe": 3}'])
 def test_a_file_that_is_no_recipe_is_refused(text: str) -> None:
     with pytest.raises(ModelDamaged):
-        recipe.from_json(text)
+        run_config.from_json(text)
 
 
 @pytest.mark.parametrize(
@@ -113,24 +113,24 @@ def test_a_file_that_is_no_recipe_is_refused(text: str) -> None:
     ],
 )
 def test_another_recipe_for_the_same_name_is_refused_by_what_differs(other: RunConfig, change: str) -> None:
-    recipe.require_same("m", RECIPE, RECIPE)
+    run_config.require_same("m", RECIPE, RECIPE)
     with pytest.raises(OtherRun, match=f"^the run m was {change}: take that, another --name, or --fresh[^\n]*$"):
-        recipe.require_same("m", RECIPE, other)
+        run_config.require_same("m", RECIPE, other)
 
 
 def test_the_command_says_all_that_is_not_the_default() -> None:
     assert (
-        recipe.train_command("m", RECIPE, RunLength(None, 112.0))
+        run_config.train_command("m", RECIPE, RunLength(None, 112.0))
         == "asr33 train 'a b.txt' c.txt.xz --name m --hold-out 2,5 --minutes 112 --seed 7"
     )
     based = replace(RECIPE, base=HashedSource("gpt2", ""), hold_out=(), batch=2, size=ModelSize(width=768, layers=12))
-    assert recipe.train_command("m", based, RunLength(40, None)) == (
+    assert run_config.train_command("m", based, RunLength(40, None)) == (
         "asr33 train 'a b.txt' c.txt.xz --name m --base gpt2 --steps 40 --seed 7 --batch 2"
     )
-    assert recipe.train_command("m", replace(RECIPE, size=ModelSize(layers=2)), RunLength(4, None)).endswith(
+    assert run_config.train_command("m", replace(RECIPE, size=ModelSize(layers=2)), RunLength(4, None)).endswith(
         "--seed 7 --layers 2"
     )
-    assert recipe.train_command("m", RECIPE, RunLength(4, None, 0.07)).endswith("--steps 4 --fall 7 --seed 7")
+    assert run_config.train_command("m", RECIPE, RunLength(4, None, 0.07)).endswith("--steps 4 --fall 7 --seed 7")
 
 
 @pytest.mark.parametrize(
@@ -145,35 +145,35 @@ def test_the_command_says_all_that_is_not_the_default() -> None:
     ],
 )
 def test_the_command_says_what_a_base_or_a_corpus_would_have_brought(made: RunConfig, ending: str) -> None:
-    assert recipe.train_command("m", made, RunLength(9, None)).partition("--steps 9")[2] == ending
-    assert recipe.from_json(recipe.to_json(made, RunLength(9, None)))[0] == made
+    assert run_config.train_command("m", made, RunLength(9, None)).partition("--steps 9")[2] == ending
+    assert run_config.from_json(run_config.to_json(made, RunLength(9, None)))[0] == made
 
 
 def test_a_command_that_is_given_again_is_the_same_run() -> None:
-    words = recipe.train_command("m", replace(RECIPE, batch=4, size=ModelSize(layers=2)), RunLength(40, None)).replace(
-        "'a b.txt'", "a"
-    )
+    words = run_config.train_command(
+        "m", replace(RECIPE, batch=4, size=ModelSize(layers=2)), RunLength(40, None)
+    ).replace("'a b.txt'", "a")
     asked = options.parse_options(fakes.parse_train_args(*words.split()[2:]))
     assert (asked.hold_out, asked.seed, asked.batch, asked.size) == (HoldOut((2, 5)), 7, 4, ModelSize(layers=2))
 
 
 def test_a_folder_is_for_one_process_at_a_time(tmp_path: Path) -> None:
-    place = folder.run_folder_for(tmp_path, "m")
+    place = run_folder.run_folder_for(tmp_path, "m")
     with (
-        folder.lock_folder(place),
+        run_folder.lock_folder(place),
         pytest.raises(OtherRun, match="another process trains this model"),
-        folder.lock_folder(place),
+        run_folder.lock_folder(place),
     ):
         pass
-    with folder.lock_folder(place):
+    with run_folder.lock_folder(place):
         place.checkpoint.write_text("numbers")
     assert place.checkpoint.exists()
 
 
 def test_a_folder_in_which_no_step_was_kept_goes(tmp_path: Path) -> None:
-    place = folder.run_folder_for(tmp_path, "m")
-    with folder.lock_folder(place):
-        folder.write_text(place.tokenizer, "{}")
+    place = run_folder.run_folder_for(tmp_path, "m")
+    with run_folder.lock_folder(place):
+        run_folder.write_text(place.tokenizer, "{}")
     assert not place.path.exists()
 
 
@@ -181,23 +181,23 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / ".training").write_text("a file where the folder should be")
     with (
         pytest.raises(RunUnwritten, match=r"\.training/m: cannot be written"),
-        folder.lock_folder(folder.run_folder_for(tmp_path, "m")),
+        run_folder.lock_folder(run_folder.run_folder_for(tmp_path, "m")),
     ):
         pass
 
 
 def test_a_fresh_run_forgets_the_one_before(tmp_path: Path) -> None:
-    place = folder.run_folder_for(tmp_path, "m")
-    with folder.lock_folder(place):
+    place = run_folder.run_folder_for(tmp_path, "m")
+    with run_folder.lock_folder(place):
         place.checkpoint.write_text("numbers")
-        folder.write_text(place.config, recipe.to_json(RECIPE, RunLength(5, None)))
-        assert folder.read_run_length(place, "m", RECIPE) == RunLength(5, None)
-        folder.clear_folder(place)
+        run_folder.write_text(place.config, run_config.to_json(RECIPE, RunLength(5, None)))
+        assert run_folder.read_run_length(place, "m", RECIPE) == RunLength(5, None)
+        run_folder.clear_folder(place)
         assert not place.checkpoint.exists()
-        assert folder.read_run_length(place, "m", replace(RECIPE, seed=99)) is None
-        folder.write_text(place.config, "{")
+        assert run_folder.read_run_length(place, "m", replace(RECIPE, seed=99)) is None
+        run_folder.write_text(place.config, "{")
         with pytest.raises(ModelDamaged, match=r"run\.json: not the record of a run.*--fresh"):
-            folder.read_run_length(place, "m", RECIPE)
+            run_folder.read_run_length(place, "m", RECIPE)
 
 
 RESULT = card.TrainResult(

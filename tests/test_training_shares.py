@@ -12,12 +12,12 @@ pytestmark = [pytest.mark.train]
 
 import fakes_training as fakes
 
-from tools.training import loop, shares
-from tools.training.muon import Muon
-from tools.training.net import Gpt2
-from tools.training.plan import TrainPlan
-from tools.training.recipe import RunLength
-from tools.training.shares import BatchSettings
+from tools.train import loop, microbatches
+from tools.train.gpt2 import Gpt2
+from tools.train.microbatches import BatchSettings
+from tools.train.muon import Muon
+from tools.train.run_config import RunLength
+from tools.train.schedule import TrainPlan
 
 ROW = fakes.token_row(6000)
 
@@ -37,11 +37,13 @@ def test_the_gradient_in_shares_is_the_gradient_of_the_batch(count: int) -> None
     batch, whole, parts = some(count), tiny(), tiny()
     loss = whole.loss(batch[:, :-1], batch[:, 1:])
     loss.backward()
-    with shares.open_thread_map(2) as spread:
-        assert shares.compute_gradient(parts, batch, BatchSettings(spread)) == pytest.approx(
+    with microbatches.open_thread_map(2) as spread:
+        assert microbatches.compute_gradient(parts, batch, BatchSettings(spread)) == pytest.approx(
             float(loss.detach()), rel=1e-5
         )
-        assert shares.mean_loss(parts, batch, BatchSettings(spread)) == pytest.approx(float(loss.detach()), rel=1e-5)
+        assert microbatches.mean_loss(parts, batch, BatchSettings(spread)) == pytest.approx(
+            float(loss.detach()), rel=1e-5
+        )
     for (name, p), q in zip(whole.named_parameters(), parts.parameters(), strict=True):
         assert p.grad is not None
         assert q.grad is not None
@@ -60,7 +62,7 @@ def test_any_number_of_threads_comes_to_the_very_same_weights(tmp_path: Path) ->
 
 def test_muon_comes_to_the_very_same_weights_with_its_matrices_apart() -> None:
     made = []
-    with shares.open_thread_map(3) as spread:
+    with microbatches.open_thread_map(3) as spread:
         for how in (map, spread):
             draw = torch.Generator().manual_seed(4)
             params = [torch.nn.Parameter(torch.zeros(16, 16 + 16 * (n % 2))) for n in range(17)]
@@ -72,7 +74,7 @@ def test_muon_comes_to_the_very_same_weights_with_its_matrices_apart() -> None:
 
 
 def test_no_thread_has_threads_of_its_own_and_none_is_left() -> None:
-    with shares.open_thread_map(2) as spread:
+    with microbatches.open_thread_map(2) as spread:
         assert set(spread(lambda _: torch.get_num_threads(), range(8))) == {1}
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("share")]
 
@@ -87,5 +89,5 @@ def test_a_thread_that_is_held_up_holds_up_no_other() -> None:
             free.set()  # only reached if the other thread takes all the rest meanwhile
         return item
 
-    with shares.open_thread_map(2) as spread:
+    with microbatches.open_thread_map(2) as spread:
         assert list(spread(do, range(6))) == list(range(6))

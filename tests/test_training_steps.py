@@ -21,15 +21,15 @@ import fakes_training as fakes
 from safetensors.torch import load_file, save_file
 
 from model.errors import ModelDamaged
-from tools.training import checkpoint, data, device, loop, shares
-from tools.training.dropping import make_dropout
-from tools.training.errors import DeviceMissing, MemoryShort
-from tools.training.loop import StepReport
-from tools.training.net import DropoutFunction, Gpt2, no_dropout
-from tools.training.plan import TrainPlan
-from tools.training.recipe import RunLength
-from tools.training.shares import BatchSettings
-from tools.training.steps import BEST_FILE
+from tools.train import checkpoint, data, device, loop, microbatches
+from tools.train.dropout import make_dropout
+from tools.train.errors import DeviceMissing, MemoryShort
+from tools.train.gpt2 import DropoutFunction, Gpt2, no_dropout
+from tools.train.loop import StepReport
+from tools.train.microbatches import BatchSettings
+from tools.train.run_config import RunLength
+from tools.train.schedule import TrainPlan
+from tools.train.steps import BEST_FILE
 
 ROW, HELD_OUT = fakes.token_row(), fakes.token_row(800, seed=9)
 FEW = fakes.token_row(400, seed=4)  # which a net soon knows by heart
@@ -49,7 +49,7 @@ def plan(steps: int, **more: Any) -> TrainPlan:
 def evaluate_net(net: Gpt2, held_out: data.TokenIds = HELD_OUT) -> float:
     windows = data.sample_windows(held_out, 64, loop.EVALUATION_WINDOWS)
     assert windows is not None
-    return shares.mean_loss(net, torch.from_numpy(windows).long())
+    return microbatches.mean_loss(net, torch.from_numpy(windows).long())
 
 
 def have_same_weights(one: Gpt2, other: Gpt2) -> bool:
@@ -184,9 +184,9 @@ def test_a_card_that_is_too_small_gets_half_and_the_step_stays_the_same(tmp_path
 def test_in_bfloat16_the_loss_and_its_gradient_are_nearly_the_same() -> None:
     batch = torch.randint(300, (4, 65), generator=torch.Generator().manual_seed(1))
     exact, half = tiny(), tiny()
-    loss = shares.compute_gradient(exact, batch, BatchSettings())
-    assert shares.compute_gradient(half, batch, BatchSettings(is_bfloat16=True)) == pytest.approx(loss, rel=2e-3)
-    assert shares.mean_loss(half, batch, BatchSettings(is_bfloat16=True)) == pytest.approx(loss, rel=2e-3)
+    loss = microbatches.compute_gradient(exact, batch, BatchSettings())
+    assert microbatches.compute_gradient(half, batch, BatchSettings(is_bfloat16=True)) == pytest.approx(loss, rel=2e-3)
+    assert microbatches.mean_loss(half, batch, BatchSettings(is_bfloat16=True)) == pytest.approx(loss, rel=2e-3)
     for (name, p), q in zip(exact.named_parameters(), half.parameters(), strict=True):
         assert p.grad is not None
         assert q.grad is not None
@@ -248,13 +248,13 @@ def test_a_checkpoint_of_the_past_has_no_looks_and_goes_on(tmp_path: Path) -> No
 
 def test_each_step_and_each_share_of_it_drops_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[Sequence[int]] = []
-    backward = shares.compute_gradient
+    backward = microbatches.compute_gradient
 
     def noted(net: Gpt2, batch: torch.Tensor, way: BatchSettings, some: Sequence[int]) -> float:
         seeds.append(some)
         return backward(net, batch, way, some)
 
-    monkeypatch.setattr(shares, "compute_gradient", noted)
+    monkeypatch.setattr(microbatches, "compute_gradient", noted)
     list(loop.train_net(tiny(), ROW, None, plan(3, dropout=0.2), tmp_path / "c.safetensors"))
     assert seeds == [(3, 0), (3, 1), (3, 2)]
     twice = torch.from_numpy(ROW[None, :65]).long().repeat(4, 1)

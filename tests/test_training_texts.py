@@ -15,9 +15,9 @@ from model.errors import TextDamaged, TextNotFound
 from model.interface import END_OF_TEXT
 from tools.corpus import storage
 from tools.corpus.record import Record
-from tools.training import holding, texts
-from tools.training.holding import HoldOut, choose_documents, parse_hold_out
-from tools.training.personas import count_personas
+from tools.train import holdout, inputs
+from tools.train.holdout import HoldOut, choose_documents, parse_hold_out
+from tools.train.personas import count_personas
 
 CHAT = [
     Record("one.json", "Ann and Bob", "Are you there?", "Ann", 0.0, "message"),
@@ -44,8 +44,8 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_corpus_is_named_where_a_file_may_be(chat: str, tmp_path: Path) -> None:
     (book := tmp_path / "book.txt").write_text(f"One.\n{END_OF_TEXT}\nTwo.\n", "utf-8")
-    texts.require_readable([book, Path(chat)])
-    found = texts.read_texts([book, Path(chat)])
+    inputs.require_readable([book, Path(chat)])
+    found = inputs.read_texts([book, Path(chat)])
     assert found.documents[:4] == ["One.\n", "Two.\n", "Ann: Are you there?\nBob: Always.", "Ann: Good morning."]
     assert found.units == [1, 2, 3, 3, 4, 5, 6, 7]
     assert [source.name for source in found.sources] == ["book.txt", "chat"]
@@ -53,29 +53,29 @@ def test_a_corpus_is_named_where_a_file_may_be(chat: str, tmp_path: Path) -> Non
 
 
 def test_a_corpus_has_a_hash_of_what_the_model_sees(chat: str) -> None:
-    (one,) = texts.read_texts([Path(chat)]).sources
-    (again,) = texts.read_texts([Path(chat)]).sources
+    (one,) = inputs.read_texts([Path(chat)]).sources
+    (again,) = inputs.read_texts([Path(chat)]).sources
     with storage.open_draft(chat) as draft:
         draft.write_kept_records(CHAT[:-1])
         draft.commit()
-    (other,) = texts.read_texts([Path(chat)]).sources
+    (other,) = inputs.read_texts([Path(chat)]).sources
     assert one == again != other
 
 
 def test_a_file_of_that_name_goes_before_the_corpus(chat: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path(chat).write_text("A file.\n", "utf-8")
-    assert texts.read_texts([Path(chat)]).documents == ["A file.\n"]
+    assert inputs.read_texts([Path(chat)]).documents == ["A file.\n"]
 
 
 def test_what_is_neither_file_nor_corpus_is_one_line_with_its_cure(chat: str, tmp_path: Path) -> None:
     with pytest.raises(TextNotFound, match=r"^chats: there is no such file or corpus[^\n]*asr33 corpus list$"):
-        texts.require_readable([Path(chat), Path("chats")])
+        inputs.require_readable([Path(chat), Path("chats")])
     with pytest.raises(TextDamaged, match=r"^[^\n]*: a folder; take it into a corpus: asr33 corpus add [^\n]*$"):
-        texts.read_texts([tmp_path])
+        inputs.read_texts([tmp_path])
     os.mkfifo(pipe := tmp_path / "pipe")
     with pytest.raises(TextNotFound, match=r"^[^\n]*pipe: can be read only once[^\n]*; give a file$"):
-        texts.require_readable([pipe])
+        inputs.require_readable([pipe])
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_a_share_is_written_to_its_last_digit(percent: float) -> None:
 
 def test_holding_knows_what_is_nothing() -> None:
     assert not HoldOut()
-    assert holding.choose_documents(HoldOut(), [1, 2], [1, 1], Random(1)) == ()
+    assert holdout.choose_documents(HoldOut(), [1, 2], [1, 1], Random(1)) == ()

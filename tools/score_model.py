@@ -88,14 +88,14 @@ def main(args: argparse.Namespace) -> int:
 
 def _read_split(args: argparse.Namespace, folder: Path) -> DocumentSplit:
     from model.store import documents, store
-    from tools.training import repeating, stretches, texts
-    from tools.training.holding import HoldOut
+    from tools.train import inputs, restore_holdout, split_documents
+    from tools.train.holdout import HoldOut
 
     if args.held_out:
-        return repeating.restore_held_out(args.files, store.read_manifest(folder).training)
-    if not any(texts.is_corpus(file) and not file.is_file() for file in args.files):
+        return restore_holdout.restore_held_out(args.files, store.read_manifest(folder).training)
+    if not any(inputs.is_corpus(file) and not file.is_file() for file in args.files):
         return documents.hold_out_documents(documents.read_documents(args.files), args.hold_out)
-    found, out = stretches.choose_held_out(texts.read_texts(args.files), HoldOut(tuple(args.hold_out)), Random())
+    found, out = split_documents.choose_held_out(inputs.read_texts(args.files), HoldOut(tuple(args.hold_out)), Random())
     return documents.hold_out_documents(found.documents, out)
 
 

@@ -20,8 +20,8 @@ from tools.corpus.cleaning.options import CleaningOptions
 from tools.corpus.metadata import CorpusMetadata, ImportBatch
 from tools.corpus.statistics import CorpusStatistics, StatisticsCollector
 from tools.corpus.warnings import find_warnings
-from tools.training import memory
-from tools.training.recipe import DEFAULT_BATCH
+from tools.train import memory
+from tools.train.run_config import DEFAULT_BATCH
 
 MAX_COUNTED_BYTES = 4 << 20  # bytes that are made into tokens; of more every so many lines are
 LINES_AT_ONCE = 4096

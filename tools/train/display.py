@@ -13,7 +13,7 @@ from typing import IO, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from tools.training.loop import StepReport
+from tools.train.loop import StepReport
 
 LINE_EVERY_S = 30.0
 SLOW_S = 2.0  # work that is done sooner than this leaves no line behind

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.interface import GPT2Config
-from tools.training.memory import HEAD_CHUNK_ROWS
+from tools.train.memory import HEAD_CHUNK_ROWS
 
 CUDA_LOGITS_AT_ONCE = 1 << 26  # logits alive at once on CUDA, which wants few large products: 256 MiB
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from model.build.bits_per_byte import TextScore, score_documents
 from model.onnx.session import OnnxSession
 from model.store import store
-from tools.training import card, checkpoint, copying, data, device, folder, loop, lora, samples, weights
-from tools.training.copying import Memorisation
-from tools.training.data import TokenIds
-from tools.training.display import TrainDisplay, make_console
-from tools.training.folder import RunFolder
-from tools.training.material import PreparedRun, prepare_run, write_run_folder
-from tools.training.options import TrainOptions
-from tools.training.paper import SamplePrinter, open_sample_printer
-from tools.training.personas import count_personas
-from tools.training.stopping import StoppedBySignal, StopSignals
+from tools.train import card, checkpoint, data, device, export_onnx, loop, lora, memorisation, run_folder, sample_text
+from tools.train.data import TokenIds
+from tools.train.display import TrainDisplay, make_console
+from tools.train.memorisation import Memorisation
+from tools.train.options import TrainOptions
+from tools.train.personas import count_personas
+from tools.train.prepare import PreparedRun, prepare_run, write_run_folder
+from tools.train.print_samples import SamplePrinter, open_sample_printer
+from tools.train.run_folder import RunFolder
+from tools.train.signals import StoppedBySignal, StopSignals
 
 CHECKED_WINDOWS = 2
 
@@ -30,9 +30,9 @@ def run_training(options: TrainOptions) -> int:
     """Begin a run, or go on with it; write the model. Returns the exit code."""
     with StopSignals() as stopping:
         display = TrainDisplay(make_console(), stopping.raise_if_stopped)
-        place = folder.run_folder_for(store.models_folder(), options.name)
+        place = run_folder.run_folder_for(store.models_folder(), options.name)
         try:
-            with folder.lock_folder(place):
+            with run_folder.lock_folder(place):
                 _train_and_export(options, place, display)
         except StoppedBySignal as stopped:
             display.print_line(f"stopped; the same command {_resume_hint(options, place)}")
@@ -70,7 +70,7 @@ def _open_draft(options: TrainOptions) -> Iterator[Path]:
     """Where the model is written before it is in its place."""
     written = store.models_folder() / options.name
     with ExitStack() as stack:
-        with folder.convert_disk_errors(written):
+        with run_folder.convert_disk_errors(written):
             draft = stack.enter_context(store.open_draft(written))
         yield draft
 
@@ -82,7 +82,7 @@ def _train_net(
         lora.add_adapters(prepared.net, prepared.config.lora, prepared.plan.seed)
     seen = prepared.held_out_ids if len(prepared.held_out_ids) else None
     figure: float | None = None
-    prompts = cycle(samples.sample_prompts(count_personas(prepared.corpus.train)))
+    prompts = cycle(sample_text.sample_prompts(count_personas(prepared.corpus.train)))
     reports = loop.train_net(prepared.net, prepared.train_ids, seen, prepared.plan, run_folder.checkpoint)
     with closing(reports), display.show_training() as show:
         for report in reports:
@@ -90,7 +90,7 @@ def _train_net(
                 figure = report.held_out_nats * _bits_per_nat(prepared)
             show(report, figure)
             if report.is_evaluated:
-                text = samples.write_sample(prepared.net, prepared.tokenizer, prepared.plan.seed, next(prompts))
+                text = sample_text.write_sample(prepared.net, prepared.tokenizer, prepared.plan.seed, next(prompts))
                 display.print_sample(text)
                 sample_printer.print_sample(report.state.step, text)
             display.check_stop()
@@ -106,9 +106,9 @@ def _bits_per_nat(prepared: PreparedRun) -> float:
 
 def _export_checked(draft: Path, prepared: PreparedRun, windows: TokenIds, threads: int, display: TrainDisplay) -> Path:
     with display.show_work("proving the export against torch"):
-        with folder.convert_disk_errors(draft):
-            onnx = weights.write_onnx(prepared.net, draft)
-        weights.check_export(onnx, prepared.net, windows, threads)
+        with run_folder.convert_disk_errors(draft):
+            onnx = export_onnx.write_onnx(prepared.net, draft)
+        export_onnx.check_export(onnx, prepared.net, windows, threads)
     return onnx
 
 
@@ -127,7 +127,7 @@ def _measure_memorisation(
         return None
     session, corpus = OnnxSession(onnx, threads=options.threads), prepared.corpus
     with display.show_work("looking for what it copies", 1.0) as advance:
-        return copying.measure_memorisation(
+        return memorisation.measure_memorisation(
             session,
             prepared.tokenizer,
             options.copied,
@@ -180,7 +180,7 @@ def _make_result(
 
 def _write_model(draft: Path, result: card.TrainResult, prepared: PreparedRun, display: TrainDisplay) -> None:
     written = store.models_folder() / result.name
-    with folder.convert_disk_errors(written):
+    with run_folder.convert_disk_errors(written):
         manifest = store.commit_draft(
             draft,
             written,
@@ -194,5 +194,5 @@ def _write_model(draft: Path, result: card.TrainResult, prepared: PreparedRun, d
         display.print_line(line)
     # That name alone is the model which asr33 came with.
     named = shlex.quote(str(written)) if result.name == store.EMBEDDED else result.name
-    prompt = shlex.quote(samples.sample_prompts(result.personas)[0])
+    prompt = shlex.quote(sample_text.sample_prompts(result.personas)[0])
     display.print_line(f"{written}: {manifest.graph_bytes / 1e6:.1f} MB; try: asr33 ask {prompt} --model {named}")

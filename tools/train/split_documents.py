@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from tools.training.holding import HoldOut, choose_documents
-from tools.training.texts import TrainingTexts
+from tools.train.holdout import HoldOut, choose_documents
+from tools.train.inputs import TrainingTexts
 
 LARGE_UNIT_FACTOR = 2.0  # times what is to be held out: so large a thread or book is no unit of its own
 MIN_HELD_OUT_PARTS = 2  # stretches that the share is made of, at least: one alone may be about anything

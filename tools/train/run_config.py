@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from model.errors import ModelDamaged
-from tools.training.errors import OtherRun
-from tools.training.holding import HoldOut
+from tools.train.errors import OtherRun
+from tools.train.holdout import HoldOut
 
 FORMAT = 1
 LATER_FIELDS = ("patience", "look_every", "lora", "dropout", "decay", "average")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from model.errors import TextDamaged, TextNotFound
 from model.interface import END_OF_TEXT
 from model.store import documents
-from tools.training.recipe import HashedSource
+from tools.train.run_config import HashedSource
 
 if TYPE_CHECKING:
     from tools.corpus.record import Record

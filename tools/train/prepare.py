@@ -13,19 +13,19 @@ from model.onnx import tokenizer
 from model.onnx.tokenizer import Tokenizer
 from model.store import documents, store
 from model.store.documents import DocumentSplit
-from tools.training import bases, checkpoint, data, folder, planning, recipe, stretches, texts
-from tools.training import plan as plans
-from tools.training.bases import BaseModel
-from tools.training.data import TokenIds
-from tools.training.display import TrainDisplay
-from tools.training.errors import OptionRefused, OtherRun
-from tools.training.folder import RunFolder
-from tools.training.holding import HoldOut
-from tools.training.net import Gpt2
-from tools.training.options import TrainOptions
-from tools.training.plan import TrainPlan
-from tools.training.recipe import ModelSize, RunConfig
-from tools.training.texts import TrainingTexts
+from tools.train import base_model, checkpoint, data, defaults, inputs, run_config, run_folder, split_documents
+from tools.train import schedule as plans
+from tools.train.base_model import BaseModel
+from tools.train.data import TokenIds
+from tools.train.display import TrainDisplay
+from tools.train.errors import OptionRefused, OtherRun
+from tools.train.gpt2 import Gpt2
+from tools.train.holdout import HoldOut
+from tools.train.inputs import TrainingTexts
+from tools.train.options import TrainOptions
+from tools.train.run_config import ModelSize, RunConfig
+from tools.train.run_folder import RunFolder
+from tools.train.schedule import TrainPlan
 
 DEFAULT_HOLD_OUT_PERCENT = (
     10.0  # per cent of a corpus that are held out by default: a person's heap of files has no numbers yet
@@ -53,16 +53,16 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
 
     Raises ModelError of many a kind, each with its cure.
     """
-    found = texts.read_texts(options.texts)
+    found = inputs.read_texts(options.texts)
     if not found.documents:
         raise TextDamaged("no text to train on: every document is blank")
     hold_out = _choose_hold_out(options, found)
-    found, out = stretches.choose_held_out(found, hold_out, Random(options.seed))
+    found, out = split_documents.choose_held_out(found, hold_out, Random(options.seed))
     corpus = documents.hold_out_documents(found.documents, out)
     if not corpus.train:
         raise TextDamaged("no text to train on: every document is blank or held out")
     base = None if options.base is None else _load_base(options.base, display)
-    asked = planning.make_config(options, found, hold_out, None if base is None else (base.source, base.shape))
+    asked = defaults.make_config(options, found, hold_out, None if base is None else (base.source, base.shape))
     goes_on = _check_resumed(options, run_folder, asked, display)
     words = _load_tokenizer(run_folder) if goes_on else _make_tokenizer(asked, corpus, base, display)
     shape = _make_shape(asked.size, words) if base is None else base.shape
@@ -70,7 +70,7 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
         train, held_out = (data.encode_documents(some, words, advance) for some in (corpus.train, corpus.held_out))
     display.print_line(f"{len(train):,} tokens to train on, {_held_out_text(held_out, shape)}")
     data.require_windows(train, shape.n_positions, options.batch)
-    plan = planning.make_plan(options, asked, shape, display)
+    plan = defaults.make_plan(options, asked, shape, display)
     torch.manual_seed(options.seed)
     net = Gpt2(shape) if base is None else base.net
     licence = "" if base is None else base.licence
@@ -80,9 +80,9 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
 def write_run_folder(run_folder: RunFolder, prepared: PreparedRun) -> None:
     """Make the folder that of this run, now that it is known to be possible: only here is one before it forgotten."""
     if not prepared.is_resumed:
-        folder.clear_folder(run_folder)
-        folder.write_text(run_folder.tokenizer, prepared.tokenizer.to_json())
-    folder.write_text(run_folder.config, recipe.to_json(prepared.config, prepared.plan.length))
+        run_folder.clear_folder(run_folder)
+        run_folder.write_text(run_folder.tokenizer, prepared.tokenizer.to_json())
+    run_folder.write_text(run_folder.config, run_config.to_json(prepared.config, prepared.plan.length))
 
 
 def _choose_hold_out(options: TrainOptions, training_texts: TrainingTexts) -> HoldOut:
@@ -90,14 +90,14 @@ def _choose_hold_out(options: TrainOptions, training_texts: TrainingTexts) -> Ho
         return options.hold_out
     possible = (
         training_texts.has_corpus
-        and len(set(stretches.split_large_units(training_texts, DEFAULT_HOLD_OUT_PERCENT).units)) > 1
+        and len(set(split_documents.split_large_units(training_texts, DEFAULT_HOLD_OUT_PERCENT).units)) > 1
     )
     return HoldOut(percent=DEFAULT_HOLD_OUT_PERCENT) if possible else HoldOut()
 
 
 def _load_base(name: str, display: TrainDisplay) -> BaseModel:
     with display.show_work("loading the base"):
-        return bases.read_base(name)
+        return base_model.read_base(name)
 
 
 def _check_resumed(options: TrainOptions, run_folder: RunFolder, config: RunConfig, display: TrainDisplay) -> bool:
@@ -107,7 +107,7 @@ def _check_resumed(options: TrainOptions, run_folder: RunFolder, config: RunConf
             raise OptionRefused(f"--name {options.name}: it is there already; take another --name, or --fresh")
         display.print_line(f"{run_folder.path}: the run is kept here")
         return False
-    length = folder.read_run_length(run_folder, options.name, config)
+    length = run_folder.read_run_length(run_folder, options.name, config)
     progress = checkpoint.read_state(run_folder.checkpoint)
     if length is not None:
         _require_flat_rate(options, length, progress)
@@ -117,7 +117,7 @@ def _check_resumed(options: TrainOptions, run_folder: RunFolder, config: RunConf
     return True
 
 
-def _require_flat_rate(options: TrainOptions, previous: recipe.RunLength, state: checkpoint.TrainState) -> None:
+def _require_flat_rate(options: TrainOptions, previous: run_config.RunLength, state: checkpoint.TrainState) -> None:
     """A run's length may change while its rate is flat, and to one by which it is flat still."""
     if options.length == previous:
         return

@@ -15,7 +15,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from tools.training.shares import ParallelMap
+from tools.train.microbatches import ParallelMap
 
 # The quintic of the Newton-Schulz iteration (Jordan 2024): steepest at zero, every singular value ends near 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.errors import ModelDamaged
-from tools.training.errors import RunUnwritten
-from tools.training.folder import CHECKPOINT_FILE
+from tools.train.errors import RunUnwritten
+from tools.train.run_folder import CHECKPOINT_FILE
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from model.interface import GPT2Config
-from tools.training.errors import MemoryShort
+from tools.train.errors import MemoryShort
 
 FLOAT_BYTES = 4  # bytes
 MICROBATCH_SEQUENCES = (

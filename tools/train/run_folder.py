@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import ModelDamaged
-from tools.training import recipe as recipes
-from tools.training.errors import OtherRun, RunUnwritten
-from tools.training.recipe import RunConfig, RunLength
+from tools.train import run_config as recipes
+from tools.train.errors import OtherRun, RunUnwritten
+from tools.train.run_config import RunConfig, RunLength
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 

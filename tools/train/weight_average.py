@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tools.training import checkpoint
-from tools.training.net import Gpt2
+from tools.train import checkpoint
+from tools.train.gpt2 import Gpt2
 
 
 class WeightAverage:

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tools.training.dropping import make_dropout
-from tools.training.memory import MICROBATCH_SEQUENCES
-from tools.training.net import Gpt2
+from tools.train.dropout import make_dropout
+from tools.train.gpt2 import Gpt2
+from tools.train.memory import MICROBATCH_SEQUENCES
 
 
 class ParallelMap(Protocol):

@@ -10,9 +10,9 @@ from typing import get_args
 
 from model.interface import HEAD_SIZE_MULTIPLE, SAMPLING_RANGES, THREAD_RANGE, DeviceChoice
 from model.store import store
-from tools.training.errors import OptionRefused
-from tools.training.holding import HoldOut, parse_hold_out
-from tools.training.recipe import DEFAULT_BATCH, DEFAULT_DECAY, DEFAULT_FALL, DEFAULT_SEED, ModelSize, RunLength
+from tools.train.errors import OptionRefused
+from tools.train.holdout import HoldOut, parse_hold_out
+from tools.train.run_config import DEFAULT_BATCH, DEFAULT_DECAY, DEFAULT_FALL, DEFAULT_SEED, ModelSize, RunLength
 
 MIN_VOCABULARY = 257  # the least a byte-level vocabulary can be: 256 bytes and the end of text
 DEFAULT_COPIED_WORDS = 5000  # words

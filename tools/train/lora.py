@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tools.training.net import Gpt2, Linear
+from tools.train.gpt2 import Gpt2, Linear
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 LORA_SCALE = 2.0  # of what the adapters add: alpha / r of the paper, whatever the rank

@@ -9,9 +9,9 @@ from typing import Any
 from model.build.bits_per_byte import TextScore
 from model.build.memorisation import RUN_LENGTH
 from model.interface import GPT2Config
-from tools.training.checkpoint import TrainState
-from tools.training.copying import Memorisation
-from tools.training.recipe import RunConfig, RunLength, hold_out_of, score_command, train_command
+from tools.train.checkpoint import TrainState
+from tools.train.memorisation import Memorisation
+from tools.train.run_config import RunConfig, RunLength, hold_out_of, score_command, train_command
 
 MAX_SPEAKERS = 50  # who are named one by one
 MAX_DOCUMENTS_LISTED = 100  # documents held out that are named one by one

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from model.interface import GPT2Config
-from tools.training import device, memory
-from tools.training.display import TrainDisplay
-from tools.training.holding import HoldOut
-from tools.training.memory import MemoryEstimate
-from tools.training.options import DEFAULT_PATIENCE, TrainOptions
-from tools.training.plan import BASE_LEARNING_RATES, LEARNING_RATES, LOOK_EVERY, LORA_LEARNING_RATES, TrainPlan
-from tools.training.recipe import HashedSource, ModelSize, RunConfig
-from tools.training.texts import TrainingTexts
+from tools.train import device, memory
+from tools.train.display import TrainDisplay
+from tools.train.holdout import HoldOut
+from tools.train.inputs import TrainingTexts
+from tools.train.memory import MemoryEstimate
+from tools.train.options import DEFAULT_PATIENCE, TrainOptions
+from tools.train.run_config import HashedSource, ModelSize, RunConfig
+from tools.train.schedule import BASE_LEARNING_RATES, LEARNING_RATES, LOOK_EVERY, LORA_LEARNING_RATES, TrainPlan
 
 
 def make_config(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tools.training import options, texts
-from tools.training.errors import TorchMissing
-from tools.training.stopping import StoppedBySignal, StopSignals
+from tools.train import inputs, options
+from tools.train.errors import TorchMissing
+from tools.train.signals import StoppedBySignal, StopSignals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Raises TrainingError and ModelError, each with its exit code; 130 or 143 after a signal."""
     asked = options.parse_options(args)
-    texts.require_readable(asked.texts)  # before torch, which takes seconds to load
+    inputs.require_readable(asked.texts)  # before torch, which takes seconds to load
     with StopSignals() as stopping:  # a signal amid torch's loading would look like a torch that is broken
         run = _import_run()
         try:
@@ -36,6 +36,6 @@ def _import_run() -> Callable[[options.TrainOptions], int]:
     # Threads share a batch, not a matrix: torch's own would wait for each other at every operation.
     torch.set_num_threads(1)
 
-    from tools.training.run import run_training
+    from tools.train.run import run_training
 
     return run_training

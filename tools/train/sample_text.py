@@ -12,7 +12,7 @@ import torch
 from model.generate.sampling import choose_token
 from model.interface import Sampling
 from model.onnx.tokenizer import Tokenizer
-from tools.training.net import Gpt2
+from tools.train.gpt2 import Gpt2
 
 DEFAULT_PROMPT = "It was"
 SAMPLE_CHARACTERS = 150

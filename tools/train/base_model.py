@@ -11,8 +11,8 @@ import torch
 from model.build import import_weights
 from model.interface import GPT2Config
 from model.store import store
-from tools.training.net import Gpt2
-from tools.training.recipe import HashedSource
+from tools.train.gpt2 import Gpt2
+from tools.train.run_config import HashedSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tools.training import plan as plans
-from tools.training import shares
-from tools.training.checkpoint import TrainState
-from tools.training.data import TokenIds, iter_batches, sample_windows
-from tools.training.errors import RunHalted
-from tools.training.net import Gpt2
-from tools.training.plan import TrainPlan
-from tools.training.shares import ParallelMap
-from tools.training.steps import Trainer
+from tools.train import microbatches
+from tools.train import schedule as plans
+from tools.train.checkpoint import TrainState
+from tools.train.data import TokenIds, iter_batches, sample_windows
+from tools.train.errors import RunHalted
+from tools.train.gpt2 import Gpt2
+from tools.train.microbatches import ParallelMap
+from tools.train.schedule import TrainPlan
+from tools.train.steps import Trainer
 
 SUSPEND_FACTOR = 10  # a step that takes this many times the usual was a machine asleep, not work
 EVALUATION_WINDOWS = 64  # held-out windows of a look on the way: 32,768 tokens at context 512, a second or two
@@ -52,7 +52,7 @@ def train_net(
     At its end the net has the weights that the plan wants: the last, the best, or the mean. Raises RunHalted when
     the loss is no number; the checkpoint is then the last good one.
     """
-    with shares.open_thread_map(plan.threads) as spread:
+    with microbatches.open_thread_map(plan.threads) as spread:
         # A card is one, and its threads are its own affair.
         yield from _train_steps(
             net, ids, held_out, plan, checkpoint_path, clock, map if plan.device == "cuda" else spread

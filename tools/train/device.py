@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from model.interface import DeviceChoice
-from tools.training.errors import DeviceMissing
+from tools.train.errors import DeviceMissing
 
 TorchDevice = Literal["cpu", "cuda"]
 CGROUP_LIMITS = (  # of a container: what it may have, and what it has

@@ -13,9 +13,9 @@ from typing import Any
 from model.errors import TextDamaged
 from model.store import documents
 from model.store.documents import DocumentSplit
-from tools.training import stretches, texts
-from tools.training.holding import HoldOut, parse_hold_out
-from tools.training.recipe import HashedSource
+from tools.train import inputs, split_documents
+from tools.train.holdout import HoldOut, parse_hold_out
+from tools.train.run_config import HashedSource
 
 
 def restore_held_out(paths: Sequence[Path], training: Mapping[str, Any]) -> DocumentSplit:
@@ -23,15 +23,15 @@ def restore_held_out(paths: Sequence[Path], training: Mapping[str, Any]) -> Docu
 
     Raises TextNotFound, TextDamaged: also where they are not those of the run, or where it held nothing out.
     """
-    texts.require_readable(paths)
+    inputs.require_readable(paths)
     held, seed, sources = _read_hold_out(training)
-    found = texts.read_texts(paths)
+    found = inputs.read_texts(paths)
     if (hashes := [source.sha256 for source in found.sources]) != [source.sha256 for source in sources]:
         wrong = next((source.name for source in found.sources if source.sha256 not in _hashes(sources)), "")
         names = ", ".join(source.name for source in sources)
         fault = f"{wrong}: not what it was trained on" if wrong else f"{len(hashes)} texts, of which some are missing"
         raise TextDamaged(f"{fault}; give {names} as they were then, in this order")
-    found, out = stretches.choose_held_out(found, held, Random(seed))
+    found, out = split_documents.choose_held_out(found, held, Random(seed))
     return documents.hold_out_documents(found.documents, out)
 
 

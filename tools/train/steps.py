@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from tools.training import checkpoint, plan, shares
-from tools.training.average import WeightAverage
-from tools.training.checkpoint import TrainState
-from tools.training.data import TokenIds
-from tools.training.errors import MemoryShort
-from tools.training.muon import Muon
-from tools.training.net import Gpt2
-from tools.training.plan import TrainPlan
-from tools.training.shares import BatchSettings, ParallelMap
+from tools.train import checkpoint, microbatches, schedule
+from tools.train.checkpoint import TrainState
+from tools.train.data import TokenIds
+from tools.train.errors import MemoryShort
+from tools.train.gpt2 import Gpt2
+from tools.train.microbatches import BatchSettings, ParallelMap
+from tools.train.muon import Muon
+from tools.train.schedule import TrainPlan
+from tools.train.weight_average import WeightAverage
 
 BEST_FILE = "best.safetensors"  # beside the checkpoint
 
@@ -54,14 +54,16 @@ class Trainer:
         self.state = TrainState()
         if checkpoint_path.exists():
             self.state = checkpoint.load_checkpoint(checkpoint_path, net, self._optimisers, self._average_tensors)
-        elif not plan.is_finished(train_plan, self.state):
+        elif not schedule.is_finished(train_plan, self.state):
             self.state.first = self.evaluate()
             self.state.looks = 0
 
     def take_step(self, batch: TokenIds) -> float:
         """One step with a batch [B, T + 1]; returns its mean nats a token. `count` it."""
         made, progress = self._plan, self.state
-        share = plan.learning_rate_share(plan.share_done(made.length, progress), progress.step, made.length.fall)
+        share = schedule.learning_rate_share(
+            schedule.share_done(made.length, progress), progress.step, made.length.fall
+        )
         loss = self._compute_gradient(torch.from_numpy(batch).to(made.device).long())
         # Muon's step has the same length whatever the gradient's; only AdamW needs the clip.
         torch.nn.utils.clip_grad_norm_(self._optimisers["adam"].param_groups[0]["params"], 1.0)
@@ -77,7 +79,7 @@ class Trainer:
         progress.step += 1
         progress.tokens += tokens
         progress.elapsed_s += took_s
-        if self._average is not None and plan.share_done(self._plan.length, progress) > 1 - self._plan.average:
+        if self._average is not None and schedule.share_done(self._plan.length, progress) > 1 - self._plan.average:
             self._average.add(self._net, progress.averaged)
             progress.averaged += 1
 
@@ -85,7 +87,7 @@ class Trainer:
         """Nats a token of the text held out; with patience, what is better than any before is kept."""
         if self._windows is None:
             return None
-        progress, nats = self.state, shares.mean_loss(self._net, self._windows, self._settings)
+        progress, nats = self.state, microbatches.mean_loss(self._net, self._windows, self._settings)
         if self._plan.patience:
             progress.looks += 1
             if progress.best is None or nats < progress.best:
@@ -112,7 +114,9 @@ class Trainer:
     def _compute_gradient(self, batch: torch.Tensor) -> float:
         while True:
             try:
-                return shares.compute_gradient(self._net, batch, self._settings, (self._plan.seed, self.state.step))
+                return microbatches.compute_gradient(
+                    self._net, batch, self._settings, (self._plan.seed, self.state.step)
+                )
             except torch.OutOfMemoryError:
                 if self._settings.sequences == 1:
                     raise MemoryShort(

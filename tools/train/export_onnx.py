@@ -11,9 +11,9 @@ import torch
 from model.build import onnx_io
 from model.onnx.session import OnnxSession
 from model.store import store
-from tools.training.data import TokenIds
-from tools.training.errors import RunHalted
-from tools.training.net import Gpt2
+from tools.train.data import TokenIds
+from tools.train.errors import RunHalted
+from tools.train.gpt2 import Gpt2
 
 TOLERANCE = 1e-3  # between two engines in fp32, of logits that are some tens
 CACHED_STEPS = 8  # tokens of a checked window that are fed one by one, through the cache

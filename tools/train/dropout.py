@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tools.training.net import DropoutFunction, no_dropout
+from tools.train.gpt2 import DropoutFunction, no_dropout
 
 
 def make_dropout(probability: float, seeds: Sequence[int], device: torch.device) -> DropoutFunction:

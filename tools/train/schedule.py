@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tools.training.checkpoint import TrainState
-from tools.training.recipe import DEFAULT_DECAY, RunLength
+from tools.train.checkpoint import TrainState
+from tools.train.run_config import DEFAULT_DECAY, RunLength
 
 LEARNING_RATES = (0.02, 3e-3)  # matrices, vectors
 # From a base the rates are a fifth: a step of Muon has the same length whatever the gradient, and fifty at the full
