@@ -174,7 +174,7 @@ def test_messages_that_nobody_can_read_do_not_change_the_exit_code() -> None:
     assert shell("asr33 print --line /nonexistent/x 2>&- </dev/null") == (69, "")
 
 
-@pytest.mark.parametrize("module", ["argparse", "tools.model", "model.errors", "importlib.metadata"])
+@pytest.mark.parametrize("module", ["argparse", "tools.model.command", "model.errors", "importlib.metadata"])
 def test_control_c_while_it_loads_is_quiet(module: str) -> None:
     words = ["--version"] if module == "importlib.metadata" else ["model", "list"]
     program = f"""

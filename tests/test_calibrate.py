@@ -19,9 +19,9 @@ from fakes_room import opened
 from daemon.config import load_config
 from drivers.profile import Profile, profile_to_toml
 from drivers.virtual import FAST, GUMMY, TYPICAL, Equipment
-from tools.answers import AnswerHistory
 from tools.calibration import Calibration, CalibrationResult, ruler
-from tools.output import write_atomic
+from tools.calibration_answers import AnswerHistory
+from tools.cli.output import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ from drivers.clock import WallClock
 from drivers.events import Break, Byte, LineInput
 from drivers.line.line import open_line
 from drivers.virtual import VirtualTeletype
-from tools.keys import CTRL_C, KeyQueue, decode_keys, forward_keys
+from tools.cli.terminal_keys import CTRL_C, KeyQueue, decode_keys, forward_keys
 
 
 def never(overtaken: int) -> bool:

@@ -12,21 +12,21 @@ from model.errors import ExportRefused, ModelNotFound, TextDamaged
 from model.onnx.runtime import OnnxModel
 from model.onnx.session import OnnxSession
 from model.store import store
-from tools import make_model
+from tools.model import make
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(make_model, "QUIET_S", 3600.0)
+    monkeypatch.setattr(make, "QUIET_S", 3600.0)
     (tmp_path / "text.txt").write_text(TEXT * 8)
     return tmp_path
 
 
 def make(home: Path, *words: str) -> int:
     parser = argparse.ArgumentParser()
-    make_model.add_arguments(parser)
-    return make_model.main(parser.parse_args([*words, "--text", str(home / "text.txt")]))
+    make.add_arguments(parser)
+    return make.main(parser.parse_args([*words, "--text", str(home / "text.txt")]))
 
 
 def test_a_model_is_made_found_and_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +71,7 @@ def test_half_computes_in_half_precision_and_a_cache_is_as_wide_as_it_was_asked_
 @pytest.mark.parametrize("option", [["--cache", "int8"], ["--block", "32"]])
 @pytest.mark.parametrize("store_as", ["float16", "float32", "half"])
 def test_what_goes_with_few_bits_alone_is_refused_elsewhere(home: Path, store_as: str, option: list[str]) -> None:
-    with pytest.raises(make_model.NothingRounded, match=f"{' '.join(option)} goes with --as int8 or int4"):
+    with pytest.raises(make.NothingRounded, match=f"{' '.join(option)} goes with --as int8 or int4"):
         make(home, str(tiny_folder(home)), "--name", "mine", "--as", store_as, *option)
     assert not (home / "models").exists()
 
@@ -79,7 +79,7 @@ def test_what_goes_with_few_bits_alone_is_refused_elsewhere(home: Path, store_as
 def test_a_name_that_is_taken_stays_whose_it_was_unless_told(home: Path) -> None:
     source = str(tiny_folder(home))
     make(home, source, "--name", "mine", "--as", "float32")
-    with pytest.raises(make_model.ModelUnwritten, match="choose another --name, or --replace"):
+    with pytest.raises(make.ModelUnwritten, match="choose another --name, or --replace"):
         make(home, source, "--name", "mine", "--as", "float16")
     assert store.read_manifest(store.find_model("mine")).training["as"] == "float32"
     make(home, source, "--name", "mine", "--as", "float16", "--replace")
@@ -110,14 +110,14 @@ def test_a_name_is_a_name(home: Path, name: str, capsys: pytest.CaptureFixture[s
 
 def test_a_disk_that_refuses_is_one_line(home: Path) -> None:
     (home / "models").write_text("a file where the folder should be")
-    with pytest.raises(make_model.ModelUnwritten, match="cannot be written") as caught:
+    with pytest.raises(make.ModelUnwritten, match="cannot be written") as caught:
         make(home, str(tiny_folder(home)), "--name", "mine", "--as", "float32")
     assert "\n" not in str(caught.value)
 
 
 def test_progress_says_how_long_it_will_still_take_when_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
-    tell: Callable[[str, int, int], None] = make_model._report_lines(lambda: now)
+    tell: Callable[[str, int, int], None] = make._report_lines(lambda: now)
     for moment, what, done, whole in (
         (0.0, "rounding", 10, 100),
         (1.0, "rounding", 15, 100),
@@ -141,7 +141,7 @@ def test_what_is_broken_off_leaves_nothing(home: Path, monkeypatch: pytest.Monke
             if what == stage:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(make_model, "_report_lines", lambda clock, stop=stop: stop)
+        monkeypatch.setattr(make, "_report_lines", lambda clock, stop=stop: stop)
         with pytest.raises(KeyboardInterrupt):
             make(home, str(tiny_folder(home)), "--name", "mine", "--as", "int8")
         assert not (home / "models").exists() or not list((home / "models").iterdir())

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.output import AppendFile, OutputLost, check_writable, print_message, stdout_errors, write_atomic
+from tools.cli.output import AppendFile, OutputLost, check_writable, print_message, stdout_errors, write_atomic
 
 FULL = Path("/dev/full")
 

@@ -14,8 +14,8 @@ from fakes_room import ROOT, Room, opened, until
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.cli.terminal import format_progress
 from tools.print import count_long_lines, end_with_newline, expand_tabs
-from tools.terminal import format_progress
 
 TEXT = st.text(alphabet="ab\t\b\r\n ", max_size=60)
 

@@ -24,7 +24,7 @@ from model.build.hub_repository import PINNED_MODELS, HubAddress
 from model.interface import GPT2Config
 from model.store import store
 from tools import main as command
-from tools import make_model
+from tools.model import make
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGER = GPT2Config(vocab_size=300, n_positions=64, n_embd=256, n_layer=2, n_head=2)
@@ -36,7 +36,7 @@ Complaint = Callable[[], str]
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    monkeypatch.setattr(make_model, "QUIET_S", 3600.0)  # in this process
+    monkeypatch.setattr(make, "QUIET_S", 3600.0)  # in this process
     (tmp_path / "text.txt").write_text(TEXT * 8)
     with serve_hub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)

@@ -16,7 +16,7 @@ from fakes_room import ROOT, Room, opened, until
 from drivers.profile import Profile
 from drivers.tape import tape
 from model.errors import TextDamaged, TextNotFound
-from tools import terminal
+from tools.cli import terminal
 from tools.punch import encode_text_rows, read_content, warn_of_long_lines
 
 HELLO = tape.encode_text("HELLO WORLD\n")

@@ -12,15 +12,15 @@ import pytest
 
 from model.errors import TextDamaged, TextNotFound
 from model.interface import END_OF_TEXT
-from tools import score_model
 from tools.corpus import storage
 from tools.corpus.record import Record
+from tools.model import score
 from tools.train import restore_holdout
 
 
 def parse_score_args(*words: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    score_model.add_arguments(parser)
+    score.add_arguments(parser)
     return parser.parse_args([str(word) for word in words])
 
 
@@ -30,7 +30,7 @@ def run_score(capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: object
     folder = tmp_path / "tiny"
     if not folder.exists():
         fakes_model.tiny_folder(tmp_path)
-    assert score_model.main(parse_score_args(text, "--model", folder, "--threads", 1, *words)) == 0
+    assert score.main(parse_score_args(text, "--model", folder, "--threads", 1, *words)) == 0
     return capsys.readouterr().out
 
 
@@ -86,9 +86,9 @@ def test_a_corpus_is_scored_by_its_threads(
         draft.write_kept_records(records)
         draft.commit()
     folder = fakes_model.tiny_folder(tmp_path)
-    assert score_model.main(parse_score_args("chat", "--model", folder, "--threads", 1, "--hold-out", 1, "--json")) == 0
+    assert score.main(parse_score_args("chat", "--model", folder, "--threads", 1, "--hold-out", 1, "--json")) == 0
     assert json.loads(capsys.readouterr().out)["documents"] == 2
     with pytest.raises(TextDamaged, match="there are only 2 documents"):
-        score_model.main(parse_score_args("chat", "--model", folder, "--hold-out", 3))
+        score.main(parse_score_args("chat", "--model", folder, "--hold-out", 3))
     with pytest.raises(TextNotFound, match="chats: "):
-        score_model.main(parse_score_args("chats", "--model", folder))
+        score.main(parse_score_args("chats", "--model", folder))

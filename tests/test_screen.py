@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tools.screen import render_frame
+from tools.paper_view.fullscreen import render_frame
 
 LINES = ["FIRST", "THE LINE BEFORE", "0123456789" * 7]
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from drivers.profile import Profile
 from drivers.virtual import TypingUnit
-from tools.scroll import ScrollingPaper, visible_glyph
+from tools.paper_view.scrolling import ScrollingPaper, visible_glyph
 
 _PIECE = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])|(.)", re.DOTALL)
 

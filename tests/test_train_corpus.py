@@ -22,9 +22,9 @@ from safetensors.numpy import save_file
 from model.build import export
 from model.errors import ModelDamaged, TextDamaged
 from model.store import store
-from tools import make_model, score_model
 from tools.corpus import storage
 from tools.corpus.record import Record
+from tools.model import make, score
 from tools.train import command, run_config
 from tools.train.errors import MemoryShort, OptionRefused, OtherRun
 from tools.train.print_samples import TeletypeSamplePrinter, open_sample_printer
@@ -106,14 +106,14 @@ def test_a_chat_of_two_people_has_a_tenth_held_out_and_its_figure_can_be_had_aga
     again = "asr33 model score chat --model voice --held-out"
     assert f"\n    {again}\n" in (home / "voice" / store.CARD_FILE).read_text("utf-8")
     parser = argparse.ArgumentParser()
-    score_model.add_arguments(parser)
-    assert score_model.main(parser.parse_args([*again.split()[3:], "--json"])) == 0
+    score.add_arguments(parser)
+    assert score.main(parser.parse_args([*again.split()[3:], "--json"])) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["documents"] == len(training["held_out_documents"])
     assert found["bits_per_byte"] == pytest.approx(training["bits_per_byte"], abs=1e-4)
     chat(threads=1, lines=500)
     with pytest.raises(TextDamaged, match=r"^chat: not what it was trained on; give chat as they were then[^\n]*$"):
-        score_model.main(parser.parse_args(again.split()[3:]))
+        score.main(parser.parse_args(again.split()[3:]))
 
 
 def test_a_run_from_a_base_that_gets_worse_ends_soon_and_with_the_best(
@@ -172,9 +172,9 @@ def test_a_base_may_be_a_folder_of_the_hubs_and_adapters_learn_beside_it(
 def test_a_model_rounded_to_few_bits_is_no_base(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "int8", 9.0)  # noise has no perplexity worth the name
     parser = argparse.ArgumentParser()
-    make_model.add_arguments(parser)
+    make.add_arguments(parser)
     folder = fakes_model.tiny_folder(tmp_path)
-    assert make_model.main(parser.parse_args([str(folder), "--name", "few", "--text", str(text)])) == 0
+    assert make.main(parser.parse_args([str(folder), "--name", "few", "--text", str(text)])) == 0
     with pytest.raises(ModelDamaged, match=r"^[^\n]*rounded to few bits; take the model that it was made from[^\n]*$"):
         command(text, "--name", "m", "--base", "few", "--steps", 1, *SMALL)
 

@@ -24,11 +24,11 @@ from drivers.profile import Profile
 from drivers.teletype import Teletype
 from drivers.text.charset import even_parity
 from drivers.virtual import Equipment, TypingUnit, VirtualTeletype
-from tools import fit
-from tools.levers import HELP, VirtualControls
+from tools import virtual_options
 from tools.main import main
-from tools.shown import write_strike
+from tools.paper_view.stream import write_strike
 from tools.virtual import add_arguments, leave_on_double_press
+from tools.virtual_controls import HELP, VirtualControls
 
 ROOT = Path(__file__).resolve().parents[1]
 FULL = Path("/dev/full")
@@ -337,13 +337,13 @@ def test_what_no_machine_is_made_of_is_said_in_a_line(words, code, says, capsys)
 def fitted(*words: str) -> Equipment:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return fit.equipment_from_arguments(parser.parse_args(words))
+    return virtual_options.equipment_from_arguments(parser.parse_args(words))
 
 
 def test_each_option_is_fitted():
     plain = fitted()
     assert plain == Equipment(profile=Profile(duplex="full"))
-    for name in set(fit.OPTIONS) - {"manual"}:
+    for name in set(virtual_options.OPTIONS) - {"manual"}:
         assert fitted("--options", name) != plain, name
     assert fitted("--options", "end-bell, margin-bell").bell_columns == (71, 62)
     assert fitted("--punch", "x", "--options", "manual").profile.auto_punch is False

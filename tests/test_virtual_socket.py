@@ -6,7 +6,7 @@ import pytest
 from drivers.clock import WallClock
 from drivers.errors import LineBusy, LineNotFound
 from drivers.virtual import Equipment, SocketPort, VirtualTeletype
-from tools.fit import BadFitting, parse_address
+from tools.virtual_options import BadFitting, parse_address
 
 
 def machine_at(port: SocketPort) -> VirtualTeletype:

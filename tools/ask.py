@@ -18,8 +18,8 @@ from model.client.server_url import is_url
 from model.errors import TextDamaged
 from model.interface import SAMPLING_RANGES, THREAD_RANGE, DeviceChoice, Model, Sampling
 from model.store.documents import normalise_text
-from tools.given import read_stdin
-from tools.output import print_message
+from tools.cli.output import print_message
+from tools.cli.stdin import read_stdin
 
 SAMPLING_DEFAULTS = Sampling()
 SERVER_ATTEMPTS = 3  # of a server that does not answer

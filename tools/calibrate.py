@@ -22,10 +22,10 @@ from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import EndOfInput
 from drivers.profile import profile_to_toml
 from tools.calibration import Calibration, CalibrationResult
-from tools.output import OutputLost, print_message, write_atomic
+from tools.cli.output import OutputLost, print_message, write_atomic
+from tools.cli.terminal import PromptAbandoned, read_terminal_line, run_until_interrupted
 from tools.print import config_from_line_arguments
 from tools.run import add_machine_argument
-from tools.terminal import PromptAbandoned, read_terminal_line, run_until_interrupted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

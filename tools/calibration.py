@@ -25,7 +25,7 @@ from drivers.tape.tape import encode_text, leader
 from drivers.teletype import Teletype
 from drivers.text.charset import apply_parity
 from drivers.text.printer import Stroke
-from tools.answers import AnswerHistory, AnswerT, AnswerTakenBack
+from tools.calibration_answers import AnswerHistory, AnswerT, AnswerTakenBack
 
 SAFE_CR_TRAVEL_MS = 500  # for questions: slower than any carriage that still goes home
 CR_TRAVEL_MS = (400, 350, 300, 250, 200, 150)

@@ -25,10 +25,10 @@ from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper.paper import BEL
 from drivers.text.charset import fold_text
 from drivers.virtual import Strike, VirtualTeletype
-from tools.keys import forward_keys, stdin_is_terminal
-from tools.output import check_stdout, print_message, stdout_errors
+from tools.cli.output import check_stdout, print_message, stdout_errors
+from tools.cli.terminal_keys import forward_keys, stdin_is_terminal
+from tools.paper_view.stream import write_strike
 from tools.run import add_answer_arguments, config_from_arguments
-from tools.shown import write_strike
 from tools.virtual import run_until_first_ends
 
 REDRAW_S = 0.04
@@ -99,7 +99,7 @@ def _screen_drawing(
         return
     from rich.console import Console
 
-    from tools.screen import open_screen
+    from tools.paper_view.fullscreen import open_screen
 
     with hold_messages(logging.getLogger()), open_screen(Console(), columns) as draw:
         yield [_draw_forever(machine, session, draw)]

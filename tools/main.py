@@ -133,7 +133,7 @@ def _redirect_stdout_to_null() -> None:
 
 
 def _report_error(message: str, exit_code: int) -> int:
-    from tools.output import print_message
+    from tools.cli.output import print_message
 
     print_message(f"asr33: {message}")
     return exit_code

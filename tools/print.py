@@ -25,9 +25,9 @@ from daemon.control.protocol import PrintJob
 from daemon.errors import ProtocolError
 from drivers.clock import CHARACTER_S
 from model.errors import TextDamaged, TextNotFound
-from tools.output import print_message
+from tools.cli.output import print_message
+from tools.cli.terminal import ProgressLine, read_stdin, run_until_interrupted
 from tools.run import add_machine_argument
-from tools.terminal import ProgressLine, read_stdin, run_until_interrupted
 
 TAB_COLUMNS = 8
 MAX_CHARS = 1_000_000  # characters: a day and a night of paper

@@ -27,7 +27,15 @@ from drivers.tape import tape
 from drivers.text.charset import fold_text, strip_parity
 from model.errors import TextDamaged, TextNotFound
 from tools.ask import ranged_number
-from tools.output import print_message
+from tools.cli.output import print_message
+from tools.cli.terminal import (
+    ProgressLine,
+    Unattended,
+    has_terminal,
+    prompt_for_return,
+    read_stdin,
+    run_until_interrupted,
+)
 from tools.print import (
     add_line_arguments,
     check_available_before_stdin,
@@ -37,7 +45,6 @@ from tools.print import (
     longest_pass,
     report_waiting,
 )
-from tools.terminal import ProgressLine, Unattended, has_terminal, prompt_for_return, read_stdin, run_until_interrupted
 
 ROWS_PER_INCH = 10  # rows
 BLANK_ROWS = 12 * ROWS_PER_INCH

@@ -27,7 +27,7 @@ from daemon.errors import ConfigError
 from daemon.session import TeletypeSession
 from daemon.systemd import SystemdNotifier
 from daemon.watchdog import SHUTDOWN_LIMIT_S, format_status_line, run_watchdog
-from tools.terminal import termination_signals
+from tools.cli.terminal import termination_signals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

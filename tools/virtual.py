@@ -23,11 +23,12 @@ from typing import Any
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.virtual import SocketPort, Strike, VirtualTeletype
 from drivers.virtual.faults import parse_faults
-from tools import fit, sheet
-from tools.keys import forward_keys, stdin_is_terminal
-from tools.levers import VirtualControls
-from tools.output import AppendFile, check_stdout
-from tools.shown import PaperView
+from tools import virtual_options
+from tools.cli.output import AppendFile, check_stdout
+from tools.cli.terminal_keys import forward_keys, stdin_is_terminal
+from tools.paper_view import save
+from tools.paper_view.stream import PaperView
+from tools.virtual_controls import VirtualControls
 
 _DOUBLE_PRESS_S = 1.0  # two Ctrl-C within this leave
 
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the sheet, at the end, in place of what was there: text, or a picture if .png",
     )
-    fit.add_arguments(parser)
+    virtual_options.add_arguments(parser)
     parser.add_argument(
         "--faults",
         default="",
@@ -63,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
     virtual = _build_machine(args, keeping.on_strike)
     shown = keeping.view = PaperView(virtual.typing_unit.profile, sys.stdout)
     with contextlib.ExitStack() as stack:
-        keep = sheet.paper_saver(args.paper) if args.paper else None
+        keep = save.paper_saver(args.paper) if args.paper else None
         if args.events:
             keeping.strike_file = stack.enter_context(
                 contextlib.closing(AppendFile(args.events, on_error=shown.print_message))
@@ -90,10 +91,10 @@ def _build_machine(args: argparse.Namespace, on_strike: Callable[[Strike], None]
         link=args.link,
         character_s=0.0 if args.fast else CHARACTER_S,
         on_strike=on_strike,
-        equipment=fit.equipment_from_arguments(args),
+        equipment=virtual_options.equipment_from_arguments(args),
         faults=parse_faults(args.faults),
         rng=random.Random(args.seed),
-        port=SocketPort(clock, *fit.parse_address(args.listen)) if args.listen else None,
+        port=SocketPort(clock, *virtual_options.parse_address(args.listen)) if args.listen else None,
     )
 
 

@@ -111,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from tools import output
+    from tools.cli import output
 
     for file in (args.json, args.picture):
         if file not in (None, "-"):
@@ -135,7 +135,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _run_load_test(args: argparse.Namespace) -> int:
     """Many virtual Teletypes at once."""
-    from tools import output
+    from tools.cli import output
 
     with _exit_on_signals():
         report = options.run_load_test(args, describe_machine())
@@ -178,7 +178,7 @@ def _write_json(data: object, target: str | None) -> bool:
     if target == "-":
         sys.stdout.write(text)
     elif target is not None:
-        from tools import output
+        from tools.cli import output
 
         output.write_atomic(Path(target), text.encode("utf-8"))
     return target == "-"

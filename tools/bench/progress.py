@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from tools.output import print_message
+from tools.cli.output import print_message
 
 
 class BenchProgress(Protocol):

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.store import store
+from tools.cli.output import print_message
 from tools.corpus import storage
 from tools.corpus.cleaning import STEPS, CleaningOptions
 from tools.corpus.errors import CorpusDamaged, CorpusError
-from tools.output import print_message
 
 if TYPE_CHECKING:
     from tools.corpus.metadata import CorpusMetadata, ImportBatch

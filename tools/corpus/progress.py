@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, cast
 
+from tools.cli.output import print_message
 from tools.corpus.archive import Member
-from tools.output import print_message
 
 INITIAL_DELAY_S = 2.0  # what takes no longer needs no word
 TERMINAL_INTERVAL_S = 0.2  # on a terminal

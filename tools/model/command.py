@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from model.errors import ModelError
-from tools import make_model, pull_model, remove_model, score_model, show_model, use_model
+from tools.model import make, pull, remove, score, show, use
 
 if TYPE_CHECKING:
     from model.store.store import ModelEntry
@@ -22,13 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(action=_list_models)
 
-    showing = actions.add_parser("show", help="all about one of them", description=show_model.__doc__)
-    show_model.add_arguments(showing)
-    showing.set_defaults(action=show_model.main)
+    showing = actions.add_parser("show", help="all about one of them", description=show.__doc__)
+    show.add_arguments(showing)
+    showing.set_defaults(action=show.main)
 
-    using = actions.add_parser("use", help="take it where nobody says", description=use_model.__doc__)
-    use_model.add_arguments(using)
-    using.set_defaults(action=use_model.main)
+    using = actions.add_parser("use", help="take it where nobody says", description=use.__doc__)
+    use.add_arguments(using)
+    using.set_defaults(action=use.main)
 
     verifying = actions.add_parser("verify", help="check files by hash", description="Check every file by its hash.")
     verifying.add_argument("names", nargs="*", metavar="NAME|PATH", help="the models (all)")
@@ -39,20 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model in fewer bits, or from the hub's files",
         description="Make a model from the hub's files, or from one of ours: rounded, judged against float32, written.",
     )
-    make_model.add_arguments(making)
-    making.set_defaults(action=make_model.main)
+    make.add_arguments(making)
+    making.set_defaults(action=make.main)
 
-    pulling = actions.add_parser("pull", help="fetch one from the hub, and make it", description=pull_model.__doc__)
-    pull_model.add_arguments(pulling)
-    pulling.set_defaults(action=pull_model.main)
+    pulling = actions.add_parser("pull", help="fetch one from the hub, and make it", description=pull.__doc__)
+    pull.add_arguments(pulling)
+    pulling.set_defaults(action=pull.main)
 
-    removing = actions.add_parser("remove", help="off this disk", description=remove_model.__doc__)
-    remove_model.add_arguments(removing)
-    removing.set_defaults(action=remove_model.main)
+    removing = actions.add_parser("remove", help="off this disk", description=remove.__doc__)
+    remove.add_arguments(removing)
+    removing.set_defaults(action=remove.main)
 
-    scoring = actions.add_parser("score", help="bits per byte of a text", description=score_model.__doc__)
-    score_model.add_arguments(scoring)
-    scoring.set_defaults(action=score_model.main)
+    scoring = actions.add_parser("score", help="bits per byte of a text", description=score.__doc__)
+    score.add_arguments(scoring)
+    scoring.set_defaults(action=score.main)
 
 
 def main(args: argparse.Namespace) -> int:

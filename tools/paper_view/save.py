@@ -11,8 +11,8 @@ from pathlib import Path
 
 from drivers.paper.paper import Paper
 from drivers.profile import TypeWheel
-from tools.fit import BadFitting
-from tools.output import check_writable, write_atomic
+from tools.cli.output import check_writable, write_atomic
+from tools.virtual_options import BadFitting
 
 
 def paper_saver(path: Path) -> Callable[[Paper, TypeWheel], None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from model.errors import ModelError
 from model.store import store
-from tools.output import print_message
+from tools.cli.output import print_message
 
 if TYPE_CHECKING:
     from model.build.export import ExportOptions, OnStageProgress

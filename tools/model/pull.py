@@ -14,8 +14,8 @@ from model.build import download_folder, hub_repository
 from model.build.hub_repository import HubAddress, RepositoryListing, RepositoryRefused
 from model.errors import ModelDamaged, ModelError, ModelNotFound
 from model.store import store
-from tools import make_model
-from tools.output import print_message
+from tools.cli.output import print_message
+from tools.model import make
 
 if TYPE_CHECKING:
     from model.build.export import ExportOptions, OnStageProgress
@@ -29,15 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REPOSITORY",
         help=f"{', '.join(hub_repository.PINNED_MODELS)}, or ORG/NAME; with @REVISION a branch, a tag or a commit of it",
     )
-    parser.add_argument(
-        "--name", type=make_model.parse_model_name, metavar="NAME", help="what it shall be called (as there)"
-    )
-    make_model.add_quantisation_arguments(parser)
+    parser.add_argument("--name", type=make.parse_model_name, metavar="NAME", help="what it shall be called (as there)")
+    make.add_quantisation_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError: no such repository, no network, no room, no GPT-2, or one that is not good enough rounded."""
-    make_model.reject_idle_options(args)
+    make.reject_idle_options(args)
     name = args.name or _default_name(args.address)
     folder = store.models_folder() / name
     if folder.exists() and not args.replace:
@@ -67,10 +65,10 @@ def _export_options(name: str, args: argparse.Namespace) -> ExportOptions:
 def _pull(download_folder: Path, folder: Path, address: HubAddress, options: ExportOptions) -> str:
     from model.build import hub_client
 
-    with make_model.show_progress() as progress:
+    with make.show_progress() as progress:
         listing = hub_client.list_repository(address)
         _fetch_files(download_folder, listing, progress)
-        return make_model.make_model(_read_source(download_folder, listing), folder, options, progress)
+        return make.make_model(_read_source(download_folder, listing), folder, options, progress)
 
 
 def _fetch_files(download_folder: Path, listing: RepositoryListing, on_progress: OnStageProgress) -> None:
@@ -131,9 +129,7 @@ def _require_same_model(folder: Path, address: HubAddress, store_as: str) -> Non
     training = store.read_manifest(folder).training
     told = (training.get("repository"), training.get("revision"), training.get("as"))
     if not address.is_pinned or told != (address.repository, address.revision, store_as):
-        raise make_model.ModelUnwritten(
-            f"{folder}: there is a model of that name; choose another --name, or --replace it"
-        )
+        raise make.ModelUnwritten(f"{folder}: there is a model of that name; choose another --name, or --replace it")
 
 
 def _parse_address(text: str) -> HubAddress:
@@ -146,6 +142,6 @@ def _parse_address(text: str) -> HubAddress:
 def _default_name(address: HubAddress) -> str:
     name = hub_repository.model_name_of(address)
     try:
-        return make_model.parse_model_name(name)
+        return make.parse_model_name(name)
     except argparse.ArgumentTypeError:
-        raise make_model.ModelUnwritten(f"{address}: {name!r} is no name for a model here; say --name") from None
+        raise make.ModelUnwritten(f"{address}: {name!r} is no name for a model here; say --name") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from model.errors import TextNotFound
-from tools.output import print_message
+from tools.cli.output import print_message
 
 
 def read_stdin(noun: str, alternative: str) -> bytes:

@@ -7,7 +7,7 @@ import sys
 
 from model.errors import ModelError
 from model.store import default_model, removal, store
-from tools.output import print_message
+from tools.cli.output import print_message
 
 
 class NotAsked(ModelError):

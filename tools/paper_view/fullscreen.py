@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.style import Style
 from rich.text import Text
 
-from tools.scroll import visible_glyph
+from tools.paper_view.scrolling import visible_glyph
 
 MARGIN_COLUMNS = 2  # blank columns of paper on either side of the 72
 PAPER_STYLE = "grey11 on #f2ead7"

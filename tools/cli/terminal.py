@@ -14,8 +14,8 @@ import time
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
-from tools.given import read_stdin as read_stdin
-from tools.output import print_message
+from tools.cli.output import print_message
+from tools.cli.stdin import read_stdin as read_stdin
 
 QUIET_S = 2.0  # what takes no longer needs no telling
 RETURN_TIMEOUT_S = 300.0  # nobody else has the machine while RETURN is waited for

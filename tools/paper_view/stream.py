@@ -14,8 +14,8 @@ from typing import TextIO
 from drivers.paper.paper import LF, glyph_of
 from drivers.profile import Profile
 from drivers.virtual import Strike
-from tools.output import print_message, stdout_errors
-from tools.scroll import ScrollingPaper
+from tools.cli.output import print_message, stdout_errors
+from tools.paper_view.scrolling import ScrollingPaper
 
 _DEFAULT_WIDTH = 80  # of a terminal that does not know
 

@@ -12,7 +12,7 @@ import sys
 from daemon import config
 from daemon.errors import ConfigError
 from model.store import default_model
-from tools.output import print_message
+from tools.cli.output import print_message
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
