@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy_gpt2
 import pytest
+import reference_gpt2
 from fakes_model import tiny_folder
 
 from model.interface import GPT2Config
@@ -240,7 +240,7 @@ def test_each_engine_runs_the_same_model(weights: Path, tmp_path: Path, engine: 
     except PeerNotInstalled as error:
         pytest.skip(f"{error}; name the Python of an environment that has it: PEER_PYTHON=...")
     values, shape = shared_weights.load_weights(weights)
-    wanted = numpy_gpt2.logits(values, IDS, shape.n_head)
+    wanted = reference_gpt2.logits(values, IDS, shape.n_head)
     for name in ("logits", "again"):
         assert np.abs(np.load(tmp_path / f"{name}.npy") - wanted).max() < off * np.abs(wanted).max()
 

@@ -9,7 +9,7 @@ import pytest
 from daemon import session_log
 from drivers.tape import tape
 from tools.corpus.archive import Member, iter_members
-from tools.corpus.importers import session_log
+from tools.corpus.importers import session_log as importer
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 
 BEGUN = datetime(2026, 11, 21, 18, 0, tzinfo=UTC)
@@ -36,16 +36,14 @@ def typed(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def taken(path: Path) -> list[ImportItem]:
-    return list(
-        session_log.read_items(session_log.claim([one for one in iter_members(path) if isinstance(one, Member)]))
-    )
+    return list(importer.read_items(importer.claim([one for one in iter_members(path) if isinstance(one, Member)])))
 
 
 def test_what_was_typed_and_what_was_answered_is_a_talk(tmp_path: Path) -> None:
     path = session(tmp_path, typed("WHO IS THERE"), *answer("Who is there", "?\n", "A ghost", ", 👻."))
     begun, name = BEGUN.timestamp(), path.stem
     assert taken(tmp_path) == [
-        Record(str(path), name, "Who is there", session_log.OPERATOR, begun + 2, "message", True),
+        Record(str(path), name, "Who is there", importer.OPERATOR, begun + 2, "message", True),
         Record(str(path), name, "?\nA ghost, 👻.", "plays", begun + 2, "message", False),
     ]
 
@@ -103,7 +101,7 @@ def test_a_log_that_lost_its_first_record_is_one(tmp_path: Path) -> None:
     first, second = taken(path)
     assert isinstance(first, Record)
     assert isinstance(second, Record)
-    assert (first.when, second.who) == (None, session_log.MACHINE)
+    assert (first.when, second.who) == (None, importer.MACHINE)
 
 
 def test_a_log_of_a_later_version_is_told(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import importlib
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from daemon import commands, config
 from model.client import failover
-from tools.main import COMMANDS
+from tools.main import COMMANDS, import_command
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"`(tests/test_\w+\.py)(?:::(\w+))?`")
@@ -43,7 +42,7 @@ def _commands(text: str) -> list[str]:
 
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"tools.{command}").add_arguments(parser)
+    import_command(command).add_arguments(parser)
     return parser
 
 

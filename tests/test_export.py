@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy_gpt2
 import pytest
+import reference_gpt2
 from fakes_model import TEXT, TINY, tiny_folder, tiny_tokenizer, tiny_weights
 from numpy.typing import NDArray
 
@@ -38,7 +38,7 @@ def test_the_judge_is_gpt2() -> None:
     seen = numpy_gpt2.hidden_states(tiny_weights(), TINY, WINDOWS, numpy_gpt2.plain_linear(tiny_weights()))
     found_in_all = numpy_gpt2.logits(tiny_weights(), seen).reshape(*WINDOWS.shape, -1)
     for window, found in zip(WINDOWS, found_in_all, strict=True):
-        wanted = numpy_gpt2.logits(tiny_weights(), list(window), TINY.n_head)
+        wanted = reference_gpt2.logits(tiny_weights(), list(window), TINY.n_head)
         np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
 
 

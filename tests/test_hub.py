@@ -10,6 +10,7 @@ import pytest
 from fakes_model import TINY, tiny_folder, tiny_tokenizer, tiny_weights
 from safetensors.numpy import save_file
 
+from model import interface
 from model.build import graph, import_weights
 from model.errors import ModelDamaged, ModelError, ModelNotFound
 
@@ -184,7 +185,7 @@ def test_the_safetensors_of_transformers_give_its_logits(tmp_path: Path) -> None
     from model.onnx.session import OnnxSession
 
     torch.manual_seed(33)
-    shape = GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_layer=3, n_head=4)
+    shape = interface.GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_layer=3, n_head=4)
     sizes = {name: getattr(shape, name) for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}
     settings = transformers.GPT2Config(**sizes, initializer_range=0.2, bos_token_id=0, eos_token_id=0)
     theirs = transformers.GPT2LMHeadModel(settings).eval()

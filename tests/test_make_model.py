@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def make(home: Path, *words: str) -> int:
+def run_make(home: Path, *words: str) -> int:
     parser = argparse.ArgumentParser()
     make.add_arguments(parser)
     return make.main(parser.parse_args([*words, "--text", str(home / "text.txt")]))
@@ -31,7 +31,7 @@ def make(home: Path, *words: str) -> int:
 
 def test_a_model_is_made_found_and_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tiny_folder(home)
-    assert make(home, str(source), "--name", "half", "--as", "float16") == 0
+    assert run_make(home, str(source), "--name", "half", "--as", "float16") == 0
     out, err = capsys.readouterr()
     assert out.startswith("half: 0.")
     assert out.count("\n") == 1
@@ -44,7 +44,7 @@ def test_a_model_is_made_found_and_run(home: Path, capsys: pytest.CaptureFixture
 
 def test_eight_bits_are_asked_for_when_nothing_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "int8", 9.0)  # noise has no perplexity worth the name
-    assert make(home, str(tiny_folder(home)), "--name", "eight") == 0
+    assert run_make(home, str(tiny_folder(home)), "--name", "eight") == 0
     training = store.read_manifest(store.find_model("eight")).training
     assert (training["as"], training["rounding"]["bits"], training["rounding"]["block"]) == ("int8", 8, 0)
 
@@ -63,7 +63,7 @@ def test_half_computes_in_half_precision_and_a_cache_is_as_wide_as_it_was_asked_
         "wide": [],
     }
     for name, words in asked.items():
-        make(home, source, "--name", name, *words)
+        run_make(home, source, "--name", name, *words)
         kinds[name] = str(OnnxModel(store.find_model(name) / store.GRAPH_FILE, threads=1).inputs["past_key_0"].dtype)
     assert kinds == {"half": "float16", "float16": "float32", "narrow": "int8", "wide": "float32"}
 
@@ -72,46 +72,46 @@ def test_half_computes_in_half_precision_and_a_cache_is_as_wide_as_it_was_asked_
 @pytest.mark.parametrize("store_as", ["float16", "float32", "half"])
 def test_what_goes_with_few_bits_alone_is_refused_elsewhere(home: Path, store_as: str, option: list[str]) -> None:
     with pytest.raises(make.NothingRounded, match=f"{' '.join(option)} goes with --as int8 or int4"):
-        make(home, str(tiny_folder(home)), "--name", "mine", "--as", store_as, *option)
+        run_make(home, str(tiny_folder(home)), "--name", "mine", "--as", store_as, *option)
     assert not (home / "models").exists()
 
 
 def test_a_name_that_is_taken_stays_whose_it_was_unless_told(home: Path) -> None:
     source = str(tiny_folder(home))
-    make(home, source, "--name", "mine", "--as", "float32")
+    run_make(home, source, "--name", "mine", "--as", "float32")
     with pytest.raises(make.ModelUnwritten, match="choose another --name, or --replace"):
-        make(home, source, "--name", "mine", "--as", "float16")
+        run_make(home, source, "--name", "mine", "--as", "float16")
     assert store.read_manifest(store.find_model("mine")).training["as"] == "float32"
-    make(home, source, "--name", "mine", "--as", "float16", "--replace")
+    run_make(home, source, "--name", "mine", "--as", "float16", "--replace")
     assert store.read_manifest(store.find_model("mine")).training["as"] == "float16"
 
 
 def test_what_is_not_good_enough_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(export.MAX_PERPLEXITY_RATIO, "int4", 0.5)
     with pytest.raises(ExportRefused, match=r"bad: perplexity"):
-        make(home, str(tiny_folder(home)), "--name", "bad", "--as", "int4")
+        run_make(home, str(tiny_folder(home)), "--name", "bad", "--as", "int4")
     assert not (home / "models").exists() or not list((home / "models").iterdir())
 
 
 def test_a_source_that_is_not_there_and_a_text_too_short_are_said(home: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model 'nowhere'"):
-        make(home, "nowhere", "--name", "mine")
+        run_make(home, "nowhere", "--name", "mine")
     (home / "text.txt").write_text("Short.\n")
     with pytest.raises(TextDamaged, match="tokens"):
-        make(home, str(tiny_folder(home)), "--name", "mine")
+        run_make(home, str(tiny_folder(home)), "--name", "mine")
 
 
 @pytest.mark.parametrize("name", ["embedded", "../mine", "", ".mine", "a b"])
 def test_a_name_is_a_name(home: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        make(home, "tiny", "--name", name)
+        run_make(home, "tiny", "--name", name)
     assert "make a name" in capsys.readouterr().err
 
 
 def test_a_disk_that_refuses_is_one_line(home: Path) -> None:
     (home / "models").write_text("a file where the folder should be")
     with pytest.raises(make.ModelUnwritten, match="cannot be written") as caught:
-        make(home, str(tiny_folder(home)), "--name", "mine", "--as", "float32")
+        run_make(home, str(tiny_folder(home)), "--name", "mine", "--as", "float32")
     assert "\n" not in str(caught.value)
 
 
@@ -143,5 +143,5 @@ def test_what_is_broken_off_leaves_nothing(home: Path, monkeypatch: pytest.Monke
 
         monkeypatch.setattr(make, "_report_lines", lambda clock, stop=stop: stop)
         with pytest.raises(KeyboardInterrupt):
-            make(home, str(tiny_folder(home)), "--name", "mine", "--as", "int8")
+            run_make(home, str(tiny_folder(home)), "--name", "mine", "--as", "int8")
         assert not (home / "models").exists() or not list((home / "models").iterdir())

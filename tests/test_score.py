@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy_gpt2
 import pytest
+import reference_gpt2
 from fakes_model import TEXT, TINY, Floats, tiny_tokenizer, tiny_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ def score_by_hand(documents: Sequence[str], context: int) -> tuple[float, int]:
         for at in range(1, len(row)):
             half = context // 2
             start = 0 if at <= context else (at - context - 1) // half * half + half
-            logits = numpy_gpt2.logits(weights, row[start:at], TINY.n_head)[-1]
+            logits = reference_gpt2.logits(weights, row[start:at], TINY.n_head)[-1]
             nats += float(np.log(np.exp(logits).sum()) - logits[row[at]])
             tokens += 1
     return nats, tokens

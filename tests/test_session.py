@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import numpy_gpt2
 import onnx
 import pytest
+import reference_gpt2
 from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
 from onnxruntime import get_available_providers
@@ -36,7 +36,7 @@ def session() -> OnnxSession:
 @pytest.fixture(scope="module")
 def judge() -> NDArray[np.float64]:
     """Logits of IDS, every position."""
-    return numpy_gpt2.logits(tiny_weights(), IDS, TINY.n_head)
+    return reference_gpt2.logits(tiny_weights(), IDS, TINY.n_head)
 
 
 def furthest(ours: Floats, theirs: NDArray[np.floating]) -> float:
@@ -87,7 +87,7 @@ def test_half_precision_on_disk_moves_the_logits_by_little(judge: NDArray[np.flo
     half = {1: np.float32, 2: np.float16}
     rounded = {name: value.astype(half[value.ndim]).astype(np.float32) for name, value in tiny_weights().items()}
     ours = OnnxSession(graph.build_gpt2(tiny_weights(), TINY, "float16"), threads=1).forward(IDS)
-    assert furthest(ours, numpy_gpt2.logits(rounded, IDS, TINY.n_head)[-1]) < CLOSE
+    assert furthest(ours, reference_gpt2.logits(rounded, IDS, TINY.n_head)[-1]) < CLOSE
     assert furthest(ours, judge[-1]) > CLOSE, "nothing was rounded, so this test shows nothing"
 
 
@@ -289,7 +289,7 @@ def test_one_layer_and_one_head_are_enough() -> None:
     shape = replace(TINY, n_layer=1, n_head=1, n_embd=16)
     weights = tiny_weights(shape)
     ours = OnnxSession(graph.build_gpt2(weights, shape, "float32"), threads=2)
-    assert furthest(ours.forward(IDS), numpy_gpt2.logits(weights, IDS, 1)[-1]) < CLOSE
+    assert furthest(ours.forward(IDS), reference_gpt2.logits(weights, IDS, 1)[-1]) < CLOSE
 
 
 def test_running_a_model_loads_neither_onnx_nor_torch(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy_gpt2
 import pytest
+import reference_gpt2
 from fakes_foreign import build_hf_graph
 from fakes_model import TINY, tiny_weights
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ def session(request: pytest.FixtureRequest) -> HfOnnxSession:
 
 @pytest.fixture(scope="module")
 def judge() -> NDArray[np.float64]:
-    return numpy_gpt2.logits(tiny_weights(), IDS, TINY.n_head)
+    return reference_gpt2.logits(tiny_weights(), IDS, TINY.n_head)
 
 
 def furthest(ours: NDArray[np.float32], theirs: NDArray[np.floating[Any]]) -> float:

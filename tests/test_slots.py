@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import numpy_gpt2
 import onnx
 import pytest
+import reference_gpt2
 from fakes_model import TINY, tiny_weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -86,7 +86,7 @@ def test_a_row_is_what_the_judge_says() -> None:
     ours, some = make_batched(), random_texts()[:20]
     prefill_all(ours, some)
     for row, text in zip(step_all(ours, some), some, strict=True):
-        assert np.abs(row - numpy_gpt2.logits(tiny_weights(), text, TINY.n_head)[-1]).max() < 1e-4
+        assert np.abs(row - reference_gpt2.logits(tiny_weights(), text, TINY.n_head)[-1]).max() < 1e-4
 
 
 @given(st.lists(st.integers(1, 20), max_size=6), st.integers(0, COUNT - 1))
@@ -256,7 +256,7 @@ def test_half_precision_throughout_is_near_enough() -> None:
     found = step_all(ours, some)
     assert found.dtype == np.float32
     for row, text in zip(found, some, strict=True):
-        wanted = numpy_gpt2.logits(tiny_weights(), text, TINY.n_head)[-1]
+        wanted = reference_gpt2.logits(tiny_weights(), text, TINY.n_head)[-1]
         assert 0 < np.abs(row - wanted).max() < 10 * 2**-11 * np.abs(wanted).max()
     assert np.array_equal(found, [last_logits(text, OnnxSession(data, threads=1)) for text in some])
     with pytest.raises(ValueError, match="worked out in float32"):

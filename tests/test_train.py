@@ -35,11 +35,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import argparse, sys
 from model.errors import ModelError
-from tools import train
+from tools.train import command
 parser = argparse.ArgumentParser()
-train.add_arguments(parser)
+command.add_arguments(parser)
 try:
-    sys.exit(train.main(parser.parse_args()))
+    sys.exit(command.main(parser.parse_args()))
 except ModelError as error:
     print(f"asr33: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
@@ -57,7 +57,7 @@ def text(tmp_path: Path) -> Path:
     return fakes.write_text(tmp_path / "text.txt")
 
 
-def command(*words: object, sized: bool = True) -> int:
+def run_train(*words: object, sized: bool = True) -> int:
     """The command in this process."""
     return command.main(
         fakes.parse_train_args(*words, *(fakes.SIZE if sized else ("--batch", 4, "--threads", 1, "--copied", 0)))
@@ -116,7 +116,7 @@ def test_text_becomes_a_model_that_runs_and_says_what_it_is(text: Path, home: Pa
 
 
 def test_killed_and_stopped_and_continued_it_comes_to_the_same_model(text: Path, home: Path) -> None:
-    assert command(text, "--steps", 150, "--name", "whole") == 0
+    assert run_train(text, "--steps", 150, "--name", "whole") == 0
     words = (text, "--steps", 150, "--save-every", 0.02)
     saved = home / ".training" / "parts" / "checkpoint.safetensors"
 
@@ -136,7 +136,7 @@ def test_killed_and_stopped_and_continued_it_comes_to_the_same_model(text: Path,
     assert out.splitlines()[-1] == "stopped; the same command goes on from here"
     assert checkpoint.read_state(saved).step < 150
 
-    assert command(*words, "--name", "parts") == 0
+    assert run_train(*words, "--name", "parts") == 0
     whole, parts = (load_file(home / ".training" / name / "checkpoint.safetensors") for name in ("whole", "parts"))
     assert set(whole) == set(parts)
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
@@ -144,11 +144,11 @@ def test_killed_and_stopped_and_continued_it_comes_to_the_same_model(text: Path,
 
 
 def test_from_a_base_a_few_dozen_steps_lower_the_loss_on_text_held_out(text: Path, tmp_path: Path, home: Path) -> None:
-    assert command(text, "--name", "base", "--steps", 80) == 0
+    assert run_train(text, "--name", "base", "--steps", 80) == 0
     other = fakes.write_text(tmp_path / "other.txt", seed=2)
     other.write_text(other.read_text("utf-8").replace("machine", "engine").replace(" ", "  "), "utf-8")
     held_out = [other.read_text("utf-8").split("<|endoftext|>\n")[2]]
-    assert command(other, "--name", "more", "--base", "base", "--steps", 40, "--hold-out", 3, sized=False) == 0
+    assert run_train(other, "--name", "more", "--base", "base", "--steps", 40, "--hold-out", 3, sized=False) == 0
     assert score("more", held_out) < score("base", held_out) - 0.2
     more, base = store.verify_model(home / "more"), store.verify_model(home / "base")
     assert more.shape == base.shape
@@ -156,7 +156,7 @@ def test_from_a_base_a_few_dozen_steps_lower_the_loss_on_text_held_out(text: Pat
     assert more.training["base"] == {"name": "base", "sha256": base.graph_sha256}
     assert "Muon 0.004" in (home / "more" / store.CARD_FILE).read_text("utf-8")
     with pytest.raises(ModelNotFound, match="no model 'gone'"):
-        command(text, "--name", "x", "--base", "gone", "--steps", 1, sized=False)
+        run_train(text, "--name", "x", "--base", "gone", "--steps", 1, sized=False)
 
 
 def test_a_run_begun_without_an_end_is_given_one_while_its_rate_is_flat(text: Path, home: Path) -> None:
@@ -166,58 +166,58 @@ def test_a_run_begun_without_an_end_is_given_one_while_its_rate_is_flat(text: Pa
     process.kill()
     process.communicate()
     steps = checkpoint.read_state(saved).step + 4
-    assert command(text, "--name", "m", "--steps", steps, "--fall", 100 * 3 / steps) == 0
+    assert run_train(text, "--name", "m", "--steps", steps, "--fall", 100 * 3 / steps) == 0
     assert store.verify_model(home / "m").training["steps"] == steps
     with pytest.raises(OtherRun, match="its rate falls by then"):
-        command(text, "--name", "m", "--steps", 1_000_000)
+        run_train(text, "--name", "m", "--steps", 1_000_000)
 
 
 def test_with_nothing_held_out_it_says_that_there_is_no_figure(
     text: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(text, "--name", "m", "--steps", 2) == 0
+    assert run_train(text, "--name", "m", "--steps", 2) == 0
     assert "none held out: there will be no figure of quality" in capsys.readouterr().out
     assert store.verify_model(home / "m").training["bits_per_byte"] is None
 
 
 def test_the_same_command_again_writes_the_same_model_and_another_run_is_refused(text: Path, home: Path) -> None:
     words = (text, "--name", "m", "--steps", 4)
-    assert command(*words) == 0
+    assert run_train(*words) == 0
     files = store.verify_model(home / "m").files
     shutil.rmtree(home / "m")
-    assert command(*words) == 0
+    assert run_train(*words) == 0
     assert store.verify_model(home / "m").files == files
     with pytest.raises(OtherRun, match="begun with --seed 33, not --seed 34"):
-        command(*words, "--seed", 34)
+        run_train(*words, "--seed", 34)
     with pytest.raises(OtherRun, match=r"--steps 9: the run is at step 4, .* length --steps 4 stays"):
-        command(text, "--name", "m", "--steps", 9)
+        run_train(text, "--name", "m", "--steps", 9)
     text.write_text(text.read_text("utf-8") + "More.\n", "utf-8")
     with pytest.raises(OtherRun, match=r"another content of text\.txt"):
-        command(*words)
+        run_train(*words)
     assert store.verify_model(home / "m").files == files
-    assert command(*words, "--fresh", "--seed", 34) == 0
+    assert run_train(*words, "--fresh", "--seed", 34) == 0
     assert store.verify_model(home / "m").training["seed"] == 34
 
 
 def test_a_model_of_that_name_that_no_run_here_made_is_not_written_over(text: Path, home: Path) -> None:
-    assert command(text, "--name", "m", "--steps", 1) == 0
+    assert run_train(text, "--name", "m", "--steps", 1) == 0
     shutil.rmtree(home / ".training")
     with pytest.raises(OptionRefused, match="--name m: it is there already; take another --name, or --fresh"):
-        command(text, "--name", "m", "--steps", 1)
+        run_train(text, "--name", "m", "--steps", 1)
 
 
 def test_a_checkpoint_without_a_record_is_taken_over(
     text: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = home / ".training" / "m"
-    assert command(text, "--name", "m", "--steps", 3) == 0
+    assert run_train(text, "--name", "m", "--steps", 3) == 0
     (place / "run.json").unlink()
-    assert command(text, "--name", "m", "--steps", 3) == 0
+    assert run_train(text, "--name", "m", "--steps", 3) == 0
     assert "it has no run.json: taken for a run of this very command" in capsys.readouterr().out
     assert json.loads((place / "run.json").read_text())["length"] == {"steps": 3, "minutes": None, "fall": 0.5}
     (place / "tokenizer.json").unlink()
     with pytest.raises(ModelDamaged, match=r"tokenizer\.json: missing beside its checkpoint; --fresh"):
-        command(text, "--name", "m", "--steps", 3)
+        run_train(text, "--name", "m", "--steps", 3)
 
 
 @pytest.mark.parametrize(
@@ -237,26 +237,26 @@ def test_text_that_cannot_be_trained_on_is_one_clear_line(
 ) -> None:
     text.unlink() if content is None else text.write_bytes(content)
     with pytest.raises(error, match=f"^[^\n]*{complaint}[^\n]*$") as raised:
-        command(text, "--name", "m", "--steps", 2, *words)
+        run_train(text, "--name", "m", "--steps", 2, *words)
     assert raised.value.exit_code in (65, 66)
     assert not list(home.rglob("*.json"))
 
 
 def test_a_fresh_run_that_cannot_be_leaves_the_one_before_as_it_was(text: Path, home: Path) -> None:
     place = home / ".training" / "m"
-    assert command(text, "--name", "m", "--steps", 3) == 0
+    assert run_train(text, "--name", "m", "--steps", 3) == 0
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     short = text.with_name("short.txt")
     short.write_text("One.\n", "utf-8")
     with pytest.raises(TextDamaged, match="too few"):
-        command(short, "--name", "m", "--steps", 3, "--fresh")
+        run_train(short, "--name", "m", "--steps", 3, "--fresh")
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
-    assert command(text, "--name", "m", "--steps", 3) == 0
+    assert run_train(text, "--name", "m", "--steps", 3) == 0
 
 
 def test_a_fresh_run_whose_export_cannot_be_leaves_the_one_before_as_it_was(text: Path, home: Path) -> None:
     """The base has weights that half precision holds, and logits that no number holds."""
-    assert command(text, "--name", "m", "--steps", 3) == 0
+    assert run_train(text, "--name", "m", "--steps", 3) == 0
     weights = {name: value * 1e4 for name, value in fakes_model.tiny_weights().items()}
     (base := home / "wild").mkdir()
     store.write_model(
@@ -271,7 +271,7 @@ def test_a_fresh_run_whose_export_cannot_be_leaves_the_one_before_as_it_was(text
     place = home / ".training" / "m"
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     with pytest.raises(RunHalted, match="the export differs"):
-        command(text, "--name", "m", "--steps", 3, "--base", "wild", "--fresh", sized=False)
+        run_train(text, "--name", "m", "--steps", 3, "--base", "wild", "--fresh", sized=False)
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 

@@ -44,7 +44,7 @@ def text(tmp_path: Path) -> Path:
     return fakes.write_text(tmp_path / "text.txt")
 
 
-def command(*words: object) -> int:
+def run_train(*words: object) -> int:
     return command.main(fakes.parse_train_args(*words))
 
 
@@ -67,7 +67,7 @@ def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = (chat(), "--name", "voice", "--steps", 40, *fakes.SIZE[:-2], "--copied", 60)
-    assert command(*words) == 0
+    assert run_train(*words) == 0
     told = capsys.readouterr().out
     training = store.verify_model(home / "voice").training
     assert training["personas"] == {"Ann": 108, "Bob": 108}  # of 20 threads two are held out
@@ -84,18 +84,18 @@ def test_a_corpus_becomes_a_voice_that_knows_who_speaks_and_how_much_it_copies(
     assert '    [conversation]\n    persona = "Ann"\n    you = "Bob"\n' in readme
     assert "stand in runs of 8 words or more that its texts have too; of the documents held out" in readme
     assert "| weights | those after step 40, the best on the text held out |" in readme
-    assert command(*words) == 0  # the same run, which is over
+    assert run_train(*words) == 0  # the same run, which is over
     with storage.open_draft("chat") as draft:
         draft.write_kept_records([Record("f", "t", "Changed.", "Ann", 0.0, "message")] * 2000)
         draft.commit()
     with pytest.raises(OtherRun, match="begun with another content of chat"):
-        command(*words, "--hold-out", "0%")
+        run_train(*words, "--hold-out", "0%")
 
 
 def test_a_chat_of_two_people_has_a_tenth_held_out_and_its_figure_can_be_had_again(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(chat(threads=1, lines=400), "--name", "voice", "--steps", 20, *fakes.SIZE) == 0
+    assert run_train(chat(threads=1, lines=400), "--name", "voice", "--steps", 20, *fakes.SIZE) == 0
     told = capsys.readouterr().out
     training = store.verify_model(home / "voice").training
     assert training["hold_out"] == "10%"
@@ -119,13 +119,13 @@ def test_a_chat_of_two_people_has_a_tenth_held_out_and_its_figure_can_be_had_aga
 def test_a_run_from_a_base_that_gets_worse_ends_soon_and_with_the_best(
     text: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(text, "--name", "base", "--steps", 60, *fakes.SIZE) == 0
+    assert run_train(text, "--name", "base", "--steps", 60, *fakes.SIZE) == 0
     other = tmp_path / "other.txt"
     same = text.read_text("utf-8").split("<|endoftext|>\n")[0]
     noise = "".join(Random(1).choice("qxzjk ") for _ in range(4000))
     other.write_text(f"{noise}\n<|endoftext|>\n{same}", "utf-8")
     words = (other, "--name", "worse", "--base", "base", "--steps", 200, "--hold-out", 2, "--look-every", 5)
-    assert command(*words, *SMALL) == 0
+    assert run_train(*words, *SMALL) == 0
     training = store.verify_model(home / "worse").training
     taken = training["step_taken"]
     assert training["steps"] == taken + 15 < 100
@@ -153,20 +153,20 @@ def test_a_base_may_be_a_folder_of_the_hubs_and_adapters_learn_beside_it(
 ) -> None:
     folder = hub_folder(tmp_path)
     words = (text, "--name", "voice", "--base", folder, "--lora", 4, "--steps", 60, "--hold-out", "20%", *SMALL)
-    assert command(*words) == 0
+    assert run_train(*words) == 0
     training = store.verify_model(home / "voice").training
     assert training["base"]["name"] == "hub-gpt2"
     assert training["bits_per_byte"] < training["bits_per_byte_before"] - 0.2
     assert "--lora 4" in training["command"]
     assert "AdamW 0.002 for adapters of rank 4, merged" in (home / "voice" / store.CARD_FILE).read_text("utf-8")
-    assert command(*words) == 0
+    assert run_train(*words) == 0
     with pytest.raises(OtherRun, match="begun with --lora 4, not --lora 8"):
-        command(*words[:-2], "--copied", 0, "--lora", 8)
+        run_train(*words[:-2], "--copied", 0, "--lora", 8)
     with (folder / "model.safetensors").open("ab"):
         pass
     save_file(fakes_model.tiny_weights(seed=34), folder / "model.safetensors")
     with pytest.raises(OtherRun, match="begun with another content of --base hub-gpt2"):
-        command(*words)
+        run_train(*words)
 
 
 def test_a_model_rounded_to_few_bits_is_no_base(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,19 +176,19 @@ def test_a_model_rounded_to_few_bits_is_no_base(text: Path, tmp_path: Path, monk
     folder = fakes_model.tiny_folder(tmp_path)
     assert make.main(parser.parse_args([str(folder), "--name", "few", "--text", str(text)])) == 0
     with pytest.raises(ModelDamaged, match=r"^[^\n]*rounded to few bits; take the model that it was made from[^\n]*$"):
-        command(text, "--name", "m", "--base", "few", "--steps", 1, *SMALL)
+        run_train(text, "--name", "m", "--base", "few", "--steps", 1, *SMALL)
 
 
 def test_dropout_average_and_decay_are_part_of_the_run(text: Path, home: Path) -> None:
     words = (text, "--name", "m", "--steps", 20, "--dropout", 0.1, "--average", 20, "--decay", 0.1, *fakes.SIZE)
-    assert command(*words) == 0
+    assert run_train(*words) == 0
     training = store.verify_model(home / "m").training
     assert training["command"].endswith("--dropout 0.1 --decay 0.1 --average 20")
     assert "the mean over the last 20 % of the run" in (home / "m" / store.CARD_FILE).read_text("utf-8")
     kept, length = run_config.from_json((home / ".training" / "m" / "run.json").read_text("utf-8"))
     assert (kept.dropout, kept.average, kept.decay, length.steps) == (0.1, 0.2, 0.1, 20)
     with pytest.raises(OtherRun, match=r"begun with --dropout 0\.1, not --dropout 0\.2"):
-        command(*words[:5], "--dropout", 0.2, "--average", 20, "--decay", 0.1, *fakes.SIZE)
+        run_train(*words[:5], "--dropout", 0.2, "--average", 20, "--decay", 0.1, *fakes.SIZE)
 
 
 @pytest.mark.parametrize(
@@ -206,11 +206,11 @@ def test_dropout_average_and_decay_are_part_of_the_run(text: Path, home: Path) -
 )
 def test_what_no_run_can_be_is_one_line(text: Path, words: tuple[object, ...], complaint: str) -> None:
     with pytest.raises(OptionRefused, match=f"^{complaint}[^\n]*$"):
-        command(text, "--name", "m", "--steps", 2, *words)
+        run_train(text, "--name", "m", "--steps", 2, *words)
 
 
 def test_patience_with_nothing_held_out_is_told_and_left(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(text, "--name", "m", "--steps", 2, "--patience", 2, *fakes.SIZE) == 0
+    assert run_train(text, "--name", "m", "--steps", 2, "--patience", 2, *fakes.SIZE) == 0
     assert "nothing is held out, so there is no early end: --patience needs --hold-out" in capsys.readouterr().out
 
 
@@ -220,7 +220,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_begins(
     monkeypatch.setattr("tools.train.device.free_memory", lambda where: 100 << 20)
     monkeypatch.setattr("tools.train.prepare.Gpt2", lambda shape: pytest.fail("the net was made"))
     with pytest.raises(MemoryShort, match=r"of memory, and can have 94 MB: take a smaller base"):
-        command(text, "--name", "m", "--steps", 2, *fakes.SIZE)
+        run_train(text, "--name", "m", "--steps", 2, *fakes.SIZE)
     assert not list(home.rglob("*.json"))
 
 
@@ -230,13 +230,13 @@ def test_ctrl_c_while_torch_loads_is_no_torch_that_is_missing(text: Path, monkey
         return lambda asked: pytest.fail("the run began")
 
     monkeypatch.setattr(command, "_import_run", loaded)
-    assert command(text, "--name", "m", "--steps", 2, *fakes.SIZE) == 130
+    assert run_train(text, "--name", "m", "--steps", 2, *fakes.SIZE) == 130
 
 
 def test_each_sample_is_struck_on_the_machine(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     struck: list[str] = []
     monkeypatch.setattr("tools.train.print_samples.make_print_function", lambda port: struck.append)
-    assert command(text, "--name", "m", "--steps", 3, "--line", "/dev/none", *fakes.SIZE) == 0
+    assert run_train(text, "--name", "m", "--steps", 3, "--line", "/dev/none", *fakes.SIZE) == 0
     assert len(struck) == 1
     assert struck[0].startswith("-- STEP 3 --\nIt was")
 
@@ -244,7 +244,7 @@ def test_each_sample_is_struck_on_the_machine(text: Path, monkeypatch: pytest.Mo
 def test_a_machine_that_is_away_is_told_of_and_stops_nothing(
     text: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert command(text, "--name", "m", "--steps", 3, "--line", tmp_path / "gone", *fakes.SIZE) == 0
+    assert run_train(text, "--name", "m", "--steps", 3, "--line", tmp_path / "gone", *fakes.SIZE) == 0
     assert "the sample is not on the paper: " in capsys.readouterr().out
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import importlib
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ import pytest
 
 from daemon import config
 from model.client.api_key import CREDENTIAL_NAME
-from tools.main import COMMANDS
+from tools.main import COMMANDS, import_command
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "systemd"
@@ -73,7 +72,7 @@ def test_the_command_of_a_unit_is_one_that_asr33_takes(unit: str) -> None:
     assert program == PROGRAM
     assert command in COMMANDS
     parser = argparse.ArgumentParser(exit_on_error=False)
-    importlib.import_module(f"tools.{command}").add_arguments(parser)
+    import_command(command).add_arguments(parser)
     _, unknown = parser.parse_known_args(words)
     assert not unknown
 
@@ -84,7 +83,7 @@ def test_the_drop_in_of_the_document_asks_for_no_credential_that_it_does_not_loa
     assert (empty, none) == ("", ""), "systemd would add to what the unit has"
     program, command, *words = line.replace("%d", "/run/credentials/asr33").split()
     parser = argparse.ArgumentParser(exit_on_error=False)
-    importlib.import_module(f"tools.{command}").add_arguments(parser)
+    import_command(command).add_arguments(parser)
     assert (program, parser.parse_known_args(words)[1]) == (PROGRAM, [])
     assert re.findall(r"%d/([\w.-]+)", line) == [credential.split(":")[0]]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 COMMANDS = {
     "demo": "a virtual ASR-33 in this terminal, with the embedded model: nothing to set up",
@@ -35,6 +36,8 @@ NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "model")  # on standard o
 
 USAGE = 2
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
+COMMAND_PACKAGES = ("bench", "corpus", "model", "train")  # the other commands are one file each
+
 INPUT_OUTPUT = 74  # EX_IOERR
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -73,11 +76,17 @@ def _run_and_flush(words: Sequence[str]) -> int:
             sys.stdout.flush()
 
 
-def _run_command(command: str, words: Sequence[str]) -> int:
-    import argparse
+def import_command(name: str) -> ModuleType:
+    """Import the module of a command; it has `add_arguments(parser)` and `main(args)`."""
     import importlib
 
-    module = importlib.import_module(f"tools.{command}")
+    return importlib.import_module(f"tools.{name}.command" if name in COMMAND_PACKAGES else f"tools.{name}")
+
+
+def _run_command(command: str, words: Sequence[str]) -> int:
+    import argparse
+
+    module = import_command(command)
     parser = argparse.ArgumentParser(
         prog=f"asr33 {command}",
         description=module.__doc__,

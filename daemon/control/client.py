@@ -232,13 +232,13 @@ async def _find_daemon(port: str | None, stack: contextlib.AsyncExitStack) -> Da
 
 
 def _find_sockets() -> list[Path]:
-    paths: list[Path] = []
+    sockets: list[Path] = []
     for folder in paths.socket_folders():
         with contextlib.suppress(OSError):
             if folder.is_relative_to(tempfile.gettempdir()) and folder.stat().st_uid not in (os.getuid(), 0):
                 continue  # anybody may have put it there
-            paths += sorted(path for path in folder.iterdir() if path.suffix == ".sock")
-    return list(dict.fromkeys(paths))
+            sockets += sorted(path for path in folder.iterdir() if path.suffix == ".sock")
+    return list(dict.fromkeys(sockets))
 
 
 def is_same_line(one: str, other: str) -> bool:

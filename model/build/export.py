@@ -27,7 +27,7 @@ from model.store.documents import read_documents
 StoreFormat = Literal["int8", "int4", "float16", "float32", "half"]
 CacheFormat = Literal["int8", "float32"]
 STORE_FORMATS: tuple[StoreFormat, ...] = get_args(StoreFormat)
-TEXT_FOLDER = Path(__file__).parent / "texts"
+TEXT_FOLDER = Path(__file__).parents[1] / "texts"
 WINDOW_TOKENS = 512  # tokens of a window to round or judge by, where the context has so many
 CALIBRATION_TOKENS, EVALUATION_TOKENS = 16_384, 8_192  # tokens at most
 # The perplexity over float32's that is still well enough; a float32 graph has no excuse but the order of its sums.

@@ -25,7 +25,8 @@ from starlette.types import Receive, Scope, Send
 
 from model.errors import ModelError
 from model.openai_api import response
-from model.server import limits, metrics
+from model.server import limits as request_limits
+from model.server import metrics
 from model.server.api_keys import ApiKeys
 from model.server.keepalive import ClientStream, StreamCancelled
 from model.server.limits import HttpError, RequestLimits
@@ -66,7 +67,7 @@ class CompletionServer:
         *,
         name: str,
         keys: ApiKeys | None = None,
-        limits: RequestLimits = limits.DEFAULT_LIMITS,
+        limits: RequestLimits = request_limits.DEFAULT_LIMITS,
         vocabulary: str = "",
         alphabets: Sequence[str] = (),
         gauges: Callable[[], Mapping[str, float]] = dict,
@@ -75,7 +76,7 @@ class CompletionServer:
         self.model, self.name, self.limits, self.keys = model, name, limits, keys
         self.state: ServerState = "loading"
         self.clients: set[ClientStream] = set()
-        self.body_budget = limits.BodyBudget(limits.all_bodies_bytes)
+        self.body_budget = request_limits.BodyBudget(limits.all_bodies_bytes)
         self.request_counts: Counter[tuple[str, int]] = Counter()
         self._gauges = gauges
         self._vocabulary_hash, self._alphabets = vocabulary, tuple(alphabets)
@@ -129,17 +130,17 @@ class CompletionServer:
     def admit(self, scope: Scope) -> str:
         """The name of whoever asks. Raises Refused: a stranger, or a time at which nobody is served."""
         path, who = scope["path"], ""
-        limits.reject_smuggling(scope)
+        request_limits.reject_smuggling(scope)
         if path == "/health":
             return who
         if self.keys is None:
-            limits.reject_browsers(scope)
+            request_limits.reject_browsers(scope)
         else:
-            shown = limits.bearer_key(scope)
+            shown = request_limits.bearer_key(scope)
             known = self.keys.name_of(shown) if shown else None
             if known is None:
                 said = "this key is not known here" if shown else "a key is wanted: Authorization: Bearer KEY"
-                raise limits.http_error(401, said, "invalid_api_key")
+                raise request_limits.http_error(401, said, "invalid_api_key")
             who = known
         if path.startswith("/v1/"):
             self.require_open()
@@ -148,18 +149,20 @@ class CompletionServer:
     def require_open(self) -> None:
         """Raises Refused: a time at which no answer is begun."""
         if self.state != "open":
-            raise limits.http_error(503, self._describe_state(), self.state)
+            raise request_limits.http_error(503, self._describe_state(), self.state)
 
     @asynccontextmanager
     async def register_client(self, client: ClientStream) -> AsyncIterator[None]:
         """A place among those who are served. Raises Refused where there is none, for all or for this key."""
         if len(self.clients) >= self.limits.open_answers:
-            raise limits.http_error(
+            raise request_limits.http_error(
                 429, f"{self.limits.open_answers:,} lines are open, which is all: try again", "busy"
             )
         each = self.limits.answers_per_key
         if self.keys and len(self.keys) > 1 and sum(one.key_name == client.key_name for one in self.clients) >= each:
-            raise limits.http_error(429, f"this key has {each:,} lines open, which is all it may: try again", "share")
+            raise request_limits.http_error(
+                429, f"this key has {each:,} lines open, which is all it may: try again", "share"
+            )
         self.clients.add(client)
         try:
             yield
@@ -185,13 +188,13 @@ class CompletionServer:
         if name is None:
             return JSONResponse(response.encode_models([self.model_info()]))
         if name != self.name:
-            raise limits.http_error(404, f"there is one model here: {self.name}", "model_not_found", "model")
+            raise request_limits.http_error(404, f"there is one model here: {self.name}", "model_not_found", "model")
         return JSONResponse(self.model_info().to_json())
 
     async def _get_health(self, request: Request) -> Response:
         if self.state == "open":
             return JSONResponse({"status": "ok"})
-        again = {"Retry-After": str(limits.RETRY_AFTER_S)}
+        again = {"Retry-After": str(request_limits.RETRY_AFTER_S)}
         return JSONResponse({"status": self.state, "doing": self._describe_state()}, 503, again)
 
     async def _get_metrics(self, request: Request) -> Response:
@@ -236,11 +239,13 @@ class _CompletionsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server, line = self._server, scope["state"]["line"]
         async with server.register_client(line):  # before the body, which may be slow
-            asked = limits.parse_request(
-                await limits.read_body(scope, receive, server.limits, server.body_budget), server.limits
+            asked = request_limits.parse_request(
+                await request_limits.read_body(scope, receive, server.limits, server.body_budget), server.limits
             )
             if asked.model not in ("", server.name):
-                raise limits.http_error(404, f"there is one model here: {server.name}", "model_not_found", "model")
+                raise request_limits.http_error(
+                    404, f"there is one model here: {server.name}", "model_not_found", "model"
+                )
             server.require_open()
             asked = _scope_conversation(asked, line.who)
             leaving = asyncio.ensure_future(_cancel_on_disconnect(receive, line))
@@ -251,8 +256,8 @@ class _CompletionsEndpoint:
                 raise log_and_convert(error) from None
             except StreamCancelled as cut:
                 if cut.reason == "gone":
-                    raise limits.Gone from None
-                raise limits.http_error(503, "the server is going down: ask another", "draining") from None
+                    raise request_limits.Gone from None
+                raise request_limits.http_error(503, "the server is going down: ask another", "draining") from None
             finally:
                 leaving.cancel()
 
@@ -275,6 +280,6 @@ async def _cancel_on_disconnect(receive: Receive, client: ClientStream) -> None:
 
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
-    refused = limits.error_for_route(error) if isinstance(error, HTTPException) else error
+    refused = request_limits.error_for_route(error) if isinstance(error, HTTPException) else error
     assert isinstance(refused, HttpError)
     return refused.to_response()

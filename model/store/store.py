@@ -188,7 +188,7 @@ def _list_names() -> str:
 
 
 def _embedded_folder() -> Path:
-    return Path(__file__).parent / EMBEDDED
+    return Path(__file__).parents[1] / EMBEDDED
 
 
 def _require_manifest(folder: Path, message: str) -> Path:

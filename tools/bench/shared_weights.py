@@ -55,10 +55,10 @@ def extract_weights(model: Path, folder: Path) -> None:
         np.save(folder / f"{name}.npy", value)
     _write_shape(shape, folder)
     words = tokenizer.from_json((model / store.TOKENIZER_FILE).read_text("utf-8"))
-    documents = documents.read_documents([export.TEXT_FOLDER / "calibration.txt"])
+    texts = documents.read_documents([export.TEXT_FOLDER / "calibration.txt"])
     length = min(export.WINDOW_TOKENS, shape.n_positions)
     (folder / CALIBRATION_FILE).parent.mkdir()
-    np.save(folder / CALIBRATION_FILE, fidelity.cut_windows(words, documents, length, export.CALIBRATION_TOKENS))
+    np.save(folder / CALIBRATION_FILE, fidelity.cut_windows(words, texts, length, export.CALIBRATION_TOKENS))
 
 
 def random_windows(shape: GPT2Config) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from tools.bench.errors import NotComparable
 from tools.bench.figures import CandidateQuality
 from tools.bench.progress import BenchProgress
 
-FIDELITY_TEXT = Path(store.__file__).parent / "texts" / "judge.txt"
+FIDELITY_TEXT = Path(store.__file__).parents[1] / "texts" / "judge.txt"
 TEXT_WINDOW = 512  # tokens of text that are judged in one pass
 RANDOM_WINDOW = 256
 CHARS_PER_TOKEN = 4.0  # characters, by custom, in English and GPT-2's own vocabulary

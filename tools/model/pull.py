@@ -62,31 +62,31 @@ def _export_options(name: str, args: argparse.Namespace) -> ExportOptions:
     return ExportOptions(name, args.store_as, args.block, documents, args.cache)
 
 
-def _pull(download_folder: Path, folder: Path, address: HubAddress, options: ExportOptions) -> str:
+def _pull(download: Path, folder: Path, address: HubAddress, options: ExportOptions) -> str:
     from model.build import hub_client
 
     with make.show_progress() as progress:
         listing = hub_client.list_repository(address)
-        _fetch_files(download_folder, listing, progress)
-        return make.make_model(_read_source(download_folder, listing), folder, options, progress)
+        _fetch_files(download, listing, progress)
+        return make.make_model(_read_source(download, listing), folder, options, progress)
 
 
-def _fetch_files(download_folder: Path, listing: RepositoryListing, on_progress: OnStageProgress) -> None:
+def _fetch_files(folder: Path, listing: RepositoryListing, on_progress: OnStageProgress) -> None:
     """The small files first: they tell whether the weights are worth the while."""
     from model.build import hub_client
 
     where = str(listing.address)
     get = partial(hub_client.fetch_file, listing.address)
     small = hub_repository.small_files(listing.files, where)
-    download_folder.fetch_files(download_folder, small, listing, get, _report_fetching(on_progress))
-    _require_gpt2(download_folder / hub_repository.CONFIG_FILE, where)
+    download_folder.fetch_files(folder, small, listing, get, _report_fetching(on_progress))
+    _require_gpt2(folder / hub_repository.CONFIG_FILE, where)
     index = (
-        (download_folder / hub_repository.WEIGHTS_INDEX_FILE).read_text("utf-8", "replace")
+        (folder / hub_repository.WEIGHTS_INDEX_FILE).read_text("utf-8", "replace")
         if hub_repository.WEIGHTS_INDEX_FILE in small
         else None
     )
     weights = hub_repository.weight_files(listing.files, index, where)
-    download_folder.fetch_files(download_folder, weights, listing, get, _report_fetching(on_progress))
+    download_folder.fetch_files(folder, weights, listing, get, _report_fetching(on_progress))
 
 
 def _require_gpt2(config: Path, source_label: str) -> None:

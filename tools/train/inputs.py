@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from model.errors import TextDamaged, TextNotFound
 from model.interface import END_OF_TEXT
-from model.store import documents
+from model.store.documents import read_documents
 from tools.train.run_config import HashedSource
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read_texts(paths: Sequence[Path]) -> TrainingTexts:
         elif path.is_dir():
             raise TextDamaged(f"{path}: a folder; take it into a corpus: asr33 corpus add {path} --name NAME")
         else:
-            found = [(str(number), document) for number, document in enumerate(documents.read_documents([path]))]
+            found = [(str(number), document) for number, document in enumerate(read_documents([path]))]
             sources.append(HashedSource(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
         last = units[-1] if units else 0
         for number, (_, group) in enumerate(groupby(found, key=lambda pair: pair[0]), start=last + 1):

@@ -13,7 +13,7 @@ from model.onnx import tokenizer
 from model.onnx.tokenizer import Tokenizer
 from model.store import documents, store
 from model.store.documents import DocumentSplit
-from tools.train import base_model, checkpoint, data, defaults, inputs, run_config, run_folder, split_documents
+from tools.train import base_model, checkpoint, data, defaults, inputs, run_config, split_documents
 from tools.train import schedule as plans
 from tools.train.base_model import BaseModel
 from tools.train.data import TokenIds
@@ -24,7 +24,7 @@ from tools.train.holdout import HoldOut
 from tools.train.inputs import TrainingTexts
 from tools.train.options import TrainOptions
 from tools.train.run_config import ModelSize, RunConfig
-from tools.train.run_folder import RunFolder
+from tools.train.run_folder import RunFolder, clear_folder, read_run_length, write_text
 from tools.train.schedule import TrainPlan
 
 DEFAULT_HOLD_OUT_PERCENT = (
@@ -80,9 +80,9 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
 def write_run_folder(run_folder: RunFolder, prepared: PreparedRun) -> None:
     """Make the folder that of this run, now that it is known to be possible: only here is one before it forgotten."""
     if not prepared.is_resumed:
-        run_folder.clear_folder(run_folder)
-        run_folder.write_text(run_folder.tokenizer, prepared.tokenizer.to_json())
-    run_folder.write_text(run_folder.config, run_config.to_json(prepared.config, prepared.plan.length))
+        clear_folder(run_folder)
+        write_text(run_folder.tokenizer, prepared.tokenizer.to_json())
+    write_text(run_folder.config, run_config.to_json(prepared.config, prepared.plan.length))
 
 
 def _choose_hold_out(options: TrainOptions, training_texts: TrainingTexts) -> HoldOut:
@@ -107,7 +107,7 @@ def _check_resumed(options: TrainOptions, run_folder: RunFolder, config: RunConf
             raise OptionRefused(f"--name {options.name}: it is there already; take another --name, or --fresh")
         display.print_line(f"{run_folder.path}: the run is kept here")
         return False
-    length = run_folder.read_run_length(run_folder, options.name, config)
+    length = read_run_length(run_folder, options.name, config)
     progress = checkpoint.read_state(run_folder.checkpoint)
     if length is not None:
         _require_flat_rate(options, length, progress)

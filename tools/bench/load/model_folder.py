@@ -28,7 +28,7 @@ SHAPES = SIZES | {"tiny": GPT2Config(18_432, 256, 64, 2, 2)}  # so many words th
 def cache_folder(label: str) -> Path:
     """Where it lies, once it is made: until the machine clears its temporary files, or asr33 makes models otherwise."""
     code = hashlib.sha256()
-    for path in sorted([*Path(store.__file__).parent.glob("*.py"), *Path(__file__).parent.glob("*.py")]):
+    for path in sorted([*Path(store.__file__).parents[1].rglob("*.py"), *Path(__file__).parent.glob("*.py")]):
         code.update(path.read_bytes())
     return Path(tempfile.gettempdir()) / f"asr33-lines-{label}-{code.hexdigest()[:8]}"
 

@@ -144,13 +144,13 @@ def _has_int8_cache(manifest: Manifest) -> bool:
 
 def _peer_weights(args: argparse.Namespace, model_folder: Path) -> str:
     """What a peer makes its own model of. Raises NotComparable where there is nothing of the kind."""
-    from tools.bench.load import model_folder
+    from tools.bench.load.model_folder import weights_folder
 
     if args.engine in ("ours", "arrival"):
         return ""
     if not args.size:
         raise NotComparable(f"--engine {args.engine} wants --size: both are made of the same random weights")
-    return str(model_folder.weights_folder(model_folder))
+    return str(weights_folder(model_folder))
 
 
 def _peer_python(args: argparse.Namespace) -> Path | None:
