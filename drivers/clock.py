@@ -1,4 +1,4 @@
-"""Time as an argument: what the pacing asks for, the clock on the wall, and something to be done at a moment."""
+"""The clock as an argument: its protocol, the clock of this computer, and a timer that can be rescheduled."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ CHARACTER_S = 0.100  # 11 units at 110 baud - Teletype Bulletin 310B 574-122-100
 
 
 class Clock(Protocol):
-    """Seconds from some beginning, and a way to wait for one of them."""
+    """A clock in seconds since an arbitrary start."""
 
     def now(self) -> float: ...
 
     async def sleep_until(self, deadline: float) -> None:
-        """Back no earlier than the deadline; gives way to others once even if it has passed."""
+        """Returns no earlier than the deadline; yields to other tasks once even if the deadline has passed."""
         ...
 
 
@@ -27,12 +27,12 @@ class WallClock:
         return time.monotonic()
 
     async def sleep_until(self, deadline: float) -> None:
-        # Deadlines, not delays: a late wake-up is not carried into the next one.
+        # Sleeping until deadlines, not for delays, keeps a late wake-up out of the next one.
         await asyncio.sleep(max(0.0, deadline - time.monotonic()))
 
 
 class Timer:
-    """One thing to be done at a moment, unless the moment is moved or it is called off before."""
+    """Runs one callback at a deadline, which can be moved or cancelled before it comes."""
 
     def __init__(self, clock: Clock, callback: Callable[[], Awaitable[None]]) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class Timer:
         self._closed = False
 
     def schedule(self, deadline: float) -> None:
-        """Do it then, and not when was said before."""
+        """Runs the callback at `deadline`, in place of any earlier setting."""
         if self._closed:
             return
         self._deadline = deadline
@@ -55,11 +55,11 @@ class Timer:
             self._task = asyncio.ensure_future(self._wait())
 
     def cancel(self) -> None:
-        """Do not do it. What is being done already goes on."""
+        """Drops the deadline. A callback that already runs continues."""
         self._deadline = float("inf")
 
     async def close(self) -> None:
-        """Do nothing any more, and stop what is being done."""
+        """Drops the deadline and stops a callback that runs."""
         self._closed = True
         tasks = [task for task in (self._task, self._running) if task is not None]
         for task in tasks:
@@ -68,10 +68,10 @@ class Timer:
             await asyncio.wait(tasks)
 
     async def _wait(self) -> None:
-        # Moved deadlines are looked at when the old one comes: a key typed costs no new task.
+        # Rescheduling reuses the sleeping task, so that a key does not create a new one.
         while self._running is not None or self._deadline > self._clock.now():
             if self._running is not None:
-                await asyncio.wait({self._running})  # one at a time
+                await asyncio.wait({self._running})  # one callback at a time
             elif self._deadline == float("inf"):
                 self._task = None
                 return

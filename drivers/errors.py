@@ -1,78 +1,58 @@
-"""What can go wrong with a machine and its line; every message names the cure, in one line.
+"""Errors of a Teletype and its line: one line that names the cure, and a kind that gives the exit code.
 
-DriverError
-├── LineNotFound   no such port                        (FileNotFoundError)
-├── LineBusy       another program holds it            (OSError)
-├── LineRefused    this user may not open it           (PermissionError)
-├── LineUnfit      there, but no line for a Teletype   (ValueError)
-├── LineLost       the line hung up                    (ConnectionError)
-├── NoSuchKey      a Model 33 has no key for it        (ValueError)
-├── TapeDamaged    a row is not what it should be      (ValueError)
-├── MotorStuck     the motor's switch does not work
-├── Interrupted    the operator pressed BREAK or ^C
-└── EndOfInput     the operator typed ^D               (EOFError)
+Only an error that some caller catches by name has a class of its own. Every other error is a plain DriverError.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Literal
+
+Kind = Literal["usage", "damaged", "missing", "busy", "unavailable", "failed", "denied"]
+EXIT_CODES: dict[Kind, int] = {
+    "usage": 2,  # as argparse ends
+    "damaged": 65,  # EX_DATAERR of sysexits.h: a damaged tape, a key that does not exist, a picture size out of range
+    "missing": 69,  # EX_UNAVAILABLE: there is no such port
+    "busy": 69,  # another program holds the port
+    "unavailable": 69,  # the device cannot be the line of a Teletype, or the line hung up
+    "failed": 69,  # the motor could not be switched
+    "denied": 77,  # EX_NOPERM: this user may not open the port
+}
 
 
 class DriverError(Exception):
-    """The root: something about a machine or its line. `exit_code` is what a command ends with (sysexits.h)."""
+    """The machine or its line cannot carry out a request; `kind` says why."""
 
-    exit_code: ClassVar[int] = 69
+    kind: Kind = "unavailable"
 
+    def __init__(self, message: str = "", kind: Kind | None = None) -> None:
+        super().__init__(message)
+        if kind is not None:
+            self.kind = kind
 
-class LineNotFound(DriverError, FileNotFoundError):
-    """No port of that name."""
-
-    __str__ = Exception.__str__
-
-
-class LineBusy(DriverError, OSError):
-    """Another program holds the port."""
-
-    __str__ = Exception.__str__
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.kind]
 
 
-class LineRefused(DriverError, PermissionError):
-    """This user may not open the port."""
-
-    exit_code = 77
-
-    __str__ = Exception.__str__
+class LineLost(DriverError):
+    """The line hung up: the adapter was unplugged, or the far end went away."""
 
 
-class LineUnfit(DriverError, ValueError):
-    """Something is there, but it cannot be the line of a Teletype."""
+class NoSuchKey(DriverError):
+    """The keyboard of a Model 33 cannot send this character."""
+
+    kind = "damaged"
 
 
-class LineLost(DriverError, ConnectionError):
-    """The line hung up: unplugged, or the far end went away."""
+class TapeDamaged(DriverError):
+    """A paper tape does not hold the expected rows, or the rows cannot be punched as text."""
 
-    __str__ = Exception.__str__
-
-
-class NoSuchKey(DriverError, ValueError):
-    """The keyboard of a Model 33 cannot send this."""
-
-    exit_code = 65
-
-
-class TapeDamaged(DriverError, ValueError):
-    """A paper tape does not hold what it should, or cannot."""
-
-    exit_code = 65
-
-
-class MotorStuck(DriverError):
-    """The motor could not be switched."""
+    kind = "damaged"
 
 
 class Interrupted(DriverError):
     """The operator pressed BREAK or ^C while a line was read."""
 
 
-class EndOfInput(DriverError, EOFError):
+class EndOfInput(DriverError):
     """The operator typed ^D on an empty line."""

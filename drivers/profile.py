@@ -1,59 +1,73 @@
-"""One machine: its margins, its carriage, its wheel, its parity, and which options are fitted.
+"""The profile of one machine: its margins, carriage, type wheel, parity, and the options that are fitted.
 
-Plain data. `asr33 calibrate` finds most of it out and writes it as TOML; `[machine]` in a configuration is the same.
+Plain data. `asr33 calibrate` finds most of it and writes it as the table [machine] of the configuration.
 """
+
+# ruff: noqa: RUF009 - `_option` returns a field of a frozen dataclass
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal, TypeVar
 
-from drivers.paper.paper import COLUMNS, PITCH, pitch_of
-
+T = TypeVar("T")
 TypeWheel = Literal["1963", "1968"]
-ParityOut = Literal["even", "mark", "space"]
+Parity = Literal["even", "mark", "space"]  # of the eighth bit: even parity, always marking, always spacing
 Duplex = Literal["auto", "full", "half"]
 BreakDetect = Literal["auto", "marked", "nul"]
 MotorSwitchType = Literal["always", "rts", "command"]
 
+COLUMNS = 72  # 10 to the inch on 8 1/2 inch paper - Teletype Bulletin 310B 574-100-101TC, 2.08
+PITCH, FINE_PITCH = 10, 12  # columns to the inch; fine with kit 182056
+PRINTABLE_IN = 8  # inches of the paper that a line can have
 CR_TRAVEL_MS = 200  # beyond one character time, from the right margin: two fills - Bulletin 310B 574-100-101TC 3.12
-BOUNCE_MS = 100  # what `gentle` adds: the first two characters overprint where the dashpot is off
+BOUNCE_MS = 100  # added by `gentle`: with the dashpot off, the first two characters overprint
+
+
+def pitch_of(columns: int) -> int:
+    """Returns the columns to the inch of a machine with so many columns: 12 if 10 to the inch do not fit the paper."""
+    return PITCH if columns <= PITCH * PRINTABLE_IN else FINE_PITCH
+
+
+def _option(default: T, help: str, bounds: tuple[float, float] | None = None) -> T:
+    """Returns a field with its help line and range as metadata; docs/configuration.md is generated from both."""
+    return field(default=default, metadata={"help": help} if bounds is None else {"help": help, "range": bounds})
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a driver must know of the machine at its line; the defaults are the machine as it left the factory."""
+    """The properties of a machine that the driver must know; the defaults are a machine as it left the factory."""
 
-    name: str = ""  # for the log and for whoever has several
-    columns: int = COLUMNS  # the stop can be set: 72 to 74, or 86 on a 12-to-the-inch machine
-    travel_ms: int = (
-        CR_TRAVEL_MS  # from the right margin, beyond the 100 ms that a CR takes itself; 150 to 400 are about
+    name: str = _option("", "name of the machine, for the session log")
+    columns: int = _option(COLUMNS, "columns up to the right margin: 72 to 74, or 86 at 12 to the inch", (20, 132))
+    travel_ms: int = _option(CR_TRAVEL_MS, "ms that a CR from the right margin takes beyond its own 100 ms", (0, 1000))
+    gentle: bool = _option(False, "the carriage bounces at the left margin: adds 100 ms to travel_ms")
+    wheel: TypeWheel = _option("1968", "type wheel: 0x5E and 0x5F print up and left arrow (1963), or ^ and _ (1968)")
+    send_parity: Parity = _option("even", "parity bit of sent bytes, which coded function levers obey")
+    duplex: Duplex = _option("auto", "half: the machine prints its own keys; auto: the driver detects it")
+    break_detect: BreakDetect = _option(
+        "auto", "how the adapter reports BREAK: marked, or as a bare 0x00 (nul); auto: either"
     )
-    gentle: bool = False  # the carriage bounces: leave it a tenth of a second more
-    wheel: TypeWheel = "1968"  # 0x5E and 0x5F: up and left arrow on the wheel of 1963, ^ and _ on that of 1968
-    send_parity: ParityOut = "even"  # function levers may be coded for level 8 - 574-122-100TC; the type wheel is not
-    duplex: Duplex = "auto"  # half: the machine prints what its own keyboard sends
-    break_detect: BreakDetect = "auto"  # nul: the adapter (CH340) hands a BREAK on as a bare 0x00
-    margin_bell: int = 8  # rings so many columns before the end of a line that is typed; 0 never
-    auto_return: bool = False  # option: CR and LF by itself at the last column
-    return_feeds: bool = False  # kit 184157: CR feeds the paper too
-    feed_returns: bool = False  # kit 185983: LF returns the carriage too
-    auto_reader: bool = False  # the reader obeys DC1 and DC3
-    auto_punch: bool = False  # the punch obeys DC2 and DC4
-    answerback: bool = False  # the drum answers to ENQ
-    motor: MotorSwitchType = "always"  # who switches it: nobody, the RTS line, or the two commands
-    motor_on: str = ""
-    motor_off: str = ""
-    spin_up_ms: int = 2000  # bytes that come sooner are lost or garbled
-    motor_idle_s: int = 600  # off after so long with nothing typed or struck
+    margin_bell: int = _option(8, "columns before the end of a typed line where the bell rings; 0: never", (0, 40))
+    auto_return: bool = _option(False, "the machine returns and feeds by itself at the last column")
+    return_feeds: bool = _option(False, "CR feeds the paper too (kit 184157)")
+    feed_returns: bool = _option(False, "LF returns the carriage too (kit 185983)")
+    auto_reader: bool = _option(False, "the tape reader obeys DC1 and DC3")
+    auto_punch: bool = _option(False, "the tape punch obeys DC2 and DC4")
+    answerback: bool = _option(False, "the answerback drum answers to ENQ")
+    motor: MotorSwitchType = _option("always", "switch of the motor: none (always), the RTS line, or two commands")
+    motor_on: str = _option("", 'command that switches the motor on, for motor = "command"')
+    motor_off: str = _option("", 'command that switches the motor off, for motor = "command"')
+    spin_up_ms: int = _option(2000, "ms from switching the motor on until characters print correctly", (0, 60_000))
+    motor_idle_s: int = _option(600, "seconds without typing or printing until the motor is switched off", (1, 86_400))
 
     @property
     def full_cr_travel_s(self) -> float:
-        """What a CR from the right margin takes beyond its own character time."""
+        """Seconds that a CR from the right margin takes beyond its own character time."""
         return (self.travel_ms + self.gentle * BOUNCE_MS) / 1000
 
     def cr_travel_s(self, column: int) -> float:
-        """What it takes beyond that from any column: the way counts, and is shorter at 12 to the inch."""
+        """Returns the seconds for a CR from `column`: they are proportional to the distance in inches."""
         return self.full_cr_travel_s * column / COLUMNS * PITCH / pitch_of(self.columns)
 
     @property
@@ -62,25 +76,16 @@ class Profile:
         return self.columns - self.auto_return
 
 
-# What lies beyond is a slip of the pen. By field name: least and most.
 RANGES: dict[str, tuple[float, float]] = {
-    "columns": (20, 132),
-    "travel_ms": (0, 1000),
-    "margin_bell": (0, 40),
-    "spin_up_ms": (0, 60_000),
-    "motor_idle_s": (1, 86_400),
+    option.name: option.metadata["range"] for option in fields(Profile) if "range" in option.metadata
 }
 
 
 def profile_to_toml(profile: Profile) -> str:
-    """The profile as a `[machine]` table, the defaults left out; `daemon.config` reads it back."""
-    plain = asdict(Profile())
-    lines = ["[machine]"]
-    for item in fields(profile):
-        value = getattr(profile, item.name)
-        if value != plain[item.name]:
-            lines.append(f"{item.name} = {_toml_literal(value)}")
-    return "\n".join(lines) + "\n"
+    """Returns the profile as a `[machine]` table without the defaults; `daemon.config` reads it back."""
+    defaults = asdict(Profile())
+    changed = {name: value for name, value in asdict(profile).items() if value != defaults[name]}
+    return "[machine]\n" + "".join(f"{name} = {_toml_literal(value)}\n" for name, value in changed.items())
 
 
 def _toml_literal(value: str | int | bool) -> str:

@@ -1,4 +1,4 @@
-"""How a machine and its line are just now: what a person asks who stands before it, or far from it."""
+"""The state of a machine and its line at this moment."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class MachineCounters:
-    """What has happened since the start."""
+    """Events counted since the start."""
 
     struck: int = 0
     keyed: int = 0
-    damaged: int = 0  # characters without their stop bits, or with bad parity by the kernel's word
+    damaged: int = 0  # characters without their stop bits, or with a parity that the kernel rejects
     breaks: int = 0
-    garbled: int = 0  # half duplex: came back as another
+    garbled: int = 0  # half duplex: characters that came back as another
     hang_ups: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`column` None is unknown; `below` counts bytes handed over, the one being struck among them."""
+    """`column` None: unknown. `below` counts written bytes that are not yet struck, the one being struck included."""
 
     line: str
     lost: str | None
@@ -28,9 +28,9 @@ class Status:
     wrong_parity: int
     duplex: str | None
     below: int
-    ready: int  # characters that stand ready above, not yet written
-    held: int  # of these, a word or a blank that may go on: it is not yet for the wire
-    idle_ms: int  # until the last of what is below is struck
+    ready: int  # characters that are queued and not yet written
+    held: int  # of these, characters that the printer holds back: a word that may go on, or blanks
+    idle_ms: int  # until the last written byte is struck
     character_ms: float
     paused: bool
     motor_on: bool

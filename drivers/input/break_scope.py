@@ -1,4 +1,4 @@
-"""What BREAK ends: `asyncio.timeout(None)`, the standard library's own cancel scope, rescheduled by the keyboard."""
+"""The scope that BREAK cancels: `asyncio.timeout(None)`, whose deadline the keyboard sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from drivers import events
 
 
 class BreakSource(Protocol):
-    """Who tells a scope that BREAK came; it keeps the innermost one."""
+    """Cancels the innermost scope at a BREAK. A scope that is entered stores the scope around it."""
 
     def enter_scope(self, scope: BreakScope) -> BreakScope | None: ...
 
@@ -18,7 +18,7 @@ class BreakSource(Protocol):
 
 
 class BreakScope:
-    """`async with`: a body that BREAK or ^C ends wherever it waits; `broken` and `route` say so afterwards."""
+    """An `async with` scope whose body BREAK or ^C cancels; `is_broken` and `route` report it afterwards."""
 
     def __init__(self, source: BreakSource) -> None:
         self.route: events.BreakRoute | None = None
@@ -43,12 +43,12 @@ class BreakScope:
         self._source.leave_scope(self._outer)
         try:
             await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:  # only its own cancellation becomes one here; one out of the body passes by in `error`
+        except TimeoutError:  # only the scope's own cancellation becomes a TimeoutError; the body's own is in `error`
             return True
         return False
 
     def cancel(self, route: events.BreakRoute) -> None:
-        """The body is cancelled at its next wait."""
+        """Cancels the body at its next wait."""
         if not (self.is_broken or self._is_over):
             self.route = route
             self._timeout.reschedule(asyncio.get_running_loop().time())

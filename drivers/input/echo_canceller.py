@@ -1,7 +1,7 @@
-"""The host's own characters, told from the operator's keys in half duplex, where both come up the same wire.
+"""The echo canceller: separates the driver's own characters from the operator's keys in half duplex.
 
-By content, not by silence: each byte sent is awaited back once, and its moment tells a key pressed over it from one
-pressed before. Finds out the duplex if nobody has said. Data in, data out; knows no keys, no paper, and no clock.
+Both arrive on the same line. Each sent byte is expected back once; its time shows whether a key was pressed over it or
+before it. The duplex is detected if the profile leaves it open. Data in, data out; knows no keys, no paper, no clock.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from drivers.clock import CHARACTER_S
 from drivers.profile import Duplex
 from drivers.text.charset import strip_parity
 
-# garbled: ours, with a key pressed over it; break: ours, with the line held open over it.
+# garbled: a sent byte with a key pressed over it; break: a sent byte over which the line was held open.
 EchoVerdict = Literal["echo", "key", "garbled", "break"]
 
-ECHO_WINDOW_S = 1.0  # from when an echo could be here to when it is given up: UART, USB, network
-_JITTER_S = 0.02  # of a wire that has no pace
-_MATCHES_AT_START = 2  # a CR and an LF
-_MATCHES_LATER = 6  # once the machine has been taken for full duplex: an operator may repeat what was printed
-_MATCHES_AGAINST = 16  # against what the profile says: a machine that types what it prints would not end by itself
+ECHO_WINDOW_S = 1.0  # from the earliest time of an echo to the time it is given up: UART, USB, network
+_JITTER_S = 0.02  # of a line without pacing
+_MATCHES_AT_START = 2  # consecutive echoes: a CR and an LF
+_MATCHES_LATER = 6  # after the machine was taken for full duplex: an operator may repeat what was printed
+_MATCHES_AGAINST = 16  # against the profile: a machine that types what it prints would not stop by itself
 _MISSES_AT_START = 2
 _MISSES_LATER = 8
-_CERTAIN_ECHOES = 32  # echoes; a machine that is switched to LOCAL for a while then still counts as half duplex
-_MAX_AWAITED = 4096  # bytes; a wire without pace may be sent that many in its window
+_CERTAIN_ECHOES = 32  # a machine that is then switched to LOCAL for a while still counts as half duplex
+_MAX_AWAITED = 4096  # bytes; a line without pacing may be sent so many within the window
 _MAX_LAGS = 5
 
 
@@ -33,35 +33,32 @@ _MAX_LAGS = 5
 class _SentByte:
     byte: int
     due_at: float
-    is_spoilt: bool = False  # is not waited for any more, but may come late
+    is_spoilt: bool = False  # no longer expected, but it may come late
 
     def is_echoed_by(self, byte: int) -> bool:
         return byte in (self.byte, strip_parity(self.byte))  # some adapters strip the parity
 
 
 class EchoCanceller:
-    """`duplex` is None while it is not known. `missing` echoes never came: the loop is open, or loses characters.
+    """`duplex` is None while it is unknown. `missing` counts echoes that never came: the loop is open or loses bytes.
 
-    `expected` is what should have come in place of the last one that was garbled.
+    `expected` is the byte that should have come in place of the last garbled one.
     """
 
-    def __init__(
-        self, duplex: Duplex = "auto", *, character_s: float = CHARACTER_S, window_s: float = ECHO_WINDOW_S
-    ) -> None:
+    def __init__(self, duplex: Duplex = "auto", *, character_s: float = CHARACTER_S) -> None:
         self.duplex: Literal["full", "half"] | None = None if duplex == "auto" else duplex
         self.missing = 0
         self.expected = 0
         self._is_configured = duplex != "auto"
-        self._is_certain = duplex == "full" and not character_s  # no longer looking: see _decide
+        self._is_certain = duplex == "full" and not character_s  # no more detection: see _decide_duplex
         self._character_s = character_s
-        self._window_s = window_s
-        self._slack_s = max(character_s / 2, _JITTER_S)  # keys and echoes never overlap: half a character tells
+        self._slack_s = max(character_s / 2, _JITTER_S)  # half a character time: keys and echoes never overlap
         self._awaited: deque[_SentByte] = deque(maxlen=_MAX_AWAITED)
-        self._lags: deque[float] = deque(maxlen=_MAX_LAGS)  # of the last echoes, beyond the time they must take
-        self._matches = 0  # in a row
-        self._misses = 0  # in a row
+        self._lags: deque[float] = deque(maxlen=_MAX_LAGS)  # of the last echoes, beyond their minimum time
+        self._matches = 0  # consecutive
+        self._misses = 0  # consecutive
         self._echoes = 0  # since the duplex was decided
-        self._has_typed = False  # full duplex: the machine is there, whether it echoes or not
+        self._has_typed = False  # full duplex: the machine is on, whether it echoes or not
         self._assumed_echoes = bytearray()
 
     @property
@@ -69,13 +66,13 @@ class EchoCanceller:
         return self.duplex == "half"
 
     def note_sent(self, byte: int, at: float) -> None:
-        """This byte, of 8 bits, starts on its way at `at`."""
+        """Records a sent byte of 8 bits; its character time begins at `at`."""
         self.expire(at)
         if not self._is_certain:
             self._awaited.append(_SentByte(byte, at + self._character_s))
 
     def classify(self, byte: int, at: float) -> EchoVerdict:
-        """What this byte, which came at `at`, is. While nobody knows, it is an echo if it is what was sent first."""
+        """Classifies a byte received at `at`. While the duplex is unknown, the first sent byte is an echo."""
         self.expire(at)
         if self.is_half_duplex:
             return self._classify_half_duplex(byte, at)
@@ -86,7 +83,7 @@ class EchoCanceller:
         return "echo" if self.is_half_duplex else "key"
 
     def classify_damaged(self, byte: int, at: float) -> EchoVerdict:
-        """The same of a byte without its stop bits; a key if it has nothing to do with ours."""
+        """Classifies a byte without its stop bits; it is a key if it does not belong to a sent byte."""
         self.expire(at)
         if not self.is_half_duplex:
             return "key"
@@ -96,22 +93,22 @@ class EchoCanceller:
         return self._mark_garbled(due)
 
     def take_misjudged_keys(self) -> bytes:
-        """What was taken for echoes while nobody knew, and was typed after all; to be looked at before a verdict."""
-        taken = bytes(self._assumed_echoes) if self.duplex == "full" else b""
+        """Returns the keys that were taken for echoes while the duplex was unknown, once it is known to be full."""
+        keys = bytes(self._assumed_echoes) if self.duplex == "full" else b""
         if self.duplex is not None:
             self._assumed_echoes.clear()
-        return taken
+        return keys
 
     def expire(self, at: float) -> None:
-        """Gives up what should have come by now; worth calling when `WINDOW_S` passed in silence."""
-        while self._awaited and self._awaited[0].due_at + self._window_s < at:
+        """Gives up the echoes that are overdue. The caller calls it after `ECHO_WINDOW_S` of silence."""
+        while self._awaited and self._awaited[0].due_at + ECHO_WINDOW_S < at:
             self._record_miss(self._awaited.popleft())
 
     # Half duplex.
 
     def _classify_half_duplex(self, byte: int, at: float) -> EchoVerdict:
-        if own := self._find_echoed(byte, at):
-            self._record_match(own, at)
+        if echoed := self._find_echoed(byte, at):
+            self._record_match(echoed, at)
             return "echo"
         if byte == 0x00 and (due := self._first_due(at)):
             self._mark_garbled(due)
@@ -120,7 +117,7 @@ class EchoCanceller:
         return self._mark_garbled(slot) if slot else "key"
 
     def _find_echoed(self, byte: int, at: float) -> _SentByte | None:
-        """What this is the echo of: the first that is awaited, at any moment, or a later one not before its time."""
+        """Returns the echoed byte: the first expected one at any time, or a later one not before its time."""
         early = self._slack_s - (self._steady_lag_s or 0.0)
         for index, sent in enumerate(self._awaited):
             if index and at < sent.due_at - early:
@@ -134,13 +131,12 @@ class EchoCanceller:
         return "garbled"
 
     def _first_due(self, at: float) -> _SentByte | None:
-        """The first whose echo could be here by now."""
-        waiting = (sent for sent in self._awaited if not sent.is_spoilt)
-        first = next(waiting, None)
+        """Returns the first sent byte whose echo could be here by now."""
+        first = next((sent for sent in self._awaited if not sent.is_spoilt), None)
         return first if first and first.due_at - self._slack_s <= at else None
 
     def _sent_in_slot(self, at: float) -> _SentByte | None:
-        """The one whose echo belongs at this very moment; nothing on a wire that is not steady enough to tell."""
+        """Returns the sent byte whose echo is due at this moment; None on a line whose echoes are not evenly late."""
         lag = self._steady_lag_s
         if lag is None or not self._character_s:
             return None
@@ -149,12 +145,12 @@ class EchoCanceller:
 
     @property
     def _steady_lag_s(self) -> float | None:
-        """How late echoes are on this wire, if they are about equally late."""
+        """The usual delay of the echoes on this line; None while they are not about equally late."""
         lags = sorted(self._lags)
         steady = len(lags) > 1 and lags[-1] - lags[0] < self._slack_s
         return lags[len(lags) // 2] if steady else None
 
-    # Which duplex it is.
+    # Detecting the duplex.
 
     def _classify_undecided(self, byte: int, at: float) -> EchoVerdict:
         if not self._awaited:
@@ -170,20 +166,20 @@ class EchoCanceller:
         if first.is_echoed_by(byte):
             self._awaited.popleft()
             return "key"
-        for sent in self._awaited:  # a key has come between: what is already under way proves nothing any more
+        for sent in self._awaited:  # a key came between: bytes already sent prove nothing any more
             sent.is_spoilt = True
         self._matches = 0
         return "key"
 
     def _reconsider_full_duplex(self, byte: int, at: float) -> None:
-        """A machine that was off when we began echoed nothing, and looked like full duplex; or it was said to be."""
-        own = self._find_echoed(byte, at)
-        if own is None:
+        """Looks for echoes of a machine that seemed full duplex: it was off at the start, or the profile says so."""
+        echoed = self._find_echoed(byte, at)
+        if echoed is None:
             self._matches = 0
             if not self._has_typed:
                 self._has_typed, self._misses = True, 0
             return
-        self._record_match(own, at)
+        self._record_match(echoed, at)
         enough = _MATCHES_AGAINST if self._is_configured else _MATCHES_LATER
         if self._matches >= enough and self._steady_lag_s is not None:
             self._decide_duplex("half")
@@ -204,17 +200,17 @@ class EchoCanceller:
                 self._decide_duplex("full")
         elif self.duplex is None and self._misses >= _MISSES_AT_START:
             self._decide_duplex("full")
-        elif (
-            self._has_typed or self._is_configured
-        ) and self._misses >= _MISSES_LATER:  # it types, and still echoes nothing
-            self._is_certain = True
-            self._awaited.clear()
+        elif (self._has_typed or self._is_configured) and self._misses >= _MISSES_LATER:
+            self._stop_detecting()  # the machine is on, and echoes nothing
 
     def _decide_duplex(self, duplex: Literal["full", "half"]) -> None:
         self.duplex = duplex
         self._matches = self._misses = self._echoes = 0
         self._has_typed = False
         if duplex == "full" and not self._character_s:
-            # Without a pace a line typed twice looks like its own echo; and a machine without steel is never off.
-            self._is_certain = True
-            self._awaited.clear()
+            # Without pacing a line typed twice looks like its own echo, and a simulated machine is never off.
+            self._stop_detecting()
+
+    def _stop_detecting(self) -> None:
+        self._is_certain = True
+        self._awaited.clear()

@@ -1,53 +1,51 @@
-"""Bytes to keys: the parity bit stripped and its mode learned, and a bare NUL taken for the BREAK key or for tape.
+"""The keyboard decoder: bytes to keys.
 
-Data in, data out; the moment of each byte is an argument. Does not know what a key does, nor who reads it.
+Strips and learns the parity, and decides whether a bare NUL is BREAK or tape. Data in, data out; the moment of each
+byte is an argument. Knows no meaning of a key, and no consumer of the keys.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
 
-from drivers.profile import BreakDetect
+from drivers.profile import BreakDetect, Parity
 from drivers.text.charset import even_parity, strip_parity
 
-Parity = Literal["even", "mark", "space"]
-
-# The keys that are no glyphs, as characters of 7 bits.
+# Keys that are no glyphs, as characters of 7 bits.
 BELL, RETURN, LINE_FEED, ESCAPE, INTERRUPT, END_OF_INPUT = "\a", "\r", "\n", "\x1b", "\x03", "\x04"
-BREAK_KEY = "BREAK"  # has no code: the line stood open
+BREAK_KEY = "BREAK"  # has no code: the line was open
 
-_SAME_BREAK_S = 0.25  # two characters and a half: further NULs so soon are one BREAK held down, or a leader
-_PARITY_WINDOW = 128  # characters; a keyboard that was changed for another is known after half as many
-_VOTE_LEAD = 3  # characters that must speak for a mode against the next best; noise of one or two decides nothing
+_SAME_BREAK_S = 0.25  # 2.5 characters: further NULs within this time belong to the same BREAK, or to a leader
+_PARITY_WINDOW = 128  # characters; a replaced keyboard is recognised after half as many
+_VOTE_LEAD = 3  # characters by which a parity must lead the next best; one or two spoilt ones decide nothing
 
 
 class Keyboard:
-    """Learns which keyboard is out there, and says of a bare NUL what it means.
+    """Learns the parity of the keyboard, and decides what a bare NUL means.
 
-    There are three: even parity, level 8 always marking, level 8 always spacing - Teletype Bulletin 310B
-    574-100-101TC. `damaged` characters were spoilt by the wire and are not typed; `wrong` ones came with another
-    parity than the learned one, and are typed.
+    There are three keyboards: even parity, level 8 always marking, level 8 always spacing - Teletype Bulletin 310B
+    574-100-101TC. `damaged` characters were spoilt by the line and are not typed; `wrong_parity` counts characters with
+    another parity than the learned one, which are typed.
     """
 
     def __init__(self, break_detect: BreakDetect = "auto") -> None:
         self.is_reading_tape = False  # NULs are leader
-        self.parity: Parity | None = None  # None until enough has come to tell
+        self.parity: Parity | None = None  # None until enough characters have come
         self.received_count = 0
         self.damaged = 0
         self.wrong_parity = 0
         self._break_detect = break_detect
         self._marks_breaks = False
         self._nul_at = float("-inf")
-        self._recent_modes: deque[frozenset[Parity]] = deque()  # the modes that each of the last characters agrees with
+        self._recent_modes: deque[frozenset[Parity]] = deque()  # the parities that each of the last characters has
         self._votes: dict[Parity, int] = {"even": 0, "mark": 0, "space": 0}
 
     def note_marked_break(self) -> None:
-        """A BREAK came marked as one: this adapter marks them, so a bare NUL is no BREAK."""
+        """Records that the adapter marks a BREAK, so that a bare NUL is none."""
         self._marks_breaks = True
 
     def decode_byte(self, byte: int, at: float) -> str:
-        """The key of a byte: one character of 7 bits, or BREAK_KEY, or nothing for a row of leader."""
+        """Returns the key of a byte: one character of 7 bits, BREAK_KEY, or an empty string for a row of leader."""
         bits = strip_parity(byte)
         if bits != 0x00:
             self._learn_parity(byte)
@@ -58,7 +56,7 @@ class Keyboard:
         alone, self._nul_at = at - self._nul_at > _SAME_BREAK_S, at
         if self.is_reading_tape or not alone or self._break_detect == "marked":
             return ""
-        # A marking keyboard has no key for 0x00, so from there it can be nothing else.
+        # A marking keyboard has no key for 0x00, so there it can only be a BREAK.
         is_break = self._break_detect == "nul" or not self._marks_breaks or self.parity == "mark"
         return BREAK_KEY if is_break else ""
 
@@ -78,6 +76,6 @@ class Keyboard:
 
 
 def _modes_matching(byte: int) -> frozenset[Parity]:
-    """The modes in which a keyboard would send this byte."""
+    """Returns the parities with which a keyboard would send this byte."""
     even: list[Parity] = ["even"] if byte == even_parity(byte) else []
     return frozenset([*even, "mark" if byte & 0x80 else "space"])

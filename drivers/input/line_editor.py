@@ -1,7 +1,6 @@
-"""The line editor: RUBOUT as DEC echoed it, ^U ^W ^R, a soft new line, RETURN; and what half duplex leaves to print.
+"""The line editor: RUBOUT as DEC echoed it, ^U ^W ^R, a soft new line, RETURN; and the echo in half duplex.
 
-Data in, data out: a key goes in, what the paper shall show and what has come of it comes out. Does not know the
-column, the line, or who reads what was typed.
+Data in, data out: it takes a key and returns what to print and whether the line is done. Knows no column and no port.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ LineOutcome = Literal["submit", "interrupt", "end"]
 _RUBOUTS = "\x7f\b_"  # RUBOUT, ^H, and the left arrow of DTSS and BASIC
 _KILL, _ERASE_WORD, _RETYPE = "\x15", "\x17", "\x12"  # ^U ^W ^R
 _ALT_MODES = "}~"  # the two older codes of the ESC key; no other key of a Model 33 sends them
-_IGNORED = "\x00\x11\x13"  # tape leader, and X-ON and X-OFF, which are the Teletype's
-MAX_LINE_CHARACTERS = 4000  # characters of one prompt, over 50 lines of paper
+_IGNORED = "\x00\x11\x13"  # tape leader; X-ON and X-OFF are handled before
+MAX_LINE_CHARACTERS = 4000  # of one prompt: over 50 lines of paper
 
 
 @dataclass(frozen=True, slots=True)
 class EditResult:
-    """What the paper shows for a key (`\\n` a new line, `\\a` the bell), and whether the line is done."""
+    """The text to print for a key (`\\n` a new line, `\\a` the bell), and whether the line is done."""
 
     echo: str
     outcome: LineOutcome | None = None
 
 
 class LineEditor:
-    """One prompt while it is typed; `text` is what would be submitted now, `\\n` for each soft new line.
+    """One prompt while it is typed; `text` is the text so far, `\\n` for each soft new line.
 
-    `half`: the machine prints its own keys, before we can close a deletion; so each one is closed at once.
+    `half_duplex`: the machine prints its own keys at once, so each deletion is closed at once.
     """
 
     def __init__(self, prompt: str = "", *, limit: int = MAX_LINE_CHARACTERS, half_duplex: bool = False) -> None:
@@ -43,7 +42,6 @@ class LineEditor:
         self._is_deleting = False  # between the two backslashes of a deletion
 
     def press(self, key: str) -> EditResult:
-        """One key, any of the 128."""
         if key in _ALT_MODES:
             key = ESCAPE
         elif key in _RUBOUTS or key == _ERASE_WORD:
@@ -52,8 +50,8 @@ class LineEditor:
             key = glyph_of(ord(key))
         if key in _IGNORED:
             return EditResult("")
-        reply = self._handle_key(key)
-        return EditResult(self._close_deletion() + reply.echo, reply.outcome)
+        result = self._handle_key(key)
+        return EditResult(self._close_deletion() + result.echo, result.outcome)
 
     def _handle_key(self, key: str) -> EditResult:
         if key == RETURN:
@@ -83,11 +81,11 @@ class LineEditor:
         return key
 
     def _rub_out(self, count: int) -> str:
-        """Deleted characters between backslashes, the second one when the next key is accepted."""
+        """Returns the deleted characters between backslashes; the second one follows when the next key is accepted."""
         echo = ""
         for _ in range(min(count, len(self.text))):
             char, self.text = self.text[-1], self.text[:-1]
-            if char == "\n":  # back onto the line above, which is typed once more
+            if char == "\n":  # back onto the line above, which is printed again
                 echo += self._close_deletion() + "\n" + self._current_line()
             else:
                 echo += char if self._is_deleting else "\\" + char
@@ -112,11 +110,10 @@ class LineEditor:
 
 
 def echo_left_to_print(echo: str, key: str) -> str:
-    """What is left to print of an echo where the machine has printed the key by itself, as it does in half duplex.
+    """Returns the rest of an echo to print in half duplex, where the machine has printed the key by itself.
 
-    A glyph stands there already, and one that is refused is struck out. After RETURN the carriage is home and the
-    line feed still due; after LINE FEED the paper is fed and the carriage still out: `\\r`. A function key leaves no
-    trace, and the machine does not print its own ALT MODE.
+    A glyph is printed already, and a refused glyph is struck out. After RETURN the line feed is still due; after LINE
+    FEED the carriage return is: `\\r`. A function key prints nothing, and the machine does not print its own ALT MODE.
     """
     if key == BELL:
         return echo.removesuffix(BELL)

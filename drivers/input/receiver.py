@@ -1,6 +1,6 @@
-"""What something that came up the wire is: a key, a row of tape, our own echo, or BREAK by one of its routes.
+"""Classifies input from the line: a key, a row of tape, the driver's own echo, or BREAK by one of its routes.
 
-Joins the keyboard and the echo canceller. Data in, data out; does not know who types, prints or captures.
+Joins the keyboard and the echo canceller. Data in, data out; knows no queue, no printing.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from drivers.clock import CHARACTER_S
-from drivers.events import Break, BreakRoute, Byte, FramingError
+from drivers.events import BreakRoute
 from drivers.input.echo_canceller import EchoCanceller
 from drivers.input.keyboard import BREAK_KEY, INTERRUPT, Keyboard
+from drivers.line.line_input import Break, Byte, FramingError, LineSignal
 from drivers.profile import Profile
 
 XON, XOFF = "\x11", "\x13"
 
 CaptureMode = Literal["tape", "answer", "noise"]
-ReceivedKind = Literal["key", "row", "pause", "go on", "break", "garbled", "echo", "unheard", "damaged"]
+ReceivedKind = Literal["key", "row", "pause", "resume", "break", "garbled", "echo", "ignored", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Received:
 
 
 class Receiver:
-    """Told by `capture` that no keys are to come now, but rows of a tape, an answer to ENQ, or mere noise."""
+    """Classifies each input by its content, its moment and the mode: keys, or rows of a tape or of an answer."""
 
-    def __init__(self, profile: Profile, character_s: float = CHARACTER_S) -> None:
+    def __init__(self, profile: Profile, character_s: float) -> None:
         self.keyboard = Keyboard(profile.break_detect)
         self.echo_canceller = EchoCanceller(profile.duplex, character_s=character_s)
         self._mode: CaptureMode | None = None
@@ -44,36 +44,34 @@ class Receiver:
         return self.echo_canceller.is_half_duplex
 
     def set_mode(self, mode: CaptureMode | None) -> None:
-        """BREAK as a bare NUL, and ^C, end what makes noise alone: on a tape and on a drum these are rows."""
+        """Sets what input is: rows, or keys (None). In "noise" a bare NUL and ^C are a BREAK; in the others, rows."""
         self._mode = mode
         self.keyboard.is_reading_tape = mode in ("tape", "answer")
 
-    def receive(
-        self, line_input: Byte | Break | FramingError, at: float
-    ) -> Iterator[tuple[Byte | Break | FramingError, Received]]:
-        """What this is, and before it what turns out by it."""
-        sense = self._classify(line_input, at)
+    def receive(self, signal: LineSignal, at: float) -> Iterator[tuple[LineSignal, Received]]:
+        """Yields this input with its class. Before it come earlier keys that were wrongly taken for echoes."""
+        received = self._classify(signal, at)
         yield from self.reclaim_keys(at)
-        yield line_input, sense
+        yield signal, received
 
     def reclaim_keys(self, at: float) -> Iterator[tuple[Byte, Received]]:
-        """Keys that were taken for echoes while nobody knew."""
+        """Yields the keys that were taken for echoes while the duplex was unknown."""
         for byte in self.echo_canceller.take_misjudged_keys():
             yield Byte(byte), self._classify_key(byte, at)
 
-    def _classify(self, line_input: Byte | Break | FramingError, at: float) -> Received:
-        if isinstance(line_input, Break):
+    def _classify(self, signal: LineSignal, at: float) -> Received:
+        if isinstance(signal, Break):
             self.keyboard.note_marked_break()
             return Received("break", route="break")
-        if isinstance(line_input, FramingError):
+        if isinstance(signal, FramingError):
             self.keyboard.damaged += 1
-            verdict = self.echo_canceller.classify_damaged(line_input.value, at)
+            verdict = self.echo_canceller.classify_damaged(signal.value, at)
             if verdict == "break":
                 return Received("break", route="echo")
             return Received("garbled" if verdict == "garbled" else "damaged")
-        verdict = self.echo_canceller.classify(line_input.value, at)
+        verdict = self.echo_canceller.classify(signal.value, at)
         if verdict == "key":
-            return self._classify_key(line_input.value, at)
+            return self._classify_key(signal.value, at)
         return Received("break", route="echo") if verdict == "break" else Received(verdict)
 
     def _classify_key(self, byte: int, at: float) -> Received:
@@ -88,7 +86,7 @@ class Receiver:
         if self._mode:
             return Received("row", machine_printed=printed)
         if key == "":
-            return Received("unheard", machine_printed=printed)
+            return Received("ignored", machine_printed=printed)
         if key in (XON, XOFF):
-            return Received("pause" if key == XOFF else "go on", machine_printed=printed)
+            return Received("pause" if key == XOFF else "resume", machine_printed=printed)
         return Received("key", key, machine_printed=printed)

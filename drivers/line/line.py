@@ -1,7 +1,7 @@
-"""Opening the wire: a tty device, a pty, or a serial server's TCP port. The only file that knows pyserial(-asyncio).
+"""Opens the line: a tty device, a pty, or the TCP port of a serial server. The only file that knows pyserial(-asyncio).
 
-8 bits, no parity, 2 stop bits at 110 baud always: ptys and some UARTs refuse anything else, so parity is made in
-software, by others. Knows bytes; no characters, no pace, no paper.
+Always 110 baud, 8 bits, no parity, 2 stop bits: ptys and some UARTs refuse other settings, so parity is computed in
+software. Knows bytes; no characters, no pacing, no paper.
 """
 
 from __future__ import annotations
@@ -17,106 +17,100 @@ from typing import Any, Protocol
 import serial
 import serial_asyncio
 
-from drivers.events import LineInput, ParmrkDecoder
 from drivers.line import port_names
+from drivers.line.line_input import LineInput, ParmrkDecoder
 from drivers.line.line_transport import LineTransport
 
 BAUD = 110
 CONNECT_TIMEOUT_S = 5.0
 
-# A far end that has gone without a word is missed within a minute and a half when the line is idle, and within half
-# a minute of the first character that it does not confirm.
-_KEEPALIVE = {
-    socket.TCP_KEEPIDLE: 30,
-    socket.TCP_KEEPINTVL: 15,
-    socket.TCP_KEEPCNT: 4,
-    socket.TCP_USER_TIMEOUT: 30_000,
-}
+# A far end that vanished is noticed within 90 s on an idle line, and within 30 s of the first unacknowledged byte.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4, socket.TCP_USER_TIMEOUT: 30_000}
 
 
 class Line(Protocol):
-    """What a Teletype needs of its wire."""
+    """The line that a Teletype needs."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def is_pty(self) -> bool:
-        """Whether a program is at the far end, not a machine: it may be given more than ten characters a second."""
+        """Whether the far end is a program, not a machine: it may be sent more than ten characters a second."""
         ...
 
     @property
     def out_waiting(self) -> int:
-        """Bytes known to lie between us and the machine; 0 also where nobody can know (a pty, most USB chips)."""
+        """Bytes known to lie between the driver and the machine; 0 where unknown (a pty, most USB chips)."""
         ...
 
     def listen(self, listener: Callable[[LineInput], None]) -> None:
-        """Tell this listener all that comes from now on, and what came before anyone listened."""
+        """Calls `listener` with all input from now on, and with the input that came before."""
         ...
 
     def set_rts(self, on: bool) -> None:
-        """The RTS line, where a motor relay may hang; nothing on a line that has none."""
+        """Sets the RTS line, which may switch a motor relay; has no effect on a line without RTS."""
         ...
 
     def write(self, byte: int) -> None:
-        """Hand one byte of 8 bits on at once. Raises LineLost after a hang-up."""
+        """Writes one byte of 8 bits at once. Raises LineLost after a hang-up."""
         ...
 
     async def drain(self) -> None:
-        """Back when what was written is out of our hands; waits while the far end takes nothing."""
+        """Waits until the line has accepted the written bytes."""
         ...
 
     async def close(self) -> None:
-        """Let the last characters go out, then give the port back. No hang-up is reported."""
+        """Sends the last characters, then closes the port. Reports no hang-up."""
         ...
 
 
 async def open_line(
     port_name: str, marked: bool | None = None, *, connect_timeout_s: float = CONNECT_TIMEOUT_S
 ) -> LineTransport:
-    """The line at `/dev/...`, at a pty or at `socket://HOST:PORT`; the first two are exclusively ours.
+    """Opens `/dev/...`, a pty or `socket://HOST:PORT`; the first two exclusively. Raises DriverError.
 
-    `marked`: BREAK and damaged bytes come marked as termios' PARMRK does it. None is what the kind of line does: a
-    real tty's driver marks them; for a pty, which cannot carry a BREAK, the far end does; a serial server does not.
-    Say False for a program that does not double its FF. Raises LineNotFound, LineBusy, LineRefused, LineUnfit.
+    `marked`: BREAK and damaged bytes come marked as by PARMRK of termios. None: as usual for the kind of line. The
+    kernel marks them on a real tty. A pty cannot carry a BREAK, so its far end marks them. A serial server does not.
+    False is for a program that does not double its FF.
     """
     kind = port_names.port_kind(port_name)
     if marked is None:
         marked = kind != "socket"
-    wire = LineTransport(port_names.printable(port_name), kind, ParmrkDecoder() if marked else None)
+    line = LineTransport(port_names.printable(port_name), kind, ParmrkDecoder() if marked else None)
     if kind == "socket":
-        await _connect(wire, port_name, connect_timeout_s)
+        await _connect(line, port_name, connect_timeout_s)
     else:
-        await open_tty(wire, port_name, parmrk=marked and kind == "tty")
-    return wire
+        await open_tty(line, port_name, parmrk=marked and kind == "tty")
+    return line
 
 
-async def _connect(wire: LineTransport, url: str, timeout_s: float) -> None:
-    # Not pyserial's socket port: it connects and sleeps in the event loop, and leaves a reset connection open.
+async def _connect(line: LineTransport, url: str, timeout_s: float) -> None:
+    # pyserial's socket port connects and sleeps in the event loop, and leaves a reset connection open.
     host, port = port_names.parse_socket_url(url)
     try:
         async with asyncio.timeout(timeout_s):
-            transport, _ = await asyncio.get_running_loop().create_connection(lambda: wire, host, port)
+            transport, _ = await asyncio.get_running_loop().create_connection(lambda: line, host, port)
     except (OSError, UnicodeError) as error:
         raise port_names.connect_error_for(url, error) from None
-    connected = transport.get_extra_info("socket")
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for option, value in _KEEPALIVE.items():
-        connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def open_tty(wire: LineTransport, port_name: str, *, parmrk: bool) -> None:
-    """Opens the tty or pty for this wire. Raises as `open_line` does."""
-    port = _NonBlockingSerial(wire.abort_soon, parmrk=parmrk)
+async def open_tty(line: LineTransport, port_name: str, *, parmrk: bool) -> None:
+    """Opens the tty or pty for this transport. Raises as `open_line` does."""
+    port = _NonBlockingSerial(line.abort_soon, parmrk=parmrk)
     try:
         port.port = port_name
         port.open()
-        if wire.kind == "tty":
-            # flock alone keeps out only those who ask for it. Not on a pty: its far end keeps it open, and so the
-            # mark of a daemon that was killed would stay, and lock out the next.
+        if line.kind == "tty":
+            # flock alone does not keep out programs that do not ask for it. A pty gets no TIOCEXCL: its far end keeps
+            # it open, so the mark of a killed daemon would lock out the next daemon.
             fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
-        transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: wire, port)
+        transport, _ = await serial_asyncio.connection_for_serial(asyncio.get_running_loop(), lambda: line, port)
     except (OSError, termios.error) as error:  # SerialException is an OSError
         port.close()
         raise port_names.driver_error_for(port_name, error) from None
@@ -128,7 +122,7 @@ async def open_tty(wire: LineTransport, port_name: str, *, parmrk: bool) -> None
 
 
 class _NonBlockingSerial(serial.Serial):
-    """pyserial, less what would stop the event loop, fill the log, or forget how a BREAK is marked."""
+    """pyserial's port, changed so that it neither blocks the event loop, nor fills the log, nor unmarks a BREAK."""
 
     def __init__(self, on_failure: Callable[[], None], *, parmrk: bool) -> None:
         self._on_failure = on_failure
@@ -136,7 +130,7 @@ class _NonBlockingSerial(serial.Serial):
         super().__init__(None, BAUD, serial.EIGHTBITS, serial.PARITY_NONE, serial.STOPBITS_TWO, exclusive=True)
 
     def _reconfigure_port(self, force_update: bool = False) -> None:
-        # It clears PARMRK, and is called for as little as a new time-out; of it the stubs of pyserial know nothing.
+        # pyserial's method clears PARMRK, also for a new time-out alone; its type stubs do not declare it.
         super()._reconfigure_port(force_update)  # type: ignore[misc]
         assert self.fd is not None  # pyserial has just used it
         _set_termios(self.fd, parmrk=self._parmrk)
@@ -156,17 +150,17 @@ class _NonBlockingSerial(serial.Serial):
         try:
             return os.write(self.fileno(), data)
         except BlockingIOError:
-            return 0  # pyserial would try again at once, and again, until there is room
+            return 0  # pyserial would retry in a loop until there is room
         except OSError:
             self._on_failure()
             return len(data)
 
     def flush(self) -> None:
-        """Not tcdrain: the transport calls this from the event loop, and at 110 baud it would stand for seconds."""
+        """Does nothing: the transport calls it in the event loop, where tcdrain would block for seconds."""
 
 
 def _set_termios(fd: int, *, parmrk: bool) -> None:
-    """What pyserial leaves unset: marking of BREAK, no hang-up signal on close, no empty read but a hang-up's."""
+    """Sets what pyserial leaves unset: marking of BREAK, no hang-up on close, reads of at least one byte."""
     iflag, oflag, cflag, lflag, ispeed, ospeed, cc = termios.tcgetattr(fd)
     iflag &= ~(termios.BRKINT | termios.IGNBRK | termios.ISTRIP | termios.IGNPAR | termios.PARMRK | termios.INPCK)
     if parmrk:

@@ -1,6 +1,6 @@
-"""An open port as the event loop sees it: bytes out, and what is heard. `drivers.line.line` opens it.
+"""An open port as a transport of the event loop. `drivers.line.line` opens it.
 
-Knows its transport, be it pyserial's or a socket's, and counts. No names of ports, no characters, no pace.
+Knows the transport of pyserial or of a socket, and counts bytes. No port names, no characters, no pacing.
 """
 
 from __future__ import annotations
@@ -15,40 +15,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.errors import LineLost
-from drivers.events import Break, Byte, FramingError, HangUp, LineInput, ParmrkDecoder
+from drivers.line.line_input import Break, Byte, FramingError, HangUp, LineInput, LineSignal, ParmrkDecoder
 from drivers.line.port_names import PortKind
 
-_DRAIN_TIMEOUT_S = 1.0  # two characters take 0.2 s; whoever is slower has stopped reading
+_DRAIN_TIMEOUT_S = 1.0  # two characters take 0.2 s; a far end that is slower has stopped reading
 _POLL_S = 0.02
 _SIOCOUTQNSD = 0x894B  # bytes that TCP has not yet sent - linux/sockios.h
-_CURES = {
-    "tty": "see that the cable is in and the far end runs",
-    "pty": "see that the cable is in and the far end runs",
-    "socket": "see that the serial server and the network run",
-}
 
 
 @dataclass(slots=True)
 class LineCounters:
-    """What has gone over one wire since it was opened."""
+    """Counts of one line since it was opened."""
 
     sent: int = 0
-    received: int = 0  # characters, the damaged ones among them
+    received: int = 0  # characters, the damaged ones included
     breaks: int = 0
     framing_errors: int = 0
     hang_ups: int = 0
 
 
 class LineTransport(asyncio.Protocol):
-    """A `Line`. `kind` says what it was opened on."""
+    """A `Line`. `kind` is the kind of port that it was opened on."""
 
     def __init__(self, name: str, kind: PortKind, decoder: ParmrkDecoder | None) -> None:
-        loop = asyncio.get_running_loop()
         self.name = name
         self.kind = kind
         self.counters = LineCounters()
-        self._cure = _CURES[kind]
-        self._disconnected: asyncio.Future[None] = loop.create_future()
+        self._disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writable = asyncio.Event()
         self._decoder = decoder
         self._transport: Any = None
@@ -62,33 +55,33 @@ class LineTransport(asyncio.Protocol):
 
     @property
     def tty_fd(self) -> int | None:
-        """The descriptor of a real tty, for who would ask the kernel about it; None elsewhere, and after a hang-up."""
+        """File descriptor of a real tty, for questions to the kernel; None elsewhere and after a hang-up."""
         return self._port.fileno() if self.kind == "tty" and not self._transport.is_closing() else None
 
     @property
     def out_waiting(self) -> int:
-        # Of a socket, what the far end has not yet confirmed may long be there: only what was not sent is sure.
+        # Bytes that the far end of a socket has not acknowledged may have arrived: only unsent bytes count.
         if self._transport.is_closing():
             return 0
         try:
-            below = self._port.out_waiting if self._port is not None else _unsent_tcp_bytes(self._socket)
-        except (OSError, termios.error):  # hung up just now
+            kernel_bytes = self._port.out_waiting if self._port is not None else _unsent_tcp_bytes(self._socket)
+        except (OSError, termios.error):  # hung up in this moment
             return 0
-        return int(self._transport.get_write_buffer_size() + below)
+        return int(self._transport.get_write_buffer_size() + kernel_bytes)
 
     def set_rts(self, on: bool) -> None:
         if self._port is not None and not self._transport.is_closing():
-            with contextlib.suppress(OSError, termios.error):  # a pty has no such line
+            with contextlib.suppress(OSError, termios.error):  # a pty has no RTS line
                 self._port.rts = on
 
     def listen(self, listener: Callable[[LineInput], None]) -> None:
         self._listener = listener
         early, self._undelivered = self._undelivered, []
-        for heard in early:
-            listener(heard)
+        for line_input in early:
+            listener(line_input)
 
     def stop_listening(self, pending: Iterable[LineInput] = ()) -> None:
-        """Nobody listens any more; whoever does next is told this first."""
+        """Removes the listener. The next listener is called with the `pending` input first."""
         self._listener = None
         self._undelivered = [*pending, *self._undelivered]
 
@@ -102,9 +95,9 @@ class LineTransport(asyncio.Protocol):
         await self._writable.wait()
 
     def discard_output(self) -> None:
-        """Throws away what the kernel still holds for a far end that takes nothing; frees whoever waits for it."""
+        """Drops the bytes that the kernel holds for a far end that accepts none; ends a tcdrain."""
         if self._port is not None and not self._transport.is_closing():
-            with contextlib.suppress(OSError, termios.error):  # unplugged just now
+            with contextlib.suppress(OSError, termios.error):  # unplugged in this moment
                 self._port.reset_output_buffer()
 
     async def close(self) -> None:
@@ -116,9 +109,9 @@ class LineTransport(asyncio.Protocol):
         await asyncio.shield(self._disconnected)
 
     async def _drain_or_discard(self) -> None:
-        """Waits for the last characters; what the far end does not take in time is thrown away.
+        """Waits for the last characters, and drops those that the far end does not accept in time.
 
-        The kernel would else hold close() for half a minute (closing_wait), and the event loop with it.
+        Otherwise the kernel would block close() for half a minute (closing_wait), and the event loop with it.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DRAIN_TIMEOUT_S
@@ -131,7 +124,7 @@ class LineTransport(asyncio.Protocol):
             if self.out_waiting:
                 self.discard_output()
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -141,12 +134,12 @@ class LineTransport(asyncio.Protocol):
         self._writable.set()
 
     def data_received(self, data: bytes) -> None:
-        for heard in self._decoder.feed(data) if self._decoder else map(Byte, data):
-            self._count_input(heard)
-            self._deliver(heard)
+        for signal in self._decoder.feed(data) if self._decoder else map(Byte, data):
+            self._count_input(signal)
+            self._deliver(signal)
 
     def eof_received(self) -> None:
-        """A far end that says no more is gone, also if it still owes us room for what is to be written."""
+        """Treats a far end that has closed its sending side as gone, although it could still receive."""
         self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -164,7 +157,7 @@ class LineTransport(asyncio.Protocol):
             self._deliver(HangUp(self._hang_up_message()))
 
     def abort_soon(self) -> None:
-        """What the port calls when the system refuses to read or write: the line is gone, whatever waits in it."""
+        """Called by the port when the system refuses to read or write: the line is lost, with its queued bytes."""
         asyncio.get_running_loop().call_soon(self._abort)
 
     def _abort(self) -> None:
@@ -172,22 +165,24 @@ class LineTransport(asyncio.Protocol):
             self._transport.abort()
 
     def _hang_up_message(self) -> str:
-        return f"{self.name}: the line hung up: {self._cure}"
+        cause = (
+            "the serial server and the network run" if self.kind == "socket" else "the cable is in and the far end runs"
+        )
+        return f"{self.name}: the line hung up: see that {cause}"
 
-    def _count_input(self, heard: Byte | Break | FramingError) -> None:
-        if isinstance(heard, Break):
+    def _count_input(self, signal: LineSignal) -> None:
+        if isinstance(signal, Break):
             self.counters.breaks += 1
             return
         self.counters.received += 1
-        self.counters.framing_errors += isinstance(heard, FramingError)
+        self.counters.framing_errors += isinstance(signal, FramingError)
 
-    def _deliver(self, heard: LineInput) -> None:
+    def _deliver(self, line_input: LineInput) -> None:
         if self._listener is None:
-            self._undelivered.append(heard)
+            self._undelivered.append(line_input)
         else:
-            self._listener(heard)
+            self._listener(line_input)
 
 
 def _unsent_tcp_bytes(socket: Any) -> int:
-    count: int = struct.unpack("i", fcntl.ioctl(socket.fileno(), _SIOCOUTQNSD, bytes(4)))[0]
-    return count
+    return int(struct.unpack("i", fcntl.ioctl(socket.fileno(), _SIOCOUTQNSD, bytes(4)))[0])

@@ -1,7 +1,7 @@
-"""Which chip stands behind a tty, as the kernel's /sys tells it, and what that chip can do at 110 baud.
+"""The serial chip behind a tty, from the kernel's /sys, and whether that chip can do 110 baud.
 
-Knows chips by their drivers and USB numbers; opens no port and measures nothing. What a chip says of its own speed
-is not asked: an FTDI says 110 and sends at 275.
+Knows chips by their kernel drivers and USB numbers; opens no port and measures nothing. The chip's own report of its
+speed is not used: an FTDI reports 110 baud and sends at 275.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _PL011 = "put dtoverlay=disable-bt into config.txt, restart, and take /dev/ttyAM
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """What a kind of chip can do; None is unknown."""
+    """The abilities of a kind of chip; None: unknown."""
 
     name: str
     can_110: bool | None
-    marks_break: bool | None  # whether its driver reports a BREAK, or hands a bare NUL on at most
-    why: str = ""  # it cannot, or nobody can say
+    marks_break: bool | None  # whether its driver reports a BREAK; otherwise at most a bare NUL arrives
+    why: str = ""  # the reason why it cannot, or why that is unknown
     cure: str = OTHER_ADAPTER
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """What hangs at one tty."""
+    """The serial adapter at one tty."""
 
     port: str
     driver: str
     chip: Chip
-    usb: str = ""  # vendor:product, where it is a USB device
-    product: str = ""  # as it calls itself
+    usb: str = ""  # vendor:product of a USB device
+    product: str = ""  # the product name that the device reports
 
     @property
     def name(self) -> str:
@@ -43,23 +43,22 @@ class Adapter:
 
     @property
     def sentence(self) -> str:
-        """All of it in one line, with the cure where one is needed."""
+        """One line about the adapter, with the cure where one is needed."""
         chip = self.chip
         match chip.can_110:
             case True:
-                said = "does 110 baud"
+                ability = "does 110 baud"
             case False:
-                said = f"cannot do 110 baud, {chip.why}: {chip.cure}"
+                ability = f"cannot do 110 baud, {chip.why}: {chip.cure}"
             case None:
-                said = f"may do 110 baud or not, {chip.why}"
-        deaf = "; it does not report BREAK" if chip.marks_break is False else ""
-        return f"{self.port}: {self.name} {said}{deaf}"
+                ability = f"may do 110 baud or not, {chip.why}"
+        no_break = "; it does not report BREAK" if chip.marks_break is False else ""
+        return f"{self.port}: {self.name} {ability}{no_break}"
 
 
 _UART = Chip("a 16550 UART", True, True)
-_MINI = Chip(
-    "the mini-UART of a Raspberry Pi", False, False, "for its divisor ends at 477 to 954", _PL011
-)  # clk/(8*65536) at 250 to 500 MHz
+# The lowest speed of the mini-UART is clk/(8*65536) at 250 to 500 MHz.
+_MINI = Chip("the mini-UART of a Raspberry Pi", False, False, "for its divisor ends at 477 to 954", _PL011)
 _CP210X = Chip("a CP210x", False, True, "for it does nothing below 300 unless its EEPROM is reprogrammed")
 _FTDI = Chip("an FTDI chip", False, True, "for its divisor ends at 183: it says 110 and sends at about 275")
 _CH340 = Chip("a CH340 or CH341", True, False)  # Linux ch341.c leaves the line's errors unread
@@ -69,7 +68,7 @@ _MCP2200 = Chip("an MCP2200", False, None, "for it does nothing below 300")
 _FIRMWARE = Chip("a USB device with firmware of its own", None, None, "for its firmware sets the speed")
 _UNKNOWN = Chip("an adapter that is not known here", None, None, "and nobody has tried")
 
-# By the name of the driver, nearest to the tty first; serial_core puts `port` and `ctrl` of its own between.
+# By the name of the kernel driver, the nearest to the tty first; serial_core adds its own `port` and `ctrl`.
 _DRIVERS = {
     "ftdi_sio": _FTDI,
     "cp210x": _CP210X,
@@ -90,11 +89,12 @@ _BUS_DRIVERS = {"port", "ctrl"}
 
 
 def adapter_at(port: str, sys: Path = Path("/sys")) -> Adapter | None:
-    """The adapter at a tty, also at a link to one such as /dev/serial/by-id has; None if the kernel shows nothing."""
+    """Returns the adapter at a tty or at a link to one, as in /dev/serial/by-id; None if the kernel shows none."""
     device = sys / "class" / "tty" / Path(os.path.realpath(port)).name / "device"
     if not device.exists():
         return None
-    folders = _ancestors(device.resolve(), sys.resolve())
+    top, device = sys.resolve(), device.resolve()
+    folders = list(takewhile(lambda folder: folder != top, (device, *device.parents)))
     drivers = [name for folder in folders if (name := _driver_name(folder)) and name not in _BUS_DRIVERS]
     usb = next((folder for folder in folders if (folder / "idVendor").exists()), None)
     driver = next((name for name in drivers if name in _DRIVERS), drivers[0] if drivers else "")
@@ -103,13 +103,8 @@ def adapter_at(port: str, sys: Path = Path("/sys")) -> Adapter | None:
         return Adapter(port, driver, chip)
     number = f"{_read_attribute(usb / 'idVendor')}:{_read_attribute(usb / 'idProduct')}"
     if chip is _PL2303 and _read_attribute(usb / "version") == "2.00" and _read_attribute(usb / "bcdDevice") == "0300":
-        chip = _PL2303TA  # told from an HX, which is USB 1.10, as Linux pl2303.c does
+        chip = _PL2303TA  # Linux pl2303.c tells it from an HX in the same way: an HX reports USB 1.10
     return Adapter(port, driver, _USB.get(number, chip), number, _read_attribute(usb / "product"))
-
-
-def _ancestors(folder: Path, top: Path) -> list[Path]:
-    """This folder and those above it, below /sys."""
-    return list(takewhile(lambda one: one != top, (folder, *folder.parents)))
 
 
 def _driver_name(device: Path) -> str:
@@ -120,7 +115,7 @@ def _driver_name(device: Path) -> str:
 
 
 def _read_attribute(file: Path) -> str:
-    """A line that a USB device has written about itself, made fit for a message."""
+    """Returns a text attribute of a USB device, without unprintable characters."""
     try:
         text = file.read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The motor's switch as the teletype works it: on before the first stroke, held off while it comes up, off at rest."""
+"""The motor controller: on before the first stroke, a pause while it spins up, off when idle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from drivers.profile import Profile
 
 
 class MotorController:
-    """Where nobody can switch it, the motor is on and its hours are those since the start."""
+    """Switches the motor. Without a switch the motor counts as running since the start."""
 
     def __init__(
         self, profile: Profile, line: Line, clock: Clock, timing: StrikeTiming, on_event: Callable[[events.Event], None]
@@ -25,25 +25,25 @@ class MotorController:
         self._profile, self._clock, self._timing, self._on_event = profile, clock, timing, on_event
         self._ran_s = 0.0
         self._on_since = self._last_used_at = clock.now()
-        self._lock = asyncio.Lock()  # two commands at once would leave nobody knows what
+        self._lock = asyncio.Lock()  # two commands at once would leave the motor in an unknown state
         self._idle_timer = Timer(clock, self._switch_off_when_idle)
         self.attach(line)
 
     def attach(self, line: Line) -> None:
-        """The switch at this line from now on, and it as it should be."""
+        """Uses the switch of this line from now on, and sets it to the motor's state."""
         self._switch = motor_switch_for(self._profile, line)
         if self._profile.motor != "rts":
             return
-        line.set_rts(self.is_on)  # whoever opens a port raises RTS
+        line.set_rts(self.is_on)  # opening a port raises RTS
         if self.is_on:
-            self._spin_up()  # without a port the relay had fallen
+            self._spin_up()  # without a port the relay had dropped
 
     def ran_s(self, now: float) -> float:
-        """How long the motor has run, since the start."""
+        """Returns the seconds that the motor has run since the start."""
         return self._ran_s + (now - self._on_since if self.is_on else 0.0)
 
     async def switch_on(self) -> None:
-        """Back at once if it is; else strokes are held off until it is up to speed. Raises MotorStuck."""
+        """Switches the motor on and delays strokes until it has spun up. Raises DriverError."""
         self.note_use()
         async with self._lock:
             if self.is_on:
@@ -54,7 +54,7 @@ class MotorController:
             self._spin_up()
 
     async def switch_off(self) -> None:
-        """Raises MotorStuck; the motor then runs on, and is counted as running."""
+        """Switches the motor off after the last stroke. Raises DriverError; the motor then counts as running."""
         if self._profile.motor == "always":
             return
         async with self._lock:
@@ -68,7 +68,7 @@ class MotorController:
             self._on_event(events.MotorSwitched(now, False, ran_s))
 
     def note_use(self) -> None:
-        """Something was struck, typed or read: it may rest so much later."""
+        """Restarts the idle time: a byte was written or received."""
         if self._profile.motor != "always":
             self._last_used_at = self._clock.now()
             self._idle_timer.schedule(self._idle_deadline)
@@ -84,8 +84,8 @@ class MotorController:
         self._timing.hold_off(self._clock.now() + self._profile.spin_up_ms / 1000)
 
     async def _switch_off_when_idle(self) -> None:
-        if self._idle_deadline > self._clock.now():  # struck meanwhile, or the carriage was held off
+        if self._idle_deadline > self._clock.now():  # a byte was struck meanwhile, or the motor was spinning up
             self._idle_timer.schedule(self._idle_deadline)
             return
-        with contextlib.suppress(DriverError):  # it runs on, which harms nobody
+        with contextlib.suppress(DriverError):  # the motor keeps running, which does no harm
             await self.switch_off()

@@ -1,6 +1,6 @@
-"""The switch of the motor: none, the RTS line with a relay at it, or two commands of the owner's.
+"""The switch of the motor: none, a relay at the RTS line, or two commands of the owner.
 
-Switches, and says so if it cannot. Knows no machine, no spin-up and no hours.
+Reports a switch that fails. Knows no spin-up and no running hours.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import shlex
 import signal
 from typing import Protocol
 
-from drivers.errors import MotorStuck
+from drivers.errors import DriverError
 from drivers.line.line import Line
 from drivers.profile import Profile
 
-_TIMEOUT_S = 10.0  # for a command: a plug with a radio in it takes two or three
+_TIMEOUT_S = 10.0  # for a command; a radio-controlled plug takes two or three seconds
 
 
 class MotorSwitch(Protocol):
     async def switch(self, on: bool) -> None:
-        """Back when it is done; the motor then still needs its spin-up. Raises MotorStuck."""
+        """Switches the motor; it then still needs its spin-up. Raises DriverError."""
         ...
 
 
 class NoMotorSwitch:
-    """Somebody has switched it on by hand."""
+    """The operator switches the motor by hand."""
 
     async def switch(self, on: bool) -> None:
         pass
@@ -43,7 +43,7 @@ class RtsMotorSwitch:
 
 
 class CommandMotorSwitch:
-    """Two commands, split as a shell splits them, but run without one."""
+    """Two commands, split as a shell splits them, but run without a shell."""
 
     def __init__(self, on: str, off: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._on = on
@@ -52,37 +52,39 @@ class CommandMotorSwitch:
 
     async def switch(self, on: bool) -> None:
         command = self._on if on else self._off
-        name = f"machine.motor_{'on' if on else 'off'} = {command!r}"
+        setting = f"machine.motor_{'on' if on else 'off'} = {command!r}"
         try:
             code = await self._run(command)
         except TimeoutError:
-            raise MotorStuck(f"{name} did not end in {self._timeout_s:g} s: try it in a shell") from None
+            raise DriverError(f"{setting} did not end in {self._timeout_s:g} s: try it in a shell", "failed") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise MotorStuck(f"{name} cannot be run ({reason}): give a command and its arguments") from None
+            raise DriverError(
+                f"{setting} cannot be run ({reason}): give a command and its arguments", "failed"
+            ) from None
         if code:
-            raise MotorStuck(f"{name} ended with {code}: try it in a shell")
+            raise DriverError(f"{setting} ended with {code}: try it in a shell", "failed")
 
     async def _run(self, command: str) -> int:
         words = shlex.split(command)
         if not words:
             raise ValueError("it is empty")
-        quiet = asyncio.subprocess.DEVNULL
+        null = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(
-            *words, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+            *words, stdin=null, stdout=null, stderr=null, start_new_session=True
         )
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await process.wait()
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it has started too
+                os.killpg(process.pid, signal.SIGKILL)  # the command's own children too
             await process.wait()
             raise
 
 
 def motor_switch_for(profile: Profile, line: Line) -> MotorSwitch:
-    """The switch that a machine has."""
+    """Returns the switch that the profile asks for."""
     if profile.motor == "rts":
         return RtsMotorSwitch(line)
     if profile.motor == "command":

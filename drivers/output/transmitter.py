@@ -1,34 +1,38 @@
-"""The strokes on their way to the machine: queued, paced, paused, and struck again where the line was lost.
+"""The transmit queue: strokes are queued, paced, paused, and struck again after a hang-up.
 
-One byte per write, on absolute deadlines, so that never more than one byte waits below us beside the one being
-struck. Knows bytes and moments; no text, no key, no prompt.
+Each byte is written by itself at its deadline, so that at most one byte waits below the driver beside the byte being
+struck. Knows bytes, moments and the printer's state; no key, no prompt.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from drivers import errors, events
+from drivers import events
 from drivers.clock import Clock, Timer
+from drivers.errors import LineLost
 from drivers.line.line import Line
+from drivers.output.motor_control import MotorController
 from drivers.output.pacing import StrikeTiming
 from drivers.paper.paper import BEL, CR, LF
+from drivers.profile import Profile
 from drivers.status import MachineCounters
-from drivers.text.printer import Stroke
+from drivers.text.charset import apply_parity, strip_parity
+from drivers.text.printer import Printer, Stroke
 
-PAUSE_TIMEOUT_S = 300.0  # a ^S that nobody ends with ^Q is forgotten after so long
-_POLL_S = 0.005  # how often to look whether a UART slower than our clock has taken the byte before
+PAUSE_TIMEOUT_S = 300.0  # after this time the driver ends a ^S without a ^Q
+_POLL_S = 0.005  # between two checks whether a UART slower than the clock has taken the byte before
 _MAX_RESENT_STROKES = 2000  # of one line, kept to be struck again: 72 columns overprinted many times
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedByte:
-    """A stroke not yet written, the byte that will be, and when its text was handed over.
+    """A stroke that is not yet written, the byte to write for it, and when its text was handed over.
 
-    `again`: not in its first place, as after a hang-up. `kept`: it stands on the paper, or moves the carriage.
+    `is_resent`: it was put before the queue, as after a hang-up. `resendable`: it leaves ink or moves the carriage.
     """
 
     stroke: Stroke
@@ -39,32 +43,32 @@ class QueuedByte:
 
 
 class Transmitter:
-    """Strikes in order; a task of its own writes for as long as anything stands ready, whoever may wait for that."""
+    """Writes the queue in order, in a task of its own that runs as long as the queue is not empty.
+
+    `on_sent` is called with each byte and the start of its character time.
+    """
 
     def __init__(
         self,
         line: Line,
         clock: Clock,
+        profile: Profile,
+        printer: Printer,
         timing: StrikeTiming,
-        on_event: Callable[[events.Event], None],
+        motor: MotorController,
         counters: MachineCounters,
+        on_event: Callable[[events.Event], None],
         *,
-        on_sent: Callable[[int, float], None],
-        ensure_motor: Callable[[], Awaitable[None]],
-        line_end_bytes: Collection[int] = (LF,),
         wait_for_line: bool,
     ) -> None:
-        """`sent` is told each byte and its start; `power` is awaited before a byte goes to a motor that may stand.
-
-        `feeds` are the bytes that leave a line. `patient`: a hang-up is waited out until `attach`; else it raises
-        LineLost.
-        """
+        """`wait_for_line`: after a hang-up the queue waits for `attach`; otherwise `send` raises LineLost."""
         self.line = line
         self.hang_up_reason: str | None = None
         self.paused_at: float | None = None
-        self._clock, self._timing, self._on_event, self._counters = clock, timing, on_event, counters
-        self._on_sent, self._ensure_motor, self._wait_for_line = on_sent, ensure_motor, wait_for_line
-        self._line_end_bytes = line_end_bytes
+        self.on_sent: Callable[[int, float], None] = lambda byte, start: None
+        self._clock, self._profile, self._printer, self._timing, self._motor = clock, profile, printer, timing, motor
+        self._counters, self._on_event, self._wait_for_line = counters, on_event, wait_for_line
+        self._line_end_bytes = (CR, LF) if profile.return_feeds else (LF,)
         self._queue: deque[QueuedByte] = deque()
         self._write_task: asyncio.Task[None] | None = None
         self._connected, self._unpaused, self._disconnected = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -72,29 +76,24 @@ class Transmitter:
         self._unpaused.set()
         self._pause_timer = Timer(clock, self._time_out_pause)
         self._current_line: deque[QueuedByte] = deque(maxlen=_MAX_RESENT_STROKES)
-        self._previous_line: list[QueuedByte] = []  # with the LF that left it, until that is surely struck
+        self._previous_line: list[QueuedByte] = []  # with the LF that ended it, until that LF is surely struck
         self._previous_line_sure_at = float("-inf")
 
     @property
     def queue_length(self) -> int:
-        """How many strokes are not yet written."""
+        """Number of strokes that are not yet written."""
         return len(self._queue)
 
     @property
     def next_stroke(self) -> Stroke | None:
-        """The first of them."""
+        """The first stroke of the queue."""
         return self._queue[0].stroke if self._queue else None
 
-    @property
-    def has_resent(self) -> bool:
-        """Something goes first that was not given out in that order: the carriage is not where the strokes say."""
-        return any(due.is_resent for due in self._queue)
-
     async def send(self, strokes: Iterable[tuple[Stroke, int]], *, resendable: bool = True) -> None:
-        """Queue these, each with its byte of 8 bits; back when all that is queued is written.
+        """Queues strokes, each with its byte of 8 bits, and waits until the queue is written.
 
-        What is not `kept` is not struck again after a hang-up. Raises LineLost, MotorStuck. Cancelled, it leaves
-        the queue as it is: see `forget`.
+        Strokes that are not `resendable` are not struck again after a hang-up. Raises LineLost, DriverError. A
+        cancelled call leaves the queue as it is: see `discard_output`.
         """
         queued = self._clock.now()
         self._queue.extend(QueuedByte(stroke, byte, queued, resendable=resendable) for stroke, byte in strokes)
@@ -102,11 +101,16 @@ class Transmitter:
         if self._write_task is not None:
             await asyncio.shield(self._write_task)
 
-    def discard_queue(self) -> list[Stroke]:
-        """Throws away all that is not yet written, and returns it."""
-        forgotten = [due.stroke for due in self._queue]
+    def discard_output(self) -> int:
+        """Drops the queue and the word that the printer holds back; returns the number of dropped characters."""
+        has_resent = any(item.is_resent for item in self._queue)
+        unstruck = [item.stroke for item in self._queue]
         self._queue.clear()
-        return forgotten
+        count = len(unstruck) + self._printer.held_characters
+        self._printer.forget_unstruck(unstruck)
+        if has_resent:
+            self._printer.lose_track()  # the strokes were not queued in the order in which the printer made them
+        return count
 
     async def close(self) -> None:
         await self._pause_timer.close()
@@ -132,13 +136,13 @@ class Transmitter:
             self._pause_timer.cancel()
 
     async def _time_out_pause(self) -> None:
-        # It rings before it goes on, for somebody may still stand there.
-        column = self._queue[0].stroke.column if self._queue else None
+        # The bell rings first, to warn an operator at the machine.
+        column = self.next_stroke.column if self.next_stroke else None
         self._queue.appendleft(QueuedByte(Stroke(BEL, column), BEL, self._clock.now()))
         self.resume(timed_out=True)
         self._start_writing()
 
-    # Hang-up and return.
+    # Hang-up and reconnection.
 
     def hang_up(self, reason: str) -> None:
         if self.hang_up_reason is None:
@@ -147,40 +151,51 @@ class Transmitter:
             self._connected.clear()
             self._disconnected.set()
             self._on_event(events.LineDisconnected(self._clock.now(), reason))
-            self.resume()  # with the line goes whoever might have typed ^Q
-            # What was below us may be gone with the line: the LF that left a line is sure when its time is over.
+            self.resume()  # no ^Q can come any more
+            # Bytes below the driver may be lost with the line: an LF is sure only when its character time is over.
             if self._clock.now() >= self._previous_line_sure_at:
                 self._previous_line = []
 
     async def wait_for_hang_up(self) -> str:
-        """Back when the line is lost, with the reason."""
+        """Waits until the line is lost; returns the reason."""
         await self._disconnected.wait()
         return self.hang_up_reason or ""
 
-    def attach(self, line: Line, fresh_line: Sequence[tuple[Stroke, int]]) -> None:
-        """Go on, on a new line: `fresh` takes the carriage to a clean line, then the lost one is struck again."""
-        now = self._clock.now()
-        again = [replace(due, is_resent=True) for due in (*self._previous_line, *self._current_line)]
+    def attach(self, line: Line) -> None:
+        """Continues on a new line: moves the carriage to a clean line, then strikes the lost line again."""
+        resent = [replace(item, is_resent=True) for item in (*self._previous_line, *self._current_line)]
         self._previous_line = []
         self._current_line.clear()
-        self._queue.extendleft(reversed(again))
-        self.prepend(fresh_line)
+        self._queue.extendleft(reversed(resent))
+        self._prepend_fresh_line()
         self.line, self.hang_up_reason = line, None
         self._disconnected.clear()
         self._connected.set()
-        self._on_event(events.LineReconnected(now, line.name, len(again)))
+        self._on_event(events.LineReconnected(self._clock.now(), line.name, len(resent)))
         self._start_writing()
 
-    def prepend(self, strokes: Sequence[tuple[Stroke, int]]) -> None:
-        """Before all that stands ready, whose columns then hold no longer."""
-        now = self._clock.now()
-        self._queue.extendleft(QueuedByte(stroke, byte, now, is_resent=True) for stroke, byte in reversed(strokes))
+    # What the machine prints by itself.
 
-    def note_local_print(self, stroke: Stroke, byte: int) -> None:
-        """In half duplex: a key that the machine has printed just now."""
-        now = self._clock.now()
+    def follow_local_print(self, byte: int) -> None:
+        """Follows a key that the machine has just printed by itself. Queued strokes of this line get a fresh line."""
+        column, now = self._printer.column, self._clock.now()
+        stroke = Stroke(strip_parity(byte), column, self._printer.observe_byte(byte))
         self._timing.note_local_print(stroke.settle_s, now)
         self._record_for_resend(QueuedByte(stroke, byte, now))
+        if self._queue:
+            if self._queue[0].stroke.is_spacing:
+                self._prepend_fresh_line()
+            self._printer.lose_track()
+
+    def lose_track(self) -> None:
+        """Makes the column unknown."""
+        self._printer.lose_track()
+
+    def _prepend_fresh_line(self) -> None:
+        """Puts a new line before the queue. The columns in the queued strokes are then wrong."""
+        now, parity = self._clock.now(), self._profile.send_parity
+        for stroke in reversed(Printer(self._profile).fresh_line()):
+            self._queue.appendleft(QueuedByte(stroke, apply_parity(stroke.byte, parity), now, is_resent=True))
 
     # Writing.
 
@@ -194,71 +209,71 @@ class Transmitter:
             await self._write_next()
 
     async def _write_next(self) -> None:
-        """Waits for whatever must be waited for, and then writes one byte or finds that there is none any more."""
+        """Waits until a byte may be written, and writes it; returns without writing if the state has changed."""
         if not await self._wait_ready():
             return
         await self._clock.sleep_until(self._timing.write_time(self._queue[0].stroke))
-        # Much may have happened in that time.
+        # The queue, the line and the deadline may have changed in that time.
         if self._is_blocked() or self._timing.write_time(self._queue[0].stroke) > self._clock.now():
             return
         if self.line.out_waiting:
             await self._clock.sleep_until(self._clock.now() + _POLL_S)
             self._timing.note_late_uart(self._clock.now())
             return
-        due = self._queue[0]
+        item = self._queue[0]
         try:
-            self.line.write(due.byte)
-        except errors.LineLost as error:
+            self.line.write(item.byte)
+        except LineLost as error:
             self.hang_up(str(error))
             return
         self._queue.popleft()
-        # Told in the same turn of the loop, and a serial port is written to in the next: a daemon that is killed has
-        # logged all that was struck.
-        start = self._timing.note_written(due.stroke, self._clock.now())
+        # The event is sent in the same turn of the loop, and the serial port is written in the next: the log of a
+        # daemon that is killed has all characters that were struck.
+        start = self._timing.note_written(item.stroke, self._clock.now())
         self._counters.struck += 1
-        self._on_sent(due.byte, start)
-        self._record_for_resend(due)
-        self._on_event(events.CharacterStruck(start, due.queued, due.stroke.byte, due.stroke.column))
+        self.on_sent(item.byte, start)
+        self._record_for_resend(item)
+        self._on_event(events.CharacterStruck(start, item.queued, item.stroke.byte, item.stroke.column))
         await self._wait_accepted(start)
 
     def _is_blocked(self) -> bool:
         return not self._queue or self.hang_up_reason is not None or self.paused_at is not None
 
     async def _wait_ready(self) -> bool:
-        """Whether a byte may go now; waits while the line is lost or the operator has stopped us."""
+        """Waits while the line is lost, printing is paused or the motor starts; returns whether a byte may go now."""
         if self.hang_up_reason is not None:
             if not self._wait_for_line:
-                raise errors.LineLost(self.hang_up_reason)
+                raise LineLost(self.hang_up_reason)
             await self._connected.wait()
         elif self.paused_at is not None:
             await self._unpaused.wait()
         else:
-            await self._ensure_motor()
+            await self._motor.switch_on()
         return not self._is_blocked()
 
     async def _wait_accepted(self, start: float) -> None:
-        """Waits until the byte is out of our hands."""
+        """Waits until the line has accepted the byte."""
         try:
             await self.line.drain()
         finally:
-            if self._clock.now() > start + _POLL_S:  # the far end took nothing for a while
+            if self._clock.now() > start + _POLL_S:  # the far end accepted nothing for a while
                 self._timing.note_late_uart(self._clock.now())
         if self._previous_line_sure_at == float("inf"):
             self._previous_line_sure_at = self._timing.free_at
         if self.hang_up_reason is not None and not self._wait_for_line:
-            raise errors.LineLost(self.hang_up_reason)
+            raise LineLost(self.hang_up_reason)
 
-    def _record_for_resend(self, due: QueuedByte) -> None:
-        if not due.resendable or (due.stroke.byte < 0x20 and due.stroke.byte not in (CR, LF)):
-            return  # a row of a tape, a bell, a reader's or a punch's code: nothing that stands on the paper
-        self._current_line.append(due)
-        if due.stroke.byte in self._line_end_bytes:
+    def _record_for_resend(self, item: QueuedByte) -> None:
+        if not item.resendable or (item.stroke.byte < 0x20 and item.stroke.byte not in (CR, LF)):
+            return  # a tape row, a bell, or a code for reader or punch leaves nothing on the paper
+        self._current_line.append(item)
+        if item.stroke.byte in self._line_end_bytes:
             self._previous_line = list(self._current_line)
             self._previous_line_sure_at = float("inf")
             self._current_line.clear()
 
 
-def _retrieve_exception(writing: asyncio.Task[None]) -> None:
-    """Who waits for the wheel is told what befell it; there may be nobody, after a bell or a hang-up."""
-    if not writing.cancelled():
-        writing.exception()
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Marks the exception as seen: after a bell or a hang-up no caller may wait for the task."""
+    if not task.cancelled():
+        task.exception()

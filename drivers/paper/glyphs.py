@@ -1,7 +1,7 @@
-"""The glyphs of the type wheel as pen strokes: one table, from which SVG, canvas and PNG are drawn.
+"""The glyphs of the type wheel as pen strokes: one table for SVG, canvas and PNG.
 
-A monoline sans serif, as the wheel has it: square in the shoulder, open, as wide as the column lets it. Knows
-shapes; no ink, no pixels, no sheet. The letters are ours, drawn after the look of the machine's print.
+A monoline sans serif like the machine's, as wide as the column allows. Knows shapes; no ink, no pixels, no sheet. The
+letters are our own drawings after the machine's print.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ PenStroke = tuple[Point, ...]
 
 # The box of a glyph, in 2400ths of an inch, x to the right and y downwards: 10 to the inch, 6 lines to the inch.
 WIDTH, HEIGHT = 240, 400
-CAP_LINE, BASELINE = 80, 320  # the tops of the capitals, and what they stand on
-PEN_WIDTH = 36  # the breadth of a stroke, its ends round
+CAP_LINE, BASELINE = 80, 320  # y of the tops of the capitals, and of the base line
+PEN_WIDTH = 36  # width of a stroke, with round ends
 
-# Drawn in a box of 60 by 100, strokes parted by |. A point "x,y" is reached by a straight line; "~x,y" is the corner
-# of a curve from the point before it to the one after it, as a quarter of a circle pulled a little into that corner.
+# Drawn in a box of 60 by 100, strokes separated by |. "x,y" is the end of a straight line; "~x,y" is the corner of a
+# curve from the point before to the point after it: a quarter of a circle pulled towards that corner.
 _GLYPH_TABLE = {
     " ": "",
     "!": "30,20 30,60 | 29,79 31,79 31,81 29,81 29,79",
@@ -92,28 +92,27 @@ _GLYPH_TABLE = {
 }
 _ARROWS_1963 = {"^": "30,80 30,22 | 13,41 30,21 47,41", "_": "52,50 10,50 | 28,33 9,50 28,67"}
 _SLASH = "43,29 17,71"
-_TABLE_SCALE = 4  # the table's units are that much coarser than the box: a curve wants more places to go than its ends
-_CORNER_PULL = 0.6  # how far a curve is pulled into its corner: 0.552 is a circle's quarter
+_TABLE_SCALE = 4  # units of the box to one unit of the table, for smooth curves
+_CORNER_PULL = 0.6  # how far a curve is pulled into its corner; 0.552 is a quarter of a circle
 _CHORDS = 8  # chords to a curve
 
 
 @lru_cache(maxsize=512)
 def pen_strokes(glyph: str, wheel: TypeWheel = "1968", *, slashed_zero: bool = False) -> tuple[PenStroke, ...]:
-    """The pen's way for one glyph SP to 0x5F, or ↑ or ←, in the box WIDTH by HEIGHT; ValueError for any other."""
+    """Returns the strokes of a glyph SP to 0x5F, ↑ or ←, in the box WIDTH by HEIGHT; ValueError for any other."""
     key = {"↑": "^", "←": "_"}.get(glyph, glyph)
     if key not in _GLYPH_TABLE:
         raise ValueError(f"{glyph!r} is not on the type wheel: it has SP to _ and, on that of 1963, ↑ and ←")
-    drawn = _ARROWS_1963[key] if key in _ARROWS_1963 and (wheel == "1963" or key != glyph) else _GLYPH_TABLE[key]
+    drawing = _ARROWS_1963[key] if key in _ARROWS_1963 and (wheel == "1963" or key != glyph) else _GLYPH_TABLE[key]
     if glyph == "0" and slashed_zero:
-        drawn += f" | {_SLASH}"
-    return tuple(_parse_stroke(part.split()) for part in drawn.split("|") if part.strip())
+        drawing += f" | {_SLASH}"
+    return tuple(_parse_stroke(part.split()) for part in drawing.split("|") if part.strip())
 
 
 def svg_path(glyph: str, wheel: TypeWheel = "1968", *, slashed_zero: bool = False) -> str:
-    """The same as the `d` of an SVG path, to be stroked with round caps and joins, PEN wide; empty for a blank."""
-    return "".join(
-        "M" + "L".join(f"{x} {y}" for x, y in stroke) for stroke in pen_strokes(glyph, wheel, slashed_zero=slashed_zero)
-    )
+    """Returns a glyph as the `d` of an SVG path, for round caps and joins, PEN_WIDTH wide; empty for a blank."""
+    strokes = pen_strokes(glyph, wheel, slashed_zero=slashed_zero)
+    return "".join("M" + "L".join(f"{x} {y}" for x, y in stroke) for stroke in strokes)
 
 
 def _parse_stroke(words: list[str]) -> PenStroke:
@@ -130,17 +129,13 @@ def _parse_stroke(words: list[str]) -> PenStroke:
 
 
 def _curve_chords(start: Point, corner: Point, end: Point) -> list[Point]:
-    """The chords of a cubic whose two handles lie on the lines to the corner; without its first point."""
-    return [
-        (
-            _bezier_point(start[0], corner[0], end[0], step / _CHORDS),
-            _bezier_point(start[1], corner[1], end[1], step / _CHORDS),
-        )
-        for step in range(1, _CHORDS + 1)
-    ]
+    """Returns the chords of a cubic whose handles lie on the lines to the corner; without its first point."""
+    steps = [step / _CHORDS for step in range(1, _CHORDS + 1)]
+    return [(_bezier(start[0], corner[0], end[0], t), _bezier(start[1], corner[1], end[1], t)) for t in steps]
 
 
-def _bezier_point(start: int, corner: int, end: int, at: float) -> int:
-    leave, arrive = start + _CORNER_PULL * (corner - start), end + _CORNER_PULL * (corner - end)
-    rest = 1 - at
-    return round(rest**3 * start + 3 * rest**2 * at * leave + 3 * rest * at**2 * arrive + at**3 * end)
+def _bezier(start: int, corner: int, end: int, t: float) -> int:
+    """Returns one coordinate of the cubic Bézier curve at `t`, from 0 to 1."""
+    first_handle, second_handle = start + _CORNER_PULL * (corner - start), end + _CORNER_PULL * (corner - end)
+    s = 1 - t
+    return round(s**3 * start + 3 * s**2 * t * first_handle + 3 * s * t**2 * second_handle + t**3 * end)

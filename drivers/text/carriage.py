@@ -1,7 +1,7 @@
-"""The carriage: where it stands, how long it travels home, and what was given out on the line under it.
+"""The carriage: its column, its travel time, and the strokes made on the current line.
 
-Gives strokes out one function or one run of glyphs at a time. Does not know words, nor when anything is struck: a
-stroke says how long the carriage will travel, and whoever keeps the time waits that long.
+Makes strokes for one function or one run of glyphs at a time. A stroke says how long the carriage travels; the
+transmitter waits that long. Knows no words and no moments.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+from drivers.clock import CHARACTER_S
 from drivers.paper.paper import BEL, CR, LF, RUBOUT, glyph_of
 from drivers.profile import Profile
 
 Fill = Literal["idle", "rubout", "nul"]
 
-CYCLE_S = 0.100  # one function; a CR takes it even from the left margin - Bulletin 310B 574-122-100TC 3.02
 _MIN_FILLS = 2  # on a tape after every function - Bulletin 310B 574-100-101TC 3.12
 _FILL_BYTE: dict[Fill, int] = {"rubout": RUBOUT, "nul": 0x00}
-_MAX_LINES = 4000  # kept for what is given out and never struck: eight hours of paper
-_MAX_LINE_STROKES = 20_000  # strokes kept of one line: three hundred passes
+_MAX_LINES = 4000  # kept in case their strokes are never struck: eight hours of paper
+_MAX_LINE_STROKES = 20_000  # kept of one line: three hundred passes
 _LOCAL_MARK = 0x80  # marks a byte that the machine printed from its own keyboard
 
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """One byte (7 bits) for the machine, with the column where the carriage stands before it; None is unknown.
+    """One byte (7 bits) for the machine, and the column of the carriage before it; None: unknown.
 
-    `settle_s`, where the carriage flies home: from its start until the start of the next character that spaces.
+    `settle_s`: seconds from the start of a carriage return to the start of the next spacing character; otherwise 0.
     """
 
     byte: int
@@ -38,22 +38,22 @@ class Stroke:
 
     @property
     def is_spacing(self) -> bool:
-        """Whether it moves the carriage: a glyph or the blank. Only these need a carriage at rest."""
+        """Whether the stroke is a glyph or the blank. Only these strokes need a carriage at rest."""
         return 0x20 <= self.byte < RUBOUT
 
 
 @dataclass(slots=True)
 class _PaperLine:
-    """One line of paper: where the carriage stood when it came up, and all strokes since, the last ends it."""
+    """One line of paper: the column at its start, and all strokes since; the last stroke ends it."""
 
     start: int | None
     strokes: bytearray = field(default_factory=bytearray)
 
 
 class Carriage:
-    """`column` and `clean` are as they will be when all that was given out is struck.
+    """`column` and `is_clean` are the state after all strokes made so far.
 
-    `fill` is what goes out while the carriage flies: nothing, or characters where the tape must be replayable.
+    `fill` is sent while the carriage travels: nothing, or characters that make a replayable tape.
     """
 
     def __init__(self, profile: Profile, column: int | None) -> None:
@@ -61,16 +61,16 @@ class Carriage:
         self._profile = profile
         self._lines: deque[_PaperLine] = deque([_PaperLine(column)])
         self.column = column
-        self._ink_end = 0  # how far to the right this line has ink
+        self._ink_end = 0  # column up to which this line has ink
         self._recompute_position()
 
     @property
     def is_clean(self) -> bool:
-        """Whether the next glyph lands on no other."""
+        """Whether the next glyph lands on no other glyph."""
         return self.column is not None and self.column >= self._ink_end
 
     def strike(self, glyphs: str) -> list[Stroke]:
-        """Glyphs from where the carriage stands, which must be known; they must fit."""
+        """Returns strokes for glyphs that fit on the line, from the column, which must be known."""
         column = self.column or 0
         self.column = column + len(glyphs)
         self._ink_end = max(self._ink_end, column + len(glyphs.rstrip(" ")))
@@ -81,29 +81,29 @@ class Carriage:
         return [self._function_stroke(BEL)]
 
     def carriage_return(self) -> list[Stroke]:
-        """To the left margin of the same line, for a second pass; where CR feeds the paper there is none."""
+        """Returns the strokes to the left margin of the same line, for a second pass; none where CR feeds the paper."""
         if self.column == 0 or self._profile.return_feeds:
             return []
         return self._with_fill([self._function_stroke(CR)])
 
     def new_line(self) -> list[Stroke]:
-        """To the left margin of the next line."""
+        """Returns the strokes to the left margin of the next line."""
         if self.column == 0:
             return self._with_fill([self._function_stroke(LF)])
         strokes = [self._function_stroke(CR)]
-        if not self._profile.return_feeds:  # CR first: the LF then hides a tenth of a second of the carriage's flight
+        if not self._profile.return_feeds:  # CR first: the LF then hides a tenth of a second of its travel
             strokes.append(self._function_stroke(LF))
         return self._with_fill(strokes)
 
     def observe_byte(self, byte: int) -> float:
-        """A byte that the machine printed by itself; says how long the carriage then travels, from its start."""
+        """Records a byte that the machine printed by itself; returns its `settle_s`."""
         byte &= 0x7F
         settle_s = self._settle_s(byte)
         self._record(byte, _LOCAL_MARK)
         return settle_s
 
     def lose_track(self) -> None:
-        """The carriage may stand anywhere, on any line."""
+        """Makes column and line unknown."""
         self._lines = deque([_PaperLine(None)])
         self._recompute_position()
 
@@ -113,25 +113,25 @@ class Carriage:
         return stroke
 
     def _with_fill(self, functions: list[Stroke]) -> list[Stroke]:
-        """At least two fills, and so many that the carriage is home when they are through."""
+        """Adds at least two fills, and enough to cover the travel of the carriage."""
         if self.fill == "idle":
             return functions
-        flight_s = functions[0].settle_s - CYCLE_S * len(functions)
-        count = max(_MIN_FILLS, ceil(flight_s / CYCLE_S - 1e-6))
+        travel_s = functions[0].settle_s - CHARACTER_S * len(functions)
+        count = max(_MIN_FILLS, ceil(travel_s / CHARACTER_S - 1e-6))
         return functions + [self._function_stroke(_FILL_BYTE[self.fill]) for _ in range(count)]
 
     def _settle_s(self, byte: int) -> float:
-        """How long from the start of this byte until the carriage is home; 0 if it does not fly."""
-        # Someone may have typed with the line in LOCAL: an unknown column is as far out as there is.
+        """Returns the seconds from the start of this byte until the carriage is home; 0 if it does not travel."""
+        # The operator may have typed in LOCAL: an unknown column counts as the last one.
         column = self._profile.columns if self.column is None else self.column
         if glyph_of(byte):
             column += 1
-            flies = self._profile.auto_return and self.column is not None and column >= self._profile.columns
+            returns = self._profile.auto_return and self.column is not None and column >= self._profile.columns
         else:
-            flies = byte == CR or (byte == LF and self._profile.feed_returns)
-        return CYCLE_S + self._profile.cr_travel_s(column) if flies and column else 0.0
+            returns = byte == CR or (byte == LF and self._profile.feed_returns)
+        return CHARACTER_S + self._profile.cr_travel_s(column) if returns and column else 0.0
 
-    # What was given out.
+    # The strokes of the last lines.
 
     def _record(self, byte: int, mark: int = 0) -> None:
         line = self._lines[-1]
@@ -142,11 +142,11 @@ class Carriage:
         if self._move_carriage(byte):
             if len(self._lines) == _MAX_LINES:
                 self._lines.popleft()
-                self._lines[0].start = None  # nobody can say any more what comes before it
+                self._lines[0].start = None  # the lines before it are forgotten
             self._lines.append(_PaperLine(self.column))
 
     def _move_carriage(self, byte: int) -> bool:
-        """Moves the carriage as the machine does; says whether a line ends."""
+        """Moves the carriage as the machine does; returns whether the line ends."""
         if byte == CR:
             self.column = 0
             ended = self._profile.return_feeds
@@ -161,7 +161,7 @@ class Carriage:
     def _advance(self, *, inked: bool) -> bool:
         if self.column is None:
             return False
-        self.column = min(self.column + 1, self._profile.columns)  # past the stop everything lands in the last cell
+        self.column = min(self.column + 1, self._profile.columns)  # past the stop every glyph lands in the last cell
         if inked:
             self._ink_end = max(self._ink_end, self.column)
         if self._profile.auto_return and self.column == self._profile.columns:
@@ -170,27 +170,27 @@ class Carriage:
         return False
 
     def forget_unstruck(self, unstruck: Sequence[Stroke]) -> None:
-        """These strokes, the last ones given out, were never struck; what is not ours among them is passed over."""
-        wanted = [stroke.byte for stroke in unstruck]
-        by_itself = bytearray()
-        while wanted:
+        """Removes the last strokes, which were never struck. Strokes that this carriage did not make are skipped."""
+        bytes_left = [stroke.byte for stroke in unstruck]
+        local_bytes = bytearray()
+        while bytes_left:
             strokes = self._lines[-1].strokes
             if not strokes:
                 if len(self._lines) == 1:
                     break
                 self._lines.pop()
             elif strokes[-1] & _LOCAL_MARK:
-                by_itself.append(strokes.pop() & 0x7F)
-            elif strokes[-1] == wanted.pop():
+                local_bytes.append(strokes.pop() & 0x7F)
+            elif strokes[-1] == bytes_left.pop():
                 strokes.pop()
         self._recompute_position()
-        for byte in reversed(by_itself):
+        for byte in reversed(local_bytes):
             self._record(byte, _LOCAL_MARK)
 
     def _recompute_position(self) -> None:
-        """Finds column and ink anew from the last line."""
+        """Computes column and ink from the strokes of the last line."""
         line = self._lines[-1]
         self.column = line.start
-        self._ink_end = self._profile.columns if line.start is None else line.start  # the worst, on the first line
+        self._ink_end = self._profile.columns if line.start is None else line.start  # the worst case, on the first line
         for byte in line.strokes:
             self._move_carriage(byte & 0x7F)

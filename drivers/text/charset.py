@@ -1,6 +1,6 @@
-"""What a Model 33 prints: any Unicode text to the 64 glyphs SP to 0x5F, and the eighth level in software.
+"""The character set of a Model 33: any Unicode text to the 64 glyphs SP to 0x5F, and the parity bit in software.
 
-Two styles: prose, to be read, and code, from which every character can be had back. Knows no column and no line
+Two styles: prose, to be read, and code, from which every character can be recovered. Knows no column and no line
 length: the line break "\\n" is passed on.
 """
 
@@ -11,71 +11,62 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal
 
-from drivers.profile import ParityOut, TypeWheel
-from drivers.text.charset_table import (
-    ARROWS_1963,
-    CATEGORY_REPLACEMENTS,
-    RELATION_SIGNS,
-    REPLACEMENTS,
-    SPACED_FROM_WORDS,
-    SYMBOL_READINGS,
-    Spacing,
-)
+from drivers.profile import Parity, TypeWheel
+from drivers.text import charset_table as table
+from drivers.text.charset_table import Spacing
 
 Style = Literal["prose", "code"]
 
 _LETTER = re.compile(r".*LETTER(?: SMALL)? ([A-Z]{1,3})(?: WITH .*)?|HANGUL SYLLABLE ([A-Z]+)")
-_MAX_NAME_LENGTH = 24  # of "[ROCKET]": whole or not at all, for names cut short are alike; longer ones bore
+_MAX_NAME_LENGTH = 24  # of "[ROCKET]": printed whole or not at all, as names cut short look alike
 _NEGATED = "\u0338"  # the stroke through a relation
-_UNASSIGNED = {"Cn", "Co", "Cs"}  # unassigned, private, half a pair: no name, no case
+_UNASSIGNED = {"Cn", "Co", "Cs"}  # unassigned, private, surrogate: no name, no case
 
-# As V7 Unix wrote what a terminal of capitals lacks (tty.c, `maptab`); the rest of the code style is our own.
+# As V7 Unix wrote the characters that an upper-case terminal lacks (tty.c, `maptab`); the rest is our own.
 _ESCAPES = {"{": "\\(", "}": "\\)", "|": "\\!", "~": "\\^", "`": "\\'", "\\": "\\\\", "\n": "\n"}
 _UNESCAPED = {escape[1]: char for char, escape in _ESCAPES.items() if len(escape) == 2}
 _CODE_ESCAPE = re.compile(r"\\\[([0-9A-F]{1,6})\]|\\([A-Z()!^'\\])|([A-Z])")
 
 _UNIT_PREFIXES = " kKMGmnp"  # between a figure and its unit
-_QUESTION_MARKS = "؟❓❔"  # question marks that are none to Unicode
+_QUESTION_MARKS = "؟❓❔"  # question marks that Unicode does not decompose to `?`
 
 
 def fold_text(text: str, *, style: Style = "prose", wheel: TypeWheel = "1968") -> str:
-    """The text in SP to 0x5F, and "\\n" for each line break; never an error. A text in pieces wants a Folding."""
+    """Returns the text in SP to 0x5F, and "\\n" for each line break. For a text in pieces use IncrementalFolder."""
     return IncrementalFolder(wheel).feed(text, style)
 
 
 def is_printable(char: str, wheel: TypeWheel = "1968") -> bool:
-    """Whether one character comes out as itself, or as something that says so: neither nothing nor a stand-in `?`."""
+    """Whether one character prints as itself or as a readable replacement, not as nothing or as a stand-in `?`."""
     glyphs = fold_text(char, wheel=wheel)
     return bool(glyphs) and ("?" not in glyphs or "?" in unicodedata.normalize("NFKD", char) or char in _QUESTION_MARKS)
 
 
 def unfold_text(text: str) -> str:
-    """The text that `fold` made code of; what it cannot have made stays as it is."""
+    """Returns the text that `fold_text` made in code style, as it was before; an unknown escape is kept."""
     return _CODE_ESCAPE.sub(_unescape_match, text)
 
 
 class IncrementalFolder:
-    """The fold of a text that comes in pieces: cut anywhere, they give what the whole gives.
+    """Folds a text that comes in pieces. The pieces may be cut anywhere: the result is that of the whole text.
 
-    It remembers the last glyph and what that may touch, a CR, a figure whose unit may follow, and whether the text is
-    Greek; all else is looked at alone.
+    Remembers the last glyph, its spacing class, a CR, a figure that a unit may follow, and whether the text is Greek.
     """
 
     def __init__(self, wheel: TypeWheel = "1968") -> None:
         self._wheel = wheel
         self._spacing: Spacing
-        self._previous: tuple[str, Spacing]  # last and touch, without the last character
+        self._previous: tuple[str, Spacing]  # the last glyph and its spacing class, without the last character
         self._reset()
 
     def feed(self, text: str, style: Style = "prose") -> str:
-        """One piece."""
         if style == "code":
             self._reset()
             return "".join(map(_escape_char, text))
         return "".join(map(self._fold_prose_char, text))
 
     def step_back(self) -> None:
-        """The last character is to be struck over: what comes next stands where it stands."""
+        """Makes the next character take the place of the last one, over which it is struck."""
         self._last, self._spacing = self._previous
 
     def _reset(self) -> None:
@@ -85,42 +76,41 @@ class IncrementalFolder:
         self._after_cr = self._in_greek = self._after_figure = False
 
     def _fold_prose_char(self, char: str) -> str:
-        returned, self._after_cr = self._after_cr, char == "\r"
-        if returned and char == "\n":
+        after_cr, self._after_cr = self._after_cr, char == "\r"
+        if after_cr and char == "\n":
             return ""
-        glyphs, touch = _fold_char(char, self._wheel)
-        if char in SYMBOL_READINGS:
-            # A unit has a figure before it; π stands for itself in any text but a Greek one.
-            glyphs, touch = (
-                SYMBOL_READINGS[char] if not self._in_greek and (self._after_figure or char == "π") else (glyphs, touch)
-            )
+        glyphs, spacing = _fold_char(char, self._wheel)
+        if char in table.SYMBOL_READINGS:
+            # A unit follows a figure; π is PI in any text but a Greek one.
+            if not self._in_greek and (self._after_figure or char == "π"):
+                glyphs, spacing = table.SYMBOL_READINGS[char]
         elif char.isalnum():
             self._in_greek = "\u0370" <= char <= "\u03ff" or "\u1f00" <= char <= "\u1fff"
         self._after_figure = char.isdigit() or (self._after_figure and char in _UNIT_PREFIXES)
         if not glyphs:
             return ""
-        between = self._separator(glyphs[0], touch)
+        separator = self._separator(glyphs[0], spacing)
         self._previous = self._last, self._spacing
-        self._last, self._spacing = glyphs[-1], touch
-        return between + glyphs
+        self._last, self._spacing = glyphs[-1], spacing
+        return separator + glyphs
 
-    def _separator(self, first: str, touch: Spacing) -> str:
-        """What keeps a glyph from running into the last one."""
-        touches, last = {touch, self._spacing}, self._last
-        if touch == "raised" and self._spacing != "raised":
+    def _separator(self, first: str, spacing: Spacing) -> str:
+        """Returns the blank or `^` that separates a glyph from the last one; empty if none is needed."""
+        classes, last = {spacing, self._spacing}, self._last
+        if spacing == "raised" and self._spacing != "raised":
             return "^"  # once: 10²³ is 10^23
-        if "blanks" in touches:
+        if "blanks" in classes:
             return " " if last and last not in " \n([" and first not in " \n)],.;:" else ""
-        if "marks" in touches:
+        if "marks" in classes:
             return " " if last.isalnum() and first.isalnum() else ""
         # log₂8 is not log28
-        return " " if touch != self._spacing and last.isdigit() and first.isdigit() else ""
+        return " " if spacing != self._spacing and last.isdigit() and first.isdigit() else ""
 
 
-def apply_parity(byte: int, parity: ParityOut) -> int:
-    """The byte as it goes to the machine: seven bits, and the eighth as the function levers want it.
+def apply_parity(byte: int, parity: Parity) -> int:
+    """Returns the byte to send: seven bits, and the eighth by the parity.
 
-    They may be coded for level 8 - Teletype Bulletin 310B 574-122-100TC; the type wheel ignores it.
+    Function levers may be coded for level 8 - Teletype Bulletin 310B 574-122-100TC; the type wheel ignores it.
     """
     if parity == "even":
         return even_parity(byte)
@@ -128,17 +118,17 @@ def apply_parity(byte: int, parity: ParityOut) -> int:
 
 
 def even_parity(byte: int) -> int:
-    """Seven bits, and the eighth so that the count of marks is even."""
+    """Returns seven bits, and an eighth that makes the count of marks even."""
     byte &= 0x7F
     return byte | (byte.bit_count() & 1) << 7
 
 
 def strip_parity(byte: int) -> int:
-    """The seven bits that mean something."""
+    """Returns the byte without its parity bit."""
     return byte & 0x7F
 
 
-# Code.
+# Code style.
 
 
 def _escape_char(char: str) -> str:
@@ -151,32 +141,32 @@ def _escape_char(char: str) -> str:
     return char if " " <= char < "`" else f"\\[{ord(char):X}]"
 
 
-def _unescape_match(found: re.Match[str]) -> str:
-    point, escaped, capital = found.groups()
+def _unescape_match(match: re.Match[str]) -> str:
+    point, escaped, capital = match.groups()
     if point:
         value = int(point, 16)
-        return chr(value) if value < 0x110000 else found[0]
+        return chr(value) if value < 0x110000 else match[0]
     return _UNESCAPED.get(escaped, escaped) if escaped else capital.lower()
 
 
-# Prose.
+# Prose style.
 
 
 @lru_cache(maxsize=8192)
 def _fold_char(char: str, wheel: TypeWheel) -> tuple[str, Spacing]:
-    """The glyphs, and what they may touch."""
+    """Returns the glyphs of a character, and its spacing class."""
     glyphs = _glyphs_for(char)
     if wheel == "1963":
-        glyphs = ARROWS_1963.get(char) or glyphs.replace("_", "-")
+        glyphs = table.ARROWS_1963.get(char) or glyphs.replace("_", "-")
     return glyphs, _spacing_of(char, glyphs)
 
 
 def _spacing_of(char: str, glyphs: str) -> Spacing:
-    if char in RELATION_SIGNS or glyphs.startswith("NOT "):
+    if char in table.RELATION_SIGNS or glyphs.startswith("NOT "):
         return "blanks"
-    if char in SPACED_FROM_WORDS or (unicodedata.category(char) == "Sc" and glyphs.isalpha()):
+    if char in table.SPACED_FROM_WORDS or (unicodedata.category(char) == "Sc" and glyphs.isalpha()):
         return "marks"
-    if char in REPLACEMENTS or (glyphs.isalpha() and char not in "ⁿⁱ"):  # 1ˢᵗ is 1ST
+    if char in table.REPLACEMENTS or (glyphs.isalpha() and char not in "ⁿⁱ"):  # 1ˢᵗ is 1ST
         return "all"
     tag = unicodedata.decomposition(char).partition(" ")[0]
     return "raised" if tag == "<super>" else "lowered" if tag == "<sub>" else "all"
@@ -184,19 +174,19 @@ def _spacing_of(char: str, glyphs: str) -> Spacing:
 
 @lru_cache(maxsize=2048)
 def _glyphs_for(char: str) -> str:
-    if char in REPLACEMENTS:
-        return REPLACEMENTS[char]
+    if char in table.REPLACEMENTS:
+        return table.REPLACEMENTS[char]
     if " " <= char < "`":
         return char
     if unicodedata.category(char) in _UNASSIGNED:
         return "?"
-    upper = char.upper()  # of one character up to three: ß is SS
+    upper = char.upper()  # one character gives up to three: ß is SS
     if upper != char:
         return "".join(map(_glyphs_for, upper))
     plain = unicodedata.normalize("NFKD", char)
     if _NEGATED in plain:
         return "NOT " + "".join(map(_glyphs_for, plain.replace(_NEGATED, "")))
-    syllable = "가" <= char <= "힣" or "\u3040" <= char <= "\u30ff"  # Korean, Japanese: its name reads better
+    syllable = "가" <= char <= "힣" or "\u3040" <= char <= "\u30ff"  # Korean, Japanese: the letter's name reads better
     if plain != char and not syllable:
         return _fold_decomposed(plain, unicodedata.decomposition(char).partition(" ")[0])
     return _fold_by_category(char)
@@ -204,15 +194,17 @@ def _glyphs_for(char: str) -> str:
 
 def _fold_decomposed(plain: str, tag: str) -> str:
     if tag == "<square>":  # ㎛
-        return "".join(SYMBOL_READINGS[char][0] if char in SYMBOL_READINGS else _glyphs_for(char) for char in plain)
+        return "".join(
+            table.SYMBOL_READINGS[char][0] if char in table.SYMBOL_READINGS else _glyphs_for(char) for char in plain
+        )
     glyphs = "".join(map(_glyphs_for, plain))
     return f"({glyphs})" if tag == "<circle>" else glyphs
 
 
 def _fold_by_category(char: str) -> str:
     category = unicodedata.category(char)
-    if category in CATEGORY_REPLACEMENTS:
-        return CATEGORY_REPLACEMENTS[category]
+    if category in table.CATEGORY_REPLACEMENTS:
+        return table.CATEGORY_REPLACEMENTS[category]
     name = unicodedata.name(char, "")
     if category[0] == "N":
         value = unicodedata.numeric(char)
@@ -248,7 +240,7 @@ def _box_drawing_glyph(name: str) -> str:
 
 
 def _arrow_glyphs(name: str) -> str:
-    """Where it points, of all that is drawn as an arrow; not of a thing that has one on it."""
+    """Returns the direction of a character that is an arrow; empty for a thing with an arrow on it."""
     head = name.partition(" WITH ")[0]
     if " ARROW" not in head:
         return ""

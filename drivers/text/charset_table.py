@@ -1,14 +1,14 @@
-"""What single characters become in prose, where Unicode's own rules do not settle it or settle it badly.
+"""Replacements of single characters in prose, where Unicode's own rules give none or a bad one.
 
-Plain data. Upper case is tried after this table, then compatibility decomposition, then the character's name.
+Plain data. After this table come upper case, compatibility decomposition, and the character's name.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-# What a character may touch: anything; anything but a letter or figure ("3 1/2"); brackets and stops alone, as a
-# relation ("A IN B"). A raised or a lowered one goes on with its like.
+# Spacing class: what may stand next to a character. all: anything; marks: no letter or figure ("3 1/2"); blanks: only
+# brackets and stops, as for a relation ("A IN B"); raised, lowered: characters of the same class.
 Spacing = Literal["all", "marks", "blanks", "raised", "lowered"]
 
 
@@ -20,10 +20,10 @@ def _map_letters(characters: str, glyphs: str) -> dict[str, str]:
     return dict(zip(characters, glyphs.split(), strict=True))
 
 
-# ASCII that has no glyph of its own. The machine would print [ \ ] ^ @ for { | } ~ `; these read better.
+# ASCII without a glyph. The machine would print [ \ ] ^ @ for { | } ~ `; these replacements read better.
 _ASCII = {"{": "[", "|": "!", "}": "]", "~": "^", "`": "'", "\n": "\n", "\t": " "}
 
-_GEORGIAN = "".join(map(chr, range(0x1C90, 0x1CB1)))  # its capitals, which no Georgian writes but upper() makes
+_GEORGIAN = "".join(map(chr, range(0x1C90, 0x1CB1)))  # capitals that upper() makes, and that Georgian does not use
 _ARMENIAN = "".join(map(chr, range(0x0531, 0x0557)))
 
 REPLACEMENTS: dict[str, str] = {
@@ -47,7 +47,7 @@ REPLACEMENTS: dict[str, str] = {
     **dict(zip("░▒▓▀▌▐", '.:X"[]', strict=True)),  # the more ink, the darker
     **dict(zip("▁▂▃▄▅▆▇█", "_.-=+*%#", strict=True)),
     **dict(zip("▏▎▍▋▊▉", "!.-+*%", strict=True)),
-    **{"╱": "/", "╲": "\\", "╳": "X", "\u0338": "/"},  # the last: a stroke through what is there already
+    **{"╱": "/", "╲": "\\", "╳": "X", "\u0338": "/"},  # the last: a stroke through the character before
     **_map_each("<3", "😍🥰😘♥❤♡💙💚💛💜🖤🤍🧡"),
     **_map_each(":-)", "☺🙂😀😁😃😄😆😊😇😎🤗☻😋🤩"),
     **_map_each(":-D", "😂🤣😅"),
@@ -83,19 +83,19 @@ REPLACEMENTS: dict[str, str] = {
     **{"ة": "H", "ى": "A", "،": ",", "؟": "?", "؛": ";"},
 }
 
-# The wheel of 1963 has these two, and no underline: 0x5E and 0x5F are arrows there.
+# The type wheel of 1963 has these two, and no underline: 0x5E and 0x5F are arrows there.
 ARROWS_1963 = {"↑": "^", "←": "_", "￪": "^", "￩": "_"}
 
-# What stands for a thing and not for a sound, unless the text is Greek.
+# Letters that are read as symbols of a quantity, unless the text is Greek.
 SYMBOL_READINGS: dict[str, tuple[str, Spacing]] = {"μ": ("U", "all"), "π": ("PI", "marks"), "Ω": ("OHM", "all")}
 
-# What must not touch letter or figure, or 3½ becomes 31/2 and 20°C 20DEGC. Currencies too, known by their category.
+# No letter or figure may touch these: 3½ would be 31/2 and 20°C 20DEGC. Currencies too, by their category.
 SPACED_FROM_WORDS = frozenset("¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟↉°℃℉‰‱∞√∑∏∫∬∭ℼ")
 
-# What stands between two others as a word.
+# Each of these becomes a word between its two neighbours.
 RELATION_SIGNS = frozenset("∈∧∨¬≈≃≅")
 
-# By general category, where neither the table nor a name helps: dashes, brackets, quotes, spaces, line ends.
+# By general category, after the table and the name: dashes, brackets, quotes, spaces, line ends.
 CATEGORY_REPLACEMENTS = {
     **dict.fromkeys(("Mn", "Mc", "Me", "Cc", "Cf"), ""),  # accents over or under a letter, controls, joiners
     **{"Pd": "-", "Ps": "(", "Pe": ")", "Pi": '"', "Pf": '"', "Pc": "_", "Zs": " ", "Zl": "\n", "Zp": "\n"},

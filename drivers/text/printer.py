@@ -1,7 +1,7 @@
-"""Text to strokes: folded to the type wheel, words wrapped whole, bold and underline by a second pass, art as it is.
+"""The printer: text to strokes.
 
-Knows what is held back until a word is whole; where the carriage stands is the affair of `carriage`. Does not know
-when anything is struck.
+Folds text, wraps whole words, prints bold and underline by a second pass, and prints art unchanged. `carriage` knows
+the column. Does not know when a stroke is struck.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FACTORY_PROFILE = Profile()
 
 
 class Printer:
-    """Words are held back until they are whole: one that does not fit goes to the next line."""
+    """Holds words back until they are whole: a word that does not fit goes to the next line."""
 
     def __init__(self, profile: Profile = _FACTORY_PROFILE, *, column: int | None = None) -> None:
         self._profile = profile
@@ -27,29 +27,29 @@ class Printer:
         self._folder = IncrementalFolder(profile.wheel)
         self._blanks = 0
         self._word = PendingWord(profile.wheel)
-        self._passes = OverstrikePasses()  # over this line, before it ends
-        self._after_cr = False  # art: a CR came, and it is not yet known whether its LF follows
+        self._passes = OverstrikePasses()  # over this line, due before it ends
+        self._after_cr = False  # art: a CR came, and its LF may follow
         self._overprinting = False  # art: this line has ink under the carriage on purpose
-        self._back_offset = 0  # art: how far backspaces have gone back from the column
+        self._back_offset = 0  # art: cells that backspaces have gone back from the column
 
     @property
     def column(self) -> int | None:
-        """Where the carriage stands when all that was given out is struck; None is unknown."""
+        """Column of the carriage after all strokes made so far; None: unknown."""
         return self._carriage.column
 
     @property
     def held_characters(self) -> int:
-        """How many characters are held back."""
+        """Number of characters that are held back."""
         return self._blanks + len(self._word)
 
     @property
     def has_held_word(self) -> bool:
-        """Whether a word stands there that may go on, and not only blanks."""
+        """Whether a word is held back that may go on, and not only blanks."""
         return bool(self._word)
 
     @property
     def fill(self) -> Fill:
-        """What is sent while the carriage flies: nothing; RUBOUT where the punch makes a tape to be replayed; NUL."""
+        """Bytes sent while the carriage travels: none; RUBOUT where the punch makes a replayable tape; NUL."""
         return self._carriage.fill
 
     @fill.setter
@@ -57,7 +57,7 @@ class Printer:
         self._carriage.fill = fill
 
     def feed(self, text: str, style: Style = "prose", *, overstrike: bool = False) -> list[Stroke]:
-        """Everything up to the last word, which may go on in the next piece; the pieces may be cut anywhere.
+        """Returns the strokes up to the last word, which may go on in the next piece; pieces may be cut anywhere.
 
         With `overstrike` a backspace in prose is a typewriter's: `X\\bX` is bold, `_\\bX` underlined.
         """
@@ -72,7 +72,7 @@ class Printer:
         return strokes
 
     def flush(self) -> list[Stroke]:
-        """What was held back, the blanks after it included: a prompt ends in one."""
+        """Returns the strokes of the held-back word and of the blanks after it: a prompt ends in a blank."""
         strokes = self._release_word()
         if self._blanks:
             if not self._overprinting:
@@ -82,9 +82,9 @@ class Printer:
         return strokes
 
     def feed_raw(self, text: str) -> list[Stroke]:
-        """Art: each character in its cell, what is too far right cut off; `\\r` and `\\b` go back for a second pass.
+        """Returns the strokes of art: each character in its cell, cut off at the margin; `\\r` and `\\b` go back.
 
-        No word is held back, only blanks: they are not struck at the end of a line. The pieces may be cut anywhere.
+        Only blanks are held back, and they are not struck at the end of a line. Pieces may be cut anywhere.
         """
         strokes = self._release_word()
         for char in text:
@@ -92,7 +92,7 @@ class Printer:
         return strokes
 
     def echo_keys(self, text: str) -> list[Stroke]:
-        """Typed keys: nothing held back, no word kept whole; `\\a` rings, `\\r` returns the carriage and no more."""
+        """Returns the strokes of typed keys; nothing is held back. `\\a` rings, `\\r` only returns the carriage."""
         strokes = self.flush()
         self._reset()
         for char in text:
@@ -106,7 +106,7 @@ class Printer:
         return strokes
 
     def fresh_line(self) -> list[Stroke]:
-        """To the left margin of a clean line; nothing if the carriage is there already."""
+        """Returns the strokes to the left margin of a clean line; none if the carriage is there already."""
         strokes = self.flush()
         self._reset()
         return strokes + (self._clean_line() if self.column == 0 else self._new_line())
@@ -115,25 +115,25 @@ class Printer:
         return self._carriage.bell()
 
     def return_at_margin(self) -> list[Stroke]:
-        """What the right margin asks for after a key that the machine printed itself: a new line.
+        """Returns the new line that is due at the right margin after a key that the machine printed by itself.
 
-        No bell: in half duplex it would garble the next key.
+        It has no bell, which would garble the next key in half duplex.
         """
         full = self.column is not None and self.column >= self._profile.usable_columns
         return self._new_line() if full else []
 
     def observe_byte(self, byte: int) -> float:
-        """A byte that the machine printed from its own keyboard; says how long the carriage travels, from its start."""
+        """Records a byte that the machine printed by itself; returns the seconds of carriage travel."""
         return self._carriage.observe_byte(byte)
 
     def lose_track(self) -> None:
-        """The carriage may stand anywhere: somebody typed in LOCAL, or the motor was off."""
+        """Makes the column unknown: the operator typed in LOCAL, or the motor was off."""
         self._carriage.lose_track()
         self._passes.clear()
         self._end_raw()
 
     def forget_unstruck(self, unstruck: Sequence[Stroke]) -> None:
-        """These strokes, the last ones given out, were never struck; what is held back goes with them."""
+        """Removes the last strokes, which were never struck, and all that is held back."""
         self._carriage.forget_unstruck(unstruck)
         self._passes.clear()
         self._word.clear()
@@ -164,7 +164,7 @@ class Printer:
         strokes = self._clean_line()
         if (self.column or 0) + self.held_characters > self._profile.usable_columns:
             strokes += self._new_line() if self.column else []
-            self._blanks = 0  # the blanks at a wrap would only indent the next line
+            self._blanks = 0  # blanks at a wrap would only indent the next line
         cells = self._word.take_cells()
         first = (self.column or 0) + self._blanks
         for at, cell in enumerate(cells):
@@ -186,7 +186,7 @@ class Printer:
         return self.bell() if before and self.column == self._profile.usable_columns - before else []
 
     def _clean_line(self) -> list[Stroke]:
-        """What it takes that the next glyph lands on no other: nothing, but after a start or a BREAK."""
+        """Returns a new line if the next glyph would land on another, as after a start or a BREAK."""
         return [] if self._carriage.is_clean else self._new_line()
 
     def _new_line(self) -> list[Stroke]:
@@ -198,7 +198,6 @@ class Printer:
         return strokes + self._carriage.new_line()
 
     def _reset(self) -> None:
-        """What comes next has nothing to do with what came before."""
         self._folder = IncrementalFolder(self._profile.wheel)
         self._word.clear()
         self._end_raw()
@@ -216,7 +215,7 @@ class Printer:
         return strokes
 
     def _overstrike_char(self, glyphs: str) -> list[Stroke]:
-        """One character, over what stands where the backspaces have led."""
+        """Strikes one character over the cells that backspaces have gone back to."""
         strokes: list[Stroke] = []
         if not self._word.back_offset or glyphs == "\n":
             self._word.note_typed(glyphs)
@@ -231,7 +230,7 @@ class Printer:
 
     def _backspace(self) -> None:
         if self._blanks and not self._word:
-            self._blanks -= 1  # a blank has no ink: it is struck instead
+            self._blanks -= 1  # a blank has no ink, so it is dropped
         else:
             self._word.backspace(self._word_column + len(self._word))
 
@@ -277,11 +276,11 @@ class Printer:
             strokes += self._carriage.strike(" " * self._blanks + glyph)
             self._blanks = 0
         else:
-            self._blanks += 1  # cut off, but it has its cell
+            self._blanks += 1  # cut off, but it keeps its cell
         return strokes
 
     def _overstrike_raw(self, glyph: str) -> None:
-        """A backspace, or what comes after it: that is for a later pass."""
+        """Handles a backspace, or a character after it, which a later pass strikes."""
         if glyph != "\b":
             if glyph != " ":
                 self._passes.add((self.column or 0) - self._back_offset, glyph)

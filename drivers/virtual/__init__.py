@@ -1,21 +1,17 @@
-"""A faithful ASR-33 at the far end of a pty.
+"""The virtual Model 33: a simulated machine at the far end of a pty or a TCP port, which counts the driver's errors.
 
-`Machine` is its typing unit, `Station` the whole set with its time as an argument, `VirtualTeletype` the same on a
-pty, or a TCP port, and in time. Everything but the ports and `teletype` is pure.
+`TypingUnit` is its printer, `TeletypeSim` the whole set with time as an argument, `VirtualTeletype` the same in real
+time. Knows nothing of the driver but its paper, its text, and the input of a line.
 """
 
+from drivers.line.line_input import BreakMode
 from drivers.virtual.answerback import AnswerbackDrum, encode_drum
-from drivers.virtual.break_encoding import BreakMode
-from drivers.virtual.equipment import Equipment
-from drivers.virtual.faults import BadFaults, Faults, LineNoise, RandomSource
+from drivers.virtual.faults import Faults, LineNoise, RandomSource
 from drivers.virtual.keyboard import KeyboardEncoder
 from drivers.virtual.mechanics import FAST, GUMMY, MECHANISMS, TYPICAL, Mechanism
-from drivers.virtual.port import Port
-from drivers.virtual.pty_port import PtyPort
-from drivers.virtual.punch import TapePunch
-from drivers.virtual.reader import TapeReader
-from drivers.virtual.socket_port import SocketPort
-from drivers.virtual.teletype_sim import LineSwitch, SimEvent, TeletypeSim
+from drivers.virtual.ports import Port, PtyPort, SocketPort
+from drivers.virtual.tape import TapePunch, TapeReader
+from drivers.virtual.teletype_sim import Equipment, LineSwitch, SimEvent, TeletypeSim
 from drivers.virtual.typing_unit import Strike, TypingUnit
 from drivers.virtual.virtual_teletype import VirtualTeletype
 
@@ -25,7 +21,6 @@ __all__ = [
     "MECHANISMS",
     "TYPICAL",
     "AnswerbackDrum",
-    "BadFaults",
     "BreakMode",
     "Equipment",
     "Faults",

@@ -1,6 +1,6 @@
-"""The answerback drum: 21 rows, the first of them always silent; ENQ from the line or the HERE IS key turns it once.
+"""The answerback drum: 21 rows, the first always silent; ENQ from the line or the HERE IS key turns it once.
 
-One row is one turn of the distributor. Knows no moment and no parity: its rows are what was broken off, 8 bits each.
+A row is one turn of the distributor. Knows no moment and no parity: its rows are raw, 8 bits each.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from drivers.errors import NoSuchKey
 from drivers.text.charset import even_parity
 from drivers.virtual.typing_unit import ENQ
 
-MAX_CHARACTERS = 20  # that may be coded: 21, less the first - Bulletin 310B 574-122-100TC 4.115 to 4.132
+MAX_CHARACTERS = 20  # 21 rows less the first, which is not coded - Bulletin 310B 574-122-100TC 4.115 to 4.132
 
 
 class AnswerbackDrum:
-    """`every_other`: the last row is silenced too, and the pawl that this leaves blocking swallows the next ENQ.
+    """`every_other`: the last row is silenced too, so the pawl stays blocked and swallows the next ENQ.
 
-    Any other character that the selector takes in between frees it.
+    Any other character that the selector receives in between frees the pawl.
     """
 
     def __init__(self, rows: bytes = b"", *, every_other: bool = False) -> None:
@@ -24,23 +24,23 @@ class AnswerbackDrum:
                 f"an answerback drum has room for {MAX_CHARACTERS} characters, not {len(rows)}: give a shorter one"
             )
         self.rows = rows
-        self.turn_count = 0  # times that it was set going
+        self.turn_count = 0  # number of times that the drum was started
         self._every_other = every_other
         self._is_blocked = False
-        self._row = 0  # the one that comes next while it turns
+        self._row = 0  # next row while it turns
 
     @property
     def is_turning(self) -> bool:
         return self._row > 0
 
     def receive(self, byte: int, *, local: bool = False) -> bool:
-        """A character that the selector takes, 7 bits; whether it sets the drum going. ENQ typed here never does."""
-        wakes = byte == ENQ and not local and not self._is_blocked
+        """Receives a character of 7 bits from the selector; returns whether it starts the drum. No local ENQ does."""
+        is_enquiry = byte == ENQ and not local and not self._is_blocked
         self._is_blocked = False
-        return wakes and self.trip()
+        return is_enquiry and self.trip()
 
     def trip(self) -> bool:
-        """ENQ, or the HERE IS key; whether it was at rest and goes."""
+        """Starts the drum, as ENQ or the HERE IS key does; returns whether it was at rest."""
         if self.is_turning or not self.rows:
             return False
         self._row = 1
@@ -48,7 +48,7 @@ class AnswerbackDrum:
         return True
 
     def next_row(self) -> int | None:
-        """The next row; None is one that the line does not hear. The drum goes all the way round, however short."""
+        """Returns the next row; None: it is silent. The drum always makes a whole turn."""
         row, self._row = self._row, (self._row + 1) % (MAX_CHARACTERS + 2)
         if not self._row:
             self._is_blocked = self._every_other
@@ -56,7 +56,7 @@ class AnswerbackDrum:
 
 
 def encode_drum(text: str) -> bytes:
-    """The rows for a text, in even parity, as drums are cut. Raises NoSuchKey for what no row can hold."""
+    """Returns the rows for a text, in even parity, as drums are coded. Raises NoSuchKey for text that is not ASCII."""
     if not text.isascii():
         raise NoSuchKey(f"{text!r} cannot be cut into an answerback drum: give ASCII")
     return bytes(even_parity(ord(char)) for char in text)

@@ -1,25 +1,19 @@
-"""Faults on purpose: a bad line, a slow or fast clock, a cable pulled, a loop that opens, a motor still cold.
+"""Simulated faults: a bad line, a slow or fast clock, a pulled cable, an open loop, a cold motor.
 
-Chance is an argument, so that a bad day can be had again. Knows bytes; no port and no moment.
+The source of randomness is an argument, so that a run can be repeated. Knows bytes; no port and no moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from drivers.errors import DriverError
 
 
-class BadFaults(DriverError, ValueError):
-    """The list of faults cannot be read. It is a flag: `exit_code` is argparse's own."""
-
-    exit_code: ClassVar[int] = 2
-
-
 class RandomSource(Protocol):
-    """What is wanted of a `random.Random`."""
+    """The methods of `random.Random` that are used here."""
 
     def random(self) -> float: ...
 
@@ -33,11 +27,11 @@ class Faults:
     lost: float = 0.0
     doubled: float = 0.0
     flipped: float = 0.0  # one bit of the eight
-    split: bool = False  # what comes to the host comes in pieces, a mark of three bytes too
-    skew: float = 0.0  # of the line's clock: 0.01 is a line 1 % slow, -0.01 one 1 % fast
-    unplug_after: int = 0  # bytes that the machine has taken; 0 never
-    open_after: int = 0  # the same, and the loop opens for a second
-    cold: bool = False  # the motor is switched on as the machine begins, not long before
+    split: bool = False  # the bytes to the host come in pieces, and so does the mark of a BREAK
+    skew: float = 0.0  # of the line's clock: 0.01 is 1 % slow, -0.01 is 1 % fast
+    unplug_after: int = 0  # bytes that the machine has received until the cable is out for a while; 0: never
+    open_after: int = 0  # the same until the loop opens for a second
+    cold: bool = False  # the motor is switched on as the machine starts
 
 
 _SWITCHES: dict[str, Callable[[Faults], Faults]] = {
@@ -56,20 +50,20 @@ _AMOUNTS: dict[str, Callable[[Faults, str], Faults]] = {
 
 
 def parse_faults(text: str) -> Faults:
-    """`lost=0.001,split,slow`: shares of lost, doubled, flipped; unplug=N, open=N; split, slow, fast, cold.
+    """Parses `lost=0.001,split,slow`: shares lost, doubled, flipped; unplug=N, open=N; split, slow, fast, cold.
 
-    Raises BadFaults.
+    Raises DriverError.
     """
     faults = Faults()
     for word in filter(None, (part.strip() for part in text.split(","))):
-        name, given, amount = word.partition("=")
+        name, equals, amount = word.partition("=")
         try:
-            faults = _AMOUNTS[name](faults, amount) if given else _SWITCHES[name](faults)
+            faults = _AMOUNTS[name](faults, amount) if equals else _SWITCHES[name](faults)
         except KeyError:
             known = ", ".join([f"{name}=N" for name in _AMOUNTS] + list(_SWITCHES))
-            raise BadFaults(f"no fault {word!r}: there are {known}") from None
+            raise DriverError(f"no fault {word!r}: there are {known}", "usage") from None
         except ValueError:
-            raise BadFaults(f"{word!r} has no amount: {name} wants {_amount_hint(name)}") from None
+            raise DriverError(f"{word!r} has no amount: {name} wants {_amount_hint(name)}", "usage") from None
     return faults
 
 
@@ -90,14 +84,14 @@ def _amount_hint(name: str) -> str:
 
 
 class LineNoise:
-    """A line's damage, byte by byte."""
+    """Damages the bytes of a line one by one."""
 
     def __init__(self, faults: Faults, rng: RandomSource) -> None:
         self._faults = faults
         self._rng = rng
 
     def distort(self, byte: int) -> bytes:
-        """What arrives of one byte: itself, another, nothing, or two."""
+        """Returns the bytes that arrive for one sent byte: itself, another, none, or two."""
         if self._happens(self._faults.lost):
             return b""
         if self._happens(self._faults.flipped):
@@ -105,7 +99,7 @@ class LineNoise:
         return bytes((byte,)) * (2 if self._happens(self._faults.doubled) else 1)
 
     def split_reads(self, data: bytes) -> list[bytes]:
-        """How the reads at the far end fall."""
+        """Returns the data cut into the reads of the far end."""
         if not self._faults.split:
             return [data]
         pieces = []
@@ -120,5 +114,5 @@ class LineNoise:
 
 
 def garble_byte(byte: int, rng: RandomSource) -> int | None:
-    """What a selector makes of a byte while its shaft comes up to speed; None if it makes nothing of it."""
+    """Returns the byte that the selector makes of a byte while the motor spins up; None if it makes none."""
     return None if rng.random() < 0.5 else byte ^ 1 + rng.randrange(0xFF)

@@ -1,8 +1,8 @@
-"""The typing unit: bytes and their start times in, ink out. What a driver must never make it do is counted.
+"""The typing unit: it takes bytes with their start times, prints them, and counts the errors of the driver.
 
-It throws its carriage, piles up in the last column, and prints in flight if it is made to. Knows no line and no
-keyboard, and not who else hears a byte: punch, reader and drum are `station`'s. The wheel of 1963 has arrows at 0x5E
-and 0x5F; the sheet keeps `^` and `_` for both wheels, and whoever draws it looks at `profile.wheel`.
+The carriage travels, glyphs pile up in the last column, and glyphs are smeared during a carriage return. Knows no line
+and no keyboard; punch, reader and drum belong to `teletype_sim`. The wheel of 1963 has arrows at 0x5E and 0x5F; the
+sheet keeps `^` and `_` for both wheels, and `profile.wheel` tells how to draw them.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from drivers.clock import CHARACTER_S
-from drivers.paper.paper import BEL, CR, LF, PITCH, RUBOUT, Paper, glyph_of, pitch_of
-from drivers.profile import Profile
+from drivers.paper.paper import BEL, CR, LF, RUBOUT, Paper, glyph_of
+from drivers.profile import PITCH, Profile, pitch_of
 from drivers.text.charset import even_parity
 from drivers.virtual.mechanics import BOUNCE_S, STRIKE_DELAY_S, TYPICAL, Mechanism
 
 ENQ, DC1, DC2, DC3, DC4 = 0x05, 0x11, 0x12, 0x13, 0x14
-_EPSILON_S = 1e-6  # floating point, not haste
-_MAX_STRIKES = 100_000  # strikes kept: nearly three hours of paper
+_EPSILON_S = 1e-6  # floating point, no early byte
+_MAX_STRIKES = 100_000  # nearly three hours of paper
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A byte (7 bits) that the mechanism has taken, and where it found the carriage."""
+    """A byte (7 bits) that the mechanism has received, and the column of the carriage then."""
 
     start: float
     byte: int
     column: int
-    smeared: bool = False  # struck in flight
-    piled_up: bool = False  # over another, in the last column
-    bounced: bool = False  # struck at home, but while the carriage may still dance
-    ignored: bool = False  # a function whose lever wants another eighth bit
+    smeared: bool = False  # struck during a carriage return
+    piled_up: bool = False  # over another glyph, in the last column
+    bounced: bool = False  # struck at home, while the carriage may still bounce
+    ignored: bool = False  # a function whose lever is coded for the other parity bit
     local: bool = False  # made by this machine's own keyboard, reader or drum
 
 
 class TypingUnit:
-    """One typing unit. Its options are those of the profile; `columns` here goes before the profile's.
+    """One typing unit with the options of the profile; `columns` overrides the profile's.
 
-    `coded_levers`: the levers of CR, LF and BEL are cut for level 8 too, and pass over a byte with odd parity -
-    Bulletin 310B 574-122-100TC, "on units with parity do not break off the no. 8 tines". `bells`: columns, counted
-    from 1, at whose character the machine rings by itself.
+    `coded_levers`: the levers of CR, LF and BEL are coded for level 8 too, and ignore a byte with odd parity - Bulletin
+    310B 574-122-100TC, "on units with parity do not break off the no. 8 tines". `bell_columns`: columns, counted from
+    1, at which the machine rings by itself.
     """
 
     def __init__(
@@ -57,46 +57,47 @@ class TypingUnit:
         self.mechanism = mechanism
         self.paper = Paper(profile.columns if columns is None else columns)
         self.column = 0
-        self.strike_count = 0  # bytes taken in all its life
+        self.strike_count = 0  # all bytes received, also those no longer in `strikes`
         self.open_line_cycles = 0  # cycles run with an open line, heard as chatter
-        self.bells_rung: list[tuple[float, int]] = []  # when and at which column, by itself or by BEL
+        self.bells_rung: list[tuple[float, int]] = []  # time and column of each bell, by itself or by BEL
         self.strikes: deque[Strike] = deque(maxlen=_MAX_STRIKES)
         self.smeared: list[Strike] = []
         self.piled_up: list[Strike] = []
         self.forbidden: list[Strike] = []
         self.overspeed: list[Strike] = []
-        self.bounced: list[Strike] = []  # for the operator of a machine in bad order; no fault of a driver
+        self.bounced: list[Strike] = []  # for the operator of a machine in bad order; no error of the driver
         self.ignored: list[Strike] = []
         self._coded_levers = coded_levers
         self._bell_columns = frozenset(bell_columns)
         self._character_s = character_s
-        self._mass = 1.0 if character_s else 0.0  # a machine without pace has a carriage without mass
+        self._mass = 1.0 if character_s else 0.0  # a machine without pacing has a carriage without mass
         self._allowed_controls = _allowed_controls_of(profile)
         self._last_start = float("-inf")  # of a byte from the line
-        self._return_started_at = float("-inf")  # the last CR: when, from where
+        self._return_started_at = float("-inf")  # the last CR: its time and column
         self._return_from_column = 0
 
     @property
-    def faults(self) -> list[Strike]:
-        """All that a driver should not have done; empty is clean. What the operator does is his own affair."""
+    def driver_errors(self) -> list[Strike]:
+        """All errors of the driver. Errors of the operator do not count."""
         return self.smeared + self.piled_up + self.forbidden + self.overspeed
 
     def receive(self, byte: int, start: float, *, local: bool = False, punching: bool = False) -> Strike:
-        """One byte whose start bit came at `start`, in seconds. `taping`: the punch is on, and any byte is a row."""
+        """Takes one byte whose start bit came at `start`. `punching`: the punch is on, and any byte is a row."""
         strike = self._perform(byte, start, start + STRIKE_DELAY_S * self._mass)
         if local:
             strike = replace(strike, local=True)
         else:
-            self._record_faults(strike, start, punching)
-        for kept, mark in ((self.bounced, strike.bounced), (self.ignored, strike.ignored)):
-            if mark:
-                kept.append(strike)
+            self._record_errors(strike, start, punching)
+        if strike.bounced:
+            self.bounced.append(strike)
+        if strike.ignored:
+            self.ignored.append(strike)
         self.strikes.append(strike)
         self.strike_count += 1
         return strike
 
     def run_open_line(self) -> None:
-        """One cycle on a line without current: all bits spacing, nothing printed, and a noise."""
+        """Runs one cycle on a line without current: all bits spacing, nothing printed, only noise."""
         self.open_line_cycles += 1
 
     def _perform(self, byte: int, start: float, struck_at: float) -> Strike:
@@ -118,7 +119,7 @@ class TypingUnit:
 
     def _print_glyph(self, glyph: str, bits: int, start: float, struck_at: float) -> Strike:
         home_at = self._home_at()
-        if home_at - struck_at > _EPSILON_S:  # it spaces only once the carriage is home, so this one advances nothing
+        if home_at - struck_at > _EPSILON_S:  # it spaces only once the carriage is home, so this glyph does not move it
             share = min(1.0, (home_at - struck_at) / (home_at - self._return_started_at))
             column = min(round(self._return_from_column * share), self.paper.columns - 1)
             self.paper.strike(glyph, column)
@@ -144,34 +145,29 @@ class TypingUnit:
         return self._return_started_at + self.mechanism.cr_travel_s(column) * self._mass
 
     def _return_carriage(self, struck_at: float) -> None:
-        if struck_at >= self._home_at():
-            self._return_started_at, self._return_from_column = (
-                struck_at,
-                self.column,
-            )  # a second CR in flight changes nothing
+        if struck_at >= self._home_at():  # a second CR during the return changes nothing
+            self._return_started_at, self._return_from_column = struck_at, self.column
         self.column = self.paper.column = 0
 
     def _ring_bell(self, start: float) -> None:
         self.paper.bells += 1
         self.bells_rung.append((start, self.column))
 
-    def _record_faults(self, strike: Strike, start: float, punching: bool) -> None:
-        early = start < self._last_start + self._character_s - _EPSILON_S
+    def _record_errors(self, strike: Strike, start: float, punching: bool) -> None:
+        if strike.smeared:
+            self.smeared.append(strike)
+        if strike.piled_up:
+            self.piled_up.append(strike)
+        if strike.byte < 0x20 and strike.byte not in self._allowed_controls and not punching:
+            self.forbidden.append(strike)
+        if start < self._last_start + self._character_s - _EPSILON_S:
+            self.overspeed.append(strike)
         self._last_start = start
-        control = strike.byte < 0x20 and strike.byte not in self._allowed_controls and not punching
-        for faults, wrong in (
-            (self.smeared, strike.smeared),
-            (self.piled_up, strike.piled_up),
-            (self.forbidden, control),
-            (self.overspeed, early),
-        ):
-            if wrong:
-                faults.append(strike)
 
 
 def _allowed_controls_of(profile: Profile) -> frozenset[int]:
-    """The controls that a driver may send to a machine with these options."""
-    fitted = {0x00, BEL, LF, CR, RUBOUT}
-    fitted |= {DC1, DC3} if profile.auto_reader else set()
-    fitted |= {DC2, DC4} if profile.auto_punch else set()
-    return frozenset(fitted | ({ENQ} if profile.answerback else set()))
+    """Returns the control codes that a driver may send to a machine with these options."""
+    allowed = {0x00, BEL, LF, CR, RUBOUT}
+    allowed |= {DC1, DC3} if profile.auto_reader else set()
+    allowed |= {DC2, DC4} if profile.auto_punch else set()
+    return frozenset(allowed | ({ENQ} if profile.answerback else set()))
