@@ -1,33 +1,57 @@
-"""What the daemon says on paper in its own words: greeting, help, status. Text only; no teletype, no clock."""
+"""The table of the operator's commands (name, help line, handler), and the texts that the daemon prints. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from drivers.profile import Profile
 from drivers.status import Status
 from model.interface import Notice
 
-OPERATOR_COMMANDS = {
-    ".HELP": "THIS",
-    ".NEW": "FORGET WHAT WAS SAID",
-    ".READ": "TAKE THE LINE FROM TAPE",
-    ".STATUS": "HOW THE MACHINE IS",
-    ".BYE": "LEAVE",
+
+class CommandTarget(Protocol):
+    """The methods of the session that the commands call."""
+
+    def print_message(self, text: str) -> Awaitable[None]: ...
+
+    def forget_conversation(self) -> Awaitable[None]: ...
+
+    def answer_tape(self) -> Awaitable[None]: ...
+
+    def print_status(self) -> Awaitable[None]: ...
+
+    def leave(self) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCommand:
+    help: str  # in the answer to .HELP
+    run: Callable[[CommandTarget], Awaitable[None]]
+
+
+OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
+    ".HELP": OperatorCommand("THIS", lambda session: session.print_message(HELP_TEXT)),
+    ".NEW": OperatorCommand("FORGET WHAT WAS SAID", lambda session: session.forget_conversation()),
+    ".READ": OperatorCommand("TAKE THE LINE FROM TAPE", lambda session: session.answer_tape()),
+    ".STATUS": OperatorCommand("HOW THE MACHINE IS", lambda session: session.print_status()),
+    ".BYE": OperatorCommand("LEAVE", lambda session: session.leave()),
 }
 
-HELP_TEXT = """\
+HELP_TEXT: str = """\
 TYPE A LINE AND PRESS RETURN: THE MACHINE GOES ON FROM THERE.
 RUBOUT TAKES A LETTER BACK, BREAK STOPS AN ANSWER.
 \\ BEFORE A LETTER KEEPS IT A CAPITAL.
-""" + "".join(f"{command:9}{says}\n" for command, says in OPERATOR_COMMANDS.items())
+""" + "".join(f"{name:9}{command.help}\n" for name, command in OPERATOR_COMMANDS.items())
 
-# Between two words of an answer: from here on another answers, or for now nobody does.
+# Printed between two words of an answer: a local model continues it, or no server is reachable at present.
 NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
 
 
 def format_greeting(model: str, now: datetime) -> str:
-    """A few short lines, in the manner of a time-sharing system of 1970."""
+    """Returns the greeting in the style of a time-sharing system of 1970."""
     return (
         f"ASR33 TIME-SHARING SYSTEM  {now:%d %b %y  %H:%M}\n"
         f"MODEL {model}   LINE 1   USERS 1\n"
@@ -35,13 +59,12 @@ def format_greeting(model: str, now: datetime) -> str:
     )
 
 
-def format_unknown_command(command: str) -> str:
-    return f"NO COMMAND {command}; THERE ARE {' '.join(OPERATOR_COMMANDS)}\n"
+def format_unknown_command(name: str) -> str:
+    return f"NO COMMAND {name}; THERE ARE {' '.join(OPERATOR_COMMANDS)}\n"
 
 
 def format_status(now: Status, profile: Profile, adapter_info: str) -> str:
-    """How the machine is, in lines that fit its paper."""
-    seen = now.counters
+    counters = now.counters
     column = "UNKNOWN" if now.column is None else str(now.column + 1)
     lines = [
         f"LINE {now.line}" + (" - HUNG UP" if now.lost else ""),
@@ -50,8 +73,8 @@ def format_status(now: Status, profile: Profile, adapter_info: str) -> str:
         f"KEYBOARD PARITY {now.keyboard_parity or 'UNKNOWN'} ({now.wrong_parity} WRONG)",
         f"{now.below} CHARACTERS BELOW, {now.ready} READY, IDLE IN {now.idle_ms} MS, "
         f"{now.character_ms:.1f} MS A CHARACTER",
-        f"STRUCK {seen.struck}, TYPED {seen.keyed}, BREAKS {seen.breaks}, HANG-UPS {seen.hang_ups}",
-        f"DAMAGED {seen.damaged}, GARBLED {seen.garbled}, WITHOUT ECHO {now.missing_echoes}",
+        f"STRUCK {counters.struck}, TYPED {counters.keyed}, BREAKS {counters.breaks}, HANG-UPS {counters.hang_ups}",
+        f"DAMAGED {counters.damaged}, GARBLED {counters.garbled}, WITHOUT ECHO {now.missing_echoes}",
     ]
     if profile.motor != "always":
         lines.append(f"MOTOR {'ON' if now.motor_on else 'OFF'}, {now.motor_ran_s / 3600:.1f} HOURS SINCE THE START")

@@ -1,10 +1,10 @@
-"""What the model is given to continue: the memory of the paper, the typed line in mixed case, in one shape.
+"""Builds the prompt: the memory of the conversation and the typed line in mixed case.
 
-With a persona that is the shape of a dialogue, `Name: text`, a line each, as a corpus of messages has it: what is
-typed is `You: `, and the persona's tag is the cue of the answer, which ends where somebody else's begins.
+With a persona the prompt is a dialogue of lines `Name: text`, as in a corpus of messages: the operator's line begins
+with `You: `, and the prompt ends with the persona's tag.
 
-Upper case exists on paper only. A Model 33 has no other, and GPT-2 given capitals shouts back, so what is
-typed becomes sentence case. `\\` before a letter keeps it a capital, `\\\\` is a backslash.
+A Model 33 types upper case only, and GPT-2 answers capitals with capitals. So typed text becomes sentence case; `\\`
+before a letter keeps it a capital, `\\\\` is a backslash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from daemon.speakers import NO_PERSONA, Speakers
 
-# Words that are written with a capital anywhere in a sentence, as a person at the machine would expect.
+# Words that begin with a capital anywhere in a sentence.
 _PROPER_NOUNS = """
     i monday tuesday wednesday thursday friday saturday sunday january february april june july august
     september october november december mr mrs ms dr st god christmas easter english england british britain
@@ -31,24 +31,24 @@ _TOKEN = re.compile(r"\\([A-Za-z\\])|([A-Za-z]+(?:'[A-Za-z]+)?)|([.!?][\"')\]]*(
 
 
 def sentence_case(typed: str) -> str:
-    """Typed capitals as a person would write them."""
+    """Returns typed capitals in sentence case."""
     out: list[str] = []
-    starts = True
-    kept = ""  # capitals that were escaped, and whatever hangs on them
+    starts_sentence = True
+    escaped_capital = ""  # after it the rest of the word is in lower case
     for match in _TOKEN.finditer(typed):
-        escaped, word, stop, newline, other = match.groups()
+        escaped, word, stop, newline, char = match.groups()
         if escaped is not None:
-            kept = escaped.upper()
-            out.append(kept)
-            starts = starts and not escaped.isalnum()
+            escaped_capital = escaped.upper()
+            out.append(escaped_capital)
+            starts_sentence = starts_sentence and not escaped.isalnum()
         elif word is not None:
-            out.append(word.lower() if kept.isalpha() else _capitalise(word, starts))
-            starts, kept = False, ""
+            out.append(word.lower() if escaped_capital.isalpha() else _capitalise(word, starts_sentence))
+            starts_sentence, escaped_capital = False, ""
         else:
-            out.append(stop or newline or other)
-            kept = ""
-            # Digits begin a sentence as well as letters do; quotes and brackets leave it to come.
-            starts = bool(stop or newline) or (starts and not other.isalnum())
+            out.append(stop or newline or char)
+            escaped_capital = ""
+            # A digit begins a sentence, as a letter does; quotes and brackets do not.
+            starts_sentence = bool(stop or newline) or (starts_sentence and not char.isalnum())
     return "".join(out)
 
 
@@ -61,36 +61,33 @@ def _capitalise(word: str, starts_sentence: bool) -> str:
 
 @dataclass(slots=True)
 class Conversation:
-    """One sheet's worth of talk, as the model sees it; a dialogue, if the cast has a persona to talk to."""
+    """The conversation so far, as the model gets it; with a persona it is a dialogue."""
 
     memory: str = ""
     speakers: Speakers = NO_PERSONA
 
     def build_prompt(self, typed: str) -> str:
-        """The memory, the typed line below it, and the cue.
+        """Returns the memory, the typed line, and the persona's tag.
 
-        Never ends in a blank: a token that begins with one is how GPT-2 writes a word, and after a blank
-        it can only stumble.
+        It never ends in a blank: GPT-2's tokens begin with the blank before a word.
         """
-        said = self.build_partial_prompt(typed)
-        return f"{said}\n{self.speakers.persona}:".strip() if self.speakers.persona else said
+        prompt = self.build_partial_prompt(typed)
+        return f"{prompt}\n{self.speakers.persona}:".strip() if self.speakers.persona else prompt
 
     def build_partial_prompt(self, typed: str) -> str:
-        """The prompt so far, while the line is still typed: what the cue would follow."""
+        """Returns the prompt without the persona's tag, for prefill while the operator types."""
         line = sentence_case(typed).strip()
         if self.speakers.persona and line:
-            line = f"{self.speakers.you}: " + line.replace(
-                "\n", "\n  "
-            )  # so that no line of a message looks like a tag
+            # Further lines of a message are indented, so that none looks like a tag.
+            line = f"{self.speakers.you}: " + line.replace("\n", "\n  ")
         return f"{self.memory.rstrip()}\n{line}".strip()
 
     def drop_oldest_lines(
         self, typed: str, count_tokens: Callable[[str], int], max_tokens: int, tokens_to_keep: int
     ) -> int:
-        """Forget the oldest whole lines where the prompt has more than `most` tokens; how many characters these were.
+        """Drops the oldest lines of a prompt longer than `max_tokens`; returns the number of dropped characters.
 
-        They go until `kept` tokens are left, so that the prompts after it begin alike for a while; but the last of
-        them stays if it fits.
+        It drops down to `tokens_to_keep`, so that the next prompts share a prefix; the last line stays if it fits.
         """
         before, tokens = len(self.memory), count_tokens(self.build_prompt(typed))
         if tokens > max_tokens:
@@ -100,7 +97,7 @@ class Conversation:
         return before - len(self.memory)
 
     def add_answer(self, prompt: str, answer: str, forgotten_chars: int = 0) -> None:
-        """What was written so far is what the next line continues, but for the characters that the model forgot."""
+        """Remembers prompt and answer, without the oldest characters that the model has dropped."""
         self.memory = (prompt + answer)[forgotten_chars:].rstrip()
 
     def clear(self) -> None:

@@ -1,42 +1,51 @@
-"""What a person can have set or asked wrong; every message names the cure, in one line."""
+"""Errors of the daemon: one line that names the cure, and a kind that gives the exit code."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Literal
+
+Kind = Literal["create", "busy", "protocol", "config", "failed"]
+# EX_CANTCREAT, EX_TEMPFAIL, EX_PROTOCOL, EX_CONFIG and EX_SOFTWARE of sysexits.h.
+EXIT_CODES: dict[Kind, int] = {"create": 73, "busy": 75, "protocol": 76, "config": 78, "failed": 70}
 
 
-class ConfigError(ValueError):
-    """A setting that is unknown, or of the wrong kind."""
+class DaemonError(Exception):
+    """The daemon or a command that uses it cannot go on; `kind` says why."""
 
-    exit_code: ClassVar[int] = 78  # EX_CONFIG of sysexits.h
+    kind: Kind = "failed"
 
+    def __init__(self, message: str, kind: Kind | None = None) -> None:
+        super().__init__(message)
+        if kind is not None:
+            self.kind = kind
 
-class LogUnmakable(Exception):
-    """The session log cannot be begun where it should be kept."""
-
-    exit_code: ClassVar[int] = 73  # EX_CANTCREAT
-
-
-class ProtocolError(ValueError):
-    """What came over a daemon's socket is no order or reply that is known."""
-
-    exit_code: ClassVar[int] = 76  # EX_PROTOCOL
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.kind]
 
 
-class MachineBusy(Exception):
-    """Somebody types at the machine, or is being answered."""
+class ConfigError(DaemonError):
+    """A setting is unknown or has a wrong value."""
 
-    exit_code: ClassVar[int] = 75  # EX_TEMPFAIL
-
-
-class StoppedByOperator(Exception):
-    """The operator pressed BREAK, and the rest is not printed."""
-
-    exit_code: ClassVar[int] = 130
+    kind = "config"
 
 
-class DaemonRefused(Exception):
-    """The daemon says no, or its machine failed it."""
+class ProtocolError(DaemonError):
+    """A message on the control socket is malformed, unknown or too long."""
+
+    kind = "protocol"
+
+
+class StoppedByOperator(DaemonError):
+    """The operator pressed BREAK; the rest of the job is dropped."""
+
+    exit_code = 130  # as after Ctrl-C
+
+
+class DaemonRefused(DaemonError):
+    """The daemon refused a request, or its machine failed; the exit code comes from the daemon."""
+
+    exit_code: int = 69
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""One exchange, read from top to bottom: a line that was typed -> pieces of an answer -> paper."""
+"""One exchange: the model gets a prompt, and its answer is printed while it is generated."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ async def exchange(
     on_chunk: Callable[[TextChunk], None],
     persona_tag: str = "",
 ) -> tuple[str, str]:
-    """Print the model's continuation of the prompt; returns what it said and how it ended.
+    """Prints the model's continuation of the prompt; returns its text and its finish reason.
 
-    BREAK ends paper and generation alike, wherever either of them waits; what was said by then is
-    returned with the ending "break". Each piece is noted when the paper takes it; the tag of whoever answers is not for
-    the paper. Raises ModelError, LineLost.
+    BREAK stops the paper and the generation at once; the text so far is returned with the reason "break". `on_chunk` is
+    called before a chunk is printed. The persona's tag is not printed. Raises ModelError, LineLost.
     """
-    said: list[str] = []
-    finish, answer = "end", SpeakerTagFilter(persona_tag)
-    async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as pieces:
-        async for piece in pieces:
-            on_chunk(piece)
-            if piece.notice:
+    answer: list[str] = []
+    finish_reason, tag_filter = "end", SpeakerTagFilter(persona_tag)
+    async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as chunks:
+        async for chunk in chunks:
+            on_chunk(chunk)
+            if chunk.notice:
                 await tty.fresh_line()
-                await tty.print(commands.NOTICE_TEXTS[piece.notice])
-                answer.restart_at_margin()
-            said.append(piece.text)
-            finish = piece.finish_reason or finish
-            await tty.print(answer.feed(piece.text))
-        await tty.print(answer.flush())
+                await tty.print(commands.NOTICE_TEXTS[chunk.notice])
+                tag_filter.restart_at_margin()
+            answer.append(chunk.text)
+            finish_reason = chunk.finish_reason or finish_reason
+            await tty.print(tag_filter.feed(chunk.text))
+        await tty.print(tag_filter.flush())
         await tty.flush()
-    return "".join(said), "break" if scope.is_broken else finish
+    return "".join(answer), "break" if scope.is_broken else finish_reason

@@ -1,6 +1,6 @@
-"""Who may have the machine between two lines of the operator's: commands like `asr33 print`, first come first served.
+"""The queue of commands that want the machine between two lines of the operator: first come, first served.
 
-Knows who waits. Prints nothing, and does not know when the machine is free: its owner says so.
+The session grants the leases when the machine is free.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 class Lease:
-    """One borrower: `granted` is set when it is his turn."""
+    """The exclusive use of the machine by one caller: `granted` is set when its turn comes."""
 
     def __init__(self) -> None:
         self.granted = asyncio.Event()
@@ -20,7 +20,7 @@ class Lease:
 
 
 class LeaseQueue:
-    """Those who wait, and `asked`, which is set while there are any."""
+    """The waiting callers. `requested` is set while there are any."""
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
@@ -31,24 +31,24 @@ class LeaseQueue:
 
     @contextmanager
     def request_lease(self) -> Iterator[Lease]:
-        """A place in the queue, and then the machine, until the block is left."""
-        loan = Lease()
-        self._waiting.append(loan)
+        """Queues a lease; leaving the block returns it, or withdraws it from the queue."""
+        lease = Lease()
+        self._waiting.append(lease)
         self.requested.set()
         try:
-            yield loan
+            yield lease
         finally:
-            if loan in self._waiting:
-                self._waiting.remove(loan)
+            if lease in self._waiting:
+                self._waiting.remove(lease)
             self._update_requested()
-            loan.returned.set()
+            lease.returned.set()
 
     async def grant_next(self) -> None:
-        """The first in the queue has the machine; back when he has returned it."""
-        loan = self._waiting.popleft()
+        """Grants the first lease of the queue and waits until it is returned."""
+        lease = self._waiting.popleft()
         self._update_requested()
-        loan.granted.set()
-        await loan.returned.wait()
+        lease.granted.set()
+        await lease.returned.wait()
 
     def _update_requested(self) -> None:
         if not self._waiting:

@@ -1,6 +1,6 @@
-"""Whose turn it is: the operator's, the model's, or a command's that wants the machine for a while.
+"""The session at the machine: it reads a line, runs it as a command or answers it, and lends the machine to commands.
 
-Knows one teletype, one model, one conversation. How they were made, and who watches, is not its affair.
+It knows one teletype, one model and one conversation. It does not know how they were built or who observes them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from daemon.exchange import exchange
 from daemon.lease_queue import LeaseQueue
 from daemon.session_log import SessionLog
 from daemon.speakers import NO_PERSONA, Speakers
+from drivers import tape, tape_units
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
-from drivers.tape import tape
 from drivers.teletype import Teletype
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
 from model.interface import Model, Sampling, TextChunk
 
 Activity = Literal["starting", "listening", "thinking", "printing", "reading", "lent", "leaving"]
-POLL_INTERVAL_S = 0.5  # how often to look whether a line that was begun is empty again
+POLL_INTERVAL_S = 0.5  # checks whether the operator has deleted a begun line
 
 _log = logging.getLogger("asr33")
 
 
 class TeletypeSession:
-    """One machine, one model, one conversation. `doing` and `listening` are there for whoever watches."""
+    """One machine, one model, one conversation. Observers read `activity` and `listening`."""
 
     def __init__(
         self,
@@ -46,36 +46,34 @@ class TeletypeSession:
         adapter_info: str = "",
         speakers: Speakers = NO_PERSONA,
     ) -> None:
-        """`chip` is what the start-up test says of the adapter."""
+        """`adapter_info` is the verdict of the speed test at the start."""
         self.activity: Activity = "starting"
-        self.listening = asyncio.Event()  # set while a line may be typed that is not typed ahead
+        self.listening = asyncio.Event()  # set while the operator may type a line; earlier keys are typed ahead
         self.leases = LeaseQueue()
         self.tty = tty
         self.adapter_info = adapter_info
         self._answer_count = 0
-        self._forgotten_chars = 0  # characters of this prompt and its answer
-        self._answerback = ""  # what HERE IS sends
+        self._forgotten_chars = 0  # dropped from the current prompt and answer
+        self._answerback = ""  # the text that the HERE IS key sends
         self._model = model
         self._log = log
         self._answer_config = config.answer
         self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
         self._conversation = Conversation(speakers=speakers)
-        self._pending_conversation = replace(
-            self._conversation
-        )  # with the line that is typed: what it leaves out comes back if it is not answered
+        # A copy that includes the line being typed; it is dropped if the line is not answered.
+        self._pending_conversation = replace(self._conversation)
 
     @property
     def is_idle(self) -> bool:
-        """Nobody is being answered, and no line is begun."""
+        """Whether no answer runs and the operator has begun no line."""
         return self.listening.is_set() and not self.tty.has_partial_line
 
     @property
     def model_name(self) -> str:
-        """Who answers, as far as is known."""
         return self._model.name
 
     async def run(self) -> None:
-        """Greet, then take turns until somebody leaves. Raises LineLost, and ModelError if there is no model."""
+        """Greets, then runs turns until the operator leaves. Raises LineLost, and ModelError if no model loads."""
         await self._read_answerback()
         await self._greet()
         try:
@@ -83,39 +81,39 @@ class TeletypeSession:
                 await self._run_turn()
         except EndOfInput:
             self.activity = "leaving"
-            await self._print_message("\nGOODBYE.\n")
+            await self.print_message("\nGOODBYE.\n")
 
     async def _read_answerback(self) -> None:
-        """The machine's own answer, for the log: which of several machines a sheet was struck on."""
+        """Asks for the answerback, which the session log records: it names the machine."""
         if self.tty.profile.answerback:
             async with self.tty.until_break():
-                self._answerback = tape.decode_text(await self.tty.answerback()).strip()
+                self._answerback = tape.decode_text(await tape_units.request_answerback(self.tty)).strip()
 
     async def _greet(self) -> None:
-        """The model loads meanwhile; one that cannot be loaded cuts the greeting short."""
-        greeted = asyncio.ensure_future(self._print_message(commands.format_greeting(self._model.name, datetime.now())))
+        """Prints the greeting while the model loads; an error of the model cuts the greeting short."""
+        greeting = asyncio.ensure_future(self.print_message(commands.format_greeting(self._model.name, datetime.now())))
         try:
             await self._model.wait_ready()
             _log.info("model %s runs on %s", self._model.name, self._model.device)
-            await greeted
+            await greeting
         except ModelError:
-            greeted.cancel()
-            await asyncio.wait({greeted})
-            await self._print_message("-- NO MODEL --\n")
+            greeting.cancel()
+            await asyncio.wait({greeting})
+            await self.print_message("-- NO MODEL --\n")
             raise
         finally:
-            greeted.cancel()
-            await asyncio.wait({greeted})
+            greeting.cancel()
+            await asyncio.wait({greeting})
 
-    async def _print_message(self, text: str) -> None:
-        """Words of our own, on a line of their own; BREAK cuts them short."""
+    async def print_message(self, text: str) -> None:
+        """Prints a message of the daemon on a fresh line; BREAK cuts it short."""
         async with self.tty.until_break():
             await self.tty.fresh_line()
             await self.tty.print(text)
             await self.tty.flush()
 
     async def _run_turn(self) -> None:
-        # Not in a scope of its own: a BREAK here is the reader's, who shows it and comes back to READY.
+        # No break scope: the line editor handles a BREAK here, and the next turn prints READY.
         await self.tty.fresh_line()
         await self.tty.print("\nREADY\n")
         self._pending_conversation = replace(self._conversation)
@@ -134,10 +132,10 @@ class TeletypeSession:
             await self._dispatch(typed)
 
     async def _read_line_or_yield(self) -> str | None:
-        """What is typed; or nothing, if the machine is wanted before a line is begun."""
+        """Returns the typed line; None if a command waits for the machine and the operator has begun no line."""
         reading = asyncio.ensure_future(self.tty.read_line(on_key=self._prefill_line))
         try:
-            if self.leases:  # they waited for READY: whoever stands at the machine goes first
+            if self.leases:  # the operator at the machine goes before commands
                 await asyncio.wait({reading}, timeout=POLL_INTERVAL_S)
             while not reading.done():
                 if self.leases and not self.tty.has_partial_line:
@@ -145,11 +143,11 @@ class TeletypeSession:
                 await self._wait_for_line_or_lease(reading)
             return reading.result()
         finally:
-            reading.cancel()  # what stands in the line is as if typed ahead
+            reading.cancel()  # the keys of the partial line stay, as if typed ahead
             await asyncio.wait({reading})
 
     def _prefill_line(self, text: str) -> None:
-        """The model reads what stands in the line before it is submitted; commands are not for it."""
+        """Lets the model prefill the line while it is typed; a command is not prefilled."""
         if not re.match(r"\s*\.([A-Za-z]|\s*$)", text):
             self._fit_context(text)
             self._model.prefill(self._pending_conversation.build_partial_prompt(text))
@@ -158,12 +156,12 @@ class TeletypeSession:
         if self.leases:
             await asyncio.wait({reading}, timeout=POLL_INTERVAL_S)
             return
-        asked = asyncio.ensure_future(self.leases.requested.wait())
+        requested = asyncio.ensure_future(self.leases.requested.wait())
         try:
-            either: set[asyncio.Future[Any]] = {reading, asked}
+            either: set[asyncio.Future[Any]] = {reading, requested}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            asked.cancel()
+            requested.cancel()
 
     async def _lend_machine(self) -> None:
         self.activity = "lent"
@@ -174,48 +172,45 @@ class TeletypeSession:
     async def _dispatch(self, typed: str) -> None:
         self._log.write(time.monotonic(), "typed", text=typed)
         self._log.sync()
-        match typed.strip().upper():
-            case "":
-                return
-            case here_is if here_is == self._answerback:
-                return
-            case ".HELP":
-                await self._print_message(commands.HELP_TEXT)
-            case ".NEW":
-                self._conversation.clear()
-                await self._print_message("ALL FORGOTTEN.\n")
-            case ".STATUS":
-                await self._print_message(
-                    commands.format_status(self.tty.status(), self.tty.profile, self.adapter_info)
-                )
-            case ".READ":
-                await self._answer_tape()
-            case ".BYE":
-                raise EndOfInput
-            case command if command.startswith(".") and command[1:2].isalpha():
-                await self._print_message(commands.format_unknown_command(command))
-            case _:
-                await self._answer_line(typed)
+        name = typed.strip().upper()
+        if not name or name == self._answerback:
+            return
+        if name in commands.OPERATOR_COMMANDS:
+            await commands.OPERATOR_COMMANDS[name].run(self)
+        elif name.startswith(".") and name[1:2].isalpha():
+            await self.print_message(commands.format_unknown_command(name))
+        else:
+            await self._answer_line(typed)
 
-    async def _answer_tape(self) -> None:
-        """A prompt from the reader, which starts by itself or is started by hand."""
+    async def forget_conversation(self) -> None:
+        self._conversation.clear()
+        await self.print_message("ALL FORGOTTEN.\n")
+
+    async def print_status(self) -> None:
+        await self.print_message(commands.format_status(self.tty.status(), self.tty.profile, self.adapter_info))
+
+    async def leave(self) -> None:
+        raise EndOfInput
+
+    async def answer_tape(self) -> None:
+        """Reads a prompt from the tape reader and answers it."""
         if not self.tty.profile.auto_reader:
-            await self._print_message("START THE READER.\n")
+            await self.print_message("START THE READER.\n")
         self.activity = "reading"
         async with self.tty.until_break() as scope:
-            rows = await self.tty.read_tape()
+            rows = await tape_units.read_tape(self.tty)
         if scope.is_broken:
             return
         self._log.write(time.monotonic(), "tape", rows=rows.hex())
         try:
             text = tape.decode_text(rows, tape.detect_parity(rows))
         except TapeDamaged as error:
-            await self._print_message(f"-- {error} --\n")
+            await self.print_message(f"-- {error} --\n")
             return
         if text.strip():
             await self._answer_line(text.strip("\n"))
         else:
-            await self._print_message("-- NO TAPE WAS READ --\n")
+            await self.print_message("-- NO TAPE WAS READ --\n")
 
     async def _answer_line(self, typed: str) -> None:
         sampling = Sampling(
@@ -224,25 +219,25 @@ class TeletypeSession:
             stop=self._conversation.speakers.stop_sequences,
         )
         self.activity = "thinking"
-        prompt = self._build_prompt(typed)
+        self._fit_context(typed)
+        prompt = self._pending_conversation.build_prompt(typed)
         self._log_forgotten(len(self._conversation.memory) - len(self._pending_conversation.memory))
         self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
         finish, self._forgotten_chars = "stopped", 0
         try:
-            said, finish = await exchange(
-                self.tty, self._model, prompt, sampling, self._on_chunk, self._conversation.speakers.persona_tag
-            )
+            tag = self._conversation.speakers.persona_tag
+            answer, finish = await exchange(self.tty, self._model, prompt, sampling, self._on_chunk, tag)
         except ModelError as error:
-            # What was typed is in the log and on the paper; the next line may fare better.
+            # The session goes on: the next line may be answered.
             finish = "error"
             _log.error("%s", error)
             self._log.write(time.monotonic(), "error", text=str(error))
-            await self._print_message(f"-- {error} --\n")
+            await self.print_message(f"-- {error} --\n")
         except LineLost:
             finish = "lost"
             raise
         else:
-            self._conversation.add_answer(prompt, said, self._forgotten_chars)
+            self._conversation.add_answer(prompt, answer, self._forgotten_chars)
             self._answer_count += 1
             if finish == "break":
                 await self._mark_break()
@@ -250,36 +245,31 @@ class TeletypeSession:
             self._log.write(time.monotonic(), "end", finish=finish)
 
     async def _mark_break(self) -> None:
-        """Behind what was struck, so that whoever reads the sheet knows why the sentence ends there."""
+        """Prints ^C after the answer: the sheet shows that the operator ended it."""
         async with self.tty.until_break():
             await self.tty.print("^C")
             await self.tty.flush()
 
-    def _build_prompt(self, typed: str) -> str:
-        """What the model is to continue."""
-        self._fit_context(typed)
-        return self._pending_conversation.build_prompt(typed)
-
     def _fit_context(self, typed: str) -> None:
-        """The oldest lines are left out where they leave the answer no room."""
+        """Drops the oldest lines if they leave no room for the answer."""
         context = self._model.context
-        # A token is three characters or more. An answer that needs a quarter of the context makes itself room.
-        most = context - min(context // 4, self._answer_config.length // 3 + 64)
-        self._pending_conversation.drop_oldest_lines(typed, self._model.count_tokens, most, tokens_to_keep(context))
+        # A token has three characters or more. During an answer over a quarter of the context the model drops lines.
+        limit = context - min(context // 4, self._answer_config.length // 3 + 64)
+        self._pending_conversation.drop_oldest_lines(typed, self._model.count_tokens, limit, tokens_to_keep(context))
 
     def _log_forgotten(self, characters: int) -> None:
         if characters:
             self._log.write(time.monotonic(), "forgot", characters=characters)
 
-    def _on_chunk(self, piece: TextChunk) -> None:
+    def _on_chunk(self, chunk: TextChunk) -> None:
         self.activity = "printing"
-        self._forgotten_chars += piece.dropped_chars
-        self._log_forgotten(piece.dropped_chars)
+        self._forgotten_chars += chunk.dropped_chars
+        self._log_forgotten(chunk.dropped_chars)
         self._log.write(
             time.monotonic(),
             "piece",
-            text=piece.text,
-            tokens=list(piece.tokens),
-            made=self._log.log_time(piece.created_at),
-            **({"notice": piece.notice} if piece.notice else {}),
+            text=chunk.text,
+            tokens=list(chunk.tokens),
+            made=self._log.log_time(chunk.created_at),
+            **({"notice": chunk.notice} if chunk.notice else {}),
         )

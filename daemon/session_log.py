@@ -1,32 +1,31 @@
-"""The session log: JSON Lines, a record per event, appended with one write each. All else is derived from it.
+"""The session log: JSON Lines, one record per event, each appended with one write. All statistics come from it.
 
-Times (`t` and every other number of seconds) are seconds since the session began, on the monotonic clock;
-the first record has the wall clock's. A record that cannot be written is counted and told of once: a full
-disk never stops the paper.
+`t` and all other times are seconds since the start of the session, on the monotonic clock; the first record has the
+wall clock too. A record that cannot be written is counted, and logged once: a full disk never stops the paper.
 
 The records, by `ev`:
 
-    session  the first: version, wall and monotonic clock at its beginning, and what it runs with
-    typed    a line that was submitted: text
-    prompt   what the model was given: text, seed
-    piece    text and tokens, `made` when the last token existed, `t` when the paper asked for it
-    forgot   the context was full: so many `characters` went, the oldest lines of what the model is given
-    end      an answer is over: how it ended in the model's words, or "break", "error", "lost", "stopped"
-    tx       a byte given to the line: b (hex), q when queued, at when its strike begins, col
-    rx       a byte from the line, parity and all: b (hex), and bad if it came damaged
-    break    the route it came by, and how many characters were not struck for it
-    error    what the model refused, and why: text
+    session  the first record: format version, wall clock, monotonic clock, line, model, machine
+    typed    the operator submitted a line: text
+    prompt   the model got a prompt: text, seed
+    piece    a chunk of the answer: text, tokens, `made` when its last token was generated, `t` when the paper took it
+    forgot   the context was full: number of `characters` dropped, in the oldest lines
+    end      the answer ended: the model's finish reason, or "break", "error", "lost", "stopped"
+    tx       a byte sent to the line: b (hex), q when queued, at when its strike begins, col
+    rx       a byte received, with its parity bit: b (hex), and bad if it came damaged
+    break    the operator pressed BREAK: its route, and the number of unprinted characters
+    error    the model failed: text
     lost     the line hung up: text
-    found    it is back: line, and `again`, how many characters of the line it was in are struck once more
-    learned  of the machine, by its behaviour: what ("parity", "duplex") and its value
+    found    the line is back: line, and `again`, how many characters are sent again
+    learned  a property detected from the machine's behaviour: what ("parity", "duplex"), value
     paused   the operator pressed ^S
-    resumed  printing goes on: `after` so many seconds, `forgotten` if nobody had ended the pause
-    answerback  the drum's answer to ENQ: b (hex, raw), empty if there was none
-    garbled  half duplex: a character came back as another: sent, b (hex)
-    motor    it was switched: on, and when off `ran`, the seconds it had run
+    resumed  printing goes on: `after` seconds, `forgotten` if the pause timed out
+    answerback  the answer to ENQ: b (hex, raw), empty if there was none
+    garbled  half duplex: the echo differs from the character: sent, b (hex)
+    motor    the motor was switched: on, and when off `ran`, the seconds it had run
     tape     a prompt was read from tape: rows (hex, raw)
-    lent     the machine was lent to a command; `returned` ends that
-    close    the last: the session was ended, not killed
+    lent     a command got the machine; `returned`: it is back
+    close    the last record of a session that was not killed
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-from daemon.errors import LogUnmakable
+from daemon.errors import DaemonError
 
 VERSION = 1
-CLOSED_FD = -1  # no file's number, and no other's later
-# A disk that is full, failing or read-only is not the operator's mistake, and no reason to keep the paper still.
+CLOSED_FD = -1  # never a valid descriptor
+# Errors of a full, failing or read-only disk: the session goes on without a log.
 DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 LogValue = str | int | float | bool | None | list[int] | dict[str, str]
 
@@ -55,37 +54,36 @@ _log = logging.getLogger("asr33.log")
 
 
 class SessionLog:
-    """An open log. `begun` is the monotonic time that the log's seconds count from."""
+    """An open log. Its seconds count from `started_at`, a monotonic time."""
 
     def __init__(self, path: Path, started_at: float, fd: int | None = None) -> None:
-        """Creates the file, readable by its owner alone: people type into it in public. Raises OSError."""
-        self.path = path
-        self.lost_records = 0
+        """Uses the open file `fd`, or creates a file that only its owner may read. Raises OSError."""
+        self.path, self.lost_records = path, 0
         self._started_at = started_at
         self._ends_torn = False
         self._fd = _create_file(path) if fd is None else fd
-        # A memory card can take a second over a sync; the wheel does not wait for it.
+        # A memory card may take a second to sync; the event loop must not wait for it.
         self._syncer = ThreadPoolExecutor(1, "log-sync")
         self._sync_due = threading.Event()
 
     def log_time(self, moment: float) -> float:
-        """A monotonic time as the log writes it."""
+        """Converts a monotonic time to seconds of the log."""
         return round(moment - self._started_at, 4)
 
     def write(self, moment: float, ev: str, /, **fields: LogValue) -> None:
-        """Append one record of that monotonic moment."""
+        """Appends one record; `moment` is monotonic time."""
         line = json.dumps({"t": self.log_time(moment), "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
-        # A path may hold bytes that are no text; they come out as the \\udcff that JSON has for them.
+        # Undecodable bytes of a path are written as JSON escapes such as \\udcff.
         self._append(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def sync(self) -> None:
-        """Ask for what was written to reach the disk; returns at once."""
+        """Starts a sync to disk; returns at once."""
         if not self._sync_due.is_set():
             self._sync_due.set()
             self._syncer.submit(self._sync)
 
     def close(self) -> None:
-        """Sync and close; what is written after that is lost, and does no harm."""
+        """Syncs and closes; a later record is counted as lost."""
         self._syncer.shutdown()
         self._sync()
         os.close(self._fd)
@@ -99,7 +97,7 @@ class SessionLog:
         except OSError as error:
             self._count_lost_record(error)
             return
-        # Half a record at the end of a full disk: the next one begins on a line of its own.
+        # A full disk may cut a record; the next one then begins on a new line.
         self._ends_torn = written < len(record)
         if self._ends_torn:
             self._count_lost_record(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -118,24 +116,26 @@ class SessionLog:
 
 
 def open_new_log(folder: Path, now: datetime, started_at: float) -> SessionLog:
-    """A new log in the folder, which is made if need be, after mending those that a power failure tore.
+    """Creates a log in the folder, after it has repaired the logs that a power failure tore.
 
-    On a sick disk the session goes on with no record, and says so. Raises LogUnmakable where the folder is wrong.
+    With a full or failing disk it logs an error and returns a log that writes nothing. Raises DaemonError("create") if
+    the folder cannot be used.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for mended in repair_torn_logs(folder):
-            _log.warning("%s: its last record was torn, and was cut off", mended)
+        for path in repair_torn_logs(folder):
+            _log.warning("%s: its last record was torn, and was cut off", path)
         return _create_unique_log(folder, now, started_at)
     except OSError as error:
         if error.errno in DISK_ERRNOS:
             _log.error("%s: %s; this session goes on with no record", folder, error.strerror)
             return SessionLog(Path(os.devnull), started_at, os.open(os.devnull, os.O_WRONLY))
-        raise LogUnmakable(f"no session can be kept in {folder}: {error.strerror}; choose another with --log") from None
+        message = f"no session can be kept in {folder}: {error.strerror}; choose another with --log"
+        raise DaemonError(message, "create") from None
 
 
 def _create_unique_log(folder: Path, now: datetime, started_at: float) -> SessionLog:
-    """A name that sorts by time; a number is added where two sessions begin in one second."""
+    """Names the log by its time; a second log within the same second gets a number."""
     stem = now.strftime("%Y%m%dT%H%M%S")
     for number in itertools.count(1):
         name = f"{stem}.jsonl" if number == 1 else f"{stem}-{number}.jsonl"
@@ -146,38 +146,39 @@ def _create_unique_log(folder: Path, now: datetime, started_at: float) -> Sessio
 
 def _create_file(path: Path) -> int:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    fcntl.flock(file, fcntl.LOCK_EX)  # whoever looks for logs to mend holds it for a moment at most
+    fcntl.flock(file, fcntl.LOCK_EX)  # `repair_torn_logs` of another daemon may hold it for a moment
     _sync_folder(path.parent)
     return file
 
 
 def repair_torn_logs(folder: Path) -> list[Path]:
-    """Cut what a power failure left of a last record off the logs that nobody writes; returns those mended.
+    """Cuts torn last records off logs that no daemon writes; returns the repaired ones.
 
-    What is no log, or not ours to write, is left as it is.
+    A file that is locked or not writable is left as it is.
     """
-    mended = []
+    repaired = []
     for path in sorted(folder.glob("*.jsonl")):
         with contextlib.suppress(OSError), path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _cut_torn_record(file.fileno()):
-                mended.append(path)
-    return mended
+                repaired.append(path)
+    return repaired
 
 
 def _cut_torn_record(fd: int) -> bool:
+    """Truncates the file after its last newline; returns whether a record was cut off."""
     size = os.fstat(fd).st_size
     if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
         return False
-    at = size
-    while at > 0:
-        step = min(at, 65536)
-        newline = os.pread(fd, step, at - step).rfind(b"\n")
+    end = size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
         if newline >= 0:
-            os.ftruncate(fd, at - step + newline + 1)
-            return True
-        at -= step
-    os.ftruncate(fd, 0)
+            end = start + newline + 1
+            break
+        end = start
+    os.ftruncate(fd, end)
     return True
 
 

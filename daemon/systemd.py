@@ -1,44 +1,55 @@
-"""What systemd is told of a service, by own lines to the socket that it names: sd_notify(3) without a library.
+"""Notifies systemd by sd_notify(3): ready, status, stopping, and the watchdog of a daemon that makes progress.
 
-Knows the words of that protocol; nothing of who is ready, or with what. Without $NOTIFY_SOCKET nobody is told.
+The watchdog is fed only while the machine makes progress. If characters are queued and nothing blocks them (lost line,
+^S), at least one must have been struck in the last 10 seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-MAX_STATUS_CHARS = 512  # characters of a status
+if TYPE_CHECKING:
+    from daemon.session import TeletypeSession
+
+MAX_STATUS_CHARS = 512
+CHECK_INTERVAL_S = 2.0
+STALL_LIMIT_S = 10.0  # longer than the motor takes to start
+SHUTDOWN_LIMIT_S = 45.0  # for the line that is being struck, and a goodbye
 
 
 class SystemdNotifier:
-    """Tells the service's own supervisor; where there is none, or it does not listen, nothing happens."""
+    """Sends messages to the service manager at $NOTIFY_SOCKET; without one, or after an error, nothing is sent."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        named = environ.get("NOTIFY_SOCKET", "")
-        # A name that begins with @ is of the abstract kind, which has a zero there (unix(7)).
-        self._address = "\0" + named[1:] if named.startswith("@") else named
+        path = environ.get("NOTIFY_SOCKET", "")
+        # A path that begins with @ names an abstract socket, whose first byte is zero (unix(7)).
+        self._address = "\0" + path[1:] if path.startswith("@") else path
         self.watchdog_s = _watchdog_timeout(environ)
 
     def send_ready(self, status: str = "") -> None:
-        """The service does what it is for, from now on."""
+        """Tells systemd that the service is ready."""
         self._send("READY=1", *_status_lines(status))
 
     def send_stopping(self, status: str = "") -> None:
         self._send("STOPPING=1", *_status_lines(status))
 
     def send_status(self, status: str) -> None:
-        """One line, as `systemctl status` shows it."""
+        """Sets the line that `systemctl status` shows."""
         self._send(*_status_lines(status))
 
     def send_watchdog(self) -> None:
-        """To be told at least once in every `watchdog_s`; better twice."""
+        """Feeds the watchdog; the caller must do so once in every `watchdog_s`, better twice."""
         self._send("WATCHDOG=1")
 
     def extend_timeout(self, seconds: float) -> None:
-        """Starting, or stopping, may take so much longer, counted from now."""
+        """Extends the timeout of the start or the stop to these seconds from now."""
         self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
 
     def _send(self, *lines: str) -> None:
@@ -49,12 +60,45 @@ class SystemdNotifier:
             out.sendto("\n".join(lines).encode("utf-8", "replace"), self._address)
 
 
+@dataclass(slots=True)
+class StrikeWatch:
+    """Detects a machine that has stopped striking. The time is an argument."""
+
+    struck: int = -1
+    changed_at: float = 0.0
+
+    def is_progressing(self, now: float, struck: int, *, blocked: bool) -> bool:
+        """Returns False after STALL_LIMIT_S without a stroke. `blocked`: no stroke is ready or allowed."""
+        if blocked or struck != self.struck:
+            self.struck, self.changed_at = struck, now
+        return now - self.changed_at < STALL_LIMIT_S
+
+
+async def run_watchdog(session: TeletypeSession, notifier: SystemdNotifier) -> None:
+    """Feeds the watchdog and reports the status until it is cancelled."""
+    loop, strikes, sent_status = asyncio.get_running_loop(), StrikeWatch(), ""
+    interval_s = min(CHECK_INTERVAL_S, (notifier.watchdog_s or math.inf) / 2)
+    while True:
+        machine = session.tty.status()
+        blocked = machine.ready == machine.held or machine.lost is not None or machine.paused
+        if strikes.is_progressing(loop.time(), machine.counters.struck, blocked=blocked):
+            notifier.send_watchdog()
+        if (status := format_status_line(session, machine.lost)) != sent_status:
+            notifier.send_status(sent_status := status)
+        await asyncio.sleep(interval_s)
+
+
+def format_status_line(session: TeletypeSession, hang_up_reason: str | None = None) -> str:
+    """Returns the line that `systemctl status` shows."""
+    return f"{session.activity.upper() if hang_up_reason is None else 'HUNG UP'}, model {session.model_name}"
+
+
 def _status_lines(status: str) -> list[str]:
     return [f"STATUS={' '.join(status.split())[:MAX_STATUS_CHARS]}"] if status else []
 
 
 def _watchdog_timeout(environ: Mapping[str, str]) -> float | None:
-    """How long this process may be silent; None if nobody minds."""
-    for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    """Returns the longest time between two watchdog messages of this process; None if none are expected."""
+    is_ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     usec = environ.get("WATCHDOG_USEC", "")
-    return int(usec) / 1e6 if for_us and usec.isdecimal() and int(usec) > 0 else None
+    return int(usec) / 1e6 if is_ours and usec.isdecimal() and int(usec) > 0 else None

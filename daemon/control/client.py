@@ -1,6 +1,6 @@
-"""The machine, for a command: through the daemon that has its line, or else by opening that line here.
+"""Gives a command the machine: through the control socket of the daemon that has its line, or by opening the line.
 
-Either way the same orders, and the same end of them. Knows the daemon's socket from the caller's side.
+Both ways run the same jobs with the same results.
 """
 
 from __future__ import annotations
@@ -10,131 +10,123 @@ import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from daemon import paths
-from daemon.build import open_and_test_line
 from daemon.config import Config
 from daemon.control import protocol
-from daemon.control.jobs import job_size, run_job
-from daemon.control.protocol import (
-    Acquire,
-    Acquired,
-    JobEnded,
-    PrintJob,
-    ProgressReply,
-    PunchJob,
-    QueuedReply,
-    ReadTapeJob,
-    RefusedReply,
-    StatusReport,
-    StatusRequest,
-    StopJob,
-)
-from daemon.errors import ConfigError, DaemonRefused, MachineBusy, ProtocolError, StoppedByOperator
+from daemon.control.jobs import Job, job_size, run_job
+from daemon.errors import EXIT_CODES, ConfigError, DaemonError, DaemonRefused, ProtocolError, StoppedByOperator
+from daemon.line_connection import open_and_test_line
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.line import port_names
 from drivers.profile import Profile
 from drivers.teletype import Teletype
 
-NO_LINE_MESSAGE = "no line to print on: name it with --line /dev/serial/by-id/..., or start asr33 run"
-RESPONSE_TIMEOUT_S = 5.0  # within which a daemon that lives has answered
-OnJobProgress = Callable[[int, int], None]
+RESPONSE_TIMEOUT_S = 5.0  # a running daemon answers sooner
+OnJobProgress = Callable[[int, int], None]  # done, total: characters or rows
+ResponseT = TypeVar("ResponseT", bound=protocol.ControlResponse)
 
 
 class Machine(Protocol):
-    """A machine that takes orders: `profile` says which one it is."""
+    """A machine that runs jobs."""
 
     profile: Profile
 
-    async def run_job(self, job: PrintJob | PunchJob | ReadTapeJob, on_progress: OnJobProgress) -> bytes:
-        """Back when it is done, with the rows that were read. `tell` hears how much of how much is struck.
+    async def run_job(self, job: Job, on_progress: OnJobProgress) -> bytes:
+        """Runs the job to its end and returns the rows of a tape that was read.
 
-        Cancelled, it stops within two characters, and the CancelledError says after how many. Raises BrokenOff,
-        OrderRefused, and DriverError.
+        If it is cancelled, the machine stops within two characters; the CancelledError has the number of struck
+        characters. Raises StoppedByOperator, DaemonRefused, DriverError.
         """
         ...
 
 
 @asynccontextmanager
 async def acquire_machine(
-    config: Config, *, wait: bool = False, character_s: float = CHARACTER_S, on_queued: Callable[[], None] | None = None
+    config: Config,
+    *,
+    wait: bool = False,
+    character_s: float = CHARACTER_S,
+    on_queued: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Machine]:
-    """The machine at the configured line; with no line configured, that of the only daemon there is.
+    """Yields the machine at the configured line; without one, the machine of the only running daemon.
 
-    `queued` is told if it must be waited for. Raises ConfigError, MachineBusy, DriverError.
+    `on_queued` is called if the command must wait. Raises ConfigError, DaemonError("busy"), DriverError.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        call = await _find_daemon(config.line.port, stack)
-        if call is not None:
-            await call.acquire(wait, on_queued or (lambda: None))
-            yield call
-        elif config.line.port is None:
-            raise ConfigError(NO_LINE_MESSAGE)
-        else:
-            yield await _open_direct_machine(config, config.line.port, character_s, stack)
+    async with AsyncExitStack() as stack:
+        daemon = await _find_daemon(config.line.port, stack)
+        if daemon is not None:
+            await daemon.acquire(wait, on_queued)
+            yield daemon
+            return
+        line, character_s, _ = await open_and_test_line(config, _require_port(config), character_s)
+        stack.push_async_callback(line.close)
+        tty = Teletype(line, WallClock(), config.machine, character_s=character_s)
+        stack.push_async_callback(tty.close)
+        yield DirectMachine(tty)
 
 
 async def check_available(config: Config) -> None:
-    """Back if `reached` would have the machine now; it is not taken. Raises ConfigError, MachineBusy, DriverError."""
-    async with contextlib.AsyncExitStack() as stack:
-        call = await _find_daemon(config.line.port, stack)
-        if call is not None:
-            if call.busy_reason:
-                raise MachineBusy(call.busy_reason)
-        elif config.line.port is None:
-            raise ConfigError(NO_LINE_MESSAGE)
-        else:
-            port_names.port_kind(config.line.port)
+    """Checks that `acquire_machine` would succeed now. Raises ConfigError, DaemonError("busy"), DriverError."""
+    async with AsyncExitStack() as stack:
+        daemon = await _find_daemon(config.line.port, stack)
+        if daemon is None:
+            port_names.port_kind(_require_port(config))
+        elif daemon.busy_reason:
+            raise DaemonError(daemon.busy_reason, "busy")
+
+
+def _require_port(config: Config) -> str:
+    if config.line.port is None:
+        raise ConfigError("no line to print on: name it with --line /dev/serial/by-id/..., or start asr33 run")
+    return config.line.port
 
 
 class DaemonConnection:
-    """A connection to a daemon."""
+    """A machine that is used through its daemon."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.profile = Profile()
-        self.busy_reason = ""  # when it last reported
+        self.busy_reason = ""  # as of the last status
 
-    async def fetch_status(self) -> StatusReport:
-        """Raises BadOrder, TimeoutError, ConnectionError."""
+    async def fetch_status(self) -> protocol.StatusReport:
+        """Updates `profile` and `busy_reason`. Raises DaemonRefused, ProtocolError, TimeoutError, ConnectionError."""
         async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-            reply = await self._request(StatusRequest())
-        if not isinstance(reply, StatusReport):
-            raise ProtocolError("a daemon that does not say how it is")
-        self.busy_reason = reply.busy
-        known = {item.name for item in fields(Profile)}
-        self.profile = Profile(**{name: value for name, value in reply.machine.items() if name in known})
-        return reply
+            report = _expect(protocol.StatusReport, await self._request(protocol.StatusRequest()))
+        self.busy_reason = report.busy
+        known = {field.name for field in fields(Profile)}
+        self.profile = Profile(**{name: value for name, value in report.machine.items() if name in known})
+        return report
 
     async def acquire(self, wait: bool, on_queued: Callable[[], None]) -> None:
-        """Raises MachineBusy, OrderRefused."""
-        reply = await self._request(Acquire(wait))
-        while isinstance(reply, QueuedReply):
+        """Waits for the machine. Raises DaemonError("busy"), DaemonRefused."""
+        reply = await self._request(protocol.Acquire(wait))
+        while isinstance(reply, protocol.QueuedReply):
             on_queued()
             reply = await self._read_response()
-        if isinstance(reply, RefusedReply) and reply.code == MachineBusy.exit_code:
-            raise MachineBusy(reply.why)
-        self._check_response(reply, Acquired)
+        if isinstance(reply, protocol.RefusedReply) and reply.code == EXIT_CODES["busy"]:
+            raise DaemonError(reply.why, "busy")
+        _expect(protocol.Acquired, reply)
 
-    async def run_job(self, job: PrintJob | PunchJob | ReadTapeJob, on_progress: OnJobProgress) -> bytes:
+    async def run_job(self, job: Job, on_progress: OnJobProgress) -> bytes:
         try:
             reply = await self._request(job)
-            while isinstance(reply, ProgressReply):
+            while isinstance(reply, protocol.ProgressReply):
                 on_progress(reply.done, reply.total)
                 reply = await self._read_response()
         except asyncio.CancelledError:
             if (struck := await self._stop_job()) is None:
                 raise
-            raise cancelled_after(struck) from None
-        self._check_response(reply, JobEnded)
-        assert isinstance(reply, JobEnded)
-        if reply.how == "break":
-            raise stopped_by_operator(reply.struck)
-        return reply.rows
+            raise _cancelled_after(struck) from None
+        ended = _expect(protocol.JobEnded, reply)
+        if ended.how == "break":
+            raise _stopped_by_operator(ended.struck)
+        return ended.rows
 
     async def close(self) -> None:
         self._writer.close()
@@ -142,14 +134,14 @@ class DaemonConnection:
             await self._writer.wait_closed()
 
     async def _stop_job(self) -> int | None:
-        """How much was struck, if the daemon still says so."""
+        """Stops the job; returns how many characters were struck, or None if the daemon does not answer."""
         reply: protocol.ControlResponse | None = None
         with contextlib.suppress(TimeoutError, DaemonRefused, ConnectionError):
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                reply = await self._request(StopJob())
-                while isinstance(reply, ProgressReply):
+                reply = await self._request(protocol.StopJob())
+                while isinstance(reply, protocol.ProgressReply):
                     reply = await self._read_response()
-        return reply.struck if isinstance(reply, JobEnded) else None
+        return reply.struck if isinstance(reply, protocol.JobEnded) else None
 
     async def _request(self, request: protocol.ControlRequest) -> protocol.ControlResponse:
         self._writer.write(protocol.encode_message(request))
@@ -158,77 +150,67 @@ class DaemonConnection:
     async def _read_response(self) -> protocol.ControlResponse:
         line = await self._reader.readline()
         if not line.endswith(b"\n"):
-            raise DaemonRefused("the daemon has left: see its log", 69)
+            raise DaemonRefused("the daemon has stopped: see its log", 69)
         return protocol.decode_response(line)
-
-    @staticmethod
-    def _check_response(response: protocol.ControlResponse, expected: type) -> None:
-        if isinstance(response, RefusedReply):
-            raise DaemonRefused(response.why, response.code)
-        if not isinstance(response, expected):
-            raise ProtocolError("a daemon that answers something else than was asked: is it of the same version?")
 
 
 class DirectMachine:
-    """A teletype of our own."""
+    """A machine whose line this command has opened."""
 
     def __init__(self, tty: Teletype) -> None:
         self._tty = tty
         self.profile = tty.profile
 
-    async def run_job(self, job: PrintJob | PunchJob | ReadTapeJob, on_progress: OnJobProgress) -> bytes:
-        struck, total, rows = self._tty.counters.struck, job_size(job), b""
+    async def run_job(self, job: Job, on_progress: OnJobProgress) -> bytes:
+        struck_before, total, rows = self._tty.counters.struck, job_size(job), b""
         try:
             async with self._tty.until_break() as scope:
                 rows = await run_job(self._tty, job, lambda done: on_progress(done, total))
         except asyncio.CancelledError:
-            struck = self._tty.counters.struck - struck
-            await self._return_to_margin()
-            raise cancelled_after(struck) from None
+            raise _cancelled_after(await self._end_line(struck_before)) from None
         if scope.is_broken:
-            struck = self._tty.counters.struck - struck
-            await self._return_to_margin()
-            raise stopped_by_operator(struck)
+            raise _stopped_by_operator(await self._end_line(struck_before))
         return rows
 
-    async def _return_to_margin(self) -> None:
-        """The carriage is left at a clean margin; a second Ctrl-C does not wait for that."""
+    async def _end_line(self, struck_before: int) -> int:
+        """Returns the number of struck characters, after the carriage is back at a clean margin."""
+        struck = self._tty.counters.struck - struck_before
         await self._tty.fresh_line()
         await self._tty.finish()
+        return struck
 
 
-def stopped_by_operator(struck: int) -> StoppedByOperator:
-    return StoppedByOperator(f"broken off by BREAK after {struck} characters")
+def _stopped_by_operator(struck: int) -> StoppedByOperator:
+    return StoppedByOperator(f"stopped by BREAK after {struck} characters")
 
 
-def cancelled_after(struck: int) -> asyncio.CancelledError:
+def _cancelled_after(struck: int) -> asyncio.CancelledError:
     return asyncio.CancelledError(f"stopped after {struck} characters")
 
 
-async def _open_direct_machine(
-    config: Config, port: str, character_s: float, stack: contextlib.AsyncExitStack
-) -> DirectMachine:
-    line, tried = await open_and_test_line(config, port, character_s)
-    stack.push_async_callback(line.close)
-    character_s = tried.character_s or character_s if tried else character_s
-    tty = Teletype(line, WallClock(), config.machine, character_s=character_s)
-    stack.push_async_callback(tty.close)
-    return DirectMachine(tty)
+def _expect(kind: type[ResponseT], response: protocol.ControlResponse) -> ResponseT:
+    """Returns the response if it is of that kind. Raises DaemonRefused, ProtocolError."""
+    if isinstance(response, protocol.RefusedReply):
+        raise DaemonRefused(response.why, response.code)
+    if not isinstance(response, kind):
+        raise ProtocolError("a daemon that gives an unexpected response: is it of the same version?")
+    return response
 
 
-async def _find_daemon(port: str | None, stack: contextlib.AsyncExitStack) -> DaemonConnection | None:
-    """The daemon that has this line; with no line named, the only one."""
-    found: list[tuple[StatusReport, DaemonConnection]] = []
+async def _find_daemon(port: str | None, stack: AsyncExitStack) -> DaemonConnection | None:
+    """Returns the daemon that has this line; without a line, the only one. Raises ConfigError if there are several."""
+    daemons: list[tuple[protocol.StatusReport, DaemonConnection]] = []
     for path in _find_sockets():
         with contextlib.suppress(OSError, TimeoutError, ProtocolError, DaemonRefused, ValueError):
-            call = DaemonConnection(*await asyncio.open_unix_connection(path, limit=protocol.MAX_LINE_BYTES))
-            stack.push_async_callback(call.close)
-            found.append((await call.fetch_status(), call))
+            daemon = DaemonConnection(*await asyncio.open_unix_connection(path, limit=protocol.MAX_LINE_BYTES))
+            stack.push_async_callback(daemon.close)
+            daemons.append((await daemon.fetch_status(), daemon))
     if port is not None:
-        return next((call for report, call in found if is_same_line(report.line, port)), None)
-    if len(found) > 1:
-        raise ConfigError(f"several daemons run: name one's line with --line: {', '.join(r.line for r, _ in found)}")
-    return found[0][1] if found else None
+        return next((daemon for report, daemon in daemons if _is_same_line(report.line, port)), None)
+    if len(daemons) > 1:
+        lines = ", ".join(report.line for report, _ in daemons)
+        raise ConfigError(f"several daemons run: choose a line with --line: {lines}")
+    return daemons[0][1] if daemons else None
 
 
 def _find_sockets() -> list[Path]:
@@ -236,13 +218,12 @@ def _find_sockets() -> list[Path]:
     for folder in paths.socket_folders():
         with contextlib.suppress(OSError):
             if folder.is_relative_to(tempfile.gettempdir()) and folder.stat().st_uid not in (os.getuid(), 0):
-                continue  # anybody may have put it there
+                continue  # another user may have made the folder
             sockets += sorted(path for path in folder.iterdir() if path.suffix == ".sock")
     return list(dict.fromkeys(sockets))
 
 
-def is_same_line(one: str, other: str) -> bool:
-    """Whether two names lead to one port: by-id links, and those that a virtual machine makes."""
-    if "://" in one or "://" in other:
-        return one == other
-    return one == other or os.path.realpath(one) == os.path.realpath(other)
+def _is_same_line(first: str, second: str) -> bool:
+    """Whether two names lead to the same port; links of /dev/serial/by-id and of a virtual machine are followed."""
+    is_url = "://" in first or "://" in second
+    return first == second or (not is_url and os.path.realpath(first) == os.path.realpath(second))

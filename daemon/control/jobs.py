@@ -1,6 +1,6 @@
-"""What commands have a machine do, order by order: the same through a daemon as without one.
+"""Runs the job of a command on a teletype, in the daemon or in the command itself.
 
-Knows a teletype and an order. Not who gave it, nor what BREAK means to him.
+It does not know who sent the job or what BREAK means for it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from daemon.control.protocol import PrintJob, PunchJob, ReadTapeJob
+from drivers import tape_units
 from drivers.teletype import Teletype
 
-CHUNK_CHARS = 64  # characters handed over at a time
+CHUNK_CHARS = 64
 PROGRESS_INTERVAL_S = 0.5
 
+Job = PrintJob | PunchJob | ReadTapeJob
 
-async def run_job(tty: Teletype, job: PrintJob | PunchJob | ReadTapeJob, on_progress: Callable[[int], None]) -> bytes:
-    """Back when the last character is struck; what was read, if anything was. `tell` hears how much is struck.
 
-    Raises LineLost, and whatever else the machine's driver does.
+async def run_job(tty: Teletype, job: Job, on_progress: Callable[[int], None]) -> bytes:
+    """Returns after the last character is struck, with the rows of a tape that was read.
+
+    `on_progress` gets the number of characters or rows struck. Raises DriverError.
     """
     match job:
         case PrintJob():
@@ -27,34 +30,32 @@ async def run_job(tty: Teletype, job: PrintJob | PunchJob | ReadTapeJob, on_prog
         case PunchJob(rows=rows, text=text):
             before = tty.counters.struck
             async with _progress_reports(tty, on_progress, lambda: min(len(rows), tty.counters.struck - before)):
-                await tty.punch(rows, text=text)
+                await tape_units.punch_tape(tty, rows, text=text)
         case ReadTapeJob():
-            return await tty.read_tape()
+            return await tape_units.read_tape(tty)
     on_progress(job_size(job))
     return b""
 
 
-def job_size(job: PrintJob | PunchJob | ReadTapeJob) -> int:
-    """What `tell` counts up to."""
+def job_size(job: Job) -> int:
+    """Returns the number of characters or rows of the job; 0 if it is not known."""
     match job:
-        case PrintJob(text=text):
-            return len(text)
-        case PunchJob(rows=rows):
-            return len(rows)
+        case PrintJob(text=content) | PunchJob(rows=content):
+            return len(content)
     return 0
 
 
 async def _run_print_job(tty: Teletype, job: PrintJob, on_progress: Callable[[int], None]) -> None:
-    given = 0
-    async with _progress_reports(tty, on_progress, lambda: given - tty.status().ready):
+    sent = 0
+    async with _progress_reports(tty, on_progress, lambda: sent - tty.status().ready):
         await tty.fresh_line()
         for start in range(0, len(job.text), CHUNK_CHARS):
-            piece = job.text[start : start + CHUNK_CHARS]
-            given += len(piece)
+            chunk = job.text[start : start + CHUNK_CHARS]
+            sent += len(chunk)
             if job.raw:
-                await tty.print_raw(piece)
+                await tty.print_raw(chunk)
             else:
-                await tty.print(piece, style=job.style, overstrike=job.overstrike)
+                await tty.print(chunk, style=job.style, overstrike=job.overstrike)
         await tty.fresh_line()
         await tty.finish()
 
@@ -63,18 +64,18 @@ async def _run_print_job(tty: Teletype, job: PrintJob, on_progress: Callable[[in
 async def _progress_reports(
     tty: Teletype, on_progress: Callable[[int], None], count_done: Callable[[], int]
 ) -> AsyncIterator[None]:
-    """Meanwhile `tell` hears it every half second: the machine may strike one word of a hundred characters."""
+    """Calls `on_progress` every half second inside the block, since a single word may take longer to print."""
 
-    async def tick() -> None:
-        most = 0
+    async def report() -> None:
+        done = 0
         while True:
             await tty.clock.sleep_until(tty.clock.now() + PROGRESS_INTERVAL_S)
-            most = max(most, count_done())
-            on_progress(most)
+            done = max(done, count_done())
+            on_progress(done)
 
-    ticking = asyncio.ensure_future(tick())
+    reporting = asyncio.ensure_future(report())
     try:
         yield
     finally:
-        ticking.cancel()
-        await asyncio.gather(ticking, return_exceptions=True)
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)

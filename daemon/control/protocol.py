@@ -1,6 +1,6 @@
-"""What a command may ask of a running daemon, and what it is told: a line of JSON each, bounded and checked.
+"""The messages between a command and a running daemon: one line of JSON each, checked and limited in size. Pure.
 
-Data in, data out; knows no socket. What does not fit is a BadOrder, whatever bytes it is made of.
+Every malformed message is a ProtocolError.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from daemon.errors import ProtocolError
 from drivers.text.charset import Style
 
-MAX_LINE_BYTES = 4 << 20  # a million characters are a day and a night of paper
+MAX_LINE_BYTES = 4 << 20  # a million characters are 28 hours of paper
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """How is the machine? Answered at any time, by Report."""
+    """Asks for a StatusReport; allowed at any time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """The machine, please; told Taken, perhaps after Queued. Without `wait` now or not at all."""
+    """Asks for the machine: Acquired follows, after QueuedReply if it is busy. Without `wait` a busy one is refused."""
 
     wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PrintJob:
-    """Text onto the paper: prose or code with words wrapped, or `raw`, cell by cell."""
+    """Prints a text: prose or code with wrapped words, or `raw`, cell by cell."""
 
     text: str
     raw: bool = False
@@ -41,7 +41,7 @@ class PrintJob:
 
 @dataclass(frozen=True, slots=True)
 class PunchJob:
-    """Rows onto a tape; `text` if they are also to be struck as text."""
+    """Punches rows; `text`: the machine may print them as text at the same time."""
 
     rows: bytes
     text: bool = True
@@ -49,17 +49,17 @@ class PunchJob:
 
 @dataclass(frozen=True, slots=True)
 class ReadTapeJob:
-    """The tape in the reader; its rows come with Ended."""
+    """Reads the tape in the reader; JobEnded has its rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopJob:
-    """No more of what is being done."""
+    """Stops the running job."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """What `.STATUS` would print, and the machine's profile, as data; `busy` is why it would be refused now."""
+    """The line, the session's activity, and the machine's status and profile; `busy`: why Acquire is refused now."""
 
     line: str
     doing: str
@@ -71,17 +71,17 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class QueuedReply:
-    """Somebody has the machine; it will come."""
+    """The machine is busy; Acquired follows later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """The machine is yours until you leave, or the operator presses BREAK."""
+    """The machine belongs to the caller until it leaves or the operator presses BREAK."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressReply:
-    """So many of the order's characters or rows are struck."""
+    """`done` of the job's `total` characters or rows are struck."""
 
     done: int
     total: int
@@ -89,7 +89,7 @@ class ProgressReply:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """The order is over; `struck` characters went to the machine for it."""
+    """The job is over; `struck` characters were sent to the machine for it."""
 
     how: Literal["done", "break", "stopped"]
     struck: int
@@ -98,7 +98,7 @@ class JobEnded:
 
 @dataclass(frozen=True, slots=True)
 class RefusedReply:
-    """No, and why, in one line; `code` is what a command should end with."""
+    """The request is refused: the reason in one line, and the exit code for the command."""
 
     why: str
     code: int = 69
@@ -106,32 +106,44 @@ class RefusedReply:
 
 ControlRequest = StatusRequest | Acquire | PrintJob | PunchJob | ReadTapeJob | StopJob
 ControlResponse = StatusReport | QueuedReply | Acquired | ProgressReply | JobEnded | RefusedReply
+WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when a class is renamed
+    StatusRequest: "AskStatus",
+    Acquire: "Take",
+    PrintJob: "Print",
+    PunchJob: "Punch",
+    ReadTapeJob: "Read",
+    StopJob: "Stop",
+    StatusReport: "Report",
+    QueuedReply: "Queued",
+    Acquired: "Taken",
+    ProgressReply: "Progress",
+    JobEnded: "Ended",
+    RefusedReply: "Refused",
+}
 
 
 def encode_message(message: ControlRequest | ControlResponse) -> bytes:
-    """One line. Raises BadOrder if it is longer than a daemon takes."""
+    """Returns the message as one line. Raises ProtocolError if it exceeds MAX_LINE_BYTES."""
     plain = {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in asdict(message).items()
     }
-    line = json.dumps({"is": type(message).__name__, **plain}, separators=(",", ":")).encode() + b"\n"
+    line = json.dumps({"is": WIRE_NAMES[type(message)], **plain}, separators=(",", ":")).encode() + b"\n"
     if len(line) > MAX_LINE_BYTES:
-        raise ProtocolError(
-            f"{len(line):,} bytes are more than a daemon takes at once ({MAX_LINE_BYTES:,}): send it in parts"
-        )
+        raise ProtocolError(f"{len(line):,} bytes exceed the daemon's limit ({MAX_LINE_BYTES:,}): send it in parts")
     return line
 
 
 def decode_request(line: bytes) -> ControlRequest:
-    """The order in a line. Raises BadOrder."""
-    order: ControlRequest = _decode(line, get_args(ControlRequest))
-    return order
+    """Returns the request in a line. Raises ProtocolError."""
+    request: ControlRequest = _decode(line, get_args(ControlRequest))
+    return request
 
 
 def decode_response(line: bytes) -> ControlResponse:
-    """The reply in a line. Raises BadOrder."""
-    reply: ControlResponse = _decode(line, get_args(ControlResponse))
-    return reply
+    """Returns the response in a line. Raises ProtocolError."""
+    response: ControlResponse = _decode(line, get_args(ControlResponse))
+    return response
 
 
 def _decode(line: bytes, kinds: tuple[type, ...]) -> Any:
@@ -139,31 +151,31 @@ def _decode(line: bytes, kinds: tuple[type, ...]) -> Any:
         plain = json.loads(line)
     except (ValueError, RecursionError):
         raise ProtocolError("a line that is not JSON") from None
-    names = {kind.__name__: kind for kind in kinds}
-    if not isinstance(plain, dict) or not isinstance(plain.get("is"), str) or plain["is"] not in names:
-        raise ProtocolError(f"a line that is none of {', '.join(names)}")
-    kind = names[plain.pop("is")]
+    by_name = {WIRE_NAMES[kind]: kind for kind in kinds}
+    if not isinstance(plain, dict) or not isinstance(plain.get("is"), str) or plain["is"] not in by_name:
+        raise ProtocolError(f"a line that is none of {', '.join(by_name)}")
+    name = plain.pop("is")
+    kind = by_name[name]
     hints = get_type_hints(kind)
     if unknown := set(plain) - set(hints):
-        raise ProtocolError(f"{kind.__name__} has no {', '.join(sorted(map(ascii, unknown)))}")
+        raise ProtocolError(f"{name} has no {', '.join(sorted(map(ascii, unknown)))}")
     try:
-        return kind(**{name: _check_field(kind, name, value, hints[name]) for name, value in plain.items()})
+        return kind(**{key: _check_field(name, key, value, hints[key]) for key, value in plain.items()})
     except TypeError:
-        wants = ", ".join(item.name for item in fields(kind))
-        raise ProtocolError(f"{kind.__name__} wants {wants}") from None
+        raise ProtocolError(f"{name} needs {', '.join(item.name for item in fields(kind))}") from None
 
 
-def _check_field(kind: type, name: str, value: Any, hint: Any) -> Any:
+def _check_field(name: str, key: str, value: Any, hint: Any) -> Any:
     if hint is bytes and isinstance(value, str):
         try:
             return base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
-            raise ProtocolError(f"{kind.__name__}: {name} is not base64") from None
+            raise ProtocolError(f"{name}: {key} is not base64") from None
     if get_origin(hint) is Literal:
-        fits = isinstance(value, str) and value in get_args(hint)
+        is_valid = isinstance(value, str) and value in get_args(hint)
     else:
         expected = get_origin(hint) or hint
-        fits = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
-    if not fits:
-        raise ProtocolError(f"{kind.__name__}: {name} is not what it should be")
+        is_valid = isinstance(value, expected) and (expected is bool or not isinstance(value, bool))
+    if not is_valid:
+        raise ProtocolError(f"{name}: {key} has a wrong type or value")
     return value

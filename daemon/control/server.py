@@ -1,7 +1,7 @@
-"""A daemon's socket: where `asr33 print` and the like ask for the machine, while nobody types at it.
+"""The daemon's side of the control socket: `asr33 print` and other commands use the machine while no operator types.
 
-One Unix socket for each line, in a folder of the user's own. Whatever comes over it, the daemon goes on: a bad line
-is answered with a reason, a caller who leaves takes his work with him. Knows orders; prints nothing itself.
+There is one Unix socket for each line, in a private folder of the user. A malformed request is refused with a reason;
+the job of a caller that leaves is stopped.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import socket
 import stat
-import zlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -22,56 +20,36 @@ from typing import Any
 
 from daemon import paths
 from daemon.control import protocol
-from daemon.control.jobs import job_size, run_job
-from daemon.control.protocol import (
-    Acquire,
-    Acquired,
-    JobEnded,
-    PrintJob,
-    ProgressReply,
-    PunchJob,
-    QueuedReply,
-    ReadTapeJob,
-    RefusedReply,
-    StatusReport,
-    StatusRequest,
-    StopJob,
-)
+from daemon.control.jobs import Job, job_size, run_job
 from daemon.errors import ProtocolError
 from daemon.session import TeletypeSession
 from drivers.errors import DriverError
 from drivers.teletype import Teletype
 
 MAX_CONNECTIONS = 8
-IDLE_TIMEOUT_S = 600.0  # somebody may be sent to the machine to put a tape in
-_MAX_UNREAD_BYTES = 1 << 16  # not yet taken by the caller: progress need not be told
-_MAX_NAME_CHARS = 20  # a socket's path may have 108 bytes with its folder - unix(7)
+IDLE_TIMEOUT_S = 600.0  # the user may have to walk to the machine to put a tape in
+_MAX_UNREAD_BYTES = 1 << 16  # a caller that has not read more gets no further progress
 EX_TEMPFAIL, EX_PROTOCOL = 75, 76  # sysexits.h
 
 _log = logging.getLogger("asr33")
 
 
-def file_name_for_line(port: str) -> str:
-    """A file name for a line, the same for the same line."""
-    return f"{re.sub('[^A-Za-z0-9]+', '-', port).strip('-')[-_MAX_NAME_CHARS:]}-{zlib.crc32(os.fsencode(port)):08x}"
-
-
 @asynccontextmanager
 async def serve_control(session: TeletypeSession, port: str) -> AsyncIterator[None]:
-    """Callers are heard in here. A socket that cannot be is told of, and the daemon goes on without."""
-    path = paths.user_socket_folders()[0] / f"{file_name_for_line(port)}.sock"
-    calls: set[asyncio.Task[None]] = set()
+    """Serves callers until the block ends. If the socket cannot be opened, it logs a warning and serves none."""
+    path = paths.user_socket_folders()[0] / f"{paths.line_file_name(port)}.sock"
+    connections: set[asyncio.Task[None]] = set()
 
-    async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        calls.add(task)
-        task.add_done_callback(calls.discard)
-        await _handle_connection(session, port, reader, writer, over_limit=len(calls) > MAX_CONNECTIONS)
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+        await _Connection(session, port, reader, writer).handle(over_limit=len(connections) > MAX_CONNECTIONS)
 
     try:
         _prepare_socket_path(path)
-        server = await asyncio.start_unix_server(call, path, limit=protocol.MAX_LINE_BYTES)
+        server = await asyncio.start_unix_server(handle, path, limit=protocol.MAX_LINE_BYTES)
     except OSError as error:
         _log.warning("%s: %s; asr33 print and punch will not find this daemon", path, error.strerror or error)
         yield
@@ -82,73 +60,72 @@ async def serve_control(session: TeletypeSession, port: str) -> AsyncIterator[No
     finally:
         server.close()
         path.unlink(missing_ok=True)
-        for task in calls:
+        for task in connections:
             task.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 def _prepare_socket_path(path: Path) -> None:
-    """A folder that no one else can put anything in, and no socket of a daemon that was killed. Raises OSError."""
+    """Makes the private folder and removes the socket of a killed daemon. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.parent.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+    folder = path.parent.lstat()
+    if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.getuid() or folder.st_mode & 0o022:
         raise OSError(f"{path.parent} is not a folder that this user alone may write to")
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as probe:
         probe.connect(os.fspath(path))
-        raise OSError("another daemon answers there")
+        raise OSError("another daemon has this socket")
     path.unlink(missing_ok=True)
 
 
-async def _handle_connection(
-    session: TeletypeSession, port: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, over_limit: bool
-) -> None:
-    caller = _Connection(session, port, reader, writer)
-    try:
-        if over_limit:
-            caller.send(RefusedReply("too many are asking at once: try again", EX_TEMPFAIL))
-        else:
-            await caller.serve()
-        await writer.drain()
-    except (ConnectionError, TimeoutError):
-        pass
-    except asyncio.CancelledError:  # not raised on: whoever cancels us only waits for the end
-        caller.send(RefusedReply("the daemon is leaving", EX_TEMPFAIL))
-    finally:
-        writer.close()
-
-
 class _Connection:
-    """One connection. An order is answered before the next is read; anything that comes sooner ends it."""
+    """One caller. Each request is answered before the next is read; a line during a job stops the job."""
 
     def __init__(
         self, session: TeletypeSession, port: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._session, self._port, self._reader, self._writer = session, port, reader, writer
-        self._struck_before = 0  # when the last order began
+        self._struck_before = 0  # characters struck before the current job
 
-    async def serve(self) -> None:
-        """To the end of the call."""
+    async def handle(self, *, over_limit: bool) -> None:
+        """Serves the caller until it leaves, or refuses it, and closes the connection."""
+        try:
+            if over_limit:
+                self._refuse("the daemon has too many connections: try again", EX_TEMPFAIL)
+            else:
+                await self._serve()
+            await self._writer.drain()
+        except (ConnectionError, TimeoutError):
+            pass
+        except asyncio.CancelledError:  # not raised again: the canceller only waits for the end
+            self._refuse("the daemon is stopping", EX_TEMPFAIL)
+        finally:
+            self._writer.close()
+
+    async def _serve(self) -> None:
         while line := await self._read_line():
             match self._decode_request(line):
-                case StatusRequest():
-                    self.send(self._status_report())
-                case Acquire(wait=wait):
+                case protocol.StatusRequest():
+                    self._send(self._status_report())
+                case protocol.Acquire(wait=wait):
                     await self._lease_machine(wait)
-                case PrintJob() | PunchJob() | ReadTapeJob():
-                    self.send(RefusedReply("take the machine first", EX_PROTOCOL))
+                case protocol.PrintJob() | protocol.PunchJob() | protocol.ReadTapeJob():
+                    self._refuse("take the machine first", EX_PROTOCOL)
 
-    def send(self, response: protocol.ControlResponse) -> None:
-        if isinstance(response, ProgressReply) and self._writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
-            return
-        self._writer.write(protocol.encode_message(response))
+    def _send(self, response: protocol.ControlResponse) -> None:
+        unread_bytes = self._writer.transport.get_write_buffer_size()
+        if unread_bytes <= _MAX_UNREAD_BYTES or not isinstance(response, protocol.ProgressReply):
+            self._writer.write(protocol.encode_message(response))
+
+    def _refuse(self, reason: str, code: int) -> None:
+        self._send(protocol.RefusedReply(reason, code))
 
     async def _read_line(self) -> bytes:
-        """The next one; nothing when the caller has left, or has said nothing for too long, or too much."""
+        """Returns the next line; an empty one if the caller left or its line is too long. Raises TimeoutError."""
         try:
             async with asyncio.timeout(IDLE_TIMEOUT_S):
                 line = await self._reader.readline()
         except ValueError:
-            self.send(RefusedReply(f"a line of over {protocol.MAX_LINE_BYTES:,} bytes", EX_PROTOCOL))
+            self._refuse(f"a line of over {protocol.MAX_LINE_BYTES:,} bytes", EX_PROTOCOL)
             return b""
         return line if line.endswith(b"\n") else b""
 
@@ -156,79 +133,75 @@ class _Connection:
         try:
             return protocol.decode_request(line)
         except ProtocolError as error:
-            self.send(RefusedReply(str(error), EX_PROTOCOL))
+            self._refuse(str(error), EX_PROTOCOL)
             return None
 
-    def _status_report(self) -> StatusReport:
-        tty = self._session.tty
-        return StatusReport(
-            self._port,
-            self._session.activity,
-            self._busy_reason(),
-            self._session.adapter_info,
-            asdict(tty.status()),
-            asdict(tty.profile),
-        )
+    def _status_report(self) -> protocol.StatusReport:
+        session, tty = self._session, self._session.tty
+        status, profile = asdict(tty.status()), asdict(tty.profile)
+        busy, chip = self._busy_reason(), session.adapter_info
+        return protocol.StatusReport(self._port, session.activity, busy, chip, status, profile)
 
     def _busy_reason(self) -> str:
         if self._session.is_idle and not self._session.leases:
             return ""
-        doing = "somebody types" if self._session.listening.is_set() else f"it is {self._session.activity}"
+        doing = "the operator types" if self._session.listening.is_set() else f"it is {self._session.activity}"
         return f"the machine is busy ({doing}): try again, or say --wait"
 
     async def _lease_machine(self, wait: bool) -> None:
         if not wait and (busy := self._busy_reason()):
-            self.send(RefusedReply(busy, EX_TEMPFAIL))
+            self._refuse(busy, EX_TEMPFAIL)
             return
         tty = self._session.tty
-        with self._session.leases.request_lease() as loan:
+        with self._session.leases.request_lease() as lease:
             if not self._session.is_idle:
-                self.send(QueuedReply())
-            if not await self._run_until_caller_speaks(loan.granted.wait()):
+                self._send(protocol.QueuedReply())
+            if not await self._run_until_caller_speaks(lease.granted.wait()):
                 return
-            self.send(Acquired())
+            self._send(protocol.Acquired())
             self._struck_before = tty.counters.struck
             async with tty.until_break() as scope:
                 await self._serve_lease(tty)
             if scope.is_broken:
-                self.send(JobEnded("break", tty.counters.struck - self._struck_before))
+                self._send(protocol.JobEnded("break", tty.counters.struck - self._struck_before))
 
     async def _serve_lease(self, tty: Teletype) -> None:
-        """Those of a caller who has the machine, until he leaves it."""
+        """Runs the caller's jobs until it leaves."""
         while line := await self._read_line():
-            match order := self._decode_request(line):
-                case StatusRequest():
-                    self.send(self._status_report())
-                case PrintJob() | PunchJob() | ReadTapeJob():
-                    await self._run_job(tty, order)
-                case StopJob():
+            match request := self._decode_request(line):
+                case protocol.StatusRequest():
+                    self._send(self._status_report())
+                case protocol.PrintJob() | protocol.PunchJob() | protocol.ReadTapeJob():
+                    await self._run_job(tty, request)
+                case protocol.StopJob():
                     return
 
-    async def _run_job(self, tty: Teletype, job: PrintJob | PunchJob | ReadTapeJob) -> None:
+    async def _run_job(self, tty: Teletype, job: Job) -> None:
         total, rows = job_size(job), b""
         self._struck_before = tty.counters.struck
 
         async def work() -> None:
             nonlocal rows
-            rows = await run_job(tty, job, lambda done: self.send(ProgressReply(done, total)))
+            rows = await run_job(tty, job, lambda done: self._send(protocol.ProgressReply(done, total)))
 
         try:
-            done = await self._run_until_caller_speaks(work())
+            is_complete = await self._run_until_caller_speaks(work())
         except DriverError as error:
-            self.send(RefusedReply(str(error), error.exit_code))
+            self._refuse(str(error), error.exit_code)
         else:
-            self.send(JobEnded("done" if done else "stopped", tty.counters.struck - self._struck_before, rows))
+            struck = tty.counters.struck - self._struck_before
+            self._send(protocol.JobEnded("done" if is_complete else "stopped", struck, rows))
 
     async def _run_until_caller_speaks(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Whether it came to its end; a caller who says anything meanwhile, or leaves, ends it."""
-        doing, heard = asyncio.ensure_future(work), asyncio.ensure_future(self._reader.readline())
+        """Runs the work; cancels it if the caller sends a line or leaves. Returns whether the work was completed."""
+        working, reading = asyncio.ensure_future(work), asyncio.ensure_future(self._reader.readline())
         try:
-            await asyncio.wait({doing, heard}, return_when=asyncio.FIRST_COMPLETED)
-            done = doing.done()
+            await asyncio.wait({working, reading}, return_when=asyncio.FIRST_COMPLETED)
+            is_complete = working.done()
         finally:
-            doing.cancel()
-            heard.cancel()
-            results = await asyncio.gather(doing, heard, return_exceptions=True)
-        if done and isinstance(results[0], Exception):
+            working.cancel()
+            reading.cancel()
+            results = await asyncio.gather(working, reading, return_exceptions=True)
+        if is_complete and isinstance(results[0], Exception):
             raise results[0]
-        return done
+        return is_complete

@@ -1,0 +1,87 @@
+"""Opens the configured model: a local model, or the servers of [model] with a local model after them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from daemon.config import Config, ModelConfig
+from daemon.errors import ConfigError
+from daemon.speakers import Speakers, resolve_speakers
+from drivers.clock import CHARACTER_S
+from drivers.text.charset import is_printable
+from model.interface import CompletionRequest, Model, Sampling
+from model.server_url import is_url
+
+
+def open_model(config: Config, character_s: float = CHARACTER_S) -> Model:
+    """Returns the model with the configured name, path or URL; it is not loaded yet. Raises ModelError, ConfigError."""
+    if not is_url(config.model.name):
+        return _open_local_model(config, config.model.name)
+    template = CompletionRequest(
+        "",
+        Sampling(),
+        alphabet=config.machine.wheel,
+        chars_per_second=1 / character_s if character_s else 0.0,
+        conversation=secrets.token_hex(8),
+    )
+    return open_remote_model(config.model, template, lambda name: _open_local_model(config, name))
+
+
+def _open_local_model(config: Config, name: str) -> Model:
+    from model.generate.local_model import LocalModel
+    from model.store import store
+
+    return LocalModel(
+        store.find_model(name),
+        threads=config.model.threads,
+        device=config.model.device,
+        is_allowed=lambda char: is_printable(char, config.machine.wheel),
+    )
+
+
+def open_remote_model(
+    config: ModelConfig,
+    request_template: CompletionRequest,
+    open_local: Callable[[str], Model] | None = None,
+    max_tries: int | None = None,
+) -> Model:
+    """Returns a failover model over the configured servers; `open_local` opens the local model by its name.
+
+    `request_template` has the fields that all requests share; `max_tries` limits the attempts at each server. Raises
+    ConfigError, ModelError.
+    """
+    from model.client.failover import FailoverModel
+    from model.client.http_client import ClientConfig, read_api_key
+    from model.client.remote_model import RemoteModel
+
+    urls = [name for name in (config.name, *config.otherwise) if is_url(name)]
+    local_names = [name for name in config.otherwise if not is_url(name)]
+    if len(local_names) > 1 or (local_names and config.otherwise[-1] != local_names[0]):
+        raise ConfigError(f"[model] otherwise: {local_names[0]!r} is a local model: give only one, and as the last")
+    client = ClientConfig(
+        api_key=read_api_key(config.key_file),
+        allow_plain=config.allow_plain,
+        ca_file=config.ca_file,
+        first_token_s=config.first_token_s,
+        request_template=request_template,
+    )
+    fallback = partial(open_local, local_names[0]) if open_local is not None and local_names else None
+    servers = [RemoteModel(url, client) for url in urls]
+    return FailoverModel(servers, fallback, rng=random.Random(), max_tries=max_tries)
+
+
+def load_speakers(config: Config) -> Speakers:
+    """Returns the configured speakers. Raises ConfigError if a local model's manifest lacks the persona."""
+    from model.errors import ModelError
+    from model.store import store
+
+    known_names: dict[str, int] = {}
+    if config.conversation.persona:
+        with contextlib.suppress(ModelError):  # a remote model has no manifest here
+            personas = store.read_manifest(store.find_model(config.model.name)).training.get("personas")
+            known_names = personas if isinstance(personas, dict) else {}
+    return resolve_speakers(config.conversation, tuple(known_names))
