@@ -1,117 +1,99 @@
-"""What can go wrong with a model; every message names the cure, in one line.
-
-`exit_code` is what a command ends with that meets the error (sysexits.h).
-"""
+"""Errors of models. Each has a message of one line, which names the cure, and a kind, which gives the exit code."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Literal
+
+Kind = Literal[
+    "argument",
+    "damaged",
+    "missing",
+    "no host",
+    "unavailable",
+    "failed",
+    "system",
+    "create",
+    "busy",
+    "protocol",
+    "denied",
+    "config",
+]
+EXIT_CODES: dict[Kind, int] = {
+    "argument": 64,  # EX_USAGE of sysexits.h: an impossible URL or option
+    "damaged": 65,  # EX_DATAERR
+    "missing": 66,  # EX_NOINPUT
+    "no host": 68,  # EX_NOHOST: an address that this computer does not have
+    "unavailable": 69,  # EX_UNAVAILABLE: a library, a device, a server
+    "failed": 70,  # EX_SOFTWARE
+    "system": 71,  # EX_OSERR: too little memory, too few threads
+    "create": 73,  # EX_CANTCREAT
+    "busy": 75,  # EX_TEMPFAIL
+    "protocol": 76,  # EX_PROTOCOL
+    "denied": 77,  # EX_NOPERM
+    "config": 78,  # EX_CONFIG
+}
 
 
 class ModelError(Exception):
-    """The root: something about a model that its user can mend."""
+    """A model or a server cannot do what the caller wants; `kind` says why."""
 
-    exit_code: ClassVar[int] = 70
+    kind: Kind = "failed"
+
+    def __init__(self, message: str = "", kind: Kind | None = None) -> None:
+        super().__init__(message)
+        if kind is not None:
+            self.kind = kind
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.kind]
 
 
-class ModelNotFound(ModelError, FileNotFoundError):
-    """No model of that name, or no file at that path."""
+class ModelNotFound(ModelError):
+    """No model has this name, or no file is at this path."""
 
-    exit_code = 66
-    __str__ = Exception.__str__
+    kind = "missing"
 
 
 class ModelDamaged(ModelError, ValueError):
-    """A file of the model is not what its manifest says, or not a model of ours."""
+    """A file of the model differs from its manifest, or is not an asr33 model."""
 
-    exit_code = 65
-
-
-class ModelBusy(ModelError, RuntimeError):
-    """Another process is writing the model."""
-
-    exit_code = 75
+    kind = "damaged"
 
 
-class EngineMissing(ModelError, ImportError):
-    """A library or a device that the model was to run on is not there."""
+class EngineMissing(ModelError):
+    """The library or the device that should run the model is absent."""
 
-    exit_code = 69
-
-
-class EngineFailed(ModelError, RuntimeError):
-    """The machine has too little of something to run the model: memory, threads."""
-
-    exit_code = 71
+    kind = "unavailable"
 
 
-class PromptTooLong(ModelError, ValueError):
+class EngineFailed(ModelError):
+    """The machine lacks memory or threads to run the model."""
+
+    kind = "system"
+
+
+class PromptTooLong(ModelError):
     """The prompt does not fit the context."""
 
-    exit_code = 65
+    kind = "damaged"
 
 
-class Busy(ModelError, RuntimeError):
-    """All rows are taken, and all places of those who wait for one."""
+class InvalidParameter(ModelError):
+    """The model does not support the value of the request parameter `param`, named as on the wire."""
 
-    exit_code = 75
+    kind = "damaged"
 
-
-class NoSuchAlphabet(ModelError, ValueError):
-    """Characters that an answer was to keep to, by a name that nobody knows."""
-
-    exit_code = 65
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
 
 
-class NoSuchToken(ModelError, ValueError):
-    """An answer that was to go on behind tokens which this model does not have."""
+class ServerLost(ModelError):
+    """A server does not answer, or its answer breaks off. `retry_after_s` is the wait that the server requested."""
 
-    exit_code = 65
-
-
-class ServerLost(ModelError, ConnectionError):
-    """A server that does not answer, or broke off; it may yet, `again_s` from now at the earliest if it said so."""
-
-    exit_code = 69
+    kind = "unavailable"
 
     def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-
-class KeyRefused(ModelError, PermissionError):
-    """A key that a server does not take, that cannot be read, or that must not go this way."""
-
-    exit_code = 77
-    __str__ = Exception.__str__
-
-
-class RequestRefused(ModelError, ValueError):
-    """A server that will not do what it is asked, however often."""
-
-    exit_code = 76
-
-
-class AddressWrong(ModelError, ValueError):
-    """A URL that no model server can have."""
-
-    exit_code = 64
-
-
-class TextNotFound(ModelError, FileNotFoundError):
-    """A text file that cannot be opened."""
-
-    exit_code = 66
-    __str__ = Exception.__str__
-
-
-class TextDamaged(ModelError, ValueError):
-    """Bytes that are not text, or text that is not what was said of it."""
-
-    exit_code = 65
-
-
-class ExportRefused(ModelError, ValueError):
-    """A model rounded to fewer bits that is not near enough to what it was made from."""
-
-    exit_code = 65

@@ -1,28 +1,16 @@
-"""What a model is to the rest of the house: text in, pieces of text out."""
+"""The interface of every model, local or remote: a prompt in, chunks of text out. Imports nothing of asr33."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, Protocol
 
 END_OF_TEXT = "<|endoftext|>"
-SHAPE_KEY = "asr33.shape"  # where a graph's own metadata has the Shape, as JSON
-HEAD_SIZE_MULTIPLE = 8  # GroupQueryAttention takes heads of so many numbers, or a multiple
+SHAPE_KEY = "asr33.shape"  # key of the GPT2Config, as JSON, in the metadata of an ONNX graph
+HEAD_SIZE_MULTIPLE = 8  # GroupQueryAttention needs a head size that is a multiple of this
 
-# The least and the most that each number of a Sampling may be, for whoever takes one from a person.
-SAMPLING_RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0, 100),
-    "top_k": (0, 1_000_000),
-    "top_p": (1e-6, 1),
-    "min_p": (0, 1),
-    "repetition_penalty": (0.01, 100),
-    "no_repeat_ngram": (0, 1_000_000),
-    "seed": (0, 2**63 - 1),
-    "max_tokens": (1, 1_000_000),
-    "length": (1, 1_000_000),
-}
-THREAD_RANGE = (0, 256)  # 0 leaves the choice to the machine
+THREAD_RANGE = (0, 256)  # 0: model.onnx.cpu chooses
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 FinishReason = Literal["end", "stop", "sentence", "length", "context"]
@@ -31,7 +19,7 @@ Notice = Literal["local", "no server"]
 
 @dataclass(frozen=True, slots=True)
 class GPT2Config:
-    """The size of a GPT-2, in the words of its `config.json`. Raises ValueError for one that cannot be."""
+    """The size of a GPT-2; the fields are those of its `config.json`. Raises ValueError for an impossible size."""
 
     vocab_size: int
     n_positions: int = 512
@@ -52,43 +40,101 @@ class GPT2Config:
 
     @property
     def parameters(self) -> int:
-        """Numbers in the model; the head is the embedding and counts once."""
+        """Number of parameters; the head shares the embedding, which counts once."""
         block = 12 * self.n_embd**2 + 13 * self.n_embd
         return (self.vocab_size + self.n_positions + 2) * self.n_embd + self.n_layer * block
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How an answer is drawn and where it ends.
+class Parameter:
+    """A number of `SamplingParameters`, as the commands, the configuration and the HTTP protocol see it.
 
-    `temperature` 0 takes the likeliest token. `top_k` 0, `top_p` 1 and `min_p` 0 leave all tokens in; `min_p` leaves
-    out those less likely than this share of the likeliest. `no_repeat_ngram` N lets no N tokens come twice in the
-    same order, 0 all. After `length` characters the answer ends with the sentence it is in; `max_tokens` cuts it
-    wherever it is. `logprobs` asks for `Piece.logprobs`.
+    `json_names` are its keys in a request: a client writes all of them, a server reads the first that is present.
+    `absent` is the value of a request without the key. With `is_extension` the key is in the request's object "asr33",
+    which other servers ignore.
     """
 
-    temperature: float = 0.7
-    top_k: int = 40
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.1
-    no_repeat_ngram: int = 0
-    seed: int = 33
-    max_tokens: int = 1024
-    length: int | None = None
+    kind: type[int] | type[float]
+    bounds: tuple[float, float]
+    help: str
+    metavar: str
+    json_names: tuple[str, ...]
+    absent: float | None
+    is_extension: bool
+
+
+def _parameter(
+    default: float | None,
+    bounds: tuple[float, float],
+    help: str,
+    metavar: str = "N",
+    *,
+    absent: float | None = None,
+    json_names: tuple[str, ...] = (),
+    is_extension: bool = False,
+) -> Any:
+    """Declares a field: a whole number unless the default is a float. `json_names` defaults to the field's name."""
+    kind = float if isinstance(default, float) else int
+    info = Parameter(kind, bounds, help, metavar, json_names, absent, is_extension)
+    return field(default=default, metadata={"help": help, "range": bounds, "parameter": info})
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParameters:
+    """How tokens are drawn and where an answer ends. No other place declares a parameter.
+
+    The flags of the commands, the keys of [answer] and the fields of a request follow from this class.
+    """
+
+    length: int | None = _parameter(
+        None, (1, 1_000_000), "characters after which an answer ends with its sentence", is_extension=True
+    )
+    max_tokens: int = _parameter(1024, (1, 1_000_000), "tokens after which an answer ends in any case", absent=16)
+    temperature: float = _parameter(0.7, (0, 100), "randomness; 0 takes the likeliest token each time", "T", absent=1.0)
+    top_p: float = _parameter(
+        1.0, (1e-6, 1), "draw from the likeliest tokens that together have probability P; 1: all", "P", absent=1.0
+    )
+    top_k: int = _parameter(40, (0, 1_000_000), "draw from the K likeliest tokens; 0: all", "K", absent=0)
+    min_p: float = _parameter(
+        0.0, (0, 1), "draw from tokens at least P times as likely as the likeliest; 0: all", "P", absent=0.0
+    )
+    repetition_penalty: float = _parameter(
+        1.1,
+        (0.01, 100),
+        "divide the score of tokens that came before by R; 1: off",
+        "R",
+        absent=1.0,
+        json_names=("repetition_penalty", "repeat_penalty"),  # of vLLM and of llama.cpp
+    )
+    no_repeat_ngram: int = _parameter(
+        0, (0, 1_000_000), "let no N tokens come twice in the same order; 0: off", absent=0, is_extension=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling(SamplingParameters):
+    """The parameters of one answer. It ends before any text in `stop`; `logprobs` requests `TextChunk.logprobs`."""
+
+    seed: int = _parameter(33, (0, 2**63 - 1), "seed of the random choice; the same seed gives the same text")
     stop: tuple[str, ...] = ()
     logprobs: bool = False
 
 
+PARAMETERS: dict[str, Parameter] = {
+    item.name: replace(parameter, json_names=parameter.json_names or (item.name,))
+    for item in fields(Sampling)
+    if (parameter := item.metadata.get("parameter"))
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TextChunk:
-    """Whole characters that came with one or more tokens; the last piece says how it ended, maybe with no text.
+    """Whole characters of one or more tokens. The last chunk has a `finish_reason`, and sometimes no text.
 
-    `made` is when the last of its tokens existed, in seconds of the monotonic clock. `logprobs`, where asked for, has
-    the natural logarithm of each token's probability as the model has it: of the tokens that the mask allows, before
-    penalty, temperature and all other filters. `forgotten`: so many characters, the oldest of prompt and answer, had
-    gone before it, because the context was full. `notice` is for the reader, before the text: that from here on the
-    model of this machine answers, or for now none at all.
+    `created_at` is the time of its last token, in seconds of the monotonic clock. `logprobs` has the natural logarithm
+    of each token's probability among the tokens that the mask allows, before penalty, temperature and the other
+    filters. `dropped_chars` counts the oldest characters that left the full context before this chunk. `notice` tells
+    the reader, before the text, that the local model answers from here on, or that no server answers for now.
     """
 
     text: str
@@ -102,11 +148,11 @@ class TextChunk:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """What a server is asked for: the continuation of a prompt, for one reader among many.
+    """A request to a server: continue a prompt for one reader.
 
-    `said` are the tokens of this answer that were made before: it goes on behind them as it would have. `alphabet`
-    names the characters that may come, empty all. `pace` is how many characters a second the reader prints, 0 as
-    fast as they come. `conversation`, any text, is the same for all turns of one, whose cache they may share.
+    `resume_tokens` are the tokens of this answer that were generated before; the answer continues after them.
+    `alphabet` names the allowed characters (empty: all). `chars_per_second` is the reader's speed (0: unlimited).
+    `conversation` is a text that all turns of one conversation share, and with it their KV cache.
     """
 
     prompt: str
@@ -118,40 +164,38 @@ class CompletionRequest:
 
 
 class Model(Protocol):
-    """The embedded model, one on disk, or one at a URL."""
+    """A model in this process or on a server."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def device(self) -> str:
-        """Where it runs, for a log; empty until it is ready."""
+        """The device, for a log; empty until the model is ready."""
         ...
 
     @property
     def context(self) -> int:
-        """How many tokens a prompt and its answer may have together."""
+        """Tokens that a prompt and its answer may have together."""
         ...
 
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text."""
-        ...
+    def count_tokens(self, text: str) -> int: ...
 
     async def wait_ready(self) -> None:
-        """Return when the model can answer. Raises ModelError if it never will."""
+        """Returns when the model can answer. Raises ModelError if it cannot."""
         ...
 
     def prefill(self, prompt: str) -> None:
-        """So far has this prompt been typed: what is settled of it may be read before it is asked for.
+        """Computes the stable part of a prompt in the background, while the operator types it.
 
-        Returns at once, never fails, and may be called at every key: the newest counts. Answers go first.
+        Returns at once, never fails, and may be called at every key: the newest prompt counts. Answers go first.
         """
         ...
 
     def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
-        """The continuation of the prompt; closing the generator ends the work within one step.
+        """Continues the prompt; closing the generator ends the work within one step.
 
-        Raises ModelError, PromptTooLong among them, before the first piece.
+        Raises PromptTooLong before the first chunk, and any other ModelError at any time.
         """
         ...
 

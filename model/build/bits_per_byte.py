@@ -1,8 +1,8 @@
-"""How well a model foretells a text, in bits a byte: models with different vocabularies compare.
+"""Scores how well a model predicts a text, in bits per byte, which is comparable between vocabularies.
 
-Each document begins after an end of text, whose own prediction does not count. It is read in windows of the whole
-context, each half over the one before; but for the first, a window scores only its second half, so that every token
-is foretold from at least half a context.
+Each document begins after an end of text, which is not scored. A document is read in windows of the whole context that
+overlap by half. All but the first window score only their second half, so each later token has at least half a
+context before it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import TextDamaged
+from model.errors import ModelError
 
 
 class ScorableSession(Protocol):
-    """What is asked of the session."""
+    """The methods of a session that scoring and comparing call."""
 
     context: int
 
@@ -28,8 +28,8 @@ class ScorableSession(Protocol):
     def rewind(self, length: int) -> None: ...
 
 
-class LineEncoder(Protocol):
-    """What is asked of the tokenizer."""
+class TextEncoder(Protocol):
+    """The methods of a tokenizer that scoring and comparing call."""
 
     end_of_text: int
 
@@ -46,17 +46,17 @@ class TextScore:
 
 def score_documents(
     session: ScorableSession,
-    tokenizer: LineEncoder,
+    tokenizer: TextEncoder,
     documents: Iterable[str],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TextScore:
-    """Score the documents; `progress` hears (tokens done, tokens in all). Raises TextDamaged if there is no text."""
+    """Scores the documents. `on_progress` gets (tokens done, tokens in all). Raises ModelError if there is no text."""
     texts = list(documents)
     rows = [[tokenizer.end_of_text, *tokenizer.encode_lines(text)] for text in texts]
     tokens = sum(len(row) - 1 for row in rows)
     size = sum(len(text.encode("utf-8")) for text in texts)
     if not tokens:
-        raise TextDamaged("there is no text to score")
+        raise ModelError("there is no text to score", "damaged")
     nats, done = [], 0
     for row in rows:
         for start, first, stop in overlapping_windows(len(row) - 1, session.context):
@@ -71,7 +71,7 @@ def score_documents(
 
 
 def overlapping_windows(count: int, context: int) -> Iterator[tuple[int, int, int]]:
-    """Windows over `count` inputs: (start, index in the window of the first that scores, stop)."""
+    """Windows over `count` inputs: (start, index of the first scored input in the window, stop)."""
     half = context // 2
     start = scored = 0
     while scored < count:
@@ -81,7 +81,7 @@ def overlapping_windows(count: int, context: int) -> Iterator[tuple[int, int, in
 
 
 def _sum_nats(logits: NDArray[np.float32], targets: Sequence[int]) -> float:
-    """The sum over rows of -log p(target)."""
-    below = logits - logits.max(axis=1, keepdims=True)
-    wanted = below[np.arange(len(targets)), targets]
-    return float((np.log(np.exp(below).sum(axis=1)) - wanted).sum(dtype=np.float64))
+    """The sum over the rows of -log p(target)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    target_logits = shifted[np.arange(len(targets)), targets]
+    return float((np.log(np.exp(shifted).sum(axis=1)) - target_logits).sum(dtype=np.float64))

@@ -1,11 +1,11 @@
-"""The folder that a pull fetches into: each file whole and of the right hash, or begun and gone on with.
+"""The folder of an unfinished pull, `.NAME.pull` beside the models. Does not know the hub.
 
-It lies beside the models, as `.NAME.pull`, and is gone when the model is made. Who fetches it does not know.
+A file in it is complete and has the right hash, or is a `.part` that a later pull continues. The folder is deleted when
+the model is made.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -14,62 +14,39 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from model.errors import ModelBusy, ModelError
-from model.build.hub_repository import HubFile, RepositoryListing, RepositoryRefused
+from model.build.hub_repository import DownloadRejected, HubFile, RepositoryListing
+from model.store.draft import lock_folder, sibling_folder
+from model.store.store import pull_is_busy
 
 HASH_READ_BYTES = 1 << 20
-SHA256_HEX_DIGITS = 64  # hex digits; git's sha1 has 40
+SHA256_HEX_DIGITS = 64  # git's sha1 has 40
 
-# Writes the rest of a file behind what there is of it; hears how many bytes there are.
+# Appends the rest of a file. Arguments: name, size and hash, the open file, a callback for the bytes that are there.
 FetchFile = Callable[[str, HubFile, BinaryIO, Callable[[int], None]], None]
-# Hears (which file, how many bytes there are, of how many).
-OnProgress = Callable[[str, int, int], None]
-
-
-class HashWrong(ModelError):
-    """What came is not what the hub told of."""
-
-    exit_code = 65
-
-
-class NoRoom(ModelError):
-    """The disk does not take it."""
-
-    exit_code = 73
-
-
-def download_folder_path(models_folder: Path, name: str) -> Path:
-    return models_folder / f".{name}.pull"
+OnProgress = Callable[[str, int, int], None]  # receives (name of the file, bytes that are there, bytes in all)
 
 
 @contextmanager
 def open_download_folder(models_folder: Path, name: str) -> Iterator[Path]:
-    """The folder, for this process alone. What came in vain is gone afterwards; what can be gone on with stays.
+    """Yields the folder, locked for this process; keeps partial files that a later pull can continue.
 
-    Raises ModelBusy, and NoRoom where there is no making it.
+    Raises ModelError while another process pulls the model, and if the folder cannot be made.
     """
-    folder = download_folder_path(models_folder, name)
-    with _report_write_errors(folder):
+    folder = sibling_folder(models_folder / name, "pull")
+    with _translate_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ModelBusy(f"{folder}: another process pulls this model; let it end, or stop it") from None
+    with lock_folder(folder, pull_is_busy(folder)):
         try:
             yield folder
-        except (HashWrong, NoRoom, RepositoryRefused):
+        except DownloadRejected:
             delete_download_folder(folder)
             raise
         finally:
             _remove_empty_parts(folder)
-    finally:
-        os.close(handle)
 
 
 def _remove_empty_parts(folder: Path) -> None:
-    """Where nothing came there is nothing to go on with."""
+    """Deletes empty partial files, and the folder if it is empty then."""
     with suppress(OSError):
         for part in folder.glob("*.part"):
             if part.stat().st_size == 0:
@@ -78,32 +55,34 @@ def _remove_empty_parts(folder: Path) -> None:
 
 
 def delete_download_folder(folder: Path) -> None:
-    """What was fetched has served."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def fetch_files(
     folder: Path, names: Sequence[str], listing: RepositoryListing, fetch_file: FetchFile, on_progress: OnProgress
 ) -> None:
-    """The files, in the folder and of the right hash. Raises HashWrong, NoRoom, and what `get` raises."""
+    """Fetches the files that are incomplete, and checks their hashes.
+
+    Raises DownloadRejected for a wrong hash or a full disk, and the errors of `fetch_file`.
+    """
     for name in names:
-        stored = listing.files[name]
-        with _report_write_errors(folder):
-            if not _is_complete(folder / name, stored):
-                _fetch_file(folder, name, stored, fetch_file, on_progress)
+        hub_file = listing.files[name]
+        with _translate_write_errors(folder):
+            if not _is_complete(folder / name, hub_file):
+                _fetch_file(folder, name, hub_file, fetch_file, on_progress)
 
 
 def _fetch_file(folder: Path, name: str, hub_file: HubFile, fetch_file: FetchFile, on_progress: OnProgress) -> None:
-    part = folder / f"{name}.{hub_file.digest[:12]}.part"  # of another commit's file nothing is gone on with
+    part = folder / f"{name}.{hub_file.digest[:12]}.part"  # another commit's file has another digest
     with part.open("ab") as file:
         if file.tell() > hub_file.bytes:
             file.truncate(0)
         _require_disk_space(folder, hub_file.bytes - file.tell())
-        fetch_file(name, hub_file, file, lambda there: on_progress(name, there, hub_file.bytes))
+        fetch_file(name, hub_file, file, lambda done: on_progress(name, done, hub_file.bytes))
         file.flush()
         os.fsync(file.fileno())
     if not _is_complete(part, hub_file):
-        raise HashWrong(f"{name}: what came is not what the hub told of, by its hash; nothing of it is kept: try again")
+        raise DownloadRejected(f"{name}: its hash differs from the hub's; the download is deleted: try again")
     part.replace(folder / name)
 
 
@@ -112,32 +91,32 @@ def _is_complete(path: Path, hub_file: HubFile) -> bool:
 
 
 def _hub_digest(path: Path, hub_file: HubFile) -> str:
-    """As the hub counts it: sha256, or what git calls a file."""
-    large = len(hub_file.digest) == SHA256_HEX_DIGITS
-    found = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % hub_file.bytes, usedforsecurity=False)
+    """The hash that the hub lists: sha256 of a large file, git's blob hash of a small one."""
+    is_sha256 = len(hub_file.digest) == SHA256_HEX_DIGITS
+    digest = hashlib.sha256() if is_sha256 else hashlib.sha1(b"blob %d\0" % hub_file.bytes, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(HASH_READ_BYTES):
-            found.update(chunk)
-    return found.hexdigest()
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _require_disk_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
-        raise NoRoom(
-            f"{folder.parent}: {needed_bytes / 1e6:,.0f} MB are to come, and there is room for {free / 1e6:,.0f}; "
-            "make room, or name another disk in ASR33_MODELS"
+        raise DownloadRejected(
+            f"{folder.parent}: the download needs {needed_bytes / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; "
+            "make room, or name another disk in ASR33_MODELS",
+            "create",
         )
 
 
 @contextmanager
-def _report_write_errors(folder: Path) -> Iterator[None]:
+def _translate_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
-    except ModelError:
-        raise
     except OSError as error:
-        raise NoRoom(
-            f"{folder.parent}: cannot be written ({error.strerror or error}); nothing of it is kept: make room there, "
-            "or name another disk in ASR33_MODELS"
+        raise DownloadRejected(
+            f"{folder.parent}: cannot be written ({error.strerror or error}); the download is deleted: make room, "
+            "or name another disk in ASR33_MODELS",
+            "create",
         ) from None

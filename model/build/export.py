@@ -1,6 +1,6 @@
-"""Weights -> a model's folder: rounded to the width asked for, judged against float32, and only then written.
+"""Makes a model's folder from weights: quantises them, compares the result with float32, and checks its quality.
 
-It knows how well is well enough; how to round and how to judge others know.
+Other modules know how to quantise and to compare.
 """
 
 from __future__ import annotations
@@ -8,52 +8,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.build import graph, onnx_io, fidelity
-from model.store import store
-from model.onnx import tokenizer
-from model.errors import ExportRefused
-from model.build.import_weights import SourceModel
+from model.build import fidelity, graph, onnx_io
 from model.build.fidelity import ModelFidelity
-from model.build.quantise.quantise_model import QuantConfig, quantise_model
+from model.build.formats import LIMITS, MAX_LOGIT_ERROR, CacheFormat, StoreFormat
+from model.build.import_weights import SourceModel
+from model.build.numpy_gpt2 import Windows
+from model.build.quantise.quantise_model import OnProgress, QuantConfig, quantise_model
+from model.errors import ModelError
+from model.onnx import tokenizer
 from model.onnx.session import OnnxSession
-from model.store.store import Manifest
+from model.store import store
 from model.store.documents import read_documents
+from model.store.store import Manifest
 
-StoreFormat = Literal["int8", "int4", "float16", "float32", "half"]
-CacheFormat = Literal["int8", "float32"]
-STORE_FORMATS: tuple[StoreFormat, ...] = get_args(StoreFormat)
 TEXT_FOLDER = Path(__file__).parents[1] / "texts"
-WINDOW_TOKENS = 512  # tokens of a window to round or judge by, where the context has so many
-CALIBRATION_TOKENS, EVALUATION_TOKENS = 16_384, 8_192  # tokens at most
-# The perplexity over float32's that is still well enough; a float32 graph has no excuse but the order of its sums.
-MAX_PERPLEXITY_RATIO: dict[StoreFormat, float] = {
-    "int8": 1.01,
-    "int4": 1.06,
-    "float16": 1.001,
-    "float32": 1.0001,
-    "half": 1.002,
-}
-# Nats a token. A perplexity may come out well by chance, on a text that the model has not seen the like of.
-MAX_KL: dict[StoreFormat, float] = {"int8": 0.03, "int4": 0.2, "float16": 0.003, "float32": 0.0003, "half": 0.003}
-MAX_LOGIT_ERROR = 1e-3  # of float32, for each unit of the largest logit above one
+WINDOW_TOKENS = 512  # tokens of a calibration or evaluation window, or the context if that is shorter
+CALIBRATION_TOKENS, EVALUATION_TOKENS = 16_384, 8_192  # upper limits of the texts' lengths
 RECORDED_DIGITS = 6
 
-# Hears (what is being done, how much is done, of how much).
-OnStageProgress = Callable[[str, int, int], None]
+OnStageProgress = Callable[[str, int, int], None]  # gets (stage, done, total)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What is to be made. `block` 0 leaves it to us; with no `documents` the texts serve that asr33 brings.
+    """The options of an export. `block` 0 is the format's default; without `documents` the texts of asr33 are used.
 
-    `half` is float16 throughout, as a GPU wants it. `cache` says how keys and values are kept where the weights are
-    rounded: in 8 bits, with the head by rows as well, a text has a quarter of the memory and a step of many texts half
-    the time, but a long prompt takes half as much again (onnxruntime 1.31 on x86), and KL is near twice as large.
+    `half` is float16 in storage and computation, for a GPU. `cache` is the format of the KV cache of a quantised
+    model. With int8 the head, too, gets one scale a row. An int8 cache takes a quarter of the memory and halves the
+    time of a step of many sequences, but a long prompt takes 1.5 times as long, and KL nearly doubles (onnxruntime
+    1.31 on x86).
     """
 
     name: str
@@ -66,22 +51,17 @@ class ExportOptions:
 def export_model(
     source: SourceModel, folder: Path, options: ExportOptions, on_progress: OnStageProgress | None = None
 ) -> Manifest:
-    """Make the model and write it to the folder. Raises ExportRefused, having written nothing, if it is not good."""
-    words = tokenizer.from_json(source.tokenizer_json)
+    """Makes a model and writes it to the folder. Raises ModelError, with nothing written, if its quality is too low."""
+    encoder = tokenizer.from_json(source.tokenizer_json)
     length = min(WINDOW_TOKENS, source.shape.n_positions)
-    judged_by = fidelity.cut_windows(words, _evaluation_texts(options.documents), length, EVALUATION_TOKENS)
-    how = quant_config_for(options)
-    by = (
-        None
-        if how is None
-        else fidelity.cut_windows(words, _calibration_texts(options.documents), length, CALIBRATION_TOKENS)
-    )
+    evaluation = fidelity.cut_windows(encoder, _evaluation_texts(options.documents), length, EVALUATION_TOKENS)
+    quant_config, calibration = quant_config_for(options), None
+    if quant_config is not None:
+        calibration = fidelity.cut_windows(encoder, _calibration_texts(options.documents), length, CALIBRATION_TOKENS)
     with store.open_draft(folder) as draft:
-        _write_graph(draft, source, options, how, by, on_progress)
-        session = OnnxSession(draft / store.GRAPH_FILE)
-        quality = fidelity.compare_to_float32(
-            session, source.weights, source.shape, judged_by, _stage_progress(on_progress, "judging")
-        )
+        _write_graph(draft, source, options, calibration, _stage_progress(on_progress, "quantising"))
+        session, on_stage = OnnxSession(draft / store.GRAPH_FILE), _stage_progress(on_progress, "comparing")
+        quality = fidelity.compare_to_float32(session, source.weights, source.shape, evaluation, on_stage)
         check_quality(quality, options)
         return store.commit_draft(
             draft,
@@ -89,37 +69,30 @@ def export_model(
             name=options.name,
             shape=source.shape,
             tokenizer_json=source.tokenizer_json,
-            training=training_record(source, options, how, quality),
+            training=training_record(source, options, quant_config, quality),
             card=model_card(source, options, quality, sum(path.stat().st_size for path in draft.iterdir())),
         )
 
 
 def _write_graph(
-    draft: Path,
-    source: SourceModel,
-    options: ExportOptions,
-    quant_config: QuantConfig | None,
-    calibration: NDArray[np.int64] | None,
-    on_progress: OnStageProgress | None,
+    draft: Path, source: SourceModel, options: ExportOptions, calibration: Windows | None, on_stage: OnProgress | None
 ) -> None:
-    """The graph. What it took is gone when it is there: a large model fills the memory."""
-    kind: graph.Precision = "float32" if options.store_as == "float32" else "float16"
-    if quant_config is None or calibration is None:
+    """Writes the graph. It may fill the memory, which is free again when this function returns."""
+    precision: graph.Precision = "float32" if options.store_as == "float32" else "float16"
+    if (quant_config := quant_config_for(options)) is None or calibration is None:
         compute: graph.Precision = "float16" if options.store_as == "half" else "float32"
-        onnx_io.write_graph(draft, source.weights, source.shape, kind, compute=compute)
+        onnx_io.write_graph(draft, source.weights, source.shape, precision, compute=compute)
         return
-    near = quantise_model(
-        source.weights, source.shape, quant_config, calibration, _stage_progress(on_progress, "rounding")
-    )
-    onnx_io.write_graph(draft, near.weights, source.shape, kind, near.quantised, cache_scales=near.cache_scales)
+    model = quantise_model(source.weights, source.shape, quant_config, calibration, on_stage)
+    onnx_io.write_graph(draft, model.weights, source.shape, precision, model.quantised, cache_scales=model.cache_scales)
 
 
 def quant_config_for(options: ExportOptions) -> QuantConfig | None:
-    """How the width asked for is rounded; None where it is not."""
+    """The configuration of the quantiser for these options; None for a float format."""
     cache = options.cache == "int8"
     match options.store_as:
         case "int8":
-            # For one text blocks are nearer to the truth; for many, rows are twice as fast.
+            # Blocks are more accurate; rows are twice as fast for many sequences.
             return QuantConfig(8, options.block, head_block=options.block or (0 if cache else 32), cache=cache)
         case "int4":
             return QuantConfig(4, options.block or 128, asymmetric=True, head_bits=4, smooth=0.5, cache=cache)
@@ -128,37 +101,37 @@ def quant_config_for(options: ExportOptions) -> QuantConfig | None:
 
 
 def check_quality(quality: ModelFidelity, options: ExportOptions) -> None:
-    """Raises ExportRefused where the quality is not good enough for the width."""
-    most, furthest = MAX_PERPLEXITY_RATIO[options.store_as], MAX_KL[options.store_as]
-    if not (quality.ratio <= most and quality.kl <= furthest):  # a NaN is refused too
-        cure = {
+    """Raises ModelError if the quality is too low for the format."""
+    limits = LIMITS[options.store_as]
+    if not (quality.ratio <= limits.ratio and quality.kl <= limits.kl):  # also refuses a NaN
+        cures = {
             "int4": "--as int8, or a smaller --block",
             "int8": "a smaller --block, --cache float32, or --as float16",
         }
-        raise ExportRefused(
-            f"{options.name}: perplexity {quality.ratio:.4f} times that of float32 and KL {quality.kl:.4f} nats where "
-            f"{options.store_as} may have {most} and {furthest}; try {cure.get(options.store_as, '--as float32')}"
+        raise ModelError(
+            f"{options.name}: perplexity {quality.ratio:.4f} times that of float32 and KL {quality.kl:.4f} nats, but "
+            f"{options.store_as} may have {limits.ratio} and {limits.kl}; "
+            f"try {cures.get(options.store_as, '--as float32')}",
+            "damaged",
         )
     if options.store_as == "float32" and not quality.logits <= MAX_LOGIT_ERROR:
-        raise ExportRefused(
-            f"{options.name}: a logit is {quality.logits:.2g} off where {MAX_LOGIT_ERROR} is allowed: this onnxruntime is not "
-            "to be trusted with float32; install another version"
+        raise ModelError(
+            f"{options.name}: a logit is {quality.logits:.2g} off, but {MAX_LOGIT_ERROR} is allowed: this onnxruntime "
+            "computes float32 wrongly; install another version",
+            "damaged",
         )
 
 
 def training_record(
     source: SourceModel, options: ExportOptions, quant_config: QuantConfig | None, quality: ModelFidelity
 ) -> dict[str, Any]:
-    """The `training` of the manifest: that of the source, and what was done to it."""
-    rounded_figures = {
-        key: round(value, RECORDED_DIGITS) if isinstance(value, float) else value
-        for key, value in asdict(quality).items()
-    }
+    """The `training` of the manifest: that of the source, plus this export."""
+    numbers = {key: round(value, RECORDED_DIGITS) for key, value in asdict(quality).items()}
     return source.training | {
         "from": source.name,
         "as": options.store_as,
         "rounding": None if quant_config is None else asdict(quant_config),
-        "quality": rounded_figures,
+        "quality": numbers,
     }
 
 
@@ -174,7 +147,7 @@ def model_card(source: SourceModel, options: ExportOptions, quality: ModelFideli
         "",
         "## Quality",
         "",
-        f"Against float32, on {quality.tokens} tokens of a text that it was not rounded by:",
+        f"Against float32, on {quality.tokens} tokens of a text that it was not quantised with:",
         "",
         "| | |",
         "|---|---|",
@@ -189,13 +162,14 @@ def model_card(source: SourceModel, options: ExportOptions, quality: ModelFideli
 
 
 def _calibration_texts(documents: Sequence[str]) -> list[str]:
-    """The first half of each document of one's own; else what asr33 brings."""
+    """The first half of each of the user's documents; without any, the calibration text of asr33."""
     return [text[: len(text) // 2] for text in documents] or read_documents([TEXT_FOLDER / "calibration.txt"])
 
 
 def _evaluation_texts(documents: Sequence[str]) -> list[str]:
+    """The second half of each of the user's documents; without any, the evaluation text of asr33."""
     return [text[len(text) // 2 :] for text in documents] or read_documents([TEXT_FOLDER / "judge.txt"])
 
 
-def _stage_progress(on_progress: OnStageProgress | None, stage: str) -> Callable[[int, int], None] | None:
-    return None if on_progress is None else lambda done, whole: on_progress(stage, done, whole)
+def _stage_progress(on_progress: OnStageProgress | None, stage: str) -> OnProgress | None:
+    return None if on_progress is None else lambda done, total: on_progress(stage, done, total)

@@ -1,7 +1,4 @@
-"""GPT-2's weights by the names of the Hugging Face hub: which there are, how large each is, and what multiplies.
-
-It knows no file. Matrices lie as the hub has them, [in, out].
-"""
+"""Names and sizes of GPT-2's weights, as on the Hugging Face hub: matrices are [in, out]. Knows no file."""
 
 from __future__ import annotations
 
@@ -10,18 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from model.interface import GPT2Config
 from model.errors import ModelDamaged
+from model.interface import GPT2Config
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 TOKEN_EMBEDDING = "wte.weight"
-LM_HEAD = "lm_head.weight"  # what the head is called where it is not the embedding itself
-LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # of a block, in the order of their work
+LM_HEAD = "lm_head.weight"  # only in models whose head is not the embedding
+LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # of a block, in the order of computation
 
 
 def weight_shapes(shape: GPT2Config) -> dict[str, tuple[int, ...]]:
-    """The name and the dimensions of every weight of a model of this shape."""
+    """The dimensions of every weight, by name."""
     width = shape.n_embd
     shapes: dict[str, tuple[int, ...]] = {
         TOKEN_EMBEDDING: (shape.vocab_size, width),
@@ -39,18 +36,18 @@ def weight_shapes(shape: GPT2Config) -> dict[str, tuple[int, ...]]:
 
 
 def linear_names(shape: GPT2Config) -> list[str]:
-    """The names of the matrices that rows are multiplied by, in the order of their work, but for the head."""
+    """The names of the matrices of all linear layers in the order of computation, without the head."""
     return [f"h.{layer}.{kind}.weight" for layer in range(shape.n_layer) for kind in LINEAR_LAYERS]
 
 
 def select_weights(weights: Weights, shape: GPT2Config) -> dict[str, NDArray[np.float32]]:
-    """Just the weights of the shape, each of them there and of its size. Raises ModelDamaged."""
-    found: dict[str, NDArray[np.float32]] = {}
+    """The weights of this shape only. Raises ModelDamaged if a weight is absent or has another size."""
+    selected: dict[str, NDArray[np.float32]] = {}
     for name, size in weight_shapes(shape).items():
         weight = weights.get(name)
         if weight is None:
             raise ModelDamaged(f"the weight {name} is missing")
         if weight.shape != size:
             raise ModelDamaged(f"the weight {name} is {list(weight.shape)}, not {list(size)}")
-        found[name] = weight
-    return found
+        selected[name] = weight
+    return selected

@@ -1,23 +1,23 @@
-"""GPT-2's weights -> one ONNX graph that reads prompts and makes steps; of files it knows nothing.
+"""Builds one ONNX graph from GPT-2's weights, for prompts and for decode steps. It knows no files.
 
-Running a model needs nothing of this: the session reads what it must know from the file's own metadata.
+Running a model does not need this module, because a session reads the shape from the file's metadata.
 
-Inputs, with B texts side by side of S new tokens each, which are R = B * S rows, H heads of size D, and T places in
-the cache of each text. A prompt that goes on, S > 1 behind what is in the cache, comes alone (B = 1).
-  input_ids, position_ids  int64 [1, R]    the rows of a text lie together
-  last                     int64 [1, N]    the indices in R whose logits are wanted
+Dimensions: B sequences of S new tokens each, in R = B * S rows; H heads of size D; T places in each sequence's cache.
+A prompt with S > 1 after cached tokens must be alone (B = 1).
+  input_ids, position_ids  int64 [1, R]    the rows of one sequence are adjacent
+  last                     int64 [1, N]    the indices in R whose logits are needed
   seqlens_k                int32 [B]       tokens in the cache + S - 1
-  total_seq                int32 []        tokens in the cache + S, of the longest
-  past_key_i, past_value_i [B, H, T, D]    float, or signed bytes with a scale for each head and number in the graph
+  total_seq                int32 []        tokens in the cache + S, of the longest sequence
+  past_key_i, past_value_i [B, H, T, D]    float, or int8 with one scale for each head and number, stored in the graph
 Outputs: logits float [1, N, V]; present_key_i, present_value_i, to be bound to the buffers of the past.
 
-All rows are one matrix; only attention sees which of them are one text.
+All rows form one matrix; only attention separates the sequences.
 
-Initializers have the names of the Hugging Face hub (`h.0.attn.c_attn.weight`, stored [in, out]) and the head is
-`wte.weight`, stored once: so the file that runs is also the base for more training. A file of few bits is not: each of
-its matrices is MatMulNBits' own [out, in / block, bytes], with `.scales` and maybe `.zeros` beside it, or, where a row
-of 8 bits has one scale, signed bytes [in, out] with `.scales`; and the head is stored apart from the embedding, since
-onnxruntime packs anew what it multiplies by.
+Initializers have the names of the Hugging Face hub (`h.0.attn.c_attn.weight`, stored [in, out]). The head is
+`wte.weight`, stored once, so a float file can be trained further. A quantised file cannot: a matrix in blocks is stored
+as MatMulNBits reads it, [out, in / block, bytes], with `.scales` and perhaps `.zeros`; a matrix with one scale a row is
+stored as int8 [in, out] with `.scales`. Its head is stored apart from the embedding, because onnxruntime repacks
+the matrices that it multiplies by.
 """
 
 from __future__ import annotations
@@ -34,21 +34,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from model.interface import SHAPE_KEY, GPT2Config
+from model.build.gpt2_weights import LM_HEAD, TOKEN_EMBEDDING, Weights, select_weights
+from model.build.gpt2_weights import weight_shapes as weight_shapes
 from model.build.graph_builder import IR_VERSION, MICROSOFT_DOMAIN, OPSET, GraphBuilder, MakeTensor
 from model.build.graph_builder import Precision as Precision
 from model.build.quantised_matmul import MatMulEmitter, gelu_shifted_bias, is_replaced
 from model.build.quantised_matmul import QuantisedWeights as QuantisedWeights
-from model.build.gpt2_weights import LM_HEAD, TOKEN_EMBEDDING, Weights, select_weights
-from model.build.gpt2_weights import weight_shapes as weight_shapes
+from model.interface import SHAPE_KEY, GPT2Config
 
 CacheScales = Mapping[str, NDArray[np.float32]]
 
-INT8_CACHE_ATTRIBUTES: dict[str, Any] = {
-    "k_quant_type": "PER_CHANNEL",
-    "v_quant_type": "PER_CHANNEL",
-    "kv_cache_bit_width": 8,
-}
+INT8_CACHE: dict[str, Any] = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
 LAYER_NORM_EPSILON = 1e-5  # of every layer normalisation in GPT-2
 
 
@@ -61,19 +57,17 @@ def build_gpt2(
     compute: Precision = "float32",
     cache_scales: CacheScales | None = None,
 ) -> bytes:
-    """A serialised model, under 2 GiB. With float16 the matrices are stored so, and cast once when the session loads.
+    """Returns a serialised model, under 2 GiB. Matrices stored as float16 are cast once, when the session loads.
 
-    `packed` has rounded matrices [out, in] to take instead of those of the same names: linear layers, `wte.weight` for
-    the embedding and HEAD for the head. `cache` has a scale [D] for `h.0.attn.key`, `h.0.attn.value` and so on: then
-    the cache has signed bytes. With `compute` float16 all is worked out in half precision, cache and logits too, as
-    attention on CUDA must have it; that goes with neither. Raises ModelDamaged where a weight is missing, has other
-    dimensions, or numbers that float16 cannot hold.
+    `quantised` has matrices [out, in] that replace the float ones of the same names: the linear layers, `wte.weight`
+    (the embedding) and LM_HEAD. `cache_scales` has a scale [D] for `h.0.attn.key`, `h.0.attn.value` and so on; with it
+    the cache is int8. `compute` float16 computes everything in half precision, cache and logits too, as attention on
+    CUDA requires; it excludes `quantised` and `cache_scales`. Raises ModelDamaged if a weight is missing, has other
+    dimensions, or has numbers that float16 cannot hold.
     """
     if compute == "float16" and (quantised or cache_scales):
-        raise ValueError("what is rounded to few bits is worked out in float32")
-    graph = _Gpt2Graph(
-        weights, shape, store_as, quantised or {}, GraphBuilder(make_tensor, compute), cache_scales or {}
-    )
+        raise ValueError("quantised weights and caches are computed in float32")
+    graph = _Gpt2Graph(weights, shape, store_as, quantised or {}, GraphBuilder(make_tensor, compute), cache_scales)
     hidden = graph.add_embedding()
     for layer in range(shape.n_layer):
         hidden = graph.add_block(layer, *hidden)
@@ -90,7 +84,7 @@ def build_gpt2(
 
 
 class _Gpt2Graph:
-    """GPT-2, part by part; each method adds nodes and returns the names of what they give."""
+    """Adds the parts of GPT-2; each method returns the names of its outputs."""
 
     def __init__(
         self,
@@ -99,20 +93,20 @@ class _Gpt2Graph:
         store_as: Precision,
         quantised: QuantisedWeights,
         builder: GraphBuilder,
-        cache_scales: CacheScales,
+        cache_scales: CacheScales | None,
     ) -> None:
-        self._shape, self._quantised, self._builder, self._cache_scales = shape, quantised, builder, cache_scales
+        self._shape, self._quantised, self._builder, self._cache_scales = shape, quantised, builder, cache_scales or {}
         self._names, self._matmuls = builder.output_names, MatMulEmitter(builder, quantised)
         for name, value in select_weights(weights, shape).items():
-            if not is_replaced(quantised, name, LM_HEAD):
-                # Vectors are few, and what a norm multiplies by is worth its 32 bits.
-                kind: Precision = store_as if value.ndim > 1 else "float32"
-                self._names[name] = builder.add_weight(name, gelu_shifted_bias(quantised, name, value), kind)
+            if not is_replaced(quantised, name):
+                # Vectors are small, and a norm's gain needs its 32 bits.
+                dtype: Precision = store_as if value.ndim > 1 else "float32"
+                self._names[name] = builder.add_weight(name, gelu_shifted_bias(quantised, name, value), dtype)
 
     def _add_norm(self, at: str, x: str, residual: str, norm: str, bias: str = "") -> tuple[str, str]:
-        """Add x and its bias to the residual stream; gives the normalised sum, and the sum.
+        """Adds x and its bias to the residual stream; returns the normalised sum, and the sum.
 
-        Three nodes, for SkipLayerNormalization's one takes four times as long (onnxruntime 1.31 on x86).
+        Three nodes: the single node SkipLayerNormalization takes four times as long (onnxruntime 1.31 on x86).
         """
         add = self._builder.add_node
         if bias:
@@ -122,7 +116,7 @@ class _Gpt2Graph:
         return add("LayerNormalization", [total, *norms], f"{at}.norm", epsilon=LAYER_NORM_EPSILON), total
 
     def add_embedding(self) -> tuple[str, str]:
-        """Token and position; gives the input of the first block, normalised and not."""
+        """Adds token and position embedding; returns the input of the first block, normalised and not."""
         if (table := self._quantised.get(TOKEN_EMBEDDING)) is None:
             token = self._builder.add_node("Gather", [self._names[TOKEN_EMBEDDING], "input_ids"], "wte")
         else:
@@ -131,32 +125,32 @@ class _Gpt2Graph:
         return self._add_norm("embedding", token, position, "h.0.ln_1")
 
     def add_block(self, layer: int, x: str, residual: str) -> tuple[str, str]:
-        """One block; gives its output, normalised for the next, and the residual stream."""
+        """Adds one block; returns its output, normalised for the next block, and the residual stream."""
         at, is_last = f"h.{layer}", layer + 1 == self._shape.n_layer
-        linear, rest = self._matmuls.add_linear, self._matmuls.pending_bias
+        linear, pending = self._matmuls.add_linear, self._matmuls.pending_bias
         mixed = self._add_attention(layer, x)
         if is_last:
-            # Nobody attends to what comes behind: of a long prompt only the wanted positions go on.
+            # No later block attends to these rows: only the positions in `last` continue.
             mixed, residual = self._gather_last(mixed, "mixed"), self._gather_last(residual, "residual")
         x = linear(f"{at}.attn.c_proj", mixed, f"{at}.attn.proj")
-        x, residual = self._add_norm(f"{at}.attn", x, residual, f"{at}.ln_2", rest(f"{at}.attn.c_proj"))
+        x, residual = self._add_norm(f"{at}.attn", x, residual, f"{at}.ln_2", pending(f"{at}.attn.c_proj"))
         fc = [linear(f"{at}.mlp.c_fc", x, f"{at}.fc")]
-        fc += [self._names[bias] for bias in [rest(f"{at}.mlp.c_fc")] if bias]
+        fc += [self._names[bias] for bias in [pending(f"{at}.mlp.c_fc")] if bias]
         gelu = self._builder.add_node("FastGelu", fc, f"{at}.gelu", domain=MICROSOFT_DOMAIN)
         out = linear(f"{at}.mlp.c_proj", gelu, f"{at}.mlp")
         after = ("end", "ln_f") if is_last else (f"{at}.end", f"h.{layer + 1}.ln_1")
-        return self._add_norm(after[0], out, residual, after[1], rest(f"{at}.mlp.c_proj"))
+        return self._add_norm(after[0], out, residual, after[1], pending(f"{at}.mlp.c_proj"))
 
     def _add_attention(self, layer: int, x: str) -> str:
         at, shape, add = f"h.{layer}.attn", self._shape, self._builder.add_node
         qkv = self._matmuls.add_linear(f"{at}.c_attn", x, f"{at}.matmul")
         if bias := self._matmuls.pending_bias(f"{at}.c_attn"):
             qkv = add("Add", [qkv, self._names[bias]], f"{at}.qkv")
-        texts = add("Reshape", [qkv, self._batch_dims()], f"{at}.texts")
+        sequences = add("Reshape", [qkv, self._batch_dims()], f"{at}.texts")
         scales = self._cache_scale_inputs(at)
         mixed = add(
             "GroupQueryAttention",
-            [texts, "", "", f"past_key_{layer}", f"past_value_{layer}", "seqlens_k", "total_seq", *scales],
+            [sequences, "", "", f"past_key_{layer}", f"past_value_{layer}", "seqlens_k", "total_seq", *scales],
             f"{at}.mixed",
             f"present_key_{layer}",
             f"present_value_{layer}",
@@ -165,22 +159,20 @@ class _Gpt2Graph:
             kv_num_heads=shape.n_head,
             scale=1.0 / math.sqrt(shape.head_size),
             do_rotary=0,
-            **(INT8_CACHE_ATTRIBUTES if scales else {}),
+            **(INT8_CACHE if scales else {}),
         )
         return add("Reshape", [mixed, "texts.none"], f"{at}.rows")
 
     def _cache_scale_inputs(self, at: str) -> list[str]:
-        """What attention takes behind its other inputs, where its cache has bytes."""
+        """The last inputs of attention, if the cache is int8."""
         if not self._cache_scales:
             return []
         size = (1, self._shape.n_head, 1, self._shape.head_size)
-        names = [(name, f"{name}.scales") for name in (f"{at}.key", f"{at}.value")]
-        return [""] * 5 + [
-            self._builder.add_constant(called, self._cache_scales[name].reshape(size)) for name, called in names
-        ]
+        scales = [(f"{name}.scales", self._cache_scales[name]) for name in (f"{at}.key", f"{at}.value")]
+        return [""] * 5 + [self._builder.add_constant(name, value.reshape(size)) for name, value in scales]
 
     def _batch_dims(self) -> str:
-        """The dimensions [B, S, 3 D] of the rows of B texts; `texts.none` are those of one matrix of rows."""
+        """The dimensions [B, S, 3 D] of B sequences. The constant `texts.none` has those of one matrix of rows."""
         if "texts" not in self._names:
             add, constant, width = self._builder.add_node, self._builder.add_constant, self._shape.n_embd
             constant("texts.none", np.array([1, -1, width]))
@@ -189,7 +181,7 @@ class _Gpt2Graph:
         return self._names["texts"]
 
     def _gather_last(self, x: str, name: str) -> str:
-        """x [1, R, D] at the rows in `last` -> [1, N, D]."""
+        """Selects the rows in `last`: x [1, R, D] -> [1, N, D]."""
         if "last.index" not in self._names:
             axis = self._builder.add_constant("last.axis", np.array([-1]))
             self._names["last.index"] = self._builder.add_node("Unsqueeze", ["last", axis], "last.index")
@@ -197,7 +189,7 @@ class _Gpt2Graph:
         return self._builder.add_node("GatherND", [x, self._names["last.index"]], f"last.{name}", batch_dims=1)
 
     def add_head(self, x: str) -> None:
-        """Logits of the normalised hidden state [1, N, D]; the head is the embedding, which Gemm itself turns round."""
+        """Adds the logits of the normalised hidden state [1, N, D]. Gemm transposes the embedding, the float head."""
         if (matrix := self._quantised.get(LM_HEAD)) is not None:
             self._matmuls.add_quantised(matrix, LM_HEAD, x, "logits")
             return
@@ -207,17 +199,17 @@ class _Gpt2Graph:
         add("Reshape", [flat, constant("head.shape", np.array([1, -1, shape.vocab_size]))], "logits")
 
     def to_proto(self) -> onnx.GraphProto:
-        shape, floats = self._shape, self._builder.float_info
+        shape, float_info = self._shape, self._builder.float_info
         size: list[int | str] = ["B", shape.n_head, "T", shape.head_size]
-        cache = [f"{kind}_{layer}" for layer in range(shape.n_layer) for kind in ("key", "value")]
+        cache = [f"{part}_{layer}" for layer in range(shape.n_layer) for part in ("key", "value")]
         integers = {"input_ids": [1, "R"], "position_ids": [1, "R"], "last": [1, "N"]}
         inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, dims) for name, dims in integers.items()]
         inputs += [helper.make_tensor_value_info("seqlens_k", TensorProto.INT32, ["B"])]
         inputs += [helper.make_tensor_value_info("total_seq", TensorProto.INT32, [])]
-        kept: Callable[..., onnx.ValueInfoProto] = floats
+        cache_info: Callable[..., onnx.ValueInfoProto] = float_info
         if self._cache_scales:
-            kept = partial(helper.make_tensor_value_info, elem_type=TensorProto.INT8)
-        inputs += [kept(f"past_{name}", shape=size) for name in cache]
-        outputs = [floats("logits", [1, "N", shape.vocab_size])]
-        outputs += [kept(f"present_{name}", shape=size) for name in cache]
+            cache_info = partial(helper.make_tensor_value_info, elem_type=TensorProto.INT8)
+        inputs += [cache_info(f"past_{name}", shape=size) for name in cache]
+        outputs = [float_info("logits", [1, "N", shape.vocab_size])]
+        outputs += [cache_info(f"present_{name}", shape=size) for name in cache]
         return self._builder.to_proto(inputs, outputs)

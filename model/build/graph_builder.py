@@ -1,4 +1,4 @@
-"""A graph as it grows: its nodes, and what is stored in it; of what they mean it knows nothing."""
+"""Collects the nodes and the stored tensors of an ONNX graph. It does not know what they compute."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from model.errors import ModelDamaged
 
 Precision = Literal["float16", "float32"]
-MakeTensor = Callable[[NDArray[Any], str], onnx.TensorProto]  # where a tensor is kept, and what the graph says of it
+MakeTensor = Callable[[NDArray[Any], str], onnx.TensorProto]  # stores an array in the graph or outside, by its name
 
 OPSET, IR_VERSION = 21, 10
 MICROSOFT_DOMAIN = "com.microsoft"
@@ -21,10 +21,10 @@ TENSOR_TYPES: dict[Precision, int] = {"float16": TensorProto.FLOAT16, "float32":
 
 
 class GraphBuilder:
-    """Each method adds something and returns the name of what it gives; `names` is for whoever asks again."""
+    """Adds nodes and tensors; each method returns the name of its output. `output_names` holds names for later use."""
 
     def __init__(self, make_tensor: MakeTensor, compute: Precision) -> None:
-        """`compute` is the precision in which all is worked out, whatever it is stored in."""
+        """`compute` is the precision of all computation; tensors may be stored in another one."""
         self.compute = compute
         self.output_names: dict[str, str] = {}
         self._make_tensor = make_tensor
@@ -40,35 +40,23 @@ class GraphBuilder:
         return name
 
     def add_weight(self, name: str, value: NDArray[np.float32], dtype: Precision) -> str:
-        """A weight; what is stored in another precision than all is worked out in is cast once, at loading."""
+        """Stores a weight as `dtype`. If that is not the compute precision, the session casts it once, at loading.
+
+        Raises ModelDamaged if `dtype` cannot hold a number.
+        """
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(value, dtype)
         if not np.isfinite(stored).all():
-            raise ModelDamaged(f"the weight {name} has numbers that {dtype} cannot hold: its training ran away")
+            raise ModelDamaged(f"the weight {name} has numbers that {dtype} cannot hold: its training diverged")
         self.add_constant(name, stored)
         if dtype == self.compute:
             return name
         ending = "f32" if self.compute == "float32" else "f16"
         return self.add_node("Cast", [name], f"{name}.{ending}", to=TENSOR_TYPES[self.compute])
 
-    def float_info(self, name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
-        """What goes in or comes out, in the precision that all is worked out in."""
+    def float_info(self, name: str, shape: Sequence[int | str]) -> ValueInfoProto:
+        """An input or output of the graph in the compute precision."""
         return helper.make_tensor_value_info(name, TENSOR_TYPES[self.compute], shape)
 
-    def to_proto(
-        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
-    ) -> onnx.GraphProto:
+    def to_proto(self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> onnx.GraphProto:
         return helper.make_graph(self._nodes, "gpt2", inputs, outputs, self._initializers)
-
-
-def build_copy_graph(precision: Precision) -> bytes:
-    """A graph that copies `source` [1, H, T, D] to `target`: onnxruntime moves a GPU's memory in no other way."""
-    ends = [
-        helper.make_tensor_value_info(name, TENSOR_TYPES[precision], [1, "H", "T", "D"])
-        for name in ("source", "target")
-    ]
-    nodes = [helper.make_node("Identity", ["source"], ["target"])]
-    graph = helper.make_graph(nodes, "copy", ends[:1], ends[1:])
-    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
-    serialised: bytes = model.SerializeToString()
-    return serialised

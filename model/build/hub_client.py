@@ -1,8 +1,8 @@
-"""The only door to huggingface_hub: what a repository holds, and one file of it into a file here.
+"""The client of the Hugging Face hub: lists a repository and downloads one file.
 
-It goes on where a file ends that is begun. Whether what came is what the hub told of is for others to see: of what
-comes by plain HTTP the library checks the length and no more, and since 2.x it goes on with nothing that another
-process began. So its Xet, which writes a file anew each time, is not asked.
+No other module imports huggingface_hub. A download continues where the partial file ends. The caller checks the hash,
+because the library checks only the length over plain HTTP. Since version 2 the library does not continue the download
+of another process, and its Xet protocol writes each file anew; so this module calls `http_get` itself.
 """
 
 from __future__ import annotations
@@ -14,70 +14,50 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
+from model.build.hub_repository import COMMIT_PATTERN, DownloadRejected, HubAddress, HubFile, RepositoryListing
 from model.errors import ModelError, ModelNotFound
-from model.build.hub_repository import COMMIT_PATTERN, HubAddress, HubFile, RepositoryListing, RepositoryRefused
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-LISTING_TIMEOUT_S = 20.0  # for the listing; the library has its own patience with files
-DOWNLOAD_CHUNK_BYTES = (
-    1 << 20
-)  # bytes; the library writes ten times as many at once, and what it has not written is lost
+LISTING_TIMEOUT_S = 20.0  # for the listing only; the library has its own timeouts for files
+DOWNLOAD_CHUNK_BYTES = 1 << 20  # a tenth of the library's own: an interrupted download loses the unwritten chunk
 LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
-# Hears how many bytes of a file there are.
-OnBytes = Callable[[int], None]
-
-
-class NoSuchRepository(ModelNotFound):
-    """The hub has no such repository, revision or file."""
-
-
-class NotAllowed(ModelError):
-    """The hub has it, and does not give it to us."""
-
-    exit_code = 77
-
-
-class HubLost(ModelError):
-    """There is no network, or no hub at its end, or it broke off. What came so far stays."""
-
-    exit_code = 69
+OnBytes = Callable[[int], None]  # receives the bytes of a file that are there
 
 
 def hub_endpoint() -> str:
-    """Where the hub is: $HF_ENDPOINT, or Hugging Face."""
+    """The URL of the hub: $HF_ENDPOINT, or Hugging Face."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def list_repository(address: HubAddress) -> RepositoryListing:
-    """What the repository holds, and the commit that its revision is now. Raises ModelError."""
+    """The files of a repository, and the commit of its revision. Raises ModelError."""
     hub = _import_hub()
     with _translate_hub_errors(address):
         api = hub.HfApi(endpoint=hub_endpoint(), token=_token_setting(), library_name="asr33")
-        info = api.model_info(
-            address.repository, revision=address.revision, files_metadata=True, timeout=LISTING_TIMEOUT_S
-        )
+        options = {"files_metadata": True, "timeout": LISTING_TIMEOUT_S}
+        info = api.model_info(address.repository, revision=address.revision, **options)
     if info.sha is None or not COMMIT_PATTERN.fullmatch(info.sha):
-        raise HubLost(f"{hub_endpoint()}: tells no commit of {address}, so it is no hub; see HF_ENDPOINT")
+        raise _unavailable(f"names no commit of {address}, so it is no hub; see HF_ENDPOINT")
     files = {sibling.rfilename: _read_hub_file(sibling, address) for sibling in info.siblings or ()}
     return RepositoryListing(replace(address, revision=info.sha), files, _read_licence(info.card_data))
 
 
 def fetch_file(address: HubAddress, name: str, hub_file: HubFile, file: BinaryIO, on_bytes: OnBytes) -> None:
-    """The rest of a file, behind what the file here has of it. Raises ModelError, and OSError of the file here."""
+    """Appends the rest of a file to the local file. Raises ModelError, and OSError of the local file."""
     hub = _import_hub()
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils._headers import build_hf_headers
 
     url = hub.hf_hub_url(address.repository, name, revision=address.revision, endpoint=hub_endpoint())
     headers = build_hf_headers(token=_token_setting(), library_name="asr33")
-    has = file.seek(0, os.SEEK_END)
+    size = file.seek(0, os.SEEK_END)
     with _translate_hub_errors(address):
-        # By the hub's own address, not by one that it led to: from there the client takes no token along to others.
+        # This URL is at the hub: the library drops the token when a redirect leaves the hub.
         http_get(
             url,
             cast(BinaryIO, _BoundedFile(file, name, hub_file.bytes, on_bytes)),
-            resume_size=has,
+            resume_size=size,
             headers=headers | {"Accept-Encoding": "identity"},
             expected_size=hub_file.bytes,
             displayed_filename=name,
@@ -85,7 +65,7 @@ def fetch_file(address: HubAddress, name: str, hub_file: HubFile, file: BinaryIO
 
 
 class _BoundedFile:
-    """As much of a file as http_get asks for: it takes no more bytes than it shall have, and tells how many it has."""
+    """The file methods that http_get calls. It refuses bytes beyond `max_bytes`, and reports the size of the file."""
 
     def __init__(self, file: BinaryIO, name: str, max_bytes: int, on_bytes: OnBytes) -> None:
         self._file = file
@@ -96,9 +76,8 @@ class _BoundedFile:
 
     def write(self, data: bytes) -> int:
         if self.tell() + len(data) > self._max_bytes:
-            raise HubLost(
-                f"{self._name}: the hub sends more than the {self._max_bytes} bytes that it told of; try again"
-            )
+            listed = f"more than the {self._max_bytes} bytes that it listed"
+            raise ModelError(f"{self._name}: the hub sends {listed}; try again", "unavailable")
         written = self._file.write(data)
         self._on_bytes(self.tell())
         return written
@@ -113,14 +92,14 @@ def _import_hub() -> Any:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     constants.DOWNLOAD_CHUNK_SIZE = DOWNLOAD_CHUNK_BYTES
-    set_verbosity(logging.CRITICAL)  # what goes wrong is told once, by us
+    set_verbosity(logging.CRITICAL)  # this module reports each error itself, once
     if not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS"):
         disable_progress_bars()
     return huggingface_hub
 
 
 def _token_setting() -> bool | None:
-    """None lets the library find one; it goes to nobody who could only be asked in the clear, over a network."""
+    """None if the library may send a token; False if it may not, because the network is not encrypted."""
     parts = urlsplit(hub_endpoint())
     return False if parts.scheme != "https" and parts.hostname not in LOOPBACK_HOSTS else None
 
@@ -130,13 +109,13 @@ def _read_hub_file(sibling: Any, address: HubAddress) -> HubFile:
     if sibling.lfs is not None:
         size, digest = sibling.lfs.size, sibling.lfs.sha256
     if not isinstance(size, int) or not isinstance(digest, str):
-        raise HubLost(f"{hub_endpoint()}: tells neither size nor hash of {address}'s files; use another HF_ENDPOINT")
+        raise _unavailable(f"lists neither size nor hash of {address}'s files; use another HF_ENDPOINT")
     return HubFile(size, digest)
 
 
 def _read_licence(card: Any) -> str:
-    told = getattr(card, "license", None)
-    text = ", ".join(map(str, told)) if isinstance(told, list) else str(told or "")
+    licence = getattr(card, "license", None)
+    text = ", ".join(map(str, licence)) if isinstance(licence, list) else str(licence or "")
     return "".join(char for char in text if char.isprintable())[:100]
 
 
@@ -148,44 +127,44 @@ def _translate_hub_errors(address: HubAddress) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError:
-        where = f"{DEFAULT_ENDPOINT}/{address.repository}"
-        raise NotAllowed(
-            f"{address}: its owner wants you to agree to terms: do so at {where}, then set HF_TOKEN"
-        ) from None
+        cure = f"agree to its terms at {DEFAULT_ENDPOINT}/{address.repository}, then set HF_TOKEN"
+        raise ModelError(f"{address}: the owner limits access: {cure}", "denied") from None
     except errors.RepositoryNotFoundError:
-        raise NoSuchRepository(
-            f"{address}: no such repository at {hub_endpoint()}, or a private one; see how it is spelt, or set HF_TOKEN"
-        ) from None
+        cure = "check its spelling, or set HF_TOKEN"
+        raise ModelNotFound(f"{address}: no such repository at {hub_endpoint()}, or a private one; {cure}") from None
     except errors.RevisionNotFoundError:
-        raise NoSuchRepository(
-            f"{address}: the repository has no such revision; leave out the @, or ask for another"
-        ) from None
+        cure = "leave out the @, or name another revision"
+        raise ModelNotFound(f"{address}: the repository has no such revision; {cure}") from None
     except errors.RemoteEntryNotFoundError:
-        raise NoSuchRepository(f"{address}: the hub tells of a file and does not have it; try again later") from None
+        raise ModelNotFound(f"{address}: the hub lists a file but does not have it; try again later") from None
     except errors.HfHubHTTPError as error:
         raise _error_for_status(error.response.status_code, address) from None
     except errors.OfflineModeIsEnabled:
-        raise HubLost(f"{address}: offline, since HF_HUB_OFFLINE says so; unset it") from None
+        raise ModelError(f"{address}: HF_HUB_OFFLINE forbids the download; unset it", "unavailable") from None
     except errors.HFValidationError:
-        raise RepositoryRefused(f"{address}: the hub has no such names; see how it is spelt") from None
+        raise DownloadRejected(f"{address}: the hub allows no such name; check its spelling") from None
     except httpx2.TransportError as error:
-        raise HubLost(
-            f"{hub_endpoint()}: offline, or broken off ({_reason(error)}); the same command goes on from there"
+        raise _unavailable(
+            f"no connection to the hub ({_reason(error)}); run the same command again, it continues"
         ) from None
     except (httpx2.HTTPError, httpx2.InvalidURL, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise HubLost(f"{hub_endpoint()}: does not answer as a hub does ({_reason(error)}); see HF_ENDPOINT") from None
+        raise _unavailable(f"does not answer as a hub does ({_reason(error)}); see HF_ENDPOINT") from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise HubLost(
-            f"{hub_endpoint()}: broke off in the middle of a file; the same command goes on from there"
+        raise _unavailable(
+            "the connection broke in the middle of a file; run the same command again, it continues"
         ) from None
 
 
 def _error_for_status(status: int, address: HubAddress) -> ModelError:
     if status in (401, 403):
-        return NotAllowed(f"{address}: the hub refuses ({status}): see that HF_TOKEN is right, or unset it")
-    return HubLost(f"{hub_endpoint()}: answers {status}; the same command goes on later")
+        return ModelError(f"{address}: the hub refuses ({status}): correct HF_TOKEN, or unset it", "denied")
+    return _unavailable(f"answers {status}; the same command continues later")
+
+
+def _unavailable(problem: str) -> ModelError:
+    return ModelError(f"{hub_endpoint()}: {problem}", "unavailable")
 
 
 def _reason(error: Exception) -> str:

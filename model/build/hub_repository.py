@@ -1,7 +1,4 @@
-"""A repository of the hub: what one is called, what it holds, and which of its files make a model.
-
-It knows neither network nor disk.
-"""
+"""A repository of the Hugging Face hub: its address, its files, and which of them make a model. Knows no network."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from dataclasses import dataclass
 
 from model.errors import ModelError
 
-# OpenAI's four, at the commits that their owner has left them at since 2024.
+# OpenAI's four models; their owner has not changed these commits since 2024.
 PINNED_MODELS = {
     "gpt2": ("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
     "gpt2-medium": ("openai-community/gpt2-medium", "6dcaa7a952f72f9298047fd5137cd6e4f05f41da"),
@@ -25,26 +22,26 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".m
 _REPOSITORY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
 _REVISION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _SHARD_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
-MAX_SMALL_FILE_BYTES = 100_000_000  # bytes: the vocabulary of the largest models has a third of that
+MAX_SMALL_FILE_BYTES = 100_000_000  # the vocabularies of the largest models have a third of this
 COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}")
 
 
-class RepositoryRefused(ModelError):
-    """What is in the repository is no model that asr33 can make anything of."""
+class DownloadRejected(ModelError):
+    """The repository has no usable model, or a file cannot be kept: the download folder is deleted."""
 
-    exit_code = 65
+    kind = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
 class HubAddress:
-    """A repository and the revision that is wanted: a branch, a tag or a commit."""
+    """A repository and a revision: a branch, a tag or a commit."""
 
     repository: str
     revision: str
 
     @property
     def is_pinned(self) -> bool:
-        """Whether it is the same files for ever."""
+        """Whether the revision is a commit, whose files never change."""
         return COMMIT_PATTERN.fullmatch(self.revision) is not None
 
     def __str__(self) -> str:
@@ -53,7 +50,7 @@ class HubAddress:
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file as the hub tells of it: `digest` is the sha256 of a large one, and git's sha1 of a small one."""
+    """Size and hash of a file in the listing: `digest` is the sha256 of a large file, git's sha1 of a small one."""
 
     bytes: int
     digest: str
@@ -61,7 +58,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryListing:
-    """A repository at one commit."""
+    """The files of a repository at one commit."""
 
     address: HubAddress
     files: dict[str, HubFile]
@@ -69,7 +66,7 @@ class RepositoryListing:
 
 
 def parse_address(text: str) -> HubAddress:
-    """Of `gpt2`, ORG/NAME or either with @REVISION. Raises ValueError."""
+    """Parses `gpt2` and the like, or ORG/NAME, each with an optional @REVISION. Raises ValueError."""
     where, at, revision = text.removeprefix("https://huggingface.co/").partition("@")
     repository, pinned = PINNED_MODELS.get(where, (where, ""))
     if not pinned:
@@ -77,37 +74,37 @@ def parse_address(text: str) -> HubAddress:
     if not _REPOSITORY_PATTERN.fullmatch(repository) or ".." in repository or "--" in repository:
         raise ValueError(f"{text!r} is neither ORG/NAME nor one of {', '.join(PINNED_MODELS)}")
     if at and (not _REVISION_PATTERN.fullmatch(revision) or ".." in revision):
-        raise ValueError(f"{text!r}: behind the @ goes a branch, a tag or a commit")
+        raise ValueError(f"{text!r}: after the @, write a branch, a tag or a commit")
     return HubAddress(repository, revision or pinned)
 
 
 def model_name_of(address: HubAddress) -> str:
-    """What the model is called where nobody says."""
+    """The default name of the local model."""
     return address.repository.partition("/")[2]
 
 
 def small_files(files: Mapping[str, HubFile], where: str) -> tuple[str, ...]:
-    """What is fetched before the weights: the configuration, the vocabulary, maybe the index of the weights.
+    """The files to fetch before the weights: configuration, vocabulary, and the index of split weights.
 
-    Raises RepositoryRefused if one of them is not there or cannot be one, or the weights are not there.
+    Raises DownloadRejected if such a file is absent or too large, or if the repository has no weights.
     """
-    there = set(files)
-    if CONFIG_FILE not in there:
-        raise RepositoryRefused(f"{where}: has no {CONFIG_FILE}, so no model in it; name another repository")
-    if WEIGHTS_FILE not in there and WEIGHTS_INDEX_FILE not in there:
-        raise RepositoryRefused(_no_weights_message(there, where))
-    vocabulary = next((each for each in VOCABULARY_FILES if there >= set(each)), None)
+    present = set(files)
+    if CONFIG_FILE not in present:
+        raise DownloadRejected(f"{where}: has no {CONFIG_FILE}, so it holds no model; name another repository")
+    if WEIGHTS_FILE not in present and WEIGHTS_INDEX_FILE not in present:
+        raise DownloadRejected(_no_weights_message(present, where))
+    vocabulary = next((names for names in VOCABULARY_FILES if present >= set(names)), None)
     if vocabulary is None:
-        raise RepositoryRefused(f"{where}: has neither tokenizer.json nor vocab.json with merges.txt; name another")
-    names = (CONFIG_FILE, *vocabulary) if WEIGHTS_FILE in there else (CONFIG_FILE, *vocabulary, WEIGHTS_INDEX_FILE)
+        raise DownloadRejected(f"{where}: has neither tokenizer.json nor vocab.json with merges.txt; name another")
+    names = (CONFIG_FILE, *vocabulary) if WEIGHTS_FILE in present else (CONFIG_FILE, *vocabulary, WEIGHTS_INDEX_FILE)
     for name in names:
-        if files[name].bytes > MAX_SMALL_FILE_BYTES:
-            raise RepositoryRefused(f"{where}: its {name} has {files[name].bytes} bytes, so it is none; name another")
+        if (size := files[name].bytes) > MAX_SMALL_FILE_BYTES:
+            raise DownloadRejected(f"{where}: its {name} has {size} bytes, which is too large; name another")
     return names
 
 
 def weight_files(files: Container[str], index: str | None, where: str) -> Sequence[str]:
-    """The safetensors: the one, or those that the text of an index names. Raises RepositoryRefused."""
+    """The weights: one file, or the files that the text of an index names. Raises DownloadRejected."""
     if index is None:
         return (WEIGHTS_FILE,)
     try:
@@ -116,14 +113,13 @@ def weight_files(files: Container[str], index: str | None, where: str) -> Sequen
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         names, known = [], False
     if not names or not known:
-        raise RepositoryRefused(
-            f"{where}: its {WEIGHTS_INDEX_FILE} does not tell where the weights are; name another repository"
-        )
+        problem = f"its {WEIGHTS_INDEX_FILE} does not tell where the weights are"
+        raise DownloadRejected(f"{where}: {problem}; name another repository")
     return names
 
 
-def _no_weights_message(there: set[str], where: str) -> str:
-    pickled = sorted(name for name in there if name.endswith(PICKLE_SUFFIXES))
+def _no_weights_message(present: set[str], where: str) -> str:
+    pickled = sorted(name for name in present if name.endswith(PICKLE_SUFFIXES))
     if pickled:
         return (
             f"{where}: its weights are only in {pickled[0]}, which may run a stranger's program when it is opened; "

@@ -1,29 +1,36 @@
-"""What share of a text stands word for word in another: runs of eight words and more. Pure.
+"""Measures what share of a model's own texts it copies word for word from its training text.
 
-The texts that are asked about are held as hashes, and the corpus goes past them one document at a time, so that
-memory is that of the texts and of one document, however large the corpus is.
+A word counts as copied if it is in a run of eight or more words that the corpus contains. Only hashes of the generated
+texts are kept, and the corpus is read one document at a time, so memory does not grow with it. Pure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
-RUN_LENGTH = 8  # words: two strangers seldom write as many alike, but for phrases that nobody owns
-HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no word of a run is lost when it is multiplied
+from model.generate.context_window import Vocabulary
+from model.generate.generate import generate
+from model.generate.prefix_cache import DecoderSession
+from model.interface import Sampling
+
+RUN_LENGTH = 8  # words: two authors seldom write the same eight words, except for common phrases
+HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so the multiplication loses no word of a run
+MAX_BLANK_TEXTS = 20  # blank texts in a row after which a model counts as silent
 
 Hashes = NDArray[np.uint64]
+OnWords = Callable[[int, int], None]  # gets (words written, words in all)
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class NgramOverlap:
-    """`copied` of so many `words` stand in a run that the corpus has too."""
+    """The number of words, and of those in a run that the corpus contains."""
 
     words: int
     copied: int
@@ -33,34 +40,82 @@ class NgramOverlap:
         return 100 * self.copied / self.words if self.words else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Memorisation:
+    """The overlap of the model's texts with the training text, and that of the held-out texts for comparison."""
+
+    model: NgramOverlap
+    held_out: NgramOverlap | None
+
+
+def measure_memorisation(
+    session: DecoderSession,
+    vocabulary: Vocabulary,
+    word_count: int,
+    train: Sequence[str],
+    held_out: Sequence[str],
+    seed: int,
+    on_progress: OnWords | None = None,
+) -> Memorisation:
+    """Lets the model write `word_count` words with default sampling, and looks for them in its training text."""
+    texts = write_sample_texts(session, vocabulary, word_count, Sampling(seed=seed), on_progress)
+    model, people = measure_overlap([texts, held_out], train)
+    return Memorisation(model, people if held_out else None)
+
+
+def write_sample_texts(
+    session: DecoderSession,
+    vocabulary: Vocabulary,
+    word_count: int,
+    sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+    on_progress: OnWords | None = None,
+) -> list[str]:
+    """Texts of `word_count` words in all, each from the start of a document; fewer words if the model is silent."""
+    texts: list[str] = []
+    done = number = blank = 0
+    while done < word_count and blank < MAX_BLANK_TEXTS:
+        text_sampling = replace(sampling, seed=sampling.seed + number)
+        text, number = "", number + 1
+        for step in generate(session, [vocabulary.end_of_text], text_sampling, vocabulary):
+            text += step.text
+            if step.text[-1:].isspace() and done + len(split_words(text)) >= word_count:
+                break
+            if on_progress is not None:
+                on_progress(min(word_count, done + text.count(" ")), word_count)
+        done += len(split_words(text))
+        blank = 0 if text.strip() else blank + 1
+        texts.append(text)
+    return texts
+
+
 def split_words(text: str) -> list[str]:
-    """Without case and punctuation, and with one apostrophe."""
+    """The words in lower case, without punctuation, with one form of the apostrophe."""
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
 
 
 def measure_overlap(
     groups: Sequence[Sequence[str]], corpus: Iterable[str], run_length: int = RUN_LENGTH
 ) -> list[NgramOverlap]:
-    """Of each group of texts, how much is copied from the documents of the corpus."""
-    lexicon = _WordHasher()
-    wanted = [[_hash_runs(lexicon.hash_words(split_words(text)), run_length) for text in texts] for texts in groups]
-    flat = [runs for texts in wanted for runs in texts]
-    known = np.unique(np.concatenate(flat)) if flat else np.empty(0, np.uint64)
-    found = np.zeros(len(known), np.bool_)
+    """Counts, for each group of texts, the words in a run that the corpus contains."""
+    hasher = _WordHasher()
+    group_runs = [[_hash_runs(hasher.hash_words(split_words(text)), run_length) for text in texts] for texts in groups]
+    all_runs = [runs for texts in group_runs for runs in texts]
+    known = np.unique(np.concatenate(all_runs)) if all_runs else np.empty(0, np.uint64)
+    is_found = np.zeros(len(known), np.bool_)
     for document in corpus:
-        there = _hash_runs(lexicon.hash_words(split_words(document)), run_length)
-        found[np.flatnonzero(np.isin(known, there))] = True
+        document_runs = _hash_runs(hasher.hash_words(split_words(document)), run_length)
+        is_found[np.flatnonzero(np.isin(known, document_runs))] = True
     return [
         NgramOverlap(
             sum(len(split_words(text)) for text in texts),
-            sum(_count_covered(found[np.searchsorted(known, runs)], run_length) for runs in hashed),
+            sum(_count_covered(is_found[np.searchsorted(known, runs)], run_length) for runs in hashed),
         )
-        for texts, hashed in zip(groups, wanted, strict=True)
+        for texts, hashed in zip(groups, group_runs, strict=True)
     ]
 
 
 class _WordHasher:
-    """Words and their hashes; a language has few words, and what is no word is not remembered for ever."""
+    """Hashes words through a cache. A full cache is cleared, because a corpus always has more rare words."""
 
     MAX_WORDS = 1_000_000
 
@@ -73,14 +128,14 @@ class _WordHasher:
         return np.fromiter(map(self._hash_word, words), np.uint64, len(words))
 
     def _hash_word(self, word: str) -> int:
-        if (found := self._cache.get(word)) is None:
+        if (number := self._cache.get(word)) is None:
             digest = blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
-            found = self._cache[word] = int.from_bytes(digest, "little")
-        return found
+            number = self._cache[word] = int.from_bytes(digest, "little")
+        return number
 
 
 def _hash_runs(hashes: Hashes, run_length: int) -> Hashes:
-    """The hash of each run of so many words, by where it begins."""
+    """The hash of each run of `run_length` words, by the index of its first word."""
     count = max(0, len(hashes) - run_length + 1)
     total = np.zeros(count, np.uint64)
     for at in range(run_length):
@@ -89,7 +144,7 @@ def _hash_runs(hashes: Hashes, run_length: int) -> Hashes:
 
 
 def _count_covered(is_found: NDArray[np.bool_], run_length: int) -> int:
-    """How many words are part of a run that was found; found[i] begins at word i."""
+    """Counts the words in a run that was found; `is_found[i]` is for the run that begins at word i."""
     if not len(is_found):
         return 0
     counts = np.convolve(is_found.astype(np.int64), np.ones(run_length, np.int64))

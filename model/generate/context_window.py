@@ -1,6 +1,6 @@
-"""Which tokens of a text stand in the context: all of them, until that is full; then the oldest whole lines go. Pure.
+"""The tokens that the model sees. When the context is full, the oldest whole lines are dropped. Pure.
 
-Knows where lines and words begin, by the bytes of tokens. Knows no session, and nothing of what comes next.
+It finds the starts of lines and words in the bytes of the tokens. It knows no session.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Protocol
 
 from model.errors import PromptTooLong
 
-MIN_ANSWER_TOKENS = 16  # tokens that a prompt must leave for its answer
+MIN_ANSWER_TOKENS = 16  # a prompt must leave this many for its answer
 
 
 class Vocabulary(Protocol):
-    """What is asked of the tokenizer."""
+    """The methods of a tokenizer that the context window calls."""
 
     end_of_text: int
 
@@ -22,51 +22,51 @@ class Vocabulary(Protocol):
 
 
 def require_prompt_fits(prompt: Sequence[int], context_length: int) -> None:
-    """Raise PromptTooLong where a prompt leaves less than ROOM."""
-    if len(prompt) > context_length - MIN_ANSWER_TOKENS:
+    """Raises PromptTooLong if a prompt leaves room for fewer than MIN_ANSWER_TOKENS."""
+    limit = context_length - MIN_ANSWER_TOKENS
+    if len(prompt) > limit:
         raise PromptTooLong(
-            f"the prompt is {len(prompt)} tokens, the model takes {context_length - MIN_ANSWER_TOKENS} "
-            f"({context_length} less {MIN_ANSWER_TOKENS} for the answer): shorten it by {len(prompt) - context_length + MIN_ANSWER_TOKENS}"
+            f"the prompt is {len(prompt)} tokens, the model takes {limit} "
+            f"({context_length} less {MIN_ANSWER_TOKENS} for the answer): shorten it by {len(prompt) - limit}"
         )
 
 
 def tokens_to_keep(context_length: int) -> int:
-    """How many tokens about stay when the oldest lines go: a text that rolls seldom is read anew seldom."""
+    """About how many tokens remain after a drop: half, because the session computes them all again each time."""
     return context_length // 2
 
 
 class ContextWindow:
-    """A prompt and its answer; `ids` are all of them, also those that the context has no more room for.
+    """A prompt and its answer. `ids` has all tokens, also those that have left the context.
 
-    The first is the end of text, which stands before what is left as it stood before the whole.
+    The first token is the end of text. It stays in front of the tokens that are kept.
     """
 
     def __init__(self, prompt: Sequence[int], context_length: int, vocabulary: Vocabulary) -> None:
         self.ids = list(prompt)
-        self._first_kept = 1  # of those that are left
+        self._first_kept = 1
         self._context_length = context_length
         self._vocabulary = vocabulary
 
     @property
     def ids_in_context(self) -> list[int]:
-        """What stands in the context."""
         return [self.ids[0], *self.ids[self._first_kept :]]
 
     def drop_oldest(self) -> int:
-        """Let the oldest whole lines go if the context is overfull; how many characters these were."""
+        """Drops the oldest whole lines if the context is overfull; returns the number of characters dropped."""
         if 1 + len(self.ids) - self._first_kept <= self._context_length:
             return 0
         first = self._cut_index()
-        gone = b"".join(map(self._vocabulary.bytes_of, self.ids[self._first_kept : first]))
+        dropped = b"".join(map(self._vocabulary.bytes_of, self.ids[self._first_kept : first]))
         self._first_kept = first
-        return len(gone.decode("utf-8", "replace"))
+        return len(dropped.decode("utf-8", "replace"))
 
     def _cut_index(self) -> int:
-        """The beginning of a line near the middle of the context; of a word, where one line fills it."""
+        """The start of a line near the middle of the context; without one, of a word, or else of a character."""
         middle, spread = len(self.ids) - tokens_to_keep(self._context_length), self._context_length // 4
-        near = sorted(range(middle - spread, middle + spread + 1), key=lambda at: abs(at - middle))
-        kinds: tuple[Callable[[int], bool], ...] = (self._begins_line, self._begins_word, self._begins_character)
-        return next((at for begins in kinds for at in near if begins(at)), middle)
+        nearest_first = sorted(range(middle - spread, middle + spread + 1), key=lambda index: abs(index - middle))
+        tests: tuple[Callable[[int], bool], ...] = (self._begins_line, self._begins_word, self._begins_character)
+        return next((index for begins in tests for index in nearest_first if begins(index)), middle)
 
     def _begins_line(self, index: int) -> bool:
         return self._bytes_at(index - 1).endswith(b"\n")

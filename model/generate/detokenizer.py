@@ -1,7 +1,7 @@
-"""The bytes of tokens -> whole characters, and where a text ends. Pure; knows no model and no vocabulary.
+"""Turns the bytes of tokens into whole characters, and finds the end of the text. Pure; knows no model.
 
-Three stages, each of which gives the same whatever the cuts between tokens: bytes to characters, stop strings, the
-end of the sentence. What cannot be decided yet is held back: half a character, and what may become a stop string.
+Three stages: bytes to characters, stop strings, the end of the sentence. The result does not depend on the borders
+between tokens. An incomplete character waits, and so does the possible beginning of a stop string.
 """
 
 from __future__ import annotations
@@ -14,79 +14,59 @@ from model.interface import END_OF_TEXT, FinishReason
 
 _SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]{0,4}(?=\s)""")
 
-# A full stop after one of these is seldom the end of a sentence; nor is one after an initial (but "So did I.").
-ABBREVIATIONS = frozenset(
-    {
-        "capt",
-        "col",
-        "dr",
-        "gen",
-        "hon",
-        "lt",
-        "messrs",
-        "mme",
-        "mr",
-        "mrs",
-        "ms",
-        "mt",
-        "prof",
-        "rev",
-        "sgt",
-        "st",
-        "vs",
-    }
-)
+# A full stop after one of these seldom ends a sentence, nor does one after an initial (but "So did I." ends).
+_ABBREVIATION = re.compile("capt|col|dr|gen|hon|lt|messrs|mme|mr|mrs|ms|mt|prof|rev|sgt|st|vs", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"(?:^|[^A-Za-z])([A-Za-z]+)$")
-TAIL_CHARS = 16  # characters kept of what was given out; no abbreviation is longer, nor a mark with its quotes
+TAIL_CHARS = 16  # output characters to remember: more than an abbreviation has, or a mark with its quotes
 
 
 class Detokenizer:
-    """One answer. `push` until `finish` says how it ended; `flush` if it ended for another reason."""
+    """The text of one answer. Call `push` until `finish_reason` is set; call `flush` if the answer ends otherwise."""
 
     def __init__(self, stop: Sequence[str] = (), target_chars: int | None = None) -> None:
-        """`stop`: strings that end the text and are not part of it. `length`: characters after which the text ends
-        with the sentence it is in."""
+        """`stop` has strings that end the text and are not part of it.
+
+        After `target_chars` characters the text ends with the current sentence.
+        """
         self.finish_reason: FinishReason | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        # The characters of the end of text are one more stop string: a model may spell them out.
+        # The characters of the end of text are a stop string too: a model may spell them.
         self._stop_strings = [*(text for text in stop if text), END_OF_TEXT]
         self._undecided = ""
         self._sentence_finder = None if target_chars is None else _SentenceEndFinder(target_chars)
 
     def push(self, data: bytes) -> str:
-        """Take the bytes of a token; the characters that are now certain, maybe none."""
+        """Appends the bytes of a token; returns the characters that are certain now."""
         return self._accept(self._decoder.decode(data))
 
     def flush(self) -> str:
-        """What was held back: nothing more will come. Half a character is left out."""
+        """Returns the undecided characters: no more bytes follow. An incomplete character is dropped."""
         if self.finish_reason:
             return ""
-        held, self._undecided = self._undecided, ""
-        return self._cut_at_sentence_end(held)
+        text, self._undecided = self._undecided, ""
+        return self._cut_at_sentence_end(text)
 
     def _accept(self, text: str) -> str:
         if self.finish_reason or not text:
             return ""
         self._undecided += text
-        found = [(at + len(stop), at, stop) for stop in self._stop_strings if (at := self._undecided.find(stop)) >= 0]
-        if found:
-            # The one that is complete first: this, unlike the one that begins first, needs no look ahead.
-            _, at, stop = min(found)
-            certain, self._undecided = self._undecided[:at], ""
-            finish: FinishReason | None = "end" if stop == END_OF_TEXT else "stop"
+        starts = {stop: self._undecided.find(stop) for stop in self._stop_strings}
+        stops = [(start + len(stop), start, stop) for stop, start in starts.items() if start >= 0]
+        if stops:
+            # The stop string that ends first counts: the one that begins first would need a look ahead.
+            _, start, stop = min(stops)
+            certain, self._undecided = self._undecided[:start], ""
+            reason: FinishReason | None = "end" if stop == END_OF_TEXT else "stop"
         else:
-            keep = max(_stop_prefix_length(self._undecided, stop) for stop in self._stop_strings)
-            certain, self._undecided = (
-                self._undecided[: len(self._undecided) - keep],
-                self._undecided[len(self._undecided) - keep :],
-            )
-            finish = None
+            undecided = max(_stop_prefix_length(self._undecided, stop) for stop in self._stop_strings)
+            border = len(self._undecided) - undecided
+            certain, self._undecided, reason = self._undecided[:border], self._undecided[border:], None
         certain = self._cut_at_sentence_end(certain)
-        self.finish_reason = self.finish_reason or finish
+        self.finish_reason = self.finish_reason or reason
         return certain
 
     def _cut_at_sentence_end(self, text: str) -> str:
-        """The text up to the end of the sentence, if that is in it."""
+        """The text up to the end of the last sentence, if that is in it."""
         end = self._sentence_finder.find_end(text) if self._sentence_finder else None
         if end is None:
             return text
@@ -95,10 +75,10 @@ class Detokenizer:
 
 
 class _SentenceEndFinder:
-    """Looks for the first end of a sentence at or after `length` characters.
+    """Looks for the first end of a sentence at or after `target_chars` characters.
 
-    A mark ends a sentence only if a blank or a line feed comes after it (and after closing quotes). The mark itself
-    can be given out at once, for it is part of the text in either case.
+    A mark ends a sentence only if a blank or a line feed follows it and its closing quotes. The mark is part of the
+    text in either case, so it need not wait.
     """
 
     def __init__(self, target_chars: int) -> None:
@@ -107,7 +87,7 @@ class _SentenceEndFinder:
         self._tail = ""
 
     def find_end(self, text: str) -> int | None:
-        """The index in `text` at which the sentence ends, which may be 0; None if it goes on."""
+        """The index in `text` at which the sentence ends, 0 included; None if it goes on."""
         whole = self._tail + text
         start = self._seen_chars - len(self._tail)
         for match in _SENTENCE_END.finditer(whole):
@@ -127,9 +107,9 @@ def _is_abbreviation(text: str, mark: re.Match[str]) -> bool:
     if mark.group() != "." or before is None:
         return False
     word = before.group(1)
-    return word.lower() in ABBREVIATIONS or (len(word) == 1 and word.isupper() and word != "I")
+    return bool(_ABBREVIATION.fullmatch(word)) or (len(word) == 1 and word.isupper() and word != "I")
 
 
 def _stop_prefix_length(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `stop`."""
+    """Number of characters at the end of `text` that may be the beginning of `stop`."""
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)

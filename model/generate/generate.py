@@ -1,4 +1,4 @@
-"""The generation loop: prompt ids -> text, a step at a time. Pure: no thread, no clock; the session is given."""
+"""The generation loop: prompt ids -> text, one step at a time. Pure: the session is an argument."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from model.generate.sampling import choose_token, logprob
 from model.generate.token_mask import TokenMask
 from model.interface import FinishReason, Sampling
 
-PENALTY_WINDOW = 128  # tokens back that the repetition penalty looks; further back, a word may well come again
+PENALTY_WINDOW = 128  # tokens that the repetition penalty looks back: an older word may come again
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationStep:
-    """What one step gave: nothing while the prompt is read or characters are held back.
+    """The result of one step: empty during prefill, and while characters are undecided.
 
-    `forgotten`: so many characters, the oldest of prompt and answer, have gone because the context was full.
+    `dropped_chars` counts the oldest characters of prompt and answer that left the full context.
     """
 
     text: str = ""
@@ -41,42 +41,42 @@ def generate(
     resume_tokens: Sequence[int] = (),
     mask: TokenMask | None = None,
 ) -> Iterator[GenerationStep]:
-    """Steps of one forward pass each, until one has a finish. Raises PromptTooLong before the first.
+    """Yields steps of one forward pass each, until a step has a finish reason. Raises PromptTooLong before the first.
 
-    The prompt is not empty; it begins with the end of text, as every document did in training. `said` are the tokens
-    of an answer that was cut: it goes on behind them as it would have. What a Cache holds of the prompt is not
-    computed again; a bare session starts from nothing. The `mask` says what may come.
+    The prompt begins with the end of text, as every training document did. `resume_tokens` are the tokens of an
+    interrupted answer, which continues after them unchanged. A PrefixCache reuses the cached part of the prompt; a
+    session's cache is emptied first. The mask limits the tokens.
     """
     require_prompt_fits(prompt, session.context)
     cache = session if isinstance(session, PrefixCache) else PrefixCache(session)
-    answer = Generation(ContextWindow(prompt, cache.context, vocabulary), sampling, vocabulary, mask)
+    generation = Generation(ContextWindow(prompt, cache.context, vocabulary), sampling, vocabulary, mask)
     for token in resume_tokens:
-        answer.window.drop_oldest()
-        answer.append_token(token)
-    while answer.finish_reason is None:
-        if forgotten := answer.window.drop_oldest():
-            yield GenerationStep(dropped_chars=forgotten)
-        logits = yield from _prefill(cache, answer.window.ids_in_context)
-        token, told = answer.sample(logits)
-        yield GenerationStep(answer.append_token(token), (token,), answer.finish_reason, told)
+        generation.window.drop_oldest()
+        generation.append_token(token)
+    while generation.finish_reason is None:
+        if dropped_chars := generation.window.drop_oldest():
+            yield GenerationStep(dropped_chars=dropped_chars)
+        logits = yield from _prefill(cache, generation.window.ids_in_context)
+        token, logprobs = generation.sample(logits)
+        yield GenerationStep(generation.append_token(token), (token,), generation.finish_reason, logprobs)
 
 
 def _prefill(cache: PrefixCache, ids: Sequence[int]) -> Generator[GenerationStep, None, NDArray[np.float32]]:
-    """The logits after these ids; a step for each CHUNK but the last. What was read while it was typed is known."""
-    at = cache.rewind_to_common_prefix(ids)
-    if at == len(ids):
+    """Returns the logits after these ids; yields an empty step after each full chunk. Reuses the cached prefix."""
+    start = cache.rewind_to_common_prefix(ids)
+    if start == len(ids):
         if cache.logits is not None:
             return cache.logits
-        at = cache.rewind_to_common_prefix(ids[:-1])
-    while at + PREFILL_CHUNK < len(ids):
-        cache.forward(ids[at : at + PREFILL_CHUNK])
-        at += PREFILL_CHUNK
+        start = cache.rewind_to_common_prefix(ids[:-1])
+    while start + PREFILL_CHUNK < len(ids):
+        cache.forward(ids[start : start + PREFILL_CHUNK])
+        start += PREFILL_CHUNK
         yield GenerationStep()
-    return cache.forward(ids[at:])
+    return cache.forward(ids[start:])
 
 
 class Generation:
-    """One answer as far as it has come: what may follow, and whether it is over."""
+    """The state of one answer: its tokens, the undecided characters, the finish reason."""
 
     def __init__(
         self, window: ContextWindow, sampling: Sampling, vocabulary: Vocabulary, mask: TokenMask | None
@@ -86,19 +86,21 @@ class Generation:
         self._sampling, self._vocabulary, self._mask = sampling, vocabulary, mask
         self._detokenizer = Detokenizer(sampling.stop, sampling.length)
         self._max_length = len(window.ids) + sampling.max_tokens
-        self._open_bytes = b""  # the bytes of half a character
+        self._open_bytes = b""  # the first bytes of an incomplete character
 
     def sample(self, logits: NDArray[np.float32]) -> tuple[int, tuple[float, ...]]:
-        """The next token, and what the model thought of it if that was asked."""
-        barred = self._mask.forbidden(self._open_bytes) if self._mask else None
-        # Half a character is no word that comes again: a penalty there would turn a quote into a dagger.
-        recent = [] if self._open_bytes else _recent_tokens(self.window.ids, self._vocabulary.end_of_text)
-        # The position counts what is forgotten too, so that the draw does not know where the context ended.
-        token = choose_token(logits, self._sampling, len(self.window.ids), recent, barred)
-        return token, (logprob(logits, token, barred),) if self._sampling.logprobs else ()
+        """The next token, and its log probability if the request wants it."""
+        forbidden = self._mask.forbidden(self._open_bytes) if self._mask else None
+        # No penalty inside a character: a repeated lead byte would turn a quote into a dagger.
+        # Nor for the end of text: it stands before every prompt, and must not become less likely.
+        recent = [] if self._open_bytes else self.window.ids[-PENALTY_WINDOW:]
+        recent = [token for token in recent if token != self._vocabulary.end_of_text]
+        # The position counts dropped tokens too, so that the random numbers do not depend on the context's length.
+        token = choose_token(logits, self._sampling, len(self.window.ids), recent, forbidden)
+        return token, (logprob(logits, token, forbidden),) if self._sampling.logprobs else ()
 
     def append_token(self, token: int) -> str:
-        """The characters that are certain with this token; `finish` is set if they are the last."""
+        """Appends a token; returns the characters that are certain now. Sets `finish_reason` after the last one."""
         self.window.ids.append(token)
         self._open_bytes = self._mask.open_bytes_after(self._open_bytes, token) if self._mask else b""
         text = ""
@@ -111,8 +113,3 @@ class Generation:
             text += self._detokenizer.flush()
         self.finish_reason = self._detokenizer.finish_reason or self.finish_reason
         return text
-
-
-def _recent_tokens(ids: Sequence[int], end_of_text: int) -> list[int]:
-    # The end of text stands before every prompt; that is no reason to make it less likely now.
-    return [token for token in ids[-PENALTY_WINDOW:] if token != end_of_text]

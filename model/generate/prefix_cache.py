@@ -1,7 +1,6 @@
-"""What two prompts begin with alike is computed once; so is a prompt that is still being typed. Pure.
+"""The tokens in a session's KV cache: a common prefix of two prompts is computed once. Pure.
 
-Knows which ids are in a session's cache, the logits after them, and what of a line is settled while its end is not.
-Draws nothing.
+It knows the ids in the cache, the logits after them, and the part of a prompt that further typing does not change.
 """
 
 from __future__ import annotations
@@ -9,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # what is settled is asked for on thin clients too
+if TYPE_CHECKING:  # clients without numpy call stable_prefix
     import numpy as np
     from numpy.typing import NDArray
 
-PREFILL_CHUNK = 128  # tokens of a prompt in one pass: costs nothing in all, and nobody need wait for a long prompt
+PREFILL_CHUNK = 128  # tokens in one pass: total time is unchanged, and other work waits for one chunk at most
 
 
 class DecoderSession(Protocol):
-    """What is asked of the session."""
+    """The methods of a session that generation calls."""
 
     context: int
 
@@ -27,54 +26,54 @@ class DecoderSession(Protocol):
 
 
 class PrefixCache:
-    """A session and the `ids` in its cache: always the beginning of what was asked of it last."""
+    """A session and the `ids` in its cache: always a prefix of the last prompt."""
 
     def __init__(self, session: DecoderSession) -> None:
-        """Whatever is in the session is forgotten; from here on nobody else may touch it."""
+        """Empties the session; from now on only this object may use it."""
         self.context = session.context
         self.ids: list[int] = []
-        self.logits: NDArray[np.float32] | None = None  # after the last of them, where that is known
+        self.logits: NDArray[np.float32] | None = None  # after the last id, if they are known
         self._session = session
         session.rewind(0)
 
     def rewind_to_common_prefix(self, ids: Sequence[int]) -> int:
-        """Forget what these do not begin with; how many of them are in the cache."""
-        known = common_prefix_length(self.ids, ids)
-        if known < len(self.ids):
-            self._session.rewind(known)
-            del self.ids[known:]
+        """Keeps the common prefix of the cache and these ids; returns its length."""
+        length = common_prefix_length(self.ids, ids)
+        if length < len(self.ids):
+            self._session.rewind(length)
+            del self.ids[length:]
             self.logits = None
-        return known
+        return length
 
     def forward(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """Take these after those in the cache; the logits of the last, good until the next call."""
-        self.logits = None  # a pass that fails leaves none
+        """Appends ids to the cache; returns the logits of the last, valid until the next call."""
+        self.logits = None  # stays so if the pass fails
         logits = self._session.forward(ids)
         self.ids += ids
         self.logits = logits
         return logits
 
     def prefill_chunk(self, ids: Sequence[int]) -> int:
-        """Take the next CHUNK of a prompt that may yet change; how many ids that were."""
-        at = self.rewind_to_common_prefix(ids)
-        if part := ids[at : at + PREFILL_CHUNK]:
-            self.forward(part)
-        return len(part)
+        """Computes the next PREFILL_CHUNK ids of a prompt that may still change; returns their number."""
+        start = self.rewind_to_common_prefix(ids)
+        if chunk := ids[start : start + PREFILL_CHUNK]:
+            self.forward(chunk)
+        return len(chunk)
 
 
 def stable_prefix(prompt: str) -> str:
-    """What of a prompt keeps its ids whatever is typed behind it: all but the last word.
+    """The part of a prompt whose ids no further typing changes: all but the last word.
 
-    GPT-2 divides a text before the blank in front of a word, and a line's ids are its own; so a border there stays,
-    while a word may still grow, take its blanks along, or become a name with a capital.
+    GPT-2 splits a text before the blank in front of a word, and encodes each line on its own. Such a border stays,
+    while the last word may still change and may join with the blanks before it.
     """
-    before = prompt.rstrip(" ")
-    at = max(before.rfind(" "), before.rfind("\n"))
-    return before[: at + 1].rstrip(" ")
+    stripped = prompt.rstrip(" ")
+    border = max(stripped.rfind(" "), stripped.rfind("\n"))
+    return stripped[: border + 1].rstrip(" ")
 
 
-def common_prefix_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids the two begin with alike."""
-    if one == other[: len(one)]:
-        return len(one)
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(other))
+def common_prefix_length(first: Sequence[int], second: Sequence[int]) -> int:
+    if first == second[: len(first)]:
+        return len(first)
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), len(second))

@@ -1,62 +1,90 @@
-"""What carries the pieces of an answer from the thread that makes them to the event loop that wants them.
-
-Knows no model; who makes the pieces, and how many may lie here, is settled by whoever puts them on.
-"""
+"""Queues of text chunks, from the thread that generates them to the event loop that reads them. Knows no model."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 
 from model.interface import TextChunk
 
-QueueItem = TextChunk | BaseException | None  # None after the last; an error in place of what cannot be made
+QueueItem = TextChunk | BaseException | None  # None follows the last chunk; an error takes the place of a chunk
 
 
 class ThreadToLoopQueue:
-    """The pieces of one answer, in order."""
+    """The chunks of one answer, in order."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_consumed: Callable[[int], None]) -> None:
-        """`taken` is told, in the event loop, of so many characters that are now done with."""
+        """`on_consumed` receives, in the event loop, the number of characters that the reader has finished with."""
         self.loop = loop
         self._on_consumed = on_consumed
         self._items: asyncio.Queue[QueueItem] = asyncio.Queue()
         self._unconsumed_chars = 0
 
     def put(self, item: QueueItem) -> None:
-        """From any thread; where the event loop is closed, no one is there to take it."""
+        """Appends from any thread; drops the item if the event loop is closed."""
         put_many([(self, item)])
 
-    def put_in_loop(self, item: QueueItem) -> None:
-        """The same in the event loop."""
-        self._items.put_nowait(item)
-
     async def get(self) -> TextChunk | None:
-        """The next piece, None after the last; the one before it is now done with."""
-        done, self._unconsumed_chars = self._unconsumed_chars, 0
-        if done:
-            self._on_consumed(done)
-        load = await self._items.get()
-        if isinstance(load, BaseException):
-            raise load.with_traceback(None)
-        self._unconsumed_chars = len(load.text) if load else 0
-        return load
+        """The next chunk, None after the last; the chunk before it counts as consumed. Raises the error of an item."""
+        consumed, self._unconsumed_chars = self._unconsumed_chars, 0
+        if consumed:
+            self._on_consumed(consumed)
+        item = await self._items.get()
+        if isinstance(item, BaseException):
+            raise item.with_traceback(None)
+        self._unconsumed_chars = len(item.text) if item else 0
+        return item
+
+
+class PacedQueue(ThreadToLoopQueue):
+    """A queue that makes the generating thread wait while it has enough characters."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lookahead_chars: int) -> None:
+        super().__init__(loop, self._release_chars)
+        self._lookahead_chars = lookahead_chars
+        self._condition = threading.Condition()
+        self._waiting_chars = 0  # put and not yet consumed
+        self._is_stopped = False
+
+    def wait_for_room(self, max_token_bytes: int) -> bool:
+        """Waits, in the thread, until a token of this many bytes fits; False if the reader has left."""
+        limit = self._lookahead_chars - min(max_token_bytes, self._lookahead_chars // 2)
+        with self._condition:
+            self._condition.wait_for(lambda: self._is_stopped or self._waiting_chars <= limit)
+            return not self._is_stopped
+
+    def put_chunk(self, chunk: TextChunk) -> None:
+        with self._condition:
+            self._waiting_chars += len(chunk.text)
+        self.put(chunk)
+
+    def stop(self) -> None:
+        """Ends the wait of the thread: the reader leaves."""
+        with self._condition:
+            self._is_stopped = True
+            self._condition.notify()
+
+    def _release_chars(self, characters: int) -> None:
+        with self._condition:
+            self._waiting_chars -= characters
+            self._condition.notify()
 
 
 def put_many(items: Iterable[tuple[ThreadToLoopQueue, QueueItem]]) -> list[ThreadToLoopQueue]:
-    """From any thread: each event loop is woken once for all of its loads. The belts whose event loop is closed."""
+    """Appends from any thread, waking each event loop once; returns the queues whose event loop is closed."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[ThreadToLoopQueue, QueueItem]]] = {}
-    for belt, load in items:
-        by_loop.setdefault(belt.loop, []).append((belt, load))
-    lost: list[ThreadToLoopQueue] = []
-    for loop, theirs in by_loop.items():
+    for queue, item in items:
+        by_loop.setdefault(queue.loop, []).append((queue, item))
+    closed: list[ThreadToLoopQueue] = []
+    for loop, loop_items in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_put_all_in_loop, theirs)
+            loop.call_soon_threadsafe(_put_all_in_loop, loop_items)
         except RuntimeError:
-            lost += [belt for belt, _ in theirs]
-    return lost
+            closed += [queue for queue, _ in loop_items]
+    return closed
 
 
 def _put_all_in_loop(items: list[tuple[ThreadToLoopQueue, QueueItem]]) -> None:
-    for belt, load in items:
-        belt.put_in_loop(load)
+    for queue, item in items:
+        queue._items.put_nowait(item)

@@ -1,7 +1,7 @@
-"""Which tokens may come next, so that a text is whole characters and each of them can be printed. Pure.
+"""The tokens that may come next, so that a text has only whole and printable characters. Pure.
 
-A token may be a piece of a character: what is open is the state, its bytes so far, and only what ends in a printable
-character goes on from it. Knows no paper: which characters can be printed is asked of whoever makes the mask.
+A token may end inside a character. The state is the bytes of this open character; a token is allowed only if it leads
+to a printable character. The caller says which characters are printable.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Flags = NDArray[np.bool_]
-Counts = NDArray[np.intp]
+Integers = NDArray[np.intp]
 
-TEXT_CONTROLS = "\n\t"  # the only controls that are text
-REPLACEMENT_CHARACTER = "\ufffd"  # a model that spells it has read garbage
+TEXT_CONTROLS = "\n\t"  # the only control characters that are text
+REPLACEMENT_CHARACTER = "\ufffd"  # a model that writes it was trained on broken text
 
-UNNAMED_CATEGORIES = {"Cn", "Co", "Cs"}  # unassigned, private, half a pair: no one knows what they look like
+NO_TEXT_CATEGORIES = {"Cc", "Cn", "Co", "Cs"}  # control, unassigned, private, surrogate
 
-# Runs of characters that are all alike to a printer of letters, and so many that to ask for each would take seconds:
-# ideographs, hieroglyphs, private use, and all beyond the second plane. One answer holds for the run.
+# Ranges whose characters are all printable or all not: ideographs, hieroglyphs, private use, and all from plane 2 on.
+# The first character of a range is tested for all of them; testing each would take seconds.
 UNIFORM_RANGES = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
@@ -36,16 +36,16 @@ UNIFORM_RANGES = (
 
 
 class TokenMask:
-    """The tokens of one vocabulary that may be chosen, by the bytes of the character that is open."""
+    """The allowed tokens of one vocabulary, by the bytes of the open character."""
 
     def __init__(self, vocabulary: Sequence[bytes], end_of_text: int, is_printable: Callable[[str], bool]) -> None:
-        """`vocabulary`: the bytes of each token, one for each logit. `printable` is asked of single characters."""
+        """`vocabulary` has the bytes of each token, one for each logit. `is_printable` receives single characters."""
         self._vocabulary = vocabulary
         self._end_of_text = end_of_text
         self._ask_printable = is_printable
         self._printable_by_char: dict[str, bool] = {}
-        self._completable = {b"": True}  # whether there is a way from a state to a whole character
-        self._allowed_after: dict[bytes, Counts] = {}
+        self._completable = {b"": True}  # by state: whether tokens lead to a whole character
+        self._allowed_after: dict[bytes, Integers] = {}
         self._continuation_tokens = [
             (token, data)
             for token, data in enumerate(vocabulary)
@@ -55,10 +55,9 @@ class TokenMask:
         self._forbidden_at_start = np.flatnonzero(~self._allowed_at_start)
 
     def allowed(self, open_bytes: bytes = b"") -> Flags:
-        """For each token whether it may come after the bytes `pending` of an open character; at least one may.
+        """Whether each token may follow the open bytes; at least one may.
 
-        The end of text may come wherever no character is open. Bytes that no token can make a printable character
-        of are given up: what may come is what may come after none.
+        The end of text may follow if no character is open. If no token can complete the open bytes, they are ignored.
         """
         if not open_bytes:
             return self._allowed_at_start
@@ -73,30 +72,30 @@ class TokenMask:
         flags[row] = True
         return flags
 
-    def forbidden(self, open_bytes: bytes = b"") -> Counts:
-        """The tokens that may not come there: few where no character is open, which is nearly always."""
+    def forbidden(self, open_bytes: bytes = b"") -> Integers:
+        """The ids of the tokens that are not allowed. They are few if no character is open, as nearly always."""
         return np.flatnonzero(~self.allowed(open_bytes)) if open_bytes else self._forbidden_at_start
 
     def open_bytes_after(self, open_bytes: bytes, token: int) -> bytes:
-        """The bytes of the character that is open after the token, as a decoder that forgives errors has them."""
+        """The open bytes after one more token, as a decoder that replaces errors has them."""
         if token == self._end_of_text:
             return b""
         data = open_bytes + self._vocabulary[token]
         return data[codecs.utf_8_decode(data, "replace", False)[1] :]
 
     def open_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes of the character that is open after these tokens."""
+        """The open bytes after these tokens."""
         state = b""
         for token in ids:
             state = self.open_bytes_after(state, token)
         return state
 
     def _compute_allowed_at_start(self) -> Flags:
-        """ASCII by tables, all at once; the few tokens with other characters one by one."""
+        """Tests all ASCII tokens at once, by a table, and the few other tokens one after the other."""
         sizes = np.fromiter(map(len, self._vocabulary), np.intp, len(self._vocabulary))
         joined = np.frombuffer(b"".join(self._vocabulary), np.uint8)
-        good = np.array([code >= 0x80 or self._is_printable(chr(code)) for code in range(256)])
-        flags: Flags = (sizes > 0) & (_count_marked_bytes(~good[joined], sizes) == 0)
+        is_good = np.array([code >= 0x80 or self._is_printable(chr(code)) for code in range(256)])
+        flags: Flags = (sizes > 0) & (_count_marked_bytes(~is_good[joined], sizes) == 0)
         for token in np.flatnonzero(flags & (_count_marked_bytes(joined >= 0x80, sizes) > 0)).tolist():
             flags[token] = self._is_allowed(self._vocabulary[token])
         flags[self._end_of_text] = True
@@ -104,11 +103,11 @@ class TokenMask:
         return flags
 
     def _is_allowed(self, data: bytes) -> bool:
-        rest = self._open_bytes_of(data)
-        return rest is not None and self._can_complete(rest)
+        open_bytes = self._open_bytes_of(data)
+        return open_bytes is not None and self._can_complete(open_bytes)
 
     def _open_bytes_of(self, data: bytes) -> bytes | None:
-        """The bytes that are open at the end; None if what comes before them is garbage or cannot be printed."""
+        """The open bytes at the end; None if the bytes before them are no UTF-8 or not printable."""
         try:
             text, used = codecs.utf_8_decode(data, "strict", False)
         except UnicodeDecodeError:
@@ -118,16 +117,15 @@ class TokenMask:
     def _is_printable(self, char: str) -> bool:
         known = self._printable_by_char.get(char)
         if known is None:
-            if not _is_text(char):  # so many that they are not worth remembering
+            if not _is_text(char):  # too many to cache
                 return False
-            alike = chr(_representative_of(ord(char), ord(char)))
-            known = self._printable_by_char[char] = (
-                self._ask_printable(char) if alike == char else self._is_printable(alike)
-            )
+            tested = chr(_representative_of(ord(char), ord(char)))
+            known = self._ask_printable(char) if tested == char else self._is_printable(tested)
+            self._printable_by_char[char] = known
         return known
 
     def _can_complete(self, open_bytes: bytes) -> bool:
-        """Whether tokens lead from here to the end of a character, and all on the way can be printed."""
+        """Whether tokens lead from here to the end of a character, through printable characters only."""
         known = self._completable.get(open_bytes)
         if known is None:
             seen = {open_bytes}
@@ -136,55 +134,52 @@ class TokenMask:
         return known
 
     def _search_completion(self, open_bytes: bytes, seen: set[bytes]) -> bool:
-        """Look through all states that can be reached; those looked at are in `seen`."""
-        to_see = [open_bytes]
-        while to_see:
-            for rest in self._next_states(to_see.pop()):
-                if self._completable.get(rest):
+        """Searches the states that tokens lead to; adds each to `seen`."""
+        queue = [open_bytes]
+        while queue:
+            for state in self._next_states(queue.pop()):
+                if self._completable.get(state):
                     return True
-                if rest not in seen and rest not in self._completable:
-                    seen.add(rest)
-                    to_see.append(rest)
+                if state not in seen and state not in self._completable:
+                    seen.add(state)
+                    queue.append(state)
         return False
 
     def _next_states(self, open_bytes: bytes) -> Iterator[bytes]:
-        """The states that one token leads to."""
+        """The states that one more token leads to."""
         first, last = _code_point_range(open_bytes)
-        alike = _representative_of(first, last)
-        if alike >= 0 and not self._is_printable(chr(alike)):
+        representative = _representative_of(first, last)
+        if representative >= 0 and not self._is_printable(chr(representative)):
             return
         for _, data in self._continuation_tokens:
-            rest = self._open_bytes_of(open_bytes + data)
-            if rest is not None:
-                yield rest
+            if (state := self._open_bytes_of(open_bytes + data)) is not None:
+                yield state
 
 
 def _is_text(char: str) -> bool:
-    category = unicodedata.category(char)
-    return char in TEXT_CONTROLS or not (
-        category == "Cc" or category in UNNAMED_CATEGORIES or char == REPLACEMENT_CHARACTER
-    )
+    is_text = char != REPLACEMENT_CHARACTER and unicodedata.category(char) not in NO_TEXT_CATEGORIES
+    return is_text or char in TEXT_CONTROLS
 
 
 def _representative_of(first: int, last: int) -> int:
-    """The code point that answers for all from `first` to `last`: their run's first, or the only one; or -1."""
-    run = next((start for start, end in UNIFORM_RANGES if start <= first and last <= end), -1)
-    return first if run < 0 and first == last else run
+    """The code point that stands for all from `first` to `last`: the first of their range, or the only one; else -1."""
+    representative = next((start for start, end in UNIFORM_RANGES if start <= first and last <= end), -1)
+    return first if representative < 0 and first == last else representative
 
 
 def _code_point_range(open_bytes: bytes) -> tuple[int, int]:
-    """The first and the last code point that begin with these bytes."""
+    """The first and the last code point whose UTF-8 begins with these bytes."""
     lead = open_bytes[0]
     size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
     point = lead & (0xFF >> size + 1)
     for byte in open_bytes[1:]:
         point = point << 6 | byte & 0x3F
-    left = 6 * (size - len(open_bytes))
-    return point << left, min((point + 1 << left) - 1, 0x10FFFF)
+    missing_bits = 6 * (size - len(open_bytes))
+    return point << missing_bits, min((point + 1 << missing_bits) - 1, 0x10FFFF)
 
 
-def _count_marked_bytes(marked: Flags, sizes: Counts) -> Counts:
-    """How many bytes of each token are marked, of all tokens' bytes in one row."""
+def _count_marked_bytes(marked: Flags, sizes: Integers) -> Integers:
+    """The number of marked bytes in each token; `marked` has the bytes of all tokens in one row."""
     before = np.concatenate(([0], np.cumsum(marked)))
     ends = np.cumsum(sizes)
     return np.asarray(before[ends] - before[ends - sizes], np.intp)

@@ -1,8 +1,8 @@
-"""One GPT-2 with its cache: ids in, logits out, for a graph that `model.build.graph` built.
+"""Runs GPT-2 graphs of `model.build.graph` with a KV cache: ids in, logits out.
 
-The cache is one buffer a layer, as long as the context, bound as past and as present at once: attention writes the
-new rows in place and nothing is ever copied. So to forget the last tokens is to count fewer of them. Whether its
-numbers are float32 or float16, and where it lies, is the graph's and the runtime's affair.
+The cache has two buffers a layer with the length of the context. Each is bound as past and as present, so attention
+writes new rows in place and copies nothing; rewinding only lowers the length. The graph decides between float32 and
+float16, the runtime decides on the device.
 """
 
 from __future__ import annotations
@@ -10,97 +10,71 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import EngineFailed, ModelDamaged, PromptTooLong
+from model.errors import EngineFailed, ModelDamaged
 from model.interface import SHAPE_KEY, DeviceChoice, GPT2Config
 from model.onnx import external_data
+from model.onnx.gpt2_session import GPT2Session
+from model.onnx.gpt2_session import Logits as Logits
 from model.onnx.runtime import OnnxModel
-
-if TYPE_CHECKING:
-    from model.onnx.hf_session import HfOnnxSession
-
-Logits = NDArray[np.float32]
 
 GRAPH_INPUTS = {"input_ids", "position_ids", "last", "seqlens_k", "total_seq"}
 
 
 def open_session(
     model: Path | bytes, *, threads: int = 0, device: DeviceChoice = "auto", shape: GPT2Config | None = None
-) -> OnnxSession | HfOnnxSession:
-    """Load a graph of ours, or one from elsewhere with a cache that grows.
+) -> GPT2Session:
+    """Loads a graph of asr33, or a Hugging Face export. Raises the errors of OnnxSession.
 
-    `shape` is what is known of the model; a graph from elsewhere does not tell how long its context is. Raises what
-    Session raises; a graph that takes what nobody knows is a ModelDamaged that names it.
+    `shape` has the manifest's sizes: an export does not tell the length of its context.
     """
     external_data.check_external_data(model)
-    loaded = OnnxModel(model, threads=threads, device=device)
-    if SHAPE_KEY not in loaded.metadata:
+    onnx_model = OnnxModel(model, threads=threads, device=device)
+    if SHAPE_KEY not in onnx_model.metadata:
         from model.onnx.hf_session import HfOnnxSession, is_hf_graph
 
-        if is_hf_graph(loaded):
-            return HfOnnxSession(loaded, shape)
-    return OnnxSession(on_supported_device(loaded, model, threads, device))
+        if is_hf_graph(onnx_model):
+            return HfOnnxSession(onnx_model, shape)
+    return OnnxSession(_reload_if_unsupported(onnx_model, model, threads, device))
 
 
-class OnnxSession:
-    """A model and one text in its cache, `length` tokens long so far; `provider` says where it runs."""
+class OnnxSession(GPT2Session):
+    """A session of a graph that asr33 made."""
 
     def __init__(self, model: Path | bytes | OnnxModel, *, threads: int = 0, device: DeviceChoice = "auto") -> None:
-        """Load a graph that `model.build.graph.build` made.
+        """Loads a graph of `model.build.graph`.
 
-        `threads` 0 takes one for each core, eight at most; `provider` auto takes a GPU where there is one for this
-        graph. Raises ModelNotFound, ModelDamaged, EngineFailed where memory or threads do not suffice, and
-        EngineMissing where what was asked for cannot be had.
+        `threads` 0 means one for each core, 8 at most; `device` auto means a GPU if it can run this graph. Raises
+        ModelNotFound, ModelDamaged, EngineFailed if memory or threads do not suffice, and EngineMissing if the device
+        cannot be used.
         """
-        loaded = model if isinstance(model, OnnxModel) else load_graph(model, threads, device)
-        self._onnx_model = loaded
-        self.device_label = loaded.device_label
-        self.shape = read_shape(loaded)
-        self.context = self.shape.n_positions
-        self.length = 0
-        # Held here, with their memory: not every onnxruntime keeps alive what is bound.
+        onnx_model = model if isinstance(model, OnnxModel) else load_graph(model, threads, device)
+        super().__init__(onnx_model, read_shape(onnx_model))
+        # These references keep the memory alive: some versions of onnxruntime do not, for bound tensors.
         self._cache: list[tuple[NDArray[Any] | None, Any]] = []
         self._bind_cache()
-        self._single_token_inputs = _RunInputs(loaded, 1, 1, self.shape.vocab_size)
+        self._single_token_inputs = _RunInputs(onnx_model, 1, 1, self.shape.vocab_size)
 
-    def forward(self, ids: Sequence[int]) -> Logits:
-        """Take ids after those in the cache; the logits [V] of the last. Good until the next call."""
-        logits: Logits = self.forward_from(ids, len(ids) - 1)[0]
-        return logits
-
-    def forward_from(self, ids: Sequence[int], first: int) -> Logits:
-        """The same with the logits [len(ids) - first, V] of all ids from index `first` on."""
-        if self.length + len(ids) > self.context:
-            raise PromptTooLong(f"{self.length + len(ids)} tokens do not fit the context of {self.context}")
-        wanted = len(ids) - first
-        inputs = (
-            self._single_token_inputs
-            if len(ids) == 1
-            else _RunInputs(self._onnx_model, len(ids), wanted, self.shape.vocab_size)
-        )
-        inputs.fill(ids, self.length, first)
-        inputs.bind()
+    def _forward_from(self, ids: Sequence[int], first: int) -> Logits:
+        inputs = self._single_token_inputs
+        if len(ids) > 1:
+            inputs = _RunInputs(self._onnx_model, len(ids), len(ids) - first, self.shape.vocab_size)
+        inputs.bind(ids, self.length, first)
         self._onnx_model.run()
         self.length += len(ids)
         logits: Logits = inputs.logits[0].astype(np.float32, copy=False)
         return logits
-
-    def rewind(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
-        if not 0 <= length <= self.length:
-            raise ValueError(f"cannot rewind to {length} of {self.length} tokens")
-        self.length = length
 
     def _bind_cache(self) -> None:
         size = (1, self.shape.n_head, self.shape.n_positions, self.shape.head_size)
         dtype = self._onnx_model.inputs["past_key_0"].dtype
         for layer in range(self.shape.n_layer):
             for kind in ("key", "value"):
-                # Zeros, not whatever was in memory: a NaN there would survive a weight of zero.
+                # Zeros, since a NaN in unused memory would survive an attention weight of zero.
                 memory, buffer = self._onnx_model.allocate_zeros(size, dtype)
                 self._cache.append((memory, buffer))
                 self._onnx_model.binding.bind_ortvalue_input(f"past_{kind}_{layer}", buffer)
@@ -108,67 +82,61 @@ class OnnxSession:
 
 
 class _RunInputs:
-    """What one run reads and writes but for the cache; onnxruntime sees the arrays' own memory."""
+    """The inputs and logits of one run; onnxruntime uses the memory of these arrays."""
 
     def __init__(self, onnx_model: OnnxModel, token_count: int, logits_count: int, vocab_size: int) -> None:
         self._binding = onnx_model.binding
-        self.ids = np.zeros((1, token_count), np.int64)
-        self.positions = np.zeros((1, token_count), np.int64)
-        self.last = np.zeros((1, logits_count), np.int64)
-        self.seqlens_k = np.zeros(1, np.int32)
-        self.total_seq = np.zeros((), np.int32)
+        self._inputs: dict[str, NDArray[Any]] = {
+            "input_ids": np.zeros((1, token_count), np.int64),
+            "position_ids": np.zeros((1, token_count), np.int64),
+            "last": np.zeros((1, logits_count), np.int64),
+            "seqlens_k": np.zeros(1, np.int32),
+            "total_seq": np.zeros((), np.int32),
+        }
         self.logits = np.zeros((1, logits_count, vocab_size), onnx_model.outputs["logits"].dtype)
-        named: dict[str, NDArray[Any]] = {"input_ids": self.ids, "position_ids": self.positions, "last": self.last}
-        named |= {"seqlens_k": self.seqlens_k, "total_seq": self.total_seq}
-        self._values = {name: onnx_model.ort_value(array) for name, array in named.items()}
+        self._values = {name: onnx_model.ort_value(array) for name, array in self._inputs.items()}
         self._logits = onnx_model.ort_value(self.logits)
 
-    def fill(self, ids: Sequence[int], past: int, first: int) -> None:
-        count = len(ids)
-        self.ids[0] = ids
-        self.positions[0] = range(past, past + count)
-        self.last[0] = range(first, count)
-        self.seqlens_k[0] = past + count - 1
-        self.total_seq[()] = past + count
-
-    def bind(self) -> None:
-        """After `set`: a GPU takes its copy now."""
-        for name, value in self._values.items():
-            self._binding.bind_ortvalue_input(name, value)
+    def bind(self, ids: Sequence[int], past: int, first: int) -> None:
+        """Fills and binds the inputs, in this order: a GPU copies an input when it is bound."""
+        total = past + len(ids)
+        numbers = {"input_ids": ids, "position_ids": range(past, total), "last": range(first, len(ids))}
+        for name, value in (numbers | {"seqlens_k": total - 1, "total_seq": total}).items():
+            self._inputs[name][...] = value
+            self._binding.bind_ortvalue_input(name, self._values[name])
         self._binding.bind_ortvalue_output("logits", self._logits)
 
 
 def load_graph(model: Path | bytes, threads: int, device: DeviceChoice) -> OnnxModel:
-    """A graph of ours where it can stay. Raises what Session raises."""
+    """Loads a graph of asr33 on a device that supports it. Raises the errors of OnnxSession."""
     external_data.check_external_data(model)
-    return on_supported_device(OnnxModel(model, threads=threads, device=device), model, threads, device)
+    return _reload_if_unsupported(OnnxModel(model, threads=threads, device=device), model, threads, device)
 
 
-def on_supported_device(onnx_model: OnnxModel, model: Path | bytes, threads: int, device: DeviceChoice) -> OnnxModel:
-    """The graph where it can stay: back on the CPU if no GPU has its attention. Raises EngineFailed if told to one."""
+def _reload_if_unsupported(onnx_model: OnnxModel, model: Path | bytes, threads: int, device: DeviceChoice) -> OnnxModel:
+    """Reloads the graph on the CPU if the GPU lacks its attention. Raises EngineFailed if `device` is cuda then."""
     cache = onnx_model.inputs.get("past_key_0")
-    # GroupQueryAttention takes half precision alone on CUDA: OperatorKernels.md of onnxruntime 1.31.
+    # On CUDA, GroupQueryAttention has only float16: OperatorKernels.md of onnxruntime 1.31.
     if onnx_model.device == "cpu" or cache is None or cache.dtype == np.float16:
         return onnx_model
     if device == "cuda":
-        raise EngineFailed(
-            f"{onnx_model.name}: its attention is {cache.dtype}, CUDA has float16 alone; run it on the CPU"
-        )
+        problem = f"its attention is {cache.dtype}, CUDA has float16 alone"
+        raise EngineFailed(f"{onnx_model.name}: {problem}; run it on the CPU")
     return OnnxModel(model, threads=threads, device="cpu")
 
 
 def read_shape(onnx_model: OnnxModel) -> GPT2Config:
-    """What it says of itself. Raises ModelDamaged for a graph that is not ours."""
+    """The shape in the graph's metadata. Raises ModelDamaged if asr33 did not make the graph."""
     stored = onnx_model.metadata.get(SHAPE_KEY)
-    takes = {name for name in onnx_model.inputs if not name.startswith("past_")}
-    if strange := ", ".join(sorted(takes - GRAPH_INPUTS)):
-        raise ModelDamaged(f"{onnx_model.name}: it takes {strange}, which asr33 does not know how to give")
-    if stored is None or takes != GRAPH_INPUTS:
+    inputs = {name for name in onnx_model.inputs if not name.startswith("past_")}
+    if unknown := ", ".join(sorted(inputs - GRAPH_INPUTS)):
+        raise ModelDamaged(f"{onnx_model.name}: its inputs {unknown} are unknown to asr33")
+    if stored is None or inputs != GRAPH_INPUTS:
         raise ModelDamaged(f"{onnx_model.name}: not a model that asr33 made; take one from: asr33 model list")
     try:
         shape = GPT2Config(**json.loads(stored))
     except (ValueError, TypeError) as error:
         raise ModelDamaged(f"{onnx_model.name}: its shape cannot be read ({error}); fetch it again") from None
-    if len(onnx_model.inputs) - len(takes) != 2 * shape.n_layer or "past_key_0" not in onnx_model.inputs:
+    if len(onnx_model.inputs) - len(inputs) != 2 * shape.n_layer or "past_key_0" not in onnx_model.inputs:
         raise ModelDamaged(f"{onnx_model.name}: its cache is not that of {shape.n_layer} layers; fetch it again")
     return shape

@@ -1,7 +1,7 @@
-"""Byte-level BPE as GPT-2 has it; the only file that knows the `tokenizers` library.
+"""The byte-level BPE of GPT-2. No other module imports `tokenizers`.
 
-Two things carry the name `<|endoftext|>`: the special token (one id) and the thirteen characters, which a
-person may well type. `encode` never makes the special token out of text; who wants it says `end_of_text`.
+`<|endoftext|>` is a special token (one id), and also thirteen characters that an operator may type. `encode` never
+turns these characters into the special token; its id is `end_of_text`.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from model.interface import END_OF_TEXT as END_OF_TEXT
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's stand-ins for the 256 bytes: printable Latin-1 for itself, the rest from U+0100 on (Radford 2019)."""
-    itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in itself]
-    return {chr(byte): byte for byte in itself} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    """GPT-2's characters for the 256 bytes: printable Latin-1 as itself, the rest from U+0100 on (Radford 2019)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 _BYTE_OF = _byte_alphabet()
 
 
 class Tokenizer:
-    """Text to ids and ids to bytes."""
+    """Encodes text as ids and decodes ids to bytes."""
 
     def __init__(self, bpe: Bpe) -> None:
         self._bpe = bpe
+        bpe.encode_special_tokens = True  # the characters "<|endoftext|>" are 7 tokens in GPT-2, not token 50256
         self.vocab_size: int = bpe.get_vocab_size()
         end = bpe.token_to_id(END_OF_TEXT)
         if end is None:
-            raise ModelDamaged(f"the vocabulary has no {END_OF_TEXT}: it is none of GPT-2's kind")
+            raise ModelDamaged(f"the vocabulary has no {END_OF_TEXT}: it is not GPT-2's kind")
         self.end_of_text: int = end
         self._bytes = [self._bytes_of(bpe.id_to_token(token)) for token in range(self.vocab_size)]
-        self.max_token_bytes: int = max(map(len, self._bytes))  # bytes of the longest token
+        self.max_token_bytes: int = max(map(len, self._bytes))
 
     @staticmethod
     def _bytes_of(token: str | None) -> bytes:
@@ -46,23 +47,22 @@ class Tokenizer:
         try:
             return bytes(_BYTE_OF[character] for character in token)
         except KeyError:
-            raise ModelDamaged(f"the token {token!r} has no bytes: the vocabulary is none of GPT-2's kind") from None
+            raise ModelDamaged(f"the token {token!r} has no bytes: the vocabulary is not GPT-2's kind") from None
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the text; the characters of `<|endoftext|>` stay plain characters."""
+        """The ids of the text; the characters of `<|endoftext|>` stay plain characters."""
         ids: list[int] = self._bpe.encode(text, add_special_tokens=False).ids
         return ids
 
     def encode_lines(self, text: str) -> list[int]:
-        """Ids of the text, a line at a time: as models are trained here, and so that a line's ids never change
-        with what comes after it."""
+        """The ids of the text, each line on its own, as in training: later lines never change a line's ids."""
         return [token for ids in self.encode_many(text.splitlines(keepends=True)) for token in ids]
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._bpe.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def bytes_of(self, token: int) -> bytes:
-        """The bytes that a token stands for; none for the end of text, or for an id past the vocabulary."""
+        """The bytes of a token; none for the end of text, and for an id beyond the vocabulary."""
         return self._bytes[token] if token < self.vocab_size else b""
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -74,39 +74,30 @@ class Tokenizer:
 
 
 def from_json(text: str) -> Tokenizer:
-    """A `tokenizer.json`, of ours or of the hub."""
+    """Parses a `tokenizer.json` of asr33 or of the hub. Raises ModelDamaged."""
     try:
         bpe = Bpe.from_str(text)
     except Exception as error:  # the library raises the bare Exception
         raise ModelDamaged(f"the tokenizer cannot be read ({error})") from None
-    return Tokenizer(_encode_special_as_text(bpe))
+    return Tokenizer(bpe)
 
 
 def from_gpt2_files(vocabulary: Path, merges: Path) -> Tokenizer:
-    """`encoder.json` (or `vocab.json`) and `vocab.bpe` (or `merges.txt`) as OpenAI published them."""
-    bpe = Bpe(models.BPE.from_file(str(vocabulary), str(merges)))
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    return Tokenizer(_encode_special_as_text(bpe))
+    """Reads `encoder.json` (or `vocab.json`) and `vocab.bpe` (or `merges.txt`) in OpenAI's format."""
+    return Tokenizer(_byte_level(models.BPE.from_file(str(vocabulary), str(merges))))
 
 
 def train_tokenizer(lines: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A new vocabulary of `size` tokens, the end of text the last of them, as in GPT-2's own."""
-    bpe = Bpe(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,
-        initial_alphabet=sorted(_BYTE_OF),
-        show_progress=False,
-        special_tokens=[],
-    )
+    """Trains a vocabulary of `vocab_size` tokens; the last is the end of text, as in GPT-2's own."""
+    bpe = _byte_level(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=sorted(_BYTE_OF), show_progress=False)
     bpe.train_from_iterator(lines, trainer)
     bpe.add_special_tokens([END_OF_TEXT])
-    return Tokenizer(_encode_special_as_text(bpe))
+    return Tokenizer(bpe)
 
 
-def _encode_special_as_text(bpe: Bpe) -> Bpe:
-    # With this set, the characters "<|endoftext|>" in a text are text: 7 tokens in GPT-2, not token 50256.
-    bpe.encode_special_tokens = True
+def _byte_level(bpe_model: models.BPE) -> Bpe:
+    bpe = Bpe(bpe_model)
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
     return bpe

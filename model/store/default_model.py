@@ -1,30 +1,23 @@
-"""Which model is taken where nobody says: a word in `.in-use`, in the folder of the models; without it the embedded.
+"""The default model of the commands: `.in-use` in the models' folder names it; without that file it is `embedded`.
 
-Standard library alone, since every command that answers asks it.
+It imports only the standard library, because every command that answers needs it.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
-from model.client.server_url import is_url, parse_server_url
 from model.errors import ModelError
+from model.server_url import is_url, parse_server_url
 from model.store import store
+from model.store.atomic_file import replace_atomically
 
 DEFAULT_MODEL_FILE = ".in-use"
-MAX_PATH_BYTES = 4096  # bytes of a path
-
-
-class NotKept(ModelError):
-    """There is no writing down what was chosen."""
-
-    exit_code = 73
+MAX_PATH_BYTES = 4096
 
 
 def get_default() -> str:
-    """The name, the path or the URL of the model in use; whether it is there is for others to see."""
+    """The name, the path or the URL of the default model. The model itself may be absent."""
     try:
         with (store.models_folder() / DEFAULT_MODEL_FILE).open("rb") as file:
             return file.read(MAX_PATH_BYTES).decode("utf-8").strip() or store.EMBEDDED
@@ -33,27 +26,28 @@ def get_default() -> str:
 
 
 def set_default(wanted: str) -> str:
-    """From now on this one; gives it as it is remembered. Raises ModelError if there is none, or no remembering it.
+    """Makes a model the default; returns the name, path or URL that is stored.
 
-    A server need not be there yet.
+    A server need not answer yet. Raises ModelError if the model is absent, or the file cannot be written.
     """
     chosen = wanted if is_url(wanted) and parse_server_url(wanted) else _resolve_on_disk(wanted)
     if "\n" in chosen:
-        raise NotKept(f"{chosen!r}: a path of two lines cannot be remembered; move the model")
+        raise ModelError(f"{chosen!r}: a path of two lines cannot be stored; move the model", "create")
+    path = store.models_folder() / DEFAULT_MODEL_FILE
     try:
         if chosen == store.EMBEDDED:
-            (store.models_folder() / DEFAULT_MODEL_FILE).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         else:
-            _write_atomically(store.models_folder() / DEFAULT_MODEL_FILE, chosen)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replace_atomically(path) as temporary:
+                temporary.write_text(chosen + "\n", "utf-8")
     except OSError as error:
-        raise NotKept(
-            f"{store.models_folder() / DEFAULT_MODEL_FILE}: cannot be written ({error.strerror}); see to its folder"
-        ) from None
+        raise ModelError(f"{path}: cannot be written ({error.strerror}); see to its folder", "create") from None
     return chosen
 
 
 def is_default(folder: Path) -> bool:
-    """Whether the model in this folder is the one in use."""
+    """Whether this folder holds the default model."""
     try:
         return store.find_model(get_default()).samefile(folder)
     except (ModelError, OSError):
@@ -61,22 +55,8 @@ def is_default(folder: Path) -> bool:
 
 
 def _resolve_on_disk(name_or_path: str) -> str:
+    """The name if `find_model` needs no more; else the absolute path."""
     folder = store.find_model(name_or_path)
     store.read_manifest(folder)
-    return name_or_path if _is_found_by_name(name_or_path, folder) else str(folder.resolve())
-
-
-def _is_found_by_name(name_or_path: str, folder: Path) -> bool:
-    return name_or_path == store.EMBEDDED or (folder.parent == store.models_folder() and folder.name == name_or_path)
-
-
-def _write_atomically(path: Path, chosen: str) -> None:
-    """All or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(chosen + "\n", "utf-8")
-        beside.replace(path)
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+    is_name = folder.parent == store.models_folder() and folder.name == name_or_path
+    return name_or_path if is_name or name_or_path == store.EMBEDDED else str(folder.resolve())

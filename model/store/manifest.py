@@ -1,6 +1,6 @@
-"""`manifest.json`: what the files of a model must be, and whether they are.
+"""`manifest.json`: the size and hash of a model's files, its shape and its training.
 
-It knows one folder, and not where models are kept; of what is in the files, nothing.
+It knows one folder. It does not know where the models are, nor what the other files contain.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _TYPE_NAMES: dict[type, str] = {str: "a text", dict: "a table", int: "a whole nu
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """What a file was when it was written."""
+    """Hash and size of a file when it was written."""
 
     sha256: str
     bytes: int
@@ -32,7 +32,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`manifest.json`. `training` is free: where the weights come from and what was measured."""
+    """`manifest.json`. `training` is a free table: the origin of the weights, and measurements."""
 
     name: str
     shape: GPT2Config
@@ -40,38 +40,42 @@ class Manifest:
     training: dict[str, Any]
 
     @property
+    def total_bytes(self) -> int:
+        return sum(record.bytes for record in self.files.values())
+
+    @property
     def graph_bytes(self) -> int:
-        """Of the graph with its weights, wherever these lie."""
+        """Size of the graph and of its weights, in the same file or beside it."""
         return sum(record.bytes for name, record in self.files.items() if name in (GRAPH_FILE, DATA_FILE))
 
     @property
     def graph_sha256(self) -> str:
-        """Of the same: the graph's own hash where the weights are in it."""
+        """Hash of the graph and of its weights; if the graph contains them, the hash of its file."""
         hashes = [self.files[name].sha256 for name in (GRAPH_FILE, DATA_FILE) if name in self.files]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def verify_model(folder: Path) -> Manifest:
-    """Check the files against the manifest, every byte. Raises ModelNotFound and ModelDamaged."""
+    """Checks every byte of the files against the manifest. Raises ModelNotFound and ModelDamaged."""
     manifest = read_manifest(folder)
-    for name, told in manifest.files.items():
+    for name, expected in manifest.files.items():
         path = folder / name
         try:
             size = path.stat().st_size
-            found = record_file(path) if size == told.bytes else None
+            actual = record_file(path) if size == expected.bytes else None
         except OSError as error:
             raise ModelDamaged(f"{path}: {error.strerror}; {_cure_for(manifest.name)}") from None
-        if found is None:
-            raise ModelDamaged(f"{path}: {size} bytes where {told.bytes} should be; {_cure_for(manifest.name)}")
-        if found != told:
+        if actual is None:
+            raise ModelDamaged(f"{path}: {size} bytes where {expected.bytes} should be; {_cure_for(manifest.name)}")
+        if actual != expected:
             raise ModelDamaged(f"{path}: damaged, its sha256 is not the manifest's; {_cure_for(manifest.name)}")
     if DATA_FILE not in manifest.files and os.path.lexists(folder / DATA_FILE):
-        raise ModelDamaged(f"{folder / DATA_FILE}: its manifest does not tell of it; {_cure_for(manifest.name)}")
+        raise ModelDamaged(f"{folder / DATA_FILE}: its manifest does not list it; {_cure_for(manifest.name)}")
     return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest alone, the files unseen. Raises ModelNotFound and ModelDamaged."""
+    """Reads the manifest, and no other file. Raises ModelNotFound and ModelDamaged."""
     path = folder / MANIFEST_FILE
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -90,26 +94,31 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelDamaged(f"{path}: not a manifest ({error}); {_cure_for(folder.name)}") from None
     if manifest.files.keys() - {DATA_FILE} != {GRAPH_FILE, TOKENIZER_FILE}:
-        told = ", ".join(map(repr, manifest.files))
-        raise ModelDamaged(f"{path}: tells of {told}, not of {GRAPH_FILE}, {TOKENIZER_FILE}; {_cure_for(folder.name)}")
+        listed = ", ".join(map(repr, manifest.files))
+        raise ModelDamaged(f"{path}: lists {listed}, not {GRAPH_FILE}, {TOKENIZER_FILE}; {_cure_for(folder.name)}")
     return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    fields = {"format": MANIFEST_FORMAT, **asdict(manifest)}
+    (folder / MANIFEST_FILE).write_bytes((json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
 def _parse_manifest(data: dict[str, Any]) -> Manifest:
     """Raises ValueError, KeyError, TypeError, AttributeError."""
-    files = {name: FileRecord(**told) for name, told in data["files"].items()}
+    files = {name: FileRecord(**fields) for name, fields in data["files"].items()}
     manifest = Manifest(data["name"], GPT2Config(**data["shape"]), files, data["training"])
-    wanted: list[tuple[str, object, type]] = [("name", manifest.name, str), ("training", manifest.training, dict)]
-    for name, told in files.items():
-        wanted += [(f"sha256 of {name}", told.sha256, str), (f"bytes of {name}", told.bytes, int)]
-    for key, value, kind in wanted:
+    expected: list[tuple[str, object, type]] = [("name", manifest.name, str), ("training", manifest.training, dict)]
+    for name, record in files.items():
+        expected += [(f"sha256 of {name}", record.sha256, str), (f"bytes of {name}", record.bytes, int)]
+    for key, value, kind in expected:
         if not isinstance(value, kind):
             raise ValueError(f"{key} is {value!r}, not {_TYPE_NAMES[kind]}")
     return manifest
 
 
 def record_file(path: Path) -> FileRecord:
-    """Of a file as it is now."""
+    """Computes the hash and the size of a file."""
     with path.open("rb") as file:
         return FileRecord(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
 

@@ -1,47 +1,46 @@
-"""Models on disk: a folder each, found by name or path, verified by hash, written whole or not at all.
+"""Models on disk: one folder each, found by name or path, listed and removed.
 
-Standard library alone, so that `asr33 model list` is quick; what is in the files is for others to know. A folder has
-`model.onnx`, maybe `model.data` with the weights that are not in it, `tokenizer.json`, `manifest.json` (what these
-must be) and `README.md` (the model card).
+It imports only the standard library, so that `asr33 model list` is quick. It does not know what the files contain. A
+folder has `model.onnx`, sometimes `model.data` (weights outside the graph), `tokenizer.json`, `manifest.json` (size
+and hash of these) and `README.md` (the model card).
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from model.errors import ModelBusy, ModelError, ModelNotFound
-from model.interface import GPT2Config
+from model.errors import ModelError, ModelNotFound
+from model.store.draft import commit_draft as commit_draft
+from model.store.draft import fsync_path as fsync_path
+from model.store.draft import lock_folder, sibling_folder
+from model.store.draft import open_draft as open_draft
+from model.store.draft import try_lock as try_lock
 from model.store.manifest import CARD_FILE as CARD_FILE
 from model.store.manifest import DATA_FILE as DATA_FILE
 from model.store.manifest import EMBEDDED as EMBEDDED
 from model.store.manifest import GRAPH_FILE as GRAPH_FILE
 from model.store.manifest import MANIFEST_FILE as MANIFEST_FILE
-from model.store.manifest import MANIFEST_FORMAT, record_file
 from model.store.manifest import TOKENIZER_FILE as TOKENIZER_FILE
 from model.store.manifest import Manifest as Manifest
 from model.store.manifest import read_manifest as read_manifest
 from model.store.manifest import verify_model as verify_model
 
-MODEL_NAME = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*"
-)  # of a model, and of whatever else is kept in a folder by its name
-_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/\S*)?")  # of a server, without its scheme
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a corpus has such a name too
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/\S*)?")  # a server's URL without the scheme
 _OLD_FOLDER = re.compile(r"\.(.+)\.old")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model as it lies there; `manifest` is None where `fault` says why it cannot be read.
+    """A model in the list; `manifest` is None if `fault` says why it cannot be read.
 
-    `name` is what finds it: for one that the embedded model's name hides, its path.
+    `find_model(name)` returns its folder: the name is a path if the embedded model has the same name.
     """
 
     name: str
@@ -52,30 +51,32 @@ class ModelEntry:
 
 def models_folder() -> Path:
     """The folder of the models: $ASR33_MODELS, $XDG_DATA_HOME/asr33/models or ~/.local/share/asr33/models."""
-    if own := os.environ.get("ASR33_MODELS"):
-        return Path(own)
-    return data_folder() / "models"
+    configured = os.environ.get("ASR33_MODELS")
+    return Path(configured) if configured else data_folder() / "models"
 
 
 def data_folder() -> Path:
-    """The folder of all that asr33 keeps for this user: $XDG_DATA_HOME/asr33 or ~/.local/share/asr33."""
+    """The folder of all data that asr33 keeps for this user: $XDG_DATA_HOME/asr33 or ~/.local/share/asr33."""
     data = os.environ.get("XDG_DATA_HOME")
     return (Path(data) if data else Path.home() / ".local" / "share") / "asr33"
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The folder of a model: `embedded`, a name in `home()`, a folder, or its `model.onnx`. Raises ModelNotFound."""
+    """The folder of a model: `embedded`, a name in `models_folder()`, a folder, or its `model.onnx`.
+
+    Raises ModelNotFound.
+    """
     wanted = str(name_or_path)
     if re.match(r"https?://", wanted):
-        raise ModelNotFound(f"{wanted}: a server's model is not on this disk, where this wants one: {_list_names()}")
+        raise ModelNotFound(f"{wanted}: a server's model is not on this disk; name one of: {_list_names()}")
     if wanted == EMBEDDED:
-        return _require_manifest(
-            _embedded_folder(), "the embedded model is not in this installation; install asr33 again"
-        )
+        if not _has_manifest(_embedded_folder()):
+            raise ModelNotFound("the embedded model is not in this installation; install asr33 again")
+        return _embedded_folder()
     if MODEL_NAME.fullmatch(wanted) and (folder := _find_current(models_folder() / wanted)):
         return folder
     path = Path(wanted)
-    with suppress(RuntimeError):  # ~ of somebody whom the system does not know
+    with suppress(RuntimeError):  # ~ of a user that the system does not know
         path = path.expanduser()
     if folder := _find_current(path.parent if path.name == GRAPH_FILE else path):
         return folder
@@ -86,87 +87,14 @@ def find_model(name_or_path: str | Path) -> Path:
 
 
 def name_of_folder(folder: Path) -> str:
-    """What a model's folder is called, also when it was reached as `.`, or is set aside while a new one is written."""
+    """The name of a model's folder, also for the path `.` and for the old model while a new one is written."""
     name = folder.name if folder.name not in ("", "..") else folder.resolve().name
-    aside = _OLD_FOLDER.fullmatch(name)
-    return aside[1] if aside else name
-
-
-@contextmanager
-def open_draft(folder: Path) -> Iterator[Path]:
-    """A new folder for the files of a graph that is to be a model's, gone afterwards unless `settle` took it.
-
-    Raises ModelBusy while another process writes the same model.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = _sibling_folder(folder, "new")
-    new.mkdir(exist_ok=True)
-    handle = os.open(new, os.O_RDONLY)
-    try:
-        _lock_draft(new, handle)
-    except ModelBusy:
-        os.close(handle)
-        raise
-    try:
-        _restore_old(folder)
-        shutil.rmtree(_sibling_folder(folder, "old"), ignore_errors=True)
-        for leftover in new.iterdir():
-            leftover.unlink()
-        yield new
-    finally:
-        if _is_same_folder(new, handle):
-            shutil.rmtree(new, ignore_errors=True)
-        os.close(handle)
-
-
-def commit_draft(
-    draft: Path,
-    folder: Path,
-    *,
-    name: str,
-    shape: GPT2Config,
-    tokenizer_json: str,
-    training: Mapping[str, object],
-    card: str,
-) -> Manifest:
-    """Make a draft the model, in place of one that may be there. Killed at any moment it leaves the old or the new."""
-    (draft / TOKENIZER_FILE).write_bytes(tokenizer_json.encode("utf-8"))
-    paths = [path for path in (draft / GRAPH_FILE, draft / DATA_FILE, draft / TOKENIZER_FILE) if path.exists()]
-    manifest = Manifest(name, shape, {path.name: record_file(path) for path in paths}, dict(training))
-    fields = {"format": MANIFEST_FORMAT, **asdict(manifest)}
-    (draft / MANIFEST_FILE).write_bytes((json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
-    (draft / CARD_FILE).write_bytes(card.encode("utf-8"))
-    for path in (*paths, draft / MANIFEST_FILE, draft / CARD_FILE, draft):
-        fsync_path(path)
-    old = _sibling_folder(folder, "old")
-    if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
-    fsync_path(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-    return manifest
-
-
-def write_model(
-    folder: Path,
-    *,
-    name: str,
-    shape: GPT2Config,
-    onnx_bytes: bytes,
-    tokenizer_json: str,
-    training: Mapping[str, object],
-    card: str,
-) -> Manifest:
-    """A draft and its settling, for a graph with its weights inside."""
-    with open_draft(folder) as new:
-        (new / GRAPH_FILE).write_bytes(onnx_bytes)
-        return commit_draft(
-            new, folder, name=name, shape=shape, tokenizer_json=tokenizer_json, training=training, card=card
-        )
+    old = _OLD_FOLDER.fullmatch(name)
+    return old[1] if old else name
 
 
 def list_models() -> list[ModelEntry]:
-    """The embedded model, if it is there, and those in `home()` by name; a damaged one with its fault."""
+    """The embedded model, if it is installed, and the models in `models_folder()` by name, damaged ones included."""
     models = [_read_entry(EMBEDDED, _embedded_folder())] if _embedded_folder().is_dir() else []
     paths = list(models_folder().iterdir()) if models_folder().is_dir() else []
     names = {name_of_folder(path) for path in paths if path.name[0] != "." or _OLD_FOLDER.fullmatch(path.name)}
@@ -174,6 +102,64 @@ def list_models() -> list[ModelEntry]:
         if folder := _find_current(models_folder() / name):
             models.append(_read_entry(str(folder) if name == EMBEDDED else name, folder))
     return models
+
+
+def find_removable_folders(name: str) -> list[Path]:
+    """The folder of a model and its hidden siblings. Raises ModelNotFound, and ModelError for the embedded model."""
+    if name == EMBEDDED:
+        raise ModelError("the embedded model is a part of asr33 and stays; asr33 model list has the others", "denied")
+    if not MODEL_NAME.fullmatch(name):
+        raise ModelNotFound(f"{name!r} is no name of a model; take a name that asr33 model list shows")
+    folder = models_folder() / name
+    siblings = [sibling_folder(folder, suffix) for suffix in ("pull", "new", "old", "gone")]
+    folders = [path for path in siblings if path.is_dir()]
+    if (folder / MANIFEST_FILE).is_file():
+        folders.append(folder)
+    if not folders:
+        names = ", ".join(entry.name for entry in list_models() if entry.name != EMBEDDED)
+        where = f"{folder.parent}; there are: {names or 'none but the embedded model'}"
+        raise ModelNotFound(f"no model {name!r} in {where}")
+    return folders
+
+
+def count_bytes(folders: Sequence[Path]) -> int:
+    return sum(file.lstat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+
+
+def remove_model(name: str) -> None:
+    """Deletes a model and the files of an unfinished pull, whole or not at all.
+
+    Raises ModelNotFound, and ModelError while another process pulls or writes the model, or if the disk refuses.
+    """
+    find_removable_folders(name)
+    folder = models_folder() / name
+    gone, pulled = sibling_folder(folder, "gone"), sibling_folder(folder, "pull")
+    try:
+        with lock_folder(pulled, pull_is_busy(pulled)):
+            try:
+                with open_draft(folder):  # this also restores the old model after an interrupted write
+                    _delete_folder(gone)
+                    if folder.is_symlink():
+                        folder.unlink()
+                    elif folder.exists():
+                        folder.rename(gone)  # from now on no other process finds the model
+                    _delete_folder(gone)
+                    _delete_folder(pulled)
+            finally:
+                with suppress(OSError):
+                    pulled.rmdir()  # if only the lock created it
+    except OSError as error:
+        raise ModelError(f"{error.filename or folder}: {error.strerror}; see to its folder", "denied") from None
+
+
+def pull_is_busy(folder: Path) -> str:
+    """The message of the lock that a pull holds."""
+    return f"{folder}: another process pulls this model; let it end, or stop it"
+
+
+def _delete_folder(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def _read_entry(name: str, folder: Path) -> ModelEntry:
@@ -184,75 +170,26 @@ def _read_entry(name: str, folder: Path) -> ModelEntry:
 
 
 def _list_names() -> str:
-    return ", ".join(listed.name for listed in list_models()) or "none at all"
+    return ", ".join(entry.name for entry in list_models()) or "none at all"
 
 
 def _embedded_folder() -> Path:
     return Path(__file__).parents[1] / EMBEDDED
 
 
-def _require_manifest(folder: Path, message: str) -> Path:
-    if not _has_manifest(folder):
-        raise ModelNotFound(message)
-    return folder
-
-
 def _find_current(folder: Path) -> Path | None:
-    """The folder, or the old model that is set aside for the moment, or because a `write` was killed; None if there
-    is neither. A reader mends nothing: the writer may be at work."""
+    """The folder if it has a manifest; else the old model, which is set aside while a new one is written; else None.
+
+    A reader restores nothing: the writer may be at work.
+    """
     places = [folder]
     if folder.name not in ("", ".."):
-        places += [_sibling_folder(folder, "old"), folder]  # the new one may have come while we looked
+        places += [sibling_folder(folder, "old"), folder]  # the new model may have arrived between the two looks
     return next((place for place in places if _has_manifest(place)), None)
 
 
 def _has_manifest(folder: Path) -> bool:
     try:
         return (folder / MANIFEST_FILE).is_file()
-    except (OSError, ValueError):  # a path too long, or none
+    except (OSError, ValueError):  # the path is too long, or cannot be a path
         return False
-
-
-def _sibling_folder(folder: Path, suffix: str) -> Path:
-    return folder.with_name(f".{folder.name}.{suffix}")
-
-
-def _restore_old(folder: Path) -> None:
-    """Finish a `write` that was killed between its two renames: the old model goes back to its place."""
-    old = _sibling_folder(folder, "old")
-    if old.is_dir() and not folder.exists():
-        old.rename(folder)
-
-
-def _lock_draft(draft: Path, handle: int) -> None:
-    """Keep others out of a draft until the handle is closed. Raises ModelBusy."""
-    if not try_lock(handle) or not _is_same_folder(draft, handle):  # or another has ended meanwhile
-        raise ModelBusy(f"{draft}: another process writes this model; let it end, or stop it")
-
-
-def _is_same_folder(draft: Path, handle: int) -> bool:
-    """Whether the draft is still what was opened."""
-    try:
-        return os.path.samestat(os.fstat(handle), draft.stat())
-    except OSError:
-        return False
-
-
-def try_lock(handle: int) -> bool:
-    """Whether a folder is ours until the handle is closed; False while another process has it."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # some file servers lock no folders
-    return True
-
-
-def fsync_path(path: Path) -> None:
-    """What is written in a file, or the names in a folder, is on the disk from now on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

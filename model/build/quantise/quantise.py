@@ -1,30 +1,31 @@
-"""Numbers -> few bits: blocks of a matrix rounded to small whole numbers, packed as MatMulNBits reads them.
+"""Quantises one matrix: rounds blocks of it to integers of 4 or 8 bits, packed as MatMulNBits reads them.
 
-A matrix here lies as [N, K], outputs by inputs; each row is cut into blocks of K, and a block has a scale and maybe a
-zero point of its own: w = scale * (code - zero). It knows of no graph, and not what a matrix is for: how much an
-input matters comes as an argument.
+A matrix is [N, K], outputs by inputs. Each row is cut into blocks, and each block has a scale and perhaps a zero point:
+w = scale * (code - zero). The module knows no graph and no model: the importance of the inputs is an argument.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.build.formats import BLOCK_SIZES
+
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
-BLOCK_SIZES = (16, 32, 64, 128, 256)  # what MatMulNBits takes
-WEIGHTS_AT_ONCE = 1 << 18  # weights rounded in one go: what is worked out of them stays in the cache
-# Of a block's range, tried; steps as fine as those of 8 bits are not worth a clipped weight that is far out.
-RANGE_FACTORS = {bits: np.linspace(1.0, least, 8, dtype=np.float32) for bits, least in ((4, 0.65), (8, 0.93))}
-MIN_SCALE = np.float32(1e-30)  # under any scale that a block which is not all zeros has
+WEIGHTS_AT_ONCE = 1 << 18  # weights rounded at once: their intermediate values fit the CPU cache
+# The shares of a block's range that a search tries. With 8 bits clipping outliers gains little.
+RANGE_FACTORS = {bits: np.linspace(1.0, lowest, 8, dtype=np.float32) for bits, lowest in ((4, 0.65), (8, 0.93))}
+MIN_SCALE = np.float32(1e-30)  # a smaller scale means that the block is all zeros
 
 
 @dataclass(frozen=True, slots=True)
 class QuantGrid:
-    """The numbers that the blocks of some rows can be: `scales` and `zeros` are [N, K / block]."""
+    """The values that the blocks of some rows can take: `scales` and `zeros` are [N, K / block]."""
 
     bits: int
     scales: Floats
@@ -45,7 +46,7 @@ class QuantGrid:
 
 @dataclass(frozen=True, slots=True)
 class QuantisedMatrix:
-    """A matrix [N, K] in `bits` 4 or 8; `zeros` None stands for the middle of the codes, as in MatMulNBits."""
+    """A matrix [N, K] in 4 or 8 bits. Without `zeros` the zero point is the middle code, as in MatMulNBits."""
 
     bits: int
     codes: Bytes  # [N, K]
@@ -59,7 +60,7 @@ class QuantisedMatrix:
 
     @property
     def is_per_row(self) -> bool:
-        """Whether each row has one scale, and its codes lie evenly about zero."""
+        """Whether each row has one scale and symmetric codes of 8 bits."""
         return self.bits == 8 and self.zeros is None and self.scales.shape[1] == 1
 
     def dequantise(self) -> Floats:
@@ -71,21 +72,21 @@ class QuantisedMatrix:
         return weights
 
     def pack_codes(self) -> Bytes:
-        """[N, K / block, block * bits / 8]."""
+        """The codes as bytes [N, K / block, block * bits / 8]."""
         return pack_bits(self.codes, self.bits).reshape(*self.scales.shape, -1)
 
     def pack_zeros(self) -> Bytes | None:
-        """[N, K / block], two in a byte where they have 4 bits."""
+        """The zero points [N, K / block]; those of 4 bits are two in a byte."""
         return None if self.zeros is None else pack_bits(self.zeros, self.bits)
 
 
 def zero_code(bits: int) -> int:
-    """The code of zero where a block has no zero point."""
+    """The code that means zero in a block without a zero point."""
     return 1 << (bits - 1)
 
 
 def pack_bits(codes: Bytes, bits: int) -> Bytes:
-    """Codes of 4 bits two in a byte along the last axis, the low half first; an odd one out has a zero beside it."""
+    """Packs codes of 4 bits two in a byte along the last axis, low half first, padded with zero to an even number."""
     if bits == 8:
         return codes
     if codes.shape[-1] % 2:
@@ -94,41 +95,45 @@ def pack_bits(codes: Bytes, bits: int) -> Bytes:
 
 
 def largest_block(width: int, limit: int) -> int:
-    """The largest block that divides the width and is not above the wanted one; 0 if none does."""
+    """The largest block size that divides the width and is at most `limit`; 0 if there is none."""
     return max((block for block in BLOCK_SIZES if block <= limit and width % block == 0), default=0)
 
 
 def min_max_grid(blocks: Floats, bits: int, *, asymmetric: bool) -> QuantGrid:
-    """The grid that just holds every weight of the blocks [N, K / block, block]."""
+    """The narrowest grid that holds every weight of the blocks [N, K / block, block]."""
     if asymmetric:
         return _asymmetric_grid(blocks.min(axis=2), blocks.max(axis=2), bits)
     half = zero_code(bits)
     largest = np.abs(blocks).max(axis=2)
     if bits == 8:
         return _symmetric_grid(largest / np.float32(half - 1), half, bits)
-    # The codes reach one further below the middle than above it: the largest weight goes there, whatever its sign.
+    # There is one more code below the middle than above it: the largest weight gets it, whatever its sign.
     at = np.abs(blocks).argmax(axis=2)[..., None]
     return _symmetric_grid(np.take_along_axis(blocks, at, axis=2)[..., 0] / np.float32(-half), half, bits)
 
 
 def search_grid(blocks: Floats, bits: int, importance: Floats, *, asymmetric: bool) -> QuantGrid:
-    """The grid of the least squared error, weighted by `importance` [K / block, block], among narrower ones.
+    """Searches narrower grids for the least squared error, weighted by `importance` [K / block, block].
 
-    Each is taken with the scale that suits its codes best.
+    Each grid gets the scale that fits its codes best.
     """
-    ears = np.sqrt(importance)
+    sqrt_importance = np.sqrt(importance)
     step = max(1, WEIGHTS_AT_ONCE // blocks[0].size)
     parts = [blocks[start : start + step] for start in range(0, len(blocks), step)]
-    grids = [_search_part(part, bits, ears, asymmetric=asymmetric) for part in parts]
-    return QuantGrid(
-        bits, np.concatenate([grid.scales for grid in grids]), np.concatenate([grid.zeros for grid in grids])
-    )
+    grids = [_search_part(part, bits, sqrt_importance, asymmetric=asymmetric) for part in parts]
+    return join_grids(grids)
+
+
+def join_grids(grids: Sequence[QuantGrid], axis: int = 0) -> QuantGrid:
+    """Joins grids along the rows (axis 0), or along the blocks (axis 1)."""
+    scales, zeros = [grid.scales for grid in grids], [grid.zeros for grid in grids]
+    return QuantGrid(grids[0].bits, np.concatenate(scales, axis), np.concatenate(zeros, axis))
 
 
 def quantise(
     matrix: Floats, bits: int, block: int, *, asymmetric: bool = False, importance: Floats | None = None
 ) -> QuantisedMatrix:
-    """Round a matrix [N, K] to the nearest; with `importance` [K] the grids are searched."""
+    """Rounds a matrix [N, K] to the nearest codes. With `importance` [K] the grids are searched."""
     rows, width = matrix.shape
     codes = np.empty((rows, width), np.uint8)
     grids = []
@@ -140,27 +145,22 @@ def quantise(
             grid = search_grid(blocks, bits, importance.reshape(-1, block), asymmetric=asymmetric)
         codes[start : start + step] = grid.encode(blocks).reshape(-1, width)
         grids.append(grid)
-    return QuantisedMatrix(
-        bits,
-        codes,
-        np.concatenate([grid.scales for grid in grids]),
-        np.concatenate([grid.zeros for grid in grids]).astype(np.uint8) if asymmetric else None,
-    )
+    grid = join_grids(grids)
+    return QuantisedMatrix(bits, codes, grid.scales, grid.zeros.astype(np.uint8) if asymmetric else None)
 
 
 def _search_part(blocks: Floats, bits: int, sqrt_importance: Floats, *, asymmetric: bool) -> QuantGrid:
-    """As `searched_grid`; `ears` are the roots of the importance."""
     best = min_max_grid(blocks, bits, asymmetric=asymmetric)
     scales, low, high = best.scales, blocks.min(axis=2), blocks.max(axis=2)
-    heard = blocks * sqrt_importance
-    least = _weighted_error(best, blocks, sqrt_importance)
-    shrinks = RANGE_FACTORS[bits]
-    ends = [(a, b) for a in shrinks[::2] for b in shrinks[::2]] if asymmetric else [(a, a) for a in shrinks]
-    for below, above in ends:
+    weighted = blocks * sqrt_importance
+    best_error = _weighted_error(best, blocks, sqrt_importance)
+    factors = RANGE_FACTORS[bits]
+    ranges = [(a, b) for a in factors[::2] for b in factors[::2]] if asymmetric else [(a, a) for a in factors]
+    for below, above in ranges:
         grid = _asymmetric_grid(low * below, high * above, bits) if asymmetric else replace(best, scales=scales * below)
-        grid, error = _fit_scales(grid, blocks, heard, sqrt_importance)
-        better = error < least
-        least = np.where(better, error, least)
+        grid, error = _fit_scales(grid, blocks, weighted, sqrt_importance)
+        better = error < best_error
+        best_error = np.where(better, error, best_error)
         best = QuantGrid(bits, np.where(better, grid.scales, best.scales), np.where(better, grid.zeros, best.zeros))
     return best
 
@@ -171,27 +171,27 @@ def _symmetric_grid(scales: Floats, zero: int, bits: int) -> QuantGrid:
 
 
 def _asymmetric_grid(low: Floats, high: Floats, bits: int) -> QuantGrid:
-    """From low to high, zero among them: a code must stand for zero itself."""
+    """A grid from low to high that includes zero: one code must mean exactly zero."""
     low, high = np.minimum(low, 0), np.maximum(high, 0)
-    most = np.float32(2**bits - 1)
-    scales = (high - low) / most
+    last_code = np.float32(2**bits - 1)
+    scales = (high - low) / last_code
     scales = np.where(scales < MIN_SCALE, np.float32(1), scales)
-    return QuantGrid(bits, scales, np.clip(np.rint(-low / scales), 0, most))
+    return QuantGrid(bits, scales, np.clip(np.rint(-low / scales), 0, last_code))
 
 
 def _fit_scales(grid: QuantGrid, blocks: Floats, weighted: Floats, sqrt_importance: Floats) -> tuple[QuantGrid, Floats]:
-    """The scale that least squares would have for the codes of this grid, and the error that is left with it."""
+    """The grid with least-squares scales for its codes, and the error of each block."""
     steps = grid.encode(blocks)
     steps -= grid.zeros[..., None]
     steps *= sqrt_importance
-    above, below = np.einsum("nbk,nbk->nb", weighted, steps), np.einsum("nbk,nbk->nb", steps, steps)
-    scales = np.where(below > 0, above / np.where(below > 0, below, 1), grid.scales).astype(np.float32)
+    products, squares = np.einsum("nbk,nbk->nb", weighted, steps), np.einsum("nbk,nbk->nb", steps, steps)
+    scales = np.where(squares > 0, products / np.where(squares > 0, squares, 1), grid.scales).astype(np.float32)
     steps *= scales[..., None]
     steps -= weighted
     return replace(grid, scales=scales), np.einsum("nbk,nbk->nb", steps, steps)
 
 
 def _weighted_error(grid: QuantGrid, blocks: Floats, sqrt_importance: Floats) -> Floats:
-    off = (grid.decode(grid.encode(blocks)) - blocks) * sqrt_importance
-    error: Floats = np.einsum("nbk,nbk->nb", off, off)
-    return error
+    errors = (grid.decode(grid.encode(blocks)) - blocks) * sqrt_importance
+    squares: Floats = np.einsum("nbk,nbk->nb", errors, errors)
+    return squares
