@@ -1,4 +1,4 @@
-"""What lies ready of an answer between whoever makes it and whoever prints it, in one event loop."""
+"""A queue of text chunks with a limit in characters, inside one event loop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from model.interface import TextChunk
 
 
 class ChunkQueue:
-    """Holds what was made and not yet taken; a piece is done with when the next is asked for."""
+    """One task puts chunks, another gets them."""
 
     def __init__(self) -> None:
         self._chunks: deque[TextChunk] = deque()
-        self._waiting_chars = 0  # characters
+        self._waiting_chars = 0
         self._is_closed = False
         self._has_items, self._has_room = asyncio.Event(), asyncio.Event()
 
@@ -27,19 +27,19 @@ class ChunkQueue:
         self._has_items.set()
 
     async def get(self) -> TextChunk | None:
-        """The next piece; None after the last."""
+        """Returns the next chunk, or None after the last."""
         while not self._chunks:
             if self._is_closed:
                 return None
             self._has_items.clear()
             await self._has_items.wait()
-        piece = self._chunks.popleft()
-        self._waiting_chars -= len(piece.text)
+        chunk = self._chunks.popleft()
+        self._waiting_chars -= len(chunk.text)
         self._has_room.set()
-        return piece
+        return chunk
 
     async def wait_for_room(self, max_chars: int) -> None:
-        """Wait until no more than so many characters lie there."""
+        """Returns when at most `max_chars` characters wait."""
         while self._waiting_chars > max_chars:
             self._has_room.clear()
             await self._has_room.wait()

@@ -1,38 +1,37 @@
-"""Several servers in order of preference, and at last maybe a model of this machine: one Model that goes on.
+"""One Model out of several servers and, as the last resort, a local model.
 
-When a stream breaks, what is left of the answer is asked of the same server or the next, and the reader sees a pause
-at most. When none answers for a while, the local model takes over in the same sentence, and hands back at the next
-prompt; without one, the reader is told, and the sentence goes on when a server returns. Knows no HTTP.
+When a stream breaks, the same server or the next one is asked for the rest of the answer. When all are silent for a
+while, the local model continues the sentence, and the next prompt goes to a server again. Without a local model the
+reader gets a notice, and the sentence continues when a server returns. Knows no HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import replace
 
 from model.client.chunk_queue import ChunkQueue
-from model.client.liveness import ServerSilent, fail_if_silent
-from model.client.local_fallback import stream_from_local
-from model.client.partial_answer import PartialAnswer
+from model.client.partial_answer import PartialAnswer, ResumeTrimmer
 from model.client.server_health import ServerHealth
-from model.client.server_pool import RemoteBackend, ServerPool
+from model.client.server_pool import RemoteBackend, ServerPool, ServerSilent, TextChunks, fail_if_silent
 from model.errors import ModelError, PromptTooLong
-from model.interface import Model, Sampling, TextChunk
+from model.interface import CompletionRequest, Model, Sampling, TextChunk
 
-LOCAL_AFTER_S = 2.0  # of silence, after which the local model takes over
-NOTICE_AFTER_S = 10.0  # of silence, after which the reader is told
-LOCAL_READ_AHEAD_CHARS = 144  # characters of a local model's: two lines of paper, as in `model.generate.local_model`
+LOCAL_AFTER_S = 2.0  # seconds of silence after which the local model continues
+NOTICE_AFTER_S = 10.0  # seconds of silence after which the reader gets a notice
+LOCAL_READ_AHEAD_CHARS = 144  # two lines of paper, as in `model.generate.local_model`
+ANSWER_SHARE = 4  # a fourth of the local model's context stays free for the answer
 
 _log = logging.getLogger("asr33")
-Clock = Callable[[], float]
 
 
 class FailoverModel:
-    """As `model.interface.Model` has it."""
+    """Implements `model.interface.Model`."""
 
     def __init__(
         self,
@@ -41,25 +40,23 @@ class FailoverModel:
         *,
         rng: random.Random,
         max_tries: int | None = None,
-        local_after_s: float = LOCAL_AFTER_S,
         notice_after_s: float = NOTICE_AFTER_S,
-        clock: Clock = time.monotonic,
     ) -> None:
-        """`local` opens the local model, when that is first needed. `tries`: of each server, before an answer fails."""
+        """`local_factory` opens the local model at its first use. `max_tries`: attempts at each server per answer."""
         self.pool = ServerPool(servers, rng, max_tries)
         self.local_factory = local_factory
         self.local_model: Model | None = None
-        self.local_after_s, self.notice_after_s, self.clock = local_after_s, notice_after_s, clock
-        self.is_local_active = False  # the reader was told that the local model answers
+        self.notice_after_s = notice_after_s
+        self.is_local_active = False  # the reader has the notice that the local model answers
 
     @property
     def has_alternative(self) -> bool:
-        """Whether somebody else could answer where one server is silent."""
+        """Whether another server or the local model can replace a silent server."""
         return self.local_factory is not None or len(self.pool) > 1
 
     @property
     def _next_model(self) -> Model:
-        """Who is likeliest to be asked next."""
+        """The model that is likeliest to answer next."""
         return self.local_model if self.local_model is not None and self.is_local_active else self.pool.preferred
 
     @property
@@ -78,26 +75,23 @@ class FailoverModel:
         return self._next_model.count_tokens(text)
 
     async def wait_ready(self) -> None:
-        """Return when each server was asked what it has. Raises ModelError where none will ever answer."""
+        """Asks each server for its models. Raises ModelError if no server will ever answer."""
         await self.pool.check_all(self.has_alternative)
         if self.pool.select_server() is None:
             self.pool.raise_if_none_left()
-            _log.warning("no server answers yet; they are asked again and again")
+            _log.warning("no server answers yet; the client asks again until one does")
 
     def prefill(self, prompt: str) -> None:
         self._next_model.prefill(prompt)
 
-    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
-        """The continuation, whoever makes it; closing the generator closes what is open, at once.
-
-        Raises ModelError for what no other try can mend.
-        """
-        tray = ChunkQueue()
-        work = asyncio.get_running_loop().create_task(_FailoverRun(self, tray, prompt, sampling).run())
-        work.add_done_callback(lambda _: tray.close())
+    async def stream(self, prompt: str, sampling: Sampling) -> TextChunks:
+        """Yields the answer. Closing the generator closes all connections. Raises ModelError if no attempt can help."""
+        queue = ChunkQueue()
+        work = asyncio.get_running_loop().create_task(_FailoverRun(self, queue, prompt, sampling).run())
+        work.add_done_callback(lambda _: queue.close())
         try:
-            while (piece := await tray.get()) is not None:
-                yield piece
+            while (chunk := await queue.get()) is not None:
+                yield chunk
             work.result()
         finally:
             work.cancel()
@@ -111,7 +105,7 @@ class FailoverModel:
             await self.local_model.close()
 
     async def open_local_model(self) -> Model | None:
-        """The local model, ready; None if there is none after all."""
+        """Returns the local model when it is ready; None if there is none or it cannot be opened."""
         try:
             if self.local_model is None and self.local_factory is not None:
                 self.local_model = self.local_factory()
@@ -124,20 +118,20 @@ class FailoverModel:
 
 
 class _FailoverRun:
-    """One answer, whoever makes it; its pieces lie on the tray."""
+    """Generates one answer into a queue."""
 
     def __init__(self, model: FailoverModel, queue: ChunkQueue, prompt: str, sampling: Sampling) -> None:
         self._model, self._pool, self._queue = model, model.pool, queue
         self._prompt, self._sampling = prompt, sampling
         self._partial = PartialAnswer()
-        self._silent_since: float | None = None  # nobody answers
+        self._silent_since: float | None = None
         self._notice_timer: asyncio.TimerHandle | None = None
-        self._has_noticed = False  # of this silence, which ends with the next word
+        self._has_noticed = False  # the reader has the notice of this silence; the next word ends it
         self._local_deadline = asyncio.timeout(None)
         model.pool.clear_refusals()
 
     async def run(self) -> None:
-        """Raises ModelError."""
+        """Returns at the end of the answer. Raises ModelError."""
         try:
             while not await self._run_on_servers() and not await self._run_on_local_model():
                 pass
@@ -145,15 +139,15 @@ class _FailoverRun:
             self._cancel_notice()
 
     async def _run_on_servers(self) -> bool:
-        """Whether servers brought it to its end; False where the local model is to go on."""
+        """Returns True at the end of the answer, False when the local model should continue."""
         try:
-            async with asyncio.timeout(None) as self._limit:
+            async with asyncio.timeout(None) as self._local_deadline:
                 if self._pool.silent_since is not None or self._silent_since is not None:
                     self._note_silence()
                 while True:
-                    if (chosen := self._pool.select_server()) is None:
+                    if (selected := self._pool.select_server()) is None:
                         await self._pool.wait_for_server()
-                    elif await self._try_server(*chosen):
+                    elif await self._try_server(*selected):
                         return True
         except TimeoutError:
             if not self._local_deadline.expired():
@@ -161,44 +155,44 @@ class _FailoverRun:
             return False
 
     async def _try_server(self, server: RemoteBackend, health: ServerHealth) -> bool:
-        """What this server has of it; whether that was the end."""
+        """Returns whether the answer ended; records the error of a server that did not complete it."""
         try:
-            async with self._liveness_guard(server) as heard:
-                return await self._stream_from(server, health, heard)
+            async with self._liveness_guard(server) as note_sign:
+                return await self._stream_from(server, health, note_sign)
         except PromptTooLong as error:
-            if self._partial.text:  # with what was said it is: so the context is full
-                self._queue.put(TextChunk("", (), self._model.clock(), "context"))
+            if self._partial.text:  # the answer filled the context
+                self._queue.put(TextChunk("", (), time.monotonic(), "context"))
                 return True
             self._pool.record_failure(server, health, error)
         except ServerSilent as error:
             self._pool.record_failure(server, health, error)
             if self._pool.select_server() is not None:
-                return False  # and that one has its own time
+                return False  # the next server has a time limit of its own
         except ModelError as error:
             self._pool.record_failure(server, health, error)
         self._note_silence()
         return False
 
     async def _stream_from(self, server: RemoteBackend, health: ServerHealth, note_sign: Callable[[], None]) -> bool:
-        """True, when it has come to its end. Raises ModelError."""
-        async with contextlib.aclosing(server.resume(self._prompt, self._sampling, self._partial)) as pieces:
-            async for piece in pieces:
+        """Returns whether the answer ended. Raises ModelError."""
+        async with aclosing(server.resume(self._prompt, self._sampling, self._partial)) as chunks:
+            async for chunk in chunks:
                 note_sign()
-                self._note_sign()
-                if not (piece.text or piece.tokens or piece.finish_reason or piece.dropped_chars):
-                    continue  # it is there, and at work
+                self._end_silence()
+                if not (chunk.text or chunk.tokens or chunk.finish_reason or chunk.dropped_chars):
+                    continue  # only a sign that the server works on it
                 health.record_success()
-                self._accept_chunk(piece, server.vocabulary)
-                if piece.finish_reason:
+                self._accept_chunk(chunk, server.vocabulary)
+                if chunk.finish_reason:
                     return True
                 await self._queue.wait_for_room(server.read_ahead_chars)
         return False
 
-    def _liveness_guard(self, server: RemoteBackend) -> contextlib.AbstractAsyncContextManager[Callable[[], None]]:
-        """Nobody waits for long in silence where another could answer."""
+    def _liveness_guard(self, server: RemoteBackend) -> AbstractAsyncContextManager[Callable[[], None]]:
+        """Limits the silence of a server if another model can replace it."""
         if self._model.has_alternative:
             return fail_if_silent(server.device, server.is_alive)
-        return contextlib.nullcontext(lambda: None)
+        return nullcontext(lambda: None)
 
     def _accept_chunk(self, chunk: TextChunk, vocabulary: str) -> None:
         self._silent_since, self._has_noticed, self._model.is_local_active = None, False, False
@@ -206,24 +200,23 @@ class _FailoverRun:
         self._queue.put(chunk)
 
     def _note_silence(self) -> None:
-        """Nobody answers: after a while somebody else will, or the reader is told."""
-        relay, loop, known = self._model, asyncio.get_running_loop(), self._pool.silent_since
+        """Starts the time after which the local model continues or, without one, the reader gets a notice."""
+        model, loop, pool_since = self._model, asyncio.get_running_loop(), self._pool.silent_since
         self._silent_since = loop.time() if self._silent_since is None else self._silent_since
-        since = self._silent_since if known is None else min(known, self._silent_since)
-        if relay.local_factory is not None:
-            self._local_deadline.reschedule(since + relay.local_after_s)
+        since = self._silent_since if pool_since is None else min(pool_since, self._silent_since)
+        if model.local_factory is not None:
+            self._local_deadline.reschedule(since + LOCAL_AFTER_S)
         elif self._notice_timer is None and not self._has_noticed:
-            self._notice_timer = loop.call_at(since + relay.notice_after_s, self._send_notice)
+            self._notice_timer = loop.call_at(since + model.notice_after_s, self._send_notice)
 
-    def _send_notice(self) -> None:
-        self._has_noticed = True
-        self._queue.put(TextChunk("", (), self._model.clock(), notice="no server"))
-
-    def _note_sign(self) -> None:
-        """A server is at work."""
+    def _end_silence(self) -> None:
         self._cancel_notice()
         if self._local_deadline.when() is not None and not self._local_deadline.expired():
             self._local_deadline.reschedule(None)
+
+    def _send_notice(self) -> None:
+        self._has_noticed = True
+        self._queue.put(TextChunk("", (), time.monotonic(), notice="no server"))
 
     def _cancel_notice(self) -> None:
         if self._notice_timer is not None:
@@ -231,18 +224,46 @@ class _FailoverRun:
             self._notice_timer = None
 
     async def _run_on_local_model(self) -> bool:
-        """Whether the local model brought it to its end; False where there is none after all."""
-        relay = self._model
-        if (local := await relay.open_local_model()) is None:
+        """Returns True at the end of the answer, False if there is no local model."""
+        model = self._model
+        if (local := await model.open_local_model()) is None:
             return False
         if finish := self._partial.finish_reason(self._sampling):
-            self._queue.put(TextChunk("", (), relay.clock(), finish))
+            self._queue.put(TextChunk("", (), time.monotonic(), finish))
             return True
-        if not relay.is_local_active:
-            self._queue.put(TextChunk("", (), relay.clock(), notice="local"))
-        relay.is_local_active = True
-        async with contextlib.aclosing(stream_from_local(local, self._prompt, self._sampling, self._partial)) as pieces:
-            async for piece in pieces:
-                self._queue.put(piece)
+        if not model.is_local_active:
+            self._queue.put(TextChunk("", (), time.monotonic(), notice="local"))
+        model.is_local_active = True
+        async with aclosing(stream_from_local(local, self._prompt, self._sampling, self._partial)) as chunks:
+            async for chunk in chunks:
+                self._queue.put(chunk)
                 await self._queue.wait_for_room(LOCAL_READ_AHEAD_CHARS)
         return True
+
+
+async def stream_from_local(model: Model, prompt: str, sampling: Sampling, partial: PartialAnswer) -> TextChunks:
+    """Yields the rest of an answer from a local model that is ready. Raises ModelError."""
+    partial = partial.for_vocabulary("")
+    request = partial.remaining_request(CompletionRequest(prompt, sampling))
+    shortened = shorten_prompt(request.prompt, model)
+    dropped_chars = len(request.prompt) - len(shortened)
+    trimmer = ResumeTrimmer(partial, sampling) if partial.text else None
+    async with aclosing(model.stream(shortened, request.sampling)) as chunks:
+        async for chunk in chunks:
+            text, finish = chunk.text, chunk.finish_reason
+            if trimmer is not None:
+                text, finish = trimmer.trim(text, finish)
+            yield replace(chunk, text=text, finish_reason=finish, dropped_chars=chunk.dropped_chars + dropped_chars)
+            if finish:
+                return
+            dropped_chars = 0
+
+
+def shorten_prompt(prompt: str, model: Model) -> str:
+    """Returns the end of the prompt that fits the model: without its oldest lines, or words of a single line."""
+    max_tokens = model.context - model.context // ANSWER_SHARE
+    while prompt and (tokens := model.count_tokens(prompt)) > max_tokens:
+        excess = max(1, len(prompt) * (tokens - max_tokens) // tokens)
+        start = next((at + 1 for mark in "\n " if (at := prompt.find(mark, excess - 1)) >= 0), excess)
+        prompt = prompt[start:]
+    return prompt

@@ -1,39 +1,42 @@
-"""HTTP to one server: a request, and the bytes that come back. The only door to httpx2.
+"""HTTP requests to one server. The only user of httpx2 in this package.
 
-Holds the key, and where it must not go; holds whose certificates are good. What goes wrong on the way is ServerLost.
-Knows nothing of models.
+Decides where the API key may go and which certificates are valid. Raises ServerLost if a connection fails. Knows
+nothing of models.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from model.client.server_url import ServerUrl, is_private_host
-from model.errors import AddressWrong, KeyRefused, ServerLost
+from model.errors import ModelError, ServerLost
 from model.interface import CompletionRequest, Sampling
+from model.server_url import ServerUrl, is_private_host
 
 CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 30.0  # between two reads: our own server sends a comment each ten seconds
+READ_TIMEOUT_S = 30.0  # between two reads; an asr33 server sends a comment each ten seconds
 FIRST_TOKEN_TIMEOUT_S = 120.0
-KEEPALIVE_S = 60.0  # a connection that nobody uses
+KEEPALIVE_S = 60.0  # after which an idle connection is closed
+CREDENTIAL_NAME = "api-key"  # of LoadCredential=api-key:/etc/asr33/key in the systemd unit
+MAX_KEY_BYTES = 4096
+MAX_BODY_BYTES = 65536  # of a reply that is not a stream
+BASE_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity", "User-Agent": "asr33"}
 
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """How servers are reached. `key`: by which they know us; `about`: an Ask with what is the same in each."""
+    """How to reach the servers. `request_template` has the fields that are the same in every request."""
 
     api_key: str = field(default="", repr=False)
     allow_plain: bool = False
@@ -44,57 +47,83 @@ class ClientConfig:
 
 
 class ResponseTimeout(ServerLost):
-    """It took what it was asked, and said nothing."""
+    """The server accepted a request and sent no reply in time."""
+
+
+def read_api_key(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Returns the key in the file, else in systemd's credential, else "". Raises ModelError."""
+    if file is None and (folder := environ.get("CREDENTIALS_DIRECTORY")):
+        file = Path(folder) / CREDENTIAL_NAME
+        if not file.exists():
+            return ""
+    if file is None:
+        return ""
+    try:
+        key = file.expanduser().read_bytes()[: MAX_KEY_BYTES + 1].decode("ascii").strip()
+    except OSError as error:
+        message = f"{file}: {error.strerror}: key_file names a file with the server's key in it"
+        raise ModelError(message, "denied") from None
+    except UnicodeDecodeError:
+        key = ""
+    if not key or len(key) > MAX_KEY_BYTES or not key.isprintable() or " " in key:
+        raise ModelError(f"{file}: no key in it: it should be one line of letters, digits and signs", "denied")
+    return key
 
 
 class HttpReply:
-    """What a server answers: its head, then its body in whatever parts it comes."""
+    """A reply whose head has arrived; its body is still to be read."""
 
-    def __init__(self, response: httpx2.Response, base_url: str) -> None:
+    def __init__(self, response: httpx2.Response, base_url: str, read_timeout_s: float) -> None:
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.retry_after = response.headers.get("retry-after", "")
-        self._response, self._base_url = response, base_url
+        self._response, self._base_url, self._read_timeout_s = response, base_url, read_timeout_s
 
     async def iter_bytes(self) -> AsyncGenerator[bytes, None]:
-        """Raises ServerLost."""
-        with _raise_server_lost(self._base_url):
-            async with contextlib.aclosing(self._response.aiter_bytes()) as parts:
-                async for part in parts:
-                    yield part
+        """Yields the body as it arrives. Raises ServerLost."""
+        with _server_lost_errors(self._base_url):
+            async with aclosing(self._response.aiter_bytes()) as blocks:
+                async for block in blocks:
+                    yield block
 
-    async def read_body(self, max_bytes: int, limit_s: float) -> bytes:
-        """What there is of it in time, up to so many bytes."""
+    async def read_body(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+        """Returns what arrives of the body within the read timeout, cut to `max_bytes`."""
         body = bytearray()
-        with contextlib.suppress(TimeoutError, ServerLost):
-            async with asyncio.timeout(limit_s), contextlib.aclosing(self.iter_bytes()) as parts:
-                async for part in parts:
-                    body += part
+        with suppress(TimeoutError, ServerLost):
+            async with asyncio.timeout(self._read_timeout_s), aclosing(self.iter_bytes()) as blocks:
+                async for block in blocks:
+                    body += block
                     if len(body) > max_bytes:
                         break
         return bytes(body[:max_bytes])
 
 
 class HttpClient:
-    """The way to one server; its connection is kept for the next request."""
+    """Requests to one server; keeps the connection for the next request."""
 
     def __init__(self, server_url: ServerUrl, config: ClientConfig) -> None:
         self._server_url, self._config = server_url, config
         self._client: httpx2.AsyncClient | None = None
 
     @asynccontextmanager
-    async def request(self, method: str, path: str, limit_s: float, body: Any = None) -> AsyncIterator[HttpReply]:
-        """The reply, its head in time; closed at the end. Raises ServerLost, Silent, KeyRefused, AddressWrong."""
-        headers, client, at = await self._headers(), self._get_client(), self._server_url.base_url
+    async def request(
+        self, method: str, path: str, body: Any = None, limit_s: float | None = None
+    ) -> AsyncIterator[HttpReply]:
+        """Yields the reply when its head is there, within `limit_s` or the read timeout; closes the reply at the end.
+
+        Raises ServerLost, ResponseTimeout, and ModelError if the key or the certificates cannot be used.
+        """
+        headers, client, base_url = await self._headers(), self._get_client(), self._server_url.base_url
+        limit_s = self._config.read_timeout_s if limit_s is None else limit_s
         try:
-            with _raise_server_lost(at):
-                request = client.build_request(method, at + path, json=body, headers=headers)
+            with _server_lost_errors(base_url):
+                request = client.build_request(method, base_url + path, json=body, headers=headers)
                 async with asyncio.timeout(limit_s):
                     response = await client.send(request, stream=True)
         except TimeoutError:
-            raise ResponseTimeout(f"{at}: no answer within {limit_s:g} seconds") from None
+            raise ResponseTimeout(f"{base_url}: no answer within {limit_s:g} seconds") from None
         try:
-            yield HttpReply(response, at)
+            yield HttpReply(response, base_url, self._config.read_timeout_s)
         finally:
             await response.aclose()
 
@@ -104,7 +133,7 @@ class HttpClient:
 
     def _get_client(self) -> httpx2.AsyncClient:
         if self._client is None:
-            logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of each request
+            logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs every request as INFO
             self._client = httpx2.AsyncClient(
                 verify=self._ssl_context(),
                 trust_env=False,
@@ -114,47 +143,39 @@ class HttpClient:
         return self._client
 
     def _ssl_context(self) -> ssl.SSLContext:
-        """The system's authorities, or those that are named; none are loaded where none are asked."""
+        """Returns a context with the system's authorities, or those of ca_file; without any for plain http."""
         if not self._server_url.is_encrypted:
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         file = self._config.ca_file and self._config.ca_file.expanduser()
         try:
             return ssl.create_default_context(cafile=file)
         except OSError as error:
-            why = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-            raise AddressWrong(f"{file}: {why}: ca_file names a PEM file of certificates") from None
+            reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ModelError(f"{file}: {reason}: ca_file names a PEM file of certificates", "argument") from None
 
     async def _headers(self) -> dict[str, str]:
-        headers = {
-            "Accept": "text/event-stream, application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "asr33",
-        }
-        if (
-            self._config.request_template.conversation
-        ):  # a cluster sends it where its cache is: see model.server.ray_cluster
-            headers["X-Session-Id"] = self._config.request_template.conversation
+        headers = dict(BASE_HEADERS)
+        if conversation := self._config.request_template.conversation:
+            headers["X-Session-Id"] = conversation  # a cluster routes it to its cache: model.server.ray_cluster
         if self._config.api_key:
             if not (self._server_url.is_encrypted or self._config.allow_plain or await self._is_private_host()):
-                raise KeyRefused(
-                    f"the key does not go to {self._server_url.host} over plain http, where others can read it: "
-                    "write https://, or set allow_plain = true"
-                )
+                reason = f"the key does not go to {self._server_url.host} over plain http, where others can read it"
+                raise ModelError(f"{reason}: write https://, or set allow_plain = true", "denied")
             headers["Authorization"] = f"Bearer {self._config.api_key}"
         return headers
 
     async def _is_private_host(self) -> bool:
-        """Whether the host is this machine or on a private network, by all the addresses that it has."""
-        known = is_private_host(self._server_url.host)
-        if known is None:
-            with _raise_server_lost(self._server_url.base_url):
-                found = await asyncio.get_running_loop().getaddrinfo(self._server_url.host, None)
-            known = bool(found) and all(is_private_host(str(entry[4][0])) for entry in found)
-        return known
+        """Whether all addresses of the host belong to this machine or to a private network."""
+        if (is_private := is_private_host(self._server_url.host)) is not None:
+            return is_private
+        with _server_lost_errors(self._server_url.base_url):
+            addresses = await asyncio.get_running_loop().getaddrinfo(self._server_url.host, None)
+        return bool(addresses) and all(is_private_host(str(entry[4][0])) for entry in addresses)
 
 
-@contextlib.contextmanager
-def _raise_server_lost(base_url: str) -> Iterator[None]:
+@contextmanager
+def _server_lost_errors(base_url: str) -> Iterator[None]:
+    """Turns the errors of httpx2 and of the operating system into ServerLost."""
     try:
         yield
     except TimeoutError:
@@ -164,30 +185,30 @@ def _raise_server_lost(base_url: str) -> Iterator[None]:
 
 
 def _describe_error(error: Exception) -> str:
-    """What is wrong, and what mends it, by whatever lies at the bottom of it."""
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, ssl.SSLCertVerificationError):
-            return f"its certificate is no good: {at.verify_message}: renew it there, or name who signed it in ca_file"
-        if isinstance(at, ssl.SSLError) and at.reason == "WRONG_VERSION_NUMBER":
-            return "no answer: it does not speak TLS: write http://, or put a certificate there"
-        if isinstance(at, socket.gaierror):
-            return f"no answer: nobody knows that name ({at.strerror}): see how it is spelt, or write the address"
-        if isinstance(at, ConnectionRefusedError) or (isinstance(at, OSError) and at.errno == errno.ECONNREFUSED):
-            return "no answer: nobody listens there: start the server, or see to the port"
-        at = at.__cause__ or at.__context__
+    """Returns the cause and the cure, from the outermost error of the chain that has a known cure."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = f"its certificate is not valid: {cause.verify_message}"
+            return f"{reason}: renew it on the server, or name the file of its authority in ca_file"
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return "no answer: the server has no TLS: write http://, or give it a certificate"
+        if isinstance(cause, socket.gaierror):
+            return f"no answer: unknown host name ({cause.strerror}): check its spelling, or write the address"
+        if isinstance(cause, ConnectionRefusedError) or getattr(cause, "errno", None) == errno.ECONNREFUSED:
+            return "no answer: no program listens there: start the server, or check the port"
+        cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx2.ConnectTimeout):
-        return f"no answer: no connection within {CONNECT_TIMEOUT_S:g} seconds: is it on, and on this network?{_proxy_hint()}"
+        reason = f"no connection within {CONNECT_TIMEOUT_S:g} seconds"
+        return f"no answer: {reason}: is the server on, and on this network?{_proxy_hint()}"
     if isinstance(error, httpx2.RemoteProtocolError):
-        return f"no answer: {error}: if it speaks TLS, write https://"
+        return f"no answer: {error}: if the server uses TLS, write https://"
     return f"no answer: {str(error) or type(error).__name__}"
 
 
 def _proxy_hint() -> str:
-    """For those who have one in their environment."""
-    set_ = [
-        name
-        for name in ("https_proxy", "http_proxy", "all_proxy")
-        if os.environ.get(name, os.environ.get(name.upper()))
-    ]
-    return f" ${set_[0]} is not used here" if set_ else ""
+    """Returns a remark that the proxy of the environment is not used, "" without such a proxy."""
+    for name in ("https_proxy", "http_proxy", "all_proxy"):
+        if os.environ.get(name, os.environ.get(name.upper())):
+            return f" asr33 does not use ${name}"
+    return ""

@@ -1,7 +1,7 @@
-"""How far an answer has come, and what a server that takes over must be asked for it to go on. Pure.
+"""The text and tokens of an answer so far, and the request that continues it. Pure; knows no server.
 
-Where tokens are known, and the next server has the same vocabulary, it goes on behind these exactly. Elsewhere the
-text so far becomes part of the prompt. Knows no server.
+If the next server has the same vocabulary, the answer continues after exactly these tokens. Otherwise the text so far
+becomes part of the prompt.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ from dataclasses import dataclass, replace
 from model.generate.detokenizer import Detokenizer
 from model.interface import CompletionRequest, FinishReason, Sampling, TextChunk
 
-CHARS_PER_TOKEN = 4  # of an answer whose tokens nobody counted
+CHARS_PER_TOKEN = 4  # assumed for a server that does not show its tokens
 
 
 @dataclass(frozen=True, slots=True)
 class PartialAnswer:
-    """`tokens` are those behind the first `base` characters, by the vocabulary of that name; empty: not known."""
+    """The first `prompt_chars` characters go into the prompt; `tokens`, of `vocabulary`, are the text after them.
+
+    `tokens_used` counts the tokens of the text in the prompt; it is an estimate if the server did not show them.
+    """
 
     text: str = ""
     prompt_chars: int = 0
     tokens: tuple[int, ...] = ()
     vocabulary: str = ""
-    tokens_used: int = 0  # tokens before these, or what is thought to have been
+    tokens_used: int = 0
 
     def with_chunk(self, chunk: TextChunk, vocabulary: str) -> PartialAnswer:
-        """With this piece of an answer that was asked for with `turned`."""
+        """Returns the answer with one more chunk from a server of this vocabulary ("" without tokens)."""
         text = self.text + chunk.text
         if vocabulary:
             return replace(self, text=text, tokens=self.tokens + chunk.tokens)
@@ -33,13 +36,13 @@ class PartialAnswer:
         return replace(self, text=text, prompt_chars=len(text), tokens_used=used)
 
     def for_vocabulary(self, vocabulary: str) -> PartialAnswer:
-        """As it is for a server with this vocabulary, empty for one that takes no tokens."""
+        """Returns the answer as a server of this vocabulary can continue it."""
         if vocabulary and vocabulary == self.vocabulary:
             return self
         return PartialAnswer(self.text, len(self.text), (), vocabulary, self.tokens_used + len(self.tokens))
 
     def remaining_request(self, request: CompletionRequest) -> CompletionRequest:
-        """What is left of it, as an Ask. A prompt never ends in a blank: those at its end are in `owed`."""
+        """Returns the request for the rest. Its prompt has no blanks at the end: they are `trailing_blanks`."""
         if not (self.text or self.tokens):
             return request
         sampling = replace(
@@ -48,44 +51,38 @@ class PartialAnswer:
             length=None if request.sampling.length is None else max(1, request.sampling.length - self.prompt_chars),
         )
         prompt = request.prompt + self.text[: self.prompt_chars]
-        return replace(
-            request,
-            prompt=prompt.rstrip(" ") if self.prompt_chars else prompt,
-            sampling=sampling,
-            resume_tokens=self.tokens,
-        )
+        prompt = prompt.rstrip(" ") if self.prompt_chars else prompt
+        return replace(request, prompt=prompt, sampling=sampling, resume_tokens=self.tokens)
 
     @property
     def trailing_blanks(self) -> str:
-        """The blanks at the end of what was said, with which the next text begins again."""
+        """The blanks at the end of the text; a model tends to begin the rest with them again."""
         text = self.text[: self.prompt_chars]
         return text[len(text.rstrip(" ")) :] if not self.tokens else ""
 
     def finish_reason(self, sampling: Sampling) -> FinishReason | None:
-        """How it has ended, where the end itself was lost on the way."""
+        """Returns "length" if the answer is complete although its last chunk was lost."""
         return "length" if self.tokens_used + len(self.tokens) >= sampling.max_tokens else None
 
 
 class ResumeTrimmer:
-    """The text of a server that knows no length, or began in the middle: ended where ours would have ended it."""
+    """Ends a continued text where an asr33 server would have ended it, and drops repeated blanks at its start."""
 
     def __init__(self, partial: PartialAnswer, sampling: Sampling) -> None:
         self._detokenizer = Detokenizer(sampling.stop, sampling.length)
         self._detokenizer.push(partial.text.encode())
         self._blanks_to_drop = partial.trailing_blanks
 
-    @property
-    def finish(self) -> FinishReason | None:
-        return self._detokenizer.finish_reason
+    def trim(self, text: str, finish: FinishReason | None) -> tuple[str, FinishReason | None]:
+        """Returns the part of a chunk's text that the reader gets, and the finish reason if the answer ends there."""
+        text = self._detokenizer.push(self._drop_repeated_blanks(text).encode())
+        if finish and not self._detokenizer.finish_reason:
+            text += self._detokenizer.flush()
+        return text, self._detokenizer.finish_reason or finish
 
-    def push(self, text: str) -> str:
-        if self._blanks_to_drop and text:
-            blanks = len(text) - len(text.lstrip(" "))
-            text, self._blanks_to_drop = (
-                text[min(blanks, len(self._blanks_to_drop)) :],
-                "" if text.strip(" ") else self._blanks_to_drop[blanks:],
-            )
-        return self._detokenizer.push(text.encode())
-
-    def flush(self) -> str:
-        return self._detokenizer.flush()
+    def _drop_repeated_blanks(self, text: str) -> str:
+        blanks = len(text) - len(text.lstrip(" "))
+        dropped = min(blanks, len(self._blanks_to_drop))
+        if text:
+            self._blanks_to_drop = "" if text.strip(" ") else self._blanks_to_drop[blanks:]
+        return text[dropped:]

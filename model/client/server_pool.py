@@ -1,46 +1,54 @@
-"""Several servers in order of preference: who may be asked now; who is down is asked in the background."""
+"""Several servers in order of preference: selects the next one to ask, probes those that are down. Knows no HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from model.client.liveness import SILENCE_LIMIT_S, ServerSilent
 from model.client.partial_answer import PartialAnswer
 from model.client.server_health import ServerHealth
 from model.errors import ModelError, ServerLost
 from model.interface import Model, Sampling, TextChunk
 
+SILENCE_LIMIT_S = 5.0  # after which a server counts as lost
+PROBE_AFTER_S = 2.0  # of silence, then the server is asked whether it is alive; an asr33 server is not silent so long
+
+TextChunks = AsyncGenerator[TextChunk, None]
+
 _log = logging.getLogger("asr33")
 
 
+class ServerSilent(ServerLost):
+    """A server gave no sign of life in time."""
+
+
 class RemoteBackend(Model, Protocol):
-    """What is asked of a server: a model that can go on in the middle."""
+    """A model on a server: it can continue an answer that another server began."""
 
     @property
     def vocabulary(self) -> str:
-        """Servers with the same have the same tokens; empty where tokens are not to be had."""
+        """The name of the vocabulary: servers with equal names have the same tokens. Empty without tokens."""
         ...
 
     @property
     def read_ahead_chars(self) -> int:
-        """How many characters it is well to take before they are needed."""
+        """The number of characters to read before they are needed."""
         ...
 
-    def resume(self, prompt: str, sampling: Sampling, partial: PartialAnswer) -> AsyncGenerator[TextChunk, None]: ...
+    def resume(self, prompt: str, sampling: Sampling, partial: PartialAnswer) -> TextChunks: ...
 
     async def is_alive(self) -> bool:
-        """Whether it answers at all, however long it takes over what it was asked."""
+        """Whether the server replies to a health check; an answer may take longer."""
         ...
 
 
 class ServerPool:
     def __init__(self, servers: Sequence[RemoteBackend], rng: random.Random, max_tries: int | None) -> None:
-        """`tries`: of each, before there is none; None: for ever."""
+        """`max_tries`: attempts at each server before an answer fails; None: no limit."""
         self._servers = [(server, ServerHealth()) for server in servers]
         self._rng, self._max_tries = rng, max_tries
         self._changed = asyncio.Event()
@@ -51,73 +59,71 @@ class ServerPool:
 
     @property
     def preferred(self) -> RemoteBackend:
-        """Who is likeliest to be asked next."""
+        """The server that is likeliest to get the next request."""
         return (self._first_healthy() or self._servers[0])[0]
 
     @property
     def silent_since(self) -> float | None:
-        """Since when all of them are known not to answer."""
-        since = [
-            standing.failing_since
-            for _, standing in self._servers
-            if standing.is_down and standing.failing_since is not None
-        ]
-        return max(since) if since and len(since) == len(self._servers) else None
+        """When the last server went down; None if a server is up."""
+        times = [health.failing_since for _, health in self._servers if health.is_down]
+        down_times = [time for time in times if time is not None]
+        return max(down_times) if down_times and len(down_times) == len(self._servers) else None
 
     def select_server(self) -> tuple[RemoteBackend, ServerHealth] | None:
-        """Whom to ask now: the first that answers, also where it broke off a moment ago, for it knows the text."""
-        chosen = self._first_healthy()
-        return chosen if chosen and chosen[1].retry_at <= _now() else None
+        """Returns the first healthy server, None while its retry is not due.
+
+        A server that just broke off stays the first, as its cache has the text.
+        """
+        first = self._first_healthy()
+        return first if first and first[1].retry_at <= _now() else None
 
     def _first_healthy(self) -> tuple[RemoteBackend, ServerHealth] | None:
         return next((pair for pair in self._servers if not pair[1].is_down and pair[1].refusal is None), None)
 
     def clear_refusals(self) -> None:
-        """A new prompt: what refused the last may take this one."""
-        for _, standing in self._servers:
-            standing.refusal = None
+        """Call for a new prompt: a server that refused the last prompt may accept this one."""
+        for _, health in self._servers:
+            health.refusal = None
 
     async def check_all(self, has_alternative: bool) -> None:
-        """Ask each what it has; those that do not answer are asked again in the background."""
+        """Asks each server for its models; starts background probes of those that do not answer."""
         within_s = SILENCE_LIMIT_S if has_alternative else None
-        await asyncio.gather(*(self._check_server(server, standing, within_s) for server, standing in self._servers))
-        for server, standing in self._servers:
-            self._start_probe(server, standing)
+        await asyncio.gather(*(self._check_server(server, health, within_s) for server, health in self._servers))
+        for server, health in self._servers:
+            self._start_probe(server, health)
 
     async def wait_for_server(self) -> None:
-        """Until one may be asked. Raises ModelError where none will be."""
+        """Returns when the state changed or a retry is due. Raises ModelError if no server will ever answer."""
         self.raise_if_none_left()
         self._changed.clear()
-        chosen = self._first_healthy()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(chosen[1].retry_at if chosen else None):
+        first = self._first_healthy()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(first[1].retry_at if first else None):
                 await self._changed.wait()
 
     def raise_if_none_left(self) -> None:
-        """Raise what is wrong where every one has refused, or was asked too often in vain."""
-        refused = [standing.refusal for _, standing in self._servers if standing.refusal]
-        lost = [standing.last_error for _, standing in self._servers if standing.last_error and not standing.refusal]
-        if refused and len(refused) == len(self._servers):
-            raise refused[0]
-        enough = self._max_tries
-        if enough and all(standing.refusal or standing.failures >= enough for _, standing in self._servers):
-            raise (refused + lost)[0]
+        """Raises the error of a server if all refused, or all failed `max_tries` times."""
+        refusals = [health.refusal for _, health in self._servers if health.refusal]
+        errors = [health.last_error for _, health in self._servers if health.last_error and not health.refusal]
+        if refusals and len(refusals) == len(self._servers):
+            raise refusals[0]
+        limit = self._max_tries
+        if limit and all(health.refusal or health.failures >= limit for _, health in self._servers):
+            raise (refusals + errors)[0]
 
     def record_failure(self, server: RemoteBackend, health: ServerHealth, error: ModelError) -> None:
-        """Note what one did instead of answering; one that is down is asked again in the background."""
-        if isinstance(error, ServerLost):
-            if str(health.last_error) != str(error):
-                _log.warning("%s", error)
-            health.record_failure(error, _now(), self._rng.random())
-            if isinstance(error, ServerSilent):  # no reader shall wait for that twice
-                health.is_down, health.failing_since = (
-                    True,
-                    min(health.failing_since or _now(), _now() - SILENCE_LIMIT_S),
-                )
-            self._start_probe(server, health)
-        else:
+        """Notes and logs an error; starts a background probe of a server that is down."""
+        if not isinstance(error, ServerLost):
             _log.error("%s", error)
             health.is_down, health.refusal = False, error
+            return
+        if str(health.last_error) != str(error):
+            _log.warning("%s", error)
+        health.record_failure(error, _now(), self._rng.random())
+        if isinstance(error, ServerSilent):  # so the next answer does not wait for this server
+            health.is_down = True
+            health.failing_since = min(health.failing_since or _now(), _now() - SILENCE_LIMIT_S)
+        self._start_probe(server, health)
 
     async def close(self) -> None:
         for probe in self._probes.values():
@@ -129,7 +135,8 @@ class ServerPool:
 
     async def _check_server(self, server: RemoteBackend, health: ServerHealth, within_s: float | None = None) -> None:
         try:
-            await _wait_until_ready(server, within_s)
+            async with _time_limit(within_s, f"{server.device}: no answer within {SILENCE_LIMIT_S:g} seconds"):
+                await server.wait_ready()
         except ModelError as error:
             self.record_failure(server, health, error)
             health.is_down = isinstance(error, ServerLost)
@@ -148,14 +155,44 @@ class ServerPool:
             await self._check_server(server, health)
 
 
-async def _wait_until_ready(server: RemoteBackend, within_s: float | None) -> None:
+@asynccontextmanager
+async def fail_if_silent(name: str, is_alive: Callable[[], Awaitable[bool]]) -> AsyncIterator[Callable[[], None]]:
+    """Raises ServerSilent in the block if no sign of life comes within SILENCE_LIMIT_S.
+
+    Yields a function to call at each sign: a word, a comment, the head of a reply. Some servers send nothing before
+    the first word, and proxies hold comments back; so `is_alive` asks a silent server in a second request.
+    """
+
+    async def probe() -> None:
+        await asyncio.sleep(PROBE_AFTER_S)
+        if await is_alive():
+            limit.reschedule(None)
+
+    def note_sign() -> None:
+        if limit.when() is not None and not limit.expired():
+            limit.reschedule(None)
+            probing.cancel()
+
+    probing = asyncio.get_running_loop().create_task(probe())
+    message = f"{name}: no sign of life for {SILENCE_LIMIT_S:g} seconds: is the server stopped, or too busy?"
     try:
-        async with asyncio.timeout(within_s) as limit:
-            await server.wait_ready()
+        async with _time_limit(SILENCE_LIMIT_S, message) as limit:
+            yield note_sign
+    finally:
+        probing.cancel()
+        await asyncio.wait({probing})
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float | None, message: str) -> AsyncIterator[asyncio.Timeout]:
+    """Raises ServerSilent in place of the TimeoutError of this limit."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield limit
     except TimeoutError:
         if not limit.expired():
             raise
-        raise ServerSilent(f"{server.device}: no answer within {within_s:g} seconds") from None
+        raise ServerSilent(message) from None
 
 
 def _now() -> float:

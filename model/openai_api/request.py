@@ -1,8 +1,8 @@
-"""What `/v1/completions` is asked: an Ask as JSON, and back. Pure; knows no HTTP.
+"""The body of a POST to `/v1/completions`: `CompletionRequest` to JSON and back. Pure; knows no HTTP.
 
-OpenAI's fields where it has them, vLLM's and llama.cpp's where they have more, and one object, `asr33`, for what only
-our own server knows and all others ignore. What comes in is a stranger's: each field is bounded, and one that would
-be silently without effect on the text is refused by its name.
+The fields are OpenAI's, with the extensions of vLLM and llama.cpp. One object, `asr33`, has the fields that only an
+asr33 server knows; other servers ignore it. A request may come from a stranger, so every field has bounds, and
+InvalidRequest names a field that asr33 does not implement.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.interface import SAMPLING_RANGES, CompletionRequest, Sampling
+from model.interface import PARAMETERS, CompletionRequest, Parameter, Sampling
 
-MAX_TOKEN = 2**31 - 1
-MAX_RESUME_TOKENS = 1_000_000  # tokens
-MAX_CHARS_PER_SECOND = 100_000.0  # characters a second
-MAX_NAME_CHARS = 256  # characters of a model's name, an alphabet's, a conversation's
-MAX_STOPS, MAX_STOP_CHARS = 64, 256  # how many strings, and the characters of one
+INT32_MAX = 2**31 - 1  # the largest token, and the largest count
+MAX_RESUME_TOKENS = 1_000_000
+MAX_CHARS_PER_SECOND = 100_000.0
+MAX_NAME_CHARS = 256  # of a model, an alphabet, a conversation
+MAX_STOPS, MAX_STOP_CHARS = 64, 256
 
-# OpenAI's defaults where it has the field, else no effect; the seed is given by whoever reads.
-OPENAI_DEFAULTS = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0, max_tokens=16)
-# The only values of these that have no effect on the text.
+# Fields of OpenAI that asr33 does not implement, with the values that have no effect on the text.
 UNSUPPORTED_FIELDS: dict[str, tuple[object, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -31,10 +29,11 @@ UNSUPPORTED_FIELDS: dict[str, tuple[object, ...]] = {
     "frequency_penalty": (0,),
     "logit_bias": ({},),
 }
+Fields = Mapping[str, Any]
 
 
 class InvalidRequest(ValueError):
-    """A request that is not answered: which field, and why. `status` is the HTTP status for it."""
+    """A field of a request is invalid. `status` is the HTTP status of the reply."""
 
     def __init__(self, field: str, reason: str, status: int = 400) -> None:
         super().__init__(f"{field}: {reason}")
@@ -43,7 +42,11 @@ class InvalidRequest(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OpenAIRequest:
-    """An Ask on its way. `read`: take the prompt into a cache and answer nothing. `usage`: a last event that counts."""
+    """A `CompletionRequest` with the options of the HTTP reply.
+
+    `prefill_only`: the server reads the prompt into its cache and generates nothing. `include_usage`: the stream ends
+    with an event that has the token counts.
+    """
 
     model: str
     completion: CompletionRequest
@@ -53,19 +56,12 @@ class OpenAIRequest:
 
     def to_json(self) -> dict[str, Any]:
         sampling = self.completion.sampling
-        body: dict[str, Any] = {
+        body = {
             "model": self.model,
             "prompt": self.completion.prompt,
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
-            "repetition_penalty": sampling.repetition_penalty,
-            "repeat_penalty": sampling.repetition_penalty,  # the same in llama.cpp's words
-            "seed": sampling.seed,
+            **_numbers_to_json(sampling, is_extension=False),
             "stream": self.stream,
-            "asr33": self._extension(),
+            "asr33": self._extension_to_json(),
         }
         if stops := [stop for stop in sampling.stop if stop]:
             body["stop"] = stops
@@ -73,86 +69,101 @@ class OpenAIRequest:
             body["stream_options"] = {"include_usage": True}
         return body
 
-    def _extension(self) -> dict[str, Any]:
-        ask = self.completion
+    def _extension_to_json(self) -> dict[str, Any]:
         return {
-            "said": list(ask.resume_tokens),
-            "alphabet": ask.alphabet,
-            "pace": ask.chars_per_second,
-            "conversation": ask.conversation,
-            "length": ask.sampling.length,
-            "no_repeat_ngram": ask.sampling.no_repeat_ngram,
-            "logprobs": ask.sampling.logprobs,
+            "said": list(self.completion.resume_tokens),
+            "alphabet": self.completion.alphabet,
+            "pace": self.completion.chars_per_second,
+            "conversation": self.completion.conversation,
+            **_numbers_to_json(self.completion.sampling, is_extension=True),
+            "logprobs": self.completion.sampling.logprobs,
             "read": self.prefill_only,
         }
 
     @classmethod
     def from_json(cls, body: object, default_seed: int = 33) -> OpenAIRequest:
-        """The request in a body; `seed` is for one that names none. Raises Unfit; unknown fields are ignored."""
+        """Decodes a body; a body without a seed gets `default_seed`. Ignores unknown fields. Raises InvalidRequest."""
         if not isinstance(body, Mapping):
             raise InvalidRequest("body", "is not a JSON object")
-        for name, harmless in UNSUPPORTED_FIELDS.items():
-            if body.get(name) is not None and body[name] not in harmless:
-                raise InvalidRequest(name, "is not done here: leave it out", 422)
-        ours = body.get("asr33") or {}
-        if not isinstance(ours, Mapping):
-            raise InvalidRequest("asr33", "is not an object")
-        options = body.get("stream_options") or {}
-        if not isinstance(options, Mapping):
-            raise InvalidRequest("stream_options", "is not an object")
+        for name, allowed in UNSUPPORTED_FIELDS.items():
+            if body.get(name) is not None and body[name] not in allowed:
+                raise InvalidRequest(name, "is not implemented here: leave it out", 422)
+        extension = _get_object(body, "asr33")
+        options = _get_object(body, "stream_options")
         stream = _get_bool(body, "stream")
         return cls(
             model=_get_text(body, "model", MAX_NAME_CHARS),
             completion=CompletionRequest(
                 prompt=_parse_prompt(body.get("prompt")),
-                sampling=_parse_sampling(body, ours, default_seed),
-                resume_tokens=_parse_resume_tokens(ours.get("said")),
-                alphabet=_get_text(ours, "alphabet", MAX_NAME_CHARS),
-                chars_per_second=float(_get_number(ours, "pace", 0.0, (0, MAX_CHARS_PER_SECOND))),
-                conversation=_get_text(ours, "conversation", MAX_NAME_CHARS),
+                sampling=_parse_sampling(body, extension, default_seed),
+                resume_tokens=_parse_resume_tokens(extension.get("said")),
+                alphabet=_get_text(extension, "alphabet", MAX_NAME_CHARS),
+                chars_per_second=float(_get_number(extension, "pace", 0.0, float, (0, MAX_CHARS_PER_SECOND))),
+                conversation=_get_text(extension, "conversation", MAX_NAME_CHARS),
             ),
             stream=stream,
-            prefill_only=_get_bool(ours, "read"),
+            prefill_only=_get_bool(extension, "read"),
             include_usage=stream and _get_bool(options, "include_usage"),
         )
 
 
-def _parse_sampling(body: Mapping[str, Any], extension: Mapping[str, Any], default_seed: int) -> Sampling:
-    def number(name: str, where: Mapping[str, Any] = body) -> Any:
-        return _get_number(where, name, getattr(OPENAI_DEFAULTS, name), SAMPLING_RANGES[name])
+def is_encodable(text: str) -> bool:
+    """Whether the text is valid Unicode; a text from JSON may have lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
-    penalty = "repetition_penalty" if body.get("repetition_penalty") is not None else "repeat_penalty"
-    top_k = number("top_k") if body.get("top_k") != -1 else 0  # vLLM's word for all of them
-    length = extension.get("length")
+
+def _numbers_to_json(sampling: Sampling, is_extension: bool) -> dict[str, Any]:
+    return {
+        key: getattr(sampling, name)
+        for name, parameter in PARAMETERS.items()
+        if parameter.is_extension == is_extension
+        for key in parameter.json_names
+    }
+
+
+def _parse_sampling(body: Fields, extension: Fields, default_seed: int) -> Sampling:
+    if body.get("top_k") == -1:  # in vLLM's protocol: all tokens
+        body = {**body, "top_k": 0}
+    numbers = {name: _get_parameter(body, extension, parameter) for name, parameter in PARAMETERS.items()}
+    numbers["seed"] = default_seed if numbers["seed"] is None else numbers["seed"]
     return Sampling(
-        temperature=float(number("temperature")),
-        top_k=top_k,
-        top_p=float(number("top_p")),
-        min_p=float(number("min_p")),
-        repetition_penalty=float(_get_number(body, penalty, 1.0, SAMPLING_RANGES["repetition_penalty"])),
-        no_repeat_ngram=number("no_repeat_ngram", extension),
-        seed=int(_get_number(body, "seed", default_seed, SAMPLING_RANGES["seed"])),
-        max_tokens=number("max_tokens"),
-        length=None if length is None else int(_get_number(extension, "length", 1, SAMPLING_RANGES["length"])),
+        **numbers,
         stop=_parse_stops(body.get("stop")),
-        logprobs=_get_bool(extension, "logprobs") or _get_number(body, "logprobs", -1, (-1, 5)) >= 0,
+        logprobs=_get_bool(extension, "logprobs") or _get_number(body, "logprobs", -1, int, (-1, 5)) >= 0,
     )
 
 
-def _get_number(fields: Mapping[str, Any], name: str, default: float, bounds: tuple[float, float]) -> float:
-    """A number of the kind that `absent` is. Raises Unfit beyond its bounds."""
+def _get_parameter(body: Fields, extension: Fields, parameter: Parameter) -> Any:
+    fields = extension if parameter.is_extension else body
+    for key in parameter.json_names:
+        if fields.get(key) is not None:
+            return parameter.kind(_get_number(fields, key, 0, parameter.kind, parameter.bounds))
+    return parameter.absent
+
+
+def _get_number(fields: Fields, name: str, default: float, kind: type[float], bounds: tuple[float, float]) -> float:
     value = fields.get(name)
     if value is None:
         return default
-    whole = type(default) is int
-    if type(value) is not int and (whole or type(value) is not float):
-        raise InvalidRequest(name, "is not a whole number" if whole else "is not a number")
+    if type(value) is not int and (kind is int or type(value) is not float):
+        raise InvalidRequest(name, "is not a whole number" if kind is int else "is not a number")
     if not bounds[0] <= value <= bounds[1]:
         raise InvalidRequest(name, f"must be from {bounds[0]:,} to {bounds[1]:,}", 422)
     return value
 
 
-def _get_bool(fields: Mapping[str, Any], name: str) -> bool:
+def _get_object(fields: Fields, name: str) -> Fields:
+    value = fields.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(name, "is not an object")
+    return value
+
+
+def _get_bool(fields: Fields, name: str) -> bool:
     value = fields.get(name)
     if value is None:
         return False
@@ -161,7 +172,7 @@ def _get_bool(fields: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def _get_text(fields: Mapping[str, Any], name: str, max_chars: int) -> str:
+def _get_text(fields: Fields, name: str, max_chars: int) -> str:
     value = fields.get(name)
     return "" if value is None else _check_text(value, name, max_chars)
 
@@ -174,15 +185,6 @@ def _check_text(value: object, name: str, max_chars: int | None = None) -> str:
     if not is_encodable(value):
         raise InvalidRequest(name, "has half a character in it: write it in UTF-8")
     return value
-
-
-def is_encodable(text: str) -> bool:
-    """Whether it is all characters; JSON can spell halves of them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _parse_prompt(value: object) -> str:
@@ -199,7 +201,7 @@ def _parse_resume_tokens(value: object) -> tuple[int, ...]:
         return ()
     if not isinstance(value, list) or len(value) > MAX_RESUME_TOKENS:
         raise InvalidRequest("said", f"is not a list of up to {MAX_RESUME_TOKENS:,} tokens")
-    if not all(type(token) is int and 0 <= token <= MAX_TOKEN for token in value):
+    if not all(type(token) is int and 0 <= token <= INT32_MAX for token in value):
         raise InvalidRequest("said", "is not a list of tokens")
     return tuple(value)
 
@@ -208,4 +210,4 @@ def _parse_stops(value: object) -> tuple[str, ...]:
     stops = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(stops, list) or len(stops) > MAX_STOPS:
         raise InvalidRequest("stop", f"is not a list of up to {MAX_STOPS} texts")
-    return tuple(checked for stop in stops if (checked := _check_text(stop, "stop", MAX_STOP_CHARS)))
+    return tuple(text for stop in stops if (text := _check_text(stop, "stop", MAX_STOP_CHARS)))

@@ -1,56 +1,59 @@
-"""Bytes of an event stream -> the data of its events, however the bytes were cut. Pure.
+"""Server-sent events: turns the bytes of a stream, cut anywhere, into the data of its events. Pure.
 
-Knows the framing alone: lines that end in LF, CR LF or CR, comments, fields of which only `data` matters here. An
-event counts when the empty line behind it has come, so half of one is never taken for a whole.
+Lines end in LF, CR LF or CR. The parser ignores comments and all fields but `data`. An event counts only with the empty
+line after it, so that half an event is never taken for a whole one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-MAX_EVENT_BYTES = 1 << 20  # bytes that an event may have; a server that never ends one must not eat the memory
+MAX_EVENT_BYTES = 1 << 20  # so that a server that never ends an event cannot fill the memory
 
 
 class MalformedResponse(ValueError):
-    """What came is none of the protocol."""
+    """A server's bytes do not follow the protocol."""
 
 
 class SseParser:
-    """One stream: `push` what came, get the data of the events that are complete with it."""
+    """Parses one stream: give it bytes with `push` or `iter_events`."""
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
         self._line = bytearray()
         self._data: list[str] = []
-        self._data_bytes = 0  # bytes of the lines of data
+        self._data_bytes = 0
         self._is_after_cr = False
         self._is_first_line = True
 
     def push(self, data: bytes) -> list[str]:
-        """Raises Garbled for what is not UTF-8, or over the bound."""
+        """Returns the data of the events that these bytes complete.
+
+        Raises MalformedResponse for bytes that are not UTF-8 and for an event that is too long.
+        """
         return list(self.iter_events(data))
 
     def iter_events(self, data: bytes) -> Iterator[str]:
-        """The same one by one: those before a fault are had before it is raised."""
+        """As `push`, but yields the events before a malformed one, then raises."""
         if self._is_after_cr and data:
             data = data.removeprefix(b"\n")
             self._is_after_cr = False
         self._is_after_cr = self._is_after_cr or data.endswith(b"\r")
-        lines = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for line in lines[:-1]:
-            self._append_to_line(line)
-            whole, self._line = bytes(self._line), bytearray()
-            if (event := self._parse_line(whole)) is not None:
+        *line_ends, line_start = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line_end in line_ends:
+            self._append_to_line(line_end)
+            line, self._line = bytes(self._line), bytearray()
+            if (event := self._parse_line(line)) is not None:
                 yield event
-        self._append_to_line(lines[-1])
+        self._append_to_line(line_start)
 
-    def _append_to_line(self, part: bytes) -> None:
-        self._line += part
+    def _append_to_line(self, data: bytes) -> None:
+        self._line += data
         if len(self._line) + self._data_bytes > self._max_bytes:
             raise MalformedResponse(f"an event of over {self._max_bytes:,} bytes")
 
     def _parse_line(self, line: bytes) -> str | None:
-        """Take a line; the data of the event that it ends."""
+        """Returns the data of the event that this line ends, else None."""
         if self._is_first_line:
             line, self._is_first_line = line.removeprefix(b"\xef\xbb\xbf"), False
         if not line:
@@ -62,5 +65,5 @@ class SseParser:
             try:
                 self._data.append(value.removeprefix(b" ").decode())
             except UnicodeDecodeError:
-                raise MalformedResponse("an event that is not UTF-8") from None
+                raise MalformedResponse("an event is not UTF-8") from None
         return None
