@@ -1,0 +1,1 @@
+"""Language models: store, onnxruntime sessions, text generation, server and client. Knows no machine and no command."""

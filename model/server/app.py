@@ -1,7 +1,4 @@
-"""One model for many readers, over HTTP: `/v1/completions`, `/v1/models`, `/health`, `/metrics`, as an ASGI app.
-
-The app alone: who listens where, and how long a header may take, is for whoever runs it. It logs no word of a text.
-"""
+"""The ASGI application with `/v1/completions`, `/v1/models`, `/health` and `/metrics`, for one model."""
 
 from __future__ import annotations
 
@@ -24,42 +21,40 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from model.errors import ModelError
-from model.openai_api import response
-from model.server import limits as request_limits
-from model.server import metrics
+from model.openai_api.models import ModelInfo, encode_models
+from model.openai_api.request import OpenAIRequest
+from model.openai_api.response import CompletionChunk
+from model.server import metrics, refusals
 from model.server.api_keys import ApiKeys
-from model.server.keepalive import ClientStream, StreamCancelled
-from model.server.limits import HttpError, RequestLimits
-from model.server.middleware import AccessMiddleware
-from model.server.streaming import CompletionBackend, CompletionResponse, log_and_convert
+from model.server.limits import DEFAULT_LIMITS, BodyBudget, RequestLimits, parse_request, read_body
+from model.server.middleware import AccessMiddleware, bearer_key, reject_browsers, reject_smuggling
+from model.server.refusals import HttpError, StreamCancelled
+from model.server.streaming import ClientStream, CompletionBackend, CompletionResponse, convert_model_error
 
 ServerState = Literal["loading", "open", "draining", "failed"]
-CANCEL_GRACE_S = 2.0  # for the last words to those who are cut off
+CANCEL_GRACE_S = 2.0  # to send the last event of cancelled answers
 
 log = logging.getLogger("asr33.serve")
 
 
 class ServedModel(CompletionBackend, Protocol):
-    """What is asked of the batch."""
+    """A model that the server can load, watch and close. `BatchModel` implements it."""
 
     @property
     def context(self) -> int: ...
-
     async def wait_until_loaded(self) -> None: ...
-
     def counters(self) -> object: ...
-
     async def close(self) -> None: ...
 
 
 class MonitoredModel(ServedModel, Protocol):
-    """One that says whether its engine still runs, by raising what it has failed by."""
+    """A model whose engine can be checked: `check_alive` raises the engine's error."""
 
     async def check_alive(self) -> None: ...
 
 
 class CompletionServer:
-    """The app, the lines that are open at it, and whether it takes more. `app` is for whatever speaks ASGI."""
+    """The application and its state: the model, the clients with an open answer, and the server's state."""
 
     def __init__(
         self,
@@ -67,25 +62,24 @@ class CompletionServer:
         *,
         name: str,
         keys: ApiKeys | None = None,
-        limits: RequestLimits = request_limits.DEFAULT_LIMITS,
+        limits: RequestLimits = DEFAULT_LIMITS,
         vocabulary: str = "",
         alphabets: Sequence[str] = (),
         gauges: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`vocabulary` is a hash of the tokenizer; `gauges` are numbers of whoever runs it, for `/metrics`."""
+        """`vocabulary` is the hash of the tokenizer. `gauges` returns the caller's numbers for `/metrics`."""
         self.model, self.name, self.limits, self.keys = model, name, limits, keys
         self.state: ServerState = "loading"
         self.clients: set[ClientStream] = set()
-        self.body_budget = request_limits.BodyBudget(limits.all_bodies_bytes)
+        self.body_budget = BodyBudget(limits.all_bodies_bytes)
         self.request_counts: Counter[tuple[str, int]] = Counter()
-        self._gauges = gauges
-        self._vocabulary_hash, self._alphabets = vocabulary, tuple(alphabets)
+        self._vocabulary, self._alphabets, self._gauges = vocabulary, tuple(alphabets), gauges
         self._started_at = time.monotonic()
         self._has_no_clients = asyncio.Event()
         self.app = self._build_app()
 
     async def open_when_loaded(self) -> None:
-        """Open as soon as the model is loaded. Raises ModelError if it never will be."""
+        """Waits for the model, then accepts requests. Raises ModelError if the model cannot be loaded."""
         try:
             await self.model.wait_until_loaded()
         except BaseException:
@@ -95,15 +89,16 @@ class CompletionServer:
             self.state = "open"
 
     async def drain(self, seconds: float) -> None:
-        """Take no more, let what is open come to its end for so long, and cut off the rest with a word."""
+        """Refuses new requests, waits `seconds` for open answers, then cancels the others with a last event."""
         self.state = "draining"
         if not await self._wait_for_clients(seconds):
-            log.info("asr33: %d lines are cut off; they can go on elsewhere", len(self.clients))
-            for line in list(self.clients):
-                line.cancel("down")
+            log.info("asr33: %d answers are cancelled; their clients can resume elsewhere", len(self.clients))
+            for client in list(self.clients):
+                client.cancel("down")
             await self._wait_for_clients(CANCEL_GRACE_S)
 
     async def _wait_for_clients(self, seconds: float) -> bool:
+        """Whether all answers ended within that time."""
         self._has_no_clients.clear()
         if self.clients:
             try:
@@ -122,47 +117,43 @@ class CompletionServer:
                 Route("/metrics", self._get_metrics),
             ],
             middleware=[Middleware(AccessMiddleware, admit=self.admit, requests=self.request_counts)],
-            exception_handlers={HTTPException: _handle_http_error, HttpError: _handle_http_error},
+            exception_handlers={HTTPException: _handle_routing_error},
         )
         app.router.redirect_slashes = False
         return app
 
     def admit(self, scope: Scope) -> str:
-        """The name of whoever asks. Raises Refused: a stranger, or a time at which nobody is served."""
-        path, who = scope["path"], ""
-        request_limits.reject_smuggling(scope)
-        if path == "/health":
-            return who
+        """Returns the name of the request's API key. Raises HttpError if the request is refused."""
+        reject_smuggling(scope)
+        if scope["path"] == "/health":
+            return ""
+        key_name: str | None
         if self.keys is None:
-            request_limits.reject_browsers(scope)
+            reject_browsers(scope)
+            key_name = ""
         else:
-            shown = request_limits.bearer_key(scope)
-            known = self.keys.name_of(shown) if shown else None
-            if known is None:
-                said = "this key is not known here" if shown else "a key is wanted: Authorization: Bearer KEY"
-                raise request_limits.http_error(401, said, "invalid_api_key")
-            who = known
-        if path.startswith("/v1/"):
+            key = bearer_key(scope)
+            key_name = self.keys.name_of(key) if key else None
+            if key_name is None:
+                raise (refusals.UNKNOWN_KEY if key else refusals.NO_KEY).error()
+        if scope["path"].startswith("/v1/"):
             self.require_open()
-        return who
+        return key_name
 
     def require_open(self) -> None:
-        """Raises Refused: a time at which no answer is begun."""
+        """Raises HttpError unless the server's state is "open"."""
         if self.state != "open":
-            raise request_limits.http_error(503, self._describe_state(), self.state)
+            raise refusals.NOT_OPEN[self.state].error(self.name)
 
     @asynccontextmanager
     async def register_client(self, client: ClientStream) -> AsyncIterator[None]:
-        """A place among those who are served. Raises Refused where there is none, for all or for this key."""
+        """Counts the client's answer as open. Raises HttpError if the server or the key has too many open answers."""
         if len(self.clients) >= self.limits.open_answers:
-            raise request_limits.http_error(
-                429, f"{self.limits.open_answers:,} lines are open, which is all: try again", "busy"
-            )
-        each = self.limits.answers_per_key
-        if self.keys and len(self.keys) > 1 and sum(one.key_name == client.key_name for one in self.clients) >= each:
-            raise request_limits.http_error(
-                429, f"this key has {each:,} lines open, which is all it may: try again", "share"
-            )
+            raise refusals.ANSWERS_FULL.error(self.limits.open_answers)
+        if self.keys and len(self.keys) > 1:
+            answers_of_key = sum(open_client.key_name == client.key_name for open_client in self.clients)
+            if answers_of_key >= self.limits.answers_per_key:
+                raise refusals.KEY_FULL.error(self.limits.answers_per_key)
         self.clients.add(client)
         try:
             yield
@@ -171,31 +162,19 @@ class CompletionServer:
             if not self.clients:
                 self._has_no_clients.set()
 
-    def model_info(self) -> response.ModelInfo:
-        return response.ModelInfo(
-            self.name, context=self.model.context, alphabets=self._alphabets, vocabulary=self._vocabulary_hash
-        )
-
-    def _describe_state(self) -> str:
-        return {
-            "loading": f"the model {self.name} is still being loaded",
-            "draining": "the server is going down: ask another",
-            "failed": f"the model {self.name} could not be loaded",
-        }[self.state]
-
     async def _get_models(self, request: Request) -> Response:
-        name = request.path_params.get("name")
-        if name is None:
-            return JSONResponse(response.encode_models([self.model_info()]))
+        name = request.path_params.get("name", self.name)
         if name != self.name:
-            raise request_limits.http_error(404, f"there is one model here: {self.name}", "model_not_found", "model")
-        return JSONResponse(self.model_info().to_json())
+            raise refusals.UNKNOWN_MODEL.error(self.name)
+        info = ModelInfo(name, context=self.model.context, alphabets=self._alphabets, vocabulary=self._vocabulary)
+        return JSONResponse(info.to_json() if "name" in request.path_params else encode_models([info]))
 
     async def _get_health(self, request: Request) -> Response:
-        if self.state == "open":
-            return JSONResponse({"status": "ok"})
-        again = {"Retry-After": str(request_limits.RETRY_AFTER_S)}
-        return JSONResponse({"status": self.state, "doing": self._describe_state()}, 503, again)
+        try:
+            self.require_open()
+        except HttpError as error:
+            return JSONResponse({"status": self.state, "doing": error.failure.message}, 503, error.headers)
+        return JSONResponse({"status": "ok"})
 
     async def _get_metrics(self, request: Request) -> Response:
         gauges = {
@@ -209,12 +188,12 @@ class CompletionServer:
         return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-def create_app(model: MonitoredModel, *, name: str, **more: Any) -> Starlette:
-    """The app by itself, for what runs its own loop: `more` is as of Server. It loads, and closes, the batch itself.
+def create_app(model: MonitoredModel, *, name: str, **options: Any) -> Starlette:
+    """Returns the application for a server with its own event loop, such as Ray's. `options` are CompletionServer's.
 
-    Its `state.sound` raises what the engine has failed by.
+    The lifespan of the application loads and closes the model. `state.check_alive` is the model's.
     """
-    server = CompletionServer(model, name=name, **more)
+    server = CompletionServer(model, name=name, **options)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -226,60 +205,55 @@ def create_app(model: MonitoredModel, *, name: str, **more: Any) -> Starlette:
             await model.close()
 
     server.app.router.lifespan_context = lifespan
-    server.app.state.sound = model.check_alive
+    server.app.state.check_alive = model.check_alive
     return server.app
 
 
 class _CompletionsEndpoint:
-    """`/v1/completions`: a request, and the answer as it comes, or whole."""
+    """Reads the request at `/v1/completions` and sends its answer."""
 
     def __init__(self, server: CompletionServer) -> None:
         self._server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        server, line = self._server, scope["state"]["line"]
-        async with server.register_client(line):  # before the body, which may be slow
-            asked = request_limits.parse_request(
-                await request_limits.read_body(scope, receive, server.limits, server.body_budget), server.limits
-            )
-            if asked.model not in ("", server.name):
-                raise request_limits.http_error(
-                    404, f"there is one model here: {server.name}", "model_not_found", "model"
-                )
+        server, client = self._server, scope["state"]["client"]
+        async with server.register_client(client):  # before the body, which may arrive slowly
+            body = await read_body(scope, receive, server.limits, server.body_budget)
+            request = parse_request(body, server.limits)
+            if request.model not in ("", server.name):
+                raise refusals.UNKNOWN_MODEL.error(server.name)
             server.require_open()
-            asked = _scope_conversation(asked, line.who)
-            leaving = asyncio.ensure_future(_cancel_on_disconnect(receive, line))
+            request = _scope_conversation(request, client.key_name)
+            template = CompletionChunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
+            answer = CompletionResponse(request, server.model, client, server.limits, template)
+            watcher = asyncio.ensure_future(_cancel_on_disconnect(receive, client))
             try:
-                base = response.CompletionChunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
-                await CompletionResponse(asked, server.model, line, server.limits, base).respond(scope, receive, send)
+                await answer.respond(scope, receive, send)
             except ModelError as error:
-                raise log_and_convert(error) from None
-            except StreamCancelled as cut:
-                if cut.reason == "gone":
-                    raise request_limits.Gone from None
-                raise request_limits.http_error(503, "the server is going down: ask another", "draining") from None
+                raise convert_model_error(error) from None
+            except StreamCancelled as cancelled:
+                if cancelled.reason == "gone":
+                    raise
+                raise refusals.NOT_OPEN["draining"].error() from None
             finally:
-                leaving.cancel()
+                watcher.cancel()
 
 
-def _scope_conversation(request: response.OpenAIRequest, key_name: str) -> response.OpenAIRequest:
-    """With a conversation that nobody else has, whatever he calls his."""
-    name = request.completion.conversation
-    return (
-        replace(request, completion=replace(request.completion, conversation=f"{key_name}\n{name}"))
-        if key_name and name
-        else request
-    )
+def _scope_conversation(request: OpenAIRequest, key_name: str) -> OpenAIRequest:
+    """Adds the key's name to the conversation's, so that two API keys may use the same name."""
+    completion = request.completion
+    if not (key_name and completion.conversation):
+        return request
+    return replace(request, completion=replace(completion, conversation=f"{key_name}\n{completion.conversation}"))
 
 
 async def _cancel_on_disconnect(receive: Receive, client: ClientStream) -> None:
-    with suppress(Exception):  # Ray's proxy raises instead of saying so
+    with suppress(Exception):  # Ray's proxy raises on a disconnect
         while (await receive())["type"] != "http.disconnect":
             pass
     client.cancel("gone")
 
 
-async def _handle_http_error(request: Request, error: Exception) -> Response:
-    refused = request_limits.error_for_route(error) if isinstance(error, HTTPException) else error
-    assert isinstance(refused, HttpError)
-    return refused.to_response()
+async def _handle_routing_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusals.error_for_route(error).to_response()

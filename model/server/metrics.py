@@ -1,51 +1,39 @@
-"""What a server has done, as Prometheus reads it: version 0.0.4 of its text format, by hand. Pure.
-
-Numbers alone: no text, no key, no address. The words of the labels are few, and none of them is a client's.
-"""
+"""Renders `/metrics` in version 0.0.4 of Prometheus' text format: only numbers, no text, key or address. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any, cast
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-GAUGES = frozenset({"active", "waiting", "caches"})  # of a batch's counters, those that go down again
+GAUGES = frozenset({"active", "waiting", "caches"})  # the engine's counters that can decrease
 
 
 def render_metrics(
-    *,
-    counters: object | None,
-    requests: Mapping[tuple[str, int], int],
-    gauges: Mapping[str, float],
+    *, counters: object | None, requests: Mapping[tuple[str, int], int], gauges: Mapping[str, float]
 ) -> str:
-    """The page. `counters` is any dataclass of numbers; `requests` counts by what was asked for, and the status."""
+    """`counters` is a dataclass, None while the model loads. `requests` counts by endpoint and status."""
     lines = []
     for name, value in gauges.items():
         lines += _format_metric(name, "gauge", [("", value)])
-    told = [(f'{{what="{what}",status="{status}"}}', count) for (what, status), count in sorted(requests.items())]
-    lines += _format_metric("requests_total", "counter", told)
-    for name, value in _numeric_fields(counters):
-        spelled = f"batch_{name.removesuffix('_s')}_seconds" if name.endswith("_s") else f"batch_{name}"
+    counts = sorted(requests.items())
+    labelled = [(f'{{what="{endpoint}",status="{status}"}}', count) for (endpoint, status), count in counts]
+    lines += _format_metric("requests_total", "counter", labelled)
+    for name, value in asdict(cast(Any, counters)).items() if counters is not None else ():
+        if not isinstance(value, int | float):
+            continue
+        metric = f"batch_{name.removesuffix('_s')}_seconds" if name.endswith("_s") else f"batch_{name}"
         if name in GAUGES:
-            lines += _format_metric(spelled, "gauge", [("", value)])
+            lines += _format_metric(metric, "gauge", [("", value)])
         else:
-            lines += _format_metric(f"{spelled}_total", "counter", [("", value)])
+            lines += _format_metric(f"{metric}_total", "counter", [("", value)])
     return "\n".join(lines) + "\n"
 
 
-def _numeric_fields(counters: object | None) -> Iterable[tuple[str, float]]:
-    for field in fields(cast(Any, counters)) if counters is not None else ():
-        value = getattr(counters, field.name)
-        if isinstance(value, int | float):
-            yield field.name, value
-
-
 def _format_metric(name: str, kind: str, values: Iterable[tuple[str, float]]) -> list[str]:
-    return [
-        f"# TYPE asr33_{name} {kind}",
-        *(f"asr33_{name}{labels} {_format_number(value)}" for labels, value in values),
-    ]
+    samples = [f"asr33_{name}{labels} {_format_number(value)}" for labels, value in values]
+    return [f"# TYPE asr33_{name} {kind}", *samples]
 
 
 def _format_number(value: float) -> str:

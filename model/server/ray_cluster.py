@@ -1,20 +1,21 @@
-"""The same app on Ray Serve: as many replicas as the lines ask for, on as many machines as the cluster has.
+"""Runs the application on Ray Serve, as several replicas on one machine or on a cluster.
 
-Ray carries the lines, counts them, starts a replica that is missed and sends a conversation to the one that has its
-cache; nothing of that is made here. The only file that knows ray. What the app is, and what a line says, it does not.
+Ray starts replicas by the load, restarts failed ones, and routes a conversation to the replica that has its cache. No
+other module imports ray.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Before the import, which reads them: nobody is told what is used here, and nobody without the token runs code here.
+# Ray reads these on import. It must not report usage, and must not run the code of a caller without the token.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray
@@ -25,24 +26,25 @@ from ray.serve.schema import LoggingConfig
 from model.errors import EngineFailed, EngineMissing
 
 APP_NAME = "asr33"
-TOKEN_PATH = Path("~/.ray/auth_token")  # where ray itself looks for it
-# By a hash of the conversation: each turn goes to the same replica, and only its share moves when one comes or goes.
+TOKEN_PATH = Path("~/.ray/auth_token")  # where ray looks for the token
+# Routes by a hash of the conversation: each turn goes to the same replica, and a new replica takes only its share.
 CONSISTENT_HASH_ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-HEALTH_CHECK_PERIOD_S = 2.0  # between two looks at a replica, which is started anew when it does not answer
-HEALTH_CHECK_TIMEOUT_S = 10.0  # without an answer
+HEALTH_CHECK_PERIOD_S = 2.0  # Ray restarts a replica that fails a check
+HEALTH_CHECK_TIMEOUT_S = 10.0
+LOGGING = LoggingConfig(log_level="ERROR", enable_access_log=False)  # Ray's access log has addresses and paths
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSize:
-    """How many replicas there may be, each for about so many `lines`, and what each asks of its machine."""
+    """The range of replicas, the load of one, and the CPUs and GPUs that each reserves."""
 
     min_replicas: int = 1
     max_replicas: int = 4
     answers_per_replica: int = 64
     cpus: float = 1.0
     gpus: float = 0.0
-    upscale_s: float = 10.0  # of too many lines until there is one more
-    downscale_s: float = 300.0  # of too few until there is one less: a model takes longer to load than to keep
+    upscale_s: float = 10.0  # of overload before another replica starts
+    downscale_s: float = 300.0  # of low load before a replica ends; longer, because a model loads slowly
 
 
 @contextmanager
@@ -57,26 +59,22 @@ def run_cluster(
     drain_s: float = 30.0,
     address: str | None = None,
 ) -> Iterator[None]:
-    """The app that `app` makes, in every replica, until the block ends; then all of it is taken down.
+    """Runs the application in every replica while the block runs, then shuts all down.
 
-    `address` is a cluster's that runs already, "auto" the one this machine belongs to; without one a cluster of this
-    machine alone is begun, and ended. `app` is called in each replica, so it must be importable there. Raises
-    EngineMissing for a cluster that cannot be reached, EngineFailed where no replica comes to life.
+    Each replica imports and calls `make_app`. `address` is a running cluster, "auto" the cluster of this machine; None
+    starts a cluster on this machine alone. Raises EngineMissing if the cluster cannot be reached, and EngineFailed if
+    no replica starts.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     _connect(address)
     try:
-        options = HTTPOptions(host=host, port=port, ssl_certfile=_path_text(cert), ssl_keyfile=_path_text(cert_key))
-        serve.start(http_options=options, logging_config=_logging_config())
+        tls = {"ssl_certfile": cert and str(cert), "ssl_keyfile": cert_key and str(cert_key)}
+        serve.start(http_options=HTTPOptions(host=host, port=port, **tls), logging_config=LOGGING)
+        application = _make_deployment(make_app, size, drain_s).bind()
         try:
-            serve.run(
-                _make_deployment(make_app, size, drain_s).bind(),
-                name=APP_NAME,
-                route_prefix="/",
-                logging_config=_logging_config(),
-            )
+            serve.run(application, name=APP_NAME, route_prefix="/", logging_config=LOGGING)
         except RuntimeError as error:
-            raise EngineFailed(f"no replica came to life ({_first_line(error)}): its log is in /tmp/ray") from None
+            raise EngineFailed(f"no replica started ({_first_line(error)}): its log is in /tmp/ray") from None
         yield
     finally:
         serve.shutdown()
@@ -84,7 +82,6 @@ def run_cluster(
 
 
 def count_replicas() -> int:
-    """How many are alive just now."""
     application = serve.status().applications.get(APP_NAME)
     states = application.deployments[APP_NAME].replica_states if application else {}
     return int(states.get("RUNNING", 0))
@@ -92,34 +89,26 @@ def count_replicas() -> int:
 
 def _connect(address: str | None) -> None:
     _ensure_token()
+    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        ray.init(
-            address=address,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            namespace=APP_NAME,
-        )
+        ray.init(address=address, namespace=APP_NAME, **quiet)
     except (ConnectionError, ValueError) as error:
         raise EngineMissing(f"no Ray cluster at {address} ({_first_line(error)}): start one with ray start") from None
 
 
 def _ensure_token() -> None:
-    """A token where there is none yet; a cluster of several machines has the same on each."""
+    """Creates a token if there is none. All machines of a cluster must have the same token."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     path = TOKEN_PATH.expanduser()
     if not path.exists():
-        import secrets
-
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+        path.touch(0o600, exist_ok=False)
+        path.write_text(secrets.token_hex(32))
 
 
 def _make_deployment(make_app: Callable[[], Any], size: ClusterSize, drain_s: float) -> Any:
-    scaled = AutoscalingConfig(
+    autoscaling = AutoscalingConfig(
         min_replicas=size.min_replicas,
         max_replicas=size.max_replicas,
         initial_replicas=size.min_replicas,
@@ -129,41 +118,30 @@ def _make_deployment(make_app: Callable[[], Any], size: ClusterSize, drain_s: fl
         look_back_period_s=min(30.0, size.upscale_s),
         metrics_interval_s=min(10.0, size.upscale_s / 2),
     )
+    checks: list[Callable[[], Awaitable[None]]] = []  # of the application in this process
 
-    sound: list[Callable[[], Awaitable[None]]] = []  # of this process's app
-
-    def made() -> Any:  # a plain function is called in each replica; whatever else can be called is taken for an app
-        one = make_app()
-        sound.append(one.state.sound)
-        return one
+    def build_app() -> Any:  # Ray calls a plain function in each replica; any other callable must be an ASGI app
+        app = make_app()
+        checks.append(app.state.check_alive)
+        return app
 
     class Replica:
-        async def check_health(self) -> None:  # by Ray, which begins a replica anew when this raises
-            assert sound, "the app is made before a replica is looked at"
-            for raises in sound:
-                await raises()
+        async def check_health(self) -> None:  # Ray restarts the replica if this raises
+            assert checks, "Ray builds the application before it checks the replica"
+            for check_alive in checks:
+                await check_alive()
 
     return serve.deployment(
-        serve.ingress(made)(Replica),
+        serve.ingress(build_app)(Replica),
         name=APP_NAME,
-        autoscaling_config=scaled,
-        max_ongoing_requests=4
-        * size.answers_per_replica,  # a wait in the batch's own queue is told to the line; in Ray's it is not
+        autoscaling_config=autoscaling,
+        max_ongoing_requests=4 * size.answers_per_replica,  # our queue sends keep-alives, and Ray's does not
         ray_actor_options={"num_cpus": size.cpus, "num_gpus": size.gpus},
         request_router_config=RequestRouterConfig(request_router_class=CONSISTENT_HASH_ROUTER),
         graceful_shutdown_timeout_s=drain_s,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
     )
-
-
-def _logging_config() -> LoggingConfig:
-    """Ray's log of requests tells addresses and paths; ours tells what is needed."""
-    return LoggingConfig(log_level="ERROR", enable_access_log=False)
-
-
-def _path_text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _first_line(error: Exception) -> str:

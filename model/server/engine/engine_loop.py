@@ -1,48 +1,37 @@
-"""One engine for many answers: a pass at a time, for those whose paper runs out first.
-
-Does what `deadlines` decides, in the thread of whoever calls it; the clock is given. Knows no event loop: what
-was made lies in `made` until it is fetched.
-"""
+"""Runs one engine for many answers, pass by pass, in the caller's thread. The caller empties `outputs`."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from math import inf
 
 from model.generate.prefix_cache import common_prefix_length
 from model.interface import TextChunk
-from model.server.engine import fair_share
+from model.server.engine import scheduler
 from model.server.engine.counters import EngineCounters
-from model.server.engine.scheduler import (
-    Idle,
-    Prefill,
-    ScheduledSequence,
-    SchedulingPolicy,
-    prefill_chunk_size,
-    schedule,
-)
+from model.server.engine.scheduler import Idle, Prefill, ScheduledSequence, SchedulingPolicy
 from model.server.engine.sequence import BatchSequence
 from model.server.engine.timed_engine import Logits, SlotSession, TimedEngine
 
-STALLED_CLIENT_S = 2.0  # without taking anything, and others wait for a row
+STALLED_CLIENT_S = 2.0  # a client that takes no text for so long loses its row to a waiting answer
 
-SequenceOutput = TextChunk | Exception | None  # None after the last
+SequenceOutput = TextChunk | Exception | None  # None after the last chunk
 
 
 @dataclass(eq=False, slots=True)
 class PrefillJob:
-    """A prompt to be read ahead when there is nothing better to do; `told` how many of its tokens were read."""
+    """A prompt to prefill while nothing is more urgent. `on_done` gets the number of tokens that were prefilled."""
 
     token_ids: list[int]
     conversation: str
     on_done: Callable[[int], None]
-    prefilled: int = field(default=0)
+    prefilled: int = 0
 
 
 class EngineLoop:
-    """The answers that are being made, those that wait for a row, and the caches of those that were."""
+    """Holds the active answers, the answers that wait for a row, and the prompts to prefill ahead."""
 
     def __init__(
         self, session: SlotSession, *, batch_size: int, clock: Callable[[], float], policy: SchedulingPolicy = "paper"
@@ -54,184 +43,184 @@ class EngineLoop:
         self._clock, self._policy = clock, policy
         self._active: dict[ScheduledSequence, BatchSequence] = {}
         self._waiting: deque[BatchSequence] = deque()
-        self._parked: set[BatchSequence] = set()  # whose readers have stopped, and others wanted the row
+        self._parked: set[BatchSequence] = set()  # lost their row because their client stalled
         self._prefill_jobs: list[PrefillJob] = []
-        self._may_prefill = True  # the last pass was no piece of a prompt
+        self._may_prefill = True  # the last pass was no prefill
         self.failure: Exception | None = None
 
     def counters(self) -> EngineCounters:
-        return self.totals.counters(
-            active=len(self._active), waiting=len(self._waiting), caches=self._allocator.idle_count
-        )
+        active, waiting = len(self._active), len(self._waiting)
+        return replace(self.totals, active=active, waiting=waiting, caches=self._allocator.idle_count)
 
-    # What it is told:
+    # Commands of the caller:
 
-    def add(self, sequence: BatchSequence) -> None:
-        """One more answer is wanted."""
+    def add_sequence(self, sequence: BatchSequence) -> None:
         if self.failure:
             self._emit_end(sequence, self.failure)
-        elif last := sequence.final_chunk(self._clock()):
-            self.outputs.append((sequence, last))
+        elif chunk := sequence.final_chunk(self._clock()):
+            self.outputs.append((sequence, chunk))
             self._emit_end(sequence, None)
         else:
             self._remove_prefills_of(sequence.conversation)
             self._waiting.append(sequence)
 
     def mark_delivered(self, sequence: BatchSequence, at: float, characters: int) -> None:
-        """Its reader has these characters now."""
-        still = sequence.scheduled.buffer.mark_delivered(at, characters)
-        self.totals.stalls += still > 0
-        self.totals.stall_s += still
+        """Notes that the client has received these characters."""
+        stall_s = sequence.scheduled.buffer.mark_delivered(at, characters)
+        self.totals.stalls += stall_s > 0
+        self.totals.stall_s += stall_s
         if sequence in self._parked:
             self._parked.remove(sequence)
             self._waiting.append(sequence)
 
     def cancel(self, sequence: BatchSequence) -> None:
-        """Its reader is gone: it is in no pass from here on, and its cache waits for the next turn."""
+        """Takes an open answer out of all further passes. Its cache stays idle for the next turn."""
         if sequence.scheduled in self._active:
-            self.totals.cut += 1
             self._release_slot(sequence)
         elif sequence in self._waiting:
             self._waiting.remove(sequence)
-            self.totals.cut += 1
         elif sequence in self._parked:
             self._parked.remove(sequence)
-            self.totals.cut += 1
+        else:
+            return
+        self.totals.cut += 1
 
     def add_prefill(self, job: PrefillJob) -> None:
-        """So far has a prompt been typed; what was heard of this conversation before is forgotten."""
+        """Queues a prompt that is still being typed. The job replaces the conversation's earlier job."""
         self._remove_prefills_of(job.conversation)
         self._prefill_jobs.append(job)
 
     def remove_prefill(self, job: PrefillJob) -> None:
-        """It is read no further."""
         if job in self._prefill_jobs:
             self._prefill_jobs.remove(job)
             job.on_done(job.prefilled)
 
-    def finish_all(self) -> None:
-        """All that is being made ends here."""
-        self._end_all(None)
+    def end_all(self, error: Exception | None = None) -> None:
+        for sequence in [*self._active.values(), *self._waiting, *self._parked]:
+            self._emit_end(sequence, error)
+        self._active, self._waiting, self._parked = {}, deque(), set()
+        for job in list(self._prefill_jobs):
+            self.remove_prefill(job)
 
-    # What it does:
+    # Passes:
 
     def run_pass(self) -> float:
-        """One pass, or none: the moment at which to come back if nothing is told before, which may be now."""
+        """Runs one pass or none. Returns the time of the next call, if no command comes before; it may be now."""
         try:
             return self._run_scheduled_pass()
-        except Exception as error:  # of the engine, and so of everybody
+        except Exception as error:  # of the engine, so it ends all answers
             self.failure = error
-            self._end_all(error)
+            self.end_all(error)
             return inf
 
     @property
     def has_undelivered(self) -> bool:
-        """Whether somebody has not taken all that was made."""
-        return bool(self._parked) or any(line.buffer.undelivered_chars for line in self._active)
+        """Whether a client has not yet taken all of its text."""
+        return bool(self._parked) or any(scheduled.buffer.undelivered_chars for scheduled in self._active)
 
     def _run_scheduled_pass(self) -> float:
         self._admit_waiting()
         now = self._clock()
-        todo = schedule(now, self._active, self._engine.costs, self._policy, self._may_prefill)
-        if isinstance(todo, Prefill):
-            self._prefill(self._active[todo.sequence], todo.token_count)
-        elif isinstance(todo, Idle):
-            until = min(todo.until, now + STALLED_CLIENT_S) if self._waiting else todo.until
+        action = scheduler.schedule(now, self._active, self._engine.costs, self._policy, self._may_prefill)
+        if isinstance(action, Prefill):
+            self._prefill(self._active[action.sequence], action.token_count)
+        elif isinstance(action, Idle):
+            until = min(action.until, now + STALLED_CLIENT_S) if self._waiting else action.until
             return now if self._prefill_ahead() else until
-        elif not ((todo.is_early and self._prefill_ahead()) or self._compact_slots()):
-            self._decode_step([self._active[line] for line in todo.sequences])
+        elif not ((action.is_early and self._prefill_ahead()) or self._compact_slots()):
+            self._decode_step([self._active[scheduled] for scheduled in action.sequences])
         return now
 
     def _admit_waiting(self) -> None:
-        """Rows for those who have waited for one, the most pressing first."""
+        """Gives free rows to waiting answers, the one with the earliest deadline first."""
         if self._waiting and len(self._active) >= self.batch_size:
             self._park_stalled(self._clock())
         if self._waiting and len(self._active) >= self.batch_size:
             self._preempt_for_fairness()
         while self._waiting and len(self._active) < self.batch_size:
-            turn = self._waiting[0]
+            sequence = self._waiting[0]
             if self._policy == "paper":
                 now = self._clock()
-                next_ = fair_share.keys_with_fewest_rows({one.key_name for one in self._waiting}, self._rows_by_key())
-                due = [one for one in self._waiting if one.key_name in next_]
-                turn = min(due, key=lambda one: one.scheduled.buffer.next_deadline(now))
-            self._waiting.remove(turn)
-            self._active[turn.scheduled] = turn
-            self._engine.copy_caches(self._allocator.acquire(turn.scheduled, turn.window, turn.conversation))
-            self.totals.reused += self._rewind_to_window(turn)
+                waiting_keys = {waiting.key_name for waiting in self._waiting}
+                keys = scheduler.keys_with_fewest_rows(waiting_keys, self._rows_by_key())
+                candidates = [waiting for waiting in self._waiting if waiting.key_name in keys]
+                sequence = min(candidates, key=lambda waiting: waiting.scheduled.buffer.next_deadline(now))
+            self._waiting.remove(sequence)
+            self._active[sequence.scheduled] = sequence
+            copies = self._allocator.acquire(sequence.scheduled, sequence.window, sequence.conversation)
+            self._engine.copy_caches(copies)
+            self.totals.reused += self._rewind_to_window(sequence)
 
     def _rows_by_key(self) -> Counter[str]:
-        return Counter(turn.key_name for turn in self._active.values())
+        return Counter(sequence.key_name for sequence in self._active.values())
 
     def _preempt_for_fairness(self) -> None:
-        """The answer that came last of the key with too many rows waits for another, and its cache rests."""
-        who = fair_share.key_to_preempt(self._rows_by_key(), {one.key_name for one in self._waiting})
-        if who is not None:
-            turn = max(
-                (one for one in self._active.values() if one.key_name == who),
-                key=lambda one: one.scheduled.buffer.arrived_at,
-            )
-            del self._active[turn.scheduled]
-            self._allocator.release(turn.scheduled)
-            self._waiting.append(turn)
+        """Takes a row from the key that has too many. Its latest answer waits, and the cache stays idle."""
+        key = scheduler.key_to_preempt(self._rows_by_key(), {waiting.key_name for waiting in self._waiting})
+        if key is not None:
+            answers = (sequence for sequence in self._active.values() if sequence.key_name == key)
+            latest = max(answers, key=lambda sequence: sequence.scheduled.buffer.arrived_at)
+            self._release_slot(latest)
+            self._waiting.append(latest)
 
     def _park_stalled(self, now: float) -> None:
-        """Take their rows from those whose readers have stopped, until they read again; their caches rest."""
-        for turn in list(self._active.values()):
-            paper = turn.scheduled.buffer
-            if paper.undelivered_chars and (paper.last_token_at or now) + STALLED_CLIENT_S <= now:
-                self._parked.add(turn)
-                del self._active[turn.scheduled]
-                self._allocator.release(turn.scheduled)
+        """Takes the rows of stalled clients until they read again. The caches stay idle."""
+        for sequence in list(self._active.values()):
+            buffer = sequence.scheduled.buffer
+            if buffer.undelivered_chars and (buffer.last_token_at or now) + STALLED_CLIENT_S <= now:
+                self._parked.add(sequence)
+                self._release_slot(sequence)
 
     def _rewind_to_window(self, sequence: BatchSequence) -> int:
-        """Forget what the window does not begin with, and what comes last in it; how much of it is known.
+        """Truncates the cache to its common prefix with the window less the last token. Returns the cache's length.
 
-        A token that is read alone comes out a little otherwise than as one of several: so that a text does not depend
-        on what was known of it, none ever is.
+        A token computed alone gives slightly different logits than among others. Therefore the last token of a prompt
+        is never computed alone, so that the text does not depend on what was cached.
         """
-        known = self._allocator.token_ids(sequence.scheduled.slot)
-        kept = min(common_prefix_length(known, sequence.window), len(sequence.window) - 1)
-        kept -= sequence.prefill_length - kept == 1 < sequence.prefill_length
-        self._allocator.truncate(sequence.scheduled.slot, kept)
-        sequence.scheduled.pending_tokens = max(1, sequence.prefill_length - kept)
-        return kept
+        cached = self._allocator.token_ids(sequence.scheduled.slot)
+        length = min(common_prefix_length(cached, sequence.window), len(sequence.window) - 1)
+        length -= sequence.prefill_length - length == 1 < sequence.prefill_length
+        self._allocator.truncate(sequence.scheduled.slot, length)
+        sequence.scheduled.pending_tokens = max(1, sequence.prefill_length - length)
+        return length
 
     def _prefill(self, sequence: BatchSequence, count: int) -> None:
-        known = len(self._allocator.token_ids(sequence.scheduled.slot))
-        logits = self._engine.prefill(sequence.scheduled.slot, sequence.window[known : known + count])
+        scheduled = sequence.scheduled
+        cached = len(self._allocator.token_ids(scheduled.slot))
+        logits = self._engine.prefill(scheduled.slot, sequence.window[cached : cached + count])
         self._may_prefill = False
-        sequence.scheduled.pending_tokens = max(1, sequence.scheduled.pending_tokens - count)
-        if known + count == len(sequence.window):
+        scheduled.pending_tokens = max(1, scheduled.pending_tokens - count)
+        if cached + count == len(sequence.window):
             self._emit_token(sequence, logits)
 
     def _decode_step(self, sequences: list[BatchSequence]) -> None:
-        """A token for each; of an answer that goes on, those that it had come to are taken again one by one."""
-        at, begun = [turn.scheduled.slot for turn in sequences], self._clock()
-        known = [len(self._allocator.token_ids(slot)) for slot in at]
-        logits = self._engine.decode_step(at, [turn.window[have] for turn, have in zip(sequences, known, strict=True)])
+        """Computes a token of each sequence. A resumed answer computes one resume token in each step, then new ones."""
+        slots, started_at = [sequence.scheduled.slot for sequence in sequences], self._clock()
+        cached = [len(self._allocator.token_ids(slot)) for slot in slots]
+        tokens = [sequence.window[length] for sequence, length in zip(sequences, cached, strict=True)]
+        logits = self._engine.decode_step(slots, tokens)
         self._may_prefill = True
-        for turn, have, row in zip(sequences, known, logits, strict=True):
-            if have + 1 == len(turn.window):
-                self._emit_token(turn, row)
-        self._engine.record_step(at, begun)
+        for sequence, length, row in zip(sequences, cached, logits, strict=True):
+            if length + 1 == len(sequence.window):
+                self._emit_token(sequence, row)
+        self._engine.record_step(slots, started_at)
 
     def _emit_token(self, sequence: BatchSequence, logits: Logits) -> None:
-        """What goes wrong here is this answer's alone."""
+        """Samples a token. An error while sampling ends only this answer."""
         window = sequence.window
         try:
-            piece = sequence.generate_token(logits, self._clock())
+            chunk = sequence.generate_token(logits, self._clock())
         except Exception as error:
             self._release_slot(sequence, keep_cache=False)
             self._emit_end(sequence, error)
             return
         self.totals.tokens += 1
-        if piece:
-            self.outputs.append((sequence, piece))
-        if piece and piece.finish_reason:
+        if chunk:
+            self.outputs.append((sequence, chunk))
+        if chunk and chunk.finish_reason:
             self._release_slot(sequence)
             self._emit_end(sequence, None)
-        elif sequence.window is not window:  # it was rolled
+        elif sequence.window is not window:  # the context was full, and the oldest text was dropped
             self._rewind_to_window(sequence)
 
     def _release_slot(self, sequence: BatchSequence, keep_cache: bool = True) -> None:
@@ -239,15 +228,8 @@ class EngineLoop:
         self._allocator.release(sequence.scheduled, keep_cache)
 
     def _remove_prefills_of(self, conversation: str) -> None:
-        for heard in [one for one in self._prefill_jobs if conversation and one.conversation == conversation]:
-            self.remove_prefill(heard)
-
-    def _end_all(self, error: Exception | None) -> None:
-        for turn in [*self._active.values(), *self._waiting, *self._parked]:
-            self._emit_end(turn, error)
-        self._active, self._waiting, self._parked = {}, deque(), set()
-        for heard in list(self._prefill_jobs):
-            self.remove_prefill(heard)
+        for job in [job for job in self._prefill_jobs if conversation and job.conversation == conversation]:
+            self.remove_prefill(job)
 
     def _emit_end(self, sequence: BatchSequence, error: Exception | None) -> None:
         self.totals.failed += error is not None
@@ -255,28 +237,26 @@ class EngineLoop:
         self.outputs.append((sequence, error))
 
     def _prefill_ahead(self) -> bool:
-        """A piece of what was heard last; False if there is nothing to read."""
+        """Prefills a chunk of the latest job. Returns False if no job is left or no slot is free."""
         while self._prefill_jobs:
-            heard = self._prefill_jobs[-1]
-            found = self._allocator.find_for_prefill(heard.token_ids, heard.conversation)
-            if found is None:
+            job = self._prefill_jobs[-1]
+            if (slot_and_copies := self._allocator.find_for_prefill(job.token_ids, job.conversation)) is None:
                 return False
-            slot, copies = found
+            slot, copies = slot_and_copies
             self._engine.copy_caches(copies)
-            known = len(self._allocator.token_ids(slot))
-            if left := len(heard.token_ids) - known:
-                if left == 1 < len(heard.token_ids):
-                    self._allocator.truncate(slot, known := known - 1)
-                self._engine.prefill(
-                    slot, heard.token_ids[known : known + prefill_chunk_size(len(heard.token_ids) - known)]
-                )
-                heard.prefilled += len(self._allocator.token_ids(slot)) - len(heard.token_ids) + left
+            total, cached = len(job.token_ids), len(self._allocator.token_ids(slot))
+            if remaining := total - cached:
+                if remaining == 1 < total:
+                    self._allocator.truncate(slot, cached := cached - 1)
+                chunk_end = cached + scheduler.prefill_chunk_size(total - cached)
+                self._engine.prefill(slot, job.token_ids[cached:chunk_end])
+                job.prefilled += len(self._allocator.token_ids(slot)) - total + remaining
                 return True
-            self.remove_prefill(heard)
+            self.remove_prefill(job)
         return False
 
     def _compact_slots(self) -> bool:
-        """Whether slots had to be moved, so that somebody may have been cut meanwhile."""
+        """Moves caches together. Returns True if this took time: then the commands run before the next step."""
         copies = self._allocator.compact()
         self._engine.copy_caches(copies)
         return bool(copies)

@@ -1,8 +1,4 @@
-"""Many answers at once on one model: one thread owns the engine, the pieces come out in the event loop.
-
-The thread is made at once and loads the model first. What is done when is decided by `deadlines` and done by
-`distributor`; here is what lies between them and those who ask.
-"""
+"""Runs one model for many answers at once: a thread runs `engine_loop`, and the event loop receives the chunks."""
 
 from __future__ import annotations
 
@@ -18,19 +14,19 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from model.errors import Busy, EngineFailed
+from model.errors import EngineFailed, ModelError
 from model.generate.local_model import Clock
 from model.generate.prefix_cache import stable_prefix
 from model.generate.thread_queue import ThreadToLoopQueue, put_many
 from model.interface import CompletionRequest, DeviceChoice, TextChunk
-from model.server.engine.counters import EngineCounters, EngineTotals
+from model.server.engine.counters import EngineCounters
 from model.server.engine.encoder import Alphabets, BatchEngine, RequestEncoder, load_engine
 from model.server.engine.engine_loop import EngineLoop, PrefillJob
 from model.server.engine.scheduler import SchedulingPolicy
 from model.server.engine.sequence import BatchSequence
 from model.store import store
 
-UNDELIVERED_POLL_S = 0.02  # while pieces lie untaken: then what is taken need not wake the thread each time
+UNDELIVERED_POLL_S = 0.02  # while chunks are undelivered, so that a delivery need not wake the thread
 CACHE_MEMORY = 1 << 31  # bytes of all caches
 
 T = TypeVar("T")
@@ -45,7 +41,7 @@ class _LoadedEngine:
 
 
 class BatchModel:
-    """One model for many lines."""
+    """One model that generates many answers at once."""
 
     def __init__(
         self,
@@ -56,19 +52,18 @@ class BatchModel:
         context: int = 0,
         queue_size: int | None = None,
         alphabets: Alphabets | None = None,
-        name: str = "",
         threads: int = 0,
         device: DeviceChoice = "auto",
         clock: Clock = time.monotonic,
         order: SchedulingPolicy = "paper",
     ) -> None:
-        """`source` is a model's folder, or a function that loads an engine; it is loaded at once, in the thread.
+        """`source` is a model's folder or a function that loads an engine. The thread loads it at once.
 
-        `rows` answers are made at once, `queue` more wait: as many, where it is not said. `memory` is what all caches
-        may take, `context` how many tokens one has, 0 what the model has. `alphabets`: by its name what characters an
-        ask may want to be kept to. `order` arrival knows no paper; it is there to be compared.
+        `batch_size` answers are generated at once, and `queue_size` more may wait (default: the same number). All
+        caches have `memory` bytes, each has `context` tokens (0: the model's). A request may name one of `alphabets`.
+        `order` "arrival" ignores deadlines; it exists for comparison.
         """
-        self._name = name or (store.name_of_folder(source) if isinstance(source, Path) else "model")
+        self.name = store.name_of_folder(source) if isinstance(source, Path) else "model"
         self._capacity = batch_size + (batch_size if queue_size is None else queue_size)
         self._open_requests = self._refused_requests = 0
         self._clock = clock
@@ -77,179 +72,162 @@ class BatchModel:
         self._deliveries: deque[tuple[BatchSequence, float, int]] = deque()
         self._is_closed = False
         self._loading: Future[_LoadedEngine] = Future()
-        self._tokenizer_thread = ThreadPoolExecutor(1, thread_name_prefix="spelling")
-        self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        self._tokenizer_thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
+        self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
-        def engine() -> BatchEngine:
-            if not isinstance(source, Path):
-                return source()
-            return load_engine(
-                source, batch_size=batch_size, memory=memory, context=context, threads=threads, device=device
-            )
+        def load() -> _LoadedEngine:
+            if isinstance(source, Path):
+                options = {"batch_size": batch_size, "memory": memory, "context": context, "threads": threads}
+                engine = load_engine(source, **options, device=device)
+            else:
+                engine = source()
+            engine_loop = EngineLoop(engine.session, batch_size=batch_size, clock=clock, policy=order)
+            return _LoadedEngine(engine_loop, RequestEncoder(engine, alphabets or {}), engine.device)
 
-        def loaded() -> _LoadedEngine:
-            made = engine()
-            distributor = EngineLoop(made.session, batch_size=batch_size, clock=clock, policy=order)
-            return _LoadedEngine(distributor, RequestEncoder(made, alphabets or {}), made.device)
-
-        self._engine_run = self._engine_thread.submit(self._run_engine, loaded)
-
-    @property
-    def name(self) -> str:
-        return self._name
+        self._engine_run = self._engine_thread.submit(self._run_engine, load)
 
     @property
     def device(self) -> str:
-        """Where it runs; empty until it is loaded."""
-        return self._loading.result().device if self._is_loaded() else ""
+        """Where the model runs. Waits until the model is loaded."""
+        return self._loading.result().device
 
     @property
     def context(self) -> int:
-        """How many tokens a prompt and its answer may have together; waits for the model to be loaded."""
+        """The most tokens that a prompt and its answer may have together. Waits until the model is loaded."""
         return self._loading.result().encoder.context
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text; waits for the model to be loaded."""
+        """Waits until the model is loaded."""
         return self._loading.result().encoder.count_tokens(text)
 
     async def wait_until_loaded(self) -> None:
-        """Return when the model is loaded. Raises ModelError if it cannot be."""
+        """Raises ModelError if the model cannot be loaded."""
         await self._run_in_tokenizer_thread(bool)
 
     async def check_alive(self) -> None:
-        """Return as soon as the thread comes round. Raises what the engine has failed by, as all answers do then."""
-        heard: Future[None] = Future()
+        """Waits until the engine's thread answers. Raises the error that the engine failed with."""
+        answered: Future[None] = Future()
 
-        def told(distributor: EngineLoop) -> None:
-            if not heard.set_running_or_notify_cancel():
-                return
-            if distributor.failure:
-                heard.set_exception(distributor.failure)
-            else:
-                heard.set_result(None)
+        def answer(engine_loop: EngineLoop) -> None:
+            if answered.set_running_or_notify_cancel():
+                if engine_loop.failure:
+                    answered.set_exception(engine_loop.failure)
+                else:
+                    answered.set_result(None)
 
-        self._commands.put(told)
+        self._commands.put(answer)
         if self._engine_run.done():
             raise EngineFailed("the engine's thread has ended: start it again")
-        await asyncio.wrap_future(heard)
+        await asyncio.wrap_future(answered)
 
     def counters(self) -> EngineCounters:
-        """What was done so far."""
-        if self._is_loaded():
+        if self._loading.done() and not self._loading.exception():
             return replace(self._loading.result().engine_loop.counters(), refused=self._refused_requests)
-        return EngineTotals().counters(active=0, waiting=self._open_requests, caches=0)
+        return EngineCounters(waiting=self._open_requests)
 
     async def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]:
-        """The continuation of the prompt; closing the generator takes it out before the next step.
+        """Generates the answer. Closing the generator takes the answer out of the next pass.
 
-        `who` is the key that it counts for, where several want more rows than there are.
-
-        Raises ModelError before the first piece: PromptTooLong, NoSuchAlphabet, Busy.
+        `key_name` is the API key that the answer counts for when several keys compete for rows. Raises ModelError
+        before the first chunk: PromptTooLong, InvalidParameter, and the kind "busy" if the queue is full.
         """
         if self._open_requests >= self._capacity:
             self._refused_requests += 1
-            raise Busy(
-                f"{self._open_requests} answers are being made or wait for it, which is all there is room for: ask again soon"
-            )
+            raise ModelError(f"all {self._open_requests} places for answers are taken: ask again soon", "busy")
         self._open_requests += 1
         try:
-            arrived = self._clock()
-            turn = await self._run_in_tokenizer_thread(lambda loaded: loaded.encoder.make_sequence(request, arrived))
+            now = self._clock()
+            sequence = await self._run_in_tokenizer_thread(lambda loaded: loaded.encoder.make_sequence(request, now))
             if self._is_closed:
                 return
-            turn.key_name = key_name
-            belt = self._queues[turn] = ThreadToLoopQueue(
-                asyncio.get_running_loop(), partial(self._note_delivery, turn)
-            )
-            self._commands.put(lambda distributor: distributor.add(turn))
+            sequence.key_name = key_name
+            queue = ThreadToLoopQueue(asyncio.get_running_loop(), partial(self._note_delivery, sequence))
+            self._queues[sequence] = queue
+            self._commands.put(lambda engine_loop: engine_loop.add_sequence(sequence))
             try:
-                while (piece := await belt.get()) is not None:
-                    yield piece
+                while (chunk := await queue.get()) is not None:
+                    yield chunk
             finally:
-                self._queues.pop(turn, None)
-                self._commands.put(lambda distributor: distributor.cancel(turn))
+                self._queues.pop(sequence, None)
+                self._commands.put(lambda engine_loop: engine_loop.cancel(sequence))
         finally:
             self._open_requests -= 1
 
     async def prefill(self, request: CompletionRequest) -> int:
-        """Read what is settled of a prompt into a cache while there is nothing better to do; how many tokens it was.
+        """Prefills the stable prefix of a prompt while the engine has time. Returns the number of tokens computed.
 
-        The newest counts: it returns also when a newer one of the same conversation comes, or an answer of it.
+        A newer prefill or an answer of the same conversation ends the prefill early.
         """
-        ids = await self._run_in_tokenizer_thread(
-            lambda loaded: loaded.encoder.encode_prompt(stable_prefix(request.prompt))[: loaded.encoder.context]
-        )
+        prompt = stable_prefix(request.prompt)
+        token_ids = await self._run_in_tokenizer_thread(lambda loaded: loaded.encoder.encode_prompt(prompt))
         done: Future[int] = Future()
 
-        def told(read: int) -> None:
+        def finish(prefilled: int) -> None:
             if done.set_running_or_notify_cancel():
-                done.set_result(read)
+                done.set_result(prefilled)
 
-        heard = PrefillJob(ids, request.conversation, told)
-        self._commands.put(lambda distributor: distributor.add_prefill(heard))
+        job = PrefillJob(token_ids[: self.context], request.conversation, finish)
+        self._commands.put(lambda engine_loop: engine_loop.add_prefill(job))
         try:
             return await asyncio.wrap_future(done)
         finally:
-            self._commands.put(lambda distributor: distributor.remove_prefill(heard))
+            self._commands.put(lambda engine_loop: engine_loop.remove_prefill(job))
 
     async def close(self) -> None:
-        """End what is being made, wait for the loading or the pass that is under way, and end the threads."""
+        """Ends all answers, waits for the current load or pass, and ends the threads."""
         self._is_closed = True
         self._commands.put(bool)
         await asyncio.wrap_future(self._engine_run)
         self._engine_thread.shutdown()
         self._tokenizer_thread.shutdown()
 
-    def _is_loaded(self) -> bool:
-        return self._loading.done() and self._loading.exception() is None
-
     async def _run_in_tokenizer_thread(self, work: Callable[[_LoadedEngine], T]) -> T:
-        """What takes a moment, once the model is loaded: neither the event loop nor the engine waits for it."""
+        """Runs slow work with the loaded model; neither the event loop nor the engine waits for it."""
         return await asyncio.wrap_future(self._tokenizer_thread.submit(lambda: work(self._loading.result())))
 
     def _note_delivery(self, sequence: BatchSequence, characters: int) -> None:
         self._deliveries.append((sequence, self._clock(), characters))
 
-    # In the thread:
+    # In the engine's thread:
 
-    def _run_engine(self, load_engine: Callable[[], _LoadedEngine]) -> None:
+    def _run_engine(self, load: Callable[[], _LoadedEngine]) -> None:
         try:
-            loaded = load_engine()
-        except BaseException as error:  # whoever asks is told
+            loaded = load()
+        except BaseException as error:  # raised to every caller
             self._loading.set_exception(error)
             return
         self._loading.set_result(loaded)
-        distributor = loaded.engine_loop
+        engine_loop = loaded.engine_loop
         while not self._is_closed:
-            until = distributor.run_pass()
-            self._send_outputs(distributor)
-            self._run_commands(distributor, until - self._clock())
-        self._run_commands(distributor, 0)  # what was told before the end
-        distributor.finish_all()
-        self._send_outputs(distributor)
+            until = engine_loop.run_pass()
+            self._send_outputs(engine_loop)
+            self._run_commands(engine_loop, until - self._clock())
+        self._run_commands(engine_loop, 0)  # the commands that were queued before the end
+        engine_loop.end_all()
+        self._send_outputs(engine_loop)
 
     def _send_outputs(self, engine_loop: EngineLoop) -> None:
-        made, engine_loop.outputs = engine_loop.outputs, []
-        belts = [(turn, belt, load) for turn, load in made if (belt := self._queues.get(turn))]
-        lost = set(put_many((belt, load) for _, belt, load in belts))
-        for turn, belt, _ in belts:
-            if belt in lost:  # its event loop is closed: it will tell no one
-                self._queues.pop(turn, None)
-                engine_loop.cancel(turn)
+        outputs, engine_loop.outputs = engine_loop.outputs, []
+        receivers = [(sequence, queue, item) for sequence, item in outputs if (queue := self._queues.get(sequence))]
+        lost = set(put_many((queue, item) for _, queue, item in receivers))
+        for sequence, queue, _ in receivers:
+            if queue in lost:  # the event loop is closed, so that no cancel command will come
+                self._queues.pop(sequence, None)
+                engine_loop.cancel(sequence)
 
     def _run_commands(self, engine_loop: EngineLoop, wait_s: float) -> None:
-        """Take what was told; wait for it where there is nothing else to do."""
-        self._pass_on_deliveries(engine_loop)
+        """Runs all queued commands. If the queue is empty, waits up to `wait_s` for a command."""
+        self._report_deliveries(engine_loop)
         if engine_loop.has_undelivered:
             wait_s = min(wait_s, UNDELIVERED_POLL_S)
         try:
-            told = self._commands.get(wait_s > 0, None if wait_s == inf else max(wait_s, 0))
+            command = self._commands.get(wait_s > 0, None if wait_s == inf else max(wait_s, 0))
             while True:
-                told(engine_loop)
-                told = self._commands.get_nowait()
+                command(engine_loop)
+                command = self._commands.get_nowait()
         except Empty:
-            self._pass_on_deliveries(engine_loop)
+            self._report_deliveries(engine_loop)
 
-    def _pass_on_deliveries(self, engine_loop: EngineLoop) -> None:
+    def _report_deliveries(self, engine_loop: EngineLoop) -> None:
         while self._deliveries:
             engine_loop.mark_delivered(*self._deliveries.popleft())

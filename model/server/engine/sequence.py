@@ -1,7 +1,4 @@
-"""One answer among many that are made at once: what it has to read, and what it says. Pure; shares nothing.
-
-Does in pieces what `model.generate.generate.generate` does in one go, so that the text is the same. Knows neither slot nor engine.
-"""
+"""An answer of the batch, generated step by step. Its text is the same as from `model.generate.generate`. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +15,13 @@ from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence
 
 
 class BatchSequence:
-    """An ask and its answer so far."""
+    """A completion request and its answer so far.
 
-    key_name = ""  # the key that it counts for
+    `window` holds the tokens that must be in the cache before the next token. The first `prefill_length` are
+    prefilled; the others are computed one by one.
+    """
+
+    key_name = ""  # the API key that the answer counts for
 
     def __init__(
         self,
@@ -32,51 +33,49 @@ class BatchSequence:
         context: int,
         arrived_at: float,
     ) -> None:
-        """`prompt` are the ids of the ask's, an end of text before them. Raises PromptTooLong."""
+        """`prompt` is an end-of-text token and the tokens of the request's prompt. Raises PromptTooLong."""
         require_prompt_fits(prompt, context)
         self.conversation = request.conversation
         self.scheduled = ScheduledSequence(PlayoutBuffer(request.chars_per_second, arrived_at), 0)
-        self.generated_tokens = 0  # tokens, of its own
+        self.generated_tokens = 0  # without the resume tokens
         self._generation = Generation(ContextWindow(prompt, context, vocabulary), request.sampling, vocabulary, mask)
         self._unsent_tokens: tuple[int, ...] = ()
         self._unsent_logprobs: tuple[float, ...] = ()
-        self._forgotten = 0
+        self._dropped_chars = 0
         self._restart_window()
         for token in request.resume_tokens:
-            self._forgotten = 0  # that was told with the token
+            self._dropped_chars = 0  # the chunk with this token reported the earlier ones
             self._generation.append_token(token)
             self._append_token(token)
 
     def final_chunk(self, now: float) -> TextChunk | None:
-        """The last piece, where what was said before was all of it."""
+        """The last chunk, if the resume tokens are already a complete answer."""
         return TextChunk("", (), now, self._generation.finish_reason) if self._generation.finish_reason else None
 
     def generate_token(self, logits: NDArray[np.float32], now: float) -> TextChunk | None:
-        """The next token, from the logits after the window; whole characters, if there are any."""
-        token, told = self._generation.sample(logits)
+        """Samples the next token from the logits [V] after the window. Returns a chunk if characters are complete."""
+        token, logprobs = self._generation.sample(logits)
         text = self._generation.append_token(token)
         self.generated_tokens += 1
         self.scheduled.buffer.add_generated(now, len(text))
         self._unsent_tokens += (token,)
-        self._unsent_logprobs += told
-        piece = self._make_chunk(text, now) if text or self._generation.finish_reason else None
+        self._unsent_logprobs += logprobs
+        chunk = self._make_chunk(text, now) if text or self._generation.finish_reason else None
         self._append_token(token)
-        return piece
+        return chunk
 
     def _append_token(self, token: int) -> None:
         self.window.append(token)
-        if not self._generation.finish_reason and (forgotten := self._generation.window.drop_oldest()):
-            self._forgotten += forgotten
+        if not self._generation.finish_reason and (dropped := self._generation.window.drop_oldest()):
+            self._dropped_chars += dropped
             self._restart_window()
 
     def _restart_window(self) -> None:
-        """What has to be in the cache for the next token; the first `given` of it is read, the rest came one by one."""
         self.window = self._generation.window.ids_in_context
         self.prefill_length = len(self.window)
 
     def _make_chunk(self, text: str, now: float) -> TextChunk:
-        piece = TextChunk(
-            text, self._unsent_tokens, now, self._generation.finish_reason, self._unsent_logprobs, self._forgotten
-        )
-        self._unsent_tokens, self._unsent_logprobs, self._forgotten = (), (), 0
-        return piece
+        finish_reason = self._generation.finish_reason
+        chunk = TextChunk(text, self._unsent_tokens, now, finish_reason, self._unsent_logprobs, self._dropped_chars)
+        self._unsent_tokens, self._unsent_logprobs, self._dropped_chars = (), (), 0
+        return chunk

@@ -1,7 +1,4 @@
-"""Passes of the engine over the caches, each of them timed and counted.
-
-Knows tokens, slots and what a pass takes; nothing of answers, nor of whose turn it is.
-"""
+"""Runs, times and counts the passes of the engine. It knows neither answers nor the scheduler."""
 
 from __future__ import annotations
 
@@ -11,79 +8,69 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.server.engine.counters import EngineTotals
-from model.server.engine.scheduler import PassCosts
+from model.server.engine.cost_model import PassCosts
+from model.server.engine.counters import EngineCounters
 from model.server.engine.slot_allocator import CacheCopy, SlotAllocator
 
 Logits = NDArray[np.float32]
 
 
 class SlotSession(Protocol):
-    """What is asked of the engine: `count` caches side by side, of `context` tokens each."""
+    """A model with `count` caches side by side, each for `context` tokens. `BatchedSession` implements it."""
 
     @property
     def context(self) -> int: ...
-
     @property
     def count(self) -> int: ...
-
     def prefill(self, slot: int, past_length: int, token_ids: Sequence[int]) -> Logits: ...
-
     def decode_step(
         self, first_slot: int, past_lengths: Sequence[int], token_ids: Sequence[int], wanted: Sequence[int]
     ) -> Logits: ...
-
     def copy_cache(self, source: int, target: int, length: int) -> None: ...
 
 
 class TimedEngine:
-    """What is in `caches` after each is what the engine has there; `costs` learn from it."""
+    """Runs the passes. After each one `allocator` has the tokens in the session's caches, and `costs` is updated."""
 
     def __init__(self, session: SlotSession, clock: Callable[[], float]) -> None:
-        self.allocator, self.costs, self.totals = (
-            SlotAllocator(session.count),
-            PassCosts.initial_guess(),
-            EngineTotals(),
-        )
+        self.allocator, self.costs = SlotAllocator(session.count), PassCosts.initial_guess()
+        self.totals = EngineCounters()
         self._session, self._clock = session, clock
 
     def prefill(self, slot: int, token_ids: Sequence[int]) -> Logits:
-        """A piece of a prompt behind what is in the cache; the logits of its last."""
-        known, begun = self.allocator.token_ids(slot), self._clock()
-        logits = self._session.prefill(slot, len(known), token_ids)
-        known += token_ids
-        took = self._clock() - begun
-        self.costs.prefill.add_measurement(len(token_ids), took)
+        """Appends a prefill chunk to a cache. Returns the logits [V] of its last token."""
+        cached, started_at = self.allocator.token_ids(slot), self._clock()
+        logits = self._session.prefill(slot, len(cached), token_ids)
+        cached += token_ids
+        seconds = self._clock() - started_at
+        self.costs.prefill.add_measurement(len(token_ids), seconds)
         self.totals.prefill_chunks += 1
         self.totals.read += len(token_ids)
-        self.totals.read_s += took
+        self.totals.read_s += seconds
         return logits
 
     def decode_step(self, slots: Sequence[int], tokens: Sequence[int]) -> Logits:
-        """A token for each of these slots, in their order; those that lie between go along for nothing."""
-        span = range(slots[0], slots[-1] + 1)
-        ids = [0] * len(span)
-        past = [len(self.allocator.token_ids(slot)) for slot in span]
-        for slot, token in zip(slots, tokens, strict=True):
-            ids[slot - span[0]] = token
-        begun = self._clock()
-        logits = self._session.decode_step(span[0], past, ids, [slot - span[0] for slot in slots])
-        took = self._clock() - begun
-        for slot, token in zip(slots, tokens, strict=True):
+        """Appends a token to each of these slots, in ascending order. The slots between them are padding rows."""
+        span, new_tokens = range(slots[0], slots[-1] + 1), dict(zip(slots, tokens, strict=True))
+        past_lengths = [len(self.allocator.token_ids(slot)) for slot in span]
+        token_ids = [new_tokens.get(slot, 0) for slot in span]
+        started_at = self._clock()
+        logits = self._session.decode_step(span[0], past_lengths, token_ids, [slot - span[0] for slot in slots])
+        seconds = self._clock() - started_at
+        for slot, token in new_tokens.items():
             self.allocator.token_ids(slot).append(token)
         self.totals.steps += 1
         self.totals.rows += len(span)
         self.totals.padding_rows += len(span) - len(slots)
-        self.totals.step_s += took
+        self.totals.step_s += seconds
         return logits
 
     def record_step(self, slots: Sequence[int], started_at: float) -> None:
-        """A step of these slots is over, with all that was drawn from it: that too keeps the next one waiting."""
+        """Updates the cost of a decode step, sampling included, because sampling delays the next pass."""
         self.costs.step.add_measurement(slots[-1] + 1 - slots[0], self._clock() - started_at)
 
     def copy_caches(self, copies: Sequence[CacheCopy]) -> None:
         for copy in copies:
-            if not copy.length:
-                continue
-            self._session.copy_cache(copy.source, copy.target, copy.length)
-            self.totals.copied += 1
+            if copy.length:
+                self._session.copy_cache(copy.source, copy.target, copy.length)
+                self.totals.copied += 1

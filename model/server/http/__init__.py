@@ -1,0 +1,1 @@
+"""The process and the connections of the server: sockets, TLS, timeouts, signals. It knows no prompts and answers."""

@@ -1,7 +1,4 @@
-"""Who is in at a server's door, how many may be, and how long each may dawdle. Pure but for whom it sends away.
-
-Where all places are taken, the one who has waited longest without having asked makes room. Knows no HTTP.
-"""
+"""The limit on open connections and their timeouts. It knows no HTTP."""
 
 from __future__ import annotations
 
@@ -12,24 +9,24 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many connections, how large a header, and the seconds that each part of a visit may take."""
+    """The number of connections, the size of a header, and the seconds of each phase of a connection."""
 
     max_connections: int = 8192
-    header_bytes: int = 8192  # bytes
-    header_s: float = 10.0  # from the connection, or the first byte of the next request, to the end of the header
+    header_bytes: int = 8192
+    header_s: float = 10.0  # from the connection, or the first byte of a later request, to the end of the header
     idle_s: float = 60.0  # between two requests
-    linger_s: float = 3.0  # for what still comes after the answer was given
-    unread_s: float = 180.0  # for an answer that is not taken
+    linger_s: float = 3.0  # for what the client still sends after the answer
+    unread_s: float = 180.0  # for an answer that the client does not read
 
 
 class AbortableConnection(Protocol):
-    """A connection."""
+    """A connection that the limiter can close at once."""
 
     def abort(self) -> None: ...
 
 
 class ConnectionLimiter:
-    """All who are in: those who have not asked for anything yet, the longest there first."""
+    """Holds all open connections, and the idle ones among them, the longest idle first."""
 
     def __init__(self, limits: ConnectionLimits = ConnectionLimits()) -> None:
         self.limits = limits
@@ -38,25 +35,25 @@ class ConnectionLimiter:
         self.rejected_count = self.aborted_count = 0
 
     def admit(self, connection: AbortableConnection) -> bool:
-        """Whether there is room; one who waits may have to leave for it."""
+        """Adds a connection. At the limit, aborts the longest idle one, or returns False if none is idle."""
         self.connections.add(connection)
         if len(self.connections) > self.limits.max_connections:
             if not self.idle_connections:
                 self.rejected_count += 1
                 return False
             self.aborted_count += 1
-            longest = next(iter(self.idle_connections))
-            self.remove(longest)  # at once: its transport says so only when all who came with this one are in
-            longest.abort()
+            longest_idle = next(iter(self.idle_connections))
+            self.remove(longest_idle)  # at once, because asyncio accepts a whole burst before it reports the loss
+            longest_idle.abort()
         return True
 
     def mark_idle(self, connection: AbortableConnection) -> None:
-        """It has not asked yet; those who wait already keep their turn."""
+        """Notes that no answer is in progress. A connection that is idle already keeps its place in the order."""
         if connection in self.connections:
             self.idle_connections.setdefault(connection)
 
     def mark_active(self, connection: AbortableConnection) -> None:
-        """It is answered now, and does not make room for anybody."""
+        """Notes that an answer is in progress, so that the connection is not aborted for a new one."""
         self.idle_connections.pop(connection, None)
 
     def remove(self, connection: AbortableConnection) -> None:
@@ -64,6 +61,6 @@ class ConnectionLimiter:
         self.idle_connections.pop(connection, None)
 
     def gauges(self) -> Mapping[str, float]:
-        """For `/metrics`."""
+        """The numbers for `/metrics`."""
         counts = {"": len(self.connections), "_turned_away": self.rejected_count, "_cut": self.aborted_count}
-        return {f"connections{what}": float(count) for what, count in counts.items()}
+        return {f"connections{name}": float(count) for name, count in counts.items()}

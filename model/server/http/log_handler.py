@@ -1,8 +1,4 @@
-"""The log of a server, said aside: by a thread of its own, so that a log which nobody takes stops nobody.
-
-A pipe that is full, a terminal that was stopped, a disk that stands: lines wait for it, and what is more is counted.
-Knows nothing of what is logged.
-"""
+"""A log handler that never blocks the server, even if nothing reads the log: a separate thread writes the lines."""
 
 from __future__ import annotations
 
@@ -14,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Full, Queue
 
-MAX_QUEUED_LINES = 1000  # that wait
-CLOSE_TIMEOUT_S = 1.0  # for those that still wait at the end
+MAX_QUEUED_LINES = 1000
+CLOSE_TIMEOUT_S = 1.0  # for the lines that are queued at the end
 
 
 class NonBlockingHandler(logging.Handler):
-    """Lines to a descriptor, past Python's own buffer: whoever is stuck in that holds its lock up to the end."""
+    """Writes to a descriptor, because a blocked write to a Python stream would hold the stream's lock until the end."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -32,10 +28,9 @@ class NonBlockingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
-            if self._dropped_count:  # told where they would have been
-                self._queue.put_nowait(
-                    b"asr33: %d lines of this log are missing: nobody took them\n" % self._dropped_count
-                )
+            if self._dropped_count:  # noted at the place of the missing lines
+                note = b"asr33: %d lines are missing here: the log was not read\n"
+                self._queue.put_nowait(note % self._dropped_count)
                 self._dropped_count = 0
             self._queue.put_nowait(line)
         except Full:
@@ -51,25 +46,21 @@ class NonBlockingHandler(logging.Handler):
 
     def _write_lines(self) -> None:
         while (line := self._queue.get()) is not None:
-            with suppress(OSError):  # whoever read it has left
+            with suppress(OSError):  # the pipe has no reader any more
                 while line:
                     line = line[os.write(self._descriptor, line) :]
 
 
 @contextmanager
 def logging_to_stderr() -> Iterator[None]:
-    """What is logged in here goes to standard error, where there is one."""
-    handler = _make_handler()
+    """Writes the log to standard error, if it is open, while the block runs."""
+    try:
+        handler: logging.Handler = NonBlockingHandler(sys.stderr.fileno())
+    except (AttributeError, OSError):  # standard error is closed or has no descriptor
+        handler = logging.StreamHandler()
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         yield
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-
-
-def _make_handler() -> logging.Handler:
-    try:
-        return NonBlockingHandler(sys.stderr.fileno())
-    except (AttributeError, OSError):  # none, or one that is no file
-        return logging.StreamHandler()

@@ -1,8 +1,4 @@
-"""What stands before the app: connections, how many, and how long each may dawdle. The only file that knows uvicorn.
-
-uvicorn has no patience to lose with a header that never ends, an answer that nobody takes, or a body after a no; here
-each has its time. Where all places are taken, the one who has waited longest without asking makes room.
-"""
+"""uvicorn with a connection limit, small buffers, and timeouts for slow headers, unread answers, refused bodies."""
 
 from __future__ import annotations
 
@@ -17,34 +13,35 @@ from asyncio import sslproto
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from model.openai_api.response import ErrorInfo
+from model.server import refusals
 from model.server.http.connections import ConnectionLimiter
-from model.server.limits import http_error
+from model.server.http.sockets import BACKLOG
+from model.server.refusals import HttpError
 
-WRITE_BUFFER_BYTES = 16_384  # bytes that wait for a reader, in this process
-READ_BYTES = 8192  # bytes taken at once: a header that comes whole is no larger than one that comes in parts
+WRITE_BUFFER_BYTES = 16_384  # of an answer, which may wait in this process for a client
+READ_BYTES = 8192  # in one read; no more than the largest header
 TLS_HANDSHAKE_S = 10.0
-TLS_READ_BYTES = 17_408  # bytes read at once: a record with all around it (RFC 8446 5.2)
-BACKLOG = 4096  # connections that the kernel holds until they are taken in
-ACCEPTS_PER_TURN = 16  # that asyncio takes in at one go, before it does anything else
-FREE_CHUNKS, MIN_CHUNK_BYTES = (
-    32,
-    512,
-)  # chunks that a body may have however small they are, and the least bytes of all others
-FORCED_CLOSE_S = 2  # for what is still open when all is over
+TLS_READ_BYTES = 17_408  # in one read: a whole record (RFC 8446 5.2)
+ACCEPTS_PER_TURN = 16  # connections that asyncio accepts before other work
+FREE_CHUNKS = 32  # chunks of a body that may have any size
+MIN_CHUNK_BYTES = 512  # average size of all further chunks
+FORCED_CLOSE_S = 2  # for answers that are still open at the shutdown
+
+# What a connection waits for; "" while the server computes an answer.
+Phase = Literal["", "header", "body", "idle", "linger"]
 
 
 class _LingeringTransport:
-    """A connection that stays open for a while when something comes that was not read: see `Visitor._say`."""
+    """A transport that closes only its sending half while the client still sends: see `HttpConnection._send_final`."""
 
-    def __init__(self, below: asyncio.Transport, linger: Callable[[], bool]) -> None:
-        self._transport, self._should_linger = below, linger
+    def __init__(self, transport: asyncio.Transport, should_linger: Callable[[], bool]) -> None:
+        self._transport, self._should_linger = transport, should_linger
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -57,7 +54,7 @@ class _LingeringTransport:
 
 
 class _TinyChunkGuard(h11.Connection):
-    """h11, but not for a body in crumbs: a chunk of one byte costs as much as one of a thousand."""
+    """h11 that rejects a body in tiny chunks, because a chunk of one byte takes as much time as one of a thousand."""
 
     _chunk_count = _byte_count = 0
 
@@ -67,41 +64,41 @@ class _TinyChunkGuard(h11.Connection):
             self._chunk_count += event.chunk_start
             self._byte_count += len(event.data)
             if self._chunk_count > FREE_CHUNKS + self._byte_count // MIN_CHUNK_BYTES:
-                raise h11.RemoteProtocolError("a body in crumbs", error_status_hint=413)
+                raise h11.RemoteProtocolError("a body in tiny chunks", error_status_hint=413)
         elif isinstance(event, h11.EndOfMessage):
             self._chunk_count = self._byte_count = 0
         return event
 
 
 class HttpConnection(H11Protocol):
-    """One connection, and its clock."""
+    """One connection, with a timeout for each phase."""
 
     transport: asyncio.Transport
 
-    def __init__(self, limiter: ConnectionLimiter, **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, limiter: ConnectionLimiter, **options: Any) -> None:
+        super().__init__(**options)
         self.conn = _TinyChunkGuard(h11.SERVER, limiter.limits.header_bytes)
         self._limiter = limiter
-        self._phase = ""  # header, body, idle, rest; nothing while an answer is made
+        self._phase: Phase = ""
         self._phase_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._has_received = self._is_closing = self._is_admitted = False
 
-    # uvicorn narrows the argument as well: a connection of ours is a stream.
+    # The argument is narrower than asyncio's, as uvicorn's is: all connections are streams.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        if hasattr(transport, "max_size"):  # a socket's own; asyncio would take 256 KB
+        if hasattr(transport, "max_size"):  # of asyncio's socket transports; its default is 256 KB
             transport.max_size = READ_BYTES
         self.transport = cast(asyncio.Transport, _LingeringTransport(transport, self._should_linger))
         self._is_admitted = self._limiter.admit(self)
-        self._enter_phase("header" if self._is_admitted else "rest")
+        self._enter_phase("header" if self._is_admitted else "linger")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limiter.remove(self)
-        for clock in (self._phase_timer, self._unread_timer):
-            if clock is not None:
-                clock.cancel()
+        for timer in (self._phase_timer, self._unread_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -109,7 +106,7 @@ class HttpConnection(H11Protocol):
             return
         self._has_received = True
         if not self._is_admitted:
-            self._send_final(http_error(503, "all lines are taken", "busy").failure)
+            self._send_final(refusals.CONNECTIONS_FULL.error())
             return
         super().data_received(data)
         if self._is_closing:
@@ -120,19 +117,19 @@ class HttpConnection(H11Protocol):
             self._enter_phase("header")
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()  # which may begin the next request
-        self._enter_phase("" if self._is_answering else "rest" if self.conn.their_state is h11.SEND_BODY else "idle")
+        super().on_response_complete()  # which may start the next request
+        self._enter_phase("" if self._is_answering else "linger" if self.conn.their_state is h11.SEND_BODY else "idle")
 
     def send_400_response(self, msg: str) -> None:
         error = sys.exc_info()[1]
         status = getattr(error, "error_status_hint", 400)
-        if self._phase == "rest" or (self._is_answering and self.cycle.response_started):
-            self.abort()  # what was said cannot be taken back
+        if self._phase == "linger" or (self._is_answering and self.cycle.response_started):
+            self.abort()  # a status was sent already
         else:
             if self._is_answering:
-                self.cycle.disconnected = True  # for the app, which waits for the rest of a body
+                self.cycle.disconnected = True  # so that the application does not wait for the rest of the body
                 self.cycle.message_event.set()
-            self._send_final(http_error(status, HTTPStatus(status).phrase.lower(), "not_http").failure)
+            self._send_final(refusals.malformed_http(status))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -150,14 +147,14 @@ class HttpConnection(H11Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """At once; who is in mid-body hears why."""
+        """Closes at once. A client that is sending a body gets an error first."""
         if self._phase == "body" and not self._is_closing and not self.cycle.response_started:
-            self.transport.write(_encode_failure(http_error(503, "all lines are taken", "busy").failure))
+            self.transport.write(_encode_error(refusals.CONNECTIONS_FULL.error()))
         self._is_closing = True
         self.transport.abort()
 
     def _should_linger(self) -> bool:
-        """Whether something still comes; what does is not heard any more."""
+        """Whether the client still sends a body. If so, all further data is discarded."""
         self._is_closing = self.conn.their_state is h11.SEND_BODY
         return self._is_closing
 
@@ -165,15 +162,15 @@ class HttpConnection(H11Protocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _enter_phase(self, phase: str) -> None:
-        """The clock begins anew for something else, and only then."""
+    def _enter_phase(self, phase: Phase) -> None:
+        """Starts the timeout of a new phase. In an unchanged phase the timeout goes on."""
         if phase == self._phase:
             return
         if self._phase_timer is not None:
             self._phase_timer.cancel()
         self._phase = phase
-        patience = self._limiter.limits
-        seconds = {"header": patience.header_s, "idle": patience.idle_s, "rest": patience.linger_s}.get(phase)
+        limits = self._limiter.limits
+        seconds = {"header": limits.header_s, "idle": limits.idle_s, "linger": limits.linger_s}.get(phase)
         if seconds is not None:
             self._phase_timer = self.loop.call_later(seconds, self._on_timeout)
         if phase and self._is_admitted:
@@ -183,7 +180,7 @@ class HttpConnection(H11Protocol):
 
     def _on_timeout(self) -> None:
         if self._phase == "header" and self._has_received and not self._is_closing:
-            self._send_final(http_error(408, "a header that took too long", "slow_header").failure)
+            self._send_final(refusals.SLOW_HEADER.error())
         else:
             self.abort()
 
@@ -191,30 +188,29 @@ class HttpConnection(H11Protocol):
         self._limiter.aborted_count += 1
         self.abort()
 
-    def _send_final(self, failure: ErrorInfo) -> None:
-        """The last word, past uvicorn; then nothing is heard any more, but for a moment the door is held open.
+    def _send_final(self, error: HttpError) -> None:
+        """Answers without uvicorn, discards all further data, and closes after a while.
 
-        To close with something unread would take back what was said (RFC 9112 9.6).
+        If a socket is closed with unread data, the answer is lost (RFC 9112 9.6).
         """
         self._is_closing = True
-        self._enter_phase("rest")
+        self._enter_phase("linger")
         if not self.transport.is_closing():
-            self.transport.write(_encode_failure(failure))
+            self.transport.write(_encode_error(error))
             if self.transport.can_write_eof():
                 self.transport.write_eof()
 
 
-def _encode_failure(failure: ErrorInfo) -> bytes:
-    body = json.dumps(failure.to_json()).encode()
-    again = "Retry-After: 5\r\n" if failure.status == 503 else ""
-    return (
-        f"HTTP/1.1 {failure.status} {HTTPStatus(failure.status).phrase}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n{again}Connection: close\r\n\r\n"
-    ).encode() + body
+def _encode_error(error: HttpError) -> bytes:
+    status, body = error.failure.status, json.dumps(error.failure.to_json()).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
+    headers["Connection"] = "close"
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class HardenedServer(uvicorn.Server):
-    """uvicorn at sockets that are open already; signals, and what the app does first and last, are not its business."""
+    """uvicorn on open sockets. The caller handles signals and the application's lifespan."""
 
     def __init__(self, app: Any, limiter: ConnectionLimiter, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(
@@ -234,15 +230,13 @@ class HardenedServer(uvicorn.Server):
         )
         self._limiter, self._tls = limiter, tls
         if tls is not None:
-            sslproto.SSLProtocol.max_size = (
-                TLS_READ_BYTES  # asyncio has 256 KB for each, handshakes that never end among them
-            )
+            sslproto.SSLProtocol.max_size = TLS_READ_BYTES  # asyncio's 256 KB apply even to unfinished handshakes
         self._stopped = asyncio.Event()
-        for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):  # which would say what was asked for
+        for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):  # which log paths and addresses
             logging.getLogger(name).disabled = True
 
     async def serve_sockets(self, sockets: Sequence[socket.socket]) -> None:
-        """Until `leave`; then what is open has a moment."""
+        """Serves until `stop`, then gives open answers FORCED_CLOSE_S seconds."""
         await self._serve(list(sockets))
 
     def stop(self) -> None:
@@ -250,55 +244,42 @@ class HardenedServer(uvicorn.Server):
         self._stopped.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's own, which looks ten times a second whether it is over."""
+        """Replaces uvicorn's loop, which wakes ten times a second to check for the end."""
         tick = 0
         while not await self.on_tick(tick):
-            tick += 10  # it dates the answers anew at each tenth
+            tick += 10  # because uvicorn renews the Date header at each tenth tick
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), 1.0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own, with our visitors and an end to handshakes."""
+        """Replaces uvicorn's startup, to use `HttpConnection` and a timeout for TLS handshakes."""
         await self.lifespan.startup()
-        made = partial(
-            HttpConnection,
-            self._limiter,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
-        loop, context = asyncio.get_running_loop(), self._tls
-        seconds = None if context is None else TLS_HANDSHAKE_S
-        self.servers = [
-            await loop.create_server(
-                made,
-                sock=each,
-                ssl=context,
-                backlog=ACCEPTS_PER_TURN,
-                ssl_handshake_timeout=seconds,
-                ssl_shutdown_timeout=seconds,
-            )
-            for each in sockets or []
-        ]
-        for each in sockets or []:
-            each.listen(BACKLOG)  # again: to asyncio both are one number
+        state = {"server_state": self.server_state, "app_state": self.lifespan.state}
+        make_connection = partial(HttpConnection, self._limiter, config=self.config, **state)
+        timeout = None if self._tls is None else TLS_HANDSHAKE_S
+        tls: dict[str, Any] = {"ssl": self._tls, "ssl_handshake_timeout": timeout, "ssl_shutdown_timeout": timeout}
+        loop, self.servers = asyncio.get_running_loop(), []
+        for listener in sockets or []:
+            options = {"sock": listener, "backlog": ACCEPTS_PER_TURN, **tls}
+            self.servers.append(await loop.create_server(make_connection, **options))
+            listener.listen(BACKLOG)  # again, because asyncio uses `backlog` for the kernel's queue and for a turn
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """What is under way has a moment; uvicorn's own would look ten times a second whether it is done."""
+        """Replaces uvicorn's shutdown, which polls ten times a second for the end of the answers."""
         for server in self.servers:
             server.close()
-        for visitor in self._open_connections():
-            visitor.shutdown()
+        for connection in self._open_connections():
+            connection.shutdown()
         if tasks := set(self.server_state.tasks):
-            for late in (await asyncio.wait(tasks, timeout=FORCED_CLOSE_S))[1]:
-                late.cancel()
-        # Once round, in which what has ended is closed; longer where there is somebody who reads slowly.
-        unsent = any(visitor.transport.get_write_buffer_size() for visitor in self._open_connections())
-        await asyncio.sleep(FORCED_CLOSE_S if unsent else 0)
-        for visitor in self._open_connections():
-            visitor.abort()
+            for unfinished in (await asyncio.wait(tasks, timeout=FORCED_CLOSE_S))[1]:
+                unfinished.cancel()
+        # Finished connections close in a turn of the event loop; a client that reads slowly needs longer.
+        has_unsent = any(connection.transport.get_write_buffer_size() for connection in self._open_connections())
+        await asyncio.sleep(FORCED_CLOSE_S if has_unsent else 0)
+        for connection in self._open_connections():
+            connection.abort()
         await asyncio.sleep(0)
 
     def _open_connections(self) -> list[HttpConnection]:
-        return [cast(HttpConnection, each) for each in self.server_state.connections]
+        return [cast(HttpConnection, connection) for connection in self.server_state.connections]
