@@ -1,7 +1,7 @@
 """A virtual ASR-33 in this terminal, with the daemon at the other end of its line: nothing to set up.
 
-Type as at the machine; RETURN sends the line. Ctrl-C is the BREAK key while the machine is busy or a line
-is begun, and leaves when it is idle. Without a terminal the paper goes to standard output as it is printed.
+Type as at the machine; RETURN sends the line. Ctrl-C is the BREAK key while the machine is busy or a line is begun; it
+ends the demo when the machine is idle. Without a terminal the paper goes to standard output.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from logging.handlers import MemoryHandler
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from daemon import build
+from daemon import build, model_factory
 from daemon.config import Config
 from daemon.session import TeletypeSession
 from drivers.clock import CHARACTER_S, WallClock
@@ -26,18 +25,23 @@ from drivers.paper.paper import BEL
 from drivers.text.charset import fold_text
 from drivers.virtual import Strike, VirtualTeletype
 from tools.cli.output import check_stdout, print_message, stdout_errors
-from tools.cli.terminal_keys import forward_keys, stdin_is_terminal
+from tools.cli.signals import handle_in_loop
 from tools.paper_view.stream import write_strike
 from tools.run import add_answer_arguments, config_from_arguments
-from tools.virtual import run_until_first_ends
+from tools.virtual.command import run_until_first_ends
+from tools.virtual.terminal_keys import forward_keys, stdin_is_terminal
+
+if TYPE_CHECKING:
+    from tools.paper_view.fullscreen import DrawFrame
 
 REDRAW_S = 0.04
-_MAX_HELD_MESSAGES = 10_000  # held back while the screen is drawn on
+_MAX_MESSAGES = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fast", action="store_true", help="as fast as it comes, not ten characters a second")
-    parser.add_argument("--prompt", metavar="TEXT", help="type this, and end after the answer")
+    add = parser.add_argument
+    add("--fast", action="store_true", help="print at full speed, not at 10 characters/s (default: off)")
+    add("--prompt", metavar="TEXT", help="type this line and end after its answer (default: type here)")
     add_answer_arguments(parser)
 
 
@@ -45,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     check_stdout()
     chosen = config_from_arguments(args)
-    # The machine here does not echo, whatever the one that these settings were made for does.
+    # The virtual machine does not echo; the configured duplex is that of another machine.
     chosen = replace(chosen, machine=replace(chosen.machine, duplex="full"))
     if args.prompt is None and not stdin_is_terminal():
         print_message("asr33: no terminal to type at; give the line here: asr33 demo --prompt 'THE TELETYPE IS'")
@@ -54,35 +58,33 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _run_demo(chosen: Config, prompt: str | None, character_s: float) -> int:
-    """Machine and daemon in one loop, and a real pty between them, as between two processes."""
-    on_paper = _ring_bell if sys.stdout.isatty() else lambda strike: write_strike(strike, sys.stdout)
+    """Runs machine and daemon in one event loop, connected by a real pty."""
+    on_strike = _ring_bell if sys.stdout.isatty() else lambda strike: write_strike(strike, sys.stdout)
     columns = chosen.machine.columns
-    machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_paper)
-    model = build.open_model(chosen, character_s)
-    async with machine, build.build_session(chosen, model, machine.path, character_s) as (daemon, log):
-        left = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, left.set)
-        with _screen_drawing(machine, daemon, columns) as drawing:
-            operator = _forward_keys(machine, daemon) if prompt is None else _type_prompt(machine, daemon, prompt)
-            await run_until_first_ends(daemon.run(), operator, left.wait(), machine.wait_until_stopped(), *drawing)
+    machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_strike)
+    model = model_factory.open_model(chosen, character_s)
+    with contextlib.ExitStack() as signal_handlers:  # they stay until the session is closed
+        async with machine, build.build_session(chosen, model, machine.path, character_s) as (session, log):
+            stop = asyncio.Event()
+            signal_handlers.enter_context(handle_in_loop(lambda _: stop.set(), once=False))
+            if prompt is None:  # Ctrl-C leaves if no line, no paste and no answer is there to stop
+                typing = forward_keys(machine, lambda dropped_keys: session.is_idle and not dropped_keys)
+            else:
+                typing = _type_prompt(machine, session, prompt)
+            with _screen_drawing(machine, session) as drawing:
+                await run_until_first_ends(session.run(), typing, stop.wait(), machine.wait_until_stopped(), *drawing)
     with stdout_errors():
         if sys.stdout.isatty():
             sys.stdout.write(machine.typing_unit.paper.text().strip("\n") + "\n")
         sys.stdout.flush()
-    print_message(f"asr33: the session is kept in {log}")
+    print_message(f"asr33: the session log is {log}")
     return 0
 
 
-async def _forward_keys(machine: VirtualTeletype, session: TeletypeSession) -> None:
-    """The terminal's keys. Ctrl-C is BREAK, and leaves when there is nothing to stop: no line, no paste, no answer."""
-    await forward_keys(machine, lambda overtaken: session.is_idle and not overtaken)
-
-
 async def _type_prompt(machine: VirtualTeletype, session: TeletypeSession, prompt: str) -> None:
-    """One line, typed when the daemon listens; over when its answer stands on the paper."""
+    """Types one line when the daemon listens, and returns when its answer is on the paper."""
     await session.listening.wait()
-    line = fold_text(prompt).replace("_", "-")  # that key rubs out
+    line = fold_text(prompt).replace("_", "-")  # the _ key rubs out
     session.listening.clear()
     await machine.type(line + "\r")
     await session.listening.wait()
@@ -90,10 +92,8 @@ async def _type_prompt(machine: VirtualTeletype, session: TeletypeSession, promp
 
 
 @contextlib.contextmanager
-def _screen_drawing(
-    machine: VirtualTeletype, session: TeletypeSession, columns: int
-) -> Iterator[list[Coroutine[Any, Any, None]]]:
-    """The terminal as a screen, and the work that draws on it; nothing where there is no terminal."""
+def _screen_drawing(machine: VirtualTeletype, session: TeletypeSession) -> Iterator[list[Coroutine[Any, Any, None]]]:
+    """Opens the full-screen view and yields the coroutine that draws it; without a terminal yields none."""
     if not sys.stdout.isatty():
         yield []
         return
@@ -101,39 +101,34 @@ def _screen_drawing(
 
     from tools.paper_view.fullscreen import open_screen
 
-    with hold_messages(logging.getLogger()), open_screen(Console(), columns) as draw:
+    with hold_messages(logging.getLogger()), open_screen(Console(), machine.typing_unit.paper.columns) as draw:
         yield [_draw_forever(machine, session, draw)]
 
 
 @contextlib.contextmanager
 def hold_messages(logger: logging.Logger) -> Iterator[None]:
-    """Messages wait until the screen is closed: what is written on it goes with it."""
+    """Holds log messages back inside the block: the full-screen view would hide and then remove them."""
     handlers = logger.handlers[:]
-    waiting = [
-        MemoryHandler(_MAX_HELD_MESSAGES, flushLevel=logging.CRITICAL + 1, target=handler) for handler in handlers
-    ]
-    logger.handlers[:] = waiting
+    holding = [MemoryHandler(_MAX_MESSAGES, flushLevel=logging.CRITICAL + 1, target=handler) for handler in handlers]
+    logger.handlers[:] = holding
     try:
         yield
     finally:
         logger.handlers[:] = handlers
-        for handler in waiting:
-            handler.close()  # which lets them out
+        for handler in holding:
+            handler.close()  # passes the messages on
 
 
-async def _draw_forever(
-    machine: VirtualTeletype,
-    session: TeletypeSession,
-    draw: Callable[[Callable[[int], Sequence[Sequence[str]]], int, str], None],
-) -> None:
+async def _draw_forever(machine: VirtualTeletype, session: TeletypeSession, draw: DrawFrame) -> None:
+    """Redraws the screen when the paper, the state or the size of the terminal has changed."""
     drawn: object = None
     unit = machine.typing_unit
     while True:
         ctrl_c = "LEAVES" if session.is_idle else "BREAKS"
         state = f"COLUMN {unit.column + 1:2}   {session.activity.upper():9}   CTRL-C {ctrl_c}"
         with stdout_errors():
-            if (now := (unit.strike_count, state, os.get_terminal_size())) != drawn:
-                drawn = now
+            if (current := (unit.strike_count, state, os.get_terminal_size())) != drawn:
+                drawn = current
                 draw(lambda count: unit.paper.lines[-count:], unit.column, state)
         await asyncio.sleep(REDRAW_S)
 

@@ -1,6 +1,6 @@
-"""`asr33`: finds the command, loads its file and no other, and turns errors into one line and an exit code.
+"""`asr33`: finds the command, imports its module only, and turns errors into one line and an exit code.
 
-Loads nothing before it can be interrupted well: what is imported in a function here is so for that reason.
+Imports are inside the functions, so that Ctrl-C during an import ends the program without a traceback.
 """
 
 from __future__ import annotations
@@ -11,33 +11,31 @@ from collections.abc import Sequence
 from types import ModuleType
 
 COMMANDS = {
-    "demo": "a virtual ASR-33 in this terminal, with the embedded model: nothing to set up",
-    "run": "the daemon: one machine's line, one model, answers on paper",
-    "virtual": "a virtual ASR-33 alone, its line at a path of your choice",
-    "print": "files onto the paper, through the daemon or without one",
-    "punch": "a text or a file onto paper tape, read back if you like",
-    "calibrate": "find out what your machine is, with it and you",
-    "ask": "one answer, here, with no machine",
-    "serve": "one model for many machines, over the network",
-    "corpus": "your texts, tweets and messages, made ready to train on",
-    "train": "a model of your own from your texts",
-    "model": "the models on this disk: pull one from the hub, list, show, use, verify, score, remove",
-    "bench": "how fast a model is on this machine, and others beside it",
+    "demo": "try a virtual ASR-33 in this terminal, with the embedded model: nothing to set up",
+    "run": "run the daemon, which answers the lines typed at a machine",
+    "virtual": "run a virtual ASR-33 alone, with its line at a path of your choice",
+    "print": "print files on the paper, through the daemon or without one",
+    "punch": "punch a text or a file on paper tape, and read it back if you like",
+    "calibrate": "find out the properties of your machine, with your help",
+    "ask": "print one answer here, without a machine",
+    "serve": "serve one model to many machines over the network",
+    "corpus": "prepare your texts, tweets and messages for training",
+    "train": "train a model of your own on your texts",
+    "model": "manage the models on this disk: pull, list, show, use, verify, score, remove",
+    "bench": "measure the speed of a model on this machine, and of other engines",
 }
 
-# What `pip install .` alone leaves out, and the extra that brings it.
+# The modules that `pip install .` alone does not install, and the extras that do.
 _ENGINE_MODULES = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
-EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "corpus"}
-EXTRAS |= (
-    dict.fromkeys(_ENGINE_MODULES, "cpu") | dict.fromkeys(("starlette", "uvicorn", "h11"), "serve") | {"ray": "ray"}
-)
+EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "corpus", "ray": "ray"}
+EXTRAS |= dict.fromkeys(_ENGINE_MODULES, "cpu") | dict.fromkeys(("starlette", "uvicorn", "h11"), "serve")
 
-NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "model")  # on standard output; the others need none, or refuse
+NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "model")  # the others need none, or check it themselves
+COMMAND_PACKAGES = ("bench", "calibrate", "corpus", "model", "train", "virtual")  # every other command is one file
 
+STDOUT_CLOSED = "standard output is closed: redirect it to a file or a terminal"
 USAGE = 2
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
-COMMAND_PACKAGES = ("bench", "corpus", "model", "train")  # the other commands are one file each
-
 INPUT_OUTPUT = 74  # EX_IOERR
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -68,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_and_flush(words: Sequence[str]) -> int:
-    """Whatever stands against the output is known before the exit code is."""
+    """Runs the command and flushes standard output, so that a write error gives an exit code."""
     try:
         return _run_command(words[0], words[1:]) if words and words[0] in COMMANDS else _run_without_command(words)
     finally:
@@ -77,7 +75,7 @@ def _run_and_flush(words: Sequence[str]) -> int:
 
 
 def import_command(name: str) -> ModuleType:
-    """Import the module of a command; it has `add_arguments(parser)` and `main(args)`."""
+    """Imports the module of a command; it has `add_arguments(parser)` and `main(args)`."""
     import importlib
 
     return importlib.import_module(f"tools.{name}.command" if name in COMMAND_PACKAGES else f"tools.{name}")
@@ -88,14 +86,12 @@ def _run_command(command: str, words: Sequence[str]) -> int:
 
     module = import_command(command)
     parser = argparse.ArgumentParser(
-        prog=f"asr33 {command}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"asr33 {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
     args = parser.parse_args(words)
     if sys.stdout is None and command in NEEDS_STDOUT:
-        return _report_error("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
+        return _report_error(STDOUT_CLOSED, INPUT_OUTPUT)
     code: int = module.main(args)
     return code
 
@@ -107,37 +103,36 @@ def _run_without_command(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="asr33",
         description="A GPT-2 at a Teletype Model 33: it answers on paper, ten characters a second.",
-        epilog="`asr33 COMMAND --help` tells more of each. The first to try: asr33 demo",
+        epilog="`asr33 COMMAND --help` describes a command. Try first: asr33 demo",
     )
-    parser.add_argument("--version", action="store_true", help="say which asr33 this is")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name, says in COMMANDS.items():
-        commands.add_parser(name, help=says)
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary)
     if words and not words[0].startswith("-"):
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}"
         return _report_error(f"no command {words[0]!r}; {hint}", USAGE)
-    if parser.parse_args(words).version:
-        from importlib.metadata import version
-
-        if sys.stdout is None:
-            return _report_error("standard output is closed: give it a place that takes the answer", INPUT_OUTPUT)
-        sys.stdout.write(f"asr33 {version('asr33')}\n")
-    else:
+    if not parser.parse_args(words).version:
         parser.print_help(sys.stdout if words else sys.stderr)
         return 0 if words else USAGE
+    from importlib.metadata import version
+
+    if sys.stdout is None:
+        return _report_error(STDOUT_CLOSED, INPUT_OUTPUT)
+    sys.stdout.write(f"asr33 {version('asr33')}\n")
     return 0
 
 
 def _reserve_standard_fds() -> None:
-    """No line or file of ours gets the number of a standard stream that is closed, and what is meant for that."""
+    """Opens closed standard descriptors, so that no file or line gets their numbers and their output."""
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(spare)
 
 
 def _redirect_stdout_to_null() -> None:
-    """Python would complain once more when it flushes what nobody takes, at exit."""
+    """Prevents a second error message when Python flushes standard output at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

@@ -1,14 +1,14 @@
-"""The daemon: it owns one machine's line, reads what is typed there, and prints what a model answers.
+"""The daemon: it owns the line of one machine, reads what the operator types, and prints the answers of a model.
 
-The machine may be real (/dev/serial/by-id/...), behind a serial server (socket://HOST:PORT), or virtual (the path
-that `asr33 virtual --link PATH` made). A real line is tried out first, for two seconds; one that hangs up is waited
-for, and the paper goes on where it was. [line] self_test and reconnect = false leave these out.
+The machine is real (/dev/serial/by-id/...), behind a serial server (socket://HOST:PORT), or virtual (the path that
+`asr33 virtual --link PATH` made). A real line is tested for two seconds at the start. After a hang-up the daemon waits
+for the line and goes on in the same line of paper. [line] self_test and reconnect = false turn these off.
 
-The model is one of this machine, or a server's: --model http://HOST:8033. A server that is not there yet is waited
-for; who is asked instead of it stands in [model] otherwise.
+The model is on this computer, or on a server: --model http://HOST:8033. The daemon waits for a server that is not
+ready; [model] otherwise names the models to use instead.
 
-It runs until .BYE or ^D is typed at the machine, or until SIGTERM or Ctrl-C here, or until this terminal is closed.
-Meanwhile `asr33 print` and `asr33 punch` use the machine through it.
+It ends when the operator types .BYE or ^D, at SIGTERM or Ctrl-C here, and when this terminal is closed. While it runs,
+`asr33 print` and `asr33 punch` use the machine through it.
 """
 
 from __future__ import annotations
@@ -17,55 +17,55 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from pathlib import Path
 
-from daemon import build, config
-from daemon.config import Config, Settings
+from daemon import build, config, model_factory
+from daemon.config import AnswerConfig, Config
+from daemon.config_parser import Settings
 from daemon.errors import ConfigError
-from daemon.session import TeletypeSession
-from daemon.systemd import SystemdNotifier
-from daemon.watchdog import SHUTDOWN_LIMIT_S, format_status_line, run_watchdog
-from tools.cli.terminal import termination_signals
+from daemon.systemd import SHUTDOWN_LIMIT_S, SystemdNotifier, format_status_line, run_watchdog
+from tools.cli.arguments import add_sampling_arguments
+from tools.cli.signals import handle_in_loop
+
+SAMPLING_FLAGS = ("length", "max_tokens", "temperature", "seed")  # the others are set in the configuration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--line", metavar="PORT", help="the machine's line: /dev/... or the path of a virtual machine")
-    parser.add_argument("--fast", action="store_true", help="no pace: for a virtual machine that has none either")
+    add = parser.add_argument
+    line_help = "the machine's line: /dev/ttyUSB0 or a virtual machine's path (default: configured)"
+    add("--line", metavar="PORT", help=line_help)
+    add("--fast", action="store_true", help="send at full speed, to a machine that is --fast too (default: off)")
     add_machine_argument(parser)
     add_answer_arguments(parser)
 
 
 def add_machine_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--machine", type=Path, metavar="FILE", help="the machine's profile, as asr33 calibrate writes it"
-    )
+    text = "the machine's profile, as asr33 calibrate writes it (default: machine.toml of the system and the user)"
+    parser.add_argument("--machine", type=Path, metavar="FILE", help=text)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    text = "a TOML file over those of the system and the user (default: none)"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=text)
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `run` and `demo` share: the model, how it answers, and where that is written down."""
-    parser.add_argument("--model", metavar="NAME|PATH|URL", help="the model that answers (the one in use)")
-    parser.add_argument("--length", type=int, metavar="N", help="an answer ends at a sentence near N characters (600)")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="and at N tokens wherever it is (1024)")
-    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest word each time (0.7)")
-    parser.add_argument("--seed", type=int, metavar="N", help="the same seed and the same typing give the same paper")
-    parser.add_argument("--threads", type=int, metavar="N", help="processor threads for the model (0: as fits)")
-    parser.add_argument("--log", type=Path, metavar="FOLDER", help="where sessions are kept")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file over those of the system and the user")
+    """Adds the options of `run` and `demo`: the model, its answers, and the session log."""
+    add = parser.add_argument
+    add("--model", metavar="NAME|PATH|URL", help="the model that answers (default: the one in use)")
+    add_sampling_arguments(parser, AnswerConfig(), SAMPLING_FLAGS, is_configured=True)
+    add("--threads", type=int, metavar="N", help="processor threads for the model (default 0: as many as fit)")
+    add("--log", type=Path, metavar="FOLDER", help="folder of the session logs (default: the state folder of the user)")
+    add_config_argument(parser)
 
 
 def config_from_arguments(args: argparse.Namespace, port: str | None = None) -> Config:
-    """The configuration that the arguments ask for, over what files and environment say."""
+    """Returns the configuration with these arguments over files and environment. Raises ConfigError."""
     flags: Settings = {
         "line": {"port": port},
         "model": {"name": args.model, "threads": args.threads},
-        "answer": {
-            "length": args.length,
-            "max_tokens": args.max_tokens,
-            "temperature": args.temperature,
-            "seed": args.seed,
-        },
+        "answer": {name: getattr(args, name) for name in SAMPLING_FLAGS},
         "log": {"folder": args.log},
     }
     return config.load_config(flags, config_file=args.config, machine_file=getattr(args, "machine", None))
@@ -80,33 +80,21 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _run_daemon(chosen: Config, port: str, character_s: float) -> int:
-    model, notify = build.open_model(chosen, character_s), SystemdNotifier()
-    async with build.build_session(chosen, model, port, character_s, serve_control=True) as (daemon, log):
-        logging.info("asr33: %s, model %s; the session is kept in %s", port, model.name, log)
-        # The line is open: that the model loads, or that no server answers, is said on the paper.
-        notify.send_ready(format_status_line(daemon))
-        telling = asyncio.ensure_future(run_watchdog(daemon, notify))
-        try:
-            await _run_until_signal(daemon)
-        finally:
-            telling.cancel()
-            notify.send_stopping("LEAVING")
-            notify.extend_timeout(SHUTDOWN_LIMIT_S)
+    model, notifier = model_factory.open_model(chosen, character_s), SystemdNotifier()
+    with contextlib.ExitStack() as signal_handlers:  # they stay until the session is closed
+        async with build.build_session(chosen, model, port, character_s, serve_control=True) as (session, log):
+            logging.info("asr33: %s, model %s; the session log is %s", port, model.name, log)
+            # Ready means that the line is open; the model may still load, or wait for its server.
+            notifier.send_ready(format_status_line(session))
+            watchdog = asyncio.ensure_future(run_watchdog(session, notifier))
+            running = asyncio.ensure_future(session.run())
+            # The first signal ends the session; the second kills, since a model may load for minutes.
+            signal_handlers.enter_context(handle_in_loop(lambda _: running.cancel()))
+            try:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+            finally:
+                watchdog.cancel()
+                notifier.send_stopping("LEAVING")
+                notifier.extend_timeout(SHUTDOWN_LIMIT_S)
     return 0
-
-
-async def _run_until_signal(session: TeletypeSession) -> None:
-    """Until somebody leaves, or a signal comes."""
-    running = asyncio.ensure_future(session.run())
-    loop, leaving = asyncio.get_running_loop(), termination_signals()
-
-    def leave() -> None:
-        running.cancel()
-        for number in leaving:  # a model may be loading for minutes: the second signal does not wait for it
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-
-    for number in leaving:
-        loop.add_signal_handler(number, leave)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running

@@ -1,10 +1,10 @@
-"""One model for many machines: what `asr33 run --model http://HOST:8033` asks, and whatever else speaks to OpenAI's.
+"""Serve a model to many machines: to `asr33 run --model http://HOST:8033`, and to any client of OpenAI's protocol.
 
-It listens on this computer alone. For others: --host 0.0.0.0 with --keys FILE, one key a line and the name of whoever
-has it; over a net that is not yours, with --cert and --cert-key as well, or behind a proxy that has them.
+By default only this computer can connect. For other computers, use --host 0.0.0.0 and --keys FILE, with a key and its
+name in each line. On a shared network, add --cert and --cert-key, or a proxy that has a certificate.
 
-SIGTERM or Ctrl-C lets the answers that are under way come to their end (--drain), a second one does not; SIGHUP reads
-the keys again. It runs until then.
+The server runs until SIGTERM or Ctrl-C. Then open answers may finish (--drain). A second signal ends the server at
+once. SIGHUP makes the server read the keys again.
 """
 
 from __future__ import annotations
@@ -16,150 +16,126 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.interface import THREAD_RANGE
-from model.server.http import log_handler
+from model.server.http.log_handler import logging_to_stderr
 from tools import serve_ray
-from tools.ask import ranged_number
+from tools.cli.arguments import ranged_number
 
 if TYPE_CHECKING:
     from drivers.profile import TypeWheel
-    from model.server.api_keys import ApiKeys
     from model.server.engine.engine_thread import BatchModel
 
 DEFAULT_PORT = 8033
-ANSWERS_PER_KEY_HELP = "of these for one key, where there are several (0: as many as rows)"
-TYPE_WHEELS: tuple[TypeWheel, ...] = ("1963", "1968")  # the alphabets that a machine may have
+TYPE_WHEELS: tuple[TypeWheel, ...] = ("1963", "1968")  # the alphabets that a client may name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--model", metavar="NAME|PATH", help="the model (the one in use)")
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen; 0.0.0.0: everywhere (%(default)s)")
-    add(
-        "--port",
-        type=ranged_number(int, 0, 65535),
-        default=DEFAULT_PORT,
-        metavar="N",
-        help="0: any that is free (%(default)s)",
-    )
-    add("--keys", type=Path, metavar="FILE", help="who may ask: one key a line, a blank, a name")
-    add("--cert", type=Path, metavar="FILE", help="for https: the certificate with its chain, PEM")
-    add("--cert-key", type=Path, metavar="FILE", help="and its private key")
+    add, port = parser.add_argument, ranged_number(int, 0, 65535)
+    host = "address to listen at; 0.0.0.0: all (default %(default)s)"
+    cert_key = "private key of the certificate, PEM (default: none; --cert needs it)"
+    add("--model", metavar="NAME|PATH", help="model to serve (default: the one set by asr33 model use)")
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help=host)
+    add("--port", type=port, default=DEFAULT_PORT, metavar="N", help="port; 0: any free one (default %(default)s)")
+    add("--keys", type=Path, metavar="FILE", help="API keys, a line each: key, blank, name (default: none needed)")
+    add("--cert", type=Path, metavar="FILE", help="certificate with its chain for https, PEM (default: http)")
+    add("--cert-key", type=Path, metavar="FILE", help=cert_key)
     _add_engine(parser.add_argument_group("the engine"))
     _add_limits(parser.add_argument_group("limits"))
     serve_ray.add_arguments(parser.add_argument_group("a cluster"))
 
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--rows", type=ranged_number(int, 1, 4096), default=64, metavar="N", help="answers made at once (%(default)s)")
-    add("--memory", type=ranged_number(int, 1, 10_000_000), default=1024, metavar="MB", help="for caches (%(default)s)")
-    add(
-        "--context",
-        type=ranged_number(int, 0, 1_000_000),
-        default=0,
-        metavar="N",
-        help="tokens of a text; 0: the model's",
-    )
-    add(
-        "--threads",
-        type=ranged_number(int, *THREAD_RANGE),
-        default=0,
-        metavar="N",
-        help="0: as many as there are cores",
-    )
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs; auto: a GPU if there is one")
-    add(
-        "--order",
-        choices=("paper", "arrival"),
-        default="paper",
-        help="who is next: whose paper ends first, or who came",
-    )
+    def add(flag: str, low: int, high: int, default: int, metavar: str, text: str) -> None:
+        group.add_argument(flag, type=ranged_number(int, low, high), default=default, metavar=metavar, help=text)
+
+    add("--rows", 1, 4096, 64, "N", "batch size: answers generated at once (default %(default)s)")
+    add("--memory", 1, 10_000_000, 1024, "MB", "memory for KV caches, in MiB (default %(default)s)")
+    add("--context", 0, 1_000_000, 0, "N", "tokens of a prompt and its answer; 0: the model's (default %(default)s)")
+    add("--threads", *THREAD_RANGE, 0, "N", "threads of the engine; 0: one for each core (default %(default)s)")
+    device = "processor to use; auto: a GPU if there is one (default %(default)s)"
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=device)
+    order = "order of the answers; paper: by the time at which the client runs out of text (default %(default)s)"
+    group.add_argument("--order", choices=("paper", "arrival"), default="paper", help=order)
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
-    add, whole = group.add_argument, ranged_number(int, 1, 1_000_000_000)
-    add("--lines", type=whole, default=1024, metavar="N", help="answers open at once, made or waited for (%(default)s)")
-    add("--each", type=ranged_number(int, 0, 1_000_000_000), default=0, metavar="N", help=ANSWERS_PER_KEY_HELP)
-    add("--connections", type=whole, default=8192, metavar="N", help="connections at once (%(default)s)")
-    add("--body", type=whole, default=65_536, metavar="BYTES", help="of a request (%(default)s)")
-    add("--prompt", type=whole, default=32_768, metavar="N", help="characters of a prompt (%(default)s)")
-    add("--max-tokens", type=whole, default=4096, metavar="N", help="tokens of an answer (%(default)s)")
-    add(
-        "--drain",
-        type=ranged_number(float, 0, 86_400),
-        default=30.0,
-        metavar="S",
-        help="seconds to end in (%(default)g)",
-    )
+    def add(flag: str, default: int, metavar: str, text: str, old: str = "", low: int = 1) -> None:
+        dest, kind = flag.strip("-").replace("-", "_"), ranged_number(int, low, 1_000_000_000)
+        group.add_argument(flag, type=kind, default=default, metavar=metavar, help=text)
+        if old:
+            group.add_argument(old, type=kind, default=argparse.SUPPRESS, dest=dest, help=argparse.SUPPRESS)
+
+    add("--clients", 1024, "N", "open answers, generated or queued (default %(default)s)", "--lines")
+    per_key = "open answers of an API key; 0: same as --rows, at least 2 (default %(default)s)"
+    add("--per-key", 0, "N", per_key, "--each", 0)
+    add("--connections", 8192, "N", "open connections (default %(default)s)")
+    add("--max-body", 65_536, "BYTES", "bytes of a request body (default %(default)s)", "--body")
+    add("--max-prompt", 32_768, "N", "characters of a prompt (default %(default)s)", "--prompt")
+    add("--max-tokens", 4096, "N", "tokens of an answer (default %(default)s)")
+    drain = "seconds to finish open answers after SIGTERM (default %(default)g)"
+    group.add_argument("--drain", type=ranged_number(float, 0, 86_400), default=30.0, metavar="S", help=drain)
 
 
+@logging_to_stderr()
 def main(args: argparse.Namespace) -> int:
-    with log_handler.logging_to_stderr():
-        return _serve_here(args)
-
-
-def _serve_here(args: argparse.Namespace) -> int:
     from daemon.systemd import SystemdNotifier
     from model.server.api_keys import ApiKeys
     from model.server.app import CompletionServer
-    from model.server.http import fair_loop, lifecycle
+    from model.server.http import sockets
     from model.server.http.connections import ConnectionLimiter, ConnectionLimits
+    from model.server.http.lifecycle import serve_until_signal
     from model.server.http.server import HardenedServer
     from model.store import default_model, store
 
     keys = ApiKeys(args.keys) if args.keys else None
-    lifecycle.require_keys_for(args.host, keys is not None)
-    context = lifecycle.tls_context(args.cert, args.cert_key)
+    sockets.require_keys_for(args.host, keys is not None)
+    tls = sockets.tls_context(args.cert, args.cert_key)
     folder = store.find_model(args.model or default_model.get_default())
     store.read_manifest(folder)
     if args.ray is not None:
         return serve_ray.serve_replicas(args, partial(build_app, args, folder))
-    hall = ConnectionLimiter(ConnectionLimits(max_connections=lifecycle.limit_to_descriptors(args.connections)))
-    sockets = lifecycle.open_sockets(args.host, args.port)
-    place = lifecycle.socket_url(sockets[0], is_tls=context is not None)
+    limiter = ConnectionLimiter(ConnectionLimits(max_connections=sockets.limit_to_descriptors(args.connections)))
+    listeners = sockets.open_sockets(args.host, args.port)
+    host, port = listeners[0].getsockname()[:2]
+    url = sockets.url_of(host, port, is_tls=tls is not None)
 
-    async def served() -> int:
-        batch = open_batch_model(args, folder)
-        server = CompletionServer(batch, keys=keys, gauges=hall.gauges, **_server_settings(args, folder))
-        told = f"{place}, model {server.name}, {args.rows} rows, {_describe_keys(keys)}"
-        return await lifecycle.serve_until_signal(
-            server,
-            HardenedServer(server.app, hall, context),
-            sockets,
-            args.drain,
-            told,
-            SystemdNotifier(),
-            batch.check_alive,
-        )
+    async def serve() -> int:
+        model = open_batch_model(args, folder)
+        server = CompletionServer(model, keys=keys, gauges=limiter.gauges, **_server_settings(args, folder))
+        hardened = HardenedServer(server.app, limiter, tls)
+        key_count = "no keys" if keys is None else f"{len(keys)} keys"
+        status = f"{url}, model {server.name}, {args.rows} rows, {key_count}"
+        notify = SystemdNotifier()
+        return await serve_until_signal(server, hardened, listeners, args.drain, status, notify, model.check_alive)
 
-    with asyncio.Runner(loop_factory=fair_loop.new_fair_loop) as runner:
-        return runner.run(served())
+    with asyncio.Runner(loop_factory=sockets.new_fair_loop) as runner:
+        return runner.run(serve())
 
 
 def build_app(args: argparse.Namespace, folder: Path) -> Any:
-    """The app alone, as each replica of a cluster has it."""
-    from model.server import app
+    """Makes the application of one replica in a cluster."""
     from model.server.api_keys import ApiKeys
+    from model.server.app import create_app
 
     keys = ApiKeys(args.keys) if args.keys else None
-    return app.create_app(open_batch_model(args, folder), keys=keys, **_server_settings(args, folder))
+    return create_app(open_batch_model(args, folder), keys=keys, **_server_settings(args, folder))
 
 
 def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What a server is told of its model and its limits."""
+    """The options of CompletionServer that a server and a replica share."""
     from model.server.limits import RequestLimits
     from model.store import store
 
+    per_key = args.per_key or max(2, args.rows)
     return {
         "name": store.name_of_folder(folder),
-        "limits": RequestLimits(args.lines, args.body, args.prompt, args.max_tokens, args.each or max(2, args.rows)),
+        "limits": RequestLimits(args.clients, args.max_body, args.max_prompt, args.max_tokens, per_key),
         "vocabulary": store.read_manifest(folder).files[store.TOKENIZER_FILE].sha256,
         "alphabets": TYPE_WHEELS,
     }
 
 
 def open_batch_model(args: argparse.Namespace, folder: Path) -> BatchModel:
-    """The model in this folder, as the options want it; it begins to load at once."""
+    """Starts to load the model in the folder, with the engine's options."""
     from drivers.text.charset import is_printable
     from model.server.engine.engine_thread import BatchModel
 
@@ -168,13 +144,9 @@ def open_batch_model(args: argparse.Namespace, folder: Path) -> BatchModel:
         batch_size=args.rows,
         memory=args.memory << 20,
         context=args.context,
-        queue_size=max(0, args.lines - args.rows),
+        queue_size=max(0, args.clients - args.rows),
         alphabets={wheel: partial(is_printable, wheel=wheel) for wheel in TYPE_WHEELS},
         threads=args.threads,
         device=args.device,
         order=args.order,
     )
-
-
-def _describe_keys(keys: ApiKeys | None) -> str:
-    return "no keys" if keys is None else f"{len(keys)} keys"

@@ -1,0 +1,1 @@
+"""Shared parts of the commands: output, progress, tables, prompts, signals, options. It does not know the commands."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["usage", "argument", "damaged", "missing", "unavailable", "failed", "system", "create", "output", "busy", "protocol", "denied", "config"]  # fmt: skip
+Kind = Literal[
+    "usage", "argument", "damaged", "missing", "unavailable", "failed", "system", "create", "output", "busy"
+]  # fmt: skip
 EXIT_CODES: dict[Kind, int] = {
     "usage": 2,  # as argparse ends
-    "argument": 64,  # EX_USAGE of sysexits.h: a URL or a name that cannot be
+    "argument": 64,  # EX_USAGE of sysexits.h: an impossible URL or name
     "damaged": 65,  # EX_DATAERR
     "missing": 66,  # EX_NOINPUT
     "unavailable": 69,  # EX_UNAVAILABLE: a line, a library, a server
@@ -16,9 +18,6 @@ EXIT_CODES: dict[Kind, int] = {
     "create": 73,  # EX_CANTCREAT
     "output": 74,  # EX_IOERR
     "busy": 75,  # EX_TEMPFAIL
-    "protocol": 76,  # EX_PROTOCOL
-    "denied": 77,  # EX_NOPERM
-    "config": 78,  # EX_CONFIG
 }
 
 

@@ -1,6 +1,6 @@
-"""Where a command's output goes: standard output, a word at the terminal, a file that grows, a file in one piece.
+"""The outputs of a command: standard output, messages on standard error, a file that is replaced as a whole.
 
-Knows that outputs can be closed, full, or a reader who has left; nothing of paper.
+It handles outputs that are closed, are full, or lose their reader.
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TextIO
+
+from model.store.atomic_file import replace_atomically, temporary_path
+from tools.cli.errors import ToolError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class OutputLost(Exception):
-    """What is printed here can be kept nowhere. `exit_code` is EX_IOERR of sysexits.h."""
-
-    exit_code: ClassVar[int] = 74
-
-
 def print_message(line: str) -> None:
-    """To whoever sits at the terminal; nobody there is no error."""
+    """Writes a line to standard error, or nothing if that is closed."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             sys.stderr.write(line + "\n")
@@ -32,7 +29,7 @@ def print_message(line: str) -> None:
 
 @contextlib.contextmanager
 def stdout_errors() -> Iterator[None]:
-    """Standard output takes what is written in here. Raises OutputLost, and BrokenPipeError if its reader has left."""
+    """Raises ToolError for a failed write to standard output; BrokenPipeError passes, since its reader has left."""
     try:
         yield
     except BrokenPipeError:
@@ -42,91 +39,54 @@ def stdout_errors() -> Iterator[None]:
 
 
 def check_stdout() -> None:
-    """Raises OutputLost if standard output was closed by whoever started us."""
+    """Raises ToolError if standard output was closed before the command started."""
     if sys.stdout is None:
         raise _stdout_error("it is closed")
 
 
-def _stdout_error(reason: str) -> OutputLost:
-    return OutputLost(f"the paper can go nowhere ({reason}): give standard output a place that takes it")
+def _stdout_error(reason: str) -> ToolError:
+    return ToolError(f"standard output cannot be written ({reason}): redirect it to a file or a terminal", "output")
 
 
-class AppendFile:
-    """A file that grows, there at once for whoever follows it. A full disk ends it in a word to `tell`."""
-
-    def __init__(
-        self,
-        path: Path,
-        mode: Literal["wb", "ab"] = "wb",
-        contents: str = "strikes",
-        on_error: Callable[[str], None] = print_message,
-    ) -> None:
-        self._path = path
-        self._contents = contents
-        self._on_error = on_error
-        try:
-            self._file = path.open(mode, buffering=0)
-        except OSError as error:
-            raise write_error(path, error) from None
-
-    def write(self, data: bytes) -> None:
-        if self._file.closed:
-            return
-        try:
-            self._file.write(data)
-        except OSError as error:
-            self.close()
-            self._on_error(
-                f"asr33 virtual: no more {self._contents} go to {self._path} ({error.strerror}); the paper goes on"
-            )
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
+def terminal_width(stream: TextIO) -> int:
+    """Returns the columns of the stream's terminal; 80 if it does not report them."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):
+        return 80
 
 
 def check_writable(path: Path) -> None:
-    """Nothing is changed. Raises OutputLost if `put` could not write there."""
-    place, beside = _target_and_temporary(path)
+    """Raises ToolError if `write_atomic` could not write there; changes nothing."""
+    target = path.resolve()
     try:
-        if beside is None:
-            place.open("ab").close()
+        if _is_replaceable(target):
+            temporary = temporary_path(target)
+            temporary.touch()
+            temporary.unlink()
         else:
-            beside.touch()
-            beside.unlink()
+            target.open("ab").close()
     except OSError as error:
         raise write_error(path, error) from None
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """The whole of a file, in the place of what was there; all or nothing. Raises OutputLost."""
-    place, beside = _target_and_temporary(path)
+    """Replaces the whole file or leaves it unchanged; follows links, and writes a device directly. Raises ToolError."""
+    target = path.resolve()
     try:
-        if beside is None:
-            place.write_bytes(data)
-            return
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(place)
+        with replace_atomically(target) if _is_replaceable(target) else contextlib.nullcontext(target) as file:
+            file.write_bytes(data)
     except OSError as error:
-        if beside is not None:
-            with contextlib.suppress(OSError):
-                beside.unlink()
         raise write_error(path, error) from None
 
 
-def _target_and_temporary(path: Path) -> tuple[Path, Path | None]:
-    """The file that a link leads to, and where it is written first; nowhere, if it is no plain file."""
-    place = path.resolve()
-    plain = place.is_file() or not place.exists()
-    return place, place.with_name(f".{place.name}.{os.getpid()}") if plain else None
+def _is_replaceable(target: Path) -> bool:
+    """Whether the target is a plain file or does not exist yet. A device or a pipe is never replaced."""
+    return target.is_file() or not target.exists()
 
 
-def write_error(path: Path, error: OSError) -> OutputLost:
-    """Why a file cannot be written, and what helps."""
-    cure = (
-        "make room, or name a file on another disk" if error.errno in _DISK_FULL else "name a file in a folder of yours"
-    )
-    return OutputLost(f"{path} cannot be written ({error.strerror}): {cure}")
+def write_error(path: Path, error: OSError) -> ToolError:
+    """Returns an error that names the file, the reason and the cure."""
+    is_full = error.errno in _DISK_FULL
+    cure = "make room, or name a file on another disk" if is_full else "name a file in a folder of yours"
+    return ToolError(f"{path} cannot be written ({error.strerror}): {cure}", "output")

@@ -1,4 +1,4 @@
-"""`asr33 model pull`: one of the hub's models, fetched, checked by hash, rounded and judged, and ours from then on."""
+"""Download a model from the hub, check its hashes, quantise it and compare it with float32."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.build import download_folder, hub_repository
-from model.build.hub_repository import HubAddress, RepositoryListing, RepositoryRefused
+from model.build.hub_repository import DownloadRejected, HubAddress, RepositoryListing
 from model.errors import ModelDamaged, ModelError, ModelNotFound
 from model.store import store
+from tools.cli.errors import ToolError
 from tools.cli.output import print_message
 from tools.model import make
 
@@ -23,70 +24,63 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    names, add = ", ".join(hub_repository.PINNED_MODELS), parser.add_argument
+    add(
         "address",
         type=_parse_address,
         metavar="REPOSITORY",
-        help=f"{', '.join(hub_repository.PINNED_MODELS)}, or ORG/NAME; with @REVISION a branch, a tag or a commit of it",
+        help=f"{names}, or ORG/NAME; @REVISION adds a branch, a tag or a commit",
     )
-    parser.add_argument("--name", type=make.parse_model_name, metavar="NAME", help="what it shall be called (as there)")
+    add("--name", type=make.parse_model_name, metavar="NAME", help="name of the new model (default: NAME of ORG/NAME)")
     make.add_quantisation_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Raises ModelError: no such repository, no network, no room, no GPT-2, or one that is not good enough rounded."""
-    make.reject_idle_options(args)
+    """Raises ModelError and ToolError."""
+    make.reject_unused_options(args)
     name = args.name or _default_name(args.address)
     folder = store.models_folder() / name
     if folder.exists() and not args.replace:
         _require_same_model(folder, args.address, args.store_as)
-        sys.stdout.write(f"{name}: is here already, from {args.address}; --replace makes it anew\n")
+        sys.stdout.write(f"{name}: is here already, from {args.address}; --replace makes it again\n")
         return 0
-    asked = _export_options(name, args)
-    with download_folder.open_download_folder(store.models_folder(), name) as place:
+    options = make.export_options(name, args)
+    with download_folder.open_download_folder(store.models_folder(), name) as download:
         try:
-            line = _pull(place, folder, args.address, asked)
+            line = _pull(download, folder, args.address, options)
         except KeyboardInterrupt:
-            print_message(f"asr33: what came is kept; the same command goes on, and asr33 model remove {name} drops it")
+            remedy = f"the same command continues, and asr33 model remove {name} deletes it"
+            print_message(f"asr33: the downloaded part is kept; {remedy}")
             raise
-        download_folder.delete_download_folder(place)
+        download_folder.delete_download_folder(download)
     sys.stdout.write(line)
     return 0
-
-
-def _export_options(name: str, args: argparse.Namespace) -> ExportOptions:
-    from model.build.export import ExportOptions
-    from model.store.documents import read_documents
-
-    documents = tuple(read_documents([args.text])) if args.text else ()
-    return ExportOptions(name, args.store_as, args.block, documents, args.cache)
 
 
 def _pull(download: Path, folder: Path, address: HubAddress, options: ExportOptions) -> str:
     from model.build import hub_client
 
-    with make.show_progress() as progress:
+    with make.show_progress() as on_progress:
         listing = hub_client.list_repository(address)
-        _fetch_files(download, listing, progress)
-        return make.make_model(_read_source(download, listing), folder, options, progress)
+        _fetch_files(download, listing, on_progress)
+        return make.make_model(_read_source(download, listing), folder, options, on_progress)
 
 
 def _fetch_files(folder: Path, listing: RepositoryListing, on_progress: OnStageProgress) -> None:
-    """The small files first: they tell whether the weights are worth the while."""
+    """Fetches the small files first: they tell whether asr33 can use the weights."""
     from model.build import hub_client
 
-    where = str(listing.address)
-    get = partial(hub_client.fetch_file, listing.address)
+    def report(name: str, done: int, total: int) -> None:
+        on_progress(f"fetching {name}", done, total)
+
+    where, index_file = str(listing.address), hub_repository.WEIGHTS_INDEX_FILE
+    fetch_file = partial(hub_client.fetch_file, listing.address)
     small = hub_repository.small_files(listing.files, where)
-    download_folder.fetch_files(folder, small, listing, get, _report_fetching(on_progress))
+    download_folder.fetch_files(folder, small, listing, fetch_file, report)
     _require_gpt2(folder / hub_repository.CONFIG_FILE, where)
-    index = (
-        (folder / hub_repository.WEIGHTS_INDEX_FILE).read_text("utf-8", "replace")
-        if hub_repository.WEIGHTS_INDEX_FILE in small
-        else None
-    )
+    index = (folder / index_file).read_text("utf-8", "replace") if index_file in small else None
     weights = hub_repository.weight_files(listing.files, index, where)
-    download_folder.fetch_files(folder, weights, listing, get, _report_fetching(on_progress))
+    download_folder.fetch_files(folder, weights, listing, fetch_file, report)
 
 
 def _require_gpt2(config: Path, source_label: str) -> None:
@@ -94,42 +88,36 @@ def _require_gpt2(config: Path, source_label: str) -> None:
 
     try:
         import_weights.shape_from_config(json.loads(config.read_text("utf-8")), Path(source_label) / config.name)
-    except (ValueError, RecursionError) as error:  # ModelDamaged among them
-        told = str(error) if isinstance(error, ModelError) else f"{source_label}: its {config.name} is not JSON"
-        raise RepositoryRefused(f"{told}; name another repository") from None
+    except (ValueError, RecursionError) as error:  # ModelDamaged is a ValueError
+        problem = str(error) if isinstance(error, ModelError) else f"{source_label}: its {config.name} is not JSON"
+        raise DownloadRejected(f"{problem}; name another repository") from None
 
 
-def _read_source(download_folder: Path, listing: RepositoryListing) -> SourceModel:
-    """What was fetched, and where it is from, for the manifest."""
+def _read_source(download: Path, listing: RepositoryListing) -> SourceModel:
+    """The downloaded model; its origin goes into the manifest."""
     from model.build import import_weights
 
+    address = listing.address
     try:
-        source = import_weights.read_source(download_folder)
+        source = import_weights.read_source(download)
     except (ModelDamaged, ModelNotFound) as error:
-        raise RepositoryRefused(str(error).replace(str(download_folder), str(listing.address))) from None
-    address, files = (
-        listing.address,
-        sorted(path.name for path in download_folder.iterdir() if path.name in listing.files),
-    )
+        raise DownloadRejected(str(error).replace(str(download), str(address))) from None
+    names = sorted(path.name for path in download.iterdir() if path.name in listing.files)
     training = {
         "repository": address.repository,
         "revision": address.revision,
-        "fetched": {name: listing.files[name].digest for name in files},
+        "fetched": {name: listing.files[name].digest for name in names},
         "licence": listing.licence,
     }
     return replace(source, name=address.repository, training=training)
 
 
-def _report_fetching(on_progress: OnStageProgress) -> download_folder.OnProgress:
-    return lambda name, there, whole: on_progress(f"fetching {name}", there, whole)
-
-
 def _require_same_model(folder: Path, address: HubAddress, store_as: str) -> None:
-    """Raises ModelUnwritten if what has the name is another model, or may be another by now."""
+    """Raises ToolError if the model of this name is another, or if the revision may have changed since."""
     training = store.read_manifest(folder).training
-    told = (training.get("repository"), training.get("revision"), training.get("as"))
-    if not address.is_pinned or told != (address.repository, address.revision, store_as):
-        raise make.ModelUnwritten(f"{folder}: there is a model of that name; choose another --name, or --replace it")
+    origin = (training.get("repository"), training.get("revision"), training.get("as"))
+    if not address.is_pinned or origin != (address.repository, address.revision, store_as):
+        raise make.name_is_taken(folder)
 
 
 def _parse_address(text: str) -> HubAddress:
@@ -144,4 +132,4 @@ def _default_name(address: HubAddress) -> str:
     try:
         return make.parse_model_name(name)
     except argparse.ArgumentTypeError:
-        raise make.ModelUnwritten(f"{address}: {name!r} is no name for a model here; say --name") from None
+        raise ToolError(f"{address}: {name!r} is no name for a model here; say --name", "create") from None

@@ -1,12 +1,12 @@
-"""Bits per byte of a text, in windows of the whole context, half of it overlapping: less is better.
+"""Measure bits per byte of a text in windows of the whole context that overlap by half; fewer bits are better.
 
---copied lets the model write, by seed, and says how many of its words stand in runs of eight or more that the text has
-too; with --hold-out N,N those documents are no part of that text, but the yardstick: what people copy from it.
+--copied also lets the model write a text, and gives the share of its words in runs of 8 or more words that your text
+contains. With --hold-out N,N these documents are left out of the comparison, and their own share is the reference.
 
 asr33 model score base.txt.xz --hold-out 10,14,18,26 --copied
 
-The name of a corpus may stand where a file may; then threads and books are counted, as asr33 train counts them. What
-the model's own run held out, also where a share was drawn by seed, is scored again by --held-out, with the run's texts:
+A corpus may stand in place of a file; its threads and books are counted as asr33 train counts them. --held-out scores
+the documents that the model's training run held out, if you give the texts of that run:
 
 asr33 model score attic --model voice --held-out
 """
@@ -19,84 +19,94 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from model.interface import SAMPLING_RANGES, THREAD_RANGE, Sampling
-from tools.ask import ranged_number
+from model.interface import PARAMETERS, THREAD_RANGE, Sampling
+from tools.cli.arguments import ranged_number
+from tools.cli.progress import ProgressLine, StageProgress
 
 if TYPE_CHECKING:
-    from model.onnx.hf_session import HfOnnxSession
-    from model.onnx.session import OnnxSession
+    from model.onnx.gpt2_session import GPT2Session
     from model.onnx.tokenizer import Tokenizer
     from model.store.documents import DocumentSplit
 
-DEFAULT_WORD_COUNT = 5000  # that the model writes
+DEFAULT_WORD_COUNT = 5000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE|CORPUS", help="texts, or .xz of them; - is standard input"
-    )
-    parser.add_argument("--model", default="embedded", metavar="NAME|PATH", help="the model (%(default)s)")
-    some = parser.add_mutually_exclusive_group()
-    some.add_argument(
+    add, parser.formatter_class = parser.add_argument, argparse.RawDescriptionHelpFormatter
+    add("files", type=Path, nargs="+", metavar="FILE|CORPUS", help="texts, also as .xz; - is standard input")
+    add("--model", default="embedded", metavar="NAME|PATH", help="the model (default %(default)s)")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
         "--hold-out",
         type=parse_numbers,
         default=[],
         metavar="N,N",
-        help="score only these documents of the files, from 1",
+        help="numbers of the documents to score, from 1 (default: all)",
     )
-    some.add_argument(
-        "--held-out", action="store_true", help="score only what the model's run held out, of the texts it was run on"
+    choice.add_argument(
+        "--held-out",
+        action="store_true",
+        help="score the documents that the model's training run held out (default: all)",
     )
-    parser.add_argument("--copied", action="store_true", help="how much of what it writes is copied from the file")
-    words = ranged_number(int, 1, 1_000_000)
-    parser.add_argument(
-        "--words", type=words, default=DEFAULT_WORD_COUNT, metavar="N", help="that it writes for --copied (%(default)s)"
+    add("--copied", action="store_true", help="measure how much the model copies from the text (default: off)")
+    add(
+        "--words",
+        type=ranged_number(int, 1, 1_000_000),
+        default=DEFAULT_WORD_COUNT,
+        metavar="N",
+        help="words that the model writes for --copied (default %(default)s)",
     )
-    seed = ranged_number(int, *map(int, SAMPLING_RANGES["seed"]))
-    parser.add_argument("--seed", type=seed, default=Sampling().seed, metavar="N", help="of these (%(default)s)")
-    parser.add_argument(
+    add(
+        "--seed",
+        type=ranged_number(int, *PARAMETERS["seed"].bounds),
+        default=Sampling().seed,
+        metavar="N",
+        help="seed of these words (default %(default)s)",
+    )
+    add(
         "--threads",
         type=ranged_number(int, *THREAD_RANGE),
         default=0,
         metavar="N",
-        help="0: as many as there are cores",
+        help="threads of the model (default: the cores, at most 8)",
     )
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    add("--json", action="store_true", help="print JSON (default: text)")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Raises ModelError of many a kind."""
-    from model.generate import local_model
+    """Raises ModelError."""
+    from model.onnx.model_loader import load_model
     from model.store import store
 
     folder = store.find_model(args.model)
-    corpus = _read_split(args, folder)
-    session, words = local_model.load_model(folder, args.threads)
-    found: dict[str, Any] = {"model": store.name_of_folder(folder)}
-    if corpus.held_out or not args.copied:
-        found |= _score(session, words, corpus.held_out or corpus.train)
+    split = _read_split(args, folder)
+    session, tokenizer = load_model(folder, args.threads)
+    results: dict[str, Any] = {"model": store.name_of_folder(folder)}
+    if split.held_out or not args.copied:
+        results |= _score(session, tokenizer, split.held_out or split.train)
     if args.copied:
-        found |= _measure_copying(session, words, args, corpus.train, corpus.held_out)
-    _print_line(json.dumps(found) if args.json else "\n".join(_format_lines(found)))
+        results |= _measure_copying(session, tokenizer, args, split)
+    sys.stdout.write((json.dumps(results) if args.json else "\n".join(_format_lines(results))) + "\n")
     return 0
 
 
 def _read_split(args: argparse.Namespace, folder: Path) -> DocumentSplit:
     from model.store import documents, store
-    from tools.train import inputs, restore_holdout, split_documents
+    from tools.train import inputs, split_documents
     from tools.train.holdout import HoldOut
 
     if args.held_out:
-        return restore_holdout.restore_held_out(args.files, store.read_manifest(folder).training)
+        return split_documents.restore_held_out(args.files, store.read_manifest(folder).training)
     if not any(inputs.is_corpus(file) and not file.is_file() for file in args.files):
         return documents.hold_out_documents(documents.read_documents(args.files), args.hold_out)
-    found, out = split_documents.choose_held_out(inputs.read_texts(args.files), HoldOut(tuple(args.hold_out)), Random())
-    return documents.hold_out_documents(found.documents, out)
+    texts = inputs.read_texts(args.files)
+    divided, numbers = split_documents.choose_held_out(texts, HoldOut(tuple(args.hold_out)), Random())
+    return documents.hold_out_documents(divided.documents, numbers)
 
 
 def parse_numbers(text: str) -> list[int]:
@@ -106,29 +116,25 @@ def parse_numbers(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 10,14") from None
 
 
-def _score(session: OnnxSession | HfOnnxSession, tokenizer: Tokenizer, documents: Sequence[str]) -> dict[str, Any]:
+def _score(session: GPT2Session, tokenizer: Tokenizer, documents: Sequence[str]) -> dict[str, Any]:
     from model.build.bits_per_byte import score_documents
 
-    with _show_progress("scoring") as progress:
-        score = score_documents(session, tokenizer, documents, progress)
+    with _show_progress("scoring") as on_progress:
+        score = score_documents(session, tokenizer, documents, on_progress)
     return {"documents": len(documents)} | asdict(score)
 
 
 def _measure_copying(
-    session: OnnxSession | HfOnnxSession,
-    tokenizer: Tokenizer,
-    args: argparse.Namespace,
-    corpus: list[str],
-    held_out: list[str],
+    session: GPT2Session, tokenizer: Tokenizer, args: argparse.Namespace, split: DocumentSplit
 ) -> dict[str, Any]:
-    from model.build.memorisation import measure_overlap
-    from model.generate.sample_text import write_sample_texts
+    from model.build.memorisation import measure_memorisation
 
-    with _show_progress("writing") as progress:
-        wrote = write_sample_texts(session, tokenizer, args.words, Sampling(seed=args.seed), progress)
-    model, yardstick = measure_overlap([wrote, held_out], corpus)
-    found: dict[str, Any] = {"copied_percent": model.percent, "copied_words": model.words, "seed": args.seed}
-    return found | ({"copied_percent_of_held_out": yardstick.percent} if held_out else {})
+    with _show_progress("writing") as on_progress:
+        texts = split.train, split.held_out
+        result = measure_memorisation(session, tokenizer, args.words, *texts, args.seed, on_progress)
+    model, held_out = result.model, result.held_out
+    results: dict[str, Any] = {"copied_percent": model.percent, "copied_words": model.words, "seed": args.seed}
+    return results | ({"copied_percent_of_held_out": held_out.percent} if held_out else {})
 
 
 def _format_lines(results: dict[str, Any]) -> Iterator[str]:
@@ -139,23 +145,12 @@ def _format_lines(results: dict[str, Any]) -> Iterator[str]:
         )
     if "copied_percent" in results:
         held_out = results.get("copied_percent_of_held_out")
-        yardstick = "" if held_out is None else f"; of the documents held out {held_out:.2f} %"
-        yield f"{results['copied_percent']:.2f} % of {results['copied_words']:,} words it wrote are copied{yardstick}"
+        reference = "" if held_out is None else f"; of the documents held out {held_out:.2f} %"
+        yield f"{results['copied_percent']:.2f} % of {results['copied_words']:,} words it wrote are copied{reference}"
 
 
 @contextmanager
-def _show_progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
-
-
-def _print_line(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _show_progress(stage: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows the share that is done and the time left, if standard error is a terminal."""
+    with ProgressLine(line_interval_s=None) as line:
+        yield partial(StageProgress(line).update, stage)

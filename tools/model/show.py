@@ -1,4 +1,4 @@
-"""`asr33 model show`: all that is known of one model: its shape, where it is from, how good it is, its card."""
+"""Show all about one model: its shape, its origin, its fidelity, its card."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from model.store.store import Manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", metavar="NAME|PATH", help="the model (the one in use)")
-    parser.add_argument("--json", action="store_true", help="the manifest, as JSON")
+    parser.add_argument("name", nargs="?", metavar="NAME|PATH", help="the model (default: the default model)")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON (default: text)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Raises ModelError."""
-    name = args.name or default_model.get_default()
-    folder = store.find_model(name)
+    folder = store.find_model(args.name or default_model.get_default())
     manifest = store.read_manifest(folder)
-    used = default_model.is_default(folder)
+    is_default = default_model.is_default(folder)
     if args.json:
-        told = asdict(manifest) | {"folder": str(folder), "in_use": used}
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        fields = asdict(manifest) | {"folder": str(folder), "in_use": is_default}
+        sys.stdout.write(json.dumps(fields, indent=2) + "\n")
         return 0
-    facts = [*_facts(manifest), ("where", f"{folder}{'  (in use)' if used else ''}")]
-    width = max(len(what) for what, _ in facts) + 2
-    sys.stdout.write(
-        "".join(f"{what:<{width}}{_strip_unprintable(is_so)}\n" for what, is_so in facts) + f"\n{_read_card(folder)}"
-    )
+    facts = [*_facts(manifest), ("where", f"{folder}{'  (in use)' if is_default else ''}")]
+    width = max(len(name) for name, _ in facts) + 2
+    lines = [f"{name:<{width}}{_strip_unprintable(value)}\n" for name, value in facts]
+    sys.stdout.write("".join(lines) + f"\n{_read_card(folder)}")
     return 0
 
 
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yields pairs of a fact's name and its value."""
     shape, training = manifest.shape, manifest.training
     yield "name", manifest.name
     yield (
@@ -45,13 +44,13 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
         f"{shape.parameters / 1e6:.1f} M parameters: {shape.n_layer} layers, width {shape.n_embd}, "
         f"{shape.n_head} heads; a context of {shape.n_positions} tokens, a vocabulary of {shape.vocab_size}",
     )
-    for what, record in manifest.files.items():
-        yield what, f"{record.bytes / 1e6:.1f} MB, sha256 {record.sha256[:16]}..."
+    for name, record in manifest.files.items():
+        yield name, f"{record.bytes / 1e6:.1f} MB, sha256 {record.sha256[:16]}..."
     yield "from", _origin(training)
     if "as" in training:
         yield "stored as", str(training["as"])
     yield from _quality(training)
-    yield "licence", str(training.get("licence") or "none is told; see the card, and its repository")
+    yield "licence", str(training.get("licence") or "not stated; see the card, and the model's repository")
 
 
 def _origin(training: dict[str, Any]) -> str:
@@ -85,5 +84,5 @@ def _read_card(folder: Path) -> str:
 
 
 def _strip_unprintable(line: str) -> str:
-    """A line that a stranger may have written does nothing to the terminal."""
+    """Drops control characters: the author of a card must not control the terminal."""
     return "".join(char for char in line if char.isprintable())

@@ -1,4 +1,4 @@
-"""The paper in a terminal: it scrolls up in the middle, as at the machine, with one line of state below."""
+"""The full-screen view: the paper scrolls up in the middle of the terminal, with a line of state below."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ PAPER_STYLE = "grey11 on #f2ead7"
 CARRIAGE_STYLE = "#f2ead7 on grey11"
 STATE_STYLE = "grey70 on grey11"
 
-CellLines = Sequence[Sequence[str]]  # of cells, each with all that was struck there
+CellLines = Sequence[Sequence[str]]  # lines of cells; a cell holds all characters struck in it
+# Its arguments: a function that returns the last N lines, the column of the carriage, the state.
+DrawFrame = Callable[[Callable[[int], CellLines], int, str], None]
 
 
 def render_frame(lines: CellLines, column: int, state: str, columns: int, width: int, height: int) -> Group:
-    """What the terminal shows: the foot of the sheet, the carriage as a block, and the state below.
+    """Renders the foot of the sheet, the carriage as a block, and the state below.
 
-    The line being struck is always the last but one of the screen, as it is just under the ribbon. A screen that is
-    narrower than the sheet goes along with the carriage, and says what part it shows; one of a single line has no
-    room for the state.
+    The line being struck is the last but one of the screen. A screen narrower than the sheet follows the carriage, and
+    the state names its columns. A screen of one line has no state.
     """
     count = max(1, height - 1)
     shown = [*[()] * count, *lines][-count:]
@@ -35,12 +36,12 @@ def render_frame(lines: CellLines, column: int, state: str, columns: int, width:
     edge = MARGIN_COLUMNS if width >= columns + 2 * MARGIN_COLUMNS else 0
     sheet = Text(no_wrap=True, overflow="crop", end="")
     for number, line in enumerate(shown):
-        last = number == len(shown) - 1
+        is_last = number == len(shown) - 1
         row = _render_row(line, range(left, min(columns, left + width)), edge)
-        if last:
+        if is_last:
             row.stylize(CARRIAGE_STYLE, edge + column - left, edge + column - left + 1)
         sheet.append_text(row)
-        if not last:
+        if not is_last:
             sheet.append("\n")
     if width < columns:
         state = f"{left + 1}-{left + width}/{columns} {' '.join(state.split())}"
@@ -58,11 +59,8 @@ def _render_row(line: Sequence[str], columns: range, edge: int) -> Text:
 
 
 @contextlib.contextmanager
-def open_screen(console: Console, columns: int) -> Iterator[Callable[[Callable[[int], CellLines], int, str], None]]:
-    """The terminal's other screen, so that what stood there before is there again afterwards.
-
-    Yields a function that draws: it asks for the foot of the sheet, so many lines, and is told column and state.
-    """
+def open_screen(console: Console, columns: int) -> Iterator[DrawFrame]:
+    """Opens the terminal's alternate screen and yields a function that draws; restores the screen at the end."""
     live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     def draw(foot: Callable[[int], CellLines], column: int, state: str) -> None:
@@ -73,5 +71,5 @@ def open_screen(console: Console, columns: int) -> Iterator[Callable[[Callable[[
     try:
         yield draw
     finally:
-        with contextlib.suppress(OSError):  # the terminal was closed, and what stood there before went with it
+        with contextlib.suppress(OSError):  # the terminal is closed
             live.stop()

@@ -1,7 +1,6 @@
-"""The paper in a terminal that scrolls: for each strike what is written there, at the column where it really fell.
+"""The scrolling view: renders each strike as text with cursor moves (ECMA-48), at the column where it fell.
 
-Takes strikes, gives text with the cursor's moves in it (ECMA-48, which every terminal but a dumb one knows). A terminal
-narrower than the sheet has a line of it on several rows. Knows no terminal, and not how wide one is until it is told.
+A terminal narrower than the sheet shows a line of paper on several rows. The terminal's width is an argument.
 """
 
 from __future__ import annotations
@@ -16,30 +15,29 @@ _ARROWS = str.maketrans("^_", "↑←")
 
 
 def visible_glyph(cell: str) -> tuple[str, bool, bool]:
-    """What a terminal can show of a cell: one glyph or a blank, whether it is bold, whether it is underlined.
+    """Returns the glyph that a terminal shows for a cell, or a blank; whether it is bold; whether it is underlined.
 
-    Ink upon ink is blacker, so it is bold; of different glyphs the last is seen, and `_` is a line under another.
+    A glyph struck twice is bold; of different glyphs the last one shows; `_` underlines another glyph.
     """
-    inks = cell.replace(" ", "")
-    others = inks.replace("_", "") or inks
-    return others[-1:] or " ", len(others) > 1, others != inks
+    struck = cell.replace(" ", "")
+    glyphs = struck.replace("_", "") or struck
+    return glyphs[-1:] or " ", len(glyphs) > 1, glyphs != struck
 
 
 class ScrollingPaper:
-    """The foot of a sheet in such a machine, and the cursor, which stands where the carriage is."""
+    """The foot of a sheet, and the terminal's cursor, which follows the carriage."""
 
     def __init__(self, profile: Profile, width: int) -> None:
         self._paper = Paper.for_profile(profile)
         self._has_arrows = profile.wheel == "1963"
         self._width = max(1, width)
-        self._row_count = 1  # of the terminal, that the line being struck has had so far
-        self._cursor_row = 0  # the one of them with the cursor in it
-        self._cursor_column = (
-            0  # the cursor's column; after the last of a row a terminal has its own idea, and it is sent for
-        )
+        self._row_count = 1  # rows of the terminal that the line being struck has used
+        self._cursor_row = 0  # the row of the cursor among them
+        # After the last column of a row terminals differ in where the cursor is, so it is moved explicitly.
+        self._cursor_column = 0
 
     def render_strike(self, strike: Strike, width: int) -> str:
-        """What is written for a strike. A terminal that has become wider is heeded from the next line on."""
+        """Returns the text to write for a strike. A new width counts from the next line on."""
         if strike.ignored:
             return ""
         lines = self._paper.lines
@@ -56,21 +54,21 @@ class ScrollingPaper:
         return text + self._move_to_column(self._paper.column)
 
     def clear_line(self) -> str:
-        """The line being struck is wiped out, and something else may stand in its place; `again` draws it below."""
+        """Erases the line being struck, to make room for a message; `redraw_line` draws it again below."""
         text = self._move_to_column(0) + "\x1b[J"
         self._row_count = 1
         return text
 
     def redraw_line(self) -> str:
-        """The line being struck, on rows that are blank, with the cursor at the start of the first."""
+        """Draws the line being struck on blank rows; the cursor is at the start of the first row."""
         line = self._paper.lines[-1]
         inked = (column for column, cell in enumerate(line) if cell.strip())
         return "".join(self._render_cell(line, column) for column in inked) + self._move_to_column(self._paper.column)
 
     def leave_line(self) -> str:
-        """The cursor goes to a row of its own, below all that is struck."""
-        blank = not any(cell.strip() for cell in self._paper.lines[-1])
-        return self._move_to_column(0) if blank else self._feed_line(self._width)
+        """Moves the cursor to an empty row below the paper."""
+        is_blank = not any(cell.strip() for cell in self._paper.lines[-1])
+        return self._move_to_column(0) if is_blank else self._feed_line(self._width)
 
     def _render_cell(self, line: Sequence[str], column: int) -> str:
         glyph, bold, underlined = visible_glyph(line[column])
@@ -82,7 +80,7 @@ class ScrollingPaper:
         return text
 
     def _move_to_column(self, column: int) -> str:
-        """A carriage in its last column, or held there with the line full, is the same to the eye."""
+        """Moves to a column; a carriage at the end of a full line shows in the last column."""
         row, at = divmod(min(column, self._paper.columns - 1), self._width)
         text = self._move_to_row(row)
         if at != self._cursor_column:
@@ -91,11 +89,11 @@ class ScrollingPaper:
         return text
 
     def _move_to_row(self, row: int) -> str:
-        there = min(row, self._row_count - 1)
-        text = f"\x1b[{there - self._cursor_row}B" if there > self._cursor_row else ""
-        text += f"\x1b[{self._cursor_row - there}A" if there < self._cursor_row else ""
-        if row > there:  # a row is new only if the terminal scrolls for it
-            text += "\n" * (row - there)
+        known_row = min(row, self._row_count - 1)
+        text = f"\x1b[{known_row - self._cursor_row}B" if known_row > self._cursor_row else ""
+        text += f"\x1b[{self._cursor_row - known_row}A" if known_row < self._cursor_row else ""
+        if row > known_row:  # a new row needs a line feed, so that the terminal scrolls
+            text += "\n" * (row - known_row)
             self._cursor_column, self._row_count = 0, row + 1
         self._cursor_row = row
         return text

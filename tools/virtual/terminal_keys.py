@@ -1,6 +1,6 @@
-"""The keys of this terminal, or the bytes of a pipe, on their way to a machine's keyboard at its own pace.
+"""Forwards the keys of this terminal, or the bytes of a pipe, to a machine's keyboard at the machine's speed.
 
-Ctrl-C is the BREAK key, and overtakes all that is still on its way. When it leaves instead, whoever calls knows.
+Ctrl-C is the BREAK key and drops the keys that still wait. The caller decides when Ctrl-C leaves instead.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Protocol
 from drivers.errors import NoSuchKey
 
 CTRL_C = "\x03"
-_END = ""
-# Arrow and function keys: ECMA-48 5.4, and F1 to F5 of the Linux console. A lone ESC is the ALT MODE key.
+_END = ""  # ends a queue
+# Arrow and function keys: ECMA-48 5.4, and F1 to F5 of the Linux console. A single ESC is the ALT MODE key.
 _SEQUENCE = re.compile(rb"\x1b(?:\[\[[A-E]|[\[O][0-?]*[ -/]*[@-~])")
 
 
 class TypingTarget(Protocol):
-    """What is typed on: a virtual machine, or its levers too."""
+    """Accepts keys: a virtual machine, or its controls."""
 
     async def type(self, text: str) -> None: ...
 
@@ -33,28 +33,26 @@ class TypingTarget(Protocol):
 
 
 def stdin_is_terminal() -> bool:
-    """Whether somebody can type here."""
     return (fd := _stdin_fd()) is not None and os.isatty(fd)
 
 
 async def forward_keys(machine: TypingTarget, should_leave: Callable[[int], bool], stdin: int | None = None) -> None:
-    """Types on the machine what comes in; back when Ctrl-C leaves, or the terminal is gone.
+    """Types each key on the machine; returns when Ctrl-C leaves or the terminal is closed, not at the end of a pipe.
 
-    `leaves` is asked at each Ctrl-C, and told how many keys that has overtaken. At a terminal each key is a key; in
-    a pipe the end of a line is RETURN. The end of a pipe is not the end: nobody types, and the machine runs on.
+    At each Ctrl-C `should_leave` gets the number of keys that it dropped. In a pipe a newline is the RETURN key.
     """
-    pressed = KeyQueue(should_leave)
-    with _reading_keys(_stdin_fd() if stdin is None else stdin, pressed):
-        while key := await pressed.next_key():
+    queue = KeyQueue(should_leave)
+    with _reading_keys(_stdin_fd() if stdin is None else stdin, queue):
+        while key := await queue.next_key():
             if key == CTRL_C:
                 await machine.press_break()
             else:
-                with contextlib.suppress(NoSuchKey):  # a key that this terminal has and a Model 33 has not
+                with contextlib.suppress(NoSuchKey):  # a Model 33 lacks some keys of a terminal
                     await machine.type(key)
 
 
 class KeyQueue:
-    """Keys in the order in which the machine gets them."""
+    """The keys that wait for the machine, in order."""
 
     def __init__(self, should_leave: Callable[[int], bool]) -> None:
         self._should_leave = should_leave
@@ -62,17 +60,16 @@ class KeyQueue:
 
     def put_keys(self, keys: str) -> None:
         for key in keys:
-            if key == CTRL_C:
-                key = _END if self._should_leave(self._drop_keys()) else CTRL_C
-            self._keys.put_nowait(key)
+            leaves = key == CTRL_C and self._should_leave(self._drop_keys())
+            self._keys.put_nowait(_END if leaves else key)
 
     def close(self) -> None:
-        """There will be no more, and what is on its way is not wanted."""
+        """Drops the waiting keys and ends the queue."""
         self._drop_keys()
         self._keys.put_nowait(_END)
 
     async def next_key(self) -> str:
-        """The next key, or nothing at the end."""
+        """Waits for the next key; returns an empty text at the end."""
         return await self._keys.get()
 
     def _drop_keys(self) -> int:
@@ -83,12 +80,12 @@ class KeyQueue:
 
 
 def decode_keys(data: bytes) -> str:
-    """The keys in what a terminal sends; bytes over 0x7F are no keys of a Model 33, and stay one each."""
+    """Returns the keys in a terminal's bytes; each byte over 0x7F becomes a key that a Model 33 lacks."""
     return _SEQUENCE.sub(b"", data).decode("latin-1")
 
 
 def _stdin_fd() -> int | None:
-    """None if whoever started us has closed it."""
+    """Returns the descriptor of standard input; None if it is closed."""
     try:
         return sys.stdin.fileno() if sys.stdin else None
     except (OSError, ValueError):
@@ -102,14 +99,14 @@ def _reading_keys(fd: int | None, queue: KeyQueue) -> Iterator[None]:
             yield
         return
     if fd is not None:
-        # A thread, because a file cannot be waited for; a daemon, because nothing can interrupt its read.
+        # A thread, since an event loop cannot wait for a file; a daemon thread, since its read cannot be interrupted.
         threading.Thread(target=_read_pipe, args=(fd, asyncio.get_running_loop(), queue.put_keys), daemon=True).start()
     yield
 
 
 @contextlib.contextmanager
 def _raw_mode(fd: int) -> Iterator[None]:
-    """Each key as it is pressed, Ctrl-C among them. Output is left as it was: it is the screen's."""
+    """Makes the terminal deliver each key at once, Ctrl-C too; the output modes stay for the screen."""
     before = termios.tcgetattr(fd)
     raw = termios.tcgetattr(fd)
     raw[tty.IFLAG] &= ~(termios.IXON | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.ISTRIP)
@@ -118,7 +115,7 @@ def _raw_mode(fd: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError, termios.error):  # the terminal was closed
+        with contextlib.suppress(OSError, termios.error):  # the terminal is closed
             termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
@@ -126,7 +123,7 @@ def _raw_mode(fd: int) -> Iterator[None]:
 def _watching_terminal(fd: int, queue: KeyQueue) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
-    def readable() -> None:
+    def on_readable() -> None:
         try:
             data = os.read(fd, 4096)
         except OSError:
@@ -137,7 +134,7 @@ def _watching_terminal(fd: int, queue: KeyQueue) -> Iterator[None]:
             loop.remove_reader(fd)
             queue.close()
 
-    loop.add_reader(fd, readable)
+    loop.add_reader(fd, on_readable)
     try:
         yield
     finally:
@@ -145,6 +142,6 @@ def _watching_terminal(fd: int, queue: KeyQueue) -> Iterator[None]:
 
 
 def _read_pipe(fd: int, loop: asyncio.AbstractEventLoop, put_keys: Callable[[str], None]) -> None:
-    with contextlib.suppress(OSError, RuntimeError):  # it is gone; or the loop is closed, and we are leaving
+    with contextlib.suppress(OSError, RuntimeError):  # the pipe is closed, or the event loop is
         while data := os.read(fd, 4096):
             loop.call_soon_threadsafe(put_keys, data.decode("latin-1").replace("\n", "\r"))

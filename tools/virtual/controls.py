@@ -1,7 +1,4 @@
-"""The keys and levers of the machine that a terminal has no key for: behind Ctrl-], one letter each.
-
-Stands between `keys.operate` and the machine; all else goes through.
-"""
+"""The controls of a virtual machine that a terminal has no key for: Ctrl-] and a letter each."""
 
 from __future__ import annotations
 
@@ -18,15 +15,14 @@ _OPEN_LOOP_S = 1.0
 
 
 class VirtualControls:
-    """The machine as whoever sits at this terminal works it. `note` is told what a lever has done."""
+    """Works the machine's controls; `on_action` gets a line that says what a control did."""
 
     def __init__(self, machine: VirtualTeletype, on_action: Callable[[str], None]) -> None:
-        self._machine = machine
-        self._on_action = on_action
-        self._escaped = False
+        self._machine, self._on_action = machine, on_action
+        self._escaped = False  # the last key was Ctrl-]
         self._motor_on = True
-        self._torn_rows = 0  # rows of what was punched that were torn off
-        self._tape = b""  # the last of them
+        self._torn_rows = 0  # punched rows that were torn off
+        self._tape = b""  # the tape that was torn off last
         self._actions: dict[str, Callable[[], str]] = {
             "H": self._press_here_is,
             "S": self._start_reader,
@@ -40,15 +36,15 @@ class VirtualControls:
         }
 
     async def type(self, text: str) -> None:
-        """Keys, and Ctrl-] with its letter; Ctrl-] twice is the key itself. Raises NoSuchKey."""
+        """Types keys; Ctrl-] with a letter works a control, Ctrl-] twice types that key. Raises NoSuchKey."""
         for key in text:
             escaped, self._escaped = self._escaped, not self._escaped and key == ESCAPE
             if self._escaped:
                 continue
             if not escaped or key == ESCAPE:
                 await self._machine.type(key)
-            elif lever := self._actions.get(key.upper()):
-                self._on_action(lever())
+            elif control := self._actions.get(key.upper()):
+                self._on_action(control())
             else:
                 self._on_action(HELP)
 
@@ -57,11 +53,11 @@ class VirtualControls:
 
     def _press_here_is(self) -> str:
         self._machine.here_is()
-        return "HERE IS" if self._machine.sim.drum.rows else "HERE IS: no drum is fitted, see --answerback"
+        return "HERE IS" if self._machine.sim.drum.rows else "HERE IS: the machine has no drum, see --answerback"
 
     def _start_reader(self) -> str:
         if self._machine.sim.reader.is_out_of_tape:
-            return "reader START: no tape is in it: T puts the punched one there, see also --tape"
+            return "reader START: no tape is in it: T puts the punched tape there, see also --tape"
         self._machine.start_reader()
         return "reader START"
 
@@ -75,19 +71,19 @@ class VirtualControls:
         return f"punch {'ON' if punch.is_on else 'OFF'}"
 
     def _load_punched_tape(self) -> str:
-        """The tape punched since the last time goes into the reader, or that one again."""
+        """Puts the rows that were punched since the last call into the reader; without new rows the previous tape."""
         punched = self._machine.sim.punch.tape
         if len(punched) > self._torn_rows:
             self._tape, self._torn_rows = bytes(punched[self._torn_rows :]), len(punched)
         if not self._tape:
-            return "nothing is punched: P is the punch's switch"
+            return "no tape is punched: P switches the punch on"
         self._machine.sim.reader.load(self._tape)
         return f"the punched tape is in the reader, {len(self._tape)} rows: S starts it"
 
     def _toggle_local(self) -> str:
-        to = "line" if self._machine.sim.line_switch == "local" else "local"
-        self._machine.set_line_switch("line" if to == "line" else "local")
-        return to.upper()
+        is_local = self._machine.sim.line_switch == "local"
+        self._machine.set_line_switch("line" if is_local else "local")
+        return "LINE" if is_local else "LOCAL"
 
     def _toggle_motor(self) -> str:
         self._motor_on = not self._motor_on
