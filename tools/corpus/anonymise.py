@@ -1,28 +1,27 @@
-"""Names, numbers and addresses -> stable invented ones, in what is written and in who wrote it. Pure.
+"""Replaces names, numbers and addresses by stable pseudonyms, in texts and in the names of writers. Pure.
 
-It knows the names of those who write or whom an export names, and what looks like a handle, a link, an e-mail
-address, a telephone number or a street. It cannot know nicknames, others who are spoken of, places, nor what somebody
-did.
+This module knows the names of writers and of people that an export lists. It recognises handles, links, e-mail
+addresses, telephone numbers and street addresses. It cannot know nicknames, other people, places, or events.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
+from hashlib import blake2b
 
-from tools.corpus import pseudonyms
-from tools.corpus.name_match import fold_name
 from tools.corpus.record import Record
 
 ANONYMITY_LIMITS = (
-    "--anonymous cannot know nicknames, people whom no export names, places and deeds: "
-    "read corpus show before you give a model away"
+    "--anonymous cannot know nicknames, people that no export names, places and events: "
+    "read the output of corpus show before you publish a model"
 )
 
-# Parts of names that are no names.
+# Particles of names, which are not replaced.
 _PARTICLE_LIST = "a al and bin da de del della der di dos du el ibn la le mac of the van von y zu"
-# Names that a sentence is more likely to mean otherwise where it begins with them, or has them small.
+# Names that are also common words: replaced only if capitalised.
 _COMMON_WORD_LIST = """
     an angel april art august baker bell bill black bob brook brown bush chance chase christian church clay cook cox
     dean do dawn day drew duke earl faith fox frank gene glen good grace grant gray green guy hall harry hope hunt ivy
@@ -56,22 +55,21 @@ _SENTENCE_START = re.compile(r"(?:\A|[.!?:\n\"“(])[ \t]*\Z")
 
 
 def collect_writers(records: Iterable[Record]) -> frozenset[str]:
-    """Everybody who writes."""
     return frozenset(record.who for record in records if record.who)
 
 
 class Pseudonymiser:
-    """What stands for what."""
+    """Replaces names and numbers by pseudonyms, which depend only on the names and the secret."""
 
     def __init__(self, names: Iterable[str], secret: str) -> None:
         self._secret = secret
-        given, family, others = _split_names(names)
-        self._pseudonyms = pseudonyms.invent_names(given, family, others, secret)
+        given_names, family_names, others = _split_names(names)
+        self._pseudonyms = invent_names(given_names, family_names, others, secret)
         unspaced = sorted((name for name in self._pseudonyms if _UNSPACED.search(name) and len(name) > 1), key=len)
         self._unspaced = re.compile("|".join(map(re.escape, reversed(unspaced)))) if unspaced else None
 
     def replace_name(self, who: str) -> str:
-        """Of one who writes: each part of the name has its own invention."""
+        """Returns the pseudonym of a writer; each part of the name has its own pseudonym."""
         if who.startswith("@"):
             return f"@{self._handle_pseudonym(who[1:])}"
         if _is_phone_number(who):
@@ -79,7 +77,7 @@ class Pseudonymiser:
         return re.sub(r"\w+", lambda match: self._replace_name_part(match[0]), who)
 
     def anonymise_record(self, record: Record) -> Record:
-        """The same, told by nobody; threads and files have numbers for names, since these may be people's."""
+        """Returns the record with pseudonyms. Threads and files get numbers, since their names may be people's."""
         return replace(
             record,
             text=self.anonymise_text(record.text),
@@ -89,95 +87,94 @@ class Pseudonymiser:
         )
 
     def anonymise_text(self, text: str) -> str:
-        """Names in it, handles, links, addresses, numbers."""
+        """Replaces names, handles, links, addresses and numbers in a text."""
         return _IDENTIFYING_PART.sub(self._replace_match, text)
 
     def _numbered_name(self, kind: str, name: str) -> str:
-        return f"{kind} {pseudonyms.keyed_hash(self._secret, kind, name) % 16**8:08x}"
+        return f"{kind} {keyed_hash(self._secret, kind, name) % 16**8:08x}"
 
     def _replace_name_part(self, word: str) -> str:
-        found = self._pseudonyms.get(fold_name(word))
-        return word if found is None else _match_case(found, word)
+        pseudonym = self._pseudonyms.get(fold_name(word))
+        return word if pseudonym is None else _match_case(pseudonym, word)
 
     def _replace_match(self, match: re.Match[str]) -> str:
-        kind, found = match.lastgroup, match[0]
+        kind, text = match.lastgroup, match[0]
         if kind == "word":
             return self._replace_word(match)
         if kind == "link":
-            end = found[len(found.rstrip(".,;:!?)]'’”")) :]
-            return f"https://example.org/{pseudonyms.invent_word(self._secret, found.removesuffix(end))}{end}"
+            end = text[len(text.rstrip(".,;:!?)]'’”")) :]
+            return f"https://example.org/{invent_word(self._secret, text.removesuffix(end))}{end}"
         if kind == "mail":
-            return f"{pseudonyms.invent_word(self._secret, fold_name(found))}@example.org"
+            return f"{invent_word(self._secret, fold_name(text))}@example.org"
         if kind == "handle":
-            return f"@{self._handle_pseudonym(found[1:])}"
+            return f"@{self._handle_pseudonym(text[1:])}"
         if kind == "phone":
-            return found if _NOT_PHONE.fullmatch(found) else self._fake_phone(found)
-        return self._fake_address(kind or "", found)
+            return text if _NOT_PHONE.fullmatch(text) else self._fake_phone(text)
+        return self._fake_address(kind or "", text)
 
     def _replace_word(self, match: re.Match[str]) -> str:
         word = match[0]
         key = fold_name(word)
-        found = self._pseudonyms.get(key)
-        if found is None and len(key) > 4 and key.endswith("s") and key[:-1] not in _COMMON_WORDS:
+        pseudonym = self._pseudonyms.get(key)
+        if pseudonym is None and len(key) > 4 and key.endswith("s") and key[:-1] not in _COMMON_WORDS:
             genitive = self._pseudonyms.get(key[:-1])
-            found = None if genitive is None else f"{genitive}s"
-        if found is None:
+            pseudonym = None if genitive is None else f"{genitive}s"
+        if pseudonym is None:
             return self._replace_unspaced(word) if self._unspaced else word
-        return _match_case(found, word) if _is_name(key, match) else word
+        return _match_case(pseudonym, word) if _is_name(key, match) else word
 
     def _replace_unspaced(self, word: str) -> str:
-        """Names in a script that puts no blanks between words."""
+        """Replaces names inside a word of a script without blanks."""
         if self._unspaced is None or not _UNSPACED.search(word):
             return word
         return self._unspaced.sub(lambda match: _match_case(self._pseudonyms[match[0]], match[0]), word)
 
     def _handle_pseudonym(self, handle: str) -> str:
-        known = self._pseudonyms.get(fold_name(handle))
+        pseudonym = self._pseudonyms.get(fold_name(handle))
         tries = 0
-        while known is None:
-            made = pseudonyms.invent_word(self._secret, "handle", fold_name(handle), tries)
-            known, tries = None if made in self._pseudonyms else made, tries + 1
-        return known
+        while pseudonym is None:
+            word = invent_word(self._secret, "handle", fold_name(handle), tries)
+            pseudonym, tries = None if word in self._pseudonyms else word, tries + 1
+        return pseudonym
 
     def _fake_phone(self, number: str) -> str:
-        """Of the same shape; it begins with 555, which few real ones do."""
-        digits = iter("555" + str(pseudonyms.keyed_hash(self._secret, "phone", re.sub(r"\D", "", number)) + 10**20))
+        """Returns a number of the same shape that begins with 555, which few real numbers do."""
+        digits = iter("555" + str(keyed_hash(self._secret, "phone", re.sub(r"\D", "", number)) + 10**20))
         return re.sub(r"\d", lambda _: next(digits), number)
 
     def _fake_address(self, kind: str, address: str) -> str:
-        chosen = pseudonyms.keyed_hash(self._secret, kind, fold_name(address))
+        hashed = keyed_hash(self._secret, kind, fold_name(address))
         if kind == "postcode":
             return re.sub(r"\d", lambda _: "0", re.sub(r"[A-Z]", "X", address))
-        return f"{chosen % 97 + 2} {pseudonyms.FAMILY_NAMES[chosen // 97 % len(pseudonyms.FAMILY_NAMES)].title()} Road"
+        return f"{hashed % 97 + 2} {FAMILY_NAMES[hashed // 97 % len(FAMILY_NAMES)].title()} Road"
 
 
 def _split_names(names: Iterable[str]) -> tuple[set[str], set[str], set[str]]:
-    """The parts of all names, folded: given names, family names, and what is rather a handle."""
-    given: set[str] = set()
-    family: set[str] = set()
-    others: set[str] = set()
+    """Returns the parts of all names, folded: given names, family names, and handles."""
+    given_names: set[str] = set()
+    family_names: set[str] = set()
+    handles: set[str] = set()
     for name in names:
         words = [word for word in re.findall(r"\w+", name) if len(word) > 1 and not word.isdigit()]
         words = [word for word in words if fold_name(word) not in _PARTICLES]
         if len(words) == 1 and (words[0].islower() or not words[0].isalpha()):
-            others.add(fold_name(words[0]))
+            handles.add(fold_name(words[0]))
             continue
-        given.update(map(fold_name, words[:1]))
-        family.update(map(fold_name, words[1:]))
+        given_names.update(map(fold_name, words[:1]))
+        family_names.update(map(fold_name, words[1:]))
         if len(words) > 1:
-            others.add(fold_name("".join(words)))  # as handles have it
-    return given, family - given, others - given - family
+            handles.add(fold_name("".join(words)))  # a handle is often the joined name
+    return given_names, family_names - given_names, handles - given_names - family_names
 
 
 def _is_name(key: str, match: re.Match[str]) -> bool:
-    """Whether the word is the name: of one that is a common word as well, the capital tells."""
+    """Whether the word is a name: a common word must be capitalised, and some must not begin a sentence."""
     word = match[0]
     if key in _COMMON_WORDS or len(key) < 3:
         if not word[0].isupper():
             return bool(_UNSPACED.match(word))
-        return key not in _SENTENCE_STARTERS or not _SENTENCE_START.search(
-            match.string, max(0, match.start() - 20), match.start()
-        )
+        start = match.start()
+        return key not in _SENTENCE_STARTERS or not _SENTENCE_START.search(match.string, max(0, start - 20), start)
     return True
 
 
@@ -189,3 +186,72 @@ def _match_case(pseudonym: str, word: str) -> str:
     if len(word) > 1 and word.isupper():
         return pseudonym.upper()
     return pseudonym if word.islower() else pseudonym.title()
+
+
+def fold_name(name: str) -> str:
+    """Returns the name without case and accents, for comparison."""
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+
+
+_GIVEN_NAME_LIST = """
+    abel ada agatha albin alma ambrose anselm arvid asta augusta barnaby beatrix berta blaise bruno cedric celia
+    clemens clio conrad cora cyril dagny darius delia edith egon elsa emil enid erwin esther ezra fabian fay felix
+    fenella flora gideon gilda greta gunnar hedda hector hester hugo ida ignatz imogen irma ivo jasper jonas judith
+    junia kaspar kilian klara lambert leda leopold linus livia lorenz lucian ludo mabel magnus malwine marius matilda
+    melvin mina moritz nadia nestor nora odette olaf oscar otto ottilie paula percy petra phoebe quentin ralf ramona
+    regina rufus sabine selma sigrid silas stella tabea thea tilda tobias ulrich undine ursula valentin vera viggo
+    vilma wanda wendel wilma winfred xaver yvette zeno zelda
+"""
+_FAMILY_NAME_LIST = """
+    abbot alder amberg ashdown barlow beckwith bellamy birk blackwood bramley brandt brook calder carlow castell
+    claymore corbin dalby darrow delmar drummond eastman eckhart elmore fairburn falkner farrow fenwick garland gilroy
+    glover grantham hadley halloran harker hartwell hollis holm ingram jarvis jessop keaton kendrick kirby lachlan
+    langley larkin linden lockhart marlow mercer merrick milford nordahl norwood oakley osborn paxton pemberton
+    pickering prescott quimby radley ransome redfern rowland rutland sandoval selwyn sheldon stanhope starling sutton
+    tarleton thorne tilbury upton vance verner wadham wakefield walden weston whitlock winslow yardley
+"""
+GIVEN_NAMES = tuple(_GIVEN_NAME_LIST.split())
+FAMILY_NAMES = tuple(_FAMILY_NAME_LIST.split())
+_ONSETS = "b br d dr f g gr h k kl l m n p pr r s st t tr v w"
+_VOWELS = "a e i o u ai ea ou"
+_CODAS = "ck d l ll m n nd r rk s st t th x"
+_SYLLABLES = (_ONSETS.split(), _VOWELS.split(), _ONSETS.split(), _VOWELS.split(), _CODAS.split())
+
+
+def keyed_hash(secret: str, *parts: str | int) -> int:
+    """Returns a 128-bit hash. Guesses of the parts cannot be tested without the secret."""
+    key = blake2b(secret.encode("utf-8", "surrogatepass"), digest_size=32).digest()
+    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=16, key=key).digest())
+
+
+def invent_word(secret: str, *parts: str | int) -> str:
+    """Returns a meaningless word of two syllables."""
+    number, letters = keyed_hash(secret, "word", *parts), []
+    for choices in _SYLLABLES:
+        number, index = divmod(number, len(choices))
+        letters.append(choices[index])
+    return "".join(letters)
+
+
+def invent_names(given: Iterable[str], family: Iterable[str], others: Iterable[str], secret: str) -> dict[str, str]:
+    """Returns a unique lower-case pseudonym for each name, and never one of these names; `others` become words."""
+    choices = {name: () for name in others} | dict.fromkeys(family, FAMILY_NAMES) | dict.fromkeys(given, GIVEN_NAMES)
+    used = set(choices)
+    pseudonyms = {}
+    for name in sorted(choices):  # the result does not depend on the order of the names
+        pseudonyms[name] = _choose_unused(name, choices[name], used, secret)
+        used.add(pseudonyms[name])
+    return pseudonyms
+
+
+def _choose_unused(name: str, choices: tuple[str, ...], used: set[str], secret: str) -> str:
+    start = keyed_hash(secret, "name", name)
+    for step in range(len(choices)):
+        if (candidate := choices[(start + step) % len(choices)]) not in used:
+            return candidate
+    tries = 0
+    while (candidate := invent_word(secret, name, tries)) in used:
+        tries += 1
+    return candidate

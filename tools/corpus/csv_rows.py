@@ -1,7 +1,7 @@
-"""Physical lines -> rows of CSV, where quotes may be out of balance. Pure; it does not know what the columns mean.
+"""Parses lines as CSV rows although quotes may be unbalanced. Pure; it does not know the columns.
 
-A reader that trusts the quotes takes a text that begins with one for the start of a long field, and swallows the rows
-behind it. Here such a line is a row by itself, as it stands, and is marked.
+An ordinary CSV reader joins a text that begins with a quote with the rows after it. Here such a line becomes a row of
+its own, which is marked as not valid.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-MAX_QUOTED_CHARS = 30_000  # characters in quotes over several lines: X takes posts of 25,000
+MAX_QUOTED_CHARS = 30_000  # in a quoted field of several lines: X allows posts of 25,000
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """One row and the number of its first line. `whole` is false where its quotes are none of CSV."""
+    """A row and the number of its first line. `is_valid` is false if its quotes are not valid CSV."""
 
     line_number: int
     cells: list[str]
@@ -25,13 +25,12 @@ class CsvRow:
 
 @dataclass(frozen=True, slots=True)
 class UnparsedRow:
-    """Why a text is no row: it is `open` where a cell in quotes goes on."""
+    """The text is not a complete row. `is_open`: a quoted field continues in the next line."""
 
     is_open: bool
 
 
 def parse_cells(text: str, delimiter: str = ",") -> list[str] | UnparsedRow:
-    """The cells of a row, with such a mark between two of them."""
     if '"' not in text and "\n" not in text:
         return text.split(delimiter)
     try:
@@ -44,32 +43,30 @@ def parse_cells(text: str, delimiter: str = ",") -> list[str] | UnparsedRow:
 def iter_rows(
     lines: Iterable[tuple[int, str]], width: int, is_certain: Callable[[list[str]], bool], delimiter: str = ","
 ) -> Iterator[CsvRow]:
-    """Rows of so many cells; there may be line ends in quoted ones. Of one column, the quotes may be missing.
+    """Yields the rows of a table with `width` columns; quoted cells may contain line ends.
 
-    `certain` tells cells that can be nothing but a row, so that no other can have swallowed them. Lines that are blank
-    and stand between rows are gone over.
+    `is_certain` returns whether cells can only be a row: then an open quote before them is not valid. In a table with
+    one column quotes may be missing. Blank lines between rows are skipped.
     """
     source = _LineSource(lines)
-    while first := source.next_line():
-        number, text = first
+    while line := source.next_line():
+        number, text = line
         if not text.strip():
             continue
         if width == 1 and not text.startswith('"'):
             yield CsvRow(number, [text])
             continue
-        behind, cells = _read_continuation(
-            text, source, lambda cells: len(cells) == width > 1 and is_certain(cells), delimiter
-        )
+        continuation, cells = _read_continuation(text, source, width, is_certain, delimiter)
         if isinstance(cells, list) and len(cells) == width:
             yield CsvRow(number, cells)
             continue
-        source.push_back(behind)
-        as_it_stands = [text] if width == 1 else text.split(delimiter)
-        yield CsvRow(number, as_it_stands, is_valid=width == 1 and isinstance(cells, list))
+        source.push_back(continuation)
+        raw_cells = [text] if width == 1 else text.split(delimiter)
+        yield CsvRow(number, raw_cells, is_valid=width == 1 and isinstance(cells, list))
 
 
 class _LineSource:
-    """Lines that can be given back."""
+    """An iterator of lines to which lines can be pushed back."""
 
     def __init__(self, lines: Iterable[tuple[int, str]]) -> None:
         self._lines = iter(lines)
@@ -83,18 +80,18 @@ class _LineSource:
 
 
 def _read_continuation(
-    text: str, source: _LineSource, is_row: Callable[[list[str]], bool], delimiter: str
+    text: str, source: _LineSource, width: int, is_certain: Callable[[list[str]], bool], delimiter: str
 ) -> tuple[list[tuple[int, str]], list[str] | UnparsedRow]:
-    """The lines that a row takes behind its first, and its cells."""
-    behind: list[tuple[int, str]] = []
+    """Returns the lines after the first line `text` of a row, and the cells of the row."""
+    lines: list[tuple[int, str]] = []
     cells = parse_cells(text, delimiter)
-    held = len(text)
-    while isinstance(cells, UnparsedRow) and cells.is_open and held < MAX_QUOTED_CHARS and (more := source.next_line()):
-        behind.append(more)
-        alone = parse_cells(more[1], delimiter)
-        if isinstance(alone, list) and is_row(alone):
+    size = len(text)
+    while isinstance(cells, UnparsedRow) and cells.is_open and size < MAX_QUOTED_CHARS and (line := source.next_line()):
+        lines.append(line)
+        line_cells = parse_cells(line[1], delimiter)
+        if isinstance(line_cells, list) and len(line_cells) == width > 1 and is_certain(line_cells):
             break
-        held += len(more[1]) + 1
-        if '"' in more[1]:
-            cells = parse_cells("\n".join([text, *(line for _, line in behind)]), delimiter)
-    return behind, cells
+        size += len(line[1]) + 1
+        if '"' in line[1]:
+            cells = parse_cells("\n".join([text, *(part for _, part in lines)]), delimiter)
+    return lines, cells

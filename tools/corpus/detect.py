@@ -1,47 +1,44 @@
-"""What was handed over is looked at, and each part of it given to the importer that knows it.
+"""Sorts the files of a path by kind, and reads each file with the importer of its kind.
 
-It knows no export: importers are asked one after the other, those that know one thing well before those that take
-almost anything. What nobody claims is counted by its kind, never passed over in silence.
+Importers claim files in the order of the registry. Files that no importer claims are counted by suffix. This module
+knows no export format.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-import importlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import IO, cast
 
-from tools.corpus import export_extent
-from tools.corpus.archive import Member, is_zip, iter_members
-from tools.corpus.errors import MemberError
-from tools.corpus.importers.importer import Importer
+from tools.corpus.archive import Member, MemberError, is_zip, iter_members
+from tools.corpus.importers.registry import KINDS, Importer, export_prefixes, load_importer
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem
-from tools.corpus.utf16 import transcode_to_utf8
 
-KINDS_IN_ORDER = ("messenger", "slack", "signal", "tweets", "log", "pdf", "text")
-# What else lies in these is an export's own, and no text of anybody's: settings, attachments, HTML to look at.
-EXPORT_KINDS = frozenset({"messenger", "slack", "signal"})
-MULTIPART_KINDS = frozenset({"messenger"})  # large ones are `facebook-ann-1.zip`, `facebook-ann-2.zip` and so on
-GENERIC_KINDS = frozenset({"log", "pdf", "text"})
-X_ARCHIVE_SUFFIX = ".js"  # an archive of X's is an export as well, a table of tweets is none
+X_ARCHIVE_SUFFIX = ".js"  # tweets with this suffix are an export; tables of tweets are not
 MEDIA_SUFFIX = re.compile(
     r"\.(jpe?g|png|gif|webp|heic|bmp|tiff?|ico|mp4|m4v|mov|avi|mkv|webm|3gp|mp3|m4a|aac|og[ag]|opus|wav|flac|amr|caf"
     r"|woff2?|[ot]tf|eot|exe|dll|so|pyc|class|map)"
 )
 ZIP_SUFFIXES = frozenset({".zip", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub"})
-TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".xz"})  # what should have been one
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".xz"})  # an unclaimed file with one of these is reported by name
 OFFICE_MEMBERS = ("[Content_Types].xml", "META-INF/container.xml", "META-INF/manifest.xml")  # Word, EPUB, OpenDocument
+UTF16_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".js"})  # the importer of texts reads UTF-16 itself
 HIDDEN = "hidden"
 CHUNK_BYTES = 1 << 20
+
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+WrapMember = Callable[[Member], Member]
 
 
 @dataclass(frozen=True, slots=True)
 class ImportGroup:
-    """What of one path is of one kind; `digests` are filled by `compared`."""
+    """The files of one path that have the same kind. `drop_known_files` fills `digests`."""
 
     path: Path
     kind: str
@@ -50,75 +47,70 @@ class ImportGroup:
 
     @property
     def is_indivisible(self) -> bool:
-        """Whether its files are one thing: then all of them are new, or none."""
-        return self.kind in EXPORT_KINDS or any(member.name.endswith(X_ARCHIVE_SUFFIX) for member in self.members)
+        """Whether the files are one export, so all of them are new or none."""
+        return KINDS[self.kind].is_export or any(member.name.endswith(X_ARCHIVE_SUFFIX) for member in self.members)
 
 
 @dataclass(slots=True)
 class DetectionResult:
-    """All of what was handed over: lots for importers, what is damaged, and what is left, counted by its ending."""
+    """The groups for the importers, the damaged files, and the number of unclaimed files by suffix."""
 
     groups: list[ImportGroup] = field(default_factory=list)
     damaged: list[DamagedItem] = field(default_factory=list)
     unclaimed: Counter[str] = field(default_factory=Counter)
 
 
-def load_importer(kind: str) -> Importer:
-    """The importer of that name, loaded now."""
-    return cast(Importer, importlib.import_module(f"tools.corpus.importers.{kind}"))
+def detect_kinds(path: Path, kind: str = "", wrap: WrapMember = lambda member: member) -> DetectionResult:
+    """Sorts the files of a path by kind; `kind` forces one. Each member goes through `wrap` first.
 
-
-def detect_kinds(
-    path: Path, kind: str = "", wrap: Callable[[Member], Member] = lambda member: member
-) -> DetectionResult:
-    """Who knows what; `kind` forces it. Each member goes through `seen` first. Raises CorpusNotFound."""
-    whole = DetectionResult()
-    found = [one if isinstance(one, DamagedItem) else transcode_to_utf8(wrap(one)) for one in iter_members(path)]
-    whole.damaged += [one for one in found if isinstance(one, DamagedItem)]
-    own = [one for one in found if isinstance(one, Member)]
-    if any(member.name in OFFICE_MEMBERS for member in own):
-        whole.damaged.append(
-            DamagedItem(str(path), "a document of an office program or an e-book: save it as text or PDF")
-        )
-        return whole
-    rest = []
-    for member in own:
-        if _suffix(member) in ZIP_SUFFIXES and is_zip(member):
-            _detect_zip(whole, path, member, kind, wrap)
-        elif _is_ignored(member):
-            whole.unclaimed[_suffix_label(member)] += 1
+    Raises ToolError ("missing").
+    """
+    result = DetectionResult()
+    members: list[Member] = []
+    for entry in iter_members(path):
+        if isinstance(entry, DamagedItem):
+            result.damaged.append(entry)
         else:
-            rest.append(member)
-    _assign_importers(whole, path, rest, kind)
-    return whole
+            members.append(transcode_to_utf8(wrap(entry)))
+    if any(member.name in OFFICE_MEMBERS for member in members):
+        reason = "a document of an office program or an e-book: save it as text or PDF"
+        result.damaged.append(DamagedItem(str(path), reason))
+        return result
+    candidates = []
+    for member in members:
+        if _suffix(member) in ZIP_SUFFIXES and is_zip(member):
+            _detect_zip(result, path, member, kind, wrap)
+        elif _is_ignored(member):
+            result.unclaimed[_suffix_label(member)] += 1
+        else:
+            candidates.append(member)
+    _assign_importers(result, path, candidates, kind)
+    return result
 
 
 def join_multipart(groups: Iterable[ImportGroup]) -> list[ImportGroup]:
-    """The same; downloads that come in parts, a conversation in several of them, are one lot."""
-    whole: list[ImportGroup] = []
+    """Joins the groups of a multipart kind: a conversation may have files in several parts of a download."""
+    joined: list[ImportGroup] = []
     parts: dict[str, list[ImportGroup]] = {}
-    for lot in groups:
-        if lot.kind not in MULTIPART_KINDS or lot.kind not in parts:
-            whole.append(lot)
-        parts.setdefault(lot.kind, []).append(lot)
-    return [_merge_groups(parts[lot.kind]) if lot.kind in MULTIPART_KINDS else lot for lot in whole]
+    for group in groups:
+        if not KINDS[group.kind].is_multipart or group.kind not in parts:
+            joined.append(group)
+        parts.setdefault(group.kind, []).append(group)
+    return [_merge_groups(parts[group.kind]) if KINDS[group.kind].is_multipart else group for group in joined]
 
 
-def _merge_groups(groups: Sequence[ImportGroup]) -> ImportGroup:
-    if len(groups) == 1:
-        return groups[0]
-    path = Path(f"{groups[0].path} and {len(groups) - 1:,} more")
-    return replace(groups[0], path=path, members=[member for lot in groups for member in lot.members])
+def _merge_groups(parts: Sequence[ImportGroup]) -> ImportGroup:
+    if len(parts) == 1:
+        return parts[0]
+    path = Path(f"{parts[0].path} and {len(parts) - 1:,} more")
+    return replace(parts[0], path=path, members=[member for part in parts for member in part.members])
 
 
-def _detect_zip(
-    result: DetectionResult, path: Path, member: Member, kind: str, wrap: Callable[[Member], Member]
-) -> None:
-    """A ZIP among other files: one in a folder is a path of its own, one in a ZIP stays closed."""
+def _detect_zip(result: DetectionResult, path: Path, member: Member, kind: str, wrap: WrapMember) -> None:
+    """Detects the kinds in a ZIP that lies in a folder. A ZIP inside a ZIP is reported and not opened."""
     if not path.is_dir():
-        result.damaged.append(
-            DamagedItem(member.location, "a ZIP in a ZIP, which is not opened: take it out, add it by itself")
-        )
+        reason = "a ZIP inside a ZIP, which is not opened: extract it and add it separately"
+        result.damaged.append(DamagedItem(member.location, reason))
         return
     inner = detect_kinds(Path(member.location), kind, wrap)
     result.groups += inner.groups
@@ -126,84 +118,88 @@ def _detect_zip(
     result.unclaimed += inner.unclaimed
 
 
-def _assign_importers(result: DetectionResult, path: Path, rest: Sequence[Member], kind: str) -> None:
-    exports: frozenset[str] = frozenset()  # where all that nobody claims is an export's own
-    for name in (kind,) if kind else KINDS_IN_ORDER:
-        asked = (
-            [member for member in rest if not export_extent.is_within(exports, member.name)]
-            if name in GENERIC_KINDS
-            else rest
-        )
-        if not asked:
+def _assign_importers(result: DetectionResult, path: Path, unassigned: Sequence[Member], kind: str) -> None:
+    prefixes: set[str] = set()  # of names inside exports: generic importers get no file there
+
+    def is_in_export(member: Member) -> bool:
+        return member.name.startswith(tuple(prefixes))
+
+    for name in (kind,) if kind else KINDS:
+        offered = [member for member in unassigned if not (KINDS[name].is_generic and is_in_export(member))]
+        if not offered:
             continue
-        claimed = _claim_members(result, load_importer(name), asked)
-        if kind and (len(rest) == 1 or kind == "text" or not claimed):
-            claimed = rest  # it is said what they are, so they are not asked
+        claimed = _claim_members(result, load_importer(name), offered)
+        if kind and (len(unassigned) == 1 or kind == "text" or not claimed):
+            claimed = unassigned  # the user named the kind, so the files are not examined
         if claimed:
-            lot = ImportGroup(path, name, tuple(claimed))
-            result.groups.append(lot)
-            known = set(map(id, claimed))
-            rest = [member for member in rest if id(member) not in known]
-            if lot.is_indivisible and not kind:
-                exports |= export_extent.export_prefixes(name, (member.name for member in claimed))
-    for member in rest:
-        _record_unclaimed(result, member, is_expected=not (kind or export_extent.is_within(exports, member.name)))
+            group = ImportGroup(path, name, tuple(claimed))
+            result.groups.append(group)
+            claimed_ids = set(map(id, claimed))
+            unassigned = [member for member in unassigned if id(member) not in claimed_ids]
+            if group.is_indivisible and not kind:
+                prefixes |= export_prefixes(name, (member.name for member in claimed))
+    for member in unassigned:
+        _record_unclaimed(result, member, is_expected=not (kind or is_in_export(member)))
 
 
 def _record_unclaimed(result: DetectionResult, member: Member, is_expected: bool) -> None:
-    """Nobody claims it: counted, or named where it should have been a text or is damaged."""
+    """Counts the file, or reports it by name if it is damaged or should have been a text."""
     try:
         member.read_head()
-    except MemberError as error:  # it may have been what somebody would have known
+    except MemberError as error:  # an importer might have claimed it
         result.damaged.append(DamagedItem(member.location, str(error).removeprefix(f"{member.location}: ")))
         return
     if is_expected and _suffix(member) in TEXT_SUFFIXES:
-        why = "not UTF-8, or no text at all; --as text takes it all the same"
-        result.damaged.append(DamagedItem(member.location, why))
+        reason = "not UTF-8, or not a text; to import it anyway: --as text"
+        result.damaged.append(DamagedItem(member.location, reason))
     else:
         result.unclaimed[_suffix_label(member)] += 1
 
 
-def _claim_members(result: DetectionResult, importer: Importer, rest: Sequence[Member]) -> Sequence[Member]:
+def _claim_members(result: DetectionResult, importer: Importer, offered: Sequence[Member]) -> Sequence[Member]:
     try:
-        return importer.claim(rest)
+        return importer.claim(offered)
     except MemberError as error:
         result.damaged.append(DamagedItem("", str(error)))
         return ()
 
 
 def read_items(group: ImportGroup) -> Iterator[ImportItem]:
-    """All that its importer finds, no text empty."""
+    """Yields the items of a group's importer; a record with an empty text becomes a SkippedItem."""
     try:
-        for one in load_importer(group.kind).read_items(group.members):
-            yield SkippedItem(one.source, "an empty text") if isinstance(one, Record) and not one.text.strip() else one
+        for item in load_importer(group.kind).read_items(group.members):
+            is_empty = isinstance(item, Record) and not item.text.strip()
+            yield SkippedItem(item.source, "an empty text") if is_empty else item
     except MemberError as error:
         yield DamagedItem(str(group.path), str(error).removeprefix(f"{group.path}: "))
 
 
 def drop_known_files(group: ImportGroup, known: Iterable[str]) -> tuple[ImportGroup, int]:
-    """The lot without what is known by its digest, with the digests of the rest; and how many files were known."""
+    """Drops the files whose digest is in `known`.
+
+    Returns the group with the new files and their digests, and the number of dropped files.
+    """
     digests = list(map(_file_digest, group.members))
     known = set(known)
     if group.is_indivisible:
         names = sorted(f"{member.name}\0{digest}" for member, digest in zip(group.members, digests, strict=True))
-        all_of_it = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()
-        if all_of_it in known:
+        export_digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+        if export_digest in known:
             return replace(group, members=()), len(group.members)
-        return replace(group, digests=(all_of_it,)), 0
-    fresh: dict[str, Member] = {}
-    unreadable = []  # it will be told when it is read
+        return replace(group, digests=(export_digest,)), 0
+    new: dict[str, Member] = {}
+    unreadable = []  # the importer will report them
     for member, digest in zip(group.members, digests, strict=True):
         if not digest:
             unreadable.append(member)
         elif digest not in known:
-            fresh.setdefault(digest, member)
-    left = (*fresh.values(), *unreadable)
-    return replace(group, members=left, digests=tuple(fresh)), len(group.members) - len(left)
+            new.setdefault(digest, member)
+    members = (*new.values(), *unreadable)
+    return replace(group, members=members, digests=tuple(new)), len(group.members) - len(members)
 
 
 def _file_digest(member: Member) -> str:
-    """Of its bytes; empty where they cannot be had."""
+    """Returns the SHA-256 of the content, or "" if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with member.open() as file:
@@ -215,7 +211,7 @@ def _file_digest(member: Member) -> str:
 
 
 def _is_ignored(member: Member) -> bool:
-    """What is known by its name to be no text; what systems strew."""
+    """Whether the name alone shows that the file is no text: media, and hidden files of operating systems."""
     return _suffix_label(member) == HIDDEN or bool(MEDIA_SUFFIX.fullmatch(_suffix(member)))
 
 
@@ -227,3 +223,33 @@ def _suffix_label(member: Member) -> str:
 
 def _suffix(member: Member) -> str:
     return PurePosixPath(member.name).suffix.lower()
+
+
+def transcode_to_utf8(member: Member) -> Member:
+    """Returns a member that reads as UTF-8 if this one is a table or JSON in UTF-16, as Windows programs write it."""
+    if _suffix(member) not in UTF16_SUFFIXES or member.peek_head(2) not in _BYTE_ORDER_MARKS:
+        return member
+    return replace(member, open_raw=lambda: cast(IO[bytes], _TranscodedStream(member.open_raw())))
+
+
+class _TranscodedStream:
+    """A UTF-16 stream read as UTF-8; an incomplete character becomes U+FFFD."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._buffer = b""
+        self._at_end = False
+        self.close = file.close
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, count: int = -1) -> bytes:
+        while not self._at_end and (count < 0 or len(self._buffer) < count):
+            raw = self._file.read(CHUNK_BYTES)
+            self._at_end = not raw
+            self._buffer += self._decoder.decode(raw, final=self._at_end).encode("utf-8", "replace")
+        count = len(self._buffer) if count < 0 else count
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        return data

@@ -1,20 +1,26 @@
-"""What stands in the fields of an export, as a record has it: texts, names, moments. It knows no export."""
+"""Converts the fields of exports: texts, times, names, counts, and text that was decoded wrongly. Pure.
+
+It knows no export format.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-MAX_TIMESTAMP = 253_402_300_799.0  # the end of the year 9999, in seconds
+MAX_TIMESTAMP = 253_402_300_799.0  # the end of the year 9999
 
 
 def as_text(value: object) -> str:
-    """The text as it can be written to a file, without blanks around it; empty where there is none.
+    """Returns the stripped text, or "" if the value is not a string; repairs surrogates."""
+    return repair_surrogates(value.strip()) if isinstance(value, str) else ""
 
-    JSON may hold half of a pair of UTF-16, as where a program cut a text in the middle of an emoji.
+
+def repair_surrogates(text: str) -> str:
+    """Joins surrogate pairs; a lone surrogate becomes U+FFFD.
+
+    JSON may contain a lone surrogate where a program cut a text inside an emoji.
     """
-    if not isinstance(value, str):
-        return ""
-    text = value.strip()
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -23,7 +29,7 @@ def as_text(value: object) -> str:
 
 
 def as_timestamp(value: object, units_per_second: int = 1000) -> float | None:
-    """Seconds of UTC since 1970 from a number or its figures, so many to a second; None for what is no moment."""
+    """Returns seconds of UTC since 1970 for a number or its digits; None if it is no plausible time."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -34,7 +40,7 @@ def as_timestamp(value: object, units_per_second: int = 1000) -> float | None:
 
 
 def get_nested(value: object, *keys: str) -> object:
-    """What lies so deep in objects of JSON; None where one of them is missing."""
+    """Returns the value at the end of a path of keys; None if a key is missing."""
     for key in keys:
         if not isinstance(value, dict):
             return None
@@ -43,18 +49,33 @@ def get_nested(value: object, *keys: str) -> object:
 
 
 def join_names(*names: object) -> str:
-    """Parts of a name, those that there are."""
+    """Joins the parts of a name that are not empty."""
     return " ".join(part for name in names if (part := as_text(name)))
 
 
+def make_printable(text: str, replacement: str = "?") -> str:
+    """Replaces control and direction characters, so that a name from an archive cannot control the terminal."""
+    return "".join(c if c.isprintable() else replacement for c in text)
+
+
+def format_count(number: int, noun: str) -> str:
+    """Returns `1 text` or `1,000 texts`."""
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def format_numbers(numbers: Sequence[int], limit: int) -> str:
+    """Returns `3, 4, 5, ...` with at most `limit` numbers."""
+    return ", ".join([*map(str, numbers[:limit]), *(["..."] if len(numbers) > limit else [])])
+
+
 def describe_attachment(content_type: object) -> str:
-    """What was sent, by its MIME type, in the words that a person would use."""
+    """Returns what a MIME type is in plain words: "a photo", "a file"."""
     kinds = {"image": "a photo", "video": "a video", "audio": "a sound"}
     return kinds.get(as_text(content_type).partition("/")[0], "a file")
 
 
 class UniqueNames:
-    """Names for what an export knows by number. No two have the same: one of them would speak for both."""
+    """Names by id. No two ids get the same name, so no two people or threads are merged."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -64,10 +85,23 @@ class UniqueNames:
         return key in self._names
 
     def add(self, key: str, name: str) -> None:
-        """Once; the number stands behind a name that another has."""
+        """Sets a name once; a name that is in use gets the id appended."""
         if key not in self._names:
             self._names[key] = name if name not in self._used else f"{name} ({key})"
             self._used.add(self._names[key])
 
     def get(self, key: str, default: str = "") -> str:
         return self._names.get(key, default)
+
+
+def repair_latin1(text: str) -> str:
+    """Undoes the decoding of UTF-8 as Latin-1; other text is returned as it is.
+
+    Facebook writes each byte of UTF-8 as a character of its own, `caf\\u00c3\\u00a9`.
+    """
+    if text.isascii():
+        return text
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text

@@ -1,8 +1,7 @@
-"""Huge JSON out of a binary stream, one element at a time.
+"""Reads huge JSON, one element at a time.
 
-It holds one element and one chunk, whatever the size of the file. The standard library's scanner does the work, for
-ijson keeps the path to where it is: forty kilobytes of `[[[[` are two gigabytes of path. It does not know what the
-elements mean.
+Memory holds one element and one chunk. The standard library's scanner is used because ijson keeps the path to the
+current element: 40 kB of `[[[[` take 2 GB there. This module does not know what the elements mean.
 """
 
 from __future__ import annotations
@@ -13,72 +12,71 @@ import re
 from collections.abc import Collection, Iterator
 from typing import IO, Any
 
-from tools.corpus import archive
-from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
+from tools.corpus.archive import Member, MemberError
 
-CHUNK_BYTES = 1 << 18  # bytes read at a time
-MAX_ELEMENT_CHARS = 32 << 20  # characters of one element
-ASSIGNMENT_CHARS = 256  # characters in which the `=` of `window.YTD.tweets.part0 = ` is looked for
+CHUNK_BYTES = 1 << 18  # bytes per read
+MAX_ELEMENT_CHARS = 32 << 20  # in one element
+ASSIGNMENT_CHARS = 256  # in which `window.YTD.tweets.part0 = ` must end
 _decode_value = json.JSONDecoder().raw_decode
 _WHITESPACE = " \t\n\r"
 _WHITESPACE_RUN = re.compile(f"[{_WHITESPACE}]+")
 
 
-def iter_array(file: IO[bytes], member: Member) -> Iterator[Any]:
-    """The elements of an array, in order; what assigns it to a variable is gone over, as `window.YTD... = [`.
+def iter_array(member: Member) -> Iterator[Any]:
+    """Yields the elements of an array. A leading assignment to a variable, `window.YTD... = [`, is skipped.
 
-    Raises MemberRefused, after all that could be read, where it is no array, breaks off, or has bytes that are not
-    UTF-8 (those stand as U+FFFD in what was given before).
+    Raises MemberError, after all readable elements, if the text is no array, is incomplete or is not UTF-8. Bytes that
+    are not UTF-8 become U+FFFD.
     """
-    window = _JsonScanner(file, member)
-    window.skip_assignment()
-    yield from window.iter_elements()
-    window.require_end()
+    with member.open() as file:
+        scanner = _JsonScanner(file, member.location)
+        scanner.skip_assignment()
+        yield from scanner.iter_elements()
+        scanner.require_end()
 
 
-def iter_object(file: IO[bytes], member: Member, array_keys: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
-    """The keys and values of an object, in order; a key among `arrays` comes again with each element of its array.
+def iter_object(member: Member, array_keys: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
+    """Yields (key, value) of an object. A key of `array_keys` is yielded once with each element of its array.
 
-    So `{"title": "x", "messages": [1, 2]}` by `["messages"]` gives ("title", "x"), ("messages", 1), ("messages", 2).
-    Raises MemberRefused as `elements` does.
+    So `{"title": "x", "messages": [1, 2]}` with `["messages"]` gives ("title", "x"), ("messages", 1), ("messages", 2).
+    Raises MemberError as `iter_array` does.
     """
-    window = _JsonScanner(file, member)
-    window.skip_assignment()
-    for key in window.iter_keys():
-        if key in array_keys and window.peek() == "[":
-            for element in window.iter_elements():
-                yield key, element
-        else:
-            yield key, window.read_value()
-    window.require_end()
+    with member.open() as file:
+        scanner = _JsonScanner(file, member.location)
+        scanner.skip_assignment()
+        for key in scanner.iter_keys():
+            if key in array_keys and scanner.peek() == "[":
+                yield from ((key, element) for element in scanner.iter_elements())
+            else:
+                yield key, scanner.read_value()
+        scanner.require_end()
 
 
 class _Utf8Reader:
-    """Bytes as text; bytes that are not UTF-8 become U+FFFD, and that is remembered."""
+    """Decodes a file; bytes that are not UTF-8 become U+FFFD, and `require_utf8` reports them."""
 
-    def __init__(self, file: IO[bytes], member: Member) -> None:
+    def __init__(self, file: IO[bytes], location: str) -> None:
         self._file = file
-        self._member = member
+        self._location = location
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("strict")
         self._is_utf8 = True
         self._at_end = False
 
     def read_chunk(self, count: int) -> str:
-        """The next characters; empty at the end alone."""
+        """Returns the next characters; "" only at the end."""
         text = ""
         while not text and not self._at_end:
-            raw = archive.read_bytes(self._file, self._member, count)
+            raw = self._file.read(count)
             self._at_end = not raw
             text = self._decode(raw)
         return text
 
     def require_utf8(self) -> None:
-        """Raises MemberRefused if there were other bytes so far."""
+        """Raises MemberError if any byte so far was not UTF-8."""
         if not self._is_utf8:
             raise MemberError(
-                f"{self._member.location}: not all of it is UTF-8, and what is not stands as \ufffd; "
-                "convert it, as with: iconv -f CP1252 -t UTF-8"
+                f"{self._location}: partly not UTF-8; unreadable bytes became \ufffd; "
+                "convert it, for example: iconv -f CP1252 -t UTF-8"
             )
 
     def _decode(self, raw: bytes) -> str:
@@ -93,28 +91,28 @@ class _Utf8Reader:
 
 
 class _JsonScanner:
-    """That part of a JSON text which is being read."""
+    """Scans a JSON text of which only a part is in memory."""
 
-    def __init__(self, file: IO[bytes], member: Member) -> None:
-        self._reader = _Utf8Reader(file, member)
-        self._location = member.location
+    def __init__(self, file: IO[bytes], location: str) -> None:
+        self._reader = _Utf8Reader(file, location)
+        self._location = location
         self._buffer = ""
         self._position = 0
-        self._dropped_chars = 0  # characters that are no longer held
+        self._dropped_chars = 0  # characters removed from the start of the buffer
 
     def skip_assignment(self) -> None:
-        """Go over `NAME = ` if the text begins so."""
+        """Skips `NAME = ` at the start of the text."""
         if self.peek() in ("[", "{"):
             return
         while len(self._buffer) < ASSIGNMENT_CHARS and self._fill():
             pass
         equals = self._buffer.find("=", self._position, self._position + ASSIGNMENT_CHARS)
         if equals < 0:
-            raise self._error("neither JSON nor an assignment of it")
+            raise self._error("neither JSON nor an assignment")
         self._position = equals + 1
 
     def require_end(self) -> None:
-        """Raises MemberRefused if there is more, but for a semicolon, or if not all was UTF-8."""
+        """Raises MemberError if more than a semicolon follows, or if any byte was not UTF-8."""
         if self.peek() == ";":
             self._position += 1
         if self.peek():
@@ -122,43 +120,43 @@ class _JsonScanner:
         self._reader.require_utf8()
 
     def iter_elements(self) -> Iterator[Any]:
-        """The elements of the array that comes next."""
+        """Yields the elements of the array that follows."""
         yield from (self.read_value() for _ in self._iter_items("[", "]"))
 
     def iter_keys(self) -> Iterator[str]:
-        """The keys of the object that comes next; whoever asks must have read the value before he asks again."""
+        """Yields the keys of the object that follows. The caller reads each value before the next key."""
         for _ in self._iter_items("{", "}"):
             key = self.read_value()
             if not isinstance(key, str):
-                raise self._error("a key that is no string")
+                raise self._error("a key that is not a string")
             self._expect(":")
             yield key
 
     def read_value(self) -> Any:
-        """The whole value that comes next."""
+        """Returns the complete value that follows."""
         self.peek()
         while True:
             try:
                 value, end = _decode_value(self._buffer, self._position)
             except json.JSONDecodeError:
                 if len(self._buffer) - self._position > MAX_ELEMENT_CHARS or not self._fill():
-                    raise self._error("no JSON from here, or an element too long") from None
+                    raise self._error("not JSON, or an element that is too long") from None
                 continue
-            except (ValueError, RecursionError):  # a number of thousands of digits, or a thousand brackets
-                raise self._error("no JSON that anybody meant") from None
+            except (ValueError, RecursionError):  # thousands of digits, or of nested brackets
+                raise self._error("not JSON that a program wrote") from None
             if len(self._buffer) - end <= len("e+") and self._fill():
-                continue  # a number may go on
+                continue  # a number may continue in the next chunk
             self._position = end
             return value
 
     def peek(self) -> str:
-        """The next character that is not blank; empty at the end."""
+        """Returns the next character that is not blank; "" at the end."""
         while True:
             char = self._buffer[self._position : self._position + 1]
             if char and char not in _WHITESPACE:
                 return char
-            blank = _WHITESPACE_RUN.match(self._buffer, self._position)
-            self._position = blank.end() if blank else self._position
+            blanks = _WHITESPACE_RUN.match(self._buffer, self._position)
+            self._position = blanks.end() if blanks else self._position
             if self._position == len(self._buffer) and not self._fill():
                 return ""
 
@@ -171,30 +169,27 @@ class _JsonScanner:
             yield
             char = self.peek()
             if char not in (closing, ","):
-                raise self._error(f"neither , nor {closing} where one must be")
+                raise self._error(f"expected , or {closing}")
             self._position += 1
             if char == closing:
                 return
 
     def _expect(self, char: str) -> None:
         if self.peek() != char:
-            raise self._error(f"no {char} where one must be")
+            raise self._error(f"expected {char}")
         self._position += 1
 
     def _fill(self) -> bool:
-        """Read on, as much as is held: so the scans of a long element, all together, are no more than twice its size.
-
-        At the end of the file nothing moves.
-        """
-        more = self._reader.read_chunk(max(CHUNK_BYTES, len(self._buffer) - self._position))
-        if more:
+        """Reads at least as much as the buffer holds, so scanning takes linear time. Returns False at the end."""
+        chunk = self._reader.read_chunk(max(CHUNK_BYTES, len(self._buffer) - self._position))
+        if chunk:
             self._dropped_chars += self._position
-            self._buffer = self._buffer[self._position :] + more
+            self._buffer = self._buffer[self._position :] + chunk
             self._position = 0
-        return bool(more)
+        return bool(chunk)
 
-    def _error(self, fault: str) -> MemberError:
-        ended = "" if self.peek() else ", where it breaks off"
+    def _error(self, reason: str) -> MemberError:
+        at_end = "" if self.peek() else ", where the file ends"
         return MemberError(
-            f"{self._location}: {fault}, at character {self._dropped_chars + self._position}{ended}; fetch it again"
+            f"{self._location}: {reason}, at character {self._dropped_chars + self._position}{at_end}; fetch it again"
         )

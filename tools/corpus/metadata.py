@@ -1,43 +1,45 @@
-"""What a corpus says of itself, `corpus.json`: where its records are from, what was left out and why. Pure."""
+"""The metadata of a corpus, `corpus.json`: where its records come from, and what was left out and why. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from tools.cli.errors import ToolError
 from tools.corpus.cleaning import CleaningOptions
-from tools.corpus.errors import CorpusDamaged
 
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ImportBatch:
-    """What one path gave as one kind, and by `digests` what that was; without a kind, what was `left` of the path.
+    """The files of one path and kind; without a kind, the files of the path that no importer claimed.
 
-    Of many that are `damaged` the first are named, the others counted by the last.
+    `digests` identify the files. Only the first damaged files and warnings are listed; the last entry counts others.
     """
 
     path: str
     kind: str
-    added: str  # the moment, in ISO 8601
+    added: str  # time, ISO 8601
     members: int = 0
     digests: tuple[str, ...] = ()
     records: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict)  # why, and how often
-    damaged: tuple[tuple[str, str], ...] = ()  # the file, and what ails it
+    skipped: Mapping[str, int] = field(default_factory=dict)  # number of items by reason
+    damaged: tuple[tuple[str, str], ...] = ()  # file, reason
     warned: tuple[tuple[str, str], ...] = ()
-    left: Mapping[str, int] = field(default_factory=dict)  # endings of files that nobody knew
-    named: tuple[str, ...] = ()  # whom an export has a name for, for --anonymous
+    left: Mapping[str, int] = field(default_factory=dict)  # number of unclaimed files by suffix
+    named: tuple[str, ...] = ()  # people that the export names, for --anonymous
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusMetadata:
-    """`records` and `record_bytes` are what counts of records.jsonl, `kept` is the file with what cleaning left.
+    """The content of `corpus.json`.
 
-    `counts` is `Counts.data()` of that cleaning.
+    `records` and `record_bytes` are the valid part of records.jsonl, `kept` is the file with the cleaned records, and
+    `counts` is `CleaningCounts.to_dict()` of the last cleaning.
     """
 
     name: str
@@ -51,36 +53,44 @@ class CorpusMetadata:
     options: CleaningOptions = field(default_factory=CleaningOptions)
     counts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the imported files, sorted."""
+        return sorted({batch.kind for batch in self.batches if batch.kind})
+
     def known_digests(self) -> set[str]:
-        """Of all that is in it already."""
+        """Returns the digests of all imported files."""
         return {digest for batch in self.batches for digest in batch.digests}
 
 
+def sum_counts(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Returns the sum of several counts by key."""
+    return sum(map(Counter, counts), Counter())
+
+
 def to_json(metadata: CorpusMetadata) -> str:
-    """For `from_json`, and for people."""
+    """Returns the JSON text that `from_json` reads, indented for people."""
     options = asdict(metadata.options) | {"without": sorted(metadata.options.without)}
-    return (
-        json.dumps({"format": FORMAT_VERSION, **asdict(metadata), "options": options}, indent=1, ensure_ascii=False)
-        + "\n"
-    )
+    content = {"format": FORMAT_VERSION, **asdict(metadata), "options": options}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str) -> CorpusMetadata:
-    """Raises CorpusDamaged."""
+    """Parses `corpus.json`. Raises ToolError ("damaged")."""
     try:
         data = json.loads(text)
         if data.pop("format") != FORMAT_VERSION:
-            raise CorpusDamaged("it was written by another asr33; remove it and add its files again")
+            raise ToolError("written by another version of asr33; remove the corpus and add its files again", "damaged")
         options = dict(data.pop("options"))
         batches = tuple(_batch_from_json(batch) for batch in data.pop("batches"))
         options["without"] = frozenset(options["without"])
-        if set(data) - {item.name for item in fields(CorpusMetadata)}:
-            raise ValueError("a key that is none of ours")
+        if data.keys() - {item.name for item in fields(CorpusMetadata)}:
+            raise ValueError("unknown key")
         return CorpusMetadata(**data, batches=batches, options=CleaningOptions(**options))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorpusDamaged(f"not what was written there ({error}); remove it and add its files again") from None
+        raise ToolError(f"damaged ({error}); remove the corpus and add its files again", "damaged") from None
 
 
 def _batch_from_json(data: Mapping[str, Any]) -> ImportBatch:
-    pairs = {key: tuple((str(one), str(why)) for one, why in data[key]) for key in ("damaged", "warned")}
+    pairs = {key: tuple((str(source), str(text)) for source, text in data[key]) for key in ("damaged", "warned")}
     return ImportBatch(**{**data, **pairs, "digests": tuple(data["digests"]), "named": tuple(data.get("named", ()))})

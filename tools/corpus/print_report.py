@@ -1,4 +1,4 @@
-"""A corpus for people: its report in tables, and some of its documents as the model will see them."""
+"""Prints the report of a corpus as tables, and a sample of its documents."""
 
 from __future__ import annotations
 
@@ -6,63 +6,54 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import IO
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from tools.cli.errors import ToolError
+from tools.cli.table import format_table
 from tools.corpus import storage
-from tools.corpus.errors import NothingTaken
+from tools.corpus.fields import format_count, make_printable
 from tools.corpus.rendering import render_documents
 from tools.corpus.report import THREADS, CorpusReport
 
-NO_TERMINAL_COLUMNS = 200  # columns where there is no terminal: nothing is folded that a program may read
-MAX_SHOWN_CHARS = 2000  # characters of a document that are shown
-MAX_DAMAGED = 20  # files that are named
+MAX_SHOWN_CHARS = 2000  # of one document
+MAX_DAMAGED = 20  # damaged files listed
+NUMBER_COLUMNS = {"files", "texts", "left out", "times", "changed", "dropped", "more", "of all"}
 
-ReportRows = Sequence[Sequence[str]]
+ReportTable = tuple[str, Sequence[str], Sequence[Sequence[str]]]  # title, columns, rows
 
 
 def print_report(report: CorpusReport, stream: IO[str]) -> None:
-    """Warnings first, then tables."""
-    terminal = stream.isatty()
-    console = Console(file=stream, width=None if terminal else NO_TERMINAL_COLUMNS, highlight=False, emoji=False)
-    for line in _summary_lines(report):
-        console.print(_make_printable(line), markup=False, soft_wrap=True)
-    for warning in report.warnings:
-        console.print(f"! {_make_printable(warning)}", markup=False, soft_wrap=True, style="bold")
+    """Writes the summary, the warnings and the tables."""
+    lines = [*_summary_lines(report), *(f"! {warning}" for warning in report.warnings)]
     for title, columns, rows in report_tables(report):
-        console.print(f"\n{title}", markup=False, soft_wrap=True)
-        console.print(_build_table(columns, rows))
-    for line in ("", *_training_lines(report)):
-        console.print(line, markup=False, soft_wrap=True)
+        left = [number for number, column in enumerate(columns) if column not in NUMBER_COLUMNS]
+        printable = [[make_printable(cell, "·") for cell in row] for row in rows]
+        lines += ["", title, *format_table(columns, printable, left=left)]
+    stream.writelines(make_printable(line, "·") + "\n" for line in [*lines, "", *_training_lines(report)])
 
 
-def report_tables(report: CorpusReport) -> Iterator[tuple[str, Sequence[str], ReportRows]]:
-    """(title, columns, rows) of each that has rows."""
+def report_tables(report: CorpusReport) -> Iterator[ReportTable]:
+    """Yields the tables that have rows."""
     sources = [
         (batch.path, batch.kind, f"{batch.members:,}", f"{batch.records:,}", f"{sum(batch.skipped.values()):,}")
         for batch in report.batches
         if batch.kind
     ]
     if sources:
-        yield "Where it is from", ("path", "taken for", "files", "texts", "left out"), sources
+        yield "Sources", ("path", "read as", "files", "texts", "left out"), sources
     if report.skipped:
-        yield "Left out, having no text", ("what", "times"), [(why, f"{n:,}") for why, n in report.skipped.items()]
+        rows = [(reason, f"{count:,}") for reason, count in report.skipped.items()]
+        yield "Left out, without text", ("what", "times"), rows
     if report.unclaimed:
-        yield (
-            "Files that nobody knew, by their endings",
-            ("ending", "files"),
-            [(ending, f"{n:,}") for ending, n in report.unclaimed.items()],
-        )
+        rows = [(suffix, f"{count:,}") for suffix, count in report.unclaimed.items()]
+        yield "Files of unknown kind", ("ending", "files"), rows
     damaged = [pair for batch in report.batches for pair in batch.damaged]
     if damaged:
         more = [] if len(damaged) <= MAX_DAMAGED else [(f"and {len(damaged) - MAX_DAMAGED:,} more", "")]
-        yield "Damaged, and gone over", ("file", "what ails it"), [*damaged[:MAX_DAMAGED], *more]
+        yield "Damaged, and left out", ("file", "reason"), [*damaged[:MAX_DAMAGED], *more]
     if steps := list(_step_rows(report)):
         yield "Cleaned", ("step", "changed", "dropped", "more", "for example"), steps
     if report.statistics.people:
         people = [(who, f"{texts:,}", f"{100 * share:.0f} %") for who, texts, share in report.statistics.people]
-        yield f"Who writes ({report.statistics.people_count:,})", ("name", "texts", "of all"), people
+        yield f"Writers ({report.statistics.people_count:,})", ("name", "texts", "of all"), people
 
 
 def _step_rows(report: CorpusReport) -> Iterator[Sequence[str]]:
@@ -73,32 +64,33 @@ def _step_rows(report: CorpusReport) -> Iterator[Sequence[str]]:
 
 
 def _summary_lines(report: CorpusReport) -> Iterator[str]:
-    found = report.statistics
-    size = "1 document" if found.documents == 1 else f"{found.documents:,} documents"
+    statistics = report.statistics
+    documents = format_count(statistics.documents, "document")
     yield (
-        f"{report.name}: {report.counts.read:,} texts found, {found.texts:,} kept, {size} of "
-        f"{found.characters:,} characters, {found.words:,} words, {found.lines:,} lines"
+        f"{report.name}: {report.counts.read:,} texts found, {statistics.texts:,} kept, {documents} of "
+        f"{statistics.characters:,} characters, {statistics.words:,} words, {statistics.lines:,} lines"
     )
-    asked = [f"--person {report.options.person}"] if report.options.person else []
-    asked += ["--anonymous"] if report.options.anonymous else []
-    asked += [f"--without {name}" for name in sorted(report.options.without)]
-    if asked:
-        yield f"cleaned with {' '.join(asked)}"
+    options = [f"--person {report.options.person}"] if report.options.person else []
+    options += ["--anonymous"] if report.options.anonymous else []
+    options += [f"--without {name}" for name in sorted(report.options.without)]
+    if options:
+        yield f"cleaned with {' '.join(options)}"
 
 
 def _training_lines(report: CorpusReport) -> Iterator[str]:
-    plan = report.training
-    about = "" if plan.counted else "about "
-    yield f"{about}{plan.tokens:,} tokens with the vocabulary of {plan.base}"
+    training = report.training
+    about = "" if training.counted else "about "
+    yield f"{about}{training.tokens:,} tokens with the vocabulary of {training.base}"
     yield (
-        f"an epoch of training {plan.base} ({plan.parameters / 1e6:.1f} M parameters): {plan.steps:,} steps of "
-        f"{plan.batch} x {plan.context} tokens, about {format_duration(plan.seconds)} and {plan.memory / 1e9:.1f} GB of memory"
+        f"an epoch of training {training.base} ({training.parameters / 1e6:.1f} M parameters): "
+        f"{training.steps:,} steps of {training.batch} x {training.context} tokens, "
+        f"about {format_duration(training.seconds)} and {training.memory / 1e9:.1f} GB of memory"
     )
-    yield f"reckoned for {THREADS} cores of a server, in float32; a Pi takes ten times as long, a GPU a hundredth"
+    yield f"estimated for {THREADS} cores of a server, in float32; a Pi takes ten times as long, a GPU a hundredth"
 
 
 def format_duration(seconds: float) -> str:
-    """A duration that is an estimate: one figure or two, and its unit."""
+    """Returns an estimated duration in one or two digits with a unit."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -106,46 +98,25 @@ def format_duration(seconds: float) -> str:
 
 
 def print_documents(name: str, count: int, seed: int, stream: IO[str]) -> None:
-    """So many documents, drawn by the seed, in the order of the corpus. Raises CorpusNotFound, NothingTaken."""
-    drawn, whole = _draw_sample(render_documents(storage.open_kept_records(name)), count, Random(seed))
-    if not drawn:
-        raise NothingTaken(f"{name}: no text is left in it; see why: asr33 corpus report {name}")
-    for number, text in drawn:
+    """Writes `count` random documents in the order of the corpus. Raises ToolError ("missing", "damaged")."""
+    sample, total = _draw_sample(render_documents(storage.open_kept_records(name)), count, Random(seed))
+    if not sample:
+        raise ToolError(f"{name}: no text is left after cleaning; to see why: asr33 corpus report {name}", "damaged")
+    for number, text in sample:
         shown = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text[:MAX_SHOWN_CHARS])
-        stream.write(f"--- document {number:,} of {whole:,}, {len(text):,} characters\n{shown}\n")
+        stream.write(f"--- document {number:,} of {total:,}, {len(text):,} characters\n{shown}\n")
         if len(text) > MAX_SHOWN_CHARS:
             stream.write(f"--- and {len(text) - MAX_SHOWN_CHARS:,} characters more\n")
     stream.flush()
 
 
-def _draw_sample(texts: Iterator[str], count: int, draw: Random) -> tuple[list[tuple[int, str]], int]:
-    """(number from 1, document) of a fair sample, and how many there are; it holds no more than the sample."""
-    some: list[tuple[int, str]] = []
+def _draw_sample(texts: Iterator[str], count: int, random: Random) -> tuple[list[tuple[int, str]], int]:
+    """Returns a uniform sample of (number from 1, document) and the total. Memory holds only the sample."""
+    sample: list[tuple[int, str]] = []
     number = 0
     for number, text in enumerate(texts, start=1):
-        if len(some) < count:
-            some.append((number, text))
-        elif (place := draw.randrange(number)) < count:
-            some[place] = (number, text)
-    return sorted(some), number
-
-
-def _build_table(columns: Sequence[str], rows: ReportRows) -> Table:
-    """As narrow as may be; what is long is folded, no figure is cut."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    numbers = {"files", "texts", "left out", "times", "changed", "dropped", "more", "of all"}
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_escape_cell(cell) for cell in row))
-    return table
-
-
-def _escape_cell(cell: str) -> str:
-    """Neither the terminal nor rich takes anything in it for a command."""
-    return escape(_make_printable(cell))
-
-
-def _make_printable(line: str) -> str:
-    """Names in an archive may have been chosen to move a cursor, or to turn a line round."""
-    return "".join(c if c.isprintable() else "·" for c in line)
+        if len(sample) < count:
+            sample.append((number, text))
+        elif (index := random.randrange(number)) < count:
+            sample[index] = (number, text)
+    return sorted(sample), number

@@ -1,4 +1,4 @@
-"""What every importer gives: one message, tweet or document, or a word on why there is none. Pure; it opens nothing."""
+"""The items that an importer yields: records, and reports about what is not a record. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ RecordKind = Literal["document", "message", "tweet"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One text and whose it is.
+    """A text and its writer.
 
-    `source` is the file that it was found in, `thread` what it is part of (a conversation, a channel, a book): records
-    of one thread come one after the other, oldest first, as they are to be read. `who` is empty where nobody is named,
-    and so is `thread` where nothing holds the texts together. `when` is in seconds of UTC since 1970. `mine` tells
-    those of the person whose export it is.
+    `source` is the file, `thread` the conversation, channel or book. The records of a thread are consecutive, oldest
+    first. `who` and `thread` are empty if unknown. `when` is in seconds of UTC since 1970. `mine` is true if the owner
+    of the export wrote the text.
     """
 
     source: str
@@ -29,7 +28,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class SkippedItem:
-    """Something that has no text to learn from: `why` is counted, so it has few values: "a photo", "a call"."""
+    """An item without text. `reason` is counted, so it has few values: "a photo", "a call"."""
 
     source: str
     reason: str
@@ -37,7 +36,7 @@ class SkippedItem:
 
 @dataclass(frozen=True, slots=True)
 class DamagedItem:
-    """A file, or a part of one, that could not be read: told to the person by its name, and gone over."""
+    """A file, or a part of one, that could not be read."""
 
     source: str
     reason: str
@@ -45,7 +44,7 @@ class DamagedItem:
 
 @dataclass(frozen=True, slots=True)
 class SourceWarning:
-    """What was read, but looks wrong as a whole: told to the person, loudly, with what can be done."""
+    """A source was read, but looks wrong. `message` names the cure."""
 
     source: str
     message: str
@@ -53,7 +52,7 @@ class SourceWarning:
 
 @dataclass(frozen=True, slots=True)
 class KnownPerson:
-    """Somebody whom an export has a name for, whether he writes or not: others may speak of him by it."""
+    """A person that an export names, who need not be a writer. Texts may mention the name."""
 
     source: str
     name: str

@@ -1,4 +1,4 @@
-"""A corpus in figures, and what looks wrong in them. Pure: data in, data out; it knows no file and no vocabulary."""
+"""Statistics of the kept records of a corpus, and warnings about them. Pure; it reads no file and no vocabulary."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from tools.corpus.cleaning import CleaningOptions
+from tools.corpus.fields import format_count
 from tools.corpus.record import Record
 from tools.corpus.rendering import render_documents
 
-LETTER_SAMPLE_CHARS = 4 << 20  # characters in which letters are counted: enough to tell capitals from a slip
-MAX_PEOPLE = 10  # people in the figures
+LETTER_SAMPLE_CHARS = 4 << 20  # letters are counted in the first characters only
+MAX_PEOPLE = 10  # writers listed
+TOO_FEW_TOKENS = 100_000  # a model memorises less within minutes
+ENOUGH_TOKENS = 1_000_000
+MIN_COMMA_RATE = 1 / 2000  # per letter; English has about 1 in 100
+MAX_CAPITALS = 0.8  # share of letters with case
 
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN_LETTER = re.compile(r"[A-Za-z]")
@@ -23,10 +29,10 @@ _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d{1,6});")
 
 @dataclass(frozen=True, slots=True)
 class CorpusStatistics:
-    """Of what is kept. `texts` are records, `documents` what the model sees; lengths are in characters.
+    """`texts` counts records, `documents` counts the documents that the model sees. Lengths are in characters.
 
-    `people` and `threads` are the largest, with their share of all characters; `median` and `longest` are of messages
-    and tweets, and `long` is how many of these are far longer than the others.
+    `people` are the most frequent writers, `thread` is the largest thread, each with its share of all characters.
+    `median` and `longest` are lengths of messages and tweets; `long` counts those far longer than the median.
     """
 
     texts: int = 0
@@ -44,7 +50,7 @@ class CorpusStatistics:
     threads: int = 0
     commas: int = 0
     latin: int = 0
-    capitals: float = 0.0  # of the letters that have a case
+    capitals: float = 0.0  # share of letters with case
     mojibake: int = 0
     entities: int = 0
 
@@ -52,7 +58,7 @@ class CorpusStatistics:
 @dataclass(slots=True)
 class _Tally:
     texts: int = 0
-    text_characters: int = 0  # characters, without tags
+    text_characters: int = 0  # characters, without speaker tags
     documents: int = 0
     characters: int = 0
     bytes: int = 0
@@ -65,14 +71,14 @@ class _Tally:
     sampled: int = 0
     mojibake: int = 0
     entities: int = 0
-    lengths: Counter[int] = field(default_factory=Counter)  # how often each length
+    lengths: Counter[int] = field(default_factory=Counter)  # number of messages and tweets by length
     people: Counter[str] = field(default_factory=Counter)
-    characters_by_person: Counter[str] = field(default_factory=Counter)  # characters of each of them
+    characters_by_person: Counter[str] = field(default_factory=Counter)
     threads: Counter[str] = field(default_factory=Counter)
 
 
 class StatisticsCollector:
-    """Draw its `documents`, and `figures` has what went by."""
+    """Counts the documents while they are iterated; `to_statistics` returns the result."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._tally = _Tally()
@@ -116,12 +122,12 @@ class StatisticsCollector:
 
     def to_statistics(self) -> CorpusStatistics:
         tally = self._tally
-        median, whole = _median(tally.lengths), max(1, tally.text_characters)
+        median, total = _median(tally.lengths), max(1, tally.text_characters)
         people = tuple(
-            (who, tally.people[who], weight / whole)
-            for who, weight in tally.characters_by_person.most_common(MAX_PEOPLE)
+            (who, tally.people[who], characters / total)
+            for who, characters in tally.characters_by_person.most_common(MAX_PEOPLE)
         )
-        thread, weight = max(tally.threads.items(), key=lambda item: item[1], default=("", 0))
+        thread, characters = max(tally.threads.items(), key=lambda item: item[1], default=("", 0))
         return CorpusStatistics(
             texts=tally.texts,
             documents=tally.documents,
@@ -134,7 +140,7 @@ class StatisticsCollector:
             long=sum(number for length, number in tally.lengths.items() if is_outlier_length(length, median)),
             people=people,
             people_count=len(tally.people),
-            thread=(thread, weight / whole),
+            thread=(thread, characters / total),
             threads=len(tally.threads),
             commas=tally.commas,
             latin=tally.latin,
@@ -145,7 +151,7 @@ class StatisticsCollector:
 
 
 def is_outlier_length(length: int, median: int) -> bool:
-    """Whether a message of that length is none, among those of such a median."""
+    """Whether a text is too long to be a single message, compared with the median."""
     return length > 1500 and length > 20 * max(1, median)
 
 
@@ -154,3 +160,52 @@ def _median(lengths: Counter[int]) -> int:
     half = sum(lengths.values()) / 2
     sums = accumulate(number for _, number in ordered)
     return next((length for (length, _), so_far in zip(ordered, sums, strict=True) if so_far >= half), 0)
+
+
+def find_warnings(statistics: CorpusStatistics, options: CleaningOptions, tokens: int, window: int) -> Iterator[str]:
+    """Yields the warnings, most important first. `window` is the number of tokens of one training step."""
+    if not statistics.texts:
+        yield "no text is left after cleaning: see below what was dropped and why"
+        return
+    yield from _size_warnings(tokens, window)
+    yield from _character_warnings(statistics)
+    yield from _balance_warnings(statistics, options)
+
+
+def _size_warnings(tokens: int, window: int) -> Iterator[str]:
+    if tokens < window:
+        yield f"{tokens:,} tokens are too few for one step of {window:,}: add texts, or lower --batch or --context"
+    elif tokens < TOO_FEW_TOKENS:
+        yield f"{tokens:,} tokens are memorised within minutes: add texts, or train with --base and few steps"
+    elif tokens < ENOUGH_TOKENS:
+        yield f"{tokens:,} tokens are few: train with --base, and hold some out"
+
+
+def _character_warnings(statistics: CorpusStatistics) -> Iterator[str]:
+    if statistics.latin > 20_000 and statistics.commas < MIN_COMMA_RATE * statistics.latin:
+        count = "not one comma" if not statistics.commas else f"only {statistics.commas:,} commas"
+        yield f"{count} in {format_count(statistics.texts, 'text')}: the export dropped them; export again"
+    if statistics.capitals > MAX_CAPITALS:
+        yield (
+            f"{100 * statistics.capitals:.0f} % of the letters are capitals: 50 % more tokens, and no base model knows "
+            "such text; use mixed case, the printer makes capitals anyway"
+        )
+    if statistics.mojibake:
+        yield f"{format_count(statistics.mojibake, 'text')} with damaged letters (Ã©, â€™, \ufffd): export as UTF-8"
+    if statistics.entities:
+        count = format_count(statistics.entities, "text")
+        yield f"{count} with entities (&amp;): escaped twice, or a step was left out"
+
+
+def _balance_warnings(statistics: CorpusStatistics, options: CleaningOptions) -> Iterator[str]:
+    if statistics.long:
+        yield (
+            f"{format_count(statistics.long, 'text')} of up to {statistics.longest:,} characters among others of "
+            f"{statistics.median:,}: rows joined by an unbalanced quote? check the file"
+        )
+    who, _, share = statistics.people[0] if statistics.people else ("", 0, 0.0)
+    if share > 0.5 and statistics.people_count > 1 and not options.person:
+        yield f"{100 * share:.0f} % is from {who}: the model will imitate this person; use --person if that is intended"
+    thread, share = statistics.thread
+    if share > 0.5 and statistics.threads > 1:
+        yield f"{100 * share:.0f} % is from {thread}: the model will mostly imitate it; add other texts?"

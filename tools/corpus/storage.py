@@ -1,8 +1,8 @@
-"""The folder of a corpus: records as they were found, those that cleaning left, and the ledger of it all.
+"""The folder of a corpus: all records, the cleaned records, and the metadata.
 
-`$ASR33_CORPORA/NAME`, or `asr33/corpora/NAME` among the user's data, has `records.jsonl`, `kept-N.jsonl` and
-`corpus.json`. The last is written at the end and in one piece, and says how much of the others counts: killed at any
-moment, the corpus is what it was before. It knows nothing of exports, nor of what cleaning does.
+`$ASR33_CORPORA/NAME`, or `asr33/corpora/NAME` in the user's data folder, holds `records.jsonl`, `kept-N.jsonl` and
+`corpus.json`. The metadata is written last and atomically. It says how many bytes of the other files are valid, so a
+process killed at any moment leaves the corpus as it was. This module knows no export format and no cleaning step.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from model.store import store
-from tools.corpus import metadata as ledgers
-from tools.corpus.errors import CorpusBusy, CorpusDamaged, CorpusNotFound, CorpusUnwritten
-from tools.corpus.metadata import CorpusMetadata
+from model.store.atomic_file import replace_atomically
+from tools.cli.errors import ToolError
+from tools.corpus.fields import repair_surrogates
+from tools.corpus.metadata import CorpusMetadata, from_json, to_json
 from tools.corpus.record import Record
 
 METADATA_FILE = "corpus.json"
@@ -32,38 +33,33 @@ _encode: Callable[[object], str] = json.JSONEncoder(ensure_ascii=False, separato
 
 @dataclass(frozen=True, slots=True)
 class RecordFile:
-    """The records in so many bytes of a file; they can be gone through again and again, one at a time."""
+    """The records in the first `size` bytes of a file. It can be iterated several times."""
 
     path: Path
     size: int
 
     def __iter__(self) -> Iterator[Record]:
-        """Raises CorpusDamaged."""
-        left = self.size
+        """Yields the records one at a time. Raises ToolError ("damaged")."""
+        remaining = self.size
         try:
             with self.path.open("rb", BUFFER_BYTES) as file:
-                while left > 0 and (line := file.readline()):
-                    left -= len(line)
-                    yield _decode_record(line)
+                while remaining > 0 and (line := file.readline()):
+                    remaining -= len(line)
+                    yield Record(**json.loads(line))
         except (OSError, ValueError, TypeError) as error:
-            raise CorpusDamaged(
-                f"{self.path}: not what was written there ({error}); remove it and add its files again"
-            ) from None
-        if left:
-            raise CorpusDamaged(
-                f"{self.path}: {abs(left):,} bytes of it are missing; remove it and add its files again"
-            )
+            raise _damage_error(self.path, f"damaged ({error})") from None
+        if remaining:
+            raise _damage_error(self.path, f"{abs(remaining):,} bytes are missing")
 
 
 def corpora_folder() -> Path:
-    """The folder of the corpora: $ASR33_CORPORA, $XDG_DATA_HOME/asr33/corpora or ~/.local/share/asr33/corpora."""
-    if own := os.environ.get("ASR33_CORPORA"):
-        return Path(own)
-    return store.data_folder() / "corpora"
+    """Returns $ASR33_CORPORA, $XDG_DATA_HOME/asr33/corpora or ~/.local/share/asr33/corpora."""
+    folder = os.environ.get("ASR33_CORPORA")
+    return Path(folder) if folder else store.data_folder() / "corpora"
 
 
 def list_corpora() -> list[str]:
-    """Of all corpora there are."""
+    """Returns the names of all corpora, sorted."""
     return sorted(
         path.parent.name
         for path in corpora_folder().glob(f"*/{METADATA_FILE}")
@@ -77,47 +73,47 @@ def corpus_exists(name: str) -> bool:
 
 
 def read_metadata(name: str) -> CorpusMetadata:
-    """Raises CorpusNotFound, CorpusDamaged."""
+    """Reads the metadata of a corpus. Raises ToolError ("missing", "damaged")."""
     if not corpus_exists(name):
-        near = difflib.get_close_matches(name, list_corpora(), 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(list_corpora()) or 'none at all'}"
-        raise CorpusNotFound(f"no corpus {name!r} in {corpora_folder()}; {hint}")
+        similar = difflib.get_close_matches(name, list_corpora(), 1)
+        hint = f"did you mean {similar[0]}?" if similar else f"there are: {', '.join(list_corpora()) or 'none at all'}"
+        raise ToolError(f"no corpus {name!r} in {corpora_folder()}; {hint}", "missing")
     path = corpora_folder() / name / METADATA_FILE
     try:
-        return ledgers.from_json(path.read_text("utf-8"))
-    except (CorpusDamaged, UnicodeDecodeError) as error:
-        raise CorpusDamaged(f"{path}: {error}") from None
+        return from_json(path.read_text("utf-8"))
+    except (ToolError, UnicodeDecodeError) as error:
+        raise ToolError(f"{path}: {error}", "damaged") from None
 
 
 def open_records(name: str) -> RecordFile:
-    """All of its records, as they were found. Raises CorpusNotFound, CorpusDamaged."""
+    """Returns all records as they were imported. Raises ToolError ("missing", "damaged")."""
     return RecordFile(corpora_folder() / name / RECORDS_FILE, read_metadata(name).record_bytes)
 
 
 def open_kept_records(name: str) -> RecordFile:
-    """The records that are to be learnt from. Raises CorpusNotFound, CorpusDamaged."""
-    ledger = read_metadata(name)
-    return RecordFile(corpora_folder() / name / ledger.kept, ledger.kept_bytes)
+    """Returns the records that cleaning kept. Raises ToolError ("missing", "damaged")."""
+    metadata = read_metadata(name)
+    return RecordFile(corpora_folder() / name / metadata.kept, metadata.kept_bytes)
 
 
 def remove_corpus(name: str) -> None:
-    """The whole of it. Raises CorpusNotFound, CorpusBusy, CorpusUnwritten."""
+    """Removes a corpus and its folder. Raises ToolError ("missing", "busy", "create")."""
     folder = corpora_folder() / name
     if not corpus_exists(name) and not _is_abandoned(folder):
         read_metadata(name)
     with _translate_write_errors(folder), _lock_folder(folder):
-        (folder / METADATA_FILE).unlink(missing_ok=True)  # first: what is killed half-way leaves no corpus
+        (folder / METADATA_FILE).unlink(missing_ok=True)  # first, so that an interrupted removal leaves no corpus
         shutil.rmtree(folder)
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether it has what an adding left that was killed, and nothing else: messages, though no corpus."""
-    found = {path.name for path in folder.glob("*")}
-    return RECORDS_FILE in found and all(name == RECORDS_FILE or name.startswith("kept-") for name in found)
+    """Whether the folder holds only the files of an import that was killed before its first commit."""
+    names = {path.name for path in folder.glob("*")}
+    return RECORDS_FILE in names and all(name == RECORDS_FILE or name.startswith("kept-") for name in names)
 
 
 class CorpusDraft:
-    """A corpus in work, from the ledger that it had: nothing counts before `settle`."""
+    """Changes to a corpus. Nothing is valid before `commit`."""
 
     def __init__(self, folder: Path, metadata: CorpusMetadata) -> None:
         self.metadata = metadata
@@ -130,12 +126,11 @@ class CorpusDraft:
             self._file = (folder / RECORDS_FILE).open("ab", BUFFER_BYTES)
             if missing := max(0, self._record_bytes - self._file.tell()):
                 self._file.close()
-                why = f"{missing:,} bytes of it are missing; remove it and add its files again"
-                raise CorpusDamaged(f"{folder / RECORDS_FILE}: {why}")
-            self._file.truncate(self._record_bytes)  # the rest is of an adding that was killed
+                raise _damage_error(folder / RECORDS_FILE, f"{missing:,} bytes are missing")
+            self._file.truncate(self._record_bytes)  # a killed import wrote the rest
 
     def add_record(self, record: Record) -> None:
-        """Raises CorpusUnwritten."""
+        """Appends a record. Raises ToolError ("create")."""
         line = _encode_record(record)
         with _translate_write_errors(self._folder):
             self._file.write(line)
@@ -143,13 +138,13 @@ class CorpusDraft:
         self.added_count += 1
 
     def all_records(self) -> RecordFile:
-        """All of them, those just added among them. Raises CorpusUnwritten."""
+        """Returns all records, the added ones included. Raises ToolError ("create")."""
         with _translate_write_errors(self._folder):
             self._file.flush()
         return RecordFile(self._folder / RECORDS_FILE, self._record_bytes)
 
     def write_kept_records(self, cleaned: Iterable[Record]) -> None:
-        """What is to be learnt from: the whole of it, in place of what was. Raises CorpusUnwritten."""
+        """Writes the cleaned records to a new file. Raises ToolError ("create")."""
         self._kept_records = self._kept_bytes = 0
         with _translate_write_errors(self._folder), self._kept_path.open("wb", BUFFER_BYTES) as file:
             for record in cleaned:
@@ -161,8 +156,8 @@ class CorpusDraft:
             os.fsync(file.fileno())
 
     def commit(self, **changes: object) -> CorpusMetadata:
-        """The corpus is this from now on, its ledger changed so. Raises CorpusUnwritten."""
-        figures = {
+        """Makes the draft the corpus. `changes` are fields of the metadata. Raises ToolError ("create")."""
+        counters = {
             "records": self.metadata.records + self.added_count,
             "record_bytes": self._record_bytes,
             "kept": self._kept_path.name,
@@ -170,56 +165,58 @@ class CorpusDraft:
             "kept_bytes": self._kept_bytes,
             "generation": self.metadata.generation + 1,
         }
-        given = {item.name: getattr(self.metadata, item.name) for item in fields(CorpusMetadata)}
-        new = CorpusMetadata(**{**given, **figures, **changes})
+        old = {item.name: getattr(self.metadata, item.name) for item in fields(CorpusMetadata)}
+        new = CorpusMetadata(**{**old, **counters, **changes})
         with _translate_write_errors(self._folder):
             self._file.flush()
             os.fsync(self._file.fileno())
-            _write_atomic(self._folder / METADATA_FILE, ledgers.to_json(new))
+            _write_metadata(self._folder / METADATA_FILE, new)
         self.metadata = new
         return new
 
     def close(self) -> None:
-        """What was not settled is gone, and so is a folder in which nothing ever was. The ledger on the disk is asked:
-        Ctrl-C may have come when it stood there and nobody here knew."""
+        """Discards uncommitted changes, and the folder of a corpus that was never committed.
+
+        The metadata is read from the disk, because Ctrl-C may have come before `self.metadata` was set.
+        """
         with suppress(OSError):
             self._file.close()
         try:
-            stood = ledgers.from_json((self._folder / METADATA_FILE).read_text("utf-8"))
+            committed = from_json((self._folder / METADATA_FILE).read_text("utf-8"))
         except FileNotFoundError:
             shutil.rmtree(self._folder, ignore_errors=True)
             return
-        with suppress(OSError):  # then the next draft does it
-            os.truncate(self._folder / RECORDS_FILE, stood.record_bytes)
+        with suppress(OSError):  # the next draft will do this
+            os.truncate(self._folder / RECORDS_FILE, committed.record_bytes)
             for path in self._folder.glob("kept-*"):
-                if path.name != stood.kept:
+                if path.name != committed.kept:
                     path.unlink()
 
 
 @contextmanager
 def open_draft(name: str) -> Iterator[CorpusDraft]:
-    """A corpus to add to, or to clean anew; what is not settled is as if it had not been.
+    """Opens a draft of a new or an existing corpus; discards it unless it is committed.
 
-    Raises CorpusBusy while another process has it, CorpusDamaged, CorpusUnwritten.
+    Raises ToolError ("busy" if another process has a draft, "damaged", "create").
     """
     folder = corpora_folder() / name
     with _translate_write_errors(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # messages are nobody else's business
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the messages are private
     with _lock_folder(folder):
-        work = CorpusDraft(folder, read_metadata(name) if corpus_exists(name) else CorpusMetadata(name))
+        draft = CorpusDraft(folder, read_metadata(name) if corpus_exists(name) else CorpusMetadata(name))
         try:
-            yield work
+            yield draft
         finally:
-            work.close()
+            draft.close()
 
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Keep others out of a folder. Raises CorpusBusy."""
+    """Locks a folder against other processes. Raises ToolError ("busy")."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         if not store.try_lock(handle):
-            raise CorpusBusy(f"{folder}: another process adds to this corpus; let it end, or stop it")
+            raise ToolError(f"{folder}: another process is adding to this corpus; wait for it, or stop it", "busy")
         yield
     finally:
         os.close(handle)
@@ -227,38 +224,25 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _translate_write_errors(folder: Path) -> Iterator[None]:
-    """What the disk refuses becomes CorpusUnwritten."""
+    """Raises ToolError ("create") for an OSError."""
     try:
         yield
     except OSError as error:
-        why = f"{folder}: cannot be written ({error.strerror}); the corpus is as it was"
-        raise CorpusUnwritten(f"{why}; make room there, or set ASR33_CORPORA to another place") from None
+        reason = f"{folder}: cannot be written ({error.strerror}); the corpus is unchanged"
+        raise ToolError(f"{reason}; make room, or set ASR33_CORPORA to another folder", "create") from None
 
 
-def _write_atomic(path: Path, text: str) -> None:
-    """All of the text or none of it."""
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as file:
-        file.write(_repair_surrogates(text).encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+def _write_metadata(path: Path, metadata: CorpusMetadata) -> None:
+    with replace_atomically(path, path.with_suffix(".part")) as new:
+        new.write_bytes(repair_surrogates(to_json(metadata)).encode("utf-8"))
     store.fsync_path(path.parent)
 
 
 def _encode_record(record: Record) -> bytes:
-    given = ((name, getattr(record, name)) for name in _DEFAULTS)
-    text = _encode({name: value for name, value in given if value != _DEFAULTS[name]})
-    try:
-        return (text + "\n").encode("utf-8")
-    except UnicodeEncodeError:
-        return (_repair_surrogates(text) + "\n").encode("utf-8")
+    values = ((name, getattr(record, name)) for name in _DEFAULTS)
+    text = _encode({name: value for name, value in values if value != _DEFAULTS[name]})
+    return (repair_surrogates(text) + "\n").encode("utf-8")
 
 
-def _repair_surrogates(text: str) -> str:
-    """Halves of a character that belong together joined; one that is alone is no character, and U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _decode_record(line: bytes) -> Record:
-    return Record(**json.loads(line))
+def _damage_error(path: Path, reason: str) -> ToolError:
+    return ToolError(f"{path}: {reason}; remove the corpus and add its files again", "damaged")

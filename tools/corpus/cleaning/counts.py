@@ -1,4 +1,4 @@
-"""What each step of cleaning did, in numbers, with an example or three. Pure."""
+"""Counts what each cleaning step did, with a few examples. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tools.corpus.fields import make_printable
+
 MAX_EXAMPLES = 3
-EXAMPLE_CHARS = 60  # characters of a text in an example
+EXAMPLE_CHARS = 60  # of each text in an example
 
 
 @dataclass(slots=True)
 class StepCount:
-    """One step: how many texts it changed, how many it dropped, how many more it made of them."""
+    """The counts of one step: texts that it changed, dropped, and added by splitting."""
 
     changed: int = 0
     dropped: int = 0
@@ -20,14 +22,12 @@ class StepCount:
     examples: list[str] = field(default_factory=list)
 
     def count_change(self, before: str, after: str) -> None:
-        """One text is another now."""
         self.changed += 1
         if len(self.examples) < MAX_EXAMPLES:
             at = _first_difference(before, after)
             self.examples.append(f"{_excerpt(before, at)} -> {_excerpt(after, at)}")
 
     def count_drop(self, text: str) -> None:
-        """One text is gone."""
         self.dropped += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(_excerpt(text, 0))
@@ -38,7 +38,7 @@ class StepCount:
 
 @dataclass(slots=True)
 class CleaningCounts:
-    """A whole cleaning, filled while its records are drawn; `people` are the names that --person was taken for."""
+    """The counts of one cleaning, filled while records are iterated. `people` are the names that --person matched."""
 
     read: int = 0
     kept: int = 0
@@ -47,28 +47,27 @@ class CleaningCounts:
     notes: list[str] = field(default_factory=list)
 
     def for_step(self, step: str) -> StepCount:
-        """The count of one step, begun where it is new."""
+        """Returns the count of a step, created if needed."""
         return self.steps.setdefault(step, StepCount())
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; `from_data` reads it back."""
+        """Returns a dictionary for JSON, for `counts_from_dict`."""
         return asdict(self)
 
 
 def counts_from_dict(data: Mapping[str, Any]) -> CleaningCounts:
-    """What `Counts.data` gave. Raises KeyError, TypeError."""
+    """Returns the counts from `CleaningCounts.to_dict`. Raises KeyError, TypeError."""
     steps = {name: StepCount(**count) for name, count in data["steps"].items()}
     return CleaningCounts(data["read"], data["kept"], steps, dict(data["people"]), list(data["notes"]))
 
 
 def _first_difference(before: str, after: str) -> int:
     pairs = enumerate(zip(before, after, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), min(len(before), len(after)))
+    return next((at for at, (old, new) in pairs if old != new), min(len(before), len(after)))
 
 
 def _excerpt(text: str, at: int) -> str:
-    """A line of it around a place."""
+    """Returns a line of the text around a position."""
     start = max(0, at - EXAMPLE_CHARS // 3)
-    part = text[start : start + EXAMPLE_CHARS]
-    whole = "".join(c if c.isprintable() else "·" for c in part).strip()
-    return f"{'…' if start else ''}{whole}{'…' if start + EXAMPLE_CHARS < len(text) else ''}"
+    line = make_printable(text[start : start + EXAMPLE_CHARS], "·").strip()
+    return f"{'…' if start else ''}{line}{'…' if start + EXAMPLE_CHARS < len(text) else ''}"

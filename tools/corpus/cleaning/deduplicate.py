@@ -1,4 +1,4 @@
-"""Texts that are there already, and texts that are none. Pure; it remembers eight bytes of each text it has seen."""
+"""Drops duplicates and empty texts. Pure; it remembers eight bytes of each text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from tools.corpus.cleaning.counts import StepCount
 from tools.corpus.record import Record
 
 _INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
-_INVISIBLE_CHARACTERS = frozenset(
-    "\ufe0e\ufe0f\ufffc\u3164\u115f\u1160\u2800"
-)  # selectors, objects lost, blanks called letters
+# Variation selectors, object replacement, blank letters.
+_INVISIBLE_CHARACTERS = frozenset("\ufe0e\ufe0f\ufffc\u3164\u115f\u1160\u2800")
 
 
 def is_empty(record: Record) -> bool:
-    """Nothing in it would leave a mark on a screen."""
+    """Whether all characters of the text are invisible."""
     return all(c in _INVISIBLE_CHARACTERS or unicodedata.category(c) in _INVISIBLE_CATEGORIES for c in record.text)
 
 
 def drop_duplicates(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
-    """A tweet or a page comes once. A message that is said twice stays: only one written by the same person in the
-    same second is the same, from two exports."""
+    """Drops tweets and pages that occurred before.
+
+    A repeated message stays, unless the same person wrote it in the same second: then it comes from two exports.
+    """
     seen = TextHashSet()
     for record in records:
         key = _duplicate_key(record)
@@ -41,9 +42,9 @@ def _duplicate_key(record: Record) -> str:
 
 
 class TextHashSet:
-    """A set of texts in eight bytes each: a table of their hashes, at most two thirds full.
+    """A hash table with eight bytes for each text, at most two thirds full.
 
-    Of ten million texts two are taken for one another with a chance of one in four hundred thousand.
+    For ten million texts the probability of any collision is 1 in 400,000.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class TextHashSet:
         self._count = 0
 
     def add_if_new(self, text: str) -> bool:
-        """Whether it is here for the first time; from now on it is not."""
+        """Adds a text; returns whether it was new."""
         key = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) or 1
         at = self._find_slot(key)
         if self._table[at]:
@@ -63,7 +64,7 @@ class TextHashSet:
         return True
 
     def _find_slot(self, key: int) -> int:
-        """Where it is, or the free place where it belongs."""
+        """Returns the slot of the key, or the free slot for it."""
         mask = len(self._table) - 1
         at = key & mask
         while self._table[at] not in (0, key):

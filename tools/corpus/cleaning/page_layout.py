@@ -1,6 +1,6 @@
-"""What paper leaves in a text: leaders, words divided at line ends, and pages to look for heads in. Pure.
+"""Repairs the layout of printed pages: dot leaders, words divided at line ends. Pure.
 
-It sees a document whole, its pages parted by form feeds; texts of messages and tweets are none of its business.
+A step sees all pages of a document as one text, separated by form feeds. Messages and tweets are not changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tools.corpus.cleaning.running_heads import PAGE_BREAK
 from tools.corpus.cleaning.step import StepFunction
 from tools.corpus.record import Record
 
-MAX_PAGES = 5000  # held at once: some 15 MB of text
+MAX_PAGES = 5000  # in memory: about 15 MB of text
 
 _LEADER = re.compile(r"(?:[.·…‥][ \t]?){6,}")
 _PAGE_REFERENCE = re.compile(r"[\divxlcIVXLC.–-]{1,9}")
@@ -27,39 +27,35 @@ _COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+[-‐][^\W\d_]+")
 
 
 def change_documents(change: Callable[[str], str]) -> StepFunction:
-    """A step that sees all pages of a document in one text; `change` leaves each form feed in its place."""
+    """Returns a step that changes whole documents; `change` must keep all form feeds."""
 
     def run(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
         pages: list[Record] = []
         for record in records:
-            if pages and not (_is_same_document(pages[0], record) and len(pages) < MAX_PAGES):
+            if pages and not (_is_next_page(pages[0], record) and len(pages) < MAX_PAGES):
                 yield from _change_pages(pages, change, count)
                 pages = []
-            if record.kind != "document":
-                yield record
-            else:
+            if record.kind == "document":
                 pages.append(record)
+            else:
+                yield record
         yield from _change_pages(pages, change, count)
 
     return run
 
 
-def _is_same_document(first: Record, record: Record) -> bool:
-    """Whether both are pages of one document; a text that is part of nothing has no more pages."""
-    return record.kind == "document" and bool(record.thread) and _document_key(record) == _document_key(first)
-
-
-def _document_key(record: Record) -> tuple[str, str]:
-    return record.source, record.thread
+def _is_next_page(first: Record, record: Record) -> bool:
+    """Whether both are pages of one document; a record without a thread is a document of its own."""
+    is_page = record.kind == "document" and bool(record.thread)
+    return is_page and (record.source, record.thread) == (first.source, first.thread)
 
 
 def _change_pages(pages: Sequence[Record], change: Callable[[str], str], count: StepCount) -> Iterator[Record]:
     for page, text in zip(pages, _change_texts([page.text for page in pages], change), strict=True):
-        if text == page.text:
-            yield page
-            continue
-        count.count_change(page.text, text)
-        yield replace(page, text=text)
+        if text != page.text:
+            count.count_change(page.text, text)
+            page = replace(page, text=text)
+        yield page
 
 
 def _change_texts(texts: Sequence[str], change: Callable[[str], str]) -> Iterator[str]:
@@ -69,24 +65,24 @@ def _change_texts(texts: Sequence[str], change: Callable[[str], str]) -> Iterato
 
 
 def shorten_leaders(text: str) -> str:
-    """Dotted lines become three dots; a table of contents goes."""
+    """Shortens dot leaders to three dots and removes tables of contents."""
     if not _LEADER.search(text):
         return text
-    lines = re.split(r"([\n\f])", text)  # every other one is what parts them
-    full = [at for at in range(0, len(lines), 2) if lines[at].strip()]
-    contents = {at for at in full if _is_contents_line(lines[at])}
-    for before, after in pairwise(full):
+    lines = re.split(r"([\n\f])", text)  # every second item is a separator
+    filled = [at for at in range(0, len(lines), 2) if lines[at].strip()]
+    contents = {at for at in filled if _is_contents_line(lines[at])}
+    for before, after in pairwise(filled):
         if before in contents and after in contents:
             lines[before] = lines[after] = ""
-    for at in full:
+    for at in filled:
         lines[at] = _shorten_line(lines[at])
     return "".join(lines)
 
 
 def _is_contents_line(line: str) -> bool:
-    """A heading, dots, and the page where it stands."""
-    heading, *others = _LEADER.split(line)
-    return bool(others) and any(map(str.isalnum, heading)) and _PAGE_REFERENCE.fullmatch(others[-1].strip()) is not None
+    """Whether the line is a heading, a leader and a page number."""
+    heading, *parts = _LEADER.split(line)
+    return bool(parts) and any(map(str.isalnum, heading)) and bool(_PAGE_REFERENCE.fullmatch(parts[-1].strip()))
 
 
 def _shorten_line(line: str) -> str:
@@ -97,7 +93,7 @@ def _shorten_line(line: str) -> str:
 
 
 def join_divided_words(document: str) -> str:
-    """Soft hyphens go; a word divided at the end of a line is whole again there, and keeps a hyphen of its own."""
+    """Removes soft hyphens and joins words divided at line ends; compounds keep their hyphen."""
     before, text = "", document
     while before != text:
         before = text
@@ -110,13 +106,13 @@ def join_divided_words(document: str) -> str:
 
 
 def _join_word(match: re.Match[str], compounds: set[str]) -> str:
-    first, parted, second, rest = match[1], match[2], match[3], match[4]
+    first, line_end, second, punctuation = match.groups()
     if not second[0].islower() or first.isupper():
         return match[0]
     hyphen = "-" if f"{first}-{second}".casefold() in compounds else ""
-    return f"{first}{hyphen}{second}{rest}{_line_end(parted)}"
+    return f"{first}{hyphen}{second}{punctuation}{_line_end(line_end)}"
 
 
-def _line_end(parted: str) -> str:
-    """The end of the line, or of the page, after the word that went up."""
-    return PAGE_BREAK * parted.count(PAGE_BREAK) or "\n"
+def _line_end(line_end: str) -> str:
+    """Returns the line or page break that follows the joined word."""
+    return PAGE_BREAK * line_end.count(PAGE_BREAK) or "\n"

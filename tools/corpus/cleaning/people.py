@@ -1,23 +1,22 @@
-"""Whose words, from when, under which name: what is asked for by an option. Pure; it sees threads one by one."""
+"""Selects records by date and by person, and anonymises records. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
 
-from tools.corpus.anonymise import ANONYMITY_LIMITS, Pseudonymiser
+from tools.cli.errors import ToolError
+from tools.corpus.anonymise import ANONYMITY_LIMITS, Pseudonymiser, fold_name
 from tools.corpus.cleaning.counts import CleaningCounts
-from tools.corpus.errors import NothingTaken
-from tools.corpus.name_match import fold_name
 from tools.corpus.record import Record
 from tools.corpus.rendering import is_same_document
 
-CONTEXT_MESSAGES = 20  # lines of others before one of the person's that stay, for what it answers
-MAX_NAMES = 12  # names in a message to the operator
+CONTEXT_MESSAGES = 20  # messages of others that are kept before each of the person
+MAX_NAMES = 12  # listed in a message
 
 
 def keep_since(records: Iterator[Record], since: float, counts: CleaningCounts) -> Iterator[Record]:
-    """What was written before goes; what has no date stays, and is told."""
+    """Drops records older than `since`; records without a date stay and are counted in a note."""
     count, undated = counts.for_step("since"), 0
     for record in records:
         if record.when is not None and record.when < since:
@@ -31,31 +30,31 @@ def keep_since(records: Iterator[Record], since: float, counts: CleaningCounts) 
 
 
 def keep_person(records: Iterator[Record], person: str, counts: CleaningCounts) -> Iterator[Record]:
-    """The person's own texts, in dialogue with what led up to them; books and tweets that nobody signed stay.
+    """Keeps the person's texts and the messages before each of them. Books and tweets without a writer stay.
 
-    Raises NothingTaken, with the names there are, once all is read and nobody was meant.
+    Raises ToolError ("damaged") at the end, with the known names, if no name matches.
     """
-    count, wanted = counts.for_step("person"), fold_name(person)
+    count, folded_person = counts.for_step("person"), fold_name(person)
     names: Counter[str] = Counter()
-    before: deque[Record] = deque()
-    last: Record | None = None
+    pending: deque[Record] = deque()
+    previous: Record | None = None
     for record in records:
         names[record.who] += 1
-        if before and (last is None or not is_same_document(last, record)):
-            _drop_pending(before, counts)
-        last = record
+        if pending and (previous is None or not is_same_document(previous, record)):
+            _drop_pending(pending, counts)
+        previous = record
         if not record.who and record.kind != "message":
             yield record
-        elif record.who and wanted in fold_name(record.who):
-            yield from before
-            before.clear()
+        elif record.who and folded_person in fold_name(record.who):
+            yield from pending
+            pending.clear()
             yield record
         else:
-            before.append(record)
-            if len(before) > (CONTEXT_MESSAGES if record.kind == "message" else 0):
-                count.count_drop(before.popleft().text)
-    _drop_pending(before, counts)
-    _record_matches(person, wanted, names, counts)
+            pending.append(record)
+            if len(pending) > (CONTEXT_MESSAGES if record.kind == "message" else 0):
+                count.count_drop(pending.popleft().text)
+    _drop_pending(pending, counts)
+    _record_matches(person, folded_person, names, counts)
 
 
 def _drop_pending(pending: deque[Record], counts: CleaningCounts) -> None:
@@ -64,29 +63,29 @@ def _drop_pending(pending: deque[Record], counts: CleaningCounts) -> None:
     pending.clear()
 
 
-def _record_matches(person: str, wanted: str, names: Counter[str], counts: CleaningCounts) -> None:
+def _record_matches(person: str, folded_person: str, names: Counter[str], counts: CleaningCounts) -> None:
     del names[""]
-    counts.people = {name: number for name, number in names.most_common() if wanted in fold_name(name)}
+    counts.people = {name: number for name, number in names.most_common() if folded_person in fold_name(name)}
     if not counts.people:
-        there = f"there are {_format_names(names)}" if names else "no text here has a name"
-        raise NothingTaken(f"--person {person}: nobody is called that; {there}")
+        known = f"there are {_format_names(names)}" if names else "no text has a name"
+        raise ToolError(f"--person {person}: no such name; {known}", "damaged")
     if len(counts.people) > 1:
-        meant = _format_names(Counter(counts.people))
-        counts.notes.append(f"--person {person} takes {len(counts.people)} people: {meant}; give more of the name")
+        matches = _format_names(Counter(counts.people))
+        counts.notes.append(f"--person {person} takes {len(counts.people)} people: {matches}; give more of the name")
 
 
 def _format_names(names: Counter[str]) -> str:
-    most = ", ".join(f"{name} ({number:,})" for name, number in names.most_common(MAX_NAMES))
-    return most + (f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else "")
+    listed = ", ".join(f"{name} ({number:,})" for name, number in names.most_common(MAX_NAMES))
+    return listed + (f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else "")
 
 
 def anonymise_records(
     records: Iterator[Record], pseudonymiser: Pseudonymiser, counts: CleaningCounts
 ) -> Iterator[Record]:
-    """Inventions for all that can be known, and a word on what cannot. No examples: they would be names."""
+    """Replaces all names by pseudonyms. The count has no examples, since these would contain names."""
     count = counts.for_step("anonymous")
     counts.notes.append(ANONYMITY_LIMITS)
     for record in records:
-        other = pseudonymiser.anonymise_record(record)
-        count.changed += (other.text, other.who) != (record.text, record.who)
-        yield other
+        anonymous = pseudonymiser.anonymise_record(record)
+        count.changed += (anonymous.text, anonymous.who) != (record.text, record.who)
+        yield anonymous

@@ -1,4 +1,4 @@
-"""What networks put into people's mouths: links, retweets, notices of the system, rows run together. Pure."""
+"""Recognises what social networks add to texts: links, retweets, system notices, joined rows. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 
 from tools.corpus.record import Record
 
-MAX_TWEET_CHARS = 280  # characters, by the network's own law since 2017; links and entities may make them a few more
+MAX_TWEET_CHARS = 280  # the network's limit since 2017; links and entities may exceed it
 
-_LINK_CHARACTER = r"[!#-;=?-~À-ɏ]"  # ASCII but for blanks, quotes and angle brackets, and Latin letters
+_LINK_CHARACTER = r"[!#-;=?-~À-ɏ]"  # ASCII without blanks, quotes and angle brackets; Latin letters
 _LINK = re.compile(
-    r"https?://t\.co/(?:(?!https?:)[A-Za-z0-9]){1,10}"  # often glued to the word before it, and to the one after it
+    r"https?://t\.co/(?:(?!https?:)[A-Za-z0-9]){1,10}"  # often joined to the words around it
     rf"|https?://{_LINK_CHARACTER}*…?"
     r"|https?:?/?…"
     rf"|(?<![\w.@/])www\.{_LINK_CHARACTER}+"
     rf"|pic\.(?:twitter|x)\.com/{_LINK_CHARACTER}+",
     re.IGNORECASE,
 )
-_TRAILING_PUNCTUATION = ".,;:!?)]}'"  # at the end of a link these are the sentence's
+_TRAILING_PUNCTUATION = ".,;:!?)]}'"  # at the end of a link these belong to the sentence
 _LABELLED_LINK = re.compile(rf"\[([^\[\]\n]+)\]\(https?://{_LINK_CHARACTER}{{0,1000}}?\)")
 _GAP_MARK = "\0"
 _GAP = re.compile(rf"[ \t]*{_GAP_MARK}(?=[.,;:!?)\]])|{_GAP_MARK}")
@@ -49,34 +49,34 @@ _IMPERSONAL_NOTICE = re.compile(
 
 
 def remove_links(text: str) -> str:
-    """Without links, also where they hang on a word or stand in a row; of a labelled one its label stays."""
-    small = text.casefold()
-    if not ("http" in small or "www." in small or "pic." in small):
+    """Removes links, also those joined to a word; a labelled link leaves its label."""
+    folded = text.casefold()
+    if not ("http" in folded or "www." in folded or "pic." in folded):
         return text
     before = ""
-    while before != text and _LINK.search(text):  # what stood around a link may make another
+    while before != text and _LINK.search(text):  # the removal may create another link
         before, text = text, _LABELLED_LINK.sub(r"\1", text)
         text = _close_gaps(before, _GAP.sub("", _LINK.sub(_replace_link, text)))
     return text
 
 
 def _replace_link(match: re.Match[str]) -> str:
-    """A mark for the gap, and what follows a link without belonging to it."""
+    """Returns the gap mark, and the punctuation after the link."""
     link = match[0]
     bare = link.rstrip(_TRAILING_PUNCTUATION)
-    # A bracket that was opened inside belongs to the link, as in an encyclopaedia's.
+    # A bracket opened inside the link belongs to it, as in Wikipedia's links.
     if ")" in link[len(bare) :] and "(" in bare:
         bare = link[: link.rindex(")") + 1]
     return _GAP_MARK + (link[len(bare) :] if len(bare) > len("https://") else "")
 
 
 def _close_gaps(before: str, after: str) -> str:
-    """No blanks where a link was, and no lines that had nothing else."""
-    olds, news = before.split("\n"), after.split("\n")
-    if len(olds) != len(news):
+    """Removes the blanks left by links, and the lines that contained only links."""
+    old_lines, new_lines = before.split("\n"), after.split("\n")
+    if len(old_lines) != len(new_lines):
         return after
     lines = []
-    for old, new in zip(olds, news, strict=True):
+    for old, new in zip(old_lines, new_lines, strict=True):
         if old == new:
             lines.append(new)
         elif bare := _BLANK_RUN.sub(" ", new).strip():
@@ -85,29 +85,28 @@ def _close_gaps(before: str, after: str) -> str:
 
 
 def is_retweet(record: Record) -> bool:
-    """Another's words: `RT @name`, or by hand `@name: words`."""
+    """Whether another user wrote the text: `RT @name`, or `@name: words` typed by hand."""
     return _RETWEET.match(record.text) is not None
 
 
 def is_notice(record: Record) -> bool:
-    """A sentence of the system's, whole: it has the sender, or You, for its subject, or is one of a few."""
+    """Whether the whole text is a system notice: its subject is the sender or You, or it is a fixed sentence."""
     text = record.text.strip()
     if len(text) > 300 or "\n" in text:
         return False
     if _IMPERSONAL_NOTICE.fullmatch(text):
         return True
-    names = {record.who, record.who.split(" ")[0]} - {""}
-    for name in names:
+    for name in {record.who, record.who.split(" ")[0]} - {""}:
         if text.startswith(f"{name} ") and _PERSONAL_NOTICE.fullmatch(text, len(name) + 1):
             return True
     return text.startswith("You ") and text.endswith(".") and _PERSONAL_NOTICE.fullmatch(text, 4) is not None
 
 
 def split_rows(record: Record) -> list[str]:
-    """The rows of a table that one unbalanced quote ran together; one text where that is not plain.
+    """Returns the tweets that an unbalanced quote joined to one text; the text itself if that is not certain.
 
-    It is plain of a tweet without a date, longer than one may be, whose lines all could be tweets: a table with more
-    columns would have lost its dates with them, and would be told as damaged.
+    It is certain if the text has no date and is too long for a tweet, and each of its lines could be a tweet. A table
+    with more columns would have lost its dates and would be reported as damaged.
     """
     if record.when is not None or "\n" not in record.text or len(html.unescape(record.text)) <= MAX_TWEET_CHARS:
         return [record.text]

@@ -1,7 +1,4 @@
-"""The three kinds of steps that need no memory of what went before: one that changes texts, drops them, divides them.
-
-Pure. It does not know what any step is for.
-"""
+"""Makes the three kinds of steps without memory: steps that change, drop or split texts. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ StepFunction = Callable[[Iterator[Record], StepCount], Iterator[Record]]
 
 @dataclass(frozen=True, slots=True)
 class CleaningStep:
-    """`run` takes records and gives records, and counts what it does; `about` is the line for --help."""
+    """A step. `run` processes records and counts its changes; `description` is for --help."""
 
     name: str
     description: str
@@ -26,7 +23,7 @@ class CleaningStep:
 
 
 def change_texts(change: Callable[[str], str], kinds: Sequence[RecordKind] = ALL_KINDS) -> StepFunction:
-    """Texts of these kinds go through `change`; all others pass."""
+    """Returns a step that applies `change` to texts of these kinds."""
 
     def run(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
         for record in records:
@@ -40,7 +37,7 @@ def change_texts(change: Callable[[str], str], kinds: Sequence[RecordKind] = ALL
 
 
 def drop_records(is_unwanted: Callable[[Record], bool], kinds: Sequence[RecordKind] = ALL_KINDS) -> StepFunction:
-    """Records of these kinds that are `unwanted` go; all others pass."""
+    """Returns a step that drops records of these kinds if `is_unwanted`."""
 
     def run(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
         for record in records:
@@ -53,7 +50,7 @@ def drop_records(is_unwanted: Callable[[Record], bool], kinds: Sequence[RecordKi
 
 
 def split_records(split: Callable[[Record], Sequence[str]], kinds: Sequence[RecordKind] = ALL_KINDS) -> StepFunction:
-    """A record of these kinds becomes as many as `divide` makes texts of it."""
+    """Returns a step that splits records of these kinds into the texts of `split`."""
 
     def run(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
         for record in records:

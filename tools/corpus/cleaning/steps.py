@@ -1,97 +1,166 @@
-"""All steps in their order, and the row of them that records go through. Pure."""
+"""The options of a cleaning, the steps for characters, the table of all steps in order, and their chain. Pure."""
 
 from __future__ import annotations
 
 import difflib
+import html
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
+from tools.cli.errors import ToolError
 from tools.corpus import anonymise
-from tools.corpus.cleaning import characters, deduplicate, page_layout, people, running_heads, social_noise
+from tools.corpus.cleaning import deduplicate, people, social_noise
 from tools.corpus.cleaning.counts import CleaningCounts, StepCount
-from tools.corpus.cleaning.options import CleaningOptions
+from tools.corpus.cleaning.page_layout import change_documents, join_divided_words, shorten_leaders
+from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
-from tools.corpus.errors import StepUnknown
+from tools.corpus.fields import repair_latin1, repair_surrogates
 from tools.corpus.record import Record, RecordKind
+
+
+@dataclass(frozen=True, slots=True)
+class CleaningOptions:
+    """`person` is a part of a name, `since` is in seconds of UTC since 1970, `without` names the steps to leave out.
+
+    `secret` is the key of the pseudonyms. With it anyone could test whether a name is in the corpus, so it is random
+    and stays in the corpus's folder.
+    """
+
+    person: str = ""
+    since: float | None = None
+    anonymous: bool = False
+    without: frozenset[str] = frozenset()
+    secret: str = ""
+
+
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+# ZERO WIDTH JOINER and the direction marks belong to texts; these characters do not.
+_CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
+_LINE_END = re.compile("\r\n?|[\x85\u2028\u2029\x0b]")
+# UTF-8 that was decoded as Windows-1252, inside correct text. Ambiguous sequences, such as a capital letter before a
+# closing quote, are kept.
+_CONTINUATION = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # the characters of bytes 80 to BF
+_LOW_CONTINUATION = "[\u0080-\u009f€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # of bytes 80 to 9F
+_MOJIBAKE = re.compile(
+    f"â{_LOW_CONTINUATION}{_CONTINUATION}|ð[\u009fŸ]{_CONTINUATION}{{2}}|Ã[¢-ª¬-º¼-¾€‚ƒ„†‡ˆ‰ŠŒŽ‘•˜™šœžŸ]|Â[\u00a0¢-ª¬-º¼-¾]"
+)
+_UNUSUAL_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+_EMPTY_LINES = re.compile(r"\n{3,}")
+_LEADING_EMPTY_LINES = re.compile(r"\A(?:[ \t]*\n)+")
+
+
+def unescape_entities(text: str) -> str:
+    """Unescapes HTML entities once, so `&amp;lt;` becomes `&lt;`. An entity without its semicolon is kept."""
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
+
+
+def repair_mojibake(text: str) -> str:
+    """Repairs UTF-8 that was decoded as Latin-1 or Windows-1252."""
+    return text if text.isascii() else _MOJIBAKE.sub(_repair_match, repair_latin1(text))
+
+
+def _repair_match(match: re.Match[str]) -> str:
+    try:
+        return b"".join(map(_to_byte, match[0])).decode("utf-8")
+    except UnicodeError:
+        return match[0]
+
+
+def _to_byte(character: str) -> bytes:
+    try:
+        return character.encode("cp1252")
+    except UnicodeEncodeError:
+        return character.encode("latin-1")
+
+
+def normalise_characters(text: str) -> str:
+    """Returns the text in NFC with one kind of line end, without control characters and surrogates. Form feeds stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = _LINE_END.sub("\n", repair_surrogates(text))
+    return unicodedata.normalize("NFC", _CONTROL_CHARACTER.sub("", text))
+
+
+def normalise_whitespace(text: str) -> str:
+    """Normalises spaces; removes blanks at line ends, outer empty lines, and repeated inner ones."""
+    lines = _UNUSUAL_SPACE.sub(" ", text.replace("\f", "\n")).split("\n")
+    text = "\n".join(line.rstrip(" \t") for line in lines)
+    return _LEADING_EMPTY_LINES.sub("", _EMPTY_LINES.sub("\n\n", text)).rstrip("\n")
+
+
+def strip_whitespace(text: str) -> str:
+    """Normalises whitespace and removes the indentation, for messages and tweets."""
+    return normalise_whitespace(text).strip(" \t\n")
+
 
 _SHORT_KINDS: tuple[RecordKind, ...] = ("message", "tweet")
 
 
 def _normalise_whitespace(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
-    said = change_texts(characters.strip_whitespace, _SHORT_KINDS)(records, count)
-    return change_texts(characters.normalise_whitespace, ("document",))(said, count)
+    changed = change_texts(strip_whitespace, _SHORT_KINDS)(records, count)
+    return change_texts(normalise_whitespace, ("document",))(changed, count)
 
 
-# What a step looks at must be whole by then: rows before their entities, characters before words, a link before the
-# blanks that it leaves, all of it before what is empty or there twice.
+# Each step needs the result of the earlier ones: rows before entities, characters before words, links before blanks,
+# all changes before empty texts and duplicates.
 _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
-    (
-        "rows",
-        "tweets that an unbalanced quote ran together are parted",
-        split_records(social_noise.split_rows, ("tweet",)),
-    ),
-    ("entities", "&amp; and its like are the characters they stand for", change_texts(characters.unescape_entities)),
-    ("mojibake", "UTF-8 that was read as Latin-1 is read as UTF-8", change_texts(characters.repair_mojibake)),
+    ("rows", "split tweets that an unbalanced quote joined", split_records(social_noise.split_rows, ("tweet",))),
+    ("entities", "replace &amp; and other entities by their characters", change_texts(unescape_entities)),
+    ("mojibake", "repair UTF-8 that was read as Latin-1", change_texts(repair_mojibake)),
     (
         "characters",
-        "one form of each letter, one kind of line end, no control characters",
-        change_texts(characters.normalise_characters),
+        "use one form of each letter and line end, remove control characters",
+        change_texts(normalise_characters),
     ),
-    ("heads", "running heads and page numbers go", page_layout.change_documents(running_heads.remove_running_heads)),
-    (
-        "leaders",
-        "dotted lines are three dots, tables of contents go",
-        page_layout.change_documents(page_layout.shorten_leaders),
-    ),
-    (
-        "hyphens",
-        "words divided at line ends are whole, soft hyphens go",
-        page_layout.change_documents(page_layout.join_divided_words),
-    ),
-    ("notices", "sentences of the system's go (X left the group)", drop_records(social_noise.is_notice, ("message",))),
-    ("retweets", "others' words go (RT @name, @name: at the start)", drop_records(social_noise.is_retweet, ("tweet",))),
-    ("links", "links go, their labels stay", change_texts(social_noise.remove_links)),
-    ("blanks", "no blanks at line ends, no runs of empty lines", _normalise_whitespace),
-    ("empty", "texts with nothing to see go", drop_records(deduplicate.is_empty)),
-    ("doubles", "a text that is there twice stays once; in dialogue, of one second", deduplicate.drop_duplicates),
+    ("heads", "remove running heads and page numbers", change_documents(remove_running_heads)),
+    ("leaders", "shorten dot leaders, remove tables of contents", change_documents(shorten_leaders)),
+    ("hyphens", "join words divided at line ends, remove soft hyphens", change_documents(join_divided_words)),
+    ("notices", "drop system notices (X left the group)", drop_records(social_noise.is_notice, ("message",))),
+    ("retweets", "drop retweets (RT @name, @name: at the start)", drop_records(social_noise.is_retweet, ("tweet",))),
+    ("links", "remove links, keep their labels", change_texts(social_noise.remove_links)),
+    ("blanks", "remove blanks at line ends and repeated empty lines", _normalise_whitespace),
+    ("empty", "drop texts without visible characters", drop_records(deduplicate.is_empty)),
+    ("doubles", "drop duplicates; of messages only those of the same second", deduplicate.drop_duplicates),
 )
-STEPS: dict[str, CleaningStep] = {name: CleaningStep(name, about, run) for name, about, run in _STEP_TABLE}
+STEPS: dict[str, CleaningStep] = {name: CleaningStep(name, description, run) for name, description, run in _STEP_TABLE}
 
 
 def clean_records(
     records: Iterable[Record], options: CleaningOptions, counts: CleaningCounts, known_people: Collection[str] = ()
 ) -> Iterator[Record]:
-    """The records that are to be learnt from, as all steps but those `without` leave them; `counts` fills on the way.
+    """Yields the records that the steps keep, and fills `counts`. The steps in `options.without` do not run.
 
-    With `anonymous` the records are read twice, names first: it takes no iterator then, but what can be begun again;
-    and those who are `named`, though they write nothing, are hidden as well.
-    Raises StepUnknown at once; NothingTaken at the end, where nobody is the person.
+    With `anonymous` the records are read twice, so an iterator is refused; names in `known_people` are replaced too.
+    Raises ToolError ("argument" at once for an unknown step, "damaged" at the end if no name matches the person).
     """
     for name in sorted(options.without - STEPS.keys()):
-        near = difflib.get_close_matches(name, STEPS, 1)
-        hint = f"did you mean {near[0]}" if near else f"there are {', '.join(STEPS)}"
-        raise StepUnknown(f"--without {name}: no such step; {hint}")
+        similar = difflib.get_close_matches(name, STEPS, 1)
+        hint = f"did you mean {similar[0]}" if similar else f"there are {', '.join(STEPS)}"
+        raise ToolError(f"--without {name}: no such step; {hint}", "argument")
     if options.anonymous and iter(records) is records:
-        raise TypeError("anonymous records are read twice, names first: give what can be begun again")
+        raise TypeError("anonymous records are read twice: pass an iterable, not an iterator")
     return _run_steps(records, options, counts, known_people)
 
 
 def _run_steps(
     records: Iterable[Record], options: CleaningOptions, counts: CleaningCounts, known_people: Collection[str]
 ) -> Iterator[Record]:
-    row = _count_read(records, counts)
+    stream = _count_read(records, counts)
     if options.since is not None:
-        row = people.keep_since(row, options.since, counts)
+        stream = people.keep_since(stream, options.since, counts)
     for step in STEPS.values():
         if step.name not in options.without:
-            row = step.run(row, counts.for_step(step.name))
+            stream = step.run(stream, counts.for_step(step.name))
     if "empty" in options.without:
-        row = (record for record in row if record.text)  # whatever was asked, no step makes an empty text
+        stream = (record for record in stream if record.text)  # the removal of links may leave an empty text
     if options.person:
-        row = people.keep_person(row, options.person, counts)
+        stream = people.keep_person(stream, options.person, counts)
     if options.anonymous:
-        inventions = anonymise.Pseudonymiser(anonymise.collect_writers(records).union(known_people), options.secret)
-        row = people.anonymise_records(row, inventions, counts)
-    for record in row:
+        pseudonymiser = anonymise.Pseudonymiser(anonymise.collect_writers(records).union(known_people), options.secret)
+        stream = people.anonymise_records(stream, pseudonymiser, counts)
+    for record in stream:
         counts.kept += 1
         yield record
 

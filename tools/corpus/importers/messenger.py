@@ -1,8 +1,8 @@
-"""Facebook Messenger as "Download your information" gives it in JSON, and the other download for encrypted chats.
+"""Imports Facebook Messenger: "Download your information" in JSON, and the download of encrypted chats.
 
-Instagram writes the same. Of the first, `inbox/NAME_ID/message_1.json`, `message_2.json` and so on are one thread, the
-newest in the first and newest first in each; of the second, `NAME_7.json` is one, oldest first. It does not know what
-becomes of the messages.
+Instagram writes the same. In "Download your information" the files `inbox/NAME_ID/message_1.json`, `message_2.json` ...
+are one thread: the newest messages are in the first file, and first in each file. In the download of encrypted chats
+`NAME_7.json` is a thread, oldest first.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from tools.corpus import json_stream
-from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
+from tools.corpus.archive import Member, MemberError
 from tools.corpus.fields import UniqueNames
 from tools.corpus.importers.messenger_content import message_sender, message_text, message_time, repair_text
 from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage, sort_by_thread
-
-KIND = "messenger"
 
 _MAILBOX_FILE = re.compile(
     r"(?:^|/)((?:inbox|archived_threads|filtered_threads|message_requests|e2ee_cutover)/[^/]+)/message_\d+\.(?:json|html)$"
@@ -33,30 +30,30 @@ _ENCRYPTED = re.compile(
     re.DOTALL,
 )
 _THREAD_KEYS = ("messages", "participants", "title", "threadName")
-HEAD_BYTES = 1 << 16  # bytes in which those keys are looked for: a group has hundreds of names
+HEAD_BYTES = 1 << 16  # where these keys are searched: a group has hundreds of names
 
 
 @dataclass(slots=True)
 class _Thread:
-    """The files of one conversation, and what they say of it."""
+    """The files of a conversation, and its title and participants."""
 
     members: list[Member]
     title: str = ""
     participants: set[str] = field(default_factory=set)
-    oldest_first: set[str] = field(default_factory=set)  # the files that have their oldest message first
+    oldest_first: set[str] = field(default_factory=set)  # locations of files with the oldest message first
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """The messages' files; settings and pictures beside them are not."""
+    """Returns the files with messages, without settings and pictures."""
     return [member for member in members if _MAILBOX_FILE.search(member.name) or _is_messenger(member)]
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
-    """Thread by thread. All is gone over once for titles and names before anything is given."""
+    """Yields the items thread by thread. All files are scanned once for titles and names first."""
     pages = [member for member in members if member.name.endswith(".html")]
     if pages:
         files = "1 file of messages is" if len(pages) == 1 else f"{len(pages):,} files of messages are"
-        yield SourceWarning(pages[0].location, f"{files} HTML: ask for a download in JSON")
+        yield SourceWarning(pages[0].location, f"{files} HTML: request a download in JSON")
         yield from (SkippedItem(page.location, "a file of messages in HTML") for page in pages)
     threads = _group_threads(member for member in members if not member.name.endswith(".html"))
     for thread in threads.values():
@@ -66,16 +63,16 @@ def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
     for key, thread in threads.items():
         titles.add(key, thread.title or PurePosixPath(key).name)
         yield from (KnownPerson(thread.members[0].location, name) for name in sorted(thread.participants))
-        said = _read_thread(thread, titles.get(key), owner)
-        # Of two downloads, of which one goes on where the other ended, the files lie over each other.
-        yield from sort_by_thread(said) if len(set(map(_file_number, thread.members))) < len(thread.members) else said
+        items = _read_thread(thread, titles.get(key), owner)
+        # Two downloads of successive periods have files with the same numbers.
+        yield from sort_by_thread(items) if len(set(map(_file_number, thread.members))) < len(thread.members) else items
 
 
 def _read_thread(thread: _Thread, title: str, owner: str) -> Iterator[ImportItem]:
     for member in thread.members:
-        said = catch_damage(_read_messages(member, title, owner), member)
-        # Newest first, it must be held to be turned round: a file, of the many that a long thread has.
-        yield from said if member.location in thread.oldest_first else reversed(list(said))
+        items = catch_damage(_read_messages(member, title, owner), member)
+        # Only one file of a long thread is reversed in memory.
+        yield from items if member.location in thread.oldest_first else reversed(list(items))
 
 
 def _is_messenger(member: Member) -> bool:
@@ -89,7 +86,7 @@ def _is_messenger(member: Member) -> bool:
 
 
 def _group_threads(members: Iterable[Member]) -> Mapping[str, _Thread]:
-    """Files by conversation, in order of time: the highest number is the oldest."""
+    """Returns the files by conversation, oldest first: the highest number is the oldest."""
     threads: dict[str, _Thread] = {}
     for member in members:
         threads.setdefault(_thread_key(member), _Thread([])).members.append(member)
@@ -99,24 +96,24 @@ def _group_threads(members: Iterable[Member]) -> Mapping[str, _Thread]:
 
 
 def _thread_key(member: Member) -> str:
-    """What files of one conversation have in common: its folder, which may be in several ZIPs, or its own name."""
-    if box := _MAILBOX_FILE.search(member.name):
-        return box[1]
-    place = PurePosixPath(member.location)
-    return str(place.parent if _MESSAGE_FILE.search(member.name) else place.with_suffix(""))
+    """Returns what all files of a conversation share: its folder, also across ZIPs, or its name."""
+    if match := _MAILBOX_FILE.search(member.name):
+        return match[1]
+    path = PurePosixPath(member.location)
+    return str(path.parent if _MESSAGE_FILE.search(member.name) else path.with_suffix(""))
 
 
 def _file_number(member: Member) -> int:
-    part = _MESSAGE_FILE.search(member.name)
-    return int(part[1]) if part else 0
+    match = _MESSAGE_FILE.search(member.name)
+    return int(match[1]) if match else 0
 
 
 def _scan_thread(thread: _Thread) -> None:
-    """Learn title, names, and which files are the right way round; damage is told when they are read."""
+    """Finds title, names, and the files with the oldest message first. Damage is reported later."""
     for member in thread.members:
         first = last = None
-        with suppress(MemberError), member.open() as file:
-            for key, value in json_stream.iter_object(file, member, ["messages"]):
+        with suppress(MemberError):
+            for key, value in json_stream.iter_object(member, ["messages"]):
                 if key == "messages":
                     when = message_time(value)
                     first, last = (when if first is None else first), (last if when is None else when)
@@ -133,33 +130,30 @@ def _participant_name(value: object) -> str:
 
 
 def _find_owner(threads: Iterable[_Thread]) -> str:
-    """Who is in all threads, if that is one person: whose download it is."""
-    everywhere: set[str] | None = None
+    """Returns the only person who is in all threads, the owner of the download; "" if there is none."""
+    common: set[str] | None = None
     for thread in threads:
         if thread.participants:
-            everywhere = thread.participants & (thread.participants if everywhere is None else everywhere)
-    return next(iter(everywhere)) if everywhere is not None and len(everywhere) == 1 else ""
+            common = thread.participants & (thread.participants if common is None else common)
+    return next(iter(common)) if common is not None and len(common) == 1 else ""
 
 
 def _read_messages(member: Member, thread: str, owner: str) -> Iterator[ImportItem]:
-    """The messages of a file, in its order. Raises MemberRefused."""
-    place = member.location
-    people: dict[object, str] = {}
+    """Yields the messages of a file in its order. Raises MemberError."""
+    location = member.location
     is_thread = False
-    with member.open() as file:
-        for key, message in json_stream.iter_object(file, member, ["messages"]):
-            is_thread = is_thread or key in _THREAD_KEYS
-            if key != "messages":
-                continue
-            if not isinstance(message, dict):
-                yield SkippedItem(place, "what is no message")
-                continue
-            name = str(message_sender(message) or "")
-            who = people.get(name) or people.setdefault(name, repair_text(name))
-            text, why = message_text(message, who)
-            if not text:
-                yield SkippedItem(place, why)
-                continue
-            yield Record(place, thread, text, who, message_time(message), "message", bool(who) and who == owner)
+    for key, message in json_stream.iter_object(member, ["messages"]):
+        is_thread = is_thread or key in _THREAD_KEYS
+        if key != "messages":
+            continue
+        if not isinstance(message, dict):
+            yield SkippedItem(location, "an entry that is no message")
+            continue
+        who = message_sender(message)
+        text, reason = message_text(message, who)
+        if text:
+            yield Record(location, thread, text, who, message_time(message), "message", bool(who) and who == owner)
+        else:
+            yield SkippedItem(location, reason)
     if not is_thread:
-        yield DamagedItem(place, "not a file of messages")
+        yield DamagedItem(location, "not a file of messages")

@@ -1,7 +1,7 @@
-"""One message of Messenger, of either download: its text, or why it has none. Pure; it knows no files.
+"""Reads one message of Messenger, from either download: its text, or why it has none. Pure.
 
-Facebook writes sentences of its own among what people said ("Anna sent a photo."). They are known by their words, in
-English, and by whose name they begin with; in another language they stay.
+Facebook adds sentences of its own ("Anna sent a photo."). English ones are recognised by their words and the name that
+they begin with; those in other languages stay.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tools.corpus import mojibake
-from tools.corpus.fields import as_text, as_timestamp, get_nested
+from tools.corpus.fields import as_text, as_timestamp, get_nested, repair_latin1
 
 NOTICE = "a system notice"
 UNSENT = "an unsent message"
@@ -33,7 +32,7 @@ _THINGS = (
 _CALLS = "(?:(?:video|audio|voice|group|missed) )*(?:call|chat)"
 _GROUP = "(?:group|chat|conversation)"
 _POSSESSIVE = r"(?:the|your|his|her|their|(?:his|her|their|your) own|\S+(?: \S+)?['’]s)"
-# What stands behind "You " or the sender's name.
+# The predicates behind "You " or the sender's name.
 _ACTION = re.compile(
     rf"sent (?:an?|\d+|your|the) (?:{_THINGS})s?"
     r"|reacted .{1,40} to (?:your|a|an|their|his|her|.{1,60}['’]s) message"
@@ -46,7 +45,8 @@ _ACTION = re.compile(
     rf"|(?:added|removed|invited) .+ (?:to|from) the {_GROUP}"
     r"|(?:added|removed|made) .+ (?:as )?an? (?:group )?admin"
     rf"|(?:named|renamed) the {_GROUP} .+"
-    rf"|(?:created|changed|removed|cleared|updated) {_POSSESSIVE} (?:{_GROUP}|theme|nickname|emoji|quick reaction)(?: .*)?"
+    rf"|(?:created|changed|removed|cleared|updated) {_POSSESSIVE} "
+    rf"(?:{_GROUP}|theme|nickname|emoji|quick reaction)(?: .*)?"
     rf"|created an? (?:{_GROUP}|poll|plan|reminder|event)\b.*"
     rf"|(?:set|cleared) {_POSSESSIVE} (?:nickname|emoji|quick reaction)\b.*"
     r"|(?:pinned|unpinned|unsent|deleted) a message"
@@ -70,22 +70,22 @@ _SYSTEM_SENTENCE = re.compile(
 
 
 def repair_text(value: object) -> str:
-    """A text, a name or a title as it was meant. Its blanks go last: U+00A0 and U+0085 may be half of a letter."""
-    return as_text(mojibake.repair_latin1(value)) if isinstance(value, str) else ""
+    """Repairs the encoding of a text and then strips it: before, U+00A0 and U+0085 may be half of a letter."""
+    return as_text(repair_latin1(value)) if isinstance(value, str) else ""
 
 
 def message_time(message: object) -> float | None:
-    """When a message was sent."""
+    """Returns when a message was sent."""
     return as_timestamp(get_nested(message, "timestamp_ms") or get_nested(message, "timestamp"))
 
 
-def message_sender(message: dict[str, Any]) -> object:
-    """Whose it is, as it stands there."""
-    return message.get("sender_name") or message.get("senderName")
+def message_sender(message: dict[str, Any]) -> str:
+    """Returns the sender's name, or ""."""
+    return repair_text(str(message.get("sender_name") or message.get("senderName") or ""))
 
 
 def message_text(message: dict[str, Any], who: str) -> tuple[str, str]:
-    """The text, or nothing and why; a link that was shared has the text that came with it."""
+    """Returns the text and "", or "" and the reason why there is none. A shared link may have a text."""
     if message.get("is_unsent") or message.get("isUnsent"):
         return "", UNSENT
     if message.get("type") == "Call" or "call_duration" in message:
@@ -101,14 +101,14 @@ def message_text(message: dict[str, Any], who: str) -> tuple[str, str]:
 
 
 def is_notice(text: str, who: str) -> bool:
-    """Whether it is Facebook that speaks."""
-    bare = text.removesuffix(".")
-    if _SYSTEM_SENTENCE.fullmatch(bare):
+    """Whether Facebook wrote the text."""
+    sentence = text.removesuffix(".")
+    if _SYSTEM_SENTENCE.fullmatch(sentence):
         return True
     for subject in ("You", who, who.partition(" ")[0]):
         if text.startswith(f"{subject} "):
-            deed = slice(len(subject) + 1, None)
-            return bool(_ACTION.fullmatch(bare[deed]) or _ACTION.fullmatch(text[deed]))
+            start = len(subject) + 1
+            return bool(_ACTION.fullmatch(sentence, start) or _ACTION.fullmatch(text, start))
     return False
 
 

@@ -1,7 +1,7 @@
-"""PDFs by their text layer, a record a page; pages that are pictures go through the program ocrmypdf where it is there.
+"""Imports PDFs by their text layer, a record for each page. Scanned pages go through ocrmypdf if it is installed.
 
-The door to pypdf. It leaves lines as they stand on the page: words divided at their ends, and running heads, are for
-cleaning, which sees the pages of one thread as one document. It breaks no passwords.
+Only this module imports pypdf. Lines stay as they are on the page; cleaning joins divided words and removes running
+heads. No password is guessed.
 """
 
 from __future__ import annotations
@@ -15,91 +15,82 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, cast
 
-from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
+from tools.corpus.archive import Member, MemberError
+from tools.corpus.fields import format_numbers
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
 if TYPE_CHECKING:
     from pypdf import PageObject, PdfReader
 
-KIND = "pdf"
-
 MAGIC = b"%PDF-"
 OCR_PROGRAM = "ocrmypdf"
-# What was added once is not added again, so the words for a corpus that has the file already are the same.
+# A new corpus, because a known file is not imported again.
 NO_OCR_PROGRAM = f"a page without text: apt install {OCR_PROGRAM}, then add the file to a new corpus"
-MAX_MEMORY_BYTES = 32 << 20  # bytes of a PDF; a larger one waits in a temporary file
-MAX_REPORTED = 8  # numbers of pages
+MAX_MEMORY_BYTES = 32 << 20  # a larger PDF goes to a temporary file
+MAX_REPORTED = 8  # page numbers in a message
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """Those that are called a PDF, or begin as one does."""
+    """Returns the members that are named or begin like a PDF."""
     claimed = [member for member in members if _is_pdf(member)]
     if claimed:
-        import pypdf  # noqa: F401 (before hours of work: it may not be installed)
+        import pypdf  # noqa: F401 (fails at once if it is not installed)
     return claimed
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
-    """Each file's pages in order."""
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it comments on every fault that it can mend
+    """Yields the pages of each file in order."""
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it logs every fault that it can repair
     for member in members:
-        with ExitStack() as held:
-            yield from catch_damage(_PdfDocument(member, held).read_items(), member)
+        with ExitStack() as open_files:
+            yield from catch_damage(_PdfDocument(member, open_files).read_items(), member)
 
 
 def _is_pdf(member: Member) -> bool:
-    if PurePosixPath(member.name).suffix.lower() == ".pdf":
-        return True
-    try:
-        return member.read_head(len(MAGIC)) == MAGIC
-    except MemberError:
-        return False
+    return PurePosixPath(member.name).suffix.lower() == ".pdf" or member.peek_head(len(MAGIC)) == MAGIC
 
 
 class _PdfDocument:
-    """One PDF on its way; what it opens is `held`."""
+    """A PDF while it is read; `open_files` closes the files that it opens."""
 
     def __init__(self, member: Member, open_files: ExitStack) -> None:
         self._member = member
         self._open_files = open_files
-        self._unreadable_pages: list[int] = []  # pages, counted from 1
+        self._unreadable_pages: list[int] = []  # page numbers from 1
         self._ocr_result: PdfReader | None = None
-        self._ocr_fault = ""  # why there is no text in pages that are pictures
+        self._ocr_fault = ""  # why scanned pages have no text
 
     def read_items(self) -> Iterator[ImportItem]:
-        """Raises MemberRefused for a whole that cannot be read."""
-        with tempfile.SpooledTemporaryFile(MAX_MEMORY_BYTES) as spool, self._member.open() as packed:
-            shutil.copyfileobj(packed, spool)
+        """Yields the pages. Raises MemberError if the PDF cannot be opened."""
+        with tempfile.SpooledTemporaryFile(MAX_MEMORY_BYTES) as spool, self._member.open() as source:
+            shutil.copyfileobj(source, spool)
             file = cast(IO[bytes], spool)
-            pages = _open_pdf(file, self._member.location)
-            for number in range(len(pages.pages)):
-                yield from self._read_page(pages, number, file)
+            reader = _open_pdf(file, self._member.location)
+            for number in range(len(reader.pages)):
+                yield from self._read_page(reader, number, file)
         if self._unreadable_pages:
-            numbers = ", ".join(map(str, self._unreadable_pages[:MAX_REPORTED])) + (
-                ", ..." if len(self._unreadable_pages) > MAX_REPORTED else ""
-            )
-            what = f"{len(self._unreadable_pages)} of its {len(pages.pages)} pages cannot be read: {numbers}"
-            yield DamagedItem(self._member.location, what)
+            numbers = format_numbers(self._unreadable_pages, MAX_REPORTED)
+            message = f"{len(self._unreadable_pages)} of its {len(reader.pages)} pages cannot be read: {numbers}"
+            yield DamagedItem(self._member.location, message)
 
-    def _read_page(self, pages: PdfReader, number: int, file: IO[bytes]) -> Iterator[ImportItem]:
-        place = self._member.location
+    def _read_page(self, reader: PdfReader, number: int, file: IO[bytes]) -> Iterator[ImportItem]:
+        location = self._member.location
         try:
-            text, pictured = _extract_text(pages.pages[number])
-        except Exception:  # whatever pypdf meets in a page that is not as it should be
+            text, has_images = _extract_text(reader.pages[number])
+        except Exception:  # pypdf raises various exceptions for a damaged page
             self._unreadable_pages.append(number + 1)
             return
-        if not text.strip() and pictured:
+        if not text.strip() and has_images:
             if self._ocr_result is None and not self._ocr_fault:
                 yield from self._run_ocr(file)
             text = self._ocr_text(number)
         if text.strip():
-            yield Record(place, self._member.name, text)
-        elif pictured:
-            yield SkippedItem(place, self._ocr_fault or f"a page in which {OCR_PROGRAM} saw no text")
+            yield Record(location, self._member.name, text)
+        elif has_images:
+            yield SkippedItem(location, self._ocr_fault or f"a page in which {OCR_PROGRAM} found no text")
         else:
-            yield SkippedItem(place, "a blank page")
+            yield SkippedItem(location, "a blank page")
 
     def _ocr_text(self, number: int) -> str:
         try:
@@ -108,7 +99,7 @@ class _PdfDocument:
             return ""
 
     def _run_ocr(self, file: IO[bytes]) -> Iterator[ImportItem]:
-        """All pages that are pictures, at once: the program leaves those with text as they are."""
+        """Recognises the text of all scanned pages at once; ocrmypdf does not change pages with text."""
         program = shutil.which(OCR_PROGRAM)
         if program is None:
             self._ocr_fault = NO_OCR_PROGRAM
@@ -117,44 +108,42 @@ class _PdfDocument:
         file.seek(0)
         with (folder / "in.pdf").open("wb") as copy:
             shutil.copyfileobj(file, copy)
-        words = [program, "--skip-text", "--quiet", "--output-type", "pdf", *map(str, (copy.name, folder / "out.pdf"))]
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        command = [program, "--skip-text", "--quiet", "--output-type", "pdf", copy.name, str(folder / "out.pdf")]
+        process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         try:
-            if done.returncode:
-                raise MemberError(f"exit code {done.returncode}")
+            if process.returncode:
+                raise MemberError(f"exit code {process.returncode}")
             out = self._open_files.enter_context((folder / "out.pdf").open("rb"))
             self._ocr_result = _open_pdf(out, self._member.location)
         except (OSError, MemberError):
-            self._ocr_fault = f"a page without text, in a document that {OCR_PROGRAM} could not read"
-            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            yield SourceWarning(
-                self._member.location, f"{OCR_PROGRAM} failed with exit code {done.returncode}: {last or 'no word'}"
-            )
+            self._ocr_fault = f"a page without text in a document that {OCR_PROGRAM} could not read"
+            last_line = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            message = f"{OCR_PROGRAM} failed with exit code {process.returncode}: {last_line or 'no message'}"
+            yield SourceWarning(self._member.location, message)
 
 
 def _open_pdf(file: IO[bytes], location: str) -> PdfReader:
-    """Raises MemberRefused."""
+    """Opens a PDF. Raises MemberError."""
     import pypdf
 
     file.seek(0)
     try:
-        pages = pypdf.PdfReader(file)
-        if pages.is_encrypted and not pages.decrypt(""):  # many are, for their printing alone, with an empty password
+        reader = pypdf.PdfReader(file)
+        if reader.is_encrypted and not reader.decrypt(""):  # many PDFs only forbid printing, with an empty password
             raise MemberError(f"{location}: encrypted; save it without a password")
-        len(pages.pages)
+        len(reader.pages)  # raises if the list of pages is damaged
     except MemberError:
         raise
     except pypdf.errors.DependencyError:
         raise MemberError(f"{location}: encrypted; save it without a password, or pip install cryptography") from None
-    except Exception as error:  # pypdf has many ways to be surprised
-        raise MemberError(
-            f"{location}: not a whole PDF ({str(error) or type(error).__name__}); fetch it again"
-        ) from None
-    return pages
+    except Exception as error:  # pypdf raises various exceptions for a damaged file
+        reason = str(error) or type(error).__name__
+        raise MemberError(f"{location}: not a complete PDF ({reason}); fetch it again") from None
+    return reader
 
 
 def _extract_text(page: PageObject) -> tuple[str, bool]:
-    """What can be read on it, and whether there are pictures. Raises whatever pypdf does."""
+    """Returns the text of a page, and whether it has images instead. Raises any exception of pypdf."""
     text = page.extract_text()
     if text.strip():
         return text, False

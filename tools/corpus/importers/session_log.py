@@ -1,6 +1,6 @@
-"""Our own session logs: what was typed that a model answered, in the case that it was given, and the answers.
+"""Imports asr33's own session logs: the lines that a model answered, and the answers.
 
-Of a session everything is there; only the words are taken. The operator is the one whose log it is.
+Lines are in the case that the model saw. The operator is the owner of the log.
 """
 
 from __future__ import annotations
@@ -13,52 +13,43 @@ from typing import Any
 
 from daemon.conversation import sentence_case
 from daemon.session_log import VERSION
+from drivers import tape
 from drivers.errors import TapeDamaged
-from drivers.tape import tape
 from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
 from tools.corpus.fields import as_text
 from tools.corpus.jsonl import iter_objects
 from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
-KIND = "log"
-
 OPERATOR = "Operator"
-MACHINE = "Machine"  # where the log does not say which model it was
+MACHINE = "Machine"  # if the log does not name the model
 _FIRST_EVENT = re.compile(rb'\s*\{"t":-?[0-9.]+,"ev":"[a-z]+"')
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """Files of JSON Lines that begin with a record of ours."""
-    return [member for member in members if member.name.lower().endswith(".jsonl") and _is_log(member)]
+    """Returns the JSON Lines files that begin with an event of a session log."""
+    logs = (member for member in members if member.name.lower().endswith(".jsonl"))
+    return [member for member in logs if _FIRST_EVENT.match(member.peek_head())]
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
-    """All that was said, session by session."""
+    """Yields all lines and answers, session by session."""
     for member in members:
         yield from catch_damage(_read_session(member), member)
 
 
-def _is_log(member: Member) -> bool:
-    try:
-        return bool(_FIRST_EVENT.match(member.read_head()))
-    except MemberError:
-        return False
-
-
 def _read_session(member: Member) -> Iterator[ImportItem]:
     session = _Session(member)
-    for one in iter_objects(member):
-        if isinstance(one, tuple):
-            yield from session.add_event(one[1])
+    for entry in iter_objects(member):
+        if isinstance(entry, tuple):
+            yield from session.add_event(entry[1])
         else:
-            yield one
+            yield entry
     yield from session.finish()
 
 
 class _Session:
-    """One log, as far as it was read."""
+    """The state of one log while it is read."""
 
     def __init__(self, member: Member) -> None:
         self._location = member.location
@@ -71,7 +62,7 @@ class _Session:
         self._is_answered = False
 
     def add_event(self, event: dict[str, Any]) -> Iterator[ImportItem]:
-        """What a record adds."""
+        """Yields the items that an event completes."""
         match event.get("ev"):
             case "session":
                 yield from self._start_session(event)
@@ -90,7 +81,7 @@ class _Session:
                 yield from self.finish()
 
     def finish(self) -> Iterator[ImportItem]:
-        """What is left when an answer, or the whole log, is at its end."""
+        """Yields the last items at the end of an answer or of the log."""
         yield from self._finish_answer()
         yield from self._skip_unanswered_line()
 
@@ -101,16 +92,15 @@ class _Session:
         if text:
             yield self._record(text, self._model, self._answer_time, mine=False)
         else:
-            yield SkippedItem(self._location, "an answer without words")
+            yield SkippedItem(self._location, "an answer without text")
         self._is_answered = False
         self._answer_chunks.clear()
 
     def _start_session(self, event: dict[str, Any]) -> Iterator[ImportItem]:
         version = event.get("version")
         if isinstance(version, int) and version > VERSION:
-            yield SourceWarning(
-                self._location, f"a log of version {version}; this program knows {VERSION}: install a newer one"
-            )
+            message = f"a log of version {version}, but this asr33 knows version {VERSION}: install a newer one"
+            yield SourceWarning(self._location, message)
         self._model = PurePosixPath(as_text(event.get("model"))).name or MACHINE
         try:
             self._started_at = datetime.fromisoformat(as_text(event.get("wall"))).timestamp()
@@ -118,15 +108,15 @@ class _Session:
             self._started_at = None
 
     def _prompt_item(self, event: dict[str, Any]) -> ImportItem:
-        """The operator's words; the prompt has all that was said before them as well."""
-        moment = self._event_time(event)
+        """Returns the operator's line. The event's prompt also contains the earlier conversation."""
+        time = self._event_time(event)
         typed, self._typed_text = self._typed_text, None
-        self._answer_time, self._is_answered = moment, True
+        self._answer_time, self._is_answered = time, True
         text = as_text(typed if typed is not None else as_text(event.get("text")).rpartition("\n")[2])
-        return self._record(text, OPERATOR, moment, mine=True) if text else SkippedItem(self._location, "an empty line")
+        return self._record(text, OPERATOR, time, mine=True) if text else SkippedItem(self._location, "an empty line")
 
     def _skip_unanswered_line(self) -> Iterator[ImportItem]:
-        """A line that no model was given: a command, or none at all."""
+        """Skips a line that went to no model: a command, or an empty line."""
         if self._typed_text is not None:
             yield SkippedItem(self._location, "a command" if self._typed_text.strip() else "an empty line")
         self._typed_text = None
@@ -135,8 +125,8 @@ class _Session:
         return Record(self._location, self._name, text, who, when, "message", mine)
 
     def _event_time(self, event: dict[str, Any]) -> float | None:
-        since = event.get("t")
-        return self._started_at + since if self._started_at is not None and isinstance(since, int | float) else None
+        elapsed = event.get("t")
+        return self._started_at + elapsed if self._started_at is not None and isinstance(elapsed, int | float) else None
 
 
 def _decode_rows(rows: str) -> str:

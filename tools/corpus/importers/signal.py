@@ -1,7 +1,7 @@
-"""Signal in every shape that its messages come out in: which shape a file has, and what lies beside it.
+"""Imports Signal in all formats: detects the format of each file, and the files that belong to it.
 
-What was sent with messages lies beside them too, and is claimed, so that nobody takes an attached text for a message
-or the same messages twice. What is encrypted is told, with the way to have it decrypted.
+Attachments and second copies of the messages are claimed too, so that no other importer reads them as texts. An
+encrypted file is reported with the way to decrypt it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
-from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
+from tools.corpus.archive import Member, MemberError, parent_folder
 from tools.corpus.importers import signal_database, signal_desktop_tool, signal_export, signal_legacy
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem
-
-KIND = "signal"
 
 SignalFormat = Literal["export", "lines", "database", "encrypted", "table", "xml", ""]
 
@@ -30,28 +27,22 @@ _ENCRYPTED = (
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """Files of messages by their first bytes, and all that belongs to them by its place."""
-    shapes = {
-        member.name: _detect_format(member) for member in members if member.name.lower().endswith(_MESSAGE_SUFFIXES)
-    }
-    beside = _Sidecars(shapes)
-    return [member for member in members if shapes.get(member.name) or beside.skip_reason(member.name)]
+    """Returns the files with messages, recognised by their first bytes, and the files that belong to them."""
+    files = _SignalFiles(members)
+    return [member for member in members if files.formats.get(member.name) or files.skip_reason(member.name)]
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
-    """All messages, chat by chat, file by file."""
-    shapes = {
-        member.name: _detect_format(member) for member in members if member.name.lower().endswith(_MESSAGE_SUFFIXES)
-    }
-    beside = _Sidecars(shapes)
+    """Yields all messages, chat by chat, file by file."""
+    files = _SignalFiles(members)
     names = {member.name for member in members if member.size}
     for member in members:
-        if shape := shapes.get(member.name):
-            yield from _read_member(member, shape, f"{member.name}-wal" in names)
-        elif why := beside.skip_reason(member.name):
-            yield SkippedItem(member.location, why)
+        if file_format := files.formats.get(member.name):
+            yield from _read_member(member, file_format, f"{member.name}-wal" in names)
+        elif reason := files.skip_reason(member.name):
+            yield SkippedItem(member.location, reason)
         else:
-            yield DamagedItem(member.location, "none of Signal's files")
+            yield DamagedItem(member.location, "not a file from Signal")
 
 
 def _read_member(member: Member, file_format: SignalFormat, has_wal: bool) -> Iterator[ImportItem]:
@@ -75,7 +66,7 @@ def _detect_format(member: Member) -> SignalFormat:
     try:
         head = member.read_head()
     except MemberError:
-        return "export" if name.name == "main.jsonl" else ""  # whoever reads it will tell
+        return "export" if name.name == "main.jsonl" else ""  # the reader will report it
     if signal_database.is_database(head):
         return "database"
     if name.suffix == ".backup" or name.name == "db.sqlite":
@@ -89,31 +80,29 @@ def _detect_format(member: Member) -> SignalFormat:
     return "xml" if signal_legacy.is_xml(head) else ""
 
 
-class _Sidecars:
-    """What belongs to files of messages by its place."""
+class _SignalFiles:
+    """The formats of the files with messages by name, and the files that belong to them by their folder."""
 
-    def __init__(self, formats: dict[str, SignalFormat]) -> None:
-        self._exports = [_parent_folder(name) for name, shape in formats.items() if shape == "export"]
-        self._chats = {_parent_folder(name) for name, shape in formats.items() if shape == "lines"}
-        self._logs = {
-            f"{name}{end}" for name, shape in formats.items() for end in _DATABASE_LOG_SUFFIXES if shape == "database"
-        }
+    def __init__(self, members: Sequence[Member]) -> None:
+        candidates = (member for member in members if member.name.lower().endswith(_MESSAGE_SUFFIXES))
+        self.formats = {member.name: _detect_format(member) for member in candidates}
+        self._exports = {parent_folder(name) for name in self._names_of("export")}
+        self._chats = {parent_folder(name) for name in self._names_of("lines")}
+        self._logs = {f"{name}{suffix}" for name in self._names_of("database") for suffix in _DATABASE_LOG_SUFFIXES}
+
+    def _names_of(self, file_format: SignalFormat) -> list[str]:
+        return [name for name, detected in self.formats.items() if detected == file_format]
 
     def skip_reason(self, name: str) -> str:
-        """Why a file is claimed, and not read; empty if it is no affair of Signal."""
+        """Returns why a file is claimed but not read; "" if it does not belong to Signal."""
         if name in self._logs:
             return "a log of a database"
         if any(name.startswith(f"{folder}files/") for folder in self._exports):
             return "an attached file"
-        folder, file = _parent_folder(name), PurePosixPath(name).name
+        folder, file = parent_folder(name), PurePosixPath(name).name
         if folder in self._exports and file in _EXPORT_SIDECARS:
-            return "about the export"
+            return "metadata of the export"
         if folder in self._chats and file in _CHAT_SIDECARS:
             return "the same messages once more"
         chat = folder.partition("media/")[0]
         return "an attached file" if "media/" in folder and chat in self._chats else ""
-
-
-def _parent_folder(name: str) -> str:
-    """The part of a name that a file beside it begins with; empty at the top."""
-    return name[: name.rfind("/") + 1]

@@ -1,7 +1,7 @@
-"""Android's Signal as a decrypted SQLite database, of whatever year: what it has is seen by its columns.
+"""Reads the decrypted SQLite database of Signal for Android, of any year: the columns show its version.
 
-`sms` and `mms` until 2023, then `message` alone (database versions 168 and 174); the sender had one column with the
-receiver until version 185, where only the type tells who wrote it. It decrypts nothing, and changes nothing.
+Messages are in `sms` and `mms` until 2023, then in `message` (database versions 168 and 174). Sender and receiver share
+a column until version 185, where the message type tells who wrote. The database is not decrypted and not changed.
 """
 
 from __future__ import annotations
@@ -12,43 +12,39 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.corpus.archive import Member
-from tools.corpus.errors import CorpusError, MemberError
+from tools.cli.errors import ToolError
+from tools.corpus.archive import Member, MemberError
 from tools.corpus.fields import as_text, as_timestamp
-from tools.corpus.importers.signal_mentions import MENTION_MARK, UNKNOWN_NAME, fill_mentions
-from tools.corpus.importers.signal_message_type import is_outgoing, skip_reason
+from tools.corpus.importers.signal_message import MENTION_MARK, UNKNOWN_NAME, fill_mentions, is_outgoing, skip_reason
 from tools.corpus.importers.signal_schema import SignalMessage, SignalSchema
 from tools.corpus.record import ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
 MAGIC = b"SQLite format 3\0"
 _CHUNK_BYTES = 1 << 20
-_MAX_ROW_BYTES = 16 << 20  # bytes of a row: Signal itself keeps longer texts in files
+_MAX_ROW_BYTES = 16 << 20  # Signal keeps longer texts in files
 
 
 def is_database(head: bytes) -> bool:
-    """Whether a file is a database of SQLite that nobody encrypted."""
+    """Whether a file is an unencrypted SQLite database."""
     return head.startswith(MAGIC)
 
 
 def read_items(member: Member, has_wal: bool) -> Iterator[ImportItem]:
-    """All messages, thread by thread; `unmerged` if a write-ahead log lies beside it."""
+    """Yields all messages, thread by thread; `has_wal` if a write-ahead log lies beside the file."""
     return catch_damage(_read_messages(member, has_wal), member)
 
 
 def _read_messages(member: Member, has_wal: bool) -> Iterator[ImportItem]:
-    with _on_disk(member) as path:
+    with _open_path(member) as path:
         if has_wal or _has_wal_file(path):
-            yield SourceWarning(
-                member.location,
-                "a write-ahead log lies beside it, and what is there is not read: "
-                f"merge it with: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'",
-            )
+            cure = f"merge it with: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+            yield SourceWarning(member.location, f"the messages in its write-ahead log are not read: {cure}")
         try:
             with contextlib.closing(_open_database(path)) as database:
                 yield from _DatabaseReader(member.location, database).read_messages()
         except sqlite3.Error as error:
-            raise MemberError(f"{member.location}: no whole database ({error}); export it again") from None
+            raise MemberError(f"{member.location}: not a complete database ({error}); export it again") from None
 
 
 def _has_wal_file(path: Path) -> bool:
@@ -58,7 +54,7 @@ def _has_wal_file(path: Path) -> bool:
 
 
 def _open_database(path: Path) -> sqlite3.Connection:
-    # Immutable: no lock and no log is made beside a file that may lie where nobody can write.
+    # Immutable: creates no lock and no log; the folder may be read-only.
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
     database.row_factory = sqlite3.Row
     database.text_factory = lambda data: data.decode("utf-8", "replace")
@@ -69,8 +65,8 @@ def _open_database(path: Path) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def _on_disk(member: Member) -> Iterator[Path]:
-    """The file itself; or a copy of it, as long as it is needed, where it lies in an archive."""
+def _open_path(member: Member) -> Iterator[Path]:
+    """Yields the path of the file itself, or of a temporary copy if it is in an archive."""
     if _is_on_disk(member):
         yield Path(member.location)
         return
@@ -81,26 +77,25 @@ def _on_disk(member: Member) -> Iterator[Path]:
 
 
 def _is_on_disk(member: Member) -> bool:
-    """Whether it is a file of its own: the place of one in an archive is the archive's, a colon, and its name."""
+    """Whether the location is a path. In an archive it is the path of the archive, a colon and the name."""
     with contextlib.suppress(OSError):
         return Path(member.location).is_file() and Path(member.location).stat().st_size == member.size
     return False
 
 
 def _copy_member(member: Member, to: Path) -> None:
-    """No more than it said that it holds. Raises MemberRefused, and CorpusError where there is no room."""
-    left = member.size
+    """Copies at most `member.size` bytes. Raises MemberError, and ToolError ("damaged") if there is no room."""
+    remaining = member.size
     with member.open() as file:
         try:
             with to.open("wb") as copy:
-                while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
+                while remaining > 0 and (chunk := file.read(min(_CHUNK_BYTES, remaining))):
                     copy.write(chunk)
-                    left -= len(chunk)
+                    remaining -= len(chunk)
         except OSError as error:
-            raise CorpusError(
-                f"{to.parent.parent}: no room to unpack {member.location} ({error.strerror}); "
-                "make some, name a folder by TMPDIR, or unpack it yourself"
-            ) from None
+            reason = f"{to.parent.parent}: no room to unpack {member.location} ({error.strerror})"
+            cure = "make room, set TMPDIR to another folder, or unpack it yourself"
+            raise ToolError(f"{reason}; {cure}", "damaged") from None
 
 
 class _DatabaseReader:
@@ -110,10 +105,9 @@ class _DatabaseReader:
         self._schema = SignalSchema(database, location)
 
     def read_messages(self) -> Iterator[ImportItem]:
-        if late := self._schema.count_long_texts():
-            yield SourceWarning(
-                self._location, f"{late} long texts are cut short here: Signal keeps the whole of them in files beside"
-            )
+        if count := self._schema.count_long_texts():
+            message = f"{count} long texts are truncated: Signal keeps them in separate files"
+            yield SourceWarning(self._location, message)
         yield from (KnownPerson(self._location, name) for name in sorted(self._schema.contacts))
         for row in self._database.execute(self._schema.messages_query()):
             yield self._to_item(SignalMessage(*row))
@@ -124,8 +118,8 @@ class _DatabaseReader:
         if MENTION_MARK in body and row.has_parts:
             body = fill_mentions(body, self._schema.find_mentions(row.id))
         text = as_text(body)
-        if why := _skip_reason(row, number) or ("" if text else self._schema.describe_empty(row.id, row.has_parts)):
-            return SkippedItem(self._location, why)
+        if reason := _skip_reason(row, number) or ("" if text else self._schema.describe_empty(row.id, row.has_parts)):
+            return SkippedItem(self._location, reason)
         mine = is_outgoing(number)
         return Record(
             source=self._location,

@@ -1,6 +1,6 @@
-"""What the program signal-export writes of Signal Desktop: a folder for each chat, `data.json` in it, JSON Lines.
+"""Reads the output of signal-export, a program for Signal Desktop: each chat is JSON Lines, `CHAT/data.json`.
 
-`chat.md` and `index.html` beside it have the same messages, `media` what was sent with them.
+`chat.md` and `index.html` beside it hold the same messages, `media` holds the attachments.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from typing import Any
 
 from tools.corpus.archive import Member
 from tools.corpus.fields import as_text, describe_attachment
-from tools.corpus.importers.signal_mentions import MENTION_MARK, UNKNOWN_NAME
+from tools.corpus.importers.signal_message import MENTION_MARK, UNKNOWN_NAME
 from tools.corpus.jsonl import iter_objects
 from tools.corpus.record import ImportItem, Record, SkippedItem
 from tools.corpus.threads import catch_damage
 
 _FIRST_LINE = re.compile(rb'\s*\{"date":\s*"[^"]*",\s*"sender":\s*"')
-_CALL_TEXTS = ("Incoming call", "Outgoing call")  # before there was a field for it
+_CALL_TEXTS = ("Incoming call", "Outgoing call")  # older versions have no field for calls
 _OWN_NAME = "Me"
 _NO_SENDER = "No-Sender"
 
 
 def is_chat(head: bytes) -> bool:
-    """Whether a file begins as a chat of signal-export does."""
+    """Whether a file begins like a chat of signal-export."""
     return bool(_FIRST_LINE.match(head.removeprefix(b"\xef\xbb\xbf")))
 
 
 def chat_name(member: Member) -> str:
-    """The folder's name is the chat's."""
+    """Returns the name of the folder, which is the chat's name."""
     folder = PurePosixPath(member.name).parent.name or PurePosixPath(member.location).parent.name
     return folder or PurePosixPath(member.name).stem
 
 
 def read_items(member: Member) -> Iterator[ImportItem]:
-    """All messages of the chat, which lie in order."""
+    """Yields all messages of the chat; they are in order."""
     return catch_damage(_read_messages(member, chat_name(member)), member)
 
 
 def _read_messages(member: Member, chat: str) -> Iterator[ImportItem]:
-    for one in iter_objects(member):
-        yield _to_item(member.location, chat, one[1]) if isinstance(one, tuple) else one
+    for entry in iter_objects(member):
+        yield _to_item(member.location, chat, entry[1]) if isinstance(entry, tuple) else entry
 
 
 def _to_item(location: str, chat: str, line: dict[str, Any]) -> ImportItem:
     text = as_text(line.get("body")).replace(MENTION_MARK, f"@{UNKNOWN_NAME.lower()}")
-    if why := _skip_reason(line, text):
-        return SkippedItem(location, why)
+    if reason := _skip_reason(line, text):
+        return SkippedItem(location, reason)
     who = as_text(line.get("sender"))
     return Record(
         source=location,
@@ -62,7 +62,7 @@ def _to_item(location: str, chat: str, line: dict[str, Any]) -> ImportItem:
 
 
 def _skip_reason(line: dict[str, Any], text: str) -> str:
-    """Why a line is no text that somebody wrote; empty if it is one."""
+    """Returns why a line is no text that a person wrote, or ""."""
     if line.get("deleted"):
         return "a deleted message"
     if line.get("call") or ("call" not in line and text in _CALL_TEXTS):
@@ -77,7 +77,7 @@ def _skip_reason(line: dict[str, Any], text: str) -> str:
 
 
 def _content_type(attachment: object) -> str:
-    """By the end of its name: the program keeps no MIME type."""
+    """Returns the MIME type by the suffix of the name: signal-export does not keep the type."""
     name = as_text(attachment.get("name") if isinstance(attachment, dict) else "")
     match PurePosixPath(name.lower()).suffix:
         case ".jpg" | ".jpeg" | ".png" | ".gif" | ".webp" | ".heic" | ".tif" | ".tiff":
@@ -90,7 +90,7 @@ def _content_type(attachment: object) -> str:
 
 
 def _timestamp(date: object) -> float | None:
-    """The program writes the time of the place where it ran, and not which that is; it is taken to be here."""
+    """Parses a date without zone as local time: signal-export writes the time of its computer."""
     try:
         return datetime.fromisoformat(as_text(date)).timestamp()
     except (ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
-"""What Signal itself exports (Settings, Chats, Export): `main.jsonl`, a frame of its backup a line, as JSON.
+"""Reads Signal's own export (Settings, Chats, Export): `main.jsonl`, a backup frame as JSON in each line.
 
-By Signal's Backup.proto: account, recipients and chats come before what names them, and messages in the order that
-they were received in, all chats mixed. There are keys in it as well; nothing is taken but names, texts and moments.
+By Signal's Backup.proto, account, recipients and chats precede their references. Messages of all chats are mixed, in
+the order of receipt. The file also contains keys; only names, texts and times are read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from tools.corpus.archive import Member
 from tools.corpus.fields import UniqueNames, as_text, as_timestamp, describe_attachment, get_nested, join_names
-from tools.corpus.importers.signal_mentions import UNKNOWN_NAME, fill_mentions
+from tools.corpus.importers.signal_message import UNKNOWN_NAME, fill_mentions
 from tools.corpus.jsonl import iter_objects
 from tools.corpus.record import ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage, sort_by_thread
@@ -27,43 +27,41 @@ _SKIP_REASONS = {
     "adminDeletedMessage": "a deleted message",
     "paymentNotification": "a payment",
     "giftBadge": "a gift",
-    "viewOnceMessage": "a photo that is seen once",
+    "viewOnceMessage": "a view-once photo",
     "poll": "a poll",
 }
 
 
 def is_export(head: bytes) -> bool:
-    """Whether a file begins as an export does: with its header, or a frame where somebody cut that off."""
+    """Whether a file begins like an export: with its header, or with a frame if the header was removed."""
     head = head.removeprefix(b"\xef\xbb\xbf")
     return bool(_HEADER.match(head) or _FRAME.match(head))
 
 
 def read_items(member: Member) -> Iterator[ImportItem]:
-    """All messages, chat by chat."""
+    """Yields all messages, chat by chat."""
     return sort_by_thread(catch_damage(_read_frames(member), member))
 
 
 def _read_frames(member: Member) -> Iterator[ImportItem]:
     export = _ExportReader(member.location)
-    for one in iter_objects(member):
-        if not isinstance(one, tuple):
-            yield one
+    for entry in iter_objects(member):
+        if not isinstance(entry, tuple):
+            yield entry
             continue
-        frame = one[1]
+        frame = entry[1]
         export.add_names(frame)
         if name := _contact_name(frame):
             yield KnownPerson(member.location, name)
         if isinstance(item := frame.get("chatItem"), dict):
             yield export.to_item(item)
     if export.truncated:
-        yield SourceWarning(
-            member.location,
-            f"{export.truncated} long texts are cut short here: Signal keeps the whole of them in files beside",
-        )
+        message = f"{export.truncated} long texts are truncated: Signal keeps them in separate files"
+        yield SourceWarning(member.location, message)
 
 
 class _ExportReader:
-    """Who is who, and where, so far."""
+    """Converts messages, and knows the people and chats of the frames so far."""
 
     def __init__(self, location: str) -> None:
         self._location = location
@@ -76,7 +74,7 @@ class _ExportReader:
         self.truncated = 0
 
     def add_names(self, frame: dict[str, Any]) -> None:
-        """What a frame tells of names."""
+        """Remembers the names in a frame."""
         if isinstance(account := frame.get("account"), dict):
             self._own_name = join_names(account.get("givenName"), account.get("familyName")) or self._own_name
         if isinstance(recipient := frame.get("recipient"), dict):
@@ -104,9 +102,9 @@ class _ExportReader:
         mine = "outgoing" in item or author in self._own_ids
         if author in self._news_ids:
             return SkippedItem(self._location, "news from Signal itself")
-        text, why = self._message_text(item)
+        text, reason = self._message_text(item)
         if not text:
-            return SkippedItem(self._location, why)
+            return SkippedItem(self._location, reason)
         return Record(
             source=self._location,
             thread=self._chats.get(str(item.get("chatId")), UNKNOWN_NAME),
@@ -118,7 +116,7 @@ class _ExportReader:
         )
 
     def _message_text(self, item: dict[str, Any]) -> tuple[str, str]:
-        """The text of a message, or why it has none."""
+        """Returns the text of a message, or "" and the reason why there is none."""
         if isinstance(standard := item.get("standardMessage"), dict):
             self.truncated += "longText" in standard
             return self._text_with_mentions(standard), _describe_empty(standard)
@@ -126,31 +124,27 @@ class _ExportReader:
             return self._text_with_mentions(reply.get("textReply")), "a reaction"
         if isinstance(update := item.get("updateMessage"), dict):
             return "", "a call" if "individualCall" in update or "groupCall" in update else "a notice"
-        return "", next((why for key, why in _SKIP_REASONS.items() if key in item), "of a kind that is not known here")
+        return "", next((reason for key, reason in _SKIP_REASONS.items() if key in item), "a message of unknown kind")
 
     def _text_with_mentions(self, message: object) -> str:
         text = get_nested(message, "text", "body")
         ranges = get_nested(message, "text", "bodyRanges")
-        spans = [
-            (
-                span.get("start", 0),
-                span.get("length", 0),
-                self._names_by_account.get(as_text(span["mentionAci"]), self._own_name),
-            )
-            for span in (ranges if isinstance(ranges, list) else ())
-            if isinstance(span, dict) and span.get("mentionAci")
-        ]
+        spans = []
+        for span in ranges if isinstance(ranges, list) else ():
+            if isinstance(span, dict) and (account := span.get("mentionAci")):
+                name = self._names_by_account.get(as_text(account), self._own_name)
+                spans.append((span.get("start", 0), span.get("length", 0), name))
         return as_text(fill_mentions(text if isinstance(text, str) else "", spans))
 
 
 def _contact_name(frame: dict[str, Any]) -> str:
-    """Whom a frame makes known."""
+    """Returns the name of the contact in a frame, or ""."""
     contact = get_nested(frame, "recipient", "contact")
     return _display_name(contact) if isinstance(contact, dict) else ""
 
 
 def _display_name(contact: dict[str, Any]) -> str:
-    """As Signal itself shows somebody: the nickname, the name in the address book, his own, his number."""
+    """Returns the name that Signal shows: nickname, address book, profile, or number."""
     number = as_text(str(contact.get("e164") or ""))
     return (
         join_names(get_nested(contact, "nickname", "given"), get_nested(contact, "nickname", "family"))
@@ -162,11 +156,10 @@ def _display_name(contact: dict[str, Any]) -> str:
 
 
 def _describe_empty(standard: dict[str, Any]) -> str:
-    """What a message without a text is."""
+    """Returns what a message without text is."""
     files = standard.get("attachments")
-    first = files[0] if isinstance(files, list) and files else None
-    if first is None:
+    if not isinstance(files, list) or not files or files[0] is None:
         return "an empty message"
-    if get_nested(first, "flag") == "VOICE_MESSAGE":
+    if get_nested(files[0], "flag") == "VOICE_MESSAGE":
         return "a voice message"
-    return describe_attachment(get_nested(first, "pointer", "contentType"))
+    return describe_attachment(get_nested(files[0], "pointer", "contentType"))

@@ -1,7 +1,7 @@
-"""Signal's messages as programs of old wrote them: CSV with the columns of its tables, XML of SMS Backup & Restore.
+"""Reads old exports of Signal: CSV with the columns of its tables, and XML of SMS Backup & Restore.
 
-CSV is of signal-back, or of signalbackup-tools --exportcsv. In both the address is the other one's, whoever wrote:
-only the type tells. There are no names in CSV.
+CSV comes from signal-back, or from signalbackup-tools --exportcsv, and has no names. In both formats the address is the
+address of the other person, and only the type tells who wrote.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from tools.corpus import csv_rows
 from tools.corpus.archive import Member
 from tools.corpus.csv_rows import CsvRow
-from tools.corpus.fields import as_text, as_timestamp, describe_attachment
-from tools.corpus.importers.signal_mentions import MENTION_MARK, UNKNOWN_NAME
-from tools.corpus.importers.signal_message_type import is_outgoing, skip_reason
+from tools.corpus.fields import as_text, as_timestamp, describe_attachment, format_numbers
+from tools.corpus.importers.signal_message import MENTION_MARK, UNKNOWN_NAME, is_outgoing, skip_reason
 from tools.corpus.importers.signal_xml import SmsElement, iter_elements
 from tools.corpus.jsonl import decode_line, decode_table_line, iter_lines, windows_1252_message
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
@@ -30,31 +29,31 @@ _SENT = frozenset({"2", "4", "5", "6"})  # sent, outbox, failed, queued
 
 
 def is_table(head: bytes) -> bool:
-    """Whether a file begins with the names of columns that a table of messages has."""
-    first = decode_line(head.split(b"\n", 1)[0])[0]
-    columns = {name.strip(' "').lower() for name in first.split(",")}
-    return (
-        columns >= _REQUIRED_COLUMNS and not columns.isdisjoint(_TYPE_COLUMNS) and not columns.isdisjoint(_DATE_COLUMNS)
-    )
+    """Whether a file begins with the column names of a table of messages."""
+    header = decode_line(head.split(b"\n", 1)[0])[0]
+    columns = {name.strip(' "').lower() for name in header.split(",")}
+    has_type, has_date = not columns.isdisjoint(_TYPE_COLUMNS), not columns.isdisjoint(_DATE_COLUMNS)
+    return columns >= _REQUIRED_COLUMNS and has_type and has_date
 
 
 def is_xml(head: bytes) -> bool:
-    """Whether a file is XML of messages; a DTD, which such a file never has, is refused in the reading."""
+    """Whether a file is XML with messages. A DTD is refused while reading."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<smses" in head
 
 
 def read_table(member: Member) -> Iterator[ImportItem]:
-    """All messages of a CSV, thread by thread."""
+    """Yields all messages of a CSV file, thread by thread."""
     return sort_by_thread(catch_damage(_TableReader(member).read_items(), member))
 
 
 def read_xml(member: Member) -> Iterator[ImportItem]:
-    """All messages of an XML, thread by thread."""
-    return sort_by_thread(catch_damage((_sms_to_item(one, member.location) for one in iter_elements(member)), member))
+    """Yields all messages of an XML file, thread by thread."""
+    items = (_sms_to_item(element, member.location) for element in iter_elements(member))
+    return sort_by_thread(catch_damage(items, member))
 
 
 class _TableReader:
-    """The rows of a CSV, and what is wrong with it."""
+    """Reads the rows of a CSV file and collects its faults."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
@@ -63,7 +62,7 @@ class _TableReader:
         self._unbalanced: list[int] = []
 
     def read_items(self) -> Iterator[ImportItem]:
-        """Raises MemberRefused."""
+        """Yields the messages, then the faults. Raises MemberError."""
         lines = self._iter_lines()
         columns = _column_names(next(lines, (0, ""))[1])
         for row in csv_rows.iter_rows(lines, len(columns), lambda cells: _is_row(columns, cells)):
@@ -76,25 +75,24 @@ class _TableReader:
         yield from self._report_problems()
 
     def _report_problems(self) -> Iterator[ImportItem]:
-        place = self._member.location
-        for line, why in self._damaged[:_MAX_REPORTED]:
-            yield DamagedItem(f"{place}, line {line}", why)
+        location = self._member.location
+        for line, reason in self._damaged[:_MAX_REPORTED]:
+            yield DamagedItem(f"{location}, line {line}", reason)
         if len(self._damaged) > _MAX_REPORTED:
-            yield DamagedItem(place, f"{len(self._damaged) - _MAX_REPORTED} more lines are damaged")
+            yield DamagedItem(location, f"{len(self._damaged) - _MAX_REPORTED} more lines are damaged")
         if self._too_long:
-            yield DamagedItem(place, f"{self._too_long} lines are too long for a message")
+            yield DamagedItem(location, f"{self._too_long} lines are too long for a message")
         if self._unbalanced:
-            some = ", ".join(map(str, self._unbalanced[:_MAX_REPORTED])) + (
-                ", ..." if len(self._unbalanced) > _MAX_REPORTED else ""
-            )
-            yield SourceWarning(place, f"quotes and commas that are none of CSV, taken as they stand, in line {some}")
+            numbers = format_numbers(self._unbalanced, _MAX_REPORTED)
+            message = f"quotes and commas that are not valid CSV, kept as they are, in line {numbers}"
+            yield SourceWarning(location, message)
         if self._not_utf8:
-            yield SourceWarning(place, windows_1252_message(self._not_utf8))
+            yield SourceWarning(location, windows_1252_message(self._not_utf8))
 
     def _iter_lines(self) -> Iterator[tuple[int, str]]:
         for number, line in iter_lines(self._member, keep_blank=True):
-            text, whole = decode_table_line(line or b"")
-            self._not_utf8 += not whole
+            text, is_utf8 = decode_table_line(line or b"")
+            self._not_utf8 += not is_utf8
             self._too_long += line is None
             yield number, text
 
@@ -105,29 +103,31 @@ def _column_names(header: str) -> list[str]:
 
 
 def _fit_cells(row: CsvRow, columns: Sequence[str]) -> list[str]:
-    """As many cells as columns, or none. The commas of a text without quotes are its own."""
-    more, at = len(row.cells) - len(columns), columns.index("body") if "body" in columns else -1
-    if not more:
+    """Returns as many cells as columns, or none. Surplus commas belong to an unquoted text."""
+    surplus = len(row.cells) - len(columns)
+    if not surplus:
         return row.cells
-    if row.is_valid or more < 0 or at < 0:
+    if row.is_valid or surplus < 0 or "body" not in columns:
         return []
-    cells = [*row.cells[:at], ",".join(row.cells[at : at + more + 1]), *row.cells[at + more + 1 :]]
+    start = columns.index("body")
+    end = start + surplus + 1
+    cells = [*row.cells[:start], ",".join(row.cells[start:end]), *row.cells[end:]]
     return cells if _is_row(columns, cells) else []
 
 
 def _is_row(columns: Sequence[str], cells: Sequence[str]) -> bool:
-    """Whether there are numbers where a row has them, and so it is no part of a text."""
+    """Whether the cells have numbers where a row has them, and so are not part of a text."""
     row = dict(zip(columns, cells, strict=True))
-    dated = any(as_timestamp(row.get(name)) is not None for name in _DATE_COLUMNS)
-    return dated and any((row.get(name) or "").isdigit() for name in _TYPE_COLUMNS)
+    has_date = any(as_timestamp(row.get(name)) is not None for name in _DATE_COLUMNS)
+    return has_date and any((row.get(name) or "").isdigit() for name in _TYPE_COLUMNS)
 
 
 def _row_to_item(row: dict[str, str], location: str) -> ImportItem:
     kind = next((row[name] for name in _TYPE_COLUMNS if row.get(name)), "")
     number = int(kind) if kind.isascii() and kind.isdigit() else 20
     text = as_text(row["body"]).replace(MENTION_MARK, f"@{UNKNOWN_NAME.lower()}")
-    if why := skip_reason(number) or ("" if text else "an empty message"):
-        return SkippedItem(location, why)
+    if reason := skip_reason(number) or ("" if text else "an empty message"):
+        return SkippedItem(location, reason)
     mine = is_outgoing(number)
     address = next((row[name] for name in _ADDRESS_COLUMNS if row.get(name)), UNKNOWN_NAME)
     return Record(
@@ -149,16 +149,14 @@ def _sms_to_item(element: SmsElement, location: str) -> ImportItem:
     if kind != _RECEIVED and kind not in _SENT:
         return SkippedItem(location, "a notice")
     if not text:
-        return SkippedItem(
-            location, describe_attachment(element.content_type) if element.content_type else "an empty message"
-        )
-    address = _attribute(element, "address")
-    name = _attribute(element, "contact_name")
-    with_whom = name if name and name != "(Unknown)" else address or UNKNOWN_NAME
-    sender = with_whom if element.sender in ("", address) else element.sender
+        reason = describe_attachment(element.content_type) if element.content_type else "an empty message"
+        return SkippedItem(location, reason)
+    address, name = _attribute(element, "address"), _attribute(element, "contact_name")
+    partner = name if name and name != "(Unknown)" else address or UNKNOWN_NAME
+    sender = partner if element.sender in ("", address) else element.sender
     return Record(
         source=location,
-        thread=with_whom,
+        thread=partner,
         text=text,
         who="Me" if kind in _SENT else sender,
         when=as_timestamp(_attribute(element, "date")),
@@ -168,6 +166,6 @@ def _sms_to_item(element: SmsElement, location: str) -> ImportItem:
 
 
 def _attribute(element: SmsElement, name: str) -> str:
-    """Its text; the format has `null` for none."""
+    """Returns the text of an attribute; the format writes `null` for none."""
     text = as_text(element.attributes.get(name))
     return "" if text == "null" else text

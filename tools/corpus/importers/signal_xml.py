@@ -1,7 +1,7 @@
-"""The XML of SMS Backup & Restore, message by message. A document that declares a type, and with it entities that may
-swell, is refused; so is an element that no memory would hold.
+"""Parses the XML of SMS Backup & Restore message by message.
 
-Programs write emoji as two references to halves of a pair of UTF-16, which is no XML; these are mended.
+It refuses document type declarations, whose entities may expand, and elements that are too large for memory. Programs
+write emoji as references to surrogates, which is invalid XML, so the references are repaired first.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
-from tools.corpus.fields import as_text
+from tools.corpus.archive import Member, MemberError
+from tools.corpus.fields import as_text, repair_surrogates
 
-CHUNK_BYTES = 1 << 20  # not less: expat begins a long attribute anew with every chunk
-MAX_ELEMENT_BYTES = 64 << 20  # bytes of one element
+CHUNK_BYTES = 1 << 20  # not smaller: expat rescans a long attribute with every chunk
+MAX_ELEMENT_BYTES = 64 << 20  # of one element
 MESSAGE_TAGS = ("sms", "mms")
 _REFERENCES = re.compile(rb"(?:&#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6});)+")
 _CODE = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]+)|([0-9]+));")
 _PARTIAL_REFERENCE = re.compile(rb"(?:&#(?:[0-9]{1,7}|[xX][0-9A-Fa-f]{1,6});)*&?(?:&#[xX]?[0-9A-Fa-f]{0,7})?$")
-_MMS_FROM = "137"  # PduHeaders.FROM of Android: who sent an MMS
+_MMS_FROM = "137"  # PduHeaders.FROM of Android: the sender of an MMS
 
 
 @dataclass(slots=True)
 class SmsElement:
-    """One message: its own attributes, and of an MMS what its parts and addresses say."""
+    """A message: its attributes, and for an MMS the content of its parts and addresses."""
 
     attributes: dict[str, str]
     text: str = ""
@@ -36,41 +35,40 @@ class SmsElement:
 
 
 def iter_elements(member: Member) -> Iterator[SmsElement]:
-    """The messages in order. Raises MemberRefused where the XML is damaged, behind those before that."""
+    """Yields the messages in order. Raises MemberError after the last readable message."""
     reader = _XmlReader(member.location)
     with member.open() as file:
-        rest = b""
+        partial = b""
         while chunk := file.read(CHUNK_BYTES):
-            chunk = rest + chunk
+            chunk = partial + chunk
             cut = len(chunk) - len(_partial_reference(chunk))
-            rest = chunk[cut:]
+            partial = chunk[cut:]
             yield from reader.parse(repair_references(chunk[:cut]))
-        yield from reader.parse(repair_references(rest), last=True)
+        yield from reader.parse(repair_references(partial), last=True)
 
 
 def repair_references(data: bytes) -> bytes:
-    """References to halves of a pair become the character, those to what XML forbids a mark that there was one."""
+    """Joins references to surrogate pairs, and replaces references to characters that XML forbids."""
     return _REFERENCES.sub(_repair_match, data)
 
 
 def _repair_match(match: re.Match[bytes]) -> bytes:
-    codes = [int(six, 16) if six else int(ten) for six, ten in _CODE.findall(match[0])]
+    codes = [int(hexadecimal, 16) if hexadecimal else int(decimal) for hexadecimal, decimal in _CODE.findall(match[0])]
     if all(_is_xml_character(code) for code in codes):
         return match[0]
     text = "".join(chr(code) if _is_xml_character(code) or 0xD800 <= code < 0xE000 else "\ufffd" for code in codes)
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return "".join(f"&#{ord(char)};" for char in whole).encode("ascii")
+    return "".join(f"&#{ord(char)};" for char in repair_surrogates(text)).encode("ascii")
 
 
 def _is_xml_character(code: int) -> bool:
-    """Whether XML 1.0 has a character of that code, production 2."""
+    """Whether XML 1.0 allows the character (production 2)."""
     return code in (0x9, 0xA, 0xD) or 0x20 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0x10000 <= code < 0x110000
 
 
 def _partial_reference(chunk: bytes) -> bytes:
-    """References at the end that may go on in what follows."""
-    found = _PARTIAL_REFERENCE.search(chunk[-256:])
-    return found[0] if found else b""
+    """Returns the references at the end of a chunk that may continue in the next one."""
+    match = _PARTIAL_REFERENCE.search(chunk[-256:])
+    return match[0] if match else b""
 
 
 class _XmlReader:
@@ -90,7 +88,7 @@ class _XmlReader:
         try:
             self._parser.Parse(data, last)
         except expat.ExpatError as error:
-            fault = f"no whole XML ({error}); what is before that is kept"
+            fault = f"not complete XML ({error}); the messages before that are kept"
         yield from self._finished
         self._pending_bytes = 0 if self._finished else self._pending_bytes + len(data)
         self._finished.clear()
@@ -98,7 +96,7 @@ class _XmlReader:
             raise MemberError(f"{self._location}: {fault or 'one element is too large for a message'}")
 
     def _reject_doctype(self, *_: object) -> None:
-        raise MemberError(f"{self._location}: it declares a document type, as no file of messages does; not read")
+        raise MemberError(f"{self._location}: it declares a document type, which is refused")
 
     def _start_element(self, name: str, attributes: dict[str, str]) -> None:
         if name in MESSAGE_TAGS:
@@ -115,7 +113,7 @@ class _XmlReader:
         content_type = as_text(part.get("ct"))
         if content_type == "text/plain" and as_text(part.get("text")) not in ("", "null"):
             element.parts.append(as_text(part["text"]))
-        elif content_type != "application/smil":  # it lays the other parts out
+        elif content_type != "application/smil":  # the layout of the other parts
             element.content_type = element.content_type or content_type
 
     def _end_element(self, name: str) -> None:

@@ -1,7 +1,7 @@
-"""An export of Slack: a folder for each channel with a file for each day in it, and lists of people and channels.
+"""Imports Slack exports: a folder for each channel with a file for each day, and lists of people and channels.
 
-Every message is given once: what was written under a message lies in a thread with it, named by the channel and the
-moment of the first; all else in the channel itself. Whose export it is, is written nowhere.
+Replies form a thread with their first message, named by the channel and its time; other messages are in the channel's
+thread. The export does not say who made it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tools.corpus import json_stream
-from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
+from tools.corpus.archive import Member, MemberError, parent_folder
 from tools.corpus.fields import as_text, as_timestamp, describe_attachment, get_nested
 from tools.corpus.importers.slack_people import LIST_FILES, SlackDirectory
 from tools.corpus.importers.slack_text import to_plain_text
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem
 from tools.corpus.threads import catch_damage, sort_by_thread
 
-KIND = "slack"
-
 _DAY_FILE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.json")
-_DAYS_CHECKED = 3  # days of a folder that are opened to see whether they are Slack's
+_DAYS_CHECKED = 3  # files of a folder that are examined
 _EMPTY_ARRAY = re.compile(rb"\s*\[\s*\]\s*")
 _TIMESTAMP = re.compile(rb'"ts"\s*:\s*"[0-9]+\.[0-9]+"')
 
@@ -39,56 +36,54 @@ _SKIP_REASONS = {
     "reminder_add": "a notice",
 }
 _NOTICE_SUBTYPE = re.compile(r"(channel|group|bot|pinned|unpinned|app|ekm|file|assistant|joiner|document|list)_\w+")
-_UPLOAD_NOTICE = re.compile(r"<@[^>]+> (?:uploaded|shared|commented on) ")  # Slack's own words, until 2018
+_UPLOAD_NOTICE = re.compile(r"<@[^>]+> (?:uploaded|shared|commented on) ")  # written by Slack until 2018
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """Folders of days that are Slack's, with all that is in them, and the lists beside these folders."""
+    """Returns all files in the folders of days that are Slack's, and the lists beside these folders."""
     days: dict[str, list[Member]] = {}
     for member in members:
         if _DAY_FILE.fullmatch(_file_name(member)):
-            days.setdefault(_parent_folder(member.name), []).append(member)
-    tops = {_parent_folder(member.name) for member in members if _file_name(member) in LIST_FILES}
-    ours = {folder for folder, found in days.items() if _grandparent_folder(folder) in tops or _is_slack(found)}
-    tops = {_grandparent_folder(folder) for folder in ours if folder}
-    return [member for member in members if _is_part_of_export(member, ours, tops)]
+            days.setdefault(parent_folder(member.name), []).append(member)
+    tops = {parent_folder(member.name) for member in members if _file_name(member) in LIST_FILES}
+    channel_folders = {folder for folder, files in days.items() if _outer_folder(folder) in tops or _is_slack(files)}
+    tops = {_outer_folder(folder) for folder in channel_folders if folder}
+    return [member for member in members if _is_part_of_export(member, channel_folders, tops)]
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
-    """All messages, channel by channel, and in each of them its threads behind it."""
-    tops: dict[str, SlackDirectory] = {}
+    """Yields all messages, channel by channel; the threads of a channel follow it."""
+    directories: dict[str, SlackDirectory] = {}
     channels: dict[str, list[Member]] = {}
     for member in members:
         if _DAY_FILE.fullmatch(_file_name(member)):
-            channels.setdefault(_parent_folder(member.name), []).append(member)
+            channels.setdefault(parent_folder(member.name), []).append(member)
         elif _file_name(member) in LIST_FILES:
-            yield from catch_damage(
-                tops.setdefault(_parent_folder(member.name), SlackDirectory()).read_list(member, _file_name(member)),
-                member,
-            )
+            directory = directories.setdefault(parent_folder(member.name), SlackDirectory())
+            yield from catch_damage(directory.read_list(member, _file_name(member)), member)
         else:
             yield SkippedItem(member.location, "an attached file")
     for folder, days in sorted(channels.items()):
-        directory = tops.get(_grandparent_folder(folder)) or SlackDirectory()
-        channel = _Channel(directory, directory.channel_name(PurePosixPath(folder).name or _outer_folder(days[0])))
-        yield from _drop_repeated(
-            sort_by_thread(
-                one for day in sorted(days, key=_file_name) for one in catch_damage(channel.read_day(day), day)
-            )
-        )
+        directory = directories.get(_outer_folder(folder)) or SlackDirectory()
+        # If the user named the channel itself, its folder is only in the location.
+        folder_name = PurePosixPath(folder).name or PurePosixPath(days[0].location).parent.name or "Slack"
+        channel = _Channel(directory, directory.channel_name(folder_name))
+        days.sort(key=_file_name)
+        items = (item for day in days for item in catch_damage(channel.read_day(day), day))
+        yield from _drop_repeated(sort_by_thread(items))
 
 
 def _drop_repeated(items: Iterable[ImportItem]) -> Iterator[ImportItem]:
-    """An answer that was sent to the channel as well stands twice in some exports."""
-    last: tuple[object, ...] = ()
-    for one in items:
-        if isinstance(one, Record):
-            this = (one.thread, one.when, one.who, one.text)
-            if this == last and one.when is not None:
-                yield SkippedItem(one.source, "the same message once more")
+    """Skips a reply that was also sent to the channel, which some exports contain twice."""
+    previous: tuple[object, ...] = ()
+    for item in items:
+        if isinstance(item, Record):
+            current = (item.thread, item.when, item.who, item.text)
+            if current == previous and item.when is not None:
+                yield SkippedItem(item.source, "the same message once more")
                 continue
-            last = this
-        yield one
+            previous = current
+        yield item
 
 
 class _Channel:
@@ -97,52 +92,49 @@ class _Channel:
         self._name = name
 
     def read_day(self, member: Member) -> Iterator[ImportItem]:
-        """The messages of one day. Raises MemberRefused."""
-        with member.open() as file:
-            for one in json_stream.iter_array(file, member):
-                if isinstance(one, dict):
-                    yield self._to_item(one, member.location)
-                else:
-                    yield DamagedItem(member.location, "something that is no message")
+        """Yields the messages of one day. Raises MemberError."""
+        for entry in json_stream.iter_array(member):
+            if isinstance(entry, dict):
+                yield self._to_item(entry, member.location)
+            else:
+                yield DamagedItem(member.location, "an entry that is no message")
 
     def _to_item(self, message: dict[str, Any], location: str) -> ImportItem:
-        if why := self._skip_reason(message):
-            return SkippedItem(location, why)
+        if reason := self._skip_reason(message):
+            return SkippedItem(location, reason)
         text = self._message_text(message)
         if not text:
             return SkippedItem(location, _describe_empty(message))
-        stamp, thread = as_text(message.get("ts")), as_text(message.get("thread_ts"))
+        thread = as_text(message.get("thread_ts"))
         return Record(
             source=location,
             thread=f"{self._name} {thread}" if thread else self._name,
             text=text,
             who=self._directory.sender_name(message),
-            when=as_timestamp(stamp, units_per_second=1),
+            when=as_timestamp(as_text(message.get("ts")), units_per_second=1),
             kind="message",
         )
 
     def _skip_reason(self, message: dict[str, Any]) -> str:
-        """Why a message is none that somebody wrote; empty if it is one."""
+        """Returns why a message is no text that a person wrote, or ""."""
         subtype = as_text(message.get("subtype"))
         if message.get("type", "message") != "message":
             return "a notice"
         if subtype in _TEXT_SUBTYPES:
             return "a bot" if self._directory.is_bot(message) else ""
-        return _SKIP_REASONS.get(subtype) or (
-            "a notice" if _NOTICE_SUBTYPE.fullmatch(subtype) else "of a kind that is not known here"
-        )
+        default = "a notice" if _NOTICE_SUBTYPE.fullmatch(subtype) else "a message of unknown kind"
+        return _SKIP_REASONS.get(subtype, default)
 
     def _message_text(self, message: dict[str, Any]) -> str:
         text = as_text(message.get("text"))
         if _UPLOAD_NOTICE.match(text) and message.get("subtype") in _FILE_SUBTYPES:
-            text = as_text(get_nested(message, "comment", "comment")) or as_text(
-                get_nested(message, "file", "initial_comment", "comment")
-            )
+            first_comment = as_text(get_nested(message, "file", "initial_comment", "comment"))
+            text = as_text(get_nested(message, "comment", "comment")) or first_comment
         return as_text(to_plain_text(text, self._directory.people, self._directory.channels))
 
 
 def _describe_empty(message: dict[str, Any]) -> str:
-    """What a message without a text is."""
+    """Returns what a message without text is."""
     files = message.get("files") or message.get("file")
     if files:
         return describe_attachment(get_nested(files[0] if isinstance(files, list) else files, "mimetype"))
@@ -150,7 +142,7 @@ def _describe_empty(message: dict[str, Any]) -> str:
 
 
 def _is_slack(days: Sequence[Member]) -> bool:
-    """Whether the days are of Slack, by the first few that say anything."""
+    """Whether the files are Slack's, judged by the first file that is not empty."""
     for day in days[:_DAYS_CHECKED]:
         try:
             head = day.read_head()
@@ -162,7 +154,7 @@ def _is_slack(days: Sequence[Member]) -> bool:
 
 
 def _is_part_of_export(member: Member, channel_folders: set[str], tops: set[str]) -> bool:
-    folder = _parent_folder(member.name)
+    folder = parent_folder(member.name)
     if folder in tops and _file_name(member) in LIST_FILES:
         return True
     if not folder:
@@ -171,25 +163,15 @@ def _is_part_of_export(member: Member, channel_folders: set[str], tops: set[str]
 
 
 def _iter_parents(folder: str) -> Iterator[str]:
-    """The folder, and all that it lies in, but for the top."""
+    """Yields the folder and all folders around it, except the top."""
     while folder:
         yield folder
-        folder = _grandparent_folder(folder)
+        folder = _outer_folder(folder)
 
 
 def _file_name(member: Member) -> str:
     return member.name[member.name.rfind("/") + 1 :]
 
 
-def _parent_folder(name: str) -> str:
-    """The part of a name that a file beside it begins with; empty at the top."""
-    return name[: name.rfind("/") + 1]
-
-
-def _grandparent_folder(folder: str) -> str:
-    return _parent_folder(folder.rstrip("/"))
-
-
-def _outer_folder(day: Member) -> str:
-    """The folder that was handed over itself, if one was."""
-    return PurePosixPath(day.location).parent.name or "Slack"
+def _outer_folder(folder: str) -> str:
+    return parent_folder(folder.rstrip("/"))

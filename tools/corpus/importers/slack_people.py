@@ -1,4 +1,4 @@
-"""The lists in an export of Slack: who is behind an id, and what a channel is called. Any of them may be missing."""
+"""The lists of a Slack export: names of people and channels by id. Any list may be missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SLACKBOT = "USLACKBOT"
 
 
 class SlackDirectory:
-    """Names by id. Until a list is read an id stands for itself."""
+    """Names by id. The id itself is used if the name is unknown."""
 
     def __init__(self) -> None:
         self.people: dict[str, str] = {}
@@ -35,19 +35,18 @@ class SlackDirectory:
         self._members: dict[str, list[str]] = {}
         self._bots = {_SLACKBOT}
 
-    def read_list(self, member: Member, name: str) -> Iterator[ImportItem]:
-        """Take a list in, whose file has this name; tells what is wrong with it. Raises MemberRefused."""
-        if name in _IGNORED_FILES:
+    def read_list(self, member: Member, file_name: str) -> Iterator[ImportItem]:
+        """Reads a list; yields its people and its faults. Raises MemberError."""
+        if file_name in _IGNORED_FILES:
             return
-        with member.open() as file:
-            for one in json_stream.iter_array(file, member):
-                if not isinstance(one, dict) or not as_text(one.get("id")):
-                    yield DamagedItem(member.location, "something without an id")
-                elif name in _USER_FILES:
-                    self._add_person(as_text(one["id"]), one)
-                    yield from (KnownPerson(member.location, name) for name in _person_names(one))
-                else:
-                    self._add_channel(as_text(one["id"]), one, is_direct=name in _DIRECT_MESSAGE_FILES)
+        for entry in json_stream.iter_array(member):
+            if not isinstance(entry, dict) or not as_text(entry.get("id")):
+                yield DamagedItem(member.location, "an entry without an id")
+            elif file_name in _USER_FILES:
+                self._add_person(as_text(entry["id"]), entry)
+                yield from (KnownPerson(member.location, name) for name in _person_names(entry))
+            else:
+                self._add_channel(as_text(entry["id"]), entry, is_direct=file_name in _DIRECT_MESSAGE_FILES)
 
     def _add_person(self, number: str, user: dict[str, Any]) -> None:
         self.people[number] = _display_name(user.get("profile")) or _display_name(user) or number
@@ -62,13 +61,13 @@ class SlackDirectory:
             self._members[name or number] = self._members[number] = [as_text(member) for member in members]
 
     def channel_name(self, folder: str) -> str:
-        """What the channel with this folder is called; a talk by those who take part."""
+        """Returns the name of a channel by its folder; for direct messages, the names of the members."""
         if members := self._members.get(folder):
             return ", ".join(self.people.get(member, member) for member in members)
         return self.channels.get(folder, folder)
 
     def sender_name(self, message: dict[str, Any]) -> str:
-        """Who wrote a message: by the list, by what the message itself says, or by the id alone."""
+        """Returns the sender's name: from the list, from the message itself, or the id."""
         number = as_text(message.get("user")) or as_text(get_nested(message, "comment", "user"))
         return (
             self.people.get(number)
@@ -79,7 +78,7 @@ class SlackDirectory:
         )
 
     def is_bot(self, message: dict[str, Any]) -> bool:
-        """Whether a program wrote it. What an app posts in somebody's name is somebody's."""
+        """Whether a program wrote the message. A post by an app on behalf of a person counts as the person's."""
         number = as_text(message.get("user"))
         if number in self._bots:
             return True
@@ -87,7 +86,7 @@ class SlackDirectory:
 
 
 def _person_names(user: dict[str, Any]) -> set[str]:
-    """What a person is called; the short name of the account is rather a word, as `admin`."""
+    """Returns the names of a person. The short account name is left out: it may be a word, such as `admin`."""
     if user.get("is_bot") or user.get("id") == _SLACKBOT:
         return set()
     keys = (("real_name",), ("profile", "real_name"), ("profile", "display_name"))
@@ -95,7 +94,5 @@ def _person_names(user: dict[str, Any]) -> set[str]:
 
 
 def _display_name(profile: object) -> str:
-    return next(
-        (name for key in ("real_name", "display_name", "name") if (name := as_text(get_nested(profile, key)))),
-        "",
-    )
+    names = (as_text(get_nested(profile, key)) for key in ("real_name", "display_name", "name"))
+    return next(filter(None, names), "")

@@ -1,7 +1,7 @@
-"""Slack's way to write a text, into a plain one: who is meant, where it leads, and which picture a name stands for.
+"""Converts Slack's markup to plain text: mentions, links and emoji names. Pure.
 
 By Slack's "Formatting text for app surfaces": `<@U1>`, `<#C1|general>`, `<!here>`, `<https://x|label>`, and three
-characters escaped as in HTML, once. Marks of bold and italic are left, as people type them.
+escaped characters as in HTML. Marks of bold and italic stay, since people type them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _EMOJI_NAME = re.compile(r"(?<![0-9A-Za-z]):([a-z0-9_+'-]+):(?::skin-tone-([2-6]
 _FLAG_NAME = re.compile(r"flag-([a-z]{2})")
 _EMOJI_RANGES = ((0x231A, 0x231B), (0x23E9, 0x23FA), (0x2600, 0x27BF), (0x2B05, 0x2B55), (0x1F300, 0x1FAFF))
 _SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
-_EMOJI_SELECTOR = "\ufe0f"  # behind a character that is also one of text: as a picture
+_EMOJI_SELECTOR = "\ufe0f"  # VARIATION SELECTOR-16: show the character as an emoji
 
-# The commonest of those that Slack calls otherwise than Unicode.
+# The most frequent emoji whose names in Slack and Unicode differ.
 _EMOJI_LIST = """
     smile 😄 smiley 😃 grinning 😀 grin 😁 laughing 😆 satisfied 😆 sweat_smile 😅 joy 😂 rofl 🤣 wink 😉 blush 😊
     slightly_smiling_face 🙂 simple_smile 🙂 upside_down_face 🙃 heart_eyes 😍 kissing_heart 😘 yum 😋
@@ -44,11 +44,10 @@ EMOJI = dict(zip(_EMOJI_WORDS[::2], _EMOJI_WORDS[1::2], strict=True))
 
 
 def to_plain_text(text: str, people: Mapping[str, str], channels: Mapping[str, str]) -> str:
-    """The text as it is read; names are looked up by their ids."""
-    parts = _REFERENCE.split(text)  # every second one stood between < and >
-    for number, part in enumerate(parts):
-        unescaped = _unescape(part if number % 2 == 0 else _expand_reference(part, people, channels))
-        parts[number] = unescaped if number % 2 else _EMOJI_NAME.sub(_replace_emoji, unescaped)
+    """Returns the plain text; names are looked up by their ids."""
+    parts = _REFERENCE.split(text)  # every second part was between < and >
+    parts[::2] = [_EMOJI_NAME.sub(_replace_emoji, _unescape(part)) for part in parts[::2]]
+    parts[1::2] = [_unescape(_expand_reference(part, people, channels)) for part in parts[1::2]]
     return "".join(parts)
 
 
@@ -72,24 +71,24 @@ def _unescape(text: str) -> str:
 
 def _replace_emoji(match: re.Match[str]) -> str:
     name, tone = match[1], match[2]
-    found = EMOJI.get(name) or _flag_emoji(name) or _unicode_emoji(name)
-    if not found:
+    emoji = EMOJI.get(name) or _flag_emoji(name) or _unicode_emoji(name)
+    if not emoji:
         return match[0]
-    return found.removesuffix(_EMOJI_SELECTOR) + _SKIN_TONES[int(tone) - 2] if tone else found
+    return emoji.removesuffix(_EMOJI_SELECTOR) + _SKIN_TONES[int(tone) - 2] if tone else emoji
 
 
 def _flag_emoji(name: str) -> str:
-    """Two letters of ISO 3166, as two regional indicators."""
+    """Returns the flag of an ISO 3166 code, as two regional indicators."""
     flag = _FLAG_NAME.fullmatch(name)
     return "".join(chr(0x1F1E6 + ord(letter) - ord("a")) for letter in flag[1]) if flag else ""
 
 
 def _unicode_emoji(name: str) -> str:
-    """The picture that Unicode calls so; Slack often leaves the FACE or the SYMBOL out."""
-    called = name.replace("_", " ").replace("-", " ")
-    for full in (called, f"{called} face", f"{called} symbol", f"{called} sign"):
+    """Returns the emoji with this Unicode name; Slack often omits FACE or SYMBOL."""
+    words = name.replace("_", " ").replace("-", " ")
+    for unicode_name in (words, f"{words} face", f"{words} symbol", f"{words} sign"):
         try:
-            char = unicodedata.lookup(full)
+            char = unicodedata.lookup(unicode_name)
         except KeyError:
             continue
         if len(char) == 1 and any(first <= ord(char) <= last for first, last in _EMOJI_RANGES):

@@ -1,4 +1,4 @@
-"""Tweets, in whatever shape they were kept: the account's own download from X, an archive site's lists, a plain CSV."""
+"""Imports tweets: the account's download from X, the lists of archive sites, and plain CSV."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from tools.corpus.archive import Member
 from tools.corpus.importers import tweets_archive, tweets_csv
 from tools.corpus.record import ImportItem, SkippedItem
 
-KIND = "tweets"
-
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """The files that hold tweets, and of an archive of X the one that tells whose it is."""
+    """Returns the files with tweets, and the account file of each archive of X."""
     kinds = [(tweets_archive.file_kind(member), member) for member in members]
     archives = {tweets_archive.archive_root(member) for kind, member in kinds if kind not in ("", "account")}
     return [
@@ -23,7 +21,7 @@ def claim(members: Sequence[Member]) -> Sequence[Member]:
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
-    """Archive by archive, then table by table. Of what was not claimed, whatever is no JSON is a table."""
+    """Yields the tweets, archive by archive, then table by table. All members that are not JSON are read as tables."""
     archives: dict[str, list[tuple[str, Member]]] = {}
     tables: list[Member] = []
     for member in members:

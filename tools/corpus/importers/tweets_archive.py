@@ -1,8 +1,8 @@
-"""Tweets as JSON: what X gives of an account, of whatever year, and the lists of the archive sites.
+"""Reads tweets as JSON: the downloads of X of all years, and the lists of archive sites.
 
 `data/tweets.js`, `tweets-part1.js` ... (before 2022 `tweet.js`, before 2019 `data/js/tweets/2018_07.js`) assign an
-array to a variable. Long posts are cut short there and stand whole in `note-tweet.js`, under numbers of their own. Text
-is escaped as HTML is, and stays so.
+array to a variable. Long posts are truncated there and complete in `note-tweet.js`, with other ids. Text stays escaped
+as HTML.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from tools.corpus import dates, json_stream
-from tools.corpus.archive import Member
-from tools.corpus.errors import MemberError
+from tools.corpus.archive import Member, MemberError
 from tools.corpus.fields import as_text, get_nested
 from tools.corpus.importers.tweets_csv import FLAGGED_RETWEET, NO_TEXT
 from tools.corpus.importers.tweets_notes import TweetNotes
@@ -24,7 +23,7 @@ from tools.corpus.threads import catch_damage
 DELETED = "a tweet that was deleted"
 DUPLICATE_FILE = "a file of tweets that are in the archive's other files"
 
-# By its first bytes, or, where those are damaged, by its name.
+# The kind of a file by its first bytes, or by its name if these are damaged.
 _HEAD_PATTERNS = {
     "account": re.compile(rb"window\.YTD\.account\.part"),
     "notes": re.compile(rb"window\.YTD\.note_tweets?\.part"),
@@ -38,9 +37,8 @@ _NAME_PATTERNS = {
     "tweets": re.compile(r"(?:^|/)data/(?:community-)?tweets?(?:-part\d+)?\.js$"),
     "month": re.compile(r"(?:^|/)data/js/tweets/\d{4}_\d\d\.js$"),
 }
-_INSIDE_ARCHIVE = re.compile(
-    r"(?:(?<=/)|^)(?:data/)?(?:js/tweets/)?[^/]*$"
-)  # behind the folder that all of an archive is in
+# The part of a location after the archive's top folder.
+_INSIDE_ARCHIVE = re.compile(r"(?:(?<=/)|^)(?:data/)?(?:js/tweets/)?[^/]*$")
 _LIST_HEAD = re.compile(rb'\s*\[\s*\{(?=.*"(?:full_)?text"\s*:)', re.DOTALL)
 _TWEET_KEYS = re.compile(
     rb'"(?:is_retweet|isRetweet|retweet_count|favorite_count|retweets|favorites|full_text|in_reply_to_status_id)"\s*:'
@@ -48,36 +46,33 @@ _TWEET_KEYS = re.compile(
 
 
 def file_kind(member: Member) -> str:
-    """What it is: "tweets", "month", "deleted", "notes", "account", "list" (of a site); empty for anything else."""
+    """Returns "tweets", "month", "deleted", "notes", "account", "list" (of an archive site), or ""."""
     if not member.name.endswith((".js", ".json")):
         return ""
-    try:
-        head = member.read_head().removeprefix(b"\xef\xbb\xbf")
-    except MemberError:
-        head = b""
+    head = member.peek_head().removeprefix(b"\xef\xbb\xbf")
     if member.name.endswith(".json"):
         return "list" if _LIST_HEAD.match(head) and _TWEET_KEYS.search(head) else ""
-    by_head = (name for name, form in _HEAD_PATTERNS.items() if form.match(head.lstrip()[:64]))
-    by_name = (name for name, form in _NAME_PATTERNS.items() if form.search(member.name))
+    by_head = (kind for kind, pattern in _HEAD_PATTERNS.items() if pattern.match(head.lstrip()[:64]))
+    by_name = (kind for kind, pattern in _NAME_PATTERNS.items() if pattern.search(member.name))
     return next(by_head, "") or next(by_name, "")
 
 
 def archive_root(member: Member) -> str:
-    """Where the archive lies that it belongs to."""
+    """Returns the location of the archive that a file belongs to."""
     return _INSIDE_ARCHIVE.sub("", member.location.replace(": ", ":/"))
 
 
 def read_items(archive: Sequence[tuple[str, Member]]) -> Iterator[ImportItem]:
-    """All tweets of one archive, given its files with their kinds."""
+    """Yields the tweets of one archive, given its files with their kinds."""
     files: dict[str, list[Member]] = {}
     for kind, member in sorted(archive, key=lambda pair: (len(pair[1].name), pair[1].name)):  # part 2 before part 10
         files.setdefault(kind, []).append(member)
     who = ""
     for member in files.get("account", []):
-        for name, shown in _read_accounts(member):
+        for name, display_name in _read_accounts(member):
             who = who or name
-            if shown:
-                yield KnownPerson(member.location, shown)
+            if display_name:
+                yield KnownPerson(member.location, display_name)
     notes = TweetNotes()
     for member in files.get("notes", []):
         yield from catch_damage(_read_notes(member, notes), member)
@@ -88,36 +83,34 @@ def read_items(archive: Sequence[tuple[str, Member]]) -> Iterator[ImportItem]:
 
 
 def _read_accounts(member: Member) -> Iterator[tuple[str, str]]:
-    """The name that an account is called by, and the one that stands above its tweets."""
-    with suppress(MemberError), member.open() as file:
-        for element in json_stream.iter_array(file, member):
+    """Yields account name and display name."""
+    with suppress(MemberError):
+        for element in json_stream.iter_array(member):
             account = get_nested(element, "account")
             yield as_text(get_nested(account, "username")), as_text(get_nested(account, "accountDisplayName"))
 
 
 def _read_notes(member: Member, notes: TweetNotes) -> Iterator[ImportItem]:
-    with member.open() as file:
-        for element in json_stream.iter_array(file, member):
-            note = get_nested(element, "noteTweet")
-            text = as_text(get_nested(note, "core", "text")) or as_text(get_nested(note, "noteTweetContents", "text"))
-            if text:
-                notes.add(member.location, text, dates.parse_timestamp(as_text(get_nested(note, "createdAt"))))
-            else:
-                yield SkippedItem(member.location, NO_TEXT)
+    for element in json_stream.iter_array(member):
+        note = get_nested(element, "noteTweet")
+        text = as_text(get_nested(note, "core", "text")) or as_text(get_nested(note, "noteTweetContents", "text"))
+        if text:
+            notes.add(member.location, text, dates.parse_timestamp(as_text(get_nested(note, "createdAt"))))
+        else:
+            yield SkippedItem(member.location, NO_TEXT)
 
 
 def _read_tweets(member: Member, kind: str, who: str, notes: TweetNotes) -> Iterator[ImportItem]:
-    """Raises MemberRefused."""
-    with member.open() as file:
-        for element in json_stream.iter_array(file, member):
-            tweet = element.get("tweet", element) if isinstance(element, dict) else None
-            if not isinstance(tweet, dict):
-                yield SkippedItem(member.location, "what is no tweet")
-            elif kind == "deleted":
-                yield SkippedItem(member.location, DELETED)
-            else:
-                mine = kind != "list"
-                yield _to_item(member.location, tweet, mine, who if mine else "", notes)
+    """Yields the tweets of a file. Raises MemberError."""
+    for element in json_stream.iter_array(member):
+        tweet = element.get("tweet", element) if isinstance(element, dict) else None
+        if not isinstance(tweet, dict):
+            yield SkippedItem(member.location, "an entry that is no tweet")
+        elif kind == "deleted":
+            yield SkippedItem(member.location, DELETED)
+        else:
+            mine = kind != "list"
+            yield _to_item(member.location, tweet, mine, who if mine else "", notes)
 
 
 def _to_item(location: str, tweet: Mapping[str, Any], mine: bool, who: str, notes: TweetNotes) -> ImportItem:
@@ -132,7 +125,7 @@ def _to_item(location: str, tweet: Mapping[str, Any], mine: bool, who: str, note
 
 
 def _is_flagged_retweet(tweet: Mapping[str, Any]) -> bool:
-    """Whether it is marked as a retweet. `retweeted` is not looked at: X writes false for one's own as well."""
+    """Whether a retweet flag is set. `retweeted` is ignored: X writes false for retweets too."""
     flags = (tweet.get("is_retweet"), tweet.get("isRetweet"))
     return isinstance(tweet.get("retweeted_status"), dict) or any(
         flag is True or str(flag).lower() in ("t", "true", "1") for flag in flags

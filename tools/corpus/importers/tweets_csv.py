@@ -1,7 +1,6 @@
-"""Tweets as CSV: one column of texts, or the tables of the archive sites. The first row is kept if it is a text.
+"""Reads tweets as CSV: one column of texts, or the tables of archive sites. A first row that is a text is kept.
 
-Such files have often been through a program that mistook quotes: texts that swallowed their neighbours are told by
-their lines, and taken apart where that can be done.
+Wrong quotes may join several texts to one row. Such rows are reported by line number, and split if possible.
 """
 
 from __future__ import annotations
@@ -14,17 +13,14 @@ from dataclasses import dataclass, field
 from tools.corpus import csv_rows, dates
 from tools.corpus.archive import HEAD_BYTES, Member
 from tools.corpus.csv_rows import CsvRow
-from tools.corpus.errors import MemberError
-from tools.corpus.fields import as_text
+from tools.corpus.fields import as_text, format_count
 from tools.corpus.jsonl import decode_line, decode_table_line, iter_lines, windows_1252_message
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
-MAX_TWEET_CHARS = 280  # characters; links, whatever their length, are 23
-DELIMITERS = (
-    ",;\t"  # between cells: spreadsheets in half of Europe write the second, and all of them the third if asked
-)
-MAX_REPORTED = 5  # line numbers in a warning
+MAX_TWEET_CHARS = 280  # the network counts every link as 23
+DELIMITERS = ",;\t"  # spreadsheets in many European locales write the second, and the third on request
+MAX_REPORTED = 5  # line numbers in a message
 HEADER = "a header row"
 NO_TEXT = "a tweet without a text"
 FLAGGED_RETWEET = "a retweet by its flag"
@@ -51,7 +47,7 @@ _COLUMN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ ]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class TweetColumns:
-    """Which is which, from 0; None for what is not there. `width` is 1 for a list of texts; `mark` parts the cells."""
+    """The column numbers from 0, None if missing. `width` is 1 for a list of texts."""
 
     width: int = 1
     has_header: bool = False
@@ -64,51 +60,47 @@ class TweetColumns:
 
 @dataclass(slots=True)
 class _Problems:
-    """What looks wrong in a file, by the numbers of its lines."""
+    """The line numbers of rows that look wrong."""
 
     unbalanced: list[int] = field(default_factory=list)
-    swallowed: list[int] = field(default_factory=list)
+    joined: list[int] = field(default_factory=list)
     too_long: list[int] = field(default_factory=list)
-    misfits: list[int] = field(default_factory=list)
+    wrong_width: list[int] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     not_utf8: int = 0
 
 
 def detect_columns(member: Member) -> TweetColumns | None:
-    """How the tweets stand in it; None if it does not look like CSV of tweets."""
-    try:
-        head = member.read_head()
-    except MemberError:
-        return None
+    """Returns the columns of a CSV file of tweets, or None for another file."""
+    head = member.peek_head()
     if b"\0" in head or not head.strip():
         return None
     first_lines = decode_line(head)[0].split("\n")
-    cut = len(head) == HEAD_BYTES and len(first_lines) > 1
-    return _parse_columns(first_lines[: -1 if cut else None])
+    is_truncated = len(head) == HEAD_BYTES and len(first_lines) > 1
+    return _parse_columns(first_lines[: -1 if is_truncated else None])
 
 
 def read_items(member: Member) -> Iterator[ImportItem]:
-    """Its tweets, and a word on each kind of fault; a text a line where no table of tweets is known."""
-    doubts = _Problems()
-    yield from catch_damage(_read_tweets(member, detect_columns(member) or TweetColumns(), doubts), member)
-    yield from _report_problems(member.location, doubts)
+    """Yields the tweets and a report of each kind of fault; without a known table, each line is a text."""
+    problems = _Problems()
+    yield from catch_damage(_read_tweets(member, detect_columns(member) or TweetColumns(), problems), member)
+    yield from _report_problems(member.location, problems)
 
 
 def _parse_columns(first_lines: Sequence[str]) -> TweetColumns | None:
     cells = [csv_rows.parse_cells(line.rstrip("\r")) for line in first_lines]
-    for mark in DELIMITERS:
-        names = _header_names(first_lines[0], mark)
+    for delimiter in DELIMITERS:
+        names = _header_names(first_lines[0], delimiter)
         text = _find_column(names, _TEXT_COLUMNS)
         if text is not None:
-            when, flag, who = (
-                _find_column(names, wanted) for wanted in (_DATE_COLUMNS, _RETWEET_COLUMNS, _WRITER_COLUMNS)
-            )
-            table = TweetColumns(len(names), True, text, when, flag, who, mark)
-            is_table = {table.when, table.flag, table.who} != {None} or _OTHER_COLUMNS & set(names)
-            return table if len(names) == 1 or is_table else None
+            optional = (_DATE_COLUMNS, _RETWEET_COLUMNS, _WRITER_COLUMNS)
+            when, flag, who = (_find_column(names, columns) for columns in optional)
+            is_table = {when, flag, who} != {None} or _OTHER_COLUMNS & set(names)
+            is_tweets = len(names) == 1 or is_table
+            return TweetColumns(len(names), True, text, when, flag, who, delimiter) if is_tweets else None
     names = _header_names(first_lines[0], ",")
     if len(names) > 2 and all(map(_COLUMN_NAME.fullmatch, names)):
-        return None  # the header of some other table
+        return None  # the header of another table
     widths = {len(row) for row in cells if isinstance(row, list) and row != [""]}
     return None if len(cells) > 1 and len(widths) == 1 and widths != {1} else TweetColumns()
 
@@ -118,21 +110,20 @@ def _header_names(header: str, delimiter: str) -> list[str]:
     return [name.strip().lower() for name in cells] if isinstance(cells, list) else []
 
 
-def _find_column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
-    return next((names.index(name) for name in wanted if name in names), None)
+def _find_column(names: Sequence[str], columns: Sequence[str]) -> int | None:
+    return next((names.index(name) for name in columns if name in names), None)
 
 
 def _read_tweets(member: Member, columns: TweetColumns, problems: _Problems) -> Iterator[ImportItem]:
-    rows = csv_rows.iter_rows(
-        _iter_lines(member, problems), columns.width, lambda cells: _is_row(cells, columns), columns.delimiter
-    )
+    lines = _iter_lines(member, problems)
+    rows = csv_rows.iter_rows(lines, columns.width, lambda cells: _is_row(cells, columns), columns.delimiter)
     if columns.has_header and next(rows, None):
         yield SkippedItem(member.location, HEADER)
     for row in rows:
         if not row.is_valid:
             problems.unbalanced.append(row.line_number)
         if len(row.cells) != columns.width:
-            problems.misfits.append(row.line_number)
+            problems.wrong_width.append(row.line_number)
             yield SkippedItem(member.location, WRONG_WIDTH)
         elif columns.width == 1:
             yield from (_to_item(member, [text], columns) for text in _split_texts(row, problems))
@@ -147,24 +138,24 @@ def _iter_lines(member: Member, problems: _Problems) -> Iterator[tuple[int, str]
         if line is None:
             problems.damaged.append(number)
             continue
-        text, whole = decode_table_line(line)
-        problems.not_utf8 += not whole
+        text, is_utf8 = decode_table_line(line)
+        problems.not_utf8 += not is_utf8
         yield number, text
 
 
 def _is_row(cells: list[str], columns: TweetColumns) -> bool:
-    """Whether it has a date where the date stands, and so can be no part of a text."""
+    """Whether the cells have a date in the date column, and so are not part of a text."""
     return columns.when is not None and dates.parse_timestamp(cells[columns.when]) is not None
 
 
 def _split_texts(row: CsvRow, problems: _Problems) -> list[str]:
-    """The texts of a row of one: several, where it is longer than a tweet and each of its lines could be one."""
+    """Returns the texts of a row: several if it is too long for a tweet and each line could be one."""
     text = row.cells[0]
     if _tweet_length(text) <= MAX_TWEET_CHARS:
         return [text]
     parts = [part for part in text.split("\n") if part.strip()]
     if len(parts) > 1 and max(map(_tweet_length, parts)) <= 2 * MAX_TWEET_CHARS:
-        problems.swallowed.append(row.line_number)
+        problems.joined.append(row.line_number)
         return parts
     problems.too_long.append(row.line_number)
     return [text]
@@ -179,7 +170,7 @@ def _to_item(member: Member, cells: list[str], columns: TweetColumns) -> ImportI
     if not text:
         return SkippedItem(member.location, NO_TEXT)
     flag = "" if columns.flag is None else cells[columns.flag].strip().lower()
-    # Of the old archives, the number of the tweet that was retweeted.
+    # Old archives have the id of the retweeted tweet.
     if (flag in _TRUE_VALUES or len(flag) > 5) and not text.startswith("RT @"):
         return SkippedItem(member.location, FLAGGED_RETWEET)
     when = None if columns.when is None else dates.parse_timestamp(cells[columns.when])
@@ -188,18 +179,15 @@ def _to_item(member: Member, cells: list[str], columns: TweetColumns) -> ImportI
 
 
 def _report_problems(location: str, problems: _Problems) -> Iterator[ImportItem]:
-    told = {
-        "{} with a quote at the start which is not closed as in CSV: taken as they stand ({})": problems.unbalanced,
-        "{} with several tweets in one, of unbalanced quotes: they were taken apart at their line ends ({})": (
-            problems.swallowed
-        ),
-        f"{{}} with a text of more than {MAX_TWEET_CHARS} characters: look whether it is one tweet ({{}})": problems.too_long,
-        "{} with more or fewer columns than the first, not taken ({})": problems.misfits,
+    messages = {
+        "{} with an unclosed quote at the start: kept unchanged ({})": problems.unbalanced,
+        "{} with several tweets joined by unbalanced quotes: they were split at line ends ({})": problems.joined,
+        f"{{}} with more than {MAX_TWEET_CHARS} characters: check whether it is one tweet ({{}})": problems.too_long,
+        "{} with more or fewer columns than the first, not imported ({})": problems.wrong_width,
     }
-    for what, numbers in told.items():
+    for message, numbers in messages.items():
         if numbers:
-            count = f"{len(numbers):,} row{'s' * (len(numbers) > 1)}"
-            yield SourceWarning(location, what.format(count, _format_lines(numbers)))
+            yield SourceWarning(location, message.format(format_count(len(numbers), "row"), _format_lines(numbers)))
     if problems.damaged:
         yield DamagedItem(location, f"too long for a text ({_format_lines(problems.damaged)})")
     if problems.not_utf8:
@@ -207,6 +195,6 @@ def _report_problems(location: str, problems: _Problems) -> Iterator[ImportItem]
 
 
 def _format_lines(numbers: Sequence[int]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:MAX_REPORTED])
+    listed = ", ".join(map(str, numbers[:MAX_REPORTED]))
     more = f" and {len(numbers) - MAX_REPORTED:,} more" if len(numbers) > MAX_REPORTED else ""
-    return f"line{'s' * (len(numbers) > 1)} {shown}{more}"
+    return f"line{'s' * (len(numbers) > 1)} {listed}{more}"

@@ -1,6 +1,6 @@
-"""Long posts on X, whole, and the tweets that are their beginnings. Pure; it reads no file.
+"""Joins long posts on X with the truncated tweets that begin them. Pure.
 
-Nothing in the download joins the two but the moment, to the second, and how they begin.
+The download relates them only by their time, to the second, and their first characters.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from tools.corpus.record import Record
 
-_MAX_GAP_S = 3  # between the moments of a note and of its tweet
-_PREFIX_CHARS = (
-    100  # characters that both begin with. What was cut short has as many, even in Chinese, which counts double
-)
+_MAX_GAP_S = 3  # between the times of a note and its tweet
+_PREFIX_CHARS = 100  # of the common start. A truncated tweet has so many characters even in Chinese, counted twice
 _LINK = re.compile(r"https?://\S+|\u2026")
 _NAMES = re.compile(r"(?:@\w+\s+)+")
 _BLANKS = re.compile(r"\s+")
@@ -30,7 +28,7 @@ class _Note:
 
 
 class TweetNotes:
-    """The notes of one archive, until each is given in the place of its tweet, or by itself."""
+    """The notes of one archive. Each is used once: for its tweet, or as a separate record."""
 
     def __init__(self) -> None:
         self._notes: list[_Note] = []
@@ -42,26 +40,26 @@ class TweetNotes:
         self._by_second.setdefault(_whole_second(when), []).append(note)
 
     def complete_text(self, text: str, when: float | None) -> str:
-        """The note that the text is the beginning of; the text itself if there is none."""
-        if not self._notes or len(begun := _comparable_text(text)) < _PREFIX_CHARS:
+        """Returns the note that begins with the text, or the text itself."""
+        if not self._notes or len(start := _comparable_text(text)) < _PREFIX_CHARS:
             return text
         for note in self._notes_near(when):
-            if not note.is_used and begun[:_PREFIX_CHARS] in _comparable_text(note.text)[: 2 * _PREFIX_CHARS]:
+            if not note.is_used and start[:_PREFIX_CHARS] in _comparable_text(note.text)[: 2 * _PREFIX_CHARS]:
                 note.is_used = True
                 return note.text
         return text
 
     def unused_records(self, who: str) -> Iterator[Record]:
-        """Those that no tweet begins."""
+        """Yields the notes without a tweet."""
         for note in self._notes:
             if not note.is_used:
                 yield Record(note.source, "", note.text, who, note.when, "tweet", mine=True)
 
     def _notes_near(self, when: float | None) -> Iterator[_Note]:
         second = _whole_second(when)
-        around = [None] if second is None else [second + away for away in range(-_MAX_GAP_S, _MAX_GAP_S + 1)]
-        for moment in around:
-            yield from self._by_second.get(moment, ())
+        keys = [None] if second is None else range(second - _MAX_GAP_S, second + _MAX_GAP_S + 1)
+        for key in keys:
+            yield from self._by_second.get(key, ())
 
 
 def _whole_second(when: float | None) -> int | None:
@@ -69,6 +67,8 @@ def _whole_second(when: float | None) -> int | None:
 
 
 def _comparable_text(text: str) -> str:
-    """What both have in common: no entities, links, or names that are answered to."""
-    bare = _NAMES.sub("", html.unescape(text).lstrip(), count=1) if text.startswith("@") else html.unescape(text)
-    return _BLANKS.sub(" ", _LINK.sub("", bare)).strip()
+    """Returns the text without entities, links, and the names of the users that it answers."""
+    plain = html.unescape(text)
+    if text.startswith("@"):
+        plain = _NAMES.sub("", plain.lstrip(), count=1)
+    return _BLANKS.sub(" ", _LINK.sub("", plain)).strip()
