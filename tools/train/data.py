@@ -1,4 +1,4 @@
-"""Documents -> tokens -> batches. Which batch a step gets depends on seed and step alone."""
+"""Turns documents into tokens and tokens into batches. The batch of a step depends on seed and step alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model.errors import TextDamaged
+from model.errors import ModelError
 from model.onnx.tokenizer import Tokenizer
 
 TokenIds = NDArray[np.int32]
-OnAdvance = Callable[[int], None]  # told how many characters more are done
+OnAdvance = Callable[[int], None]  # gets the number of characters done since the last call
 
-LINES_AT_ONCE = 2048  # some hundred KB: enough for the tokenizer's threads, little enough for a bar that moves
+LINES_AT_ONCE = 2048  # some hundred KB: enough for the tokenizer's threads, and the progress still moves
 
 
 def iter_lines(documents: Sequence[str], advance: OnAdvance) -> Iterator[str]:
@@ -25,34 +25,32 @@ def iter_lines(documents: Sequence[str], advance: OnAdvance) -> Iterator[str]:
 
 
 def encode_documents(documents: Sequence[str], tokenizer: Tokenizer, advance: OnAdvance = lambda _: None) -> TokenIds:
-    """All documents in one row, an end of text before each; a line at a time, as the machine will see them."""
-    pieces: list[TokenIds] = []
+    """All documents in one row, each after an end of text. Encodes line by line, as the machine does."""
+    rows: list[TokenIds] = []
     for document in documents:
-        pieces.append(np.array([tokenizer.end_of_text], dtype=np.int32))
+        rows.append(np.array([tokenizer.end_of_text], dtype=np.int32))
         lines = document.splitlines(keepends=True)
         for start in range(0, len(lines), LINES_AT_ONCE):
-            some = lines[start : start + LINES_AT_ONCE]
-            encoded = tokenizer.encode_many(some)
-            pieces.append(np.fromiter((token for line in encoded for token in line), dtype=np.int32))
-            advance(sum(map(len, some)))
-    return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int32)
+            part = lines[start : start + LINES_AT_ONCE]
+            encoded = tokenizer.encode_many(part)
+            rows.append(np.fromiter((token for line in encoded for token in line), dtype=np.int32))
+            advance(sum(map(len, part)))
+    return np.concatenate(rows) if rows else np.empty(0, dtype=np.int32)
 
 
 def require_windows(ids: TokenIds, context: int, batch: int) -> int:
-    """How many windows an epoch cuts. Raises TextDamaged when they do not make a batch."""
+    """The number of windows in an epoch. Raises ModelError if they do not fill a batch."""
     windows = (len(ids) - 1 - context) // context
     if windows < batch:
-        raise TextDamaged(
-            f"{len(ids)} tokens to train on are too few for {batch} windows of {context}: "
-            f"add text, or lower --batch or --context"
-        )
+        fault = f"{len(ids)} tokens to train on are too few for {batch} windows of {context}"
+        raise ModelError(f"{fault}: add text, or lower --batch or --context", "damaged")
     return windows
 
 
 def iter_batches(ids: TokenIds, context: int, batch: int, seed: int, start: int = 0) -> Iterator[TokenIds]:
-    """Batches [batch, context + 1] for ever, from step `start` on.
+    """Endless batches [batch, context + 1], from step `start` on.
 
-    Each epoch cuts the row anew, from a random offset, and shuffles the cuts.
+    Each epoch cuts the row anew, from a random offset, and shuffles the windows.
     """
     windows = require_windows(ids, context, batch)
     per_epoch = windows // batch
@@ -69,7 +67,7 @@ def iter_batches(ids: TokenIds, context: int, batch: int, seed: int, start: int 
 
 
 def sample_windows(ids: TokenIds, context: int, count: int) -> TokenIds | None:
-    """`count` windows [count, context + 1] evenly spread over the row, for a quick look; None if it is too short."""
+    """`count` windows [count, context + 1], evenly spread, for a quick evaluation; None if the row is too short."""
     last = len(ids) - context - 1
     if last < 0:
         return None

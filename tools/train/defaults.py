@@ -1,4 +1,4 @@
-"""From what was asked and what was found to the recipe and the plan of a run: the defaults that depend on both."""
+"""Chooses the settings of a run that depend on the texts and on the machine: its config and its plan."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ from tools.train.schedule import BASE_LEARNING_RATES, LEARNING_RATES, LOOK_EVERY
 
 
 def make_config(
-    options: TrainOptions,
-    training_texts: TrainingTexts,
-    hold_out: HoldOut,
-    base: tuple[HashedSource, GPT2Config] | None,
+    options: TrainOptions, texts: TrainingTexts, hold_out: HoldOut, base: tuple[HashedSource, GPT2Config] | None
 ) -> RunConfig:
-    """What makes the run the run it is."""
+    """The config of the run. The default of `patience` is on with a held-out text and a base or a corpus."""
     size, source = options.size or ModelSize(), None
     if base is not None:
         source, shape = base
         size = ModelSize(shape.vocab_size, shape.n_positions, shape.n_embd, shape.n_layer, shape.n_head)
     patience = options.patience
     if patience is None:
-        wanted = (source is not None or training_texts.has_corpus) and bool(hold_out) and not options.average
-        patience = DEFAULT_PATIENCE if wanted else 0
+        is_patient = (source is not None or texts.has_corpus) and bool(hold_out) and not options.average
+        patience = DEFAULT_PATIENCE if is_patient else 0
     return RunConfig(
-        training_texts.sources,
+        texts.sources,
         hold_out.numbers,
         source,
         options.seed,
@@ -42,66 +39,57 @@ def make_config(
         dropout=options.dropout,
         decay=options.decay,
         average=options.average,
-        corpus=training_texts.has_corpus,
+        corpus=texts.has_corpus,
     )
 
 
 def make_plan(options: TrainOptions, config: RunConfig, shape: GPT2Config, display: TrainDisplay) -> TrainPlan:
-    """Raises DeviceMissing, MemoryShort."""
-    where = device.choose_device(options.device)
-    load = memory.fit_to_memory(_estimate_memory(options, shape, where), device.free_memory(where))
+    """The plan of the run, cut to the free memory. Raises ToolError."""
+    torch_device = device.choose_device(options.device)
+    full = _estimate_memory(options, shape, torch_device)
+    estimate = memory.fit_to_memory(full, device.free_memory(torch_device))
     rates = LEARNING_RATES if options.base is None else LORA_LEARNING_RATES if options.lora else BASE_LEARNING_RATES
-    made = TrainPlan(
+    plan = TrainPlan(
         options.length,
         options.batch,
         options.seed,
         *rates,
         look_every=options.look_every or (0 if config.patience else LOOK_EVERY),
         save_every_s=options.save_every_s,
-        threads=load.threads,
+        threads=estimate.threads,
         decay=config.decay,
         dropout=config.dropout,
         average=config.average,
         patience=config.patience,
-        sequences=load.sequences,
-        device=where,
-        is_bfloat16=load.is_bfloat16,
+        sequences=estimate.sequences,
+        device=torch_device,
+        is_bfloat16=estimate.is_bfloat16,
     )
-    _print_plan(options, made, where, load, display)
-    return made
+    needed = memory.format_bytes(estimate.total_bytes)
+    display.print_line(f"on {device.device_name(torch_device)}, about {needed} of memory")
+    if estimate != full:
+        threads = "" if estimate.threads == full.threads else f", on {estimate.threads} threads"
+        sequences = f"{estimate.sequences} of a step's {options.batch} sequences at once"
+        display.print_line(f"cut to fit: {sequences}{threads}")
+    if plan.patience:
+        steps = plan.patience * plan.patience_span
+        ending = f"the run ends after {steps:,} steps without improvement"
+        display.print_line(f"{ending}, with the best weights (--patience)")
+    elif options.patience:
+        display.print_line("nothing is held out, so there is no early end: --patience needs --hold-out")
+    return plan
 
 
 def _estimate_memory(options: TrainOptions, shape: GPT2Config, torch_device: device.TorchDevice) -> MemoryEstimate:
-    numbers, matrices = memory.count_trainable(shape, options.lora)
-    card = torch_device == "cuda"
+    trainable, muon_trainable = memory.count_trainable(shape, options.lora)
+    is_cuda = torch_device == "cuda"
     return MemoryEstimate(
         shape,
-        numbers,
-        matrices,
-        # A share on a card is the whole batch, if that fits; on a core it is what stays in the cache.
-        sequences=options.batch if card else min(memory.MICROBATCH_SEQUENCES, options.batch),
-        threads=1 if card else options.threads,
+        trainable,
+        muon_trainable,
+        # On CUDA a microbatch is the whole batch, if that fits; on a CPU core it is the part that fits its cache.
+        sequences=options.batch if is_cuda else min(memory.MICROBATCH_SEQUENCES, options.batch),
+        threads=1 if is_cuda else options.threads,
         has_average=bool(options.average),
-        is_bfloat16=card,
+        is_bfloat16=is_cuda,
     )
-
-
-def _print_plan(
-    options: TrainOptions,
-    plan: TrainPlan,
-    torch_device: device.TorchDevice,
-    estimate: MemoryEstimate,
-    display: TrainDisplay,
-) -> None:
-    display.print_line(
-        f"on {device.device_name(torch_device)}, about {memory.format_bytes(estimate.total_bytes)} of memory"
-    )
-    full = _estimate_memory(options, estimate.shape, torch_device)
-    if (estimate.sequences, estimate.threads) != (full.sequences, full.threads):
-        threads = "" if estimate.threads == full.threads else f", on {estimate.threads} threads"
-        display.print_line(f"cut to fit: {estimate.sequences} of a step's {options.batch} sequences at once{threads}")
-    if plan.patience:
-        steps = plan.patience * plan.patience_span
-        display.print_line(f"it ends when {steps:,} steps bring nothing better, with the best weights (--patience)")
-    elif options.patience:
-        display.print_line("nothing is held out, so there is no early end: --patience needs --hold-out")

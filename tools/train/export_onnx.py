@@ -1,4 +1,4 @@
-"""The net's weights as the ONNX graph that runs: the one place where torch meets the engine."""
+"""Exports a net's weights as the ONNX graph that runs, and checks the graph against torch."""
 
 from __future__ import annotations
 
@@ -11,55 +11,56 @@ import torch
 from model.build import onnx_io
 from model.onnx.session import OnnxSession
 from model.store import store
+from tools.cli.errors import ToolError
 from tools.train.data import TokenIds
-from tools.train.errors import RunHalted
 from tools.train.gpt2 import Gpt2
 
-TOLERANCE = 1e-3  # between two engines in fp32, of logits that are some tens
+TOLERANCE = 1e-3  # between two engines in float32, of logits of some tens
 CACHED_STEPS = 8  # tokens of a checked window that are fed one by one, through the cache
 
 
 def write_onnx(net: Gpt2, folder: Path) -> Path:
-    """The graph with its matrices in float16, written into the folder. Raises ModelDamaged for what float16 cannot."""
+    """Writes the graph with its matrices in float16. Raises ModelDamaged for numbers that float16 cannot hold."""
     weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
     onnx_io.write_graph(folder, weights, net.shape, store_as="float16")
     return folder / store.GRAPH_FILE
 
 
 def check_export(onnx: Path, net: Gpt2, windows: TokenIds, threads: int) -> None:
-    """On windows [N, T] of tokens: see `largest_difference`. Raises RunHalted when the graph says other than torch."""
+    """Raises ToolError if the graph differs from torch on windows [N, T] of tokens."""
     difference = largest_difference(onnx, net, windows, threads)
     if not difference < TOLERANCE:
-        raise RunHalted(f"the export differs from torch by {difference:.2g}, over {TOLERANCE:g}: nothing was written")
+        fault = f"the export differs from torch by {difference:.2g}, over {TOLERANCE:g}"
+        raise ToolError(f"{fault}: nothing was written", "failed")
 
 
 def largest_difference(onnx: Path, net: Gpt2, windows: TokenIds, threads: int) -> float:
-    """Between the graph's logits and those of torch with the same rounding, over all positions of the windows.
+    """The largest difference between the graph's logits and those of torch with weights of the same precision.
 
-    The last tokens of each window go in one by one, so that the cache is proved too.
+    The last tokens of each window are fed one by one, so the cache is checked too.
     """
-    session, judge = OnnxSession(onnx, threads=threads), float16_copy(net)
+    session, reference = OnnxSession(onnx, threads=threads), float16_copy(net)
     largest = 0.0
     for window in windows[:, : net.shape.n_positions]:
         ids = [int(token) for token in window]
-        many = max(1, len(ids) - CACHED_STEPS)
+        prompt = max(1, len(ids) - CACHED_STEPS)
         session.rewind(0)
         rows = [
-            session.forward_from(ids[:many], 0).copy(),
-            *(session.forward([token]).copy()[None] for token in ids[many:]),
+            session.forward_from(ids[:prompt], 0).copy(),
+            *(session.forward([token]).copy()[None] for token in ids[prompt:]),
         ]
         with torch.no_grad():
-            wanted = judge.logits(torch.tensor([ids]))[0].numpy()
-        difference = np.abs(np.concatenate(rows) - wanted).max()
+            expected = reference.logits(torch.tensor([ids]))[0].numpy()
+        difference = np.abs(np.concatenate(rows) - expected).max()
         largest = max(largest, float("inf") if np.isnan(difference) else float(difference))
     return largest
 
 
 def float16_copy(net: Gpt2) -> Gpt2:
-    """A copy whose matrices have lost what float16 does not keep."""
-    other = copy.deepcopy(net)
+    """A copy whose matrices are rounded to float16."""
+    rounded = copy.deepcopy(net)
     with torch.no_grad():
-        for value in other.parameters():
+        for value in rounded.parameters():
             if value.ndim > 1:
                 value.copy_(value.half().float())
-    return other
+    return rounded

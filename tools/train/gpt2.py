@@ -1,7 +1,7 @@
-"""GPT-2 in torch, for training only; its state dict carries the names that the Hugging Face hub uses.
+"""GPT-2 in torch, for training only, and low-rank adapters (LoRA) for it.
 
-Shapes: B sequences of T tokens, width D, vocabulary V. Linear weights are stored [in, out] as GPT-2
-stores them, so that a checkpoint of ours and one of the hub are read by the same code.
+The state dict has the names of the Hugging Face hub. Dimensions: B sequences of T tokens, width D, vocabulary V.
+Linear weights are stored [in, out] as in GPT-2, so the same code reads checkpoints of asr33 and of the hub.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from model.interface import GPT2Config
 from tools.train.memory import HEAD_CHUNK_ROWS
 
-CUDA_LOGITS_AT_ONCE = 1 << 26  # logits alive at once on CUDA, which wants few large products: 256 MiB
+CUDA_LOGITS_AT_ONCE = 1 << 26  # 256 MiB; CUDA is fastest with few large products
+LORA_SCALE = 2.0  # alpha / r of the LoRA paper, for every rank
 
 DropoutFunction = Callable[[Tensor], Tensor]
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def no_dropout(x: Tensor) -> Tensor:
-    """Nothing dropped."""
     return x
 
 
@@ -70,7 +71,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     def __init__(self, shape: GPT2Config) -> None:
         super().__init__()
-        # GPT-2 scales what is written into the residual stream by the number of writers.
+        # GPT-2 divides the weights that write to the residual stream by the root of their number.
         residual_std = 0.02 / math.sqrt(2 * shape.n_layer)
         self.ln_1 = nn.LayerNorm(shape.n_embd, eps=1e-5)
         self.attn = Attention(shape.n_embd, shape.n_head, residual_std)
@@ -95,7 +96,7 @@ class Gpt2(nn.Module):
         self.ln_f = nn.LayerNorm(shape.n_embd, eps=1e-5)
 
     def hidden_states(self, ids: Tensor, drop: DropoutFunction = no_dropout) -> Tensor:
-        """ids [B, T] -> the normalised last hidden state [B, T, D]."""
+        """ids [B, T] -> normalised last hidden state [B, T, D]."""
         x = drop(self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device)))
         for block in self.h:
             x = block(x, drop)
@@ -107,35 +108,35 @@ class Gpt2(nn.Module):
         return F.linear(self.hidden_states(ids), self.wte.weight)
 
     def loss(self, ids: Tensor, targets: Tensor, drop: DropoutFunction = no_dropout) -> Tensor:
-        """Mean cross entropy in nats a token; ids and targets [B, T]. `drop` is put on whatever joins the stream."""
+        """Mean cross entropy in nats per token; ids and targets [B, T]. `drop` applies to all terms of the stream."""
         hidden = self.hidden_states(ids, drop).flatten(0, 1)
-        # Function.apply has no types in torch itself.
+        # torch has no type for Function.apply.
         total: Tensor = _HeadLoss.apply(hidden, self.wte.weight, targets.flatten())  # type: ignore[no-untyped-call]
         return total
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Head and cross entropy in one, a chunk of rows at a time: the whole of the logits never exists.
+    """Head and cross entropy together, a chunk of rows at a time, so the logits never exist in whole.
 
-    Its gradient is worked out on the way forward, when the chunk is still in the cache.
+    The forward pass computes the gradient too, while the chunk is still in the cache.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        whole, count = hidden, len(targets)
+        hidden_input, count = hidden, len(targets)
         hidden, weight = _to_matmul_dtype(hidden), _to_matmul_dtype(weight)
-        hidden_grad = torch.empty_like(whole) if ctx.needs_input_grad[0] else None
+        hidden_grad = torch.empty_like(hidden_input) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), device=hidden.device)
         with _without_autocast(hidden.device):
             for rows in _row_chunks(count, len(weight), hidden.device):
                 logits = (hidden[rows] @ weight.t()).float()
-                wanted = targets[rows, None]
+                target = targets[rows, None]
                 norm = logits.logsumexp(dim=1, keepdim=True)
-                total += (norm - logits.gather(1, wanted)).sum()
+                total += (norm - logits.gather(1, target)).sum()
                 if hidden_grad is None and weight_grad is None:
                     continue
-                slope = logits.sub_(norm).exp_().scatter_add_(1, wanted, logits.new_full(wanted.shape, -1.0))
+                slope = logits.sub_(norm).exp_().scatter_add_(1, target, logits.new_full(target.shape, -1.0))
                 slope = slope.div_(count).to(hidden.dtype)
                 if hidden_grad is not None:
                     hidden_grad[rows] = slope @ weight
@@ -155,15 +156,16 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def _to_matmul_dtype(x: Tensor) -> Tensor:
-    """In the precision that an autocast around us asks of products."""
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    """x in the precision that the surrounding autocast uses for products."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def _without_autocast(device: torch.device) -> Any:
-    """No autocast: the head minds its own precision, and sums in float32."""
-    kind = device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    """A context without autocast: the head chooses its own precision, and sums in float32."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _row_chunks(count: int, vocabulary: int, device: torch.device) -> list[slice]:
@@ -176,3 +178,52 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.addmm_(left, right)
     else:
         total += left @ right
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear with an adapter: a [in, rank] times b [rank, out]; b is zero at first.
+
+    After E. Hu and others, "LoRA: Low-Rank Adaptation of Large Language Models" (2021). Gradient, optimiser and
+    checkpoint are those of the adapters alone.
+    """
+
+    def __init__(self, linear: Linear, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
+        inputs, outputs = linear.weight.shape
+        self.linear = linear
+        self.a = nn.Parameter(torch.randn(inputs, rank, generator=generator) / math.sqrt(inputs))
+        self.b = nn.Parameter(torch.zeros(rank, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x) + LORA_SCALE * F.linear(F.linear(x, self.a.t()), self.b.t())
+        return y
+
+    @torch.no_grad()
+    def merge(self) -> Linear:
+        """Adds the adapter to the linear's weights; returns the linear."""
+        self.linear.weight.addmm_(self.a, self.b, alpha=LORA_SCALE)
+        return self.linear
+
+
+def add_adapters(net: Gpt2, rank: int, seed: int) -> None:
+    """Freezes the net, and adds an adapter to each linear of its blocks."""
+    net.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for parent, name, linear in _find_children(net, Linear):
+        setattr(parent, name, LoraLinear(linear, rank, generator))
+
+
+def merge_adapters(net: Gpt2) -> None:
+    """Merges the adapters into the weights, and unfreezes the net. A net without adapters stays the same."""
+    for parent, name, adapted in _find_children(net, LoraLinear):
+        setattr(parent, name, adapted.merge())
+    net.requires_grad_(True)
+
+
+def _find_children(net: Gpt2, module_type: type[ModuleT]) -> list[tuple[nn.Module, str, ModuleT]]:
+    return [
+        (parent, name, child)
+        for parent in net.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, module_type) and not isinstance(parent, LoraLinear)
+    ]

@@ -1,16 +1,18 @@
-"""What there is to train on: the documents of text files, and of corpora, whose names stand where a path may."""
+"""Reads the training texts: documents of text files, and of corpora, which are given by name instead of a path."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.errors import TextDamaged, TextNotFound
+from model.errors import ModelError
 from model.interface import END_OF_TEXT
 from model.store.documents import read_documents
 from tools.train.run_config import HashedSource
@@ -18,72 +20,74 @@ from tools.train.run_config import HashedSource
 if TYPE_CHECKING:
     from tools.corpus.record import Record
 
+TAG = re.compile(r"([^\W\d_][^:\n]{0,39}): ?(?=\S)")
+MAX_PERSONAS = 200  # each tag ends an answer, so a session looks for every one behind every token
+MIN_TAGGED_SHARE = 0.5  # of a document's lines in dialogue; prose has a colon now and then
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingTexts:
-    """`units[i]` is the number, from 1, of the book or thread that document i is part of: what is held out whole."""
+    """The texts of a run. `units[i]` is the number, from 1, of the book or thread of document i: a unit of hold-out."""
 
     sources: tuple[HashedSource, ...]
     documents: list[str]
     units: list[int]
-    has_corpus: bool  # whether one of them is a corpus
+    has_corpus: bool
 
 
 def require_readable(paths: Sequence[Path]) -> None:
-    """Raises TextNotFound for what is neither a file that can be read, again if need be, nor a corpus."""
+    """Raises ModelError for a path that is neither a corpus nor a file that can be read twice."""
     for path in paths:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise TextNotFound(
-                f"{path}: can be read only once, and a run may have to read its texts again; give a file"
-            )
+            fault = "can be read only once, and a run may have to read its texts again"
+            raise ModelError(f"{path}: {fault}; give a file", "missing")
         if not os.access(path, os.R_OK) and not is_corpus(path):
-            raise TextNotFound(
-                f"{path}: there is no such file or corpus, or it cannot be read; name one that can, or see: "
-                "asr33 corpus list"
-            )
+            cure = "name one that can be read, or see: asr33 corpus list"
+            raise ModelError(f"{path}: there is no such file or corpus, or it cannot be read; {cure}", "missing")
 
 
 def read_texts(paths: Sequence[Path]) -> TrainingTexts:
-    """Raises TextNotFound, TextDamaged, CorpusError."""
+    """The documents of all texts and corpora, in order. Raises ModelError and ToolError."""
     sources: list[HashedSource] = []
     documents: list[str] = []
     units: list[int] = []
-    corpora = False
+    has_corpus = False
     for path in paths:
         if not path.is_file() and is_corpus(path):
-            found = list(_render_corpus(str(path)))
-            sources.append(HashedSource(str(path), _hash_documents(document for _, document in found)))
-            corpora = True
+            keyed = list(_render_corpus(str(path)))
+            sources.append(HashedSource(str(path), _hash_documents(document for _, document in keyed)))
+            has_corpus = True
         elif path.is_dir():
-            raise TextDamaged(f"{path}: a folder; take it into a corpus: asr33 corpus add {path} --name NAME")
+            cure = f"add it to a corpus: asr33 corpus add {path} --name NAME"
+            raise ModelError(f"{path}: is a folder; {cure}", "damaged")
         else:
-            found = [(str(number), document) for number, document in enumerate(read_documents([path]))]
+            keyed = [(str(number), document) for number, document in enumerate(read_documents([path]))]
             sources.append(HashedSource(path.name, hashlib.sha256(path.read_bytes()).hexdigest()))
         last = units[-1] if units else 0
-        for number, (_, group) in enumerate(groupby(found, key=lambda pair: pair[0]), start=last + 1):
-            whole = [document for _, document in group]
-            documents += whole
-            units += [number] * len(whole)
-    return TrainingTexts(tuple(sources), documents, units, corpora)
+        for number, (_, group) in enumerate(groupby(keyed, key=lambda pair: pair[0]), start=last + 1):
+            unit_documents = [document for _, document in group]
+            documents += unit_documents
+            units += [number] * len(unit_documents)
+    return TrainingTexts(tuple(sources), documents, units, has_corpus)
 
 
 def is_corpus(path: Path) -> bool:
-    """Whether a corpus has this name; a file of the same goes before it."""
+    """Whether a corpus has this name. `read_texts` prefers a file of the same name."""
     from tools.corpus import storage
 
     return len(path.parts) == 1 and storage.corpus_exists(str(path))
 
 
 def _render_corpus(name: str) -> Iterator[tuple[str, str]]:
-    """(thread, document) as the model will see them; a text that is part of nothing is a thread of its own."""
+    """(unit, document) of a corpus. A text outside any thread or book is a unit of its own."""
     from tools.corpus import rendering, storage
 
-    def thread(record: Record) -> tuple[str, str]:
-        # A conversation may be spread over files; books of one name in two files are two.
+    def unit_key(record: Record) -> tuple[str, str]:
+        # A conversation may span files; books of the same name in two files are two books.
         return record.thread, record.source if record.thread and record.kind == "document" else ""
 
     number = 0
-    for key, records in groupby(storage.open_kept_records(name), key=thread):
+    for key, records in groupby(storage.open_kept_records(name), key=unit_key):
         for document in rendering.render_documents(records):
             number += 1
             if document.strip():
@@ -91,8 +95,22 @@ def _render_corpus(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _hash_documents(documents: Iterable[str]) -> str:
-    """Of all documents in order."""
-    whole = hashlib.sha256()
+    """The SHA-256 of all documents in order."""
+    digest = hashlib.sha256()
     for document in documents:
-        whole.update(document.encode("utf-8", "replace") + f"{END_OF_TEXT}\n".encode())
-    return whole.hexdigest()
+        digest.update(document.encode("utf-8", "replace") + f"{END_OF_TEXT}\n".encode())
+    return digest.hexdigest()
+
+
+def count_personas(documents: Iterable[str]) -> dict[str, int]:
+    """The speakers of dialogues, from tags `Name: text`, with their number of lines, the most talkative first."""
+    counts: Counter[str] = Counter()
+    for document in documents:
+        # An indented line belongs to the message above it.
+        lines = [line for line in document.splitlines() if line.strip() and not line[0].isspace()]
+        names = [match[1] for line in lines if (match := TAG.match(line))]
+        if len(names) > 1 and len(names) >= MIN_TAGGED_SHARE * len(lines):
+            counts.update(names)
+    # Equal counts are ordered by name, so the same text gives the same list.
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return {name: count for name, count in ranked[:MAX_PERSONAS] if count > 1}

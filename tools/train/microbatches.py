@@ -1,7 +1,7 @@
-"""A batch in shares of a few sequences, worked out side by side: each thread takes the next share that is left.
+"""Computes a batch in microbatches of a few sequences, in parallel: a thread that is free computes the next one.
 
-One thread does one share alone, so a core that other work holds up delays its own share and no other; and
-what comes out is the same to the last bit for any number of threads. It knows nothing of steps and rates.
+Each microbatch has a single thread, so a busy core delays only its own microbatch. The result is the same to the last
+bit for any number of threads. The module knows nothing of steps and learning rates.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tools.train.dropout import make_dropout
-from tools.train.gpt2 import Gpt2
+from tools.train.gpt2 import DropoutFunction, Gpt2, no_dropout
 from tools.train.memory import MICROBATCH_SEQUENCES
 
 
 class ParallelMap(Protocol):
-    """`map`, or a map over several threads: results in the order of what went in."""
+    """`map`, or a map over several threads that returns results in the order of the items."""
 
     def __call__(self, do: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """How a batch is worked out: `sequences` to a share, products in bfloat16 where `half`, so much dropout."""
+    """How to compute a batch: `sequences` in a microbatch, products in bfloat16 or not, the dropout probability."""
 
     parallel_map: ParallelMap = map
     sequences: int = MICROBATCH_SEQUENCES
@@ -41,45 +41,58 @@ class BatchSettings:
 
 @contextmanager
 def open_thread_map(threads: int) -> Generator[ParallelMap, None, None]:
-    """A map over so many threads, of which each works alone."""
-    with ThreadPoolExecutor(threads, "share", torch.set_num_threads, (1,)) as pool:
+    """A map over threads; torch uses one thread inside each of them."""
+    with ThreadPoolExecutor(threads, "microbatch", torch.set_num_threads, (1,)) as pool:
         yield pool.map
 
 
 def compute_gradient(
     net: Gpt2, batch: Tensor, settings: BatchSettings = BatchSettings(), seeds: Sequence[int] = ()
 ) -> float:
-    """Leave the gradient of a batch [B, context + 1] in the net; returns the mean nats a token.
+    """Stores the gradient of a batch [B, context + 1] in the net; returns the mean loss in nats per token.
 
-    The draw of dropout depends on the seeds.
+    The dropout depends on the seeds.
     """
     params = [p for p in net.parameters() if p.requires_grad]
 
-    def share(numbered: tuple[int, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
+    def compute_microbatch(numbered: tuple[int, Tensor]) -> tuple[float, tuple[Tensor, ...]]:
         number, rows = numbered
         drop = make_dropout(settings.dropout, (*seeds, number), rows.device)
         with settings.autocast(rows.device):
             loss = net.loss(rows[:, :-1], rows[:, 1:], drop) * (len(rows) / len(batch))
         return float(loss.detach()), torch.autograd.grad(loss, params)
 
-    whole, total = 0.0, None
-    for loss, grads in settings.parallel_map(share, enumerate(torch.split(batch, settings.sequences))):
-        whole += loss
+    total_loss, total = 0.0, None
+    for loss, grads in settings.parallel_map(compute_microbatch, enumerate(torch.split(batch, settings.sequences))):
+        total_loss += loss
         if total is None:
             total = list(grads)
         else:
             torch._foreach_add_(total, grads)
     for p, grad in zip(params, total or (), strict=True):
         p.grad = grad
-    return whole
+    return total_loss
 
 
 def mean_loss(net: Gpt2, windows: Tensor, settings: BatchSettings = BatchSettings()) -> float:
-    """Mean nats a token over windows [N, context + 1]; nothing is dropped."""
+    """The mean loss in nats per token over windows [N, context + 1], without dropout."""
 
-    def share(rows: Tensor) -> float:
+    def compute_microbatch(rows: Tensor) -> float:
         with torch.no_grad(), settings.autocast(rows.device):
             return float(net.loss(rows[:, :-1], rows[:, 1:])) * len(rows)
 
-    whole: float = sum(settings.parallel_map(share, torch.split(windows, settings.sequences)))
-    return whole / len(windows)
+    total: float = sum(settings.parallel_map(compute_microbatch, torch.split(windows, settings.sequences)))
+    return total / len(windows)
+
+
+def make_dropout(probability: float, seeds: Sequence[int], device: torch.device) -> DropoutFunction:
+    """A dropout whose draws depend only on the seeds, so a resumed run is the same run."""
+    if not probability:
+        return no_dropout
+    seed = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0])
+    generator = torch.Generator(device).manual_seed(seed >> 1)  # torch takes 63 bits
+
+    def drop(x: Tensor) -> Tensor:
+        return x * torch.empty_like(x).bernoulli_(1 - probability, generator=generator).div_(1 - probability)
+
+    return drop

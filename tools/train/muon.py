@@ -1,8 +1,7 @@
-"""Muon for the matrices of the blocks: momentum, then the nearest orthogonal matrix as the step.
+"""The Muon optimiser for the matrices of the blocks: momentum, then the nearest orthogonal matrix as the step.
 
-After K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks" (2024). A query, a
-key and a value matrix are three matrices, not one: they are made orthogonal apart, though GPT-2 stores
-them side by side.
+After K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks" (2024). GPT-2 stores the query,
+key and value matrices side by side; each of the three is orthogonalised apart.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from tools.train.microbatches import ParallelMap
 
 # The quintic of the Newton-Schulz iteration (Jordan 2024): steepest at zero, every singular value ends near 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-MATRICES_AT_ONCE = 6  # matrices of one size that a thread makes orthogonal together
+MATRICES_AT_ONCE = 6  # of one size, that a thread orthogonalises together
 
 
 class Muon(torch.optim.Optimizer):
-    """Parameters are matrices [in, out]; one wider than it is high by 3 is taken as q, k and v."""
+    """Parameters are matrices [in, out]. A matrix three times as wide as high is split into query, key and value."""
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        pieces: dict[tuple[int, int], list[tuple[Tensor, Tensor, float]]] = {}
+        by_size: dict[tuple[int, int], list[tuple[Tensor, Tensor, float]]] = {}
         for p in group["params"]:
             if p.grad is None:
                 continue
@@ -66,19 +65,18 @@ class Muon(torch.optim.Optimizer):
             p.mul_(1 - group["lr"] * group["decay"])
             parts = 3 if p.shape[1] == 3 * p.shape[0] else 1
             for weight, grad in zip(p.chunk(parts, dim=1), nesterov.chunk(parts, dim=1), strict=True):
-                # A matrix that is stored [in, out] has "rows" for its outputs only after turning it.
+                # The scale is for a matrix [out, in]; these are stored [in, out].
                 scale = math.sqrt(max(1.0, weight.shape[1] / weight.shape[0]))
                 if weight.shape[0] > weight.shape[1]:
                     weight, grad = weight.t(), grad.t()
-                pieces.setdefault((weight.shape[0], weight.shape[1]), []).append((weight, grad, scale))
-        some = [
-            same[at : at + MATRICES_AT_ONCE] for same in pieces.values() for at in range(0, len(same), MATRICES_AT_ONCE)
-        ]
-        stacks = [torch.stack([grad for _, grad, _ in same_size]) for same_size in some]
-        turned = self._parallel_map(partial(orthogonalise, steps=group["steps"]), stacks)
-        for same_size, steps in zip(some, turned, strict=True):
-            for (weight, _, scale), step in zip(same_size, steps, strict=True):
-                weight.add_(step, alpha=-group["lr"] * scale)
+                by_size.setdefault((weight.shape[0], weight.shape[1]), []).append((weight, grad, scale))
+        step = MATRICES_AT_ONCE
+        jobs = [same[at : at + step] for same in by_size.values() for at in range(0, len(same), step)]
+        stacks = [torch.stack([grad for _, grad, _ in job]) for job in jobs]
+        results = self._parallel_map(partial(orthogonalise, steps=group["steps"]), stacks)
+        for job, steps in zip(jobs, results, strict=True):
+            for (weight, _, scale), direction in zip(job, steps, strict=True):
+                weight.add_(direction, alpha=-group["lr"] * scale)
 
 
 @torch.no_grad()
@@ -87,7 +85,7 @@ def orthogonalise(x: Tensor, steps: int) -> Tensor:
     a, b, c = NEWTON_SCHULZ
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     if x.is_cuda:
-        x = x.bfloat16()  # is all that the iteration needs (Jordan 2024), and many times as fast there
+        x = x.bfloat16()  # precise enough for the iteration (Jordan 2024), and many times as fast on CUDA
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

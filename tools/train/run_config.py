@@ -1,6 +1,6 @@
-"""What makes a run the run it is: texts, what is held out, base, seed, batch and shape. Data only, no files.
+"""The settings that identify a run: texts, hold-out, base, seed, batch and shape. Pure.
 
-The length is apart: while the rate is flat it may still be changed, and the run stays the same run.
+The length is not one of them: it may change while the learning rate is flat.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from model.errors import ModelDamaged
-from tools.train.errors import OtherRun
+from tools.cli.errors import ToolError
 from tools.train.holdout import HoldOut
 
 FORMAT = 1
-LATER_FIELDS = ("patience", "look_every", "lora", "dropout", "decay", "average")
+LATER_FIELDS = ("patience", "look_every", "lora", "dropout", "decay", "average")  # added later: old records lack them
 DEFAULT_BATCH = 8
 DEFAULT_SEED = 33
 DEFAULT_FALL = 0.5
@@ -25,7 +25,7 @@ DEFAULT_DECAY = 0.05
 
 @dataclass(frozen=True, slots=True)
 class HashedSource:
-    """A file by its name, without its place, and its SHA-256 in hex."""
+    """A text, a corpus or a base model: its name without a folder, and its SHA-256 in hex."""
 
     name: str
     sha256: str
@@ -33,20 +33,20 @@ class HashedSource:
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """The shape as asked for; a short text may yield fewer tokens than `vocabulary`."""
+    """The requested shape. A short text may yield fewer tokens than `vocabulary`."""
 
-    vocabulary: int = 4096
-    context: int = 512
-    width: int = 256
-    layers: int = 5
-    heads: int = 4
+    vocabulary: int = field(default=4096, metadata={"help": "tokens of the vocabulary"})
+    context: int = field(default=512, metadata={"help": "tokens of the context"})
+    width: int = field(default=256, metadata={"help": "width of the hidden state"})
+    layers: int = field(default=5, metadata={"help": "number of blocks"})
+    heads: int = field(default=4, metadata={"help": "attention heads of a block"})
 
 
 @dataclass(frozen=True, slots=True)
 class RunLength:
-    """A run ends after so many steps, or after so many minutes spent in steps; one of the two is None.
+    """The length of a run, in steps or in minutes spent in steps; the other is None.
 
-    `fall` is the share of it at its end, above 0 to 1, over which the rate falls.
+    `fall` is the share of the run at its end, above 0 to 1, in which the learning rate falls.
     """
 
     steps: int | None
@@ -60,10 +60,10 @@ class RunLength:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """All that the numbers of a run depend on, but for its length and the machine's rounding.
+    """All settings that decide the result of a run, except its length and the machine's rounding.
 
-    `hold_out` are numbers of documents; or `hold_share` per cent of them are held out by the seed. `patience` and
-    `look_every` of 0 are not asked for, and no patience. `corpus` says whether one of the texts is a corpus.
+    `hold_out` has numbers of documents; or `hold_share` per cent are drawn by the seed. `patience` 0 means no early
+    end, `look_every` 0 the default. `corpus` says whether one of the texts is a corpus.
     """
 
     texts: tuple[HashedSource, ...]
@@ -87,49 +87,46 @@ def hold_out_of(config: RunConfig) -> HoldOut:
 
 
 def train_command(name: str, config: RunConfig, length: RunLength) -> str:
-    """The command that makes this run on any machine, in a folder that has the texts."""
-    words = ["asr33", "train", *(shlex.quote(text.name) for text in config.texts), "--name", shlex.quote(name)]
+    """The command that repeats this run on any machine, in a folder with the texts."""
+    options, defaults = dict(_command_options(config)), dict(_command_options(RunConfig(texts=())))
+    words = ["asr33", "train", options["texts"], "--name", shlex.quote(name)]
     if config.base is not None:
         words += ["--base", shlex.quote(config.base.name)]
-    words += [option for key, option in _command_options(config) if key == "hold_out" and hold_out_of(config)]
-    words += [str(length), f"--seed {config.seed}"]
-    plain = dict(_command_options(RunConfig(texts=())))
-    left = (
-        ("batch", *LATER_FIELDS)
-        if config.base is not None
-        else ("batch", *(item.name for item in fields(ModelSize)), *LATER_FIELDS)
-    )
-    words += [option for key, option in _command_options(config) if key in left and option != plain[key]]
-    words += _disabling_options(config)
-    return " ".join(words)
+    if hold_out_of(config):
+        words.append(options["hold_out"])
+    words += [str(length), options["seed"]]
+    size = () if config.base is not None else tuple(item.name for item in fields(ModelSize))
+    words += [options[key] for key in ("batch", *size, *LATER_FIELDS) if options[key] != defaults[key]]
+    return " ".join([*words, *_disabling_options(config)])
 
 
 def score_command(name: str, config: RunConfig) -> str:
-    """The command that scores the finished model again on what was held out."""
+    """The command that scores the finished model again on the held-out text."""
     words = [*(shlex.quote(text.name) for text in config.texts), "--model", shlex.quote(name), "--held-out"]
     return " ".join(["asr33", "model", "score", *words])
 
 
 def _disabling_options(config: RunConfig) -> Iterator[str]:
-    """What a base or a corpus brings of itself, and this run was told to leave."""
+    """The options that switch off the defaults for bases and corpora."""
     if config.corpus and not hold_out_of(config):
         yield "--hold-out 0%"
-    told = config.patience or config.average or not hold_out_of(config)
-    if not told and (config.corpus or config.base is not None):
+    has_default_patience = hold_out_of(config) and not config.average and (config.corpus or config.base is not None)
+    if has_default_patience and not config.patience:
         yield "--patience 0"
 
 
 def require_same(name: str, previous: RunConfig, requested: RunConfig) -> None:
-    """Raises OtherRun with the first thing that differs."""
-    was, wanted = dict(_command_options(previous)), dict(_command_options(requested))
-    for key, option in was.items():
-        if option != wanted[key]:
-            change = f"with {option}, not {wanted[key]}"
+    """Raises ToolError with the first difference."""
+    before, now = dict(_command_options(previous)), dict(_command_options(requested))
+    for key, option in before.items():
+        if option != now[key]:
+            change = f"with {option}, not {now[key]}"
         elif getattr(previous, key, None) != getattr(requested, key, None):
             change = f"with another content of {option}"
         else:
             continue
-        raise OtherRun(f"the run {name} was begun {change}: take that, another --name, or --fresh to begin it again")
+        cure = "take that, another --name, or --fresh to begin it again"
+        raise ToolError(f"the run {name} was begun {change}: {cure}", "usage")
 
 
 def to_json(config: RunConfig, length: RunLength) -> str:
@@ -137,7 +134,7 @@ def to_json(config: RunConfig, length: RunLength) -> str:
 
 
 def from_json(text: str) -> tuple[RunConfig, RunLength]:
-    """Raises ModelDamaged; whoever knows the file's name says it."""
+    """The config and the length in a record. Raises ModelDamaged, without a file name: the caller adds that."""
     try:
         record = json.loads(text)
         if record["format"] != FORMAT:
@@ -147,17 +144,17 @@ def from_json(text: str) -> tuple[RunConfig, RunLength]:
         raise ModelDamaged(f"not the record of a run ({error})") from None
 
 
-def _config_from_json(fields_by_name: dict[str, Any]) -> RunConfig:
-    base = fields_by_name["base"]
+def _config_from_json(record: dict[str, Any]) -> RunConfig:
+    base = record["base"]
     return RunConfig(
-        texts=tuple(HashedSource(**text) for text in fields_by_name["texts"]),
-        hold_out=tuple(fields_by_name["hold_out"]),
+        texts=tuple(HashedSource(**text) for text in record["texts"]),
+        hold_out=tuple(record["hold_out"]),
         base=None if base is None else HashedSource(**base),
-        seed=fields_by_name["seed"],
-        batch=fields_by_name["batch"],
-        size=ModelSize(**fields_by_name["size"]),
-        # What runs of the past could not be asked for, they had by default.
-        **{key: fields_by_name[key] for key in ("hold_share", "corpus", *LATER_FIELDS) if key in fields_by_name},
+        seed=record["seed"],
+        batch=record["batch"],
+        size=ModelSize(**record["size"]),
+        # An old run without these options had their defaults.
+        **{key: record[key] for key in ("hold_share", "corpus", *LATER_FIELDS) if key in record},
     )
 
 
@@ -171,5 +168,5 @@ def _command_options(config: RunConfig) -> Iterator[tuple[str, str]]:
         yield key, f"--{key} {number}"
     for key in LATER_FIELDS:
         number = getattr(config, key)
-        words = str(number) if isinstance(number, int) else f"{100 * number if key == 'average' else number:g}"
-        yield key, f"--{key.replace('_', '-')} {words}"
+        text = str(number) if isinstance(number, int) else f"{100 * number if key == 'average' else number:g}"
+        yield key, f"--{key.replace('_', '-')} {text}"

@@ -1,13 +1,12 @@
-"""The folder of a run, beside the models: checkpoint, vocabulary, and the record of what run it is.
+"""The folder of a run, beside the models: checkpoint, vocabulary, and the record of the run.
 
-It knows neither torch nor what a step does. `<store>/.training/<name>/` has `checkpoint.safetensors`,
-`tokenizer.json` and `run.json`; when the model is written the folder may go.
+`<store>/.training/<name>/` has `checkpoint.safetensors`, `tokenizer.json` and `run.json`. The user may remove it when
+the model is written. The module knows neither torch nor steps.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import ModelDamaged
-from tools.train import run_config as recipes
-from tools.train.errors import OtherRun, RunUnwritten
+from model.store.atomic_file import replace_atomically
+from tools.cli.errors import ToolError
+from tools.train import run_config
 from tools.train.run_config import RunConfig, RunLength
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -45,9 +45,9 @@ def run_folder_for(store: Path, name: str) -> RunFolder:
 
 @contextmanager
 def lock_folder(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder for this process alone; without a checkpoint it is gone afterwards.
+    """Locks the folder for this process. Afterwards a folder without a checkpoint is removed.
 
-    Raises OtherRun when another process has it, RunUnwritten when there is no making it.
+    Raises ToolError if another process has the lock, or if the folder cannot be made.
     """
     with convert_disk_errors(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -56,32 +56,33 @@ def lock_folder(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OtherRun(f"{folder.path}: another process trains this model; let it end, or stop it") from None
+            fault = "another process trains this model"
+            raise ToolError(f"{folder.path}: {fault}; let it end, or stop it", "usage") from None
         try:
             yield
         finally:
             if not folder.checkpoint.exists():
-                shutil.rmtree(folder.path)  # no step was taken: a wrong word on the command line, as like as not
+                shutil.rmtree(folder.path)  # no step was taken; perhaps an option was wrong
 
 
 def read_run_length(folder: RunFolder, name: str, requested: RunConfig) -> RunLength | None:
-    """The length that the run in the folder has so far; None if there is no record.
+    """The length of the run in the folder; None if there is no record.
 
-    Raises OtherRun when it is a run of another recipe, ModelDamaged when its record cannot be read.
+    Raises ToolError if the run has another config, ModelDamaged if its record cannot be read.
     """
     try:
-        recipe, length = recipes.from_json(folder.config.read_text("utf-8"))
+        config, length = run_config.from_json(folder.config.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (ModelDamaged, UnicodeDecodeError) as error:
         raise ModelDamaged(f"{folder.config}: {error}; --fresh begins the run again") from None
-    recipes.require_same(name, recipe, requested)
+    run_config.require_same(name, config, requested)
     return length
 
 
 def clear_folder(folder: RunFolder) -> None:
-    """Forget the run, the lock apart, which is held."""
-    # First: a checkpoint without its record would be taken for that of another run.
+    """Removes the run, but not the lock, which this process holds."""
+    # The checkpoint is removed first: without its record it would look like the checkpoint of a new run.
     folder.checkpoint.unlink(missing_ok=True)
     for path in folder.path.iterdir() if folder.path.exists() else ():
         if path.name != "lock":
@@ -89,22 +90,16 @@ def clear_folder(folder: RunFolder) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """All of the text or none of it."""
-    beside = path.with_suffix(".part")
-    with convert_disk_errors(path):
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+    """Replaces the whole file, or none of it. Raises ToolError."""
+    with convert_disk_errors(path), replace_atomically(path, path.with_suffix(".part")) as temporary:
+        temporary.write_text(text, "utf-8")
 
 
 @contextmanager
 def convert_disk_errors(path: Path) -> Iterator[None]:
-    """What the disk refuses becomes RunUnwritten."""
+    """Turns OSError into ToolError."""
     try:
         yield
     except OSError as error:
-        raise RunUnwritten(
-            f"{path}: cannot be written ({error.strerror}); make room there, then give the command again"
-        ) from None
+        cure = "make room there, then give the command again"
+        raise ToolError(f"{path}: cannot be written ({error.strerror}); {cure}", "output") from None

@@ -1,64 +1,64 @@
-"""Texts of one large thread, parted so that a share of them can be held out. Data in, data out.
+"""Divides the texts of a run into training and held-out documents, for a new run and for a finished one.
 
-A chat of two people is one thread, a manual one book: held out whole it leaves nothing to learn from. Its conversations
-are taken for themselves then, and a long one is cut where a message or a paragraph begins. Of what they are about it
-knows nothing.
+A share of one long thread or book cannot be held out whole. Then each of its conversations counts as a unit, and a long
+one is cut where a message or a paragraph begins. The module does not know what the texts are about.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
+from typing import Any
 
-from tools.train.holdout import HoldOut, choose_documents
+from model.errors import ModelError
+from model.store import documents
+from model.store.documents import DocumentSplit
+from tools.train import inputs
+from tools.train.holdout import HoldOut, choose_documents, parse_hold_out, sizes_of_units
 from tools.train.inputs import TrainingTexts
+from tools.train.run_config import HashedSource
 
-LARGE_UNIT_FACTOR = 2.0  # times what is to be held out: so large a thread or book is no unit of its own
-MIN_HELD_OUT_PARTS = 2  # stretches that the share is made of, at least: one alone may be about anything
-MIN_PART_CHARS = 1000  # characters of a stretch; fewer tell little of a voice
+LARGE_UNIT_FACTOR = 2.0  # a thread or book of more than this many times the held-out share is divided
+MIN_HELD_OUT_PARTS = 2  # a single part might have an unusual subject
+MIN_PART_CHARS = 1000  # a shorter part is too little to judge a style
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n(?=\S)")
-_LINE = re.compile(r"\n(?=\S)")  # what is indented goes on with the message above it
+_LINE = re.compile(r"\n(?=\S)")  # an indented line belongs to the message above it
 
 
-def choose_held_out(
-    training_texts: TrainingTexts, hold_out: HoldOut, rng: Random
-) -> tuple[TrainingTexts, tuple[int, ...]]:
-    """The texts, parted if a share of them is drawn, and which of their documents are held out, from 1.
+def choose_held_out(texts: TrainingTexts, hold_out: HoldOut, rng: Random) -> tuple[TrainingTexts, tuple[int, ...]]:
+    """The texts, divided if a share of them is drawn, and the numbers, from 1, of the documents to hold out.
 
-    The same texts, share and seed are always the same. Raises TextDamaged as `holding.chosen` does.
+    The result depends only on texts, share and seed. Raises ModelError as `choose_documents` does.
     """
     if hold_out.percent:
-        training_texts = split_large_units(training_texts, hold_out.percent)
-    return training_texts, choose_documents(
-        hold_out, training_texts.units, list(map(len, training_texts.documents)), rng
-    )
+        texts = split_large_units(texts, hold_out.percent)
+    return texts, choose_documents(hold_out, texts.units, list(map(len, texts.documents)), rng)
 
 
-def split_large_units(training_texts: TrainingTexts, percent: float) -> TrainingTexts:
-    """The same texts, each document of a thread too large to be held out a unit by itself, none of them too long."""
-    whole = sum(map(len, training_texts.documents))
-    most = max(MIN_PART_CHARS, round(whole * percent / 100 / MIN_HELD_OUT_PARTS))
-    sizes = dict.fromkeys(training_texts.units, 0)
-    for unit, document in zip(training_texts.units, training_texts.documents, strict=True):
-        sizes[unit] += len(document)
-    documents: list[str] = []
+def split_large_units(texts: TrainingTexts, percent: float) -> TrainingTexts:
+    """The same texts; each document of a thread too large to be held out, or each part of it, becomes a unit."""
+    sizes = sizes_of_units(texts.units, list(map(len, texts.documents)))
+    total = sum(sizes.values())
+    max_chars = max(MIN_PART_CHARS, round(total * percent / 100 / MIN_HELD_OUT_PARTS))
+    parts: list[str] = []
     units: list[int] = []
     last, number = 0, 0
-    for unit, document in zip(training_texts.units, training_texts.documents, strict=True):
-        large = sizes[unit] > LARGE_UNIT_FACTOR * whole * percent / 100
-        for part in split_document(document, most) if large else [document]:
-            number += large or unit != last
+    for unit, document in zip(texts.units, texts.documents, strict=True):
+        is_large = sizes[unit] > LARGE_UNIT_FACTOR * total * percent / 100
+        for part in split_document(document, max_chars) if is_large else [document]:
+            number += is_large or unit != last
             last = unit
-            documents.append(part)
+            parts.append(part)
             units.append(number)
-    return replace(training_texts, documents=documents, units=units)
+    return replace(texts, documents=parts, units=units)
 
 
 def split_document(document: str, max_chars: int) -> list[str]:
-    """About equal parts of at most so many characters, where lines allow it; joined by line ends they are the whole."""
+    """About equal parts of at most `max_chars`, if line ends allow it. Joined by line ends they are the document."""
     count = -(-len(document) // max_chars)
     if count < 2:
         return [document]
@@ -66,18 +66,53 @@ def split_document(document: str, max_chars: int) -> list[str]:
 
 
 def _cut_near(document: str, places: Sequence[int]) -> Iterator[str]:
-    """Cut near the places: before a paragraph if one begins near, or else before a line."""
-    near = min(places) // 4
+    """Cuts near the places: before a paragraph if one begins near, else before a line."""
+    distance = min(places) // 4
     start = 0
     for place in places:
-        at = _nearest_match(_PARAGRAPH, document, place, near) or _nearest_match(_LINE, document, place, near * 2)
-        if at and at > start:
-            yield document[start:at].rstrip()
-            start = at
+        cut = _nearest_match(_PARAGRAPH, document, place, distance)
+        cut = cut or _nearest_match(_LINE, document, place, distance * 2)
+        if cut and cut > start:
+            yield document[start:cut].rstrip()
+            start = cut
     yield document[start:]
 
 
-def _nearest_match(pattern: re.Pattern[str], document: str, place: int, near: int) -> int:
-    """Where what comes behind the match begins; 0 where there is none so near."""
-    found = (match.end() for match in pattern.finditer(document, max(0, place - near), place + near))
-    return min(found, key=lambda at: abs(at - place), default=0)
+def _nearest_match(pattern: re.Pattern[str], document: str, place: int, distance: int) -> int:
+    """The end of the match that ends nearest to the place; 0 if there is none within the distance."""
+    ends = (match.end() for match in pattern.finditer(document, max(0, place - distance), place + distance))
+    return min(ends, key=lambda end: abs(end - place), default=0)
+
+
+def restore_held_out(paths: Sequence[Path], training: Mapping[str, Any]) -> DocumentSplit:
+    """The texts as a finished run divided them, from the `training` of its model's manifest.
+
+    Raises ModelError if the texts are not those of the run, or if the run held nothing out.
+    """
+    inputs.require_readable(paths)
+    hold_out, seed, sources = _read_hold_out(training)
+    texts = inputs.read_texts(paths)
+    hashes = {source.sha256 for source in sources}
+    if [source.sha256 for source in texts.sources] != [source.sha256 for source in sources]:
+        unknown = next((source.name for source in texts.sources if source.sha256 not in hashes), "")
+        names = ", ".join(source.name for source in sources)
+        missing = f"{len(texts.sources)} texts, of which some are missing"
+        fault = f"{unknown}: the model was not trained on it" if unknown else missing
+        raise ModelError(f"{fault}; give {names} as they were then, in this order", "damaged")
+    texts, numbers = choose_held_out(texts, hold_out, Random(seed))
+    return documents.hold_out_documents(texts.documents, numbers)
+
+
+def _read_hold_out(training: Mapping[str, Any]) -> tuple[HoldOut, int, list[HashedSource]]:
+    """The hold-out, seed and texts of a run, from the manifest. Raises ModelError if the manifest lacks them."""
+    try:
+        sources = [HashedSource(**source) for source in training["texts"]]
+        # Old manifests have only the numbers of the documents.
+        numbers = ",".join(map(str, training["held_out_documents"]))
+        hold_out, seed = parse_hold_out(training.get("hold_out", numbers)), int(training["seed"])
+    except (KeyError, TypeError, ValueError):
+        hold_out = HoldOut()
+    if not hold_out:
+        fault = "--held-out: the manifest of this model has no held-out documents"
+        raise ModelError(f"{fault}; name documents by --hold-out N,N", "damaged")
+    return hold_out, seed, sources
