@@ -1,14 +1,20 @@
-"""Who is measured: engines and the widths in which each holds the same weights. Pure; it starts nothing."""
+"""The candidates of a benchmark: each engine with the same weights in several precisions. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from model.interface import GPT2Config
 
 EngineName = Literal["ours", "ctranslate2", "llama.cpp", "transformers"]
+BackendName = Literal["ours", "arrival", "ctranslate2", "llama"]  # of the load test
+BACKEND_NAMES: tuple[BackendName, ...] = get_args(BackendName)
+OWN_BACKENDS: tuple[BackendName, ...] = (
+    "ours",
+    "arrival",
+)  # both are asr33's engine; arrival: first come, first served
 Width = Literal["4 bit", "8 bit", "float"]
 
 SIZES = {
@@ -18,7 +24,7 @@ SIZES = {
 }
 BLOCK_SIZES = (32, 64, 128)
 INT4_BLOCK = 128  # of `asr33 model make --as int4`
-# How a person gets a peer; none of them is a dependency of asr33.
+# The command that installs each peer; asr33 depends on none of them.
 INSTALL_HINTS: dict[EngineName, str] = {
     "ctranslate2": "pip install ctranslate2",
     "llama.cpp": "pip install llama-cpp-python",
@@ -28,13 +34,13 @@ INSTALL_HINTS: dict[EngineName, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One engine with the weights in one form. `form` is the engine's own word for it."""
+    """One engine with the weights in one form. `form` is the engine's own name of it. The fields are JSON keys."""
 
     engine: EngineName
     form: str
     width: Width
     block: int = 0
-    stored: bool = False  # a model's own file, whose form is its folder's name
+    stored: bool = False  # an existing model folder; `form` is its name
 
     @property
     def name(self) -> str:
@@ -49,24 +55,25 @@ REFERENCE = Candidate("ours", "float32", "float")
 
 
 def asr33_candidates(shape: GPT2Config) -> list[Candidate]:
-    """Our graph in every width that the model's width allows; without a block, as `asr33 model make` makes it."""
+    """Returns our graph in each precision that the model's width allows. Block 0 is that of `asr33 model make`."""
     blocks = [block for block in BLOCK_SIZES if shape.n_embd % block == 0]
-    eight = [Candidate("ours", "int8", "8 bit", block) for block in (0, *blocks) if blocks]
-    four = [Candidate("ours", "int4", "4 bit", block) for block in (0, *blocks[:1]) if blocks]
-    return [*eight, *four, REFERENCE]
+    int8 = [Candidate("ours", "int8", "8 bit", block) for block in (0, *blocks) if blocks]
+    int4 = [Candidate("ours", "int4", "4 bit", block) for block in (0, *blocks[:1]) if blocks]
+    return [*int8, *int4, REFERENCE]
 
 
 def stored_candidate(name: str, shape: GPT2Config, file_bytes: int, training: Mapping[str, Any]) -> Candidate:
-    """A model of ours as it lies there. Where its manifest does not tell the width, its size does."""
+    """Returns the candidate of a stored model. If its manifest does not give the precision, the file size does."""
     rounding = training.get("rounding")
     if isinstance(rounding, dict) and rounding.get("bits") in (4, 8) and isinstance(rounding.get("block"), int):
         return Candidate("ours", name, "8 bit" if rounding["bits"] == 8 else "4 bit", rounding["block"], stored=True)
-    a_number = file_bytes / shape.parameters
-    return Candidate("ours", name, "float" if a_number > 1.9 else "8 bit" if a_number > 0.95 else "4 bit", stored=True)
+    per_weight = file_bytes / shape.parameters
+    width: Width = "float" if per_weight > 1.9 else "8 bit" if per_weight > 0.95 else "4 bit"
+    return Candidate("ours", name, width, stored=True)
 
 
 def peer_candidates(shape: GPT2Config) -> list[Candidate]:
-    """The others; llama.cpp's blocks of 256 need a width that they divide."""
+    """Returns the candidates of the other engines. llama.cpp's K-quants need a width that is a multiple of 256."""
     llama: list[tuple[str, Width]] = [("f16", "float"), ("q8_0", "8 bit"), ("q4_0", "4 bit")]
     if shape.n_embd % 256 == 0:
         llama.append(("q4_k_m", "4 bit"))
@@ -79,29 +86,29 @@ def peer_candidates(shape: GPT2Config) -> list[Candidate]:
 
 
 def filter_by_name(candidates: list[Candidate], substrings: list[str]) -> list[Candidate]:
-    """Those whose name has one of the words; all where there is no word."""
-    return [one for one in candidates if not substrings or any(word in one.name for word in substrings)]
+    """Returns the candidates whose name contains any of the substrings; all without substrings."""
+    return [c for c in candidates if not substrings or any(part in c.name for part in substrings)]
 
 
 def weights_per_step(shape: GPT2Config) -> int:
-    """How many weights one step multiplies by: the linear layers and the head."""
+    """How many weights one decode step multiplies by: the linear layers and the head."""
     return 12 * shape.n_layer * shape.n_embd**2 + shape.vocab_size * shape.n_embd
 
 
 def weight_bytes_per_step(candidate: Candidate, shape: GPT2Config, file_bytes: int) -> int:
-    """How many bytes of weights one step must read from memory."""
+    """How many bytes of weights one decode step must read from memory."""
     weights = weights_per_step(shape)
     positions = shape.n_positions * shape.n_embd
-    if candidate.engine == "llama.cpp":  # a mix of its own making: what lies in the file, but for the positions
+    if candidate.engine == "llama.cpp":  # its file mixes formats; only the float32 position embeddings are not read
         return file_bytes - 4 * positions
     if candidate.block or (candidate.width == "4 bit" and candidate.engine == "ours"):
-        # Beside the codes a scale for each block, in 4 bits a zero point too.
-        code, each = (1.0, 4.0) if candidate.width == "8 bit" else (0.5, 4.5)
-        return round(weights * (code + each / (candidate.block or INT4_BLOCK)))
-    if candidate.width == "float":  # float16 is cast when it is loaded
+        # Each block has a scale beside its codes; in 4 bits it has a zero point too.
+        code, per_block = (1.0, 4.0) if candidate.width == "8 bit" else (0.5, 4.5)
+        return round(weights * (code + per_block / (candidate.block or INT4_BLOCK)))
+    if candidate.width == "float":  # float16 is cast to float32 when it is loaded
         return 4 * weights
     if not candidate.stored:
         return weights
-    # The head lies apart from the embedding, of which a step reads one row.
-    apart = weights + shape.vocab_size * shape.n_embd
-    return round((file_bytes - 2 * positions) * weights / apart)
+    # The file holds the head and the embedding apart; a step reads one row of the embedding.
+    stored_weights = weights + shape.vocab_size * shape.n_embd
+    return round((file_bytes - 2 * positions) * weights / stored_weights)

@@ -1,4 +1,4 @@
-"""The weights that all candidates share: random ones or a model's, in a folder that any numpy can map."""
+"""The weights that all candidates share: random or of a model, as numpy files in a folder that workers map."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 SHAPE_FILE = "shape.json"
 CALIBRATION_FILE = "calibration/windows.npy"
-# Deviations times the root of the width: so a random model's next token is as open as a real one's, about 4 nats.
+# Standard deviations times the root of the width. They give a random model the entropy of a real one, about 4 nats.
 EMBEDDING_DEVIATION, LINEAR_DEVIATION = 3.88, 1.66
-SMALL_DEVIATION = 0.02  # of positions and biases
+SMALL_DEVIATION = 0.02  # of position embeddings and biases
 
 
 def make_random_weights(shape: GPT2Config, seed: int, folder: Path) -> None:
@@ -42,7 +42,7 @@ def make_random_weights(shape: GPT2Config, seed: int, folder: Path) -> None:
 
 
 def extract_weights(model: Path, folder: Path) -> None:
-    """The weights of a model of ours in floating point, and the text to round it by. Raises ModelError."""
+    """Writes the weights of a floating-point model, and the ids of a text to quantise it with. Raises ModelError."""
     import numpy as np
 
     from model.build import export, fidelity
@@ -54,22 +54,22 @@ def extract_weights(model: Path, folder: Path) -> None:
     for name, value in weights.items():
         np.save(folder / f"{name}.npy", value)
     _write_shape(shape, folder)
-    words = tokenizer.from_json((model / store.TOKENIZER_FILE).read_text("utf-8"))
+    encoder = tokenizer.from_json((model / store.TOKENIZER_FILE).read_text("utf-8"))
     texts = documents.read_documents([export.TEXT_FOLDER / "calibration.txt"])
     length = min(export.WINDOW_TOKENS, shape.n_positions)
     (folder / CALIBRATION_FILE).parent.mkdir()
-    np.save(folder / CALIBRATION_FILE, fidelity.cut_windows(words, texts, length, export.CALIBRATION_TOKENS))
+    np.save(folder / CALIBRATION_FILE, fidelity.cut_windows(encoder, texts, length, export.CALIBRATION_TOKENS))
 
 
 def random_windows(shape: GPT2Config) -> NDArray[np.int64]:
-    """Windows of any tokens: what a random model knows of its keys and values, these tell."""
+    """Returns windows of random ids, to measure the ranges of keys and values of a random model."""
     import numpy as np
 
     return np.random.default_rng(0).integers(0, shape.vocab_size, (4, min(256, shape.n_positions)))
 
 
 def load_weights(folder: Path) -> tuple[Weights, GPT2Config]:
-    """The weights, mapped and not read."""
+    """Returns the weights, memory-mapped."""
     import numpy as np
 
     shape = GPT2Config(**json.loads((folder / SHAPE_FILE).read_text("utf-8")))
@@ -77,7 +77,7 @@ def load_weights(folder: Path) -> tuple[Weights, GPT2Config]:
 
 
 def load_calibration(folder: Path) -> NDArray[np.int64] | None:
-    """Ids of a text to round by; None where the weights are random."""
+    """Returns ids of a text to quantise with; None if the weights are random."""
     import numpy as np
 
     if not (folder / CALIBRATION_FILE).exists():

@@ -1,4 +1,4 @@
-"""The asker's end of a worker: starts it in an interpreter of choice, asks, and sees to it that it ends."""
+"""The client of a worker: starts the process in a chosen Python, sends requests, and makes sure that it ends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import IO, Any
 from tools.bench.errors import PeerNotInstalled, WorkerFailed
 
 ROOT = Path(__file__).resolve().parents[2]
-# In a foreign environment nothing of ours may hide what lives there: the house goes as soon as its files are loaded.
+# In a foreign environment no module of asr33 may hide one of that environment: our path is removed after the import.
 BOOTSTRAP = "import sys; sys.path.insert(0, {root!r}); from tools.bench.worker import main; {then}; main()"
 OPERATION_TEXTS = {"weights": "it made the weights", "prepare": "it wrote its model", "load": "it loaded its model"}
 
 
 class WorkerClient:
-    """A worker that runs; `age` is how long."""
+    """A running worker process."""
 
     def __init__(self, name: str, process: subprocess.Popen[str], errors: IO[bytes]) -> None:
         self._name = name
@@ -39,7 +39,7 @@ class WorkerClient:
         return self._process.pid
 
     def ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Its answer. Raises WorkerFailed and PeerAbsent."""
+        """Sends a request and returns the reply. Raises WorkerFailed and PeerNotInstalled."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -50,46 +50,46 @@ class WorkerClient:
             line = ""
         if not line.endswith("\n"):
             raise WorkerFailed(f"{self._name}: {self._describe_exit(operation)}")
-        answer: dict[str, Any] = json.loads(line)
-        if "absent" in answer:
-            raise PeerNotInstalled(f"{answer['absent']} is not installed")
-        if "failed" in answer:
-            raise WorkerFailed(f"{self._name}: {answer['failed']}")
-        return answer
+        reply: dict[str, Any] = json.loads(line)
+        if "absent" in reply:
+            raise PeerNotInstalled(f"{reply['absent']} is not installed")
+        if "failed" in reply:
+            raise WorkerFailed(f"{self._name}: {reply['failed']}")
+        return reply
 
     def check_alive(self) -> None:
-        """Raises WorkerFailed if it has ended meanwhile."""
+        """Raises WorkerFailed if the process has ended."""
         if self._process.poll() is not None:
             raise WorkerFailed(f"{self._name}: {self._describe_exit('')}")
 
     def _describe_exit(self, operation: str) -> str:
-        """How the process ended, and its last words."""
+        """Returns how the process ended, with the last line of its error output."""
         code = self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        ending = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         self._errors.seek(0)
-        said = [line for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [line for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
         cure = "it may want more memory: try a smaller --size" if code == -signal.SIGKILL else "leave it out by --only"
-        last = f" ({said[-1].strip()})" if said else ""
-        return f"its process {how} while {OPERATION_TEXTS.get(operation, 'it was measured')}{last}; {cure}"
+        reason = f" ({lines[-1].strip()})" if lines else ""
+        return f"its process {ending} while {OPERATION_TEXTS.get(operation, 'it was measured')}{reason}; {cure}"
 
 
 @contextmanager
 def open_worker(name: str, python: Path | None = None, code: str = "") -> Iterator[WorkerClient]:
-    """A worker in this interpreter or another; it is gone when the block is left, however that happens.
+    """Starts a worker in this Python or another, and kills it at the end of the block.
 
-    `code` is what it runs in place of the worker that measures one text at a time.
+    `code` is a Python program to run in place of the worker that measures one sequence at a time.
     """
-    own = python is None
-    code = code or BOOTSTRAP.format(root=str(ROOT), then="pass" if own else f"sys.path.remove({str(ROOT)!r})")
+    root = str(ROOT)
+    code = code or BOOTSTRAP.format(root=root, then=f"sys.path.remove({root!r})" if python else "pass")
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                [sys.executable if own else str(python), "-c", code],
+                [str(python or sys.executable), "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                start_new_session=True,  # ^C is for us: we end the worker, and it says nothing
+                start_new_session=True,  # ^C reaches only this process, which then kills the worker
             )
         except OSError as error:
             raise WorkerFailed(f"{python}: {error.strerror}; name a Python that can be run by --peer-python") from None
@@ -98,6 +98,6 @@ def open_worker(name: str, python: Path | None = None, code: str = "") -> Iterat
                 yield WorkerClient(name, process, errors)
             finally:
                 process.kill()
-                with suppress(OSError):  # what it was asked and did not read
+                with suppress(OSError):  # a request that the worker did not read
                     assert process.stdin is not None
                     process.stdin.close()

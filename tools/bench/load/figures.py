@@ -1,22 +1,21 @@
-"""What N lines came to: stalls, waits, tokens and characters a second, errors, and the cost. Pure."""
+"""The figures of a load test: stalls, waits, tokens and characters per second, errors, cost. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from tools.bench.load.print_buffer import PrintBuffer
 
-MIN_ANSWER_INTERVAL_S = 8.0  # from RETURN to RETURN: more answers than one in so many seconds no line gets
-MAX_WAIT_S = 1.5  # from RETURN to the first strike, for 99 of 100
+MIN_ANSWER_INTERVAL_S = 8.0  # from RETURN to RETURN: no client gets more answers than one in this time
+MAX_WAIT_S = 1.5  # from RETURN to the first character, for 99 of 100 answers
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessCost:
-    """Processor seconds in the time that counts, and bytes of memory at its end and at most."""
+    """Processor seconds in the measured span, bytes of memory at its end and at most. The fields are JSON keys."""
 
     cpu_s: float
     resident: int = 0
@@ -25,7 +24,7 @@ class ProcessCost:
 
 @dataclass(slots=True)
 class ClientRecord:
-    """One typist's wheel, and what went wrong, each with its moment."""
+    """The print buffer of one client, and its errors with their moments."""
 
     print_buffer: PrintBuffer = field(default_factory=PrintBuffer)
     errors: list[tuple[float, str]] = field(default_factory=list)
@@ -33,7 +32,7 @@ class ClientRecord:
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """What counts: from `begun` to `ended`, in seconds of one clock."""
+    """The measured time, in seconds of one clock."""
 
     started_at: float
     ended_at: float
@@ -48,7 +47,7 @@ class TimeSpan:
 
 @dataclass(frozen=True, slots=True)
 class WaitTimes:
-    """Seconds from RETURN to the first strike. One that is still waiting at the end counts as long as it waited."""
+    """Seconds from RETURN to the first character. A wait that is not over at the end counts so far."""
 
     median: float
     of_90: float
@@ -58,9 +57,10 @@ class WaitTimes:
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """One run of N lines. `server` is None where it runs elsewhere; `driver` is this program itself.
+    """One run of N clients (`lines`). The fields are JSON keys.
 
-    `engine` is what the server's did, by the names of `model.server.engine.counters`; empty where it does not tell.
+    `driver` is the cost of this program, `server` that of the server, or None if it runs elsewhere. `engine` has the
+    counters of `model.server.engine.counters`, or is empty.
     """
 
     lines: int
@@ -74,18 +74,14 @@ class LoadFigures:
     characters_per_s: float
     errors: Mapping[str, int]
     driver: ProcessCost
-    late_s: float  # the most that the driver itself came too late
+    late_s: float  # the longest delay of the load generator itself
     server: ProcessCost | None = None
     engine: Mapping[str, float] = field(default_factory=dict)
 
     def meets_limits(self, max_wait_s: float = MAX_WAIT_S) -> bool:
-        """No wheel stood still, nothing failed, and 99 of 100 waited no longer than that; 0 asks nothing of waits."""
-        patient = not max_wait_s or self.waits is None or self.waits.of_99 <= max_wait_s
-        return not self.stalls and not self.errors and patient
-
-    def to_json(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """Whether there were no stalls, no errors, and 99 of 100 waits within the limit; 0: no limit."""
+        waited_briefly = not max_wait_s or self.waits is None or self.waits.of_99 <= max_wait_s
+        return not self.stalls and not self.errors and waited_briefly
 
 
 def compute_figures(
@@ -97,32 +93,26 @@ def compute_figures(
     late_s: float = 0.0,
     engine: Mapping[str, float] | None = None,
 ) -> LoadFigures:
-    """The figures of what happened in the span."""
-    stalls = [
-        [stall for stall in line.print_buffer.stalls if span.contains(stall.started_at + stall.seconds)]
-        for line in records
-    ]
-    answers = [answer for line in records for answer in line.print_buffer.answers]
-    waited = [
-        answer.first_strike_at - answer.requested_at
-        for answer in answers
-        if answer.first_strike_at is not None and span.contains(answer.requested_at)
-    ]
-    waited += [span.ended_at - asked for line in records if (asked := line.print_buffer.waiting_since()) is not None]
-    handed = [
-        handed for line in records for handed in line.print_buffer.deliveries if span.contains(handed.delivered_at)
-    ]
+    """Computes the figures of the events in the span."""
+    buffers = [record.print_buffer for record in records]
+    stalls = [[stall for stall in buffer.stalls if span.contains(stall.ended_at)] for buffer in buffers]
+    answers = [answer for buffer in buffers for answer in buffer.answers]
+    waits = [answer.wait_s for answer in answers if answer.wait_s is not None and span.contains(answer.requested_at)]
+    open_requests = [since for buffer in buffers if (since := buffer.waiting_since()) is not None]
+    waits += [span.ended_at - since for since in open_requests]
+    deliveries = [each for buffer in buffers for each in buffer.deliveries if span.contains(each.delivered_at)]
+    errors = Counter(kind for record in records for at, kind in record.errors if span.contains(at))
     return LoadFigures(
         lines=len(records),
         seconds=span.seconds,
         stalls=sum(map(len, stalls)),
-        stalled_s=sum(stall.seconds for line in stalls for stall in line),
+        stalled_s=sum(stall.seconds for client_stalls in stalls for stall in client_stalls),
         stalled_lines=sum(map(bool, stalls)),
         answers=sum(span.contains(answer.last_strike_at) for answer in answers),
-        waits=summarise_waits(waited),
-        tokens_per_s=sum(one.tokens for one in handed) / span.seconds,
-        characters_per_s=sum(one.characters for one in handed) / span.seconds,
-        errors=dict(Counter(kind for line in records for at, kind in line.errors if span.contains(at)).most_common()),
+        waits=summarise_waits(waits),
+        tokens_per_s=sum(each.tokens for each in deliveries) / span.seconds,
+        characters_per_s=sum(each.characters for each in deliveries) / span.seconds,
+        errors=dict(errors.most_common()),
         driver=driver,
         late_s=late_s,
         server=server,
@@ -131,31 +121,28 @@ def compute_figures(
 
 
 def subtract_counters(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """By how much each counter has grown."""
+    """Returns how much each counter has grown."""
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
 def is_limit_exceeded(records: Sequence[ClientRecord], span: TimeSpan, max_wait_s: float) -> bool:
-    """Whether it is sure before the end of the span that these will not have held."""
-    if any(span.contains(stall.started_at + stall.seconds) for line in records for stall in line.print_buffer.stalls):
+    """Whether it is sure, before the end of the span, that the run will not meet the limits."""
+    buffers = [record.print_buffer for record in records]
+    if any(span.contains(stall.ended_at) for buffer in buffers for stall in buffer.stalls):
         return True
-    if any(span.contains(at) for line in records for at, _ in line.errors):
+    if any(span.contains(at) for record in records for at, _ in record.errors):
         return True
-    answers = [answer for line in records for answer in line.print_buffer.answers if span.contains(answer.requested_at)]
-    late = sum(
-        one.first_strike_at is not None and one.first_strike_at - one.requested_at > max_wait_s for one in answers
-    )
+    answers = [answer for buffer in buffers for answer in buffer.answers if span.contains(answer.requested_at)]
+    late = sum(answer.wait_s is not None and answer.wait_s > max_wait_s for answer in answers)
     return bool(max_wait_s) and late > 0.01 * (1 + len(records) * span.seconds / MIN_ANSWER_INTERVAL_S)
 
 
 def summarise_waits(seconds: Sequence[float]) -> WaitTimes | None:
-    """None where nobody waited."""
-    if not seconds:
-        return None
+    """Returns None if there were no waits."""
     ordered = sorted(seconds)
-    return WaitTimes(*(percentile(ordered, part) for part in (0.5, 0.9, 0.99, 1.0)))
+    return WaitTimes(*(percentile(ordered, part) for part in (0.5, 0.9, 0.99, 1.0))) if ordered else None
 
 
 def percentile(ordered: Sequence[float], part: float) -> float:
-    """The smallest of these that so large a part of them is not above."""
+    """Returns the smallest value such that this part of the values is not above it."""
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)]

@@ -1,8 +1,7 @@
-"""A server as the driver calls it: one request, its events as they come, at as little cost as may be.
+"""The HTTP client of the load generator: a request, and its events as they come, at little cost.
 
-A driver of hundreds of lines shares the machine with what it measures, so it speaks HTTP/1.0 over bare streams: no
-pool, no chunks to undo. The daemon's own client is `model.client.remote_model`; what is sent and what comes is its
-`wire`'s.
+The generator runs hundreds of clients on the machine that it measures. So it speaks HTTP/1.0 over plain streams,
+without a connection pool and without chunked encoding. The daemon's own client is `model.client.remote_model`.
 """
 
 from __future__ import annotations
@@ -19,16 +18,17 @@ from urllib.parse import urlsplit
 
 from model.openai_api import response, sse
 from model.openai_api.models import ModelInfo, decode_models
+from model.openai_api.request import OpenAIRequest
 
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0  # a server of ours says something each ten seconds
-MAX_BODY = 1 << 20  # bytes of an answer that is no stream
+READ_TIMEOUT_S = 60.0  # asr33 serve sends a keep-alive every ten seconds
+MAX_BODY = 1 << 20  # bytes of a response that is not streamed
 READ_SIZE = 1 << 16
 _COUNTER_LINE = re.compile(r"^asr33_batch_(\w+)_total (\S+)$", re.MULTILINE)
 
 
 class RequestFailed(Exception):
-    """No answer, or half of one; `kind` is a word or two to count it by."""
+    """A request without a complete answer; `kind` is the short name that it is counted under."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -37,7 +37,7 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerUnderTest:
-    """Where it is; `key` goes with each request. Raises ValueError for what is no URL of HTTP."""
+    """A server's address; each request has the `key`. Raises ValueError if the URL is not one of HTTP."""
 
     url: str
     key: str = field(default="", repr=False)
@@ -48,35 +48,33 @@ class ServerUnderTest:
             raise ValueError(f"{self.url!r} is no URL of a server: give one such as http://127.0.0.1:8033")
 
     async def fetch_model_info(self) -> ModelInfo:
-        """The first of its models. Raises CallFailed."""
+        """Returns the first model of the server. Raises RequestFailed."""
         async with self._open_response("GET", "/v1/models") as reader:
             try:
-                found = decode_models(json.loads(await _read_body(reader)))
+                models = decode_models(json.loads(await _read_body(reader)))
             except ValueError:
                 raise RequestFailed("garbled") from None
-        if not found:
+        if not models:
             raise RequestFailed("no model")
-        return found[0]
+        return models[0]
 
     async def fetch_counters(self) -> dict[str, float]:
-        """What its engine has done so far, named as in `model.server.engine.counters`; nothing of another's server."""
+        """Returns the counters of the engine, named as in `model.server.engine.counters`; none of a foreign server."""
         try:
             async with self._open_response("GET", "/metrics") as reader:
-                found = _COUNTER_LINE.findall((await _read_body(reader)).decode())
-                return {name.replace("_seconds", "_s"): float(value) for name, value in found}
+                counters = _COUNTER_LINE.findall((await _read_body(reader)).decode())
+                return {name.replace("_seconds", "_s"): float(value) for name, value in counters}
         except (RequestFailed, ValueError):
             return {}
 
-    async def prefill(self, request: response.OpenAIRequest) -> None:
-        """Have a prompt read while it is typed. Raises CallFailed."""
+    async def prefill(self, request: OpenAIRequest) -> None:
+        """Makes the server prefill a prompt. Raises RequestFailed."""
         async with self._open_response("POST", "/v1/completions", request) as reader:
             while await _read_some(reader):
                 pass
 
-    async def stream_completion(
-        self, request: response.OpenAIRequest
-    ) -> AsyncGenerator[response.CompletionChunk, None]:
-        """What comes, until it is over; closing it hangs up. Raises CallFailed, for a stream that is cut too."""
+    async def stream_completion(self, request: OpenAIRequest) -> AsyncGenerator[response.CompletionChunk, None]:
+        """Yields the chunks of an answer; closing it hangs up. Raises RequestFailed, also if the stream is cut."""
         async with self._open_response("POST", "/v1/completions", request) as reader:
             events = sse.SseParser()
             while data := await _read_some(reader):
@@ -84,17 +82,17 @@ class ServerUnderTest:
                     match response.decode_event(text):
                         case response.StreamEnd():
                             return
-                        case response.ErrorInfo() as failure:
-                            raise RequestFailed(str(failure.status))
+                        case response.ErrorInfo() as error:
+                            raise RequestFailed(str(error.status))
                         case chunk:
                             yield chunk
         raise RequestFailed("cut")
 
     @asynccontextmanager
     async def _open_response(
-        self, method: str, path: str, request: response.OpenAIRequest | None = None
+        self, method: str, path: str, request: OpenAIRequest | None = None
     ) -> AsyncIterator[asyncio.StreamReader]:
-        """The body of an answer that is 200."""
+        """Yields the body of a response with status 200. Raises RequestFailed for another."""
         writer = None
         try:
             reader, writer = await self._connect()
@@ -113,16 +111,16 @@ class ServerUnderTest:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         parts = urlsplit(self.url)
-        secure = _tls_context() if parts.scheme == "https" else None
-        port = parts.port or (443 if secure else 80)
+        tls = _tls_context() if parts.scheme == "https" else None
+        port = parts.port or (443 if tls else 80)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            return await asyncio.open_connection(parts.hostname, port, ssl=secure)
+            return await asyncio.open_connection(parts.hostname, port, ssl=tls)
 
-    def _encode_request(self, method: str, path: str, request: response.OpenAIRequest | None) -> bytes:
+    def _encode_request(self, method: str, path: str, request: OpenAIRequest | None) -> bytes:
         parts = urlsplit(self.url)
-        where = parts.path.rstrip("/").removesuffix("/v1") + path
+        target = parts.path.rstrip("/").removesuffix("/v1") + path
         body = b"" if request is None else json.dumps(request.to_json(), separators=(",", ":")).encode()
-        head = f"{method} {where} HTTP/1.0\r\nHost: {parts.netloc.rpartition('@')[2]}\r\nConnection: close\r\n"
+        head = f"{method} {target} HTTP/1.0\r\nHost: {parts.netloc.rpartition('@')[2]}\r\nConnection: close\r\n"
         if self.key:
             head += f"Authorization: Bearer {self.key}\r\n"
         if body:
@@ -132,7 +130,7 @@ class ServerUnderTest:
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    """Once: to read all those certificates takes as long as a step of a model."""
+    """Returns the same context each time: reading all certificates takes as long as a decode step."""
     return ssl.create_default_context()
 
 

@@ -1,25 +1,24 @@
-"""The largest number that holds, where all below it do: doubled until one does not, then halved between. Pure."""
+"""Search for the largest number of clients that passes: doubling until one fails, then bisection. Pure."""
 
 from __future__ import annotations
 
-MAX_CLIENTS = 16_384  # beyond it the driver is what is measured
-RESOLUTION = 0.05  # of the number: nearer than that, two runs of the same differ as much
+MAX_CLIENTS = 16_384  # beyond it the load generator would limit the result
+RESOLUTION = 0.05  # of the number: two equal runs differ as much
 
 
 class MaxClientsSearch:
-    """`next` is to be tried, None when `held` is found; `told` says how it went."""
+    """`next_attempt` is the number to try, and None when the search is over; call `record` with its result."""
 
     def __init__(self, first: int = 8) -> None:
-        self.largest_passed = 0  # the largest that held
-        self.smallest_failed: int | None = None  # the smallest that did not
+        self.largest_passed = 0
+        self.smallest_failed: int | None = None
         self._first = max(1, first)
 
     @property
     def next_attempt(self) -> int | None:
         if self.smallest_failed is None:
-            return (
-                None if self.largest_passed >= MAX_CLIENTS else min(MAX_CLIENTS, 2 * self.largest_passed or self._first)
-            )
+            is_largest = self.largest_passed >= MAX_CLIENTS
+            return None if is_largest else min(MAX_CLIENTS, 2 * self.largest_passed or self._first)
         if self.smallest_failed - self.largest_passed <= max(1, RESOLUTION * self.largest_passed):
             return None
         return (self.largest_passed + self.smallest_failed) // 2
@@ -32,5 +31,5 @@ class MaxClientsSearch:
 
 
 def step_down(clients: int) -> int:
-    """What to try next where the number that was found did not hold for longer."""
+    """Returns the next lower number to try, after a number failed in a longer run."""
     return min(clients - 1, round(clients * (1 - RESOLUTION)))

@@ -1,6 +1,6 @@
-"""One type wheel and the characters it has in hand: when it strikes, when it stands still. Pure, time an argument.
+"""The print buffer of one simulated Teletype: when it prints, and when it is empty. Pure; the time is an argument.
 
-It strikes ten characters a second from the first one on and knows no letters, no server and no clock.
+The Teletype prints ten characters per second from the first one on. The buffer knows no text, no server and no clock.
 """
 
 from __future__ import annotations
@@ -11,30 +11,38 @@ from dataclasses import dataclass
 
 from drivers.clock import CHARACTER_S
 
-STALL_S = 0.2  # so long past its time, and whoever sits there hears that a stroke is missing
+STALL_S = 0.2  # a listener notices a pause of this length
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The wheel stood still from `at` for so long, its answer unfinished."""
+    """A pause of the printer in the middle of an answer."""
 
     started_at: float
     seconds: float
 
+    @property
+    def ended_at(self) -> float:
+        return self.started_at + self.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class PrintedAnswer:
-    """RETURN, the first strike and the last; without a first, nothing was struck."""
+    """The moments of RETURN, of the first character (None: nothing was printed) and of the last."""
 
     requested_at: float
     first_strike_at: float | None
     last_strike_at: float
     characters: int
 
+    @property
+    def wait_s(self) -> float | None:
+        return None if self.first_strike_at is None else self.first_strike_at - self.requested_at
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """So many characters came `at` this moment; with them there is something to strike until `until`."""
+    """Characters that came at a moment; with them the buffer lasts until `printed_until`."""
 
     delivered_at: float
     printed_until: float
@@ -42,34 +50,34 @@ class Delivery:
     tokens: int
 
     def chars_left(self, now: float) -> float:
-        """Characters in hand at a later moment, if nothing comes before it."""
+        """Returns the buffered characters at a later moment, if no more come before."""
         return max(0.0, (self.printed_until - now) / CHARACTER_S)
 
 
 class PrintBuffer:
-    """One answer after the other. What happened is in `answers`, `stalls` and `handed`, oldest first."""
+    """Prints one answer after the other. `answers`, `stalls` and `deliveries` are the history, oldest first."""
 
     def __init__(self) -> None:
         self.answers: list[PrintedAnswer] = []
         self.stalls: list[Stall] = []
-        self._deliveries = array("d")  # four numbers each: so many objects would keep the collector busy
-        self._requested_at: float | None = None  # while an answer is unfinished
+        self._deliveries = array("d")  # four numbers each: many objects would keep the garbage collector busy
+        self._requested_at: float | None = None  # set until the answer ends
         self._first_strike_at: float | None = None
         self._printed_until = 0.0
         self._characters = 0
 
     def begin_answer(self, at: float) -> None:
-        """RETURN was pressed."""
+        """The user presses RETURN."""
         self._requested_at, self._first_strike_at, self._characters = at, None, 0
 
     @property
     def deliveries(self) -> Iterator[Delivery]:
-        for at in range(0, len(self._deliveries), 4):
-            moment, until, characters, tokens = self._deliveries[at : at + 4]
+        for start in range(0, len(self._deliveries), 4):
+            moment, until, characters, tokens = self._deliveries[start : start + 4]
             yield Delivery(moment, until, int(characters), int(tokens))
 
     def deliver(self, at: float, characters: int, tokens: int = 0) -> None:
-        """Characters of the answer are there, behind those in hand."""
+        """Adds characters of the answer to the buffer."""
         if not characters:
             return
         if self._first_strike_at is None:
@@ -80,7 +88,7 @@ class PrintBuffer:
         self._deliveries.extend((at, self._printed_until, characters, tokens))
 
     def end_answer(self, at: float) -> float:
-        """The answer is over; when its last character has been struck."""
+        """Ends the answer; returns when its last character is printed."""
         self._note_stall(at)
         last = max(at, self._printed_until) if self._first_strike_at is not None else at
         if self._requested_at is not None:
@@ -89,18 +97,15 @@ class PrintBuffer:
         return last
 
     def close(self, at: float) -> None:
-        """Nobody looks any more; what stands still by now, stands still."""
+        """Ends the observation; a stall that is not over counts until now."""
         self._note_stall(at)
 
     def waiting_since(self) -> float | None:
-        """When RETURN was pressed, where nothing has been struck after it."""
+        """Returns the moment of RETURN if nothing has been printed since."""
         return None if self._first_strike_at is not None else self._requested_at
 
-    def chars_buffered(self, at: float) -> float:
-        """Characters not struck yet."""
-        return max(0.0, (self._printed_until - at) / CHARACTER_S)
-
     def _note_stall(self, at: float) -> None:
-        """A stall, if the stroke that was due is late by now."""
-        if self._requested_at is not None and self._first_strike_at is not None and at - self._printed_until > STALL_S:
+        """Records a stall if the next character is late."""
+        is_printing = self._requested_at is not None and self._first_strike_at is not None
+        if is_printing and at - self._printed_until > STALL_S:
             self.stalls.append(Stall(self._printed_until, at - self._printed_until))

@@ -1,8 +1,8 @@
-"""A vocabulary of GPT-2's size for random weights, in which every word is four characters: a blank and three letters.
+"""A vocabulary of GPT-2's size for random weights, in which every word is a blank and three letters. Pure.
 
-Of random weights a token's text means nothing; but what is printed, how long it feeds a wheel, and how many tokens a
-prompt has, all hang on how long it is. Four is what GPT-2's own have in English, by custom. The words merge like any
-others, so a text goes back to the ids that it was made of, as nearly all that GPT-2 writes does. Pure.
+The text of random weights makes no sense, but its length decides how long it takes to print, and how many tokens a
+prompt has. Four characters per token are usual for English in GPT-2's vocabulary. The words have regular merges, so a
+text is encoded to the ids that it was decoded from, as nearly all text of GPT-2 is.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from string import ascii_letters
 
 from model.interface import END_OF_TEXT
 
-BLANK = "\u0120"  # GPT-2's stand-in for it
-WORD_CHARS = 4  # characters
+BLANK = "\u0120"  # GPT-2's character for it
 
 
 def build_tokens(size: int, alphabet: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """(all tokens but the end of text, the merges); first the bytes and the halves of words, which nobody samples."""
+    """Returns all tokens but the end of text, and the merges. Bytes and halves of words, never sampled, come first."""
     letters = _choose_letters(size)
     fronts = [BLANK + letter for letter in letters]
     backs = ["".join(pair) for pair in product(letters, repeat=2)]
@@ -30,14 +29,14 @@ def build_tokens(size: int, alphabet: list[str]) -> tuple[list[str], list[tuple[
 
 
 def count_unsampled(size: int) -> int:
-    """How many ids, the first ones, are no words."""
+    """Returns how many of the first ids are not words."""
     letters = len(_choose_letters(size))
     return 256 + letters + letters**2
 
 
 def tokenizer_json(size: int) -> str:
-    """A `tokenizer.json` of so many tokens, the end of text the last. Raises ValueError where there is no word."""
-    spelled, merges = build_tokens(size, sorted(_byte_characters()))
+    """Returns a `tokenizer.json` of this size, with the end of text last. Raises ValueError if it is too large."""
+    tokens, merges = build_tokens(size, sorted(_byte_characters()))
     return json.dumps(
         {
             "version": "1.0",
@@ -46,7 +45,7 @@ def tokenizer_json(size: int) -> str:
             "decoder": _BYTE_LEVEL,
             "model": {
                 "type": "BPE",
-                "vocab": {token: number for number, token in enumerate([*spelled, END_OF_TEXT])},
+                "vocab": {token: number for number, token in enumerate([*tokens, END_OF_TEXT])},
                 "merges": [list(pair) for pair in merges],
             },
         }
@@ -62,7 +61,7 @@ def _added_token(number: int) -> dict[str, object]:
 
 
 def _choose_letters(size: int) -> str:
-    """As few as make words enough."""
+    """Returns the fewest letters that make enough words."""
     for count in range(2, len(ascii_letters) + 1):
         if 256 + count + count**2 + count**3 >= size - 1:
             return ascii_letters[:count]
@@ -70,7 +69,7 @@ def _choose_letters(size: int) -> str:
 
 
 def _byte_characters() -> Iterator[str]:
-    """GPT-2's stand-ins for the 256 bytes - Radford 2019."""
+    """Yields GPT-2's characters for the 256 bytes (Radford 2019)."""
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     yield from map(chr, itself)
     yield from (chr(256 + number) for number in range(256 - len(itself)))

@@ -1,6 +1,6 @@
-"""GPT-2's weights -> a GGUF file in float32, as llama.cpp reads it; it knows nothing of llama.cpp itself.
+"""Writes GPT-2's weights as a GGUF file in float32, the format of llama.cpp. It does not know llama.cpp itself.
 
-The format is ggml's docs/gguf.md, version 3. Without a vocabulary, ids go in and logits come out.
+The format is ggml's docs/gguf.md, version 3. Without a vocabulary the model takes ids and gives logits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GGUF_VERSION = 3
 ALIGNMENT = 32
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 F32 = 0
-TOKEN_NORMAL, TOKEN_CONTROL = 1, 3  # kinds of tokens
+TOKEN_NORMAL, TOKEN_CONTROL = 1, 3  # token types
 EPSILON = 1e-5
 
 _LAYER_NAMES = {
@@ -31,14 +31,12 @@ _LAYER_NAMES = {
     "mlp.c_fc": "ffn_up",
     "mlp.c_proj": "ffn_down",
 }
-
-
 MetadataValue = str | int | float | bool | Sequence[str] | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
 class GgufVocabulary:
-    """A byte-level BPE: its tokens in GPT-2's spelling, by their ids, and its merges in order; `end` ends a text."""
+    """A byte-level BPE: its tokens in GPT-2's spelling by id, its merges in order, and the id of the end of text."""
 
     tokens: Sequence[str]
     merges: Sequence[tuple[str, str]]
@@ -46,22 +44,22 @@ class GgufVocabulary:
 
 
 def write_gguf(weights: Weights, shape: GPT2Config, path: Path, vocabulary: GgufVocabulary | None = None) -> None:
-    facts = _architecture_metadata(shape) | _tokenizer_metadata(vocabulary)
+    metadata = _architecture_metadata(shape) | _tokenizer_metadata(vocabulary)
     tensors = list(_tensor_names(shape))
     with path.open("wb") as file:
-        file.write(b"GGUF" + struct.pack("<IQQ", GGUF_VERSION, len(tensors), len(facts)))
-        for key, value in facts.items():
+        file.write(b"GGUF" + struct.pack("<IQQ", GGUF_VERSION, len(tensors), len(metadata)))
+        for key, value in metadata.items():
             file.write(_encode_string(key) + _encode_value(value))
         offset = 0
-        for theirs, ours in tensors:
-            # Their linear layers lie [out, in], ours [in, out]; and their first dimension is the one that runs fastest.
-            size = weights[ours].shape if _is_transposed(ours) else weights[ours].shape[::-1]
-            file.write(_encode_string(theirs) + struct.pack(f"<I{len(size)}QIQ", len(size), *size, F32, offset))
-            offset += -(-weights[ours].nbytes // ALIGNMENT) * ALIGNMENT
+        for target, source in tensors:
+            # GGUF's linear layers are [out, in], GPT-2's [in, out]; and GGUF gives the fastest dimension first.
+            size = weights[source].shape if _is_transposed(source) else weights[source].shape[::-1]
+            file.write(_encode_string(target) + struct.pack(f"<I{len(size)}QIQ", len(size), *size, F32, offset))
+            offset += -(-weights[source].nbytes // ALIGNMENT) * ALIGNMENT
         _write_padding(file)
-        for _, ours in tensors:
-            tensor = weights[ours]
-            file.write((tensor.T if _is_transposed(ours) else tensor).tobytes())
+        for _, source in tensors:
+            tensor = weights[source]
+            file.write((tensor.T if _is_transposed(source) else tensor).tobytes())
             _write_padding(file)
 
 
@@ -81,34 +79,33 @@ def _architecture_metadata(shape: GPT2Config) -> dict[str, MetadataValue]:
 def _tokenizer_metadata(vocabulary: GgufVocabulary | None) -> dict[str, MetadataValue]:
     if vocabulary is None:
         return {"tokenizer.ggml.model": "no_vocab"}
-    kinds = [
-        TOKEN_CONTROL if token == vocabulary.end_of_text else TOKEN_NORMAL for token in range(len(vocabulary.tokens))
-    ]
+    types = [TOKEN_NORMAL] * len(vocabulary.tokens)
+    types[vocabulary.end_of_text] = TOKEN_CONTROL
     return {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": vocabulary.tokens,
-        "tokenizer.ggml.token_type": kinds,
+        "tokenizer.ggml.token_type": types,
         "tokenizer.ggml.merges": [" ".join(pair) for pair in vocabulary.merges],
         "tokenizer.ggml.bos_token_id": vocabulary.end_of_text,
         "tokenizer.ggml.eos_token_id": vocabulary.end_of_text,
-        "tokenizer.ggml.add_bos_token": True,  # as we begin every text
+        "tokenizer.ggml.add_bos_token": True,  # asr33 begins every text with it
     }
 
 
 def _tensor_names(shape: GPT2Config) -> Iterator[tuple[str, str]]:
-    """(their name, our name) of every tensor."""
+    """Yields (name in GGUF, name in GPT-2) of each tensor."""
     yield "token_embd.weight", "wte.weight"
     yield "position_embd.weight", "wpe.weight"
     pairs = {
-        f"h.{layer}.{ours}": f"blk.{layer}.{name}"
+        f"h.{layer}.{source}": f"blk.{layer}.{name}"
         for layer in range(shape.n_layer)
-        for ours, name in _LAYER_NAMES.items()
+        for source, name in _LAYER_NAMES.items()
     }
     pairs["ln_f"] = "output_norm"
-    for ours, theirs in pairs.items():
-        yield f"{theirs}.weight", f"{ours}.weight"
-        yield f"{theirs}.bias", f"{ours}.bias"
+    for source, target in pairs.items():
+        yield f"{target}.weight", f"{source}.weight"
+        yield f"{target}.bias", f"{source}.bias"
 
 
 def _is_transposed(name: str) -> bool:
@@ -116,8 +113,8 @@ def _is_transposed(name: str) -> bool:
 
 
 def _encode_string(text: str) -> bytes:
-    raw = text.encode("utf-8")
-    return struct.pack("<Q", len(raw)) + raw
+    data = text.encode("utf-8")
+    return struct.pack("<Q", len(data)) + data
 
 
 def _encode_value(value: MetadataValue) -> bytes:
@@ -132,9 +129,9 @@ def _encode_value(value: MetadataValue) -> bytes:
 
 
 def _encode_array(values: Sequence[str] | Sequence[int]) -> bytes:
-    words = [_encode_string(value) if isinstance(value, str) else struct.pack("<i", value) for value in values]
+    items = [_encode_string(value) if isinstance(value, str) else struct.pack("<i", value) for value in values]
     kind = STRING if isinstance(values[0], str) else INT32
-    return struct.pack("<IQ", kind, len(words)) + b"".join(words)
+    return struct.pack("<IQ", kind, len(items)) + b"".join(items)
 
 
 def _write_padding(file: IO[bytes]) -> None:

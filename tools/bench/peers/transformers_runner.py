@@ -1,17 +1,16 @@
-"""GPT-2 in Hugging Face transformers on torch, with its cache and a loop of our own; the only file that knows it."""
+"""GPT-2 in Hugging Face transformers on torch, with its cache and our decode loop. Only this file knows the library."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.bench import shared_weights
-from tools.bench.engine import require_modules
+from tools.bench.runner import StepRunner, require_modules
 
 if TYPE_CHECKING:
-    from tools.bench.engine import Logits
+    from tools.bench.runner import Logits
 
 
 def write_model(weights: Path, form: str, block: int, folder: Path) -> None:
@@ -31,13 +30,13 @@ def write_model(weights: Path, form: str, block: int, folder: Path) -> None:
         eos_token_id=shape.vocab_size - 1,
     )
     model: Any = GPT2LMHeadModel(config)
-    own = {f"transformer.{name}": torch.from_numpy(np.array(value)) for name, value in values.items()}
-    own["lm_head.weight"] = own["transformer.wte.weight"]
-    model.load_state_dict(own)
+    state = {f"transformer.{name}": torch.from_numpy(np.array(value)) for name, value in values.items()}
+    state["lm_head.weight"] = state["transformer.wte.weight"]
+    model.load_state_dict(state)
     model.save_pretrained(folder)
 
 
-class Runner:
+class Runner(StepRunner):
     def __init__(self, folder: Path, form: str, threads: int) -> None:
         require_modules(["torch", "transformers"])
         import torch
@@ -48,26 +47,22 @@ class Runner:
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         model: Any = transformers.GPT2LMHeadModel.from_pretrained(folder)
-        self._model = model.eval()
+        self._model, self._past = model.eval(), None
 
-    def time_first_token(self, ids: Sequence[int]) -> float:
-        begun = time.perf_counter()
-        self._forward(ids, None)
-        return time.perf_counter() - begun
+    def prefill(self, ids: Sequence[int]) -> int:
+        self._past = None
+        return self._forward(ids)
 
-    def time_decode(self, ids: Sequence[int], tokens: int) -> float:
-        token, past = self._forward(ids, None)
-        begun = time.perf_counter()
-        for _ in range(tokens):
-            token, past = self._forward([token], past)
-        return time.perf_counter() - begun
+    def decode_step(self, token: int) -> int:
+        return self._forward([token])
 
     def logits(self, ids: Sequence[int]) -> Logits:
-        found: Logits = self._model(self._torch.tensor([list(ids)])).logits[0].numpy()
-        return found
+        logits: Logits = self._model(self._torch.tensor([list(ids)])).logits[0].numpy()
+        return logits
 
-    def _forward(self, ids: Sequence[int], past: Any) -> tuple[int, Any]:
-        # One row of logits, as its own generate() asks for.
-        given = self._torch.tensor([list(ids)])
-        out = self._model(given, past_key_values=past, use_cache=True, logits_to_keep=1)
-        return int(out.logits[0, -1].argmax()), out.past_key_values
+    def _forward(self, ids: Sequence[int]) -> int:
+        # The library's generate() too asks for the last row of logits only.
+        inputs = self._torch.tensor([list(ids)])
+        out = self._model(inputs, past_key_values=self._past, use_cache=True, logits_to_keep=1)
+        self._past = out.past_key_values
+        return int(out.logits[0, -1].argmax())

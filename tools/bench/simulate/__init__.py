@@ -1,0 +1,1 @@
+"""The simulator: the real scheduler and clients on a clock that jumps. It knows no model, no server and no network."""

@@ -1,28 +1,26 @@
-"""A server whose engine costs nothing: one word again and again, at the pace of a Teletype. What it uses is its own.
+"""A server whose engine costs nothing: it repeats a word at the speed of a Teletype. So all that it uses is overhead.
 
-A process of its own, for `measure`: it says its port and ends with its input.
+`measure_overheads` starts it as a process of its own. It prints its port, and ends when its input ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import sys
-import threading
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from model.interface import CompletionRequest, TextChunk
-from tools.bench import local_server
+from tools.bench.load import server_process
 
-PORT = 8973  # Ray's proxy does not say which it took
-TOKEN_INTERVAL_S = 0.4  # of a word of four characters at ten a second
+PORT = 8973  # fixed: Ray's proxy does not tell which port it took
+TOKEN_INTERVAL_S = 0.4  # a word of four characters, at ten per second
 
 
 class DummyBackend:
-    """As a batch, at the pace of a Teletype."""
+    """Has the methods of a batch model. Each answer repeats a word at the speed of a Teletype."""
 
     name, context, device = "parrot", 512, "none"
 
@@ -57,14 +55,13 @@ def create_app() -> Any:
     from model.server import app
     from model.server.limits import RequestLimits
 
-    return app.create_app(
-        DummyBackend(), name="parrot", limits=RequestLimits(open_answers=local_server.MAX_CONNECTIONS)
-    )
+    limits = RequestLimits(open_answers=server_process.MAX_CONNECTIONS)
+    return app.create_app(DummyBackend(), name="parrot", limits=limits)
 
 
 def serve_until_input_ends(kind: str, cert: str = "") -> None:
-    """Until its input ends."""
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    """Serves with our own front, or with Ray's if `kind` is "ray"."""
+    server_process.exit_at_end_of_input()
     if kind == "ray":
         from model.server import ray_cluster
 
@@ -80,14 +77,14 @@ def _print_port(port: int) -> None:
 
 
 async def _serve_front(cert: str) -> None:
-    context = None
+    tls = None
     if cert:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(cert)
-    await local_server.serve_locally(DummyBackend(), DummyBackend.name, _print_port, context)
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(cert)
+    await server_process.serve_locally(DummyBackend(), DummyBackend.name, _print_port, tls)
 
 
 if __name__ == "__main__":
-    from tools.bench.simulate import dummy_server  # by the name under which a replica of Ray's finds it
+    from tools.bench.simulate import dummy_server  # the name under which a Ray replica imports it
 
     dummy_server.serve_until_input_ends(*sys.argv[1:])

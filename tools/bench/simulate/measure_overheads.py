@@ -1,7 +1,7 @@
-"""What lines cost beside the engine, measured here: bytes and processor time of the front, of TLS, of a client.
+"""Measures what a client costs beside the engine: bytes and processor time of the front, of TLS, of the daemon.
 
-`python -m tools.bench.simulate.measure_overheads front|ray|knock|client`: the server runs as a process of its own, with an
-engine that says one word again and again at no cost, so that what it uses is the front's. Linux, for /proc.
+`python -m tools.bench.simulate.measure_overheads front|ray|knock|client`. The server is a process of its own with an
+engine that costs nothing, so all that it uses is overhead. It needs Linux, for /proc.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tools.bench.load.run import process_cpu_s
+from tools.bench.load.load_test import process_cpu_s
 
-RAY_PROCESSES = ("ProxyActor", "ServeReplica", "ServeController", "raylet", "gcs_server")  # its processes
+RAY_PROCESSES = ("ProxyActor", "ServeReplica", "ServeController", "raylet", "gcs_server")
 
 
 @contextmanager
 def _start_server(kind: str, cert: str = "") -> Iterator[tuple[int, int]]:
-    """Port, and process id."""
+    """Starts `dummy_server` of this kind, with TLS if there is a certificate; yields its port and process id."""
     command = [sys.executable, "-m", "tools.bench.simulate.dummy_server", kind, cert]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -38,18 +38,18 @@ def _start_server(kind: str, cert: str = "") -> Iterator[tuple[int, int]]:
 
 
 def _measure_streams(kind: str, clients: int, seconds: float) -> dict[str, Any]:
-    """So many lines at ten characters a second: what each process used for a token."""
+    """Measures the processor time per token of each process; each client reads ten characters per second."""
     with _start_server(kind) as (port, pid):
         return asyncio.run(_drive_streams(port, pid if kind == "front" else 0, clients, seconds))
 
 
 async def _drive_streams(port: int, pid: int, clients: int, seconds: float) -> dict[str, Any]:
-    got = [0, 0]  # bytes, events
-    tasks = [asyncio.create_task(_read_stream(port, got)) for _ in range(clients)]
+    counts = [0, 0]  # bytes and events that all clients have received
+    tasks = [asyncio.create_task(_read_stream(port, counts)) for _ in range(clients)]
     await asyncio.sleep(5)
-    before, count = _cpu_seconds(pid), list(got)
+    before, first_counts = _cpu_seconds(pid), list(counts)
     await asyncio.sleep(seconds)
-    after, tokens = _cpu_seconds(pid), got[1] - count[1]
+    after, tokens = _cpu_seconds(pid), counts[1] - first_counts[1]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -57,7 +57,7 @@ async def _drive_streams(port: int, pid: int, clients: int, seconds: float) -> d
     return {
         "lines": clients,
         "tokens_per_s": round(tokens / seconds),
-        "bytes_a_token": round((got[0] - count[0]) / tokens, 1),
+        "bytes_a_token": round((counts[0] - first_counts[0]) / tokens, 1),
         "cpu_ms_a_token": {name: ms for name, ms in sorted(used.items()) if ms >= 0.002},
     }
 
@@ -76,45 +76,43 @@ async def _read_stream(port: int, counts: list[int]) -> None:
 
 
 def _cpu_seconds(pid: int) -> dict[str, float]:
-    """Processor seconds: of this server's process, or of all that Ray has running."""
+    """Returns the processor seconds of the server's process, or of all of Ray's processes."""
     if pid:
         return {"server": process_cpu_s(pid)}
     used: dict[str, float] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             name = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-            kind = next((kind for kind in RAY_PROCESSES if kind in name), "")
-            if kind:
+            if kind := next((kind for kind in RAY_PROCESSES if kind in name), ""):
                 used[kind] = used.get(kind, 0.0) + process_cpu_s(int(folder.name))
     return used
 
 
 def _measure_connections(count: int) -> dict[str, Any]:
-    """Connections with TLS, what there is, and an answer's beginning, one after the other; and the same without TLS."""
-    found: dict[str, Any] = {}
+    """Measures a connection, /v1/models and the start of an answer for each client, without and with TLS."""
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         cert = f"{folder}/both.pem"
         _make_certificate(cert)
-        for name, given in (("plain", ""), ("tls", cert)):
-            with _start_server("front", given) as (port, pid):
+        for name, pem in (("plain", ""), ("tls", cert)):
+            with _start_server("front", pem) as (port, pid):
                 before = process_cpu_s(pid)
-                asyncio.run(_connect_repeatedly(port, bool(given), count))
-                found[f"{name}_cpu_ms"] = round(1000 * (process_cpu_s(pid) - before) / count, 2)
-    return found
+                asyncio.run(_connect_repeatedly(port, bool(pem), count))
+                result[f"{name}_cpu_ms"] = round(1000 * (process_cpu_s(pid) - before) / count, 2)
+    return result
 
 
 def _make_certificate(path: str) -> None:
-    """A key and a certificate, in one file."""
+    """Writes a key and a certificate to one file."""
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-subj", "/CN=localhost"]
-    made = subprocess.run(
-        ["openssl", "req", "-x509", *curve, "-keyout", path], check=True, capture_output=True, text=True
-    )
-    with Path(path).open("a", encoding="ascii") as both:
-        both.write(made.stdout)
+    command = ["openssl", "req", "-x509", *curve, "-keyout", path]
+    certificate = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with Path(path).open("a", encoding="ascii") as file:
+        file.write(certificate)
 
 
-async def _connect_repeatedly(port: int, secure: bool, count: int) -> None:
-    context = ssl.create_default_context() if secure else None
+async def _connect_repeatedly(port: int, use_tls: bool, count: int) -> None:
+    context = ssl.create_default_context() if use_tls else None
     if context:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     body = b'{"prompt": "x", "max_tokens": 2, "stream": true}'
@@ -128,8 +126,9 @@ async def _connect_repeatedly(port: int, secure: bool, count: int) -> None:
 
 
 def _measure_client_memory() -> dict[str, Any]:
-    """What a daemon without a model has in memory before it prints."""
-    code = "import daemon.build, tools.run, model.client.failover, model.client.remote_model; print(open('/proc/self/statm').read())"
+    """Measures the memory of a daemon with a remote model, before it prints."""
+    code = "import daemon.build, tools.run, model.client.failover, model.client.remote_model\n"
+    code += "print(open('/proc/self/statm').read())"
     pages = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[1]
     return {"resident_mb": round(int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)}
 
@@ -137,17 +136,18 @@ def _measure_client_memory() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.simulate.measure_overheads", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("front", "ray", "knock", "client"), default="front")
-    parser.add_argument("--lines", type=int, default=200, metavar="N")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S")
+    parser.add_argument("--clients", type=int, default=200, metavar="N", help="clients (default %(default)s)")
+    seconds = "seconds to measure (default %(default)g)"
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help=seconds)
     args = parser.parse_args()
     match args.what:
         case "knock":
-            found = _measure_connections(300)
+            result = _measure_connections(300)
         case "client":
-            found = _measure_client_memory()
+            result = _measure_client_memory()
         case _:
-            found = _measure_streams(args.what, args.lines, args.seconds)
-    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+            result = _measure_streams(args.what, args.clients, args.seconds)
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,83 +1,81 @@
-"""All come back at once: the servers were away, and every line knocks until it is let in. Pure; chance from outside.
+"""The reconnect storm after an outage: all clients try to connect until a server takes them. Pure.
 
-When a line knocks `model.client.server_health` says; what a door takes for each is a figure that was measured. A door that is
-behind by more than a client's patience for a connection has worked for nothing on those who have left.
+The random numbers are an argument. `model.client.server_health` decides when a client tries; the time that a server
+needs for each attempt is a measured figure. A server that is behind by more than the clients' connect timeout wastes
+its time on clients that have given up.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Any
 
 from model.client.server_health import ServerHealth
 from model.errors import ServerLost
 from tools.bench.load.figures import percentile
 from tools.bench.simulate.scenario import SimulationRandom
 
-CONNECT_TIMEOUT_S = 5.0  # as `model.client.http_client` has it: of a connection, and of its TLS
-RETRY_AFTER_S = 1.0  # as `model.server.limits` has it, in Retry-After
-ABANDONED_SHARE = 0.25  # of a knock, for one who has left meanwhile: it is taken in, and found to be gone
-REJECTION_S = 0.0005  # a 429 on a connection that is open
+CONNECT_TIMEOUT_S = 5.0  # of `model.client.http_client`, TLS included
+RETRY_AFTER_S = 1.0  # of `model.server.refusals`
+ABANDONED_SHARE = 0.25  # of the time of an attempt, if the client has given up: the server accepts, then notices
+REJECTION_S = 0.0005  # a 429 on an open connection
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """`doors` processes that let lines in, each `places` lines; all are away for so long."""
+    """`doors` server processes for `places` clients each are down for `seconds`. The fields are JSON keys."""
 
-    lines: int
+    lines: int  # clients
     seconds: float
     doors: int = 1
     places: int = 1024
-    knock_s: float = 0.004  # connection, TLS, what is there, and the answer's beginning
-    silent: bool = False  # a machine that is away says nothing; a process that is away is refused at once
+    knock_s: float = 0.004  # of the server for a connection, TLS, /v1/models, and the start of the answer
+    silent: bool = False  # the machine is down and does not answer; otherwise only the process, and it refuses at once
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnection:
-    """Seconds after they are back until so many lines were in; how often was knocked, and how often in vain."""
+    """Seconds from the end of the outage until these clients were connected. The fields are JSON keys."""
 
     half: float
     of_99: float
     last: float
-    knocks: int
-    left: int
-    refused: int
-    within_s: float  # in which the lines would have been let in one after the other
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+    knocks: int  # attempts after the outage
+    left: int  # attempts that timed out
+    refused: int  # attempts that got a 429
+    within_s: float  # seconds to connect all clients, one after the other
 
 
 def simulate_reconnect(outage: Outage, rng: SimulationRandom) -> Reconnection:
-    """All lines were printing when it began."""
-    lost, standings = ServerLost("away"), [ServerHealth() for _ in range(outage.lines)]
-    for standing in standings:
-        standing.record_failure(lost, 0.0, rng.random())
-    queue = [(standing.retry_at, number) for number, standing in enumerate(standings)]
+    """Simulates the outage and the attempts after it, until all clients are connected or all servers are full."""
+    error, healths = ServerLost("away"), [ServerHealth() for _ in range(outage.lines)]
+    for health in healths:
+        health.record_failure(error, 0.0, rng.random())
+    queue = [(health.retry_at, number) for number, health in enumerate(healths)]
     heapify(queue)
-    free, inside = [outage.seconds] * outage.doors, [0] * outage.doors
-    came: list[float] = []
-    knocks = left = refused = 0
-    while queue and len(came) < min(outage.lines, outage.doors * outage.places):
+    free_at, connected = [outage.seconds] * outage.doors, [0] * outage.doors
+    delays: list[float] = []
+    attempts = timeouts = rejected = 0
+    while queue and len(delays) < min(outage.lines, outage.doors * outage.places):
         now, number = heappop(queue)
-        standing, door = standings[number], number % outage.doors
-        lost.retry_after_s = 0.0
+        health, door = healths[number], number % outage.doors
+        error.retry_after_s = 0.0
         if now < outage.seconds:
-            known = now + CONNECT_TIMEOUT_S * outage.silent
-        elif (known := max(now, free[door]) + outage.knock_s) > now + CONNECT_TIMEOUT_S:
-            knocks, left, known = knocks + 1, left + 1, now + CONNECT_TIMEOUT_S
-            free[door] += ABANDONED_SHARE * outage.knock_s
-        elif inside[door] >= outage.places:
-            knocks, refused, lost.retry_after_s = knocks + 1, refused + 1, RETRY_AFTER_S
-            free[door] = known = max(now, free[door]) + REJECTION_S
+            known_at = now + CONNECT_TIMEOUT_S * outage.silent
+        elif (known_at := max(now, free_at[door]) + outage.knock_s) > now + CONNECT_TIMEOUT_S:
+            attempts, timeouts, known_at = attempts + 1, timeouts + 1, now + CONNECT_TIMEOUT_S
+            free_at[door] += ABANDONED_SHARE * outage.knock_s
+        elif connected[door] >= outage.places:
+            attempts, rejected, error.retry_after_s = attempts + 1, rejected + 1, RETRY_AFTER_S
+            free_at[door] = known_at = max(now, free_at[door]) + REJECTION_S
         else:
-            knocks, free[door] = knocks + 1, known
-            inside[door] += 1
-            came.append(known - outage.seconds)
+            attempts, free_at[door] = attempts + 1, known_at
+            connected[door] += 1
+            delays.append(known_at - outage.seconds)
             continue
-        standing.record_failure(lost, known, rng.random())
-        heappush(queue, (standing.retry_at, number))
-    came.sort()
-    quickest = outage.lines * outage.knock_s / outage.doors
-    return Reconnection(percentile(came, 0.5), percentile(came, 0.99), came[-1], knocks, left, refused, quickest)
+        health.record_failure(error, known_at, rng.random())
+        heappush(queue, (health.retry_at, number))
+    delays.sort()
+    half, of_99 = percentile(delays, 0.5), percentile(delays, 0.99)
+    serial_s = outage.lines * outage.knock_s / outage.doors
+    return Reconnection(half, of_99, delays[-1], attempts, timeouts, rejected, serial_s)

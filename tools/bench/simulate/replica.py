@@ -1,7 +1,7 @@
-"""One replica of the real scheduler on a clock that jumps: `model.server.engine.engine_loop`, an engine that only takes time.
+"""A replica on a clock that jumps: the server's real engine loop with a session that only takes time.
 
-Its caches, its rows, its plan and its reading ahead are the server's own; the engine's passes last as long as a table
-says, and every token is the same word. Knows no network, no typists and no other replicas.
+Scheduler, cache slots and prefill are the server's own (`model.server.engine`). The passes last as long as a cost table
+says, and every token is the same word. It does not know the network, the users, or other replicas.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.clock import CHARACTER_S
 from model.interface import TextChunk
 from model.server.engine.counters import EngineCounters
 from model.server.engine.engine_loop import EngineLoop, PrefillJob
-from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence, SchedulingPolicy
+from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence
 from model.server.engine.sequence import BatchSequence
-from tools.bench.simulate.engines import EngineCostTable
-from tools.bench.simulate.noisy_neighbours import NoisyNeighbours
+from tools.bench.simulate.engine_costs import EngineCostTable
+from tools.bench.simulate.scenario import NoisyNeighbours, Scenario
 
-WORD = " and"  # the one that all answers are made of: four characters, a token
-COPY_S_PER_BYTE = 1e-10  # a byte of a cache from slot to slot: 20 MB in 2 ms
+WORD = " and"  # every token of an answer: four characters
+COPY_S_PER_BYTE = 1e-10  # of a cache from slot to slot: 20 MB in 2 ms
 _WORDS = re.compile(r"\s?\S+")
 
 _ids_of_words: dict[str, int] = {}
@@ -31,27 +32,26 @@ _CHUNK, _LAST_CHUNK = TextChunk(WORD, (1,), 0.0), TextChunk(WORD, (1,), 0.0, "le
 
 
 def word_ids(text: str) -> list[int]:
-    """A token for a word with the blank before it, and one for the end of text before all."""
+    """Returns the id of the end of text, then an id for each word with its leading blank."""
     return [0, *(_ids_of_words.setdefault(word, len(_ids_of_words) + 1) for word in _WORDS.findall(text))]
 
 
 class SimulatedSequence(BatchSequence):
-    """An answer of so many words; `whose` is for whoever asked."""
+    """An answer of a given number of words for a client."""
 
     def __init__(
         self,
         prompt: str,
         words: int,
         *,
-        pace: float,
         conversation: str,
         arrived_at: float,
         client: object,
         resume_words: int = 0,
     ) -> None:
-        """`before` words of it were said elsewhere: they are taken again one by one, and not said."""
+        """`resume_words`: how many words another replica has sent; they are prefilled and not sent again."""
         self.conversation, self.client = conversation, client
-        self.scheduled = ScheduledSequence(PlayoutBuffer(pace, arrived_at), 0)
+        self.scheduled = ScheduledSequence(PlayoutBuffer(1 / CHARACTER_S, arrived_at), 0)
         self.generated_tokens = 0
         self.window = word_ids(prompt)
         self.prefill_length = len(self.window)
@@ -71,13 +71,13 @@ class SimulatedSequence(BatchSequence):
 
 @dataclass(slots=True)
 class _TimedSlots:
-    """As `distributor.Slots`; a pass, with the tokens drawn from it, moves the clock and does nothing else."""
+    """Replaces the batched session. A pass, with the sampling of its tokens, only moves the clock."""
 
     costs: EngineCostTable
     count: int
     context: int
-    now: float = 0.0
-    neighbours: NoisyNeighbours | None = None
+    now: float
+    neighbours: NoisyNeighbours | None
     busy_s: float = 0.0
 
     def prefill(self, slot: int, past_length: int, token_ids: Sequence[int]) -> NDArray[np.float32]:
@@ -87,10 +87,8 @@ class _TimedSlots:
     def decode_step(
         self, first_slot: int, past_lengths: Sequence[int], token_ids: Sequence[int], wanted: Sequence[int]
     ) -> NDArray[np.float32]:
-        self.advance(
-            self.costs.step_s(len(token_ids), sum(past_lengths) / len(past_lengths))
-            + len(wanted) * self.costs.draw_ms / 1000
-        )
+        step_s = self.costs.step_s(len(token_ids), sum(past_lengths) / len(past_lengths))
+        self.advance(step_s + len(wanted) * self.costs.draw_ms / 1000)
         return np.zeros((len(wanted), 1), np.float32)
 
     def copy_cache(self, source: int, target: int, length: int) -> None:
@@ -107,29 +105,21 @@ Command = Callable[[EngineLoop], object]
 
 
 class SimulatedReplica:
-    """`wakes` is when it next does something by itself; what it is told before the end of a pass waits for that."""
+    """`wakes_at` is the time of its next pass. Commands wait for the end of the pass that is running."""
 
     def __init__(
-        self,
-        name: str,
-        costs: EngineCostTable,
-        *,
-        batch_size: int,
-        cache_slots: int,
-        context: int,
-        now: float = 0.0,
-        policy: SchedulingPolicy = "paper",
-        neighbours: NoisyNeighbours | None = None,
+        self, name: str, costs: EngineCostTable, scenario: Scenario, now: float, neighbours: NoisyNeighbours | None
     ) -> None:
         self.name, self.wakes_at = name, inf
         self.sequences: set[SimulatedSequence] = set()
-        self._slots = _TimedSlots(costs, cache_slots, context, now, neighbours)
-        self._engine_loop = EngineLoop(self._slots, batch_size=batch_size, clock=lambda: self._slots.now, policy=policy)
+        self._slots = slots = _TimedSlots(costs, scenario.cache_slots, scenario.context, now, neighbours)
+        size, policy = scenario.batch_size, scenario.policy
+        self._engine_loop = EngineLoop(slots, batch_size=size, clock=lambda: slots.now, policy=policy)
         self._commands: list[Command] = []
 
     @property
     def busy_s(self) -> float:
-        """How long it has been at work so far."""
+        """The seconds that its passes have taken so far."""
         return self._slots.busy_s
 
     def counters(self) -> EngineCounters:
@@ -137,41 +127,37 @@ class SimulatedReplica:
 
     def add_sequence(self, now: float, sequence: SimulatedSequence) -> None:
         self.sequences.add(sequence)
-        self._queue_command(now, lambda distributor: distributor.add(sequence))
-
-    def cancel_sequence(self, now: float, sequence: SimulatedSequence) -> None:
-        self.sequences.discard(sequence)
-        self._queue_command(now, lambda distributor: distributor.cancel(sequence))
+        self._queue_command(now, lambda loop: loop.add_sequence(sequence))
 
     def add_prefill(self, now: float, job: PrefillJob) -> None:
-        self._queue_command(now, lambda distributor: distributor.add_prefill(job))
+        self._queue_command(now, lambda loop: loop.add_prefill(job))
 
     def cancel_prefill(self, now: float, job: PrefillJob) -> None:
-        self._queue_command(now, lambda distributor: distributor.remove_prefill(job))
+        self._queue_command(now, lambda loop: loop.remove_prefill(job))
 
     def _queue_command(self, now: float, command: Command) -> None:
         self._commands.append(command)
         self.wakes_at = min(self.wakes_at, max(now, self._slots.now))
 
     def run_pass(self, now: float) -> tuple[float, list[tuple[SimulatedSequence, TextChunk]]]:
-        """One pass, begun now: when it is over, and what was made by then."""
-        slots, distributor = self._slots, self._engine_loop
+        """Runs one pass that starts now; returns the moment of its end, and the chunks that it made."""
+        slots, loop = self._slots, self._engine_loop
         slots.now = max(now, slots.now)
-        told, self._commands = self._commands, []
-        for what in told:
-            what(distributor)
-        until = distributor.run_pass()
-        slots.advance(sum(load is not None for _, load in distributor.outputs) * slots.costs.front_ms / 1000)
-        made, distributor.outputs = distributor.outputs, []
-        handed: list[tuple[SimulatedSequence, TextChunk]] = []
-        for turn, load in made:
-            assert isinstance(turn, SimulatedSequence)
-            if isinstance(load, Exception):
-                raise load
-            if load is not None:
-                distributor.mark_delivered(turn, slots.now, len(load.text))
-                handed.append((turn, load))
-                if load.finish_reason:
-                    self.sequences.discard(turn)
-        self.wakes_at = max(until, slots.now)
-        return slots.now, handed
+        commands, self._commands = self._commands, []
+        for command in commands:
+            command(loop)
+        next_at = loop.run_pass()
+        slots.advance(sum(output is not None for _, output in loop.outputs) * slots.costs.front_ms / 1000)
+        outputs, loop.outputs = loop.outputs, []
+        chunks: list[tuple[SimulatedSequence, TextChunk]] = []
+        for sequence, output in outputs:
+            assert isinstance(sequence, SimulatedSequence)
+            if isinstance(output, Exception):
+                raise output
+            if output is not None:
+                loop.mark_delivered(sequence, slots.now, len(output.text))
+                chunks.append((sequence, output))
+                if output.finish_reason:
+                    self.sequences.discard(sequence)
+        self.wakes_at = max(next_at, slots.now)
+        return slots.now, chunks

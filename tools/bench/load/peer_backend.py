@@ -1,6 +1,7 @@
-"""A foreign engine behind the front of our own: who asks first is served first, as fast as it comes.
+"""A foreign engine behind the app of `asr33 serve`: first come, first served, as fast as the engine can.
 
-Knows words and threads; how rows are computed the engine knows. It has no idea of a wheel, as no other server has.
+This module knows text and threads; the engine knows how a batch is computed. Neither knows the speed of a printer,
+because no other server does.
 """
 
 from __future__ import annotations
@@ -12,27 +13,38 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from model.generate.context_window import require_prompt_fits
 from model.interface import CompletionRequest, Sampling, TextChunk
 from model.store import store
-from tools.bench.load.settings import EngineSettings
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """The settings that all engines share; zeros leave the choice to the engine."""
+
+    batch_size: int
+    cache_bytes: int
+    context: int
+    threads: int = 0
+    weights: str = ""  # the folder of shared weights that a peer makes its own model of
 
 
 class PeerRequest:
-    """One answer; what the engine's thread gives goes to the event loop of whoever waits."""
+    """One answer: the engine's thread adds its tokens to a queue of the event loop."""
 
     def __init__(self, ids: Sequence[int], sampling: Sampling, conversation: str, context: int) -> None:
         self.ids, self.sampling, self.conversation = ids, sampling, conversation
-        self.tokens_left = min(sampling.max_tokens, context - len(ids))  # there is no room behind it, and nothing rolls
-        self.is_finished = False  # it has all that it wanted, or nobody waits any more
+        self.tokens_left = min(sampling.max_tokens, context - len(ids))  # the context window does not roll
+        self.is_finished = False  # all tokens are made, or the client has left
         self.tokens: asyncio.Queue[int | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
     def add_token(self, token: int) -> bool:
-        """From the thread; whether that was the last."""
+        """Called in the engine's thread; returns whether the answer is finished."""
         self.tokens_left -= 1
         self.is_finished = self.is_finished or not self.tokens_left
         self._post(token)
@@ -50,7 +62,7 @@ class PeerRequest:
 
 
 class RequestQueue:
-    """Who waits for a row, in order of arrival; shared by the event loop and the engine's threads."""
+    """The requests that wait for a row, in order of arrival; the event loop and the engine's thread share it."""
 
     def __init__(self) -> None:
         self._requests: deque[PeerRequest] = deque()
@@ -62,16 +74,16 @@ class RequestQueue:
             self._changed.notify()
 
     def take_waiting(self, limit: int, *, wait: bool) -> list[PeerRequest]:
-        """The first of them, up to so many; with `wait` at least one."""
+        """Removes and returns the first unfinished requests, up to the limit. `wait`: blocks until one is there."""
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._requests)
-            found = list[PeerRequest]()
-            while self._requests and len(found) < limit:
-                one = self._requests.popleft()
-                if not one.is_finished:
-                    found.append(one)
-            return found
+            taken = list[PeerRequest]()
+            while self._requests and len(taken) < limit:
+                request = self._requests.popleft()
+                if not request.is_finished:
+                    taken.append(request)
+            return taken
 
 
 class PeerEngine(Protocol):
@@ -80,12 +92,12 @@ class PeerEngine(Protocol):
     version: str
 
     def run(self, queue: RequestQueue) -> None:
-        """For ever, in a thread."""
+        """Serves the queue for ever, in a thread of its own."""
         ...
 
 
 class PeerBackend:
-    """As `model.server.engine.engine_thread.Batch` to the app."""
+    """Has the methods of `model.server.engine.engine_thread.BatchModel` that the app uses."""
 
     def __init__(
         self, folder: Path, settings: EngineSettings, open_engine: Callable[[EngineSettings, int], PeerEngine]
@@ -110,29 +122,29 @@ class PeerBackend:
     async def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]:
         ids = [self._tokenizer.end_of_text, *self._tokenizer.encode_lines(request.prompt)]
         require_prompt_fits(ids, self.context)
-        wanted = PeerRequest(ids, request.sampling, request.conversation, self.context)
-        self._queue.put(wanted)
-        made = asyncio.get_running_loop().time()
+        answer = PeerRequest(ids, request.sampling, request.conversation, self.context)
+        self._queue.put(answer)
+        created_at = asyncio.get_running_loop().time()
         try:
-            while (token := await wanted.tokens.get()) is not None:
-                yield TextChunk(self._tokenizer.decode([token]), (token,), made)
-            yield TextChunk("", (), made, "length")
+            while (token := await answer.tokens.get()) is not None:
+                yield TextChunk(self._tokenizer.decode([token]), (token,), created_at)
+            yield TextChunk("", (), created_at, "length")
         finally:
-            wanted.is_finished = True
+            answer.is_finished = True
 
     async def prefill(self, request: CompletionRequest) -> int:
-        """What is being typed is nothing to it."""
+        """Does nothing: no peer prefills a prompt that is still being typed."""
         return 0
 
     def counters(self) -> dict[str, float]:
         return {}
 
     async def close(self) -> None:
-        """Its thread goes with the process."""
+        """Does nothing: the thread ends with the process."""
 
 
 def _run_engine(engine: PeerEngine, queue: RequestQueue) -> None:
-    """A library that fails takes the process along: who waits for it would wait for ever."""
+    """Runs the engine; its failure ends the process, because the clients would wait for ever."""
     try:
         engine.run(queue)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What was measured, and what follows from it: medians, spreads, ratios. Pure: numbers in, numbers out."""
+"""The results of a benchmark: measurements, and their medians, spreads and ratios. Pure."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 
 from tools.bench.candidates import Candidate, EngineName
 
-TELETYPE_CPS = 10.0  # characters a second on one Teletype's line
+TELETYPE_CPS = 10.0  # characters per second of one Teletype
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One candidate in one round, in a process of its own."""
+    """One candidate in one round, in a process of its own. The fields are JSON keys."""
 
     load_s: float
     resident_bytes: int
-    peak_bytes: int  # after the prompts up to 512 tokens
-    first_s: dict[int, float]  # by tokens of the prompt
+    peak_bytes: int  # after the prompts of up to 512 tokens
+    first_s: dict[int, float]  # by prompt length in tokens
     decode_per_s: float
-    bandwidth: float  # bytes a second that a probe read just before and just after the decoding
+    bandwidth: float  # bytes per second that a probe read just before and just after the decoding
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateQuality:
-    """Against the same weights in float32. `perplexity` is a ratio, and None where the text was no text."""
+    """How far a candidate is from the same weights in float32. The fields are JSON keys."""
 
-    divergence: float  # Kullback-Leibler, nats a token
-    agreement: float  # how often both have the same likeliest token
+    divergence: float  # Kullback-Leibler, nats per token
+    agreement: float  # share of the positions where both have the same most likely token
     positions: int
-    perplexity: float | None = None
+    perplexity: float | None = None  # ratio of the perplexities; None if the ids are random
 
 
 @dataclass(slots=True)
 class CandidateResult:
-    """All there is of one candidate; `fault` says why there is no more."""
+    """All results of one candidate. `fault` is the reason if it was left out. The fields are JSON keys."""
 
     candidate: Candidate
     version: str = ""
@@ -55,17 +55,17 @@ class CandidateResult:
 
     @property
     def bandwidth_shares(self) -> list[float]:
-        """Of the memory's bandwidth, what the reading of weights took, by rounds."""
+        """The share of the memory bandwidth that reading the weights took, for each round."""
         return [visit.decode_per_s * self.step_bytes / visit.bandwidth for visit in self.visits]
 
     def teletypes_fed(self, chars_per_token: float) -> float:
-        """Teletypes that it would feed, at that many characters a token."""
+        """How many Teletypes the decode rate keeps printing."""
         return median(self.decode_rates) * chars_per_token / TELETYPE_CPS
 
 
 @dataclass(frozen=True, slots=True)
 class RatioOfRounds:
-    """Ours over theirs where more is better, theirs over ours where less is: above 1 we are ahead."""
+    """asr33 against another engine: a ratio above 1 always means that asr33 is better."""
 
     of_medians: float
     median: float
@@ -74,7 +74,7 @@ class RatioOfRounds:
 
 @dataclass(frozen=True, slots=True)
 class CandidateComparison:
-    """One of ours against one of theirs of the same width, by what was measured."""
+    """A candidate of asr33 against one of another engine with the same precision, by measured quantity."""
 
     ours: str
     theirs: str
@@ -82,40 +82,36 @@ class CandidateComparison:
 
 
 def compute_ratio(better: Sequence[float], worse: Sequence[float]) -> RatioOfRounds:
-    """Round by round `better` over `worse`; both are as long as there were rounds."""
+    """Divides `better` by `worse`, round by round; both have a value for each round."""
     rounds = [a / b for a, b in zip(better, worse, strict=True)]
     return RatioOfRounds(median(better) / median(worse), median(rounds), min(rounds))
 
 
 def compare_candidates(results: Sequence[CandidateResult], prompts: Sequence[int]) -> list[CandidateComparison]:
-    """Each of ours with each of theirs of its width, those that failed left out."""
-    whole = [result for result in results if result.visits and not result.fault]
-    own = [result for result in whole if result.candidate.engine == "ours"]
-    others = [result for result in whole if result.candidate.engine != "ours"]
+    """Compares each candidate of asr33 with each peer of the same precision; failed candidates are left out."""
+    complete = [result for result in results if result.visits and not result.fault]
+    own = [result for result in complete if result.candidate.engine == "ours"]
+    peers = [result for result in complete if result.candidate.engine != "ours"]
     return [
         CandidateComparison(a.candidate.name, b.candidate.name, _compute_ratios(a, b, prompts))
         for a in own
-        for b in others
+        for b in peers
         if a.candidate.width == b.candidate.width
     ]
 
 
-def _compute_ratios(ours: CandidateResult, theirs: CandidateResult, prompts: Sequence[int]) -> dict[str, RatioOfRounds]:
-    ratios = {"decode": compute_ratio(ours.decode_rates, theirs.decode_rates)}
-    for prompt in prompts:
-        ratios[f"first token after {prompt}"] = compute_ratio(
-            theirs.first_token_times(prompt), ours.first_token_times(prompt)
-        )
-    ratios["load"] = compute_ratio([v.load_s for v in theirs.visits], [v.load_s for v in ours.visits])
-    ratios["peak memory"] = compute_ratio(
-        [float(v.peak_bytes) for v in theirs.visits], [float(v.peak_bytes) for v in ours.visits]
-    )
+def _compute_ratios(own: CandidateResult, peer: CandidateResult, prompts: Sequence[int]) -> dict[str, RatioOfRounds]:
+    ratios = {"decode": compute_ratio(own.decode_rates, peer.decode_rates)}
+    for n in prompts:
+        ratios[f"first token after {n}"] = compute_ratio(peer.first_token_times(n), own.first_token_times(n))
+    ratios["load"] = compute_ratio([v.load_s for v in peer.visits], [v.load_s for v in own.visits])
+    ratios["peak memory"] = compute_ratio([v.peak_bytes for v in peer.visits], [v.peak_bytes for v in own.visits])
     return ratios
 
 
 def relative_trend(times: Sequence[float]) -> float:
-    """By what share of their median the times grow from first to last, by the median of slopes (Theil and Sen)."""
-    step = max(1, len(times) // 200)  # pairs grow with the square
+    """Returns how much the times grow from first to last, as a share of their median (slope of Theil and Sen)."""
+    step = max(1, len(times) // 200)  # the number of pairs grows with the square
     points = list(enumerate(times))[::step]
     slopes = [(b - a) / (j - i) for i, a in points for j, b in points if j > i]
     return median(slopes) * (len(times) - 1) / median(times) if slopes else 0.0
@@ -123,25 +119,25 @@ def relative_trend(times: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class SpeedReport:
-    """One run of `asr33 bench`, as it is shown and as it is written."""
+    """One run of `asr33 bench`, for the table and for JSON."""
 
     metadata: dict[str, Any]  # machine, versions, options
     prompts: tuple[int, ...]
-    chars_per_token: float  # a token, on the model's own tokenizer or by custom
+    chars_per_token: float  # measured with the model's tokenizer, or assumed
     has_measured_chars_per_token: bool
     results: list[CandidateResult]
-    absent_peers: dict[EngineName, str]  # peers that are not there, and how to get them
-    visit_order: list[list[str]]  # the names in each round, as they were visited
+    absent_peers: dict[EngineName, str]  # peers that are not installed, and how to install them
+    visit_order: list[list[str]]  # the candidates' names in each round, in the order of measurement
 
     def to_json(self) -> dict[str, Any]:
-        """For JSON: every round's number, and what follows from them."""
+        """Returns the measurements of all rounds and the figures computed from them."""
         return {
             **self.metadata,
             "prompts": list(self.prompts),
             "characters_a_token": {"value": self.chars_per_token, "measured": self.has_measured_chars_per_token},
             "order": self.visit_order,
             "candidates": [_result_to_json(result, self.prompts, self.chars_per_token) for result in self.results],
-            "comparisons": [asdict(one) for one in compare_candidates(self.results, self.prompts)],
+            "comparisons": [asdict(comparison) for comparison in compare_candidates(self.results, self.prompts)],
             "absent": self.absent_peers,
         }
 
