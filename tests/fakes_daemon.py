@@ -1,4 +1,4 @@
-"""Fakes for the daemon: a model that says its lines, and an App on a bench with a log in a folder."""
+"""A model with a scripted answer, and a daemon's session on a simulated machine, with its log in a folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fakes import TeletypeBench
+from fakes_teletype import TeletypeBench
 
 from daemon.config import AnswerConfig, Config
-from daemon.event_log import log_events_to
+from daemon.observers import log_events_to
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
 from daemon.speakers import NO_PERSONA, Speakers
@@ -25,7 +25,7 @@ from model.interface import FinishReason, Sampling, TextChunk
 
 @dataclass
 class ScriptedModel:
-    """Says the same words to each prompt, a pause before every one; knows whether it was closed in between."""
+    """Answers each prompt with the same words, with a pause before each word; counts the cancelled answers."""
 
     words: list[str]
     pause_s: float = 0.02
@@ -38,8 +38,8 @@ class ScriptedModel:
     prompts: int = 0
     last_prompt: str = ""
     seed: int = -1
-    cut: int = 0
-    heard: list[tuple[float, str]] = field(default_factory=list)  # when, and what was typed so far
+    cancelled: int = 0
+    prefills: list[tuple[float, str]] = field(default_factory=list)  # time and partial prompt
 
     def count_tokens(self, text: str) -> int:
         return len(text.split())
@@ -53,30 +53,30 @@ class ScriptedModel:
         pass
 
     def prefill(self, prompt: str) -> None:
-        self.heard.append((asyncio.get_running_loop().time(), prompt))
+        self.prefills.append((asyncio.get_running_loop().time(), prompt))
 
     async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
         self.prompts += 1
         self.last_prompt, self.seed = prompt, sampling.seed
         if self.failure is not None:
             raise self.failure
-        whole = False
+        is_complete = False
         try:
             for number, word in enumerate(self.words):
                 await asyncio.sleep(self.pause_s)
                 finish: FinishReason | None = "sentence" if number == len(self.words) - 1 else None
                 yield TextChunk(word, (number,), asyncio.get_running_loop().time(), finish)
-            whole = True
+            is_complete = True
         finally:
-            self.cut += not whole
+            self.cancelled += not is_complete
 
 
-def words_of(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     return [f" {word}" for word in text.split()]
 
 
-class Daemon:
-    """An App on a bench, with a log in a folder."""
+class DaemonBench:
+    """A session on a simulated machine, with its log in a folder."""
 
     def __init__(
         self,
@@ -85,30 +85,32 @@ class Daemon:
         seed: int | None = 7,
         *,
         profile: Profile | None = None,
-        patient: bool = False,
+        wait_for_line: bool = False,
         line: Any = None,
-        cast: Speakers = NO_PERSONA,
+        speakers: Speakers = NO_PERSONA,
     ) -> None:
         profile = profile or Profile(duplex="full")
         self.bench = TeletypeBench(profile=profile)
         self.line = line or self.bench.line
         self.log = SessionLog(folder / "session.jsonl", 0.0)
         self.tty = Teletype(
-            self.line, self.bench.clock, profile, on_event=log_events_to(self.log), wait_for_line=patient
+            self.line, self.bench.clock, profile, on_event=log_events_to(self.log), wait_for_line=wait_for_line
         )
-        self.app = TeletypeSession(self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log, speakers=cast)
-        self.running = asyncio.ensure_future(self.app.run())
+        self.session = TeletypeSession(
+            self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log, speakers=speakers
+        )
+        self.running = asyncio.ensure_future(self.session.run())
 
     async def type(self, line: str) -> None:
-        await self.app.listening.wait()
+        await self.session.listening.wait()
         self.line.press_keys(line + "\r")
-        await asyncio.sleep(len(line) * CHARACTER_S + 1)  # its echo, CR LF, and the way back of the carriage
+        await asyncio.sleep(len(line) * CHARACTER_S + 1)  # the echo, CR LF, and the carriage return
 
     @property
     def paper(self) -> str:
         text: str = self.line.typing_unit.paper.text()
         return text
 
-    def logged(self, ev: str) -> list[dict[str, object]]:
+    def log_records(self, ev: str) -> list[dict[str, object]]:
         records = [json.loads(line) for line in self.log.path.read_text().splitlines()]
         return [record for record in records if record["ev"] == ev]

@@ -1,4 +1,4 @@
-"""GPT-2 once more, slow and plain, from the paper and the published code: the judge of the ONNX graph. No cache."""
+"""GPT-2 in numpy, float64, without a cache, from the paper and the published code: the reference for the graph."""
 
 from __future__ import annotations
 

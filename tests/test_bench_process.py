@@ -1,4 +1,4 @@
-"""`asr33 bench` as a program, with workers that run, die, or are not there."""
+"""`asr33 bench` as a process, with workers that run, die, or are missing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +22,34 @@ from model.interface import GPT2Config
 from tools.bench import shared_weights
 from tools.bench.candidates import REFERENCE, SIZES, Candidate
 from tools.bench.errors import PeerNotInstalled, WorkerFailed
-from tools.bench.run import BenchSettings, make_weights, prepare_models
+from tools.bench.measure import BenchSettings, make_weights, prepare_models
 from tools.bench.worker_client import open_worker
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "tools.main", "bench"]
-# Where ctranslate2 and llama-cpp-python live, if not here: they are large, and no part of the tests' own environment.
+# The Python of an environment with ctranslate2 and llama-cpp-python, which are too large for the tests' own.
 PYTHON = Path(os.environ["PEER_PYTHON"]) if "PEER_PYTHON" in os.environ else None
 SHAPE = GPT2Config(512, 64, 64, 2, 2)
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35]
 
-Done = subprocess.CompletedProcess[str]
 
-
-def run_bench(*words: str | Path, tmp: Path) -> Done:
+def run_bench(*words: str | Path, tmp: Path) -> subprocess.CompletedProcess[str]:
     settings = os.environ | {"TMPDIR": str(tmp)}
     return subprocess.run([*COMMAND, *words], capture_output=True, text=True, cwd=ROOT, env=settings, timeout=120)
 
 
 def processes_with_tmpdir(tmp: Path) -> list[int]:
-    """The processes that were given this place for their temporary files."""
-    found = []
+    """Returns the processes with this folder for temporary files."""
+    pids = []
     for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
+        with suppress(OSError):
             if f"TMPDIR={tmp}\0" in path.read_text("utf-8", "replace"):
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 def files_left(tmp: Path) -> list[Path]:
-    """Files of ours; onnxruntime leaves a small one of its own, `.ses`."""
+    """Returns the files that asr33 left; onnxruntime leaves `.ses`."""
     return [path for path in tmp.iterdir() if path.name != ".ses"]
 
 
@@ -62,10 +60,10 @@ def has_exited(pid: int) -> bool:
         return True
 
 
-def wait_until(condition: Any) -> None:
-    ends = time.monotonic() + 30
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < ends, "it never came"
+        assert time.monotonic() < deadline, "not within 30 seconds"
         time.sleep(0.01)
 
 
@@ -76,43 +74,42 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_whole_of_it_gives_every_number_as_json_and_leaves_nothing(tmp_path: Path) -> None:
+def test_command_gives_all_figures_as_json_and_leaves_nothing(tmp_path: Path) -> None:
     done = run_bench("--size", "tiny", "--rounds", "1", "--only", "b64,float32", "--json", "-", tmp=tmp_path)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
-    assert {one["name"] for one in data["candidates"]} == {"ours int8 b64", "ours float32"}
-    for one in data["candidates"]:
-        (visit,) = one["visits"]
-        assert set(visit["first_s"]) == {"32", "128"}  # longer ones do not fit its context
+    assert {candidate["name"] for candidate in data["candidates"]} == {"ours int8 b64", "ours float32"}
+    for candidate in data["candidates"]:
+        (visit,) = candidate["visits"]
+        assert set(visit["first_s"]) == {"32", "128"}  # longer prompts do not fit its context
         assert min(visit["load_s"], visit["decode_per_s"], *visit["first_s"].values()) > 0
         assert 10e6 < visit["resident_bytes"] <= visit["peak_bytes"]
-        assert one["fault"] == ""
-    eight, judge = sorted(data["candidates"], key=lambda one: one["name"], reverse=True)
-    assert eight["step_bytes"] < judge["step_bytes"] / 3
-    assert judge["quality"]["divergence"] == 0 < eight["quality"]["divergence"] < 0.05
+        assert candidate["fault"] == ""
+    int8, reference = sorted(data["candidates"], key=lambda candidate: candidate["name"], reverse=True)
+    assert int8["step_bytes"] < reference["step_bytes"] / 3
+    assert reference["quality"]["divergence"] == 0 < int8["quality"]["divergence"] < 0.05
     assert not files_left(tmp_path)
     assert not processes_with_tmpdir(tmp_path)
 
 
-def test_a_model_on_disk_is_measured_as_it_lies_there(tmp_path: Path) -> None:
+def test_stored_model_is_measured_as_it_is(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "models")
     place = tmp_path / "out.json"
     words = ("--model", folder, "--rounds", "1", "--prompts", "16,32", "--tokens", "8", "--json", place)
     done = run_bench(*words, tmp=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tiny: ")
-    assert "characters a token, on the model's own tokenizer" in done.stdout
-    (one,) = json.loads(place.read_text())["candidates"]
-    assert (one["name"], set(one["visits"][0]["first_s"])) == ("ours tiny", {"16", "32"})
+    assert "characters per token, with the model's own tokenizer" in done.stdout
+    (candidate,) = json.loads(place.read_text())["candidates"]
+    assert (candidate["name"], set(candidate["visits"][0]["first_s"])) == ("ours tiny", {"16", "32"})
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_no_files_and_no_workers(tmp_path: Path, signum: signal.Signals) -> None:
+def test_signal_leaves_no_files_and_no_workers(tmp_path: Path, signum: signal.Signals) -> None:
     settings = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [*COMMAND, "--size", "124M"]
-    # In a group of its own, all of which gets the signal, as a terminal's foreground does.
-    apart: dict[str, Any] = {"start_new_session": True, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=settings, **apart) as process:
+    # The whole process group gets the signal, as from a terminal.
+    options: dict[str, Any] = {"start_new_session": True, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*COMMAND, "--size", "124M"], cwd=ROOT, env=settings, **options) as process:
         wait_until(lambda: list(tmp_path.glob("*/weights/*.npy")))
         assert len(processes_with_tmpdir(tmp_path)) > 1
         os.killpg(process.pid, signum)
@@ -123,76 +120,78 @@ def test_a_signal_leaves_no_files_and_no_workers(tmp_path: Path, signum: signal.
     assert not files_left(tmp_path)
 
 
-def test_a_worker_ends_with_its_asker() -> None:
-    code = "import sys, time\nfrom tools.bench.worker_client import worker\n"
-    code += "with worker('x') as one: one.ask('memory'); print(one.pid, flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as asker:
-        assert asker.stdout is not None
-        pid = int(asker.stdout.readline())
+def test_worker_ends_with_its_client() -> None:
+    code = "import sys, time\nfrom tools.bench.worker_client import open_worker\n"
+    code += "with open_worker('x') as worker: worker.ask('memory'); print(worker.pid, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        pid = int(client.stdout.readline())
         assert not has_exited(pid)
-        asker.kill()
+        client.kill()
     wait_until(lambda: has_exited(pid))
 
 
-def test_a_worker_that_dies_is_one_clear_line() -> None:
-    with open_worker("ours int8") as one:
-        one.ask("memory")
-        os.kill(one.pid, signal.SIGKILL)
+def test_killed_worker_is_reported_in_one_line() -> None:
+    with open_worker("ours int8") as worker:
+        worker.ask("memory")
+        os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailed) as caught:
-            one.ask("load", engine_name="ours", folder="/nowhere", form="int8", threads=1)
+            worker.ask("load", engine_name="ours", folder="/nowhere", form="int8", threads=1)
     assert str(caught.value) == (
         "ours int8: its process was killed by SIGKILL while it loaded its model; "
         "it may want more memory: try a smaller --size"
     )
 
 
-def test_a_worker_that_cannot_says_why_and_lives() -> None:
-    with open_worker("ours int8") as one:
+def test_failed_operation_is_reported_and_the_worker_lives() -> None:
+    with open_worker("ours int8") as worker:
         with pytest.raises(WorkerFailed, match=r"^ours int8: .*nowhere.*model\.onnx: no such file; [^\n]*$"):
-            one.ask("load", engine_name="ours", folder="/nowhere", form="int8", threads=1)
-        assert one.ask("memory")["resident"] > 0
+            worker.ask("load", engine_name="ours", folder="/nowhere", form="int8", threads=1)
+        assert worker.ask("memory")["resident"] > 0
 
 
-def test_what_a_library_prints_is_no_answer() -> None:
+def run_worker(code: str, request: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    line = json.dumps(request) + "\n"
+    return subprocess.run(
+        [sys.executable, "-c", code], input=line, capture_output=True, text=True, cwd=ROOT, timeout=30
+    )
+
+
+def test_output_of_a_library_is_no_reply() -> None:
     code = "import os\nfrom tools.bench import worker\n"
     code += "worker.Worker.memory = lambda self: {'resident': os.write(1, b'a word of its own')}\nworker.main()"
-    asked = subprocess.run(
-        [sys.executable, "-c", code], input='{"do": "memory"}\n', capture_output=True, text=True, cwd=ROOT, timeout=30
-    )
-    assert (asked.stdout, asked.stderr) == ('{"resident": 17}\n', "a word of its own")
+    done = run_worker(code, {"do": "memory"})
+    assert (done.stdout, done.stderr) == ('{"resident": 17}\n', "a word of its own")
 
 
-def test_a_library_that_is_not_there_is_named() -> None:
+def test_missing_library_is_named() -> None:
     code = "import sys\nsys.modules['ctranslate2'] = None\nfrom tools.bench.worker import main\nmain()"
-    question = {"do": "load", "engine_name": "ctranslate2", "folder": "/nowhere", "form": "int8", "threads": 1}
-    asked = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(question) + "\n", capture_output=True, text=True, cwd=ROOT
-    )
-    assert json.loads(asked.stdout) == {"absent": "ctranslate2"}
+    request = {"do": "load", "engine_name": "ctranslate2", "folder": "/nowhere", "form": "int8", "threads": 1}
+    assert json.loads(run_worker(code, request).stdout) == {"absent": "ctranslate2"}
 
 
-def test_a_peer_whose_python_dies_is_left_out_and_the_rest_is_prepared(weights: Path, tmp_path: Path) -> None:
+def test_peer_whose_python_dies_is_left_out(weights: Path, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho out of luck >&2\nkill -9 $$\n")
     python.chmod(0o755)
-    setting = BenchSettings(threads=1, prompts=(8,), decode_tokens=8, prompt_ids=tuple(IDS), peer_pythons=(python,))
+    settings = BenchSettings(threads=1, prompts=(8,), decode_tokens=8, prompt_ids=tuple(IDS), peer_pythons=(python,))
     peer = Candidate("llama.cpp", "f16", "float")
-    prepared = prepare_models([peer, REFERENCE], SHAPE, weights, setting, lambda what, parts=0: None)
-    left_out, judge = prepared.results
-    assert left_out.fault == (
+    prepared = prepare_models([peer, REFERENCE], SHAPE, weights, settings, lambda what, parts=0: None)
+    omitted, reference = prepared.results
+    assert omitted.fault == (
         "llama.cpp f16: its process was killed by SIGKILL while it wrote its model (out of luck); "
         "it may want more memory: try a smaller --size"
     )
-    assert (judge.fault, prepared.folders[REFERENCE.name].name) == ("", "ours-float32")
+    assert (reference.fault, prepared.folders[REFERENCE.name].name) == ("", "ours-float32")
 
 
-def test_a_python_that_is_none_is_one_line(tmp_path: Path) -> None:
-    nowhere = pytest.raises(WorkerFailed, match=r"/nowhere/python: No such file .*--peer-python")
-    with nowhere, open_worker("x", Path("/nowhere/python")):
+def test_missing_python_is_reported_in_one_line() -> None:
+    refused = pytest.raises(WorkerFailed, match=r"/nowhere/python: No such file .*--peer-python")
+    with refused, open_worker("x", Path("/nowhere/python")):
         pass
 
 
-def test_a_text_that_fills_no_window_is_read_as_often_as_it_takes(tmp_path: Path) -> None:
+def test_short_text_is_repeated_and_an_empty_one_refused(tmp_path: Path) -> None:
     folder, text = tiny_folder(tmp_path / "models"), tmp_path / "short.txt"
     text.write_text("Hello.\n")
     args = ("--model", folder, "--text", text, "--rounds", "1", "--prompts", "64", "--tokens", "4")
@@ -204,21 +203,21 @@ def test_a_text_that_fills_no_window_is_read_as_often_as_it_takes(tmp_path: Path
     assert done.stderr == f"asr33: {text}: there is no text in it; name one that has words\n"
 
 
-def test_what_stands_beside_must_be_of_the_same_shape(tmp_path: Path) -> None:
+def test_model_of_another_shape_is_refused(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "models")
     done = run_bench("--size", "tiny", "--also", folder, tmp=tmp_path)
     assert (done.returncode, done.stdout) == (65, "")
     assert done.stderr.startswith(f"asr33: {folder}: its shape is not that of the others")
 
 
-def test_nothing_to_measure_is_one_line(tmp_path: Path) -> None:
-    done = run_bench("--size", "tiny", "--only", "nobody", tmp=tmp_path)
+def test_nothing_to_measure_is_reported_in_one_line(tmp_path: Path) -> None:
+    done = run_bench("--size", "tiny", "--only", "no-such-name", tmp=tmp_path)
     assert (done.returncode, done.stdout) == (70, "")
     assert done.stderr.splitlines()[-1] == "asr33: nothing to measure: --only fits no name"
 
 
 @pytest.mark.parametrize(
-    ("engine", "form", "off"),
+    ("engine", "form", "tolerance"),
     [
         ("ours", "float32", 1e-4),
         ("ctranslate2", "float32", 1e-4),
@@ -226,31 +225,31 @@ def test_nothing_to_measure_is_one_line(tmp_path: Path) -> None:
         pytest.param("transformers", "float32", 1e-4, marks=[pytest.mark.train, pytest.mark.soak]),
     ],
 )
-def test_each_engine_runs_the_same_model(weights: Path, tmp_path: Path, engine: str, form: str, off: float) -> None:
+def test_each_engine_computes_the_same_logits(
+    weights: Path, tmp_path: Path, engine: str, form: str, tolerance: float
+) -> None:
     python = None if engine in ("ours", "transformers") else PYTHON
     try:
-        with open_worker(engine, python) as one:
-            one.ask("prepare", engine_name=engine, weights=str(weights), form=form, block=0, to=str(tmp_path))
-            one.ask("load", engine_name=engine, folder=str(tmp_path), form=form, threads=1)
-            one.ask("logits", ids=IDS, to=str(tmp_path / "logits.npy"))
-            assert one.ask("first", ids=IDS)["seconds"] > 0
-            assert one.ask("decode", ids=IDS, tokens=5)["seconds"] > 0
-            # And once more: a cache that is not emptied shows itself here.
-            one.ask("logits", ids=IDS, to=str(tmp_path / "again.npy"))
+        with open_worker(engine, python) as worker:
+            worker.ask("prepare", engine_name=engine, weights=str(weights), form=form, block=0, to=str(tmp_path))
+            worker.ask("load", engine_name=engine, folder=str(tmp_path), form=form, threads=1)
+            worker.ask("logits", ids=IDS, to=str(tmp_path / "logits.npy"))
+            assert worker.ask("first", ids=IDS)["seconds"] > 0
+            assert worker.ask("decode", ids=IDS, tokens=5)["seconds"] > 0
+            # A second time, because a cache that is not cleared would change the logits.
+            worker.ask("logits", ids=IDS, to=str(tmp_path / "again.npy"))
     except PeerNotInstalled as error:
         pytest.skip(f"{error}; name the Python of an environment that has it: PEER_PYTHON=...")
     values, shape = shared_weights.load_weights(weights)
-    wanted = reference_gpt2.logits(values, IDS, shape.n_head)
+    expected = reference_gpt2.logits(values, IDS, shape.n_head)
     for name in ("logits", "again"):
-        assert np.abs(np.load(tmp_path / f"{name}.npy") - wanted).max() < off * np.abs(wanted).max()
+        assert np.abs(np.load(tmp_path / f"{name}.npy") - expected).max() < tolerance * np.abs(expected).max()
 
 
-def test_random_weights_are_those_of_their_seed(weights: Path, tmp_path: Path) -> None:
-    tensors_again = tmp_path / "again"
-    make_weights(SHAPE, 33, tensors_again)
-    other = tmp_path / "other"
-    make_weights(SHAPE, 34, other)
-    names = [path.name for path in weights.glob("*.npy")]
-    assert all((weights / name).read_bytes() == (tensors_again / name).read_bytes() for name in names)
-    assert (weights / "wte.weight.npy").read_bytes() != (other / "wte.weight.npy").read_bytes()
+def test_random_weights_depend_on_the_seed_alone(weights: Path, tmp_path: Path) -> None:
+    again, reseeded = tmp_path / "again", tmp_path / "reseeded"
+    make_weights(SHAPE, 33, again)
+    make_weights(SHAPE, 34, reseeded)
+    assert all(path.read_bytes() == (again / path.name).read_bytes() for path in weights.glob("*.npy"))
+    assert (weights / "wte.weight.npy").read_bytes() != (reseeded / "wte.weight.npy").read_bytes()
     assert SIZES["124M"].parameters == 124_439_808

@@ -65,7 +65,7 @@ async def printed(
             stopped_s = time.monotonic() - stopped_at
         assert await daemon.wait() == 0
         await machine.wait_until_idle()
-    assert machine.typing_unit.faults == []
+    assert machine.typing_unit.driver_errors == []
     return strikes, machine, stopped_s
 
 

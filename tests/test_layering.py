@@ -1,4 +1,4 @@
-"""The house of DESIGN.md, held by ast: who may import whom, which files are pure, what a bare --help may load."""
+"""The architecture, read from the source by ast: who may import whom, which files are pure, what --help may load."""
 
 import ast
 import subprocess
@@ -31,16 +31,15 @@ PURE = [
     "drivers/paper/paper.py",
     "drivers/profile.py",
     "drivers/status.py",
-    "drivers/tape/tape.py",
-    "drivers/virtual/break_encoding.py",
+    "drivers/tape.py",
+    "drivers/line/line_input.py",
+    "drivers/events.py",
     "drivers/virtual/mechanics.py",
     "drivers/virtual/answerback.py",
     "drivers/virtual/faults.py",
-    "drivers/virtual/equipment.py",
     "drivers/virtual/keyboard.py",
     "drivers/virtual/typing_unit.py",
-    "drivers/virtual/punch.py",
-    "drivers/virtual/reader.py",
+    "drivers/virtual/tape.py",
     "drivers/virtual/teletype_sim.py",
     "drivers/virtual/current_loop.py",
     "model/interface.py",
@@ -49,7 +48,6 @@ PURE = [
     "model/generate/generate.py",
     "model/generate/context_window.py",
     "model/build/memorisation.py",
-    "model/generate/sample_text.py",
     "model/generate/prefix_cache.py",
     "model/generate/token_mask.py",
     "model/build/quantise/gptq.py",
@@ -66,12 +64,10 @@ PURE = [
     "model/server/engine/counters.py",
     "model/server/engine/scheduler.py",
     "model/server/engine/engine_loop.py",
-    "model/server/engine/fair_share.py",
     "model/server/engine/sequence.py",
-    "model/client/server_url.py",
+    "model/server_url.py",
     "model/client/token_estimate.py",
     "model/client/partial_answer.py",
-    "model/client/http_errors.py",
     "model/openai_api/request.py",
     "model/openai_api/sse.py",
     "model/client/server_health.py",
@@ -82,47 +78,37 @@ PURE = [
     "daemon/control/protocol.py",
     "daemon/commands.py",
     "tools/bench/load/figures.py",
-    "tools/bench/load/picture.py",
+    "tools/bench/load/chart.py",
     "tools/bench/load/max_clients.py",
-    "tools/bench/load/settings.py",
     "tools/bench/load/user.py",
     "tools/bench/load/vocabulary.py",
     "tools/bench/load/print_buffer.py",
-    "tools/bench/simulate/autoscaler.py",
-    "tools/bench/simulate/cost_per_client.py",
     "tools/bench/simulate/scenario.py",
-    "tools/bench/simulate/engines.py",
+    "tools/bench/simulate/engine_costs.py",
     "tools/bench/simulate/cluster.py",
     "tools/bench/simulate/reconnect_storm.py",
     "tools/bench/simulate/replica.py",
-    "tools/bench/simulate/hash_ring.py",
+    "tools/bench/simulate/ray_policies.py",
     "tools/bench/simulate/client.py",
     "tools/corpus/anonymise.py",
-    "tools/corpus/export_extent.py",
     "tools/corpus/csv_rows.py",
     "tools/corpus/dates.py",
-    "tools/corpus/warnings.py",
     "tools/corpus/fields.py",
     "tools/corpus/statistics.py",
-    "tools/corpus/pseudonyms.py",
     "tools/corpus/metadata.py",
-    "tools/corpus/mojibake.py",
-    "tools/corpus/name_match.py",
     "tools/corpus/record.py",
     "tools/corpus/rendering.py",
-    "tools/corpus/cleaning/characters.py",
     "tools/corpus/cleaning/counts.py",
     "tools/corpus/cleaning/deduplicate.py",
     "tools/corpus/cleaning/running_heads.py",
     "tools/corpus/cleaning/social_noise.py",
-    "tools/corpus/cleaning/options.py",
+    "tools/corpus/importers/registry.py",
     "tools/corpus/cleaning/page_layout.py",
     "tools/corpus/cleaning/people.py",
     "tools/corpus/cleaning/step.py",
     "tools/corpus/cleaning/steps.py",
     "tools/corpus/importers/messenger_content.py",
-    "tools/corpus/importers/signal_mentions.py",
-    "tools/corpus/importers/signal_message_type.py",
+    "tools/corpus/importers/signal_message.py",
     "tools/corpus/importers/slack_text.py",
     "tools/corpus/importers/tweets_notes.py",
 ]
@@ -132,15 +118,21 @@ DOORS = {
     "serial": {"drivers/line/line.py"},
     "serial_asyncio": {"drivers/line/line.py"},
     "onnxruntime": {"model/onnx/runtime.py"},
-    "onnx": {"model/build/graph.py", "model/build/onnx_io.py", "model/build/graph_builder.py"},
+    "onnx": {
+        "model/build/graph.py",
+        "model/build/onnx_io.py",
+        "model/build/graph_builder.py",
+        "model/server/engine/batched_session.py",  # only a copy on a GPU needs it
+    },
     "tokenizers": {"model/onnx/tokenizer.py"},
-    "cattrs": {"daemon/config_values.py"},
+    "cattrs": {"daemon/config_parser.py"},
     "httpx2": {"model/client/http_client.py", "model/build/hub_client.py"},
     "PIL": {"drivers/paper/paper_png.py"},
     "starlette": {
         "model/server/app.py",
         "model/server/streaming.py",
         "model/server/limits.py",
+        "model/server/refusals.py",
         "model/server/middleware.py",
     },
     "uvicorn": {"model/server/http/server.py"},
@@ -153,8 +145,68 @@ DOORS = {
 }
 
 
+# The floors of each package, lowest first: a folder or module imports from its own floor and from lower ones only.
+FLOORS = {
+    "drivers": [
+        "errors clock profile events status",
+        "paper",
+        "text",
+        "line",
+        "output",
+        "input",
+        "tape",
+        "teletype",
+        "tape_units",
+    ],
+    "model": [
+        "errors interface server_url",
+        "store",
+        "onnx",
+        "generate",
+        "openai_api",
+        "client server.engine",
+        "server",
+        "server.http",
+    ],
+    "daemon": [
+        "errors paths",
+        "config config_parser speakers conversation commands session_log line_connection model_factory lease_queue",
+        "observers exchange",
+        "session",
+        "control systemd",
+        "build",
+    ],
+}
+# These stand beside the floors: the only parts of the package that they may import.
+BESIDE = {
+    "drivers.virtual": "errors clock profile paper text line.line_input",
+    "model.build": "errors interface store onnx generate",
+}
+# Adapters of one protocol, chosen by name at run time.
+SAME_NAME_ALLOWED = {"Runner"}
+
+
 def sources() -> list[Path]:
     return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in sources()}
+
+
+def modules_imported(module: str) -> set[str]:
+    """The modules of this repository that a module imports, at its top or in a function."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update(name if name in MODULES else node.module for name in names)
+    return {name for name in found if name in MODULES and name != module}
 
 
 def imported(path: Path) -> set[str]:
@@ -165,6 +217,57 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
     return {name.split(".")[0] for name in names}
+
+
+def floor_of(package: str, module: str) -> int | None:
+    """The floor that a module stands on, by the longest name that fits; None beside the floors."""
+    heights = {f"{package}.{name}": height for height, names in enumerate(FLOORS[package]) for name in names.split()}
+    fitting = [name for name in heights if module == name or module.startswith(f"{name}.")]
+    return heights[max(fitting, key=len)] if fitting else None
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_module_imports_from_a_higher_floor(package: str) -> None:
+    wrong = []
+    for module in (name for name in MODULES if name.startswith(f"{package}.")):
+        floor = floor_of(package, module)
+        beside = next((name for name in BESIDE if module.startswith(name)), None)
+        assert floor is not None or beside, f"{module} has no floor"
+        for other in (name for name in modules_imported(module) if name.startswith(f"{package}.")):
+            if beside:
+                allowed = [f"{package}.{name}" for name in BESIDE[beside].split()] + [beside]
+                ok = any(other == name or other.startswith(f"{name}.") for name in allowed)
+            else:
+                height = floor_of(package, other)
+                ok = height is not None and floor is not None and height <= floor
+            if not ok:
+                wrong.append(f"{module} -> {other}")
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    left = {module: modules_imported(module) for module in MODULES}
+    while free := [module for module, needs in left.items() if not needs & left.keys()]:
+        for module in free:
+            del left[module]
+    assert not left, f"in a circle, or above one: {sorted(left)}"
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    shared = {name: modules for name, modules in homes.items() if len(modules) > 1 and name not in SAME_NAME_ALLOWED}
+    assert not shared
+
+
+@pytest.mark.parametrize("folder", sorted({str(path.parent.relative_to(ROOT)) for path in sources()}))
+def test_every_folder_says_what_it_does(folder: str) -> None:
+    doc = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
+    assert doc, "one sentence: what the folder does, and what it does not know"
+    assert doc.split("\n")[0].endswith(".")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -195,8 +298,8 @@ def test_each_foreign_library_has_one_door(library: str) -> None:
 
 def test_torch_is_known_to_training_and_to_the_peer_that_needs_it() -> None:
     users = {path.relative_to(ROOT).parts for path in sources() if "torch" in imported(path)}
-    peer = ("tools", "benching", "hugging.py")
-    assert all(parts[:2] in {("tools", "training"), ("tools", "train.py")} or parts == peer for parts in users)
+    peer = ("tools", "bench", "peers", "transformers_runner.py")
+    assert all(parts[:2] == ("tools", "train") or parts == peer for parts in users)
 
 
 def modules_after(code: str) -> set[str]:
@@ -245,6 +348,7 @@ def test_the_thin_client_loads_neither_numpy_nor_an_engine() -> None:
 
 def test_every_package_is_installed() -> None:
     there = {".".join(path.parent.relative_to(ROOT).parts) for path in sources()}
+    there = {name for name in there if not name.startswith("tools.bench.simulate")}  # needs a checkout
     assert sorted(there) == tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
 
 

@@ -1,4 +1,4 @@
-"""The door under a crowd: those who are printing go on, memory stays bounded, and each gets its status."""
+"""The server under a crowd: other clients keep printing, memory is bounded, each request gets a status."""
 
 import asyncio
 import contextlib
@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 import pytest
-from fakes_server import get, post, read_chunk, read_head, read_reply, send_request
-from fakes_serving import ServeProcess, serve_process
+from fakes_completion_server import get, post, read_chunk, read_head, read_reply, send_request
+from fakes_serve_process import ServeProcess, serve_process
 
 pytestmark = pytest.mark.soak
 
 MB = 1 << 20
-PACE = 10.0
-READERS = 4
-CROWD = 3000
+SPEED = 10.0
+PRINTING_CLIENTS = 4
+CROWD_SIZE = 3000
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -28,7 +28,7 @@ def _many_descriptors() -> None:
 
 
 class PacedReader:
-    """A reader at ten characters a second: how long its wheel stood still."""
+    """A client that prints ten characters a second and measures its longest stall."""
 
     def __init__(self) -> None:
         self.characters = 0
@@ -36,7 +36,7 @@ class PacedReader:
         self._printed_until = 0.0
 
     async def read(self, port: int) -> None:
-        body = {"prompt": "The sea", "max_tokens": 4000, "stream": True, "seed": 7, "asr33": {"pace": PACE}}
+        body = {"prompt": "The sea", "max_tokens": 4000, "stream": True, "seed": 7, "asr33": {"pace": SPEED}}
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with closing(writer):
             writer.write(post(body))
@@ -50,17 +50,17 @@ class PacedReader:
             text = chunk.split(b'"text":"')[1].split(b'","')[0]
             if self.characters:
                 self.longest_stall_s = max(self.longest_stall_s, now - self._printed_until)
-            self._printed_until = max(self._printed_until, now) + len(text) / PACE
+            self._printed_until = max(self._printed_until, now) + len(text) / SPEED
             self.characters += len(text)
 
 
 @asynccontextmanager
 async def printing(process: ServeProcess) -> AsyncIterator[list[PacedReader]]:
-    """Some who print meanwhile; none of their wheels may stand still."""
+    """Runs clients that print while the block runs. None of them may stall."""
     assert process.process.stdout
-    hearing, log = asyncio.get_running_loop(), process.process.stdout.fileno()
-    hearing.add_reader(log, os.read, log, 65536)  # a log that nobody takes would hold up the server
-    readers = [PacedReader() for _ in range(READERS)]
+    loop, log = asyncio.get_running_loop(), process.process.stdout.fileno()
+    loop.add_reader(log, os.read, log, 65536)  # so that the pipe never fills
+    readers = [PacedReader() for _ in range(PRINTING_CLIENTS)]
     work = [asyncio.ensure_future(reader.read(process.port)) for reader in readers]
     await asyncio.sleep(3)
     before = process.resident_bytes()
@@ -70,13 +70,13 @@ async def printing(process: ServeProcess) -> AsyncIterator[list[PacedReader]]:
         assert not task.done() or not task.exception()
         task.cancel()
     await asyncio.wait(work)
-    hearing.remove_reader(log)
+    loop.remove_reader(log)
     assert all(reader.characters > 20 for reader in readers)
     assert max(reader.longest_stall_s for reader in readers) < 0.2
     assert process.resident_bytes() - before < 300 * MB, (before / MB, process.resident_bytes() / MB)
 
 
-async def test_ten_thousand_connections_that_say_nothing_keep_nobody_out() -> None:
+async def test_ten_thousand_silent_connections_keep_no_client_out() -> None:
     with serve_process("--rows", "16", "--connections", "4000") as process:
         process.wait_until_open()
         async with printing(process):
@@ -92,7 +92,7 @@ async def test_ten_thousand_connections_that_say_nothing_keep_nobody_out() -> No
 
 
 async def test_a_thousand_requests_at_once_each_get_a_status() -> None:
-    with serve_process("--rows", "16", "--lines", "200", "--memory", "200") as process:
+    with serve_process("--rows", "16", "--clients", "200", "--memory", "200") as process:
         process.wait_until_open()
         async with printing(process):
             body = post({"prompt": "Once", "max_tokens": 4})
@@ -103,41 +103,42 @@ async def test_a_thousand_requests_at_once_each_get_a_status() -> None:
             assert all(reply.headers["retry-after"] for reply in replies if reply.status == 429)
 
 
-ASKS = post({"prompt": "The sea", "max_tokens": 4000, "stream": True})
+REQUEST = post({"prompt": "The sea", "max_tokens": 4000, "stream": True})
+TINY_CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 2_000
 CROWDS = {
-    "deaf": ASKS,
-    "slow": ASKS[:-1],
-    "crumbs": ASKS.partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 2_000,
+    "unread": REQUEST,
+    "slow": REQUEST[:-1],
+    "tiny chunks": REQUEST.partition(b"Content-Length")[0] + TINY_CHUNKS,
 }
 
 
 @pytest.mark.parametrize("crowd", CROWDS)
-async def test_thousands_who_ask_at_once_and_do_not_read_or_do_not_end_stop_nobody(crowd: str) -> None:
+async def test_thousands_of_bad_clients_at_once_stall_no_other(crowd: str) -> None:
     with serve_process("--rows", "16", "--connections", "6000", "--memory", "200") as process:
         process.wait_until_open()
-        async with printing(process):  # a loop of its own, so that what stalls is not the one who measures
+        async with printing(process):  # the crowd has its own event loop, so that it does not delay these clients
             statuses = await asyncio.to_thread(asyncio.run, _send_crowd(process.port, CROWDS[crowd]))
-        assert set(statuses) <= {"deaf": {200, 429}, "slow": {408, 429}, "crumbs": {413, 429}}[crowd], statuses
+        assert set(statuses) <= {"unread": {200, 429}, "slow": {408, 429}, "tiny chunks": {413, 429}}[crowd], statuses
 
 
-async def _send_crowd(port: int, asking: bytes) -> Counter[int]:
-    """What each of so many hears, who then stays till all have heard."""
-    heard, all_ = Counter[int](), asyncio.Event()
+async def _send_crowd(port: int, data: bytes) -> Counter[int]:
+    """Sends the data from a crowd of clients, who stay until most have a status. Counts the statuses."""
+    statuses, most_done = Counter[int](), asyncio.Event()
 
-    async def one() -> None:
+    async def send() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         with closing(writer):
-            writer.write(asking)
-            with contextlib.suppress(ConnectionError):  # one who is not served goes first, where there is no room
-                heard[(await read_head(reader))[0]] += 1
-            all_.set() if heard.total() > CROWD * 0.9 else await all_.wait()
+            writer.write(data)
+            with contextlib.suppress(ConnectionError):  # at the connection limit the server aborts idle ones
+                statuses[(await read_head(reader))[0]] += 1
+            most_done.set() if statuses.total() > CROWD_SIZE * 0.9 else await most_done.wait()
 
     async with asyncio.timeout(90):
-        await asyncio.gather(*(one() for _ in range(CROWD)))
-    return heard
+        await asyncio.gather(*(send() for _ in range(CROWD_SIZE)))
+    return statuses
 
 
-async def test_a_hundred_megabytes_and_a_million_tokens_are_not_taken_in() -> None:
+async def test_large_bodies_are_refused() -> None:
     with serve_process("--rows", "16") as process:
         process.wait_until_open()
         async with printing(process):
@@ -145,9 +146,9 @@ async def test_a_hundred_megabytes_and_a_million_tokens_are_not_taken_in() -> No
                 reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
                 with closing(writer):
                     writer.write(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
-                    pouring = asyncio.ensure_future(_write_forever(writer, chunked="chunked" in length))
+                    writing = asyncio.ensure_future(_write_forever(writer, chunked="chunked" in length))
                     assert (await read_reply(reader)).status == 413
-                    pouring.cancel()
+                    writing.cancel()
             assert (await send_request(process.port, post({"prompt": "word " * 1_000_000}))).status == 413
             assert (await send_request(process.port, post({"prompt": "word " * 12_000}))).status == 400
             assert (await send_request(process.port, post({"prompt": "word " * 5_000}))).status == 400

@@ -1,4 +1,4 @@
-"""From a manual to a machine that talks like one: text in, two hundred steps on a small base, paper out."""
+"""The whole path: a base, two hundred steps on manuals, a kill and a resumed run, and text on a virtual Teletype."""
 
 # ruff: noqa: E402  torch may be missing
 
@@ -24,7 +24,7 @@ from tools.train import checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = ROOT.parent / "shared" / "corpus"
 SIZE = ("--vocabulary", 2048, "--context", 128, "--width", 128, "--layers", 3, "--heads", 4)
-PROSE = 2_000_000  # characters of books that the base is made from
+PROSE = 2_000_000  # characters of books to train the base on
 MANUALS = re.compile(r"TELETYPE|MACHINE|MODEL|PAPER|PRINT|TYPE|UNIT|LEVER|SHAFT|TAPE|CARRIAGE|SPRING|CLUTCH|LINE")
 
 
@@ -41,20 +41,20 @@ def asr33(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def done(*words: object) -> str:
+def run_asr33(*words: object) -> str:
     process = asr33(*words)
     out, err = process.communicate(timeout=1800)
     assert process.returncode == 0, err
     return out
 
 
-def test_manuals_in_two_hundred_steps_and_out_of_a_virtual_teletype(home: Path, tmp_path: Path) -> None:
+def test_a_model_of_manuals_prints_on_a_virtual_teletype(home: Path, tmp_path: Path) -> None:
     books = tmp_path / "books.txt"
     books.write_text(lzma.decompress((CORPUS / "base.txt.xz").read_bytes()).decode("utf-8")[:PROSE], "utf-8")
-    done("train", books, "--name", "small", "--steps", 300, "--batch", 8, "--copied", 0, *SIZE)
+    run_asr33("train", books, "--name", "small", "--steps", 300, "--batch", 8, "--copied", 0, *SIZE)
 
     words = ("train", CORPUS / "teletype.txt", "--base", "small", "--steps", 200, "--hold-out", "10%", "--batch", 8)
-    out = done(*words, "--name", "whole", "--copied", 1000)
+    out = run_asr33(*words, "--name", "whole", "--copied", 1000)
     whole = store.verify_model(home / "whole").training
     assert whole["bits_per_byte"] < whole["bits_per_byte_before"] - 0.2
     assert f"{whole['bits_per_byte_before']:.4f} before" in out
@@ -71,11 +71,11 @@ def test_manuals_in_two_hundred_steps_and_out_of_a_virtual_teletype(home: Path, 
     process.communicate()
     assert not (home / "parts").exists()
     assert checkpoint.read_state(saved).step < 200
-    done(*words, "--name", "parts", "--copied", 0, "--save-every", 1)
+    run_asr33(*words, "--name", "parts", "--copied", 0, "--save-every", 1)
     assert store.verify_model(home / "parts").training["bits_per_byte"] == whole["bits_per_byte"]
-    one, other = (load_file(home / ".training" / name / "checkpoint.safetensors") for name in ("whole", "parts"))
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    first, second = (load_file(home / ".training" / name / "checkpoint.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
-    paper = done("demo", "--fast", "--prompt", "THE TELETYPE", "--model", "whole", "--log", tmp_path / "log")
+    paper = run_asr33("demo", "--fast", "--prompt", "THE TELETYPE", "--model", "whole", "--log", tmp_path / "log")
     assert paper == paper.upper()
     assert len(set(MANUALS.findall(paper))) >= 3, paper

@@ -24,8 +24,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE.parent)]
 
-import fakes_reciter  # noqa: E402
-import fakes_room  # noqa: E402
+import fakes_reciting_server  # noqa: E402
+import fakes_sandbox  # noqa: E402
 
 PARTS = ("daemon", "drivers", "model", "tools", "pyproject.toml", "README.md", "LICENSE")
 PROCESSORS = {"armhf": "cortex-a7", "arm64": "cortex-a72"}  # of a Pi 2 and of a Pi 4
@@ -125,7 +125,7 @@ def _same_answer(inside: Inside) -> None:
 
 
 def _same_paper(inside: Inside) -> None:
-    with fakes_room.opened(inside.bound) as room, fakes_reciter.start_reciting_server() as server:
+    with fakes_sandbox.open_sandbox(inside.bound) as room, fakes_reciting_server.start_reciting_server() as server:
         machine = room.machine("--fast")
         with _told(f"{inside.processor}: asr33 run"):
             daemon = inside.start(ASR33, "run", "--line", "/host/tty33", "--model", server.url, "--fast")
@@ -146,7 +146,7 @@ def _same_paper(inside: Inside) -> None:
 
 def _until(met: Callable[[], bool], daemon: subprocess.Popen[str]) -> None:
     try:
-        fakes_room.until(lambda: met() or daemon.poll() is not None, 120.0)
+        fakes_sandbox.wait_for(lambda: met() or daemon.poll() is not None, 120.0)
     except AssertionError as error:
         raise Unproven(str(error)) from None
     if daemon.poll() is not None:

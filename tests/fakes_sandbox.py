@@ -1,0 +1,93 @@
+"""Starts a virtual machine, a daemon and commands as processes, in folders of the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition was not met in time"
+        time.sleep(0.02)
+
+
+class Sandbox:
+    """A machine and the commands that use it, each a process. They do not touch the user's own files."""
+
+    def __init__(self, folder: Path, socket_folder: Path, stack: ExitStack) -> None:
+        self.link, self.events = folder / "tty33", folder / "events.jsonl"
+        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("ASR33_")}
+        self.environ |= {name: str(folder) for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME")}
+        self.environ["XDG_RUNTIME_DIR"] = str(socket_folder)
+        self._stack = stack
+        self.program: list[str] = [sys.executable, "-m", "tools.main"]
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*self.program, *words],
+            cwd=ROOT,
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self._stack.callback(_stop_process, process)
+        return process
+
+    def start_machine(self, *words: str) -> subprocess.Popen[bytes]:
+        process = self.start("virtual", "--link", str(self.link), "--events", str(self.events), *words)
+        wait_for(self.link.exists)
+        return process
+
+    def start_daemon(self, *words: str) -> subprocess.Popen[bytes]:
+        process = self.start("run", "--line", str(self.link), *words)
+        wait_for(lambda: self.paper_text().endswith("READY\n"), 60.0)
+        return process
+
+    def run_command(self, *words: str, stdin: bytes = b"") -> tuple[int, str]:
+        result = subprocess.run(
+            [*self.program, *words],
+            cwd=ROOT,
+            env=self.environ,
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return result.returncode, result.stderr.decode()
+
+    def strikes(self) -> list[int]:
+        lines = self.events.read_text().splitlines(keepends=True)
+        return [json.loads(line)["byte"] for line in lines if line.endswith("\n")]
+
+    def paper_text(self) -> str:
+        return "".join(map(chr, self.strikes())).replace("\r", "")
+
+
+@contextmanager
+def open_sandbox(folder: Path) -> Iterator[Sandbox]:
+    """Yields a sandbox, and stops all its processes at the end."""
+    with TemporaryDirectory() as socket_folder, ExitStack() as stack:  # a socket's path has at most 108 bytes: unix(7)
+        yield Sandbox(folder, Path(socket_folder), stack)
+
+
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise

@@ -1,0 +1,125 @@
+"""A conversation with a persona: its prompts, the end of its answers, and the known speakers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from fakes_daemon import DaemonBench, ScriptedModel, split_words
+from fakes_model import ScriptedSession, tiny_folder
+from fakes_teletype import run_jumping
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon import config
+from daemon.errors import ConfigError
+from daemon.model_factory import load_speakers
+from daemon.speakers import Speakers, SpeakerTagFilter
+from model.generate.generate import generate
+from model.interface import Sampling, TextChunk
+from model.store import store
+
+ANN = Speakers("Ann", "You", ("Ann", "Bob Stone"))
+
+
+@dataclass
+class RecordingModel(ScriptedModel):
+    """Records the stop sequences."""
+
+    stop: tuple[str, ...] = ()
+
+    async def stream(self, prompt: str, sampling: Sampling) -> AsyncGenerator[TextChunk, None]:
+        self.stop = sampling.stop
+        async for piece in super().stream(prompt, sampling):
+            yield piece
+
+
+def test_a_typed_line_is_a_message_to_the_persona_and_its_answer_is_remembered(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = RecordingModel(split_words("so am I."))
+        daemon = DaemonBench(tmp_path, model, speakers=ANN)
+        await daemon.type("I AM LATE")
+        assert model.last_prompt == "You: I am late\nAnn:"
+        assert model.stop == ("\nYou:", "\nBob Stone:")
+        await daemon.type("WHY")
+        assert model.last_prompt == "You: I am late\nAnn: so am I.\nYou: Why\nAnn:"
+        assert not any(
+            "\nAnn:" in prompt[-5:] for _, prompt in model.prefills
+        )  # the tag is added when the line is complete
+        assert any(prompt.endswith("You: I am") for _, prompt in model.prefills)
+        await daemon.session.listening.wait()
+        assert "SO AM I." in daemon.paper
+        assert "YOU:" not in daemon.paper
+        daemon.running.cancel()
+
+    run_jumping(main())
+
+
+def test_an_answer_ends_before_another_speakers_tag() -> None:
+    script = ScriptedSession(" Fine.\n  Really.\nBob Stone: No.\nYou: Oh.\n")
+    steps = list(generate(script, [script.end_of_text], Sampling(stop=ANN.stop_sequences, temperature=0), script))
+    assert "".join(step.text for step in steps) == " Fine.\n  Really."
+    assert steps[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_the_personas_tags_are_not_printed(cut: int) -> None:
+    text = " Fine.\n  Really.\nAnn: Anne: a\nAnnette came.\nAnn: Good\nAn"
+    answer = SpeakerTagFilter(ANN.persona_tag)
+    pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
+    paper = "".join(map(answer.feed, pieces)) + answer.flush()
+    assert paper == "Fine.\n  Really.\nAnne: a\nAnnette came.\nGood\nAn"
+    silent = SpeakerTagFilter(ANN.persona_tag)
+    assert silent.feed(" \nAnn:") + silent.feed(" Well\nAnn:") + silent.flush() == "Well\n"
+
+
+@given(st.text("\nAn: x"), st.lists(st.integers(0, 40)))
+def test_the_paper_does_not_depend_on_how_an_answer_is_chunked(text: str, cuts: list[int]) -> None:
+    whole, pieces = SpeakerTagFilter(ANN.persona_tag), SpeakerTagFilter(ANN.persona_tag)
+    places = [0, *sorted(cuts), len(text) + 40]
+    parts = [text[start:end] for start, end in pairwise(places)]
+    assert "".join(map(pieces.feed, parts)) + pieces.flush() == whole.feed(text) + whole.flush()
+    bare = SpeakerTagFilter()
+    assert bare.feed(text) + bare.flush() == text.lstrip()
+
+
+def test_several_messages_of_the_persona_are_remembered_with_their_tags(tmp_path: Path) -> None:
+    async def main() -> None:
+        model = RecordingModel([" so", " am I.", "\n", "Ann", ":", " Really."])
+        daemon = DaemonBench(tmp_path, model, speakers=ANN)
+        await daemon.type("I AM LATE")
+        await daemon.type("WHY")
+        assert model.last_prompt == "You: I am late\nAnn: so am I.\nAnn: Really.\nYou: Why\nAnn:"
+        await daemon.session.listening.wait()
+        assert "SO AM I.\nREALLY." in daemon.paper
+        assert "ANN:" not in daemon.paper
+        daemon.running.cancel()
+
+    run_jumping(main())
+
+
+def load_toml(tmp_path: Path, toml: str) -> config.Config:
+    (named := tmp_path / "config.toml").write_text(toml, "utf-8")
+    return config.load_config({}, {}, named, system_folder=tmp_path)
+
+
+def test_the_persona_must_be_in_the_models_manifest(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    manifest = json.loads((folder / store.MANIFEST_FILE).read_text("utf-8"))
+    manifest["training"]["personas"] = {"Ann": 9, "Bob Stone": 2}
+    (folder / store.MANIFEST_FILE).write_text(json.dumps(manifest), "utf-8")
+    model = f'[model]\nname = "{folder}"\n[conversation]\n'
+    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\n')) == ANN
+    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\nyou = "bob stone"\n')).stop_sequences == (
+        "\nBob Stone:",
+    )
+    assert load_speakers(load_toml(tmp_path, model)) == Speakers()
+    with pytest.raises(ConfigError, match="did you mean 'Bob Stone'"):
+        load_speakers(load_toml(tmp_path, f'{model}persona = "BOB STONES"\n'))
+    assert load_speakers(load_toml(tmp_path, '[model]\nname = "gone"\n[conversation]\npersona = "Zoe"\n')) == Speakers(
+        "Zoe"
+    )
