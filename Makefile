@@ -1,11 +1,11 @@
 # make demo          a Teletype in this terminal (ARGS="--fast --prompt 'THE TELETYPE IS'")
-# make test          formatting, lint, types and the whole suite; TRAIN=0 leaves torch and its tests out
-# make soak          the same at the paper's own pace: minutes to hours
-# make thin          `pip install .` alone in a venv of its own: what comes, what runs, how much memory it takes
-# make pi            the same in a Debian of a Pi, 32 and 64 bit, under emulation: as root, with apt; ten minutes and 2 GB
-# make peers         the far end against servers of others, llama-cpp-python's and llama.cpp's: half an hour, the first time
-# make ray           replicas on Ray Serve, on this one machine: half a gigabyte to install, two minutes
-# make clean         the virtual environment and what else was made here
+# make test          formatting, lint, types and the whole suite; TRAIN=0 leaves out torch and its tests
+# make soak          the tests at the paper's pace: minutes to hours
+# make thin          `pip install .` alone in its own virtual environment: packages, memory, one answer from a server
+# make pi            the same on Debian for a Pi, 32 and 64 bit, emulated: needs root, apt, ten minutes and 2 GB
+# make peers         the client against llama-cpp-python's and llama.cpp's servers: compiles them, half an hour the first time
+# make ray           replicas on Ray Serve on this machine: half a gigabyte to install, two minutes
+# make clean         removes the virtual environment and all caches
 
 PYTHON ?= python3
 VENV   := .venv
@@ -13,20 +13,20 @@ BIN    := $(VENV)/bin
 TRAIN  ?= 1
 ARGS   ?=
 PI     ?= armhf arm64
-# Where the roots are kept that `make pi` makes; PI_MIRROR=URL names a Debian where apt here knows none.
+# The folder of the root file systems for `make pi`; PI_MIRROR=URL names a Debian mirror if apt knows none.
 PI_ROOTS ?= $(HOME)/.cache/asr33-pi
 
-# Where those servers are kept that `make peers` makes, and of which version they are.
+# The folder of the compiled servers for `make peers`, and their version.
 PEERS_HOME ?= $(HOME)/.cache/asr33-peers
 LLAMA      := 0.3.36
 
-# One stamp per set of packages: the second start of the demo does nothing but start.
+# One stamp file for each set of packages: the second `make demo` installs nothing.
 READY_RUN  := $(VENV)/ready-run
 READY_TEST := $(VENV)/ready-test-$(TRAIN)
 comma      := ,
 EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 
-# Programs of others that tests/test_peers.py tries the line against; a test whose program is absent is skipped.
+# The programs that the peer tests run against the driver; a test whose program is not installed is skipped.
 PEERS       := socat ser2net picocom tio minicom
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
@@ -53,14 +53,14 @@ soak: $(READY_TEST) programs
 	$(BIN)/pytest -m soak
 
 thin: $(READY_TEST)
-	$(BIN)/pytest -m soak -s tests/test_thin.py
+	$(BIN)/pytest -m soak -s tests/test_client_thin_install.py
 
 pi: $(READY_TEST)
 	@$(BIN)/python tests/pi/prove.py --roots "$(PI_ROOTS)" $(PI)
 
-# Ray brings half a gigabyte of its own: an environment apart, beside the one that all else is tested in.
+# Ray needs half a gigabyte: it gets its own virtual environment.
 ray: $(VENV)/ray/ready
-	$(VENV)/ray/bin/pytest -p no:cacheprovider -m soak tests/test_cluster.py
+	$(VENV)/ray/bin/pytest -p no:cacheprovider -m soak tests/test_server_ray_cluster.py
 
 $(VENV)/ray/ready: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing asr33 with Ray ..."
@@ -69,9 +69,9 @@ $(VENV)/ray/ready: $(BIN)/python pyproject.toml constraints.txt
 	  -e '.[cpu,serve,ray]' pytest pytest-asyncio hypothesis
 	@touch $@
 
-# Both of one source: the wheel has llama.cpp compiled in, its sources have llama.cpp's own server beside it.
+# Both come from one source: the wheel contains llama.cpp, and its source archive contains llama.cpp's own server.
 peers: $(READY_TEST) $(PEERS_HOME)/ready-python-$(LLAMA) $(PEERS_HOME)/ready-server-$(LLAMA)
-	PEERS_HOME="$(PEERS_HOME)" $(BIN)/pytest -m soak tests/test_far_peers.py
+	PEERS_HOME="$(PEERS_HOME)" $(BIN)/pytest -m soak tests/test_client_foreign_servers.py
 
 $(PEERS_HOME)/ready-python-$(LLAMA):
 	@command -v cmake >/dev/null || { echo "cmake is missing: apt-get install cmake g++"; exit 1; }
@@ -95,7 +95,7 @@ $(PEERS_HOME)/ready-server-$(LLAMA): $(PEERS_HOME)/ready-python-$(LLAMA)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "asr33 wants Python 3.11 or later; say which: make PYTHON=python3.12 ..."; exit 1; }
+	  { echo "asr33 needs Python 3.11 or later: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Making a virtual environment in $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
 
@@ -109,16 +109,16 @@ $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(READY_RUN)
 
-# ser2net, where it is new here, is for the tests alone: its package would have it serve this computer's ports.
+# The package of ser2net starts a service on this computer's ports; the tests need only the program, so the service is disabled.
 programs:
 	@absent="$(PEERS_ABSENT)"; [ -z "$$absent" ] && exit; \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
-	  { echo "Not installed: $$absent; tests that want them are skipped (apt-get install $$absent)"; exit 0; }; \
+	  { echo "Not installed: $$absent; the tests that need them are skipped (apt-get install $$absent)"; exit 0; }; \
 	echo "Installing $$absent ..."; export DEBIAN_FRONTEND=noninteractive; \
 	apt-get update -qq >/dev/null 2>&1; \
 	for one in $$absent; do \
 	  apt-get install -qq --no-install-recommends $$one >/dev/null 2>&1 || \
-	    { echo "apt-get could not install $$one: tests that want it are skipped"; continue; }; \
+	    { echo "apt-get could not install $$one: the tests that need it are skipped"; continue; }; \
 	  [ $$one != ser2net ] || [ ! -d /run/systemd/system ] || systemctl -q disable --now ser2net || true; \
 	done
 
