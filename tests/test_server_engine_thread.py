@@ -67,7 +67,7 @@ async def test_a_batch_model_has_a_name_and_a_device_and_counts_tokens() -> None
 async def test_a_closed_stream_is_in_no_later_step_and_its_cache_is_kept() -> None:
     session = FakeBatchedSession(4, 400)
     async with running_batch(session) as model:
-        async with aclosing(model.stream(make_request("Hello", tokens=300, conversation="a", **FAST))) as chunks:
+        async with aclosing(model.stream(make_request("Hello", tokens=300, conversation="a"))) as chunks:
             text = "".join([(await anext(chunks)).text for _ in range(5)])
             session.may_run.clear()
         before = len(session.passes)
