@@ -73,6 +73,9 @@ def _command_section(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield "|---|---|"
         yield from (f"| {name} | {text} |" for name, text in rows)
         yield ""
+    if parser.epilog:
+        yield f"```text\n{inspect.cleandoc(parser.epilog)}\n```"
+        yield ""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for child in action.choices.values():

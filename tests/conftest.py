@@ -20,7 +20,7 @@ settings.load_profile("asr33")
 
 @pytest.fixture(autouse=True, scope="session")
 def _a_room_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test sees the daemons, the settings or the sessions of whoever runs it, and none of these see a test."""
+    """Keeps the tests apart from the daemons, settings and sessions of the user who runs them."""
     tmp_path_factory.getbasetemp()  # stays where it was
     # And not in there: the name of a Unix socket has a hundred characters, no more.
     with tempfile.TemporaryDirectory(prefix="asr33-tests-") as room, pytest.MonkeyPatch.context() as patch:

@@ -80,7 +80,8 @@ def test_a_full_disk_at_the_first_checkpoint_keeps_nothing_and_exits_74(text: Pa
     process = start_training(text, "--name", "m", "--steps", 5, program=limited)
     err = process.communicate(timeout=120)[1]
     assert process.returncode == 74, err
-    assert err.endswith("make room, then give the command again: nothing of this run is kept yet, and it begins anew\n")
+    hint = "make room, then give the command again: nothing of this run is kept yet, and it begins from the start\n"
+    assert err.endswith(hint)
     assert not list(home.rglob("*.safetensors"))
 
 

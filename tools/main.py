@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from types import ModuleType
 
 COMMANDS = {
-    "demo": "try a virtual ASR-33 in this terminal, with the embedded model: nothing to set up",
-    "run": "run the daemon, which answers the lines typed at a machine",
-    "virtual": "run a virtual ASR-33 alone, with its line at a path of your choice",
-    "print": "print files on the paper, through the daemon or without one",
-    "punch": "punch a text or a file on paper tape, and read it back if you like",
-    "calibrate": "find out the properties of your machine, with your help",
-    "ask": "print one answer here, without a machine",
-    "serve": "serve one model to many machines over the network",
-    "corpus": "prepare your texts, tweets and messages for training",
-    "train": "train a model of your own on your texts",
-    "model": "manage the models on this disk: pull, list, show, use, verify, score, remove",
-    "bench": "measure the speed of a model on this machine, and of other engines",
+    "demo": "shows a virtual ASR-33 in this terminal, with the embedded model: nothing to set up",
+    "run": "the daemon: reads the line of one machine and prints the answers of a model",
+    "virtual": "a virtual ASR-33 alone, with its line at a path of your choice",
+    "print": "prints files on the paper, through the running daemon or without one",
+    "punch": "punches a text or a file on paper tape, and reads it back if you like",
+    "calibrate": "finds out the properties of your machine, with your help",
+    "ask": "prints one answer here, without a machine",
+    "serve": "serves one model to many machines over the network",
+    "corpus": "prepares your texts, tweets and messages for training",
+    "train": "trains a model of your own on your texts",
+    "model": "lists, pulls, makes, verifies, scores and removes the models on this disk",
+    "bench": "measures how fast a model is on this machine, beside other engines",
 }
 
 # The modules that `pip install .` alone does not install, and the extras that do.

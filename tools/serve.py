@@ -1,4 +1,4 @@
-"""Serve a model to many machines: to `asr33 run --model http://HOST:8033`, and to any client of OpenAI's protocol.
+"""Serves a model to many machines: to `asr33 run --model http://HOST:8033`, and to any client of OpenAI's protocol.
 
 By default only this computer can connect. For other computers, use --host 0.0.0.0 and --keys FILE, with a key and its
 name in each line. On a shared network, add --cert and --cert-key, or a proxy that has a certificate.

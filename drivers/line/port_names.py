@@ -94,7 +94,7 @@ def driver_error_for(port_name: str, error: Exception) -> DriverError:
     if number in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV):
         return _no_such_port(f"no port {name}")
     if number in (errno.EACCES, errno.EPERM):
-        return DriverError(f"you may not open {name}: sudo usermod -aG dialout $USER, then log in anew", "denied")
+        return DriverError(f"you may not open {name}: sudo usermod -aG dialout $USER, then log in again", "denied")
     if number in (errno.EBUSY, errno.EAGAIN):
         return DriverError(f"{name} is held by another program: `fuser -v {name}` names it; stop that first", "busy")
     reason = os.strerror(number) if number else "the system does not say why"

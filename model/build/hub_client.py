@@ -2,7 +2,7 @@
 
 No other module imports huggingface_hub. A download continues where the partial file ends. The caller checks the hash,
 because the library checks only the length over plain HTTP. Since version 2 the library does not continue the download
-of another process, and its Xet protocol writes each file anew; so this module calls `http_get` itself.
+of another process, and its Xet protocol writes each file from its start; so this module calls `http_get` itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prepare your own texts, tweets and messages for `asr33 train`: add, clean, inspect.
+"""Prepares your own texts, tweets and messages for `asr33 train`: adds, cleans, shows them.
 
 The kind of each file is detected: plain text, PDF, tweets (tables, or the archive from X), exports of Messenger, Signal
 and Slack, and asr33's session logs. ZIPs need no extraction. No data leaves this computer, and every file that is left
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
     base_help = "base model whose vocabulary counts the tokens (default %(default)s)"
     report.add_argument("--base", default="embedded", metavar="NAME", help=base_help)
-    report.add_argument("--json", action="store_true", help="print JSON (default off)")
+    report.add_argument("--json", action="store_true", help="print JSON (default: off)")
 
     show = _add_action(actions, "show", "print some documents as the model will see them", _run_show)
     show.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the selection (default %(default)s)")
 
     listing = _add_action(actions, "list", "list all corpora", _run_list)
-    listing.add_argument("--json", action="store_true", help="print JSON (default off)")
+    listing.add_argument("--json", action="store_true", help="print JSON (default: off)")
     remove = _add_action(actions, "remove", "remove a corpus; the files that it came from stay", _run_remove)
     remove.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
 
@@ -101,7 +101,7 @@ def _add_cleaning_arguments(parser: argparse.ArgumentParser, description: str) -
     cleaning.add_argument("--person", metavar="NAME", help=person_help)
     since_help = "first date to keep, as 2019 or 2019-06-30 (default: all dates)"
     cleaning.add_argument("--since", type=_parse_date, metavar="DATE", help=since_help)
-    anonymous_help = "replace names, numbers and addresses by invented ones (default off)"
+    anonymous_help = "replace names, numbers and addresses by invented ones (default: off)"
     cleaning.add_argument("--anonymous", action="store_true", help=anonymous_help)
     without_help = "steps to leave out, separated by commas (default: none); the steps are listed below"
     cleaning.add_argument("--without", action="append", metavar="STEP", help=without_help)

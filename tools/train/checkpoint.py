@@ -75,7 +75,7 @@ def _resume_hint(path: Path) -> str:
     try:
         step = read_state(path.with_name(CHECKPOINT_FILE)).step
     except ModelDamaged:
-        return "give the command again: nothing of this run is kept yet, and it begins anew"
+        return "give the command again: nothing of this run is kept yet, and it begins from the start"
     return f"the same command, without --fresh, goes on from step {step}"
 
 

@@ -50,7 +50,7 @@ def require_windows(ids: TokenIds, context: int, batch: int) -> int:
 def iter_batches(ids: TokenIds, context: int, batch: int, seed: int, start: int = 0) -> Iterator[TokenIds]:
     """Endless batches [batch, context + 1], from step `start` on.
 
-    Each epoch cuts the row anew, from a random offset, and shuffles the windows.
+    Each epoch cuts the row again, from a random offset, and shuffles the windows.
     """
     windows = require_windows(ids, context, batch)
     per_epoch = windows // batch

@@ -42,7 +42,7 @@ def run_training(options: TrainOptions) -> int:
 
 def _resume_hint(options: TrainOptions, run_folder: RunFolder) -> str:
     if not run_folder.checkpoint.exists():
-        return "begins anew: no step was kept"
+        return "begins from the start: no step was kept"
     return "without --fresh goes on with what is kept" if options.fresh else "goes on from here"
 
 
