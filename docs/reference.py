@@ -32,6 +32,7 @@ EXIT_CODES = """## Exit codes
 | 64 | a URL or a name that cannot exist |
 | 65 | damaged or unsuitable data |
 | 66 | no such file, model or corpus |
+| 68 | this computer does not have the address to listen at |
 | 69 | unavailable: no such line, a line in use or lost, no answer from a server, a package that is missing |
 | 70 | an internal failure: numbers that are not finite, a failed worker |
 | 71 | too little memory, or another refusal by the operating system |
