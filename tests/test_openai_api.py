@@ -42,7 +42,7 @@ COMPLETIONS = st.builds(
     sampling=SAMPLINGS,
     resume_tokens=TOKENS,
     alphabet=TEXT,
-    chars_per_second=st.floats(0, 1000),
+    chars_per_second=st.just(0.0) | st.floats(1, 1000),
     conversation=TEXT,
 )
 COUNTS = st.integers(0, 10**6)
@@ -129,6 +129,10 @@ def test_the_penalty_has_two_names_and_top_k_minus_one_means_all_tokens() -> Non
         ({"prompt": "a", "asr33": {"said": [-1]}}, "said", 400),
         ({"prompt": "a", "asr33": {"said": [True]}}, "said", 400),
         ({"prompt": "a", "asr33": {"pace": -1}}, "pace", 422),
+        ({"prompt": "a", "asr33": {"pace": 0.99}}, "pace", 422),
+        ({"prompt": "a", "asr33": {"pace": 5e-324}}, "pace", 422),
+        ({"prompt": "a", "asr33": {"pace": float("nan")}}, "pace", 422),
+        ({"prompt": "a", "asr33": {"pace": float("inf")}}, "pace", 422),
         ({"prompt": "a", "asr33": {"length": 0}}, "length", 422),
         ({"prompt": "a", "asr33": 5}, "asr33", 400),
     ],

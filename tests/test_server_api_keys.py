@@ -1,4 +1,6 @@
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,49 @@ def test_the_keys_stay_if_the_file_is_damaged_or_removed(tmp_path: Path, caplog:
     assert len(caplog.records) == 2
     write_private(path, f"{SOUTH} south\n")
     assert (keys.name_of(NORTH), keys.name_of(SOUTH)) == (None, "south")
+
+
+def _put_special(path: Path, kind: str) -> None:
+    """Puts something at the path that an ordinary open or read would wait for."""
+    path.unlink()
+    match kind:
+        case "fifo":
+            os.mkfifo(path, 0o600)
+        case "folder":
+            path.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(str(path))
+        case device:
+            path.symlink_to(device)
+
+
+SPECIAL = ["fifo", "folder", "socket", "/dev/zero", "/dev/null", "/dev/tty"]
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_the_keys_stay_at_once_if_their_file_becomes_something_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    path = write_private(tmp_path / "keys", f"{NORTH} north\n")
+    keys = ApiKeys(path)
+    _put_special(path, kind)
+    started_at = time.monotonic()
+    assert [keys.name_of(NORTH) for _ in range(3)] == ["north"] * 3
+    if kind in ("fifo", "folder"):
+        os.utime(path)  # as a use of the FIFO or a new file in the folder does
+    keys.name_of(NORTH)
+    assert time.monotonic() - started_at < 1
+    assert len(caplog.records) == 1
+    assert "the old keys stay valid" in caplog.text
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_server_does_not_wait_for_keys_in_no_regular_file(tmp_path: Path, kind: str) -> None:
+    _put_special(write_private(tmp_path / "keys", ""), kind)
+    with pytest.raises(ModelError, match="keys: ") as caught:
+        ApiKeys(tmp_path / "keys")
+    assert caught.value.kind == "missing"
 
 
 def test_a_file_that_others_can_read_gives_a_warning(

@@ -318,6 +318,55 @@ def test_a_typed_prompt_is_prefilled_before_an_early_step() -> None:
     assert harness.engine_loop.counters().tokens > tokens
 
 
+def _harness_with_resting_caches(count: int) -> LoopHarness:
+    harness = LoopHarness(count=count, rows=4, context=300)
+    for number in range(count):
+        token_ids = [256, *(number for _ in range(60 + number))]
+        harness.engine_loop.add_prefill(PrefillJob(token_ids, str(number), lambda count: None))
+        harness.run_until_idle()
+    assert harness.engine_loop.counters().caches == count
+    return harness
+
+
+@pytest.mark.parametrize("conversation", ["", "new", "3"])
+@pytest.mark.parametrize("length", [1, 2, 4, 8, 9, 17, 128, 129, 130, 299])
+def test_a_prefill_takes_one_slot_and_no_pass_twice(length: int, conversation: str) -> None:
+    harness = _harness_with_resting_caches(30)
+    before = [list(harness.engine_loop._allocator.token_ids(slot)) for slot in range(30)]
+    passes, prefilled = len(harness.session.passes), list[int]()
+    token_ids = [256, *(77 + number % 90 for number in range(length - 1))]
+    harness.engine_loop.add_prefill(PrefillJob(token_ids, conversation, prefilled.append))
+    harness.run_until_idle()
+    assert len(harness.session.passes) - passes <= -(-length // 128)
+    after = [harness.engine_loop._allocator.token_ids(slot) for slot in range(30)]
+    assert sum(old != new for old, new in zip(before, after, strict=True)) <= 1
+    assert any(ids[:length] == token_ids for ids in after)
+    assert len(prefilled) == 1
+
+
+def test_a_prefill_of_what_a_resting_cache_begins_with_overwrites_none() -> None:
+    harness = _harness_with_resting_caches(10)
+    before = [list(harness.engine_loop._allocator.token_ids(slot)) for slot in range(10)]
+    for slot in (0, 4, 9):
+        for length in (1, 3, 12, 30):
+            harness.engine_loop.add_prefill(PrefillJob(before[slot][:length], "", lambda count: None))
+    harness.run_until_idle()
+    assert [harness.engine_loop._allocator.token_ids(slot) for slot in range(10)] == before
+
+
+def test_two_prefills_at_once_take_two_slots() -> None:
+    harness = _harness_with_resting_caches(30)
+    before = [list(harness.engine_loop._allocator.token_ids(slot)) for slot in range(30)]
+    passes = len(harness.session.passes)
+    harness.engine_loop.add_prefill(PrefillJob([256, *[75] * 199], "", lambda count: None))
+    harness.run_passes()
+    harness.engine_loop.add_prefill(PrefillJob([256, *[76] * 199], "", lambda count: None))
+    harness.run_until_idle()
+    after = [harness.engine_loop._allocator.token_ids(slot) for slot in range(30)]
+    assert sum(old != new for old, new in zip(before, after, strict=True)) == 2
+    assert len(harness.session.passes) - passes == 4
+
+
 def test_a_newer_prompt_or_an_answer_ends_the_prefill_of_its_conversation() -> None:
     harness = LoopHarness()
     results: list[str] = []

@@ -15,7 +15,8 @@ from model.interface import PARAMETERS, CompletionRequest, Parameter, Sampling
 
 INT32_MAX = 2**31 - 1  # the largest token, and the largest count
 MAX_RESUME_TOKENS = 1_000_000
-MAX_CHARS_PER_SECOND = 100_000.0
+# Of a paced reader: a slower one would hold its row for hours. The slowest teleprinters have 6 characters a second.
+MIN_CHARS_PER_SECOND, MAX_CHARS_PER_SECOND = 1.0, 100_000.0
 MAX_NAME_CHARS = 256  # of a model, an alphabet, a conversation
 MAX_STOPS, MAX_STOP_CHARS = 64, 256
 
@@ -98,7 +99,7 @@ class OpenAIRequest:
                 sampling=_parse_sampling(body, extension, default_seed),
                 resume_tokens=_parse_resume_tokens(extension.get("said")),
                 alphabet=_get_text(extension, "alphabet", MAX_NAME_CHARS),
-                chars_per_second=float(_get_number(extension, "pace", 0.0, float, (0, MAX_CHARS_PER_SECOND))),
+                chars_per_second=_parse_pace(extension),
                 conversation=_get_text(extension, "conversation", MAX_NAME_CHARS),
             ),
             stream=stream,
@@ -154,6 +155,14 @@ def _get_number(fields: Fields, name: str, default: float, kind: type[float], bo
     if not bounds[0] <= value <= bounds[1]:
         raise InvalidRequest(name, f"must be from {bounds[0]:,} to {bounds[1]:,}", 422)
     return value
+
+
+def _parse_pace(extension: Fields) -> float:
+    """The reader's characters a second; 0 means without a limit."""
+    pace = _get_number(extension, "pace", 0.0, float, (0, MAX_CHARS_PER_SECOND))
+    if 0 < pace < MIN_CHARS_PER_SECOND:
+        raise InvalidRequest("pace", f"must be 0, or from {MIN_CHARS_PER_SECOND:g} to {MAX_CHARS_PER_SECOND:,g}", 422)
+    return float(pace)
 
 
 def _get_object(fields: Fields, name: str) -> Fields:

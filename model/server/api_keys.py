@@ -11,9 +11,11 @@ import hashlib
 import hmac
 import logging
 import os
+import stat
 from pathlib import Path
 
 from model.errors import ModelError
+from model.store.regular_file import open_regular
 
 MIN_KEY_LENGTH, MAX_KEY_LENGTH = 16, 512  # characters; a shorter key could be guessed
 MAX_NAME_LENGTH = 64
@@ -52,12 +54,12 @@ class ApiKeys:
     def _read_file(self) -> None:
         """Raises ModelError of the kind "missing" or "damaged"."""
         try:
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
                 status = os.fstat(file.fileno())
                 self._file_version = _version_of(status)
                 data = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise ModelError(f"{self._path}: {error.strerror}; make it, with one key a line", "missing") from None
+            raise ModelError(f"{self._path}: {error.strerror}; make a file, with one key a line", "missing") from None
         self._keys = _parse_keys(data, self._path)
         if status.st_mode & 0o077 and not _is_credential(self._path):
             log.warning("asr33: %s can be read by others: chmod 600 %s", self._path, self._path)
@@ -102,6 +104,8 @@ def _parse_keys(data: bytes, path: Path) -> list[DigestAndName]:
 
 
 def _version_of(status: os.stat_result) -> object:
+    if not stat.S_ISREG(status.st_mode):  # the time of a FIFO or a folder changes with each use
+        return status.st_mode, status.st_ino
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 

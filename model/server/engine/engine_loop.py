@@ -28,6 +28,7 @@ class PrefillJob:
     conversation: str
     on_done: Callable[[int], None]
     prefilled: int = 0
+    slot: int = -1  # of the last pass
 
 
 class EngineLoop:
@@ -240,20 +241,30 @@ class EngineLoop:
         """Prefills a chunk of the latest job. Returns False if no job is left or no slot is free."""
         while self._prefill_jobs:
             job = self._prefill_jobs[-1]
-            if (slot_and_copies := self._allocator.find_for_prefill(job.token_ids, job.conversation)) is None:
-                return False
-            slot, copies = slot_and_copies
-            self._engine.copy_caches(copies)
-            total, cached = len(job.token_ids), len(self._allocator.token_ids(slot))
-            if remaining := total - cached:
-                if remaining == 1 < total:
-                    self._allocator.truncate(slot, cached := cached - 1)
-                chunk_end = cached + scheduler.prefill_chunk_size(total - cached)
-                self._engine.prefill(slot, job.token_ids[cached:chunk_end])
-                job.prefilled += len(self._allocator.token_ids(slot)) - total + remaining
+            if not self._allocator.can_continue_prefill(job.slot, job.token_ids):
+                if self._allocator.is_cached(job.token_ids, job.conversation):
+                    self.remove_prefill(job)
+                    continue
+                if (slot_and_copies := self._allocator.find_for_prefill(job.token_ids, job.conversation)) is None:
+                    return False
+                job.slot, copies = slot_and_copies
+                self._engine.copy_caches(copies)
+            if self._prefill_chunk(job):
                 return True
             self.remove_prefill(job)
         return False
+
+    def _prefill_chunk(self, job: PrefillJob) -> bool:
+        """Prefills the next chunk of a job in its slot. Returns False if all its tokens are there."""
+        total, cached = len(job.token_ids), len(self._allocator.token_ids(job.slot))
+        if not (remaining := total - cached):
+            return False
+        if remaining == 1 < total:
+            self._allocator.truncate(job.slot, cached := cached - 1)
+        chunk_end = cached + scheduler.prefill_chunk_size(total - cached)
+        self._engine.prefill(job.slot, job.token_ids[cached:chunk_end])
+        job.prefilled += len(self._allocator.token_ids(job.slot)) - total + remaining
+        return True
 
     def _compact_slots(self) -> bool:
         """Moves caches together. Returns True if this took time: then the commands run before the next step."""

@@ -74,6 +74,19 @@ class SlotAllocator:
         self._mark_used(slot)
         return slot, copies
 
+    def can_continue_prefill(self, slot: int, token_ids: Sequence[int]) -> bool:
+        """Whether the slot is free, and its cache begins these tokens and has nothing else."""
+        if slot < 0 or self._slots[slot].holder:
+            return False
+        cached = self._slots[slot].token_ids
+        return bool(cached) and cached == list(token_ids[: len(cached)])
+
+    def is_cached(self, token_ids: Sequence[int], conversation: str) -> bool:
+        """Whether a prefill is needless: a slot has all these tokens, and no free slot is the conversation's own."""
+        if any(conversation and not slot.holder and slot.conversation == conversation for slot in self._slots):
+            return False
+        return any(common_prefix_length(slot.token_ids, token_ids) == len(token_ids) for slot in self._slots)
+
     def release(self, sequence: ScheduledSequence, keep_cache: bool = True) -> None:
         """Frees the slot of a sequence. Its cache stays idle, unless `keep_cache` is False."""
         slot = self._slots[sequence.slot]
@@ -117,8 +130,10 @@ class SlotAllocator:
         """The conversation's slot, else a slot of which most can be reused, else the least recently used slot."""
         free = [index for index, slot in enumerate(self._slots) if not slot.holder]
         own = [index for index in free if conversation and self._slots[index].conversation == conversation]
-        best = max(own or free, key=common_lengths.__getitem__)
-        if own or 2 * common_lengths[best] > max(len(self._slots[best].token_ids), 2 * MIN_COPY_TOKENS):
+        cached = [len(slot.token_ids) for slot in self._slots]
+        best = max(own or free, key=lambda index: (common_lengths[index], -cached[index]))
+        loses_nothing = 0 < common_lengths[best] == cached[best]
+        if own or loses_nothing or 2 * common_lengths[best] > max(cached[best], 2 * MIN_COPY_TOKENS):
             return best
         return min(free, key=self._last_use)
 
