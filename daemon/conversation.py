@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from daemon.speakers import NO_PERSONA, Speakers
+from model.dialogue import NO_PERSONA, Speakers, indent_further_lines
 
 # Words that begin with a capital anywhere in a sentence.
 _PROPER_NOUNS = """
@@ -79,7 +79,7 @@ class Conversation:
         line = sentence_case(typed).strip()
         if self.speakers.persona and line:
             # Further lines of a message are indented, so that none looks like a tag.
-            line = f"{self.speakers.you}: " + line.replace("\n", "\n  ")
+            line = f"{self.speakers.you}: " + indent_further_lines(line)
         return f"{self.memory.rstrip()}\n{line}".strip()
 
     def drop_oldest_lines(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from daemon import commands
-from daemon.speakers import SpeakerTagFilter
 from drivers.teletype import Teletype
+from model.dialogue import SpeakerTagFilter
 from model.interface import Model, Sampling, TextChunk
 
 

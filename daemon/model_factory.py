@@ -1,18 +1,19 @@
-"""Opens the configured model: a local model, or the servers of [model] with a local model after them."""
+"""Opens the configured model and its speakers: a local model, or the servers of [model] with a local model after."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from daemon.config import Config, ModelConfig
+from daemon.config import Config, ConversationConfig, ModelConfig
 from daemon.errors import ConfigError
-from daemon.speakers import Speakers, resolve_speakers
 from drivers.clock import CHARACTER_S
 from drivers.text.charset import is_printable
+from model.dialogue import Speakers
 from model.interface import CompletionRequest, Model, Sampling
 from model.server_url import is_url
 
@@ -85,3 +86,21 @@ def load_speakers(config: Config) -> Speakers:
             personas = store.read_manifest(store.find_model(config.model.name)).training.get("personas")
             known_names = personas if isinstance(personas, dict) else {}
     return resolve_speakers(config.conversation, tuple(known_names))
+
+
+def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()) -> Speakers:
+    """Returns the configured speakers. Raises ConfigError for a persona that is not among the model's `known_names`.
+
+    Case is ignored, since a Model 33 has capitals only. A model without names accepts any persona.
+    """
+    persona = config.persona.strip().rstrip(":").rstrip()
+    you = config.you.strip().rstrip(":").rstrip() or "You"
+    if not persona:
+        return Speakers(you=you)
+    by_folded_name = {name.casefold(): name for name in known_names}
+    if known_names and persona.casefold() not in by_folded_name:
+        near = difflib.get_close_matches(persona.casefold(), by_folded_name, n=1)
+        hint = f"did you mean {by_folded_name[near[0]]!r}?" if near else f"it knows {', '.join(known_names[:8])}"
+        raise ConfigError(f"[conversation] persona = {persona!r}: the model's corpus has no such speaker; {hint}")
+    you = by_folded_name.get(you.casefold(), you)
+    return Speakers(by_folded_name.get(persona.casefold(), persona), you, tuple(known_names))

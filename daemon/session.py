@@ -20,10 +20,10 @@ from daemon.conversation import Conversation
 from daemon.exchange import exchange
 from daemon.lease_queue import LeaseQueue
 from daemon.session_log import SessionLog
-from daemon.speakers import NO_PERSONA, Speakers
 from drivers import tape, tape_units
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
 from drivers.teletype import Teletype
+from model.dialogue import NO_PERSONA, Speakers
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
 from model.interface import Model, Sampling, TextChunk

@@ -15,10 +15,10 @@ from daemon.config import AnswerConfig, Config
 from daemon.observers import log_events_to
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
-from daemon.speakers import NO_PERSONA, Speakers
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.teletype import Teletype
+from model.dialogue import NO_PERSONA, Speakers
 from model.errors import ModelError
 from model.interface import FinishReason, Sampling, TextChunk
 

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from daemon.config import ConversationConfig
 from daemon.conversation import Conversation, sentence_case
 from daemon.errors import ConfigError
-from daemon.speakers import ConversationConfig, Speakers, resolve_speakers
+from daemon.model_factory import resolve_speakers
+from model.dialogue import Speakers
 from model.generate.prefix_cache import stable_prefix
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from daemon import config
 from daemon.errors import ConfigError
 from daemon.model_factory import load_speakers
-from daemon.speakers import Speakers, SpeakerTagFilter
+from model.dialogue import Speakers, SpeakerTagFilter
 from model.generate.generate import generate
 from model.interface import Sampling, TextChunk
 from model.store import store

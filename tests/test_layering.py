@@ -73,7 +73,7 @@ PURE = [
     "model/client/server_health.py",
     "model/openai_api/response.py",
     "model/server/metrics.py",
-    "daemon/speakers.py",
+    "model/dialogue.py",
     "daemon/conversation.py",
     "daemon/control/protocol.py",
     "daemon/commands.py",
@@ -159,7 +159,7 @@ FLOORS = {
         "tape_units",
     ],
     "model": [
-        "errors interface server_url",
+        "errors interface server_url dialogue",
         "store",
         "onnx",
         "generate",
@@ -170,7 +170,7 @@ FLOORS = {
     ],
     "daemon": [
         "errors paths",
-        "config config_parser speakers conversation commands session_log line_connection model_factory lease_queue",
+        "config config_parser conversation commands session_log line_connection model_factory lease_queue",
         "observers exchange",
         "session",
         "control systemd",

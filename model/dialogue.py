@@ -1,16 +1,14 @@
-"""The speakers of a conversation: the persona that answers, the operator, and the others in the model's corpus. Pure.
+"""A dialogue as a GPT-2 reads it: lines of `Name: text`, as in a corpus of messages. Pure.
 
-Speaker tags such as `Ann:` are in the model's text only; the paper shows none.
+Speaker tags such as `Ann:` are in the model's text only; neither the paper nor a chat client shows them.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from daemon.config import ConversationConfig
-from daemon.errors import ConfigError
+INDENT = "  "  # before further lines of a message, so that none looks like a tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,24 @@ class Speakers:
 
 
 NO_PERSONA = Speakers()
+
+
+def indent_further_lines(text: str) -> str:
+    """Indents all lines of a message but its first."""
+    return text.replace("\n", f"\n{INDENT}")
+
+
+def join_dialogue(messages: Iterable[tuple[str, str]], persona: str) -> str:
+    """Returns the prompt for the persona's next message: the messages, as name and text, then the persona's tag.
+
+    A message without a name has no tag. The prompt never ends in a blank: GPT-2's tokens begin with the blank before a
+    word.
+    """
+    lines = []
+    for name, text in messages:
+        if text := text.strip():
+            lines.append(f"{name}: {indent_further_lines(text)}" if name else text)
+    return "\n".join([*lines, f"{persona}:"])
 
 
 class SpeakerTagFilter:
@@ -72,19 +88,23 @@ class SpeakerTagFilter:
         return "\n" if needs_newline else ""
 
 
-def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()) -> Speakers:
-    """Returns the configured speakers. Raises ConfigError for a persona that is not among the model's `known_names`.
+class ChatTextFilter:
+    """Turns the text of a dialogue back into a chat message: without tags, indentation, and blanks at its ends."""
 
-    Case is ignored, since a Model 33 has capitals only. A model without names accepts any persona.
-    """
-    persona = config.persona.strip().rstrip(":").rstrip()
-    you = config.you.strip().rstrip(":").rstrip() or "You"
-    if not persona:
-        return Speakers(you=you)
-    by_folded_name = {name.casefold(): name for name in known_names}
-    if known_names and persona.casefold() not in by_folded_name:
-        near = difflib.get_close_matches(persona.casefold(), by_folded_name, n=1)
-        hint = f"did you mean {by_folded_name[near[0]]!r}?" if near else f"it knows {', '.join(known_names[:8])}"
-        raise ConfigError(f"[conversation] persona = {persona!r}: the model's corpus has no such speaker; {hint}")
-    you = by_folded_name.get(you.casefold(), you)
-    return Speakers(by_folded_name.get(persona.casefold(), persona), you, tuple(known_names))
+    def __init__(self, tag: str) -> None:
+        self._tags = SpeakerTagFilter(tag)
+        self._blanks = ""  # blanks and line feeds that may be the message's last
+
+    def feed(self, text: str) -> str:
+        """Returns the text of the message that is certain now."""
+        return self._hold_blanks(self._tags.feed(text))
+
+    def flush(self) -> str:
+        """Returns the rest of the message, at the end of the answer."""
+        return self._hold_blanks(self._tags.flush())
+
+    def _hold_blanks(self, text: str) -> str:
+        text = self._blanks + text
+        certain = text.rstrip()
+        self._blanks = text[len(certain) :]
+        return certain.replace(f"\n{INDENT}", "\n")
