@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fakes_teletype import wait_until
@@ -22,7 +22,7 @@ from model.server.http.sockets import bind_sockets
 @dataclass(frozen=True)
 class FakeCounters:
     steps: int
-    active: int
+    active: int = field(metadata={"gauge": True})
 
 
 class FakeBatchModel:

@@ -62,7 +62,7 @@ def test_it_serves_with_keys_and_finishes_open_answers_on_sigterm(tmp_path: Path
     all_output = process.output + "".join(notifications)
     assert any(text.startswith("READY=1") for text in notifications)
     assert any(text.startswith("STOPPING=1") for text in notifications)
-    assert "completions 200, 20 tokens" in process.output
+    assert "POST /v1/completions 200, 20 tokens, " in process.output
     for word in ("Rumpelstilz", KEY, whole["choices"][0]["text"].strip()[:12]):
         assert word not in all_output
     assert len(process.output.splitlines()) < 15

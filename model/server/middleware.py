@@ -1,4 +1,8 @@
-"""The outermost layer of the application: admits requests, sends refusals, and counts and logs every status."""
+"""The outermost layer of the application: admits requests, sends refusals, and counts and logs every status.
+
+A line of the access log has the time, the method, the endpoint, the status, the answer's tokens, its milliseconds and
+bytes, and the name of the API key; of a refused request also the client's address. It has no text of a client.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,19 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.server import refusals
+from model.server.key_throttle import KeyThrottle
 from model.server.refusals import HttpError, StreamCancelled
 from model.server.streaming import ClientStream
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
 ENDPOINTS = {"/v1/completions": "completions", "/v1/models": "models", "/health": "health", "/metrics": "metrics"}
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}  # any other name would be a client's text
 
 log = logging.getLogger("asr33.serve")
 
@@ -25,44 +32,77 @@ class AccessMiddleware:
 
     def __init__(self, app: ASGIApp, admit: Callable[[Scope], str], requests: Counter[tuple[str, int]]) -> None:
         self._app, self._admit, self._request_counts = app, admit, requests
+        self._throttle = KeyThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started_at, status = time.monotonic(), 0
+        record = _AccessRecord(client_address(scope))
 
-        async def send_and_note_status(message: Message) -> None:
-            nonlocal status
+        async def send_and_note(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
+                record.status = message["status"]
+            record.sent_bytes += len(message.get("body", b""))
             await send(message)
 
         client = ClientStream("")
         scope["path"] = request_path(scope["path"])
         scope.setdefault("state", {})["client"] = client
         try:
-            client.key_name = self._admit(scope)
-            await self._app(scope, receive, send_and_note_status)
-        except HttpError as error:
-            await error.to_response()(scope, receive, send_and_note_status)
+            try:
+                client.key_name = self._admit(scope)
+                await self._app(scope, receive, send_and_note)
+            except HttpError as error:
+                if error.slows and not await self._throttle.hold(record.address):
+                    error = refusals.MANY_WRONG_KEYS.error()
+                await error.to_response()(scope, receive, send_and_note)
         except StreamCancelled:
             pass
         except Exception as error:
             log.error("asr33: %s", refusals.error_location(error))
-            if not status:
-                await refusals.SERVER_FAILED.error().to_response()(scope, receive, send_and_note_status)
+            if not record.status:
+                await refusals.SERVER_FAILED.error().to_response()(scope, receive, send_and_note)
         finally:
             client.cancel("gone")
-            self._log_request(scope["path"], status or CLIENT_CLOSED_REQUEST, client, time.monotonic() - started_at)
+            record.status = record.status or CLIENT_CLOSED_REQUEST
+            self._log_request(scope, record, client)
 
-    def _log_request(self, path: str, status: int, client: ClientStream, seconds: float) -> None:
-        """Counts and logs the endpoint, the status, numbers, and the name of the API key; no text and no address."""
+    def _log_request(self, scope: Scope, record: _AccessRecord, client: ClientStream) -> None:
+        path = scope["path"]
         endpoint = "models" if path.startswith("/v1/models/") else ENDPOINTS.get(path, "other")
-        self._request_counts[endpoint, status] += 1
-        level = logging.DEBUG if endpoint in ("health", "metrics") else logging.INFO
+        self._request_counts[endpoint, record.status] += 1
+        is_probe = endpoint == "health" or (endpoint == "metrics" and record.status < 400)
+        log.log(logging.DEBUG if is_probe else logging.INFO, "%s", record.to_line(scope, client))
+
+
+class _AccessRecord:
+    """What the access log says of a request."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.status, self.sent_bytes = address, 0, 0
+        self._started_at = time.monotonic()
+
+    def to_line(self, scope: Scope, client: ClientStream) -> str:
+        path = scope["path"]
+        shown = "/v1/models/" if path.startswith("/v1/models/") else path if path in ENDPOINTS else "(another path)"
+        method = scope["method"] if scope["method"] in METHODS else "(another method)"
+        milliseconds = (time.monotonic() - self._started_at) * 1000
         key = f", {client.key_name}" if client.key_name else ""
-        log.log(level, "%s %d, %d tokens, %.2f s%s", endpoint, status, client.token_count, seconds, key)
+        address = f", from {self.address}" if self.status >= 400 and self.status != CLIENT_CLOSED_REQUEST else ""
+        numbers = f"{client.token_count} tokens, {milliseconds:.0f} ms, {self.sent_bytes} bytes"
+        return f"{log_time()} {method} {shown} {self.status}, {numbers}{key}{address}"
+
+
+def log_time() -> str:
+    """The local time for a line of the access log, in ISO 8601 with milliseconds and the offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def client_address(scope: Scope) -> str:
+    """The address of the client's computer; of a Unix socket, which has none, the word "unix"."""
+    client = scope.get("client")
+    return str(client[0]) if client and client[0] else "unix"
 
 
 def request_path(target: str) -> str:

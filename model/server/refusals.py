@@ -36,9 +36,10 @@ class StreamCancelled(Exception):
 class HttpError(Exception):
     """A request is refused; the exception has the answer."""
 
-    def __init__(self, failure: ErrorInfo, headers: Mapping[str, str]) -> None:
+    def __init__(self, failure: ErrorInfo, headers: Mapping[str, str], slows: bool = False) -> None:
+        """`slows`: the answer is held back, so that the client cannot try again at once."""
         super().__init__(failure.message)
-        self.failure, self.headers = failure, headers
+        self.failure, self.headers, self.slows = failure, headers, slows
 
     def to_response(self) -> JSONResponse:
         return JSONResponse(self.failure.to_json(), self.failure.status, self.headers)
@@ -54,6 +55,7 @@ class Refusal:
     param: str = ""
     retry_after_s: int | None = None
     closes: bool = False  # whether the answer ends the connection
+    slows: bool = False  # whether the answer is held back
 
     def error(self, *args: object, param: str = "") -> HttpError:
         """Returns the exception to raise."""
@@ -66,7 +68,7 @@ class Refusal:
         if self.closes:
             headers["Connection"] = "close"
         message = self.message.format(*args)
-        return HttpError(ErrorInfo(self.status, kind, message, self.code, param or self.param), headers)
+        return HttpError(ErrorInfo(self.status, kind, message, self.code, param or self.param), headers, self.slows)
 
 
 # Connections (sent by http.server):
@@ -76,7 +78,8 @@ SLOW_HEADER = Refusal(408, "slow_header", "the header took too long: send it at 
 TWO_LENGTHS = Refusal(400, "not_http", "Content-Length and Transfer-Encoding: send one of them", closes=True)
 BROWSER = Refusal(403, "browser", "no requests from web pages: --keys FILE lists the clients that may ask")
 NO_KEY = Refusal(401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY")
-UNKNOWN_KEY = Refusal(401, "invalid_api_key", "this key is not known here")
+UNKNOWN_KEY = Refusal(401, "invalid_api_key", "this key is not known here", slows=True)
+MANY_WRONG_KEYS = Refusal(429, "wrong_keys", "too many wrong keys: send a right one", retry_after_s=5)
 NO_ROUTE = Refusal(404, "", "nothing is at this path: try /v1/completions, /v1/models, /health, /metrics")
 NO_METHOD = Refusal(405, "", "not with this method: POST /v1/completions, GET all else")
 UNKNOWN_MODEL = Refusal(404, "model_not_found", "there is one model here: {}", "model")

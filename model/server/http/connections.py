@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+from model.server.middleware import log_time
+
+log = logging.getLogger("asr33.serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class ConnectionLimiter:
         self.limits = limits
         self.connections: set[AbortableConnection] = set()
         self.idle_connections: dict[AbortableConnection, None] = {}
-        self.rejected_count = self.aborted_count = 0
+        self.rejected_count = self.aborted_count = self.refused_count = 0
 
     def admit(self, connection: AbortableConnection) -> bool:
         """Adds a connection. At the limit, aborts the longest idle one, or returns False if none is idle."""
@@ -60,7 +65,16 @@ class ConnectionLimiter:
         self.connections.discard(connection)
         self.idle_connections.pop(connection, None)
 
+    def record_refusal(self, status: int, address: str) -> None:
+        """Counts and logs a connection that got an error before it had sent a whole request."""
+        self.refused_count += 1
+        log.info("%s (no request) %d, from %s", log_time(), status, address)
+
     def gauges(self) -> Mapping[str, float]:
         """The numbers for `/metrics`."""
-        counts = {"": len(self.connections), "_turned_away": self.rejected_count, "_cut": self.aborted_count}
-        return {f"connections{name}": float(count) for name, count in counts.items()}
+        return {
+            "connections": float(len(self.connections)),
+            "connections_turned_away_total": float(self.rejected_count),
+            "connections_cut_total": float(self.aborted_count),
+            "connections_refused_total": float(self.refused_count),
+        }

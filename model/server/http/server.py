@@ -194,6 +194,7 @@ class HttpConnection(H11Protocol):
         If a socket is closed with unread data, the answer is lost (RFC 9112 9.6).
         """
         self._is_closing = True
+        self._limiter.record_refusal(error.failure.status, self.client[0] if self.client else "unix")
         self._enter_phase("linger")
         if not self.transport.is_closing():
             self.transport.write(_encode_error(error))
