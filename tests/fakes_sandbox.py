@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
+CHARACTER_S = 0.1
+# From a CR to the next glyph: 0.1 s, and 0.2 s more from column 72 (Bulletin 310B 574-100-101TC 3.12).
+RETURN_S, TRAVEL_S = 0.1, 0.2
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -21,6 +25,17 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.02)
+
+
+def lateness(struck: list[dict[str, float]]) -> list[float]:
+    """Returns by how many seconds each strike was later than the machine allows, without carriage returns."""
+    late, settled = [], 0.0
+    for before, strike in itertools.pairwise(struck):
+        if before["byte"] == 0x0D:
+            settled = before["start"] + RETURN_S + TRAVEL_S * min(before["column"], 72) / 72
+        ready = before["start"] + CHARACTER_S
+        late.append(strike["start"] - (max(ready, settled) if strike["byte"] >= 0x20 else ready))
+    return late
 
 
 class Sandbox:
@@ -68,9 +83,12 @@ class Sandbox:
         )
         return result.returncode, result.stderr.decode()
 
+    def strike_records(self) -> list[dict[str, float]]:
+        lines = self.events.read_text().splitlines(keepends=True) if self.events.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
     def strikes(self) -> list[int]:
-        lines = self.events.read_text().splitlines(keepends=True)
-        return [json.loads(line)["byte"] for line in lines if line.endswith("\n")]
+        return [int(record["byte"]) for record in self.strike_records()]
 
     def paper_text(self) -> str:
         return "".join(map(chr, self.strikes())).replace("\r", "")

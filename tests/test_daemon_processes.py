@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -16,13 +15,9 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from fakes_sandbox import ROOT, wait_for
+from fakes_sandbox import ROOT, lateness, wait_for
 
 pytestmark = pytest.mark.pace
-
-CHARACTER_S = 0.1
-# From a CR to the next glyph: 0.1 s, and 0.2 s more from column 72 (Bulletin 310B 574-100-101TC 3.12).
-RETURN_S, TRAVEL_S = 0.1, 0.2
 
 
 @dataclass
@@ -151,17 +146,6 @@ def test_after_a_break_at_most_two_characters_follow_and_then_the_next_prompt(st
         assert pair.log("end")[number]["finish"] == "break"
         assert all(piece["made"] <= pair.log("break")[number + 1]["t"] for piece in pair.log("piece"))
         assert str(pair.log("prompt")[number]["text"]).endswith(f"{number} came")
-
-
-def lateness(struck: list[dict[str, float]]) -> list[float]:
-    """Returns by how many seconds each strike was later than the machine allows, without carriage returns."""
-    late, settled = [], 0.0
-    for before, strike in itertools.pairwise(struck):
-        if before["byte"] == 0x0D:
-            settled = before["start"] + RETURN_S + TRAVEL_S * min(before["column"], 72) / 72
-        ready = before["start"] + CHARACTER_S
-        late.append(strike["start"] - (max(ready, settled) if strike["byte"] >= 0x20 else ready))
-    return late
 
 
 def answer_only(struck: list[dict[str, float]]) -> list[dict[str, float]]:

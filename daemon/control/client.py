@@ -148,7 +148,10 @@ class DaemonConnection:
         return await self._read_response()
 
     async def _read_response(self) -> protocol.ControlResponse:
-        line = await self._reader.readline()
+        try:
+            line = await self._reader.readline()
+        except ValueError:
+            raise ProtocolError(f"the daemon sends a line of over {protocol.MAX_LINE_BYTES:,} bytes") from None
         if not line.endswith(b"\n"):
             raise DaemonRefused("the daemon has stopped: see its log", 69)
         return protocol.decode_response(line)

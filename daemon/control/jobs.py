@@ -56,6 +56,7 @@ async def _run_print_job(tty: Teletype, job: PrintJob, on_progress: Callable[[in
                 await tty.print_raw(chunk)
             else:
                 await tty.print(chunk, style=job.style, overstrike=job.overstrike)
+            await asyncio.sleep(0)  # a chunk without a glyph does not wait for the machine
         await tty.fresh_line()
         await tty.finish()
 

@@ -9,12 +9,14 @@ import base64
 import binascii
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from daemon.errors import ProtocolError
 from drivers.text.charset import Style
 
 MAX_LINE_BYTES = 4 << 20  # a million characters are 28 hours of paper
+MAX_QUOTED_KEYS, MAX_QUOTED_CHARS = 3, 40  # of unknown keys, in an error message
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def encode_message(message: ControlRequest | ControlResponse) -> bytes:
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in asdict(message).items()
     }
-    line = json.dumps({"is": WIRE_NAMES[type(message)], **plain}, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps({"is": WIRE_NAMES[type(message)], **plain}, separators=(",", ":"), ensure_ascii=False)
+    line = text.encode("utf-8", "surrogatepass") + b"\n"  # json.loads passes surrogates too
     if len(line) > MAX_LINE_BYTES:
         raise ProtocolError(f"{len(line):,} bytes exceed the daemon's limit ({MAX_LINE_BYTES:,}): send it in parts")
     return line
@@ -156,13 +159,20 @@ def _decode(line: bytes, kinds: tuple[type, ...]) -> Any:
         raise ProtocolError(f"a line that is none of {', '.join(by_name)}")
     name = plain.pop("is")
     kind = by_name[name]
-    hints = get_type_hints(kind)
-    if unknown := set(plain) - set(hints):
-        raise ProtocolError(f"{name} has no {', '.join(sorted(map(ascii, unknown)))}")
+    hints = _type_hints(kind)
+    if unknown := [key for key in plain if key not in hints]:
+        shown = ", ".join(ascii(key[:MAX_QUOTED_CHARS]) for key in unknown[:MAX_QUOTED_KEYS])
+        more = len(unknown) - MAX_QUOTED_KEYS
+        raise ProtocolError(f"{name} has no {shown}{f' and {more:,} more' if more > 0 else ''}")
     try:
         return kind(**{key: _check_field(name, key, value, hints[key]) for key, value in plain.items()})
     except TypeError:
         raise ProtocolError(f"{name} needs {', '.join(item.name for item in fields(kind))}") from None
+
+
+@cache
+def _type_hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _check_field(name: str, key: str, value: Any, hint: Any) -> Any:

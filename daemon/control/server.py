@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import stat
+import textwrap
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from typing import Any
 from daemon import paths
 from daemon.control import protocol
 from daemon.control.jobs import Job, job_size, run_job
+from daemon.control.request_reader import READ_AHEAD_BYTES, SHORT_LINE_BYTES, RequestReader
 from daemon.errors import ProtocolError
 from daemon.session import TeletypeSession
 from drivers.errors import DriverError
@@ -28,6 +30,8 @@ from drivers.teletype import Teletype
 
 MAX_CONNECTIONS = 8
 IDLE_TIMEOUT_S = 600.0  # the user may have to walk to the machine to put a tape in
+CLOSE_TIMEOUT_S = 5.0  # for a caller that does not read its last replies
+MAX_REASON_CHARS = 500  # of a refusal, which quotes a part of the request
 _MAX_UNREAD_BYTES = 1 << 16  # a caller that has not read more gets no further progress
 EX_TEMPFAIL, EX_PROTOCOL = 75, 76  # sysexits.h
 
@@ -49,7 +53,7 @@ async def serve_control(session: TeletypeSession, port: str) -> AsyncIterator[No
 
     try:
         _prepare_socket_path(path)
-        server = await asyncio.start_unix_server(handle, path, limit=protocol.MAX_LINE_BYTES)
+        server = await asyncio.start_unix_server(handle, path, limit=READ_AHEAD_BYTES)
     except OSError as error:
         _log.warning("%s: %s; asr33 print and punch will not find this daemon", path, error.strerror or error)
         yield
@@ -78,12 +82,13 @@ def _prepare_socket_path(path: Path) -> None:
 
 
 class _Connection:
-    """One caller. Each request is answered before the next is read; a line during a job stops the job."""
+    """One caller. Each request is answered before the next is served; StopJob during a job stops the job."""
 
     def __init__(
         self, session: TeletypeSession, port: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._session, self._port, self._reader, self._writer = session, port, reader, writer
+        self._session, self._port, self._writer = session, port, writer
+        self._requests = RequestReader(reader)
         self._struck_before = 0  # characters struck before the current job
 
     async def handle(self, *, over_limit: bool) -> None:
@@ -93,9 +98,11 @@ class _Connection:
                 self._refuse("the daemon has too many connections: try again", EX_TEMPFAIL)
             else:
                 await self._serve()
-            await self._writer.drain()
+            self._writer.close()
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._writer.wait_closed()
         except (ConnectionError, TimeoutError):
-            pass
+            self._writer.transport.abort()  # also drops the replies that the caller does not read
         except asyncio.CancelledError:  # not raised again: the canceller only waits for the end
             self._refuse("the daemon is stopping", EX_TEMPFAIL)
         finally:
@@ -117,17 +124,22 @@ class _Connection:
             self._writer.write(protocol.encode_message(response))
 
     def _refuse(self, reason: str, code: int) -> None:
-        self._send(protocol.RefusedReply(reason, code))
+        self._send(protocol.RefusedReply(textwrap.shorten(reason, MAX_REASON_CHARS), code))
 
     async def _read_line(self) -> bytes:
-        """Returns the next line; an empty one if the caller left or its line is too long. Raises TimeoutError."""
-        try:
-            async with asyncio.timeout(IDLE_TIMEOUT_S):
-                line = await self._reader.readline()
-        except ValueError:
-            self._refuse(f"a line of over {protocol.MAX_LINE_BYTES:,} bytes", EX_PROTOCOL)
-            return b""
-        return line if line.endswith(b"\n") else b""
+        """Returns the next line; an empty one if the caller left. Raises TimeoutError, ConnectionError.
+
+        It refuses lines that are too long. A caller that does not read its replies is served no further, and between
+        two requests the machine gets its next character.
+        """
+        async with asyncio.timeout(IDLE_TIMEOUT_S):
+            while True:
+                await self._writer.drain()
+                await asyncio.sleep(0)
+                try:
+                    return await self._requests.read_line()
+                except ProtocolError as error:
+                    self._refuse(str(error), EX_PROTOCOL)
 
     def _decode_request(self, line: bytes) -> protocol.ControlRequest | None:
         try:
@@ -156,12 +168,15 @@ class _Connection:
         with self._session.leases.request_lease() as lease:
             if not self._session.is_idle:
                 self._send(protocol.QueuedReply())
-            if not await self._run_until_caller_speaks(lease.granted.wait()):
+            if not await self._run_until_stopped(lease.granted.wait()):
                 return
             self._send(protocol.Acquired())
             self._struck_before = tty.counters.struck
+            # The machine prints for no other caller now, so that a long line may take its time to be parsed.
+            self._requests.max_bytes = protocol.MAX_LINE_BYTES
             async with tty.until_break() as scope:
                 await self._serve_lease(tty)
+            self._requests.max_bytes = SHORT_LINE_BYTES
             if scope.is_broken:
                 self._send(protocol.JobEnded("break", tty.counters.struck - self._struck_before))
 
@@ -185,16 +200,16 @@ class _Connection:
             rows = await run_job(tty, job, lambda done: self._send(protocol.ProgressReply(done, total)))
 
         try:
-            is_complete = await self._run_until_caller_speaks(work())
+            is_complete = await self._run_until_stopped(work())
         except DriverError as error:
             self._refuse(str(error), error.exit_code)
         else:
             struck = tty.counters.struck - self._struck_before
             self._send(protocol.JobEnded("done" if is_complete else "stopped", struck, rows))
 
-    async def _run_until_caller_speaks(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Runs the work; cancels it if the caller sends a line or leaves. Returns whether the work was completed."""
-        working, reading = asyncio.ensure_future(work), asyncio.ensure_future(self._reader.readline())
+    async def _run_until_stopped(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Runs the work; cancels it if the caller sends StopJob or leaves. Returns whether the work was completed."""
+        working, reading = asyncio.ensure_future(work), asyncio.ensure_future(self._requests.wait_for_stop())
         try:
             await asyncio.wait({working, reading}, return_when=asyncio.FIRST_COMPLETED)
             is_complete = working.done()
