@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
 import subprocess
@@ -47,6 +48,23 @@ def test_raw_text_is_cut_at_the_margin_with_a_message(sandbox: Sandbox, tmp_path
     assert (code, message) == (0, "asr33: 2 lines are longer than 72 characters; the excess is cut off\n")
     wait_for(lambda: sandbox.paper_text().endswith("/\n"))
     assert bytes(sandbox.strikes()).decode() == f"\r\n{'*' * 72}\r\nOOO\rXXX\r\n{'/' * 72}\r\n"
+
+
+def test_the_colours_of_ls_and_its_links_are_not_printed(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.start_machine("--fast")
+    (tmp_path / "files" / "bin").mkdir(parents=True)
+    (tmp_path / "files" / "run").touch(0o755)
+    listing = ["ls", "-C", "--width=40", "--color=always", "--hyperlink=always", str(tmp_path / "files")]
+    coloured = subprocess.run(
+        listing, capture_output=True, check=True, env=os.environ | {"LC_ALL": "C", "TERM": "xterm"}
+    )
+    assert b"\x1b[" in coloured.stdout
+    printing = ("print", "--fast", "--line", str(sandbox.link))
+    assert sandbox.run_command(*printing, stdin=coloured.stdout) == (0, "")
+    wait_for(lambda: sandbox.paper_text().endswith("RUN\n"))
+    assert sandbox.paper_text() == "\nBIN  RUN\n"
+    assert sandbox.run_command(*printing, "--raw", stdin=coloured.stdout) == (0, "")
+    wait_for(lambda: sandbox.paper_text() == "\nBIN  RUN\n" * 2)
 
 
 def test_a_text_is_printed_through_a_daemon_but_not_while_the_operator_types(sandbox: Sandbox) -> None:

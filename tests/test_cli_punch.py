@@ -191,3 +191,7 @@ def test_a_text_is_folded_and_ends_its_line() -> None:
     assert encode_text_rows("é\tb".encode(), Profile()) == tape.encode_text("E       B\n")
     with pytest.raises(ToolError, match="byte 1 is not UTF-8; say --binary"):
         encode_text_rows(b"a\xff", Profile())
+
+
+def test_the_sequences_of_a_terminal_are_not_punched() -> None:
+    assert encode_text_rows(b"\x1b[01;34mbin\x1b[0m\trun", Profile()) == encode_text_rows(b"bin\trun", Profile())

@@ -18,6 +18,7 @@ MAY_IMPORT = {
 }
 PURE = [
     "drivers/text/charset.py",
+    "drivers/text/control_sequences.py",
     "drivers/text/printer.py",
     "drivers/text/overstrike.py",
     "drivers/text/charset_table.py",

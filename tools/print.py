@@ -5,7 +5,8 @@ man -P cat ls | asr33 print --line /dev/ttyUSB0
 
 If a daemon runs at the machine, it prints between two lines of its operator; otherwise this command opens the line.
 a<backspace>b strikes b over a, as nroff writes bold and underline; in --raw a carriage return overprints. Tab stops are
-at every eighth column. BREAK at the machine, or Ctrl-C here, stops the paper within two characters.
+at every eighth column. The control sequences of terminals (colours, titles) are left out, but for --code, which shows
+them. BREAK at the machine, or Ctrl-C here, stops the paper within two characters.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from daemon.control.client import acquire_machine, check_available
 from daemon.control.protocol import PrintJob
 from daemon.errors import ProtocolError
 from drivers.clock import CHARACTER_S
+from drivers.text.control_sequences import remove_control_sequences
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message
 from tools.cli.progress import ProgressLine, StageProgress
@@ -66,7 +68,10 @@ def main(args: argparse.Namespace) -> int:
     chosen = config_from_line_arguments(args)
     if "-" in args.files:
         check_available_before_stdin(chosen, args)
-    text = "".join(end_with_newline(expand_tabs(read_text(name))) for name in args.files)
+    texts = [read_text(name) for name in args.files]
+    if not args.code:  # in code each character can be read back
+        texts = [remove_control_sequences(text) for text in texts]
+    text = "".join(end_with_newline(expand_tabs(text)) for text in texts)
     if len(text) > MAX_CHARS:
         raise ProtocolError(f"{len(text):,} characters are more than a day of paper: print it in parts")
     job = PrintJob(text, raw=args.raw, style="code" if args.code else "prose", overstrike=not args.raw)

@@ -24,6 +24,7 @@ from drivers import tape
 from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.text.charset import fold_text, strip_parity
+from drivers.text.control_sequences import remove_control_sequences
 from tools.cli.arguments import ranged_number
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message
@@ -143,7 +144,7 @@ def read_content(what: str, *, binary: bool = False) -> bytes:
 def encode_text_rows(data: bytes, profile: Profile) -> bytes:
     """Returns the rows of a text in the parity of the machine. Raises ToolError."""
     try:
-        text = expand_tabs(data.decode("utf-8"))
+        text = expand_tabs(remove_control_sequences(data.decode("utf-8")))
     except UnicodeDecodeError as error:
         message = f"no text: byte {error.start} is not UTF-8; say --binary to punch it as it is"
         raise ToolError(message, "damaged") from None

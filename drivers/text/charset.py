@@ -14,6 +14,7 @@ from typing import Literal
 from drivers.profile import Parity, TypeWheel
 from drivers.text import charset_table as table
 from drivers.text.charset_table import Spacing
+from drivers.text.control_sequences import ControlSequenceRemover
 
 Style = Literal["prose", "code"]
 
@@ -50,7 +51,8 @@ def unfold_text(text: str) -> str:
 class IncrementalFolder:
     """Folds a text that comes in pieces. The pieces may be cut anywhere: the result is that of the whole text.
 
-    Remembers the last glyph, its spacing class, a CR, a figure that a unit may follow, and whether the text is Greek.
+    Prose loses the control sequences of terminals. Remembers the last glyph, its spacing class, a CR, a figure that a
+    unit may follow, and whether the text is Greek.
     """
 
     def __init__(self, wheel: TypeWheel = "1968") -> None:
@@ -63,13 +65,14 @@ class IncrementalFolder:
         if style == "code":
             self._reset()
             return "".join(map(_escape_char, text))
-        return "".join(map(self._fold_prose_char, text))
+        return "".join(map(self._fold_prose_char, self._sequences.feed(text)))
 
     def step_back(self) -> None:
         """Makes the next character take the place of the last one, over which it is struck."""
         self._last, self._spacing = self._previous
 
     def _reset(self) -> None:
+        self._sequences = ControlSequenceRemover()
         self._last = ""
         self._spacing = "all"
         self._previous = ("", "all")

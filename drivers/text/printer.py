@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from drivers.profile import Profile
 from drivers.text.carriage import Carriage, Fill, Stroke
 from drivers.text.charset import IncrementalFolder, Style, fold_text
+from drivers.text.control_sequences import ControlSequenceRemover
 from drivers.text.overstrike import UNDERLINE, OverstrikePasses, PendingWord
 
 __all__ = ["Fill", "Printer", "Stroke"]
@@ -25,6 +26,7 @@ class Printer:
         self._profile = profile
         self._carriage = Carriage(profile, column)
         self._folder = IncrementalFolder(profile.wheel)
+        self._sequences = ControlSequenceRemover()
         self._blanks = 0
         self._word = PendingWord(profile.wheel)
         self._passes = OverstrikePasses()  # over this line, due before it ends
@@ -63,6 +65,7 @@ class Printer:
         """
         if text:
             self._end_raw()
+        text = self._sequences.feed(text) if style == "prose" else text
         if overstrike and style == "prose":
             return self._feed_overstrike(text)
         self._word.back_offset = 0
@@ -87,7 +90,7 @@ class Printer:
         Only blanks are held back, and they are not struck at the end of a line. Pieces may be cut anywhere.
         """
         strokes = self._release_word()
-        for char in text:
+        for char in self._sequences.feed(text):
             strokes += self._add_raw_glyph(self._raw_glyph_for(char))
         return strokes
 
@@ -198,7 +201,7 @@ class Printer:
         return strokes + self._carriage.new_line()
 
     def _reset(self) -> None:
-        self._folder = IncrementalFolder(self._profile.wheel)
+        self._folder, self._sequences = IncrementalFolder(self._profile.wheel), ControlSequenceRemover()
         self._word.clear()
         self._end_raw()
 
