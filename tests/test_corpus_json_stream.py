@@ -175,3 +175,17 @@ def test_mojibake_is_repaired(text: str) -> None:
 )
 def test_correct_text_is_unchanged(text: str) -> None:
     assert repair_latin1(text) == text
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_tree_is_read_part_by_part() -> None:
+    tree = {"a": {"list": [{"name": "x", "messages": [1, {"b": [2]}]}, 3]}, "c": [4]}
+    containers = {("a",), ("a", "list"), ("a", "list", 0), ("a", "list", 0, "messages"), ()}
+    member = json_member(json.dumps(tree).encode())
+    assert list(json_stream.iter_paths(member, lambda path: path in containers)) == [
+        (("a", "list", 0, "name"), "x"),
+        (("a", "list", 0, "messages", 0), 1),
+        (("a", "list", 0, "messages", 1), {"b": [2]}),
+        (("a", "list", 1), 3),
+        (("c",), [4]),
+    ]

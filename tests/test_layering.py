@@ -112,6 +112,8 @@ PURE = [
     "tools/corpus/importers/signal_message.py",
     "tools/corpus/importers/slack_text.py",
     "tools/corpus/importers/tweets_notes.py",
+    "tools/corpus/importers/whatsapp_content.py",
+    "tools/corpus/importers/whatsapp_dates.py",
 ]
 IMPURE = {"asyncio", "logging", "os", "pathlib", "random", "socket", "subprocess", "sys", "threading", "time", "rich"}
 # Each foreign library has one door (torch has a folder).

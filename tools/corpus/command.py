@@ -1,8 +1,8 @@
 """Prepares your own texts, tweets and messages for `asr33 train`: adds, cleans, shows them.
 
-The kind of each file is detected: plain text, PDF, tweets (tables, or the archive from X), exports of Messenger, Signal
-and Slack, and asr33's session logs. ZIPs need no extraction. No data leaves this computer, and every file that is left
-out is reported.
+The kind of each file is detected: plain text, PDF, tweets (tables, or the archive from X), exports of WhatsApp,
+Telegram, Messenger, Signal and Slack, and asr33's session logs. ZIPs need no extraction. No data leaves this computer,
+and every file that is left out is reported.
 
 asr33 corpus add manuals/ facebook.zip --name attic
 asr33 corpus report attic

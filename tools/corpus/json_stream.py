@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any
 
 from tools.corpus.archive import Member, MemberError
@@ -49,6 +49,21 @@ def iter_object(member: Member, array_keys: Collection[str] = ()) -> Iterator[tu
                 yield from ((key, element) for element in scanner.iter_elements())
             else:
                 yield key, scanner.read_value()
+        scanner.require_end()
+
+
+JsonPath = tuple[str | int, ...]  # keys, and numbers of elements
+
+
+def iter_paths(member: Member, is_container: Callable[[JsonPath], bool]) -> Iterator[tuple[JsonPath, Any]]:
+    """Yields (path, value) of a tree of objects and arrays. Those for which `is_container` are yielded part by part.
+
+    Raises MemberError as `iter_array` does.
+    """
+    with member.open() as file:
+        scanner = _JsonScanner(file, member.location)
+        scanner.skip_assignment()
+        yield from scanner.iter_parts((), is_container)
         scanner.require_end()
 
 
@@ -131,6 +146,18 @@ class _JsonScanner:
                 raise self._error("a key that is not a string")
             self._expect(":")
             yield key
+
+    def iter_parts(self, path: JsonPath, is_container: Callable[[JsonPath], bool]) -> Iterator[tuple[JsonPath, Any]]:
+        """Yields (path, value) of the value that follows; the parts of a container come one by one."""
+        opening = self.peek() if is_container(path) else ""
+        if opening == "{":
+            for key in self.iter_keys():
+                yield from self.iter_parts((*path, key), is_container)
+        elif opening == "[":
+            for number, _ in enumerate(self._iter_items("[", "]")):
+                yield from self.iter_parts((*path, number), is_container)
+        else:
+            yield path, self.read_value()
 
     def read_value(self) -> Any:
         """Returns the complete value that follows."""

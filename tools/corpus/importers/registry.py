@@ -83,6 +83,8 @@ KINDS = {  # in the order of detection: generic importers last
     "messenger": ImporterKind("messenger", is_export=True, is_multipart=True, export_prefix=_messenger_prefix),
     "slack": ImporterKind("slack", is_export=True, export_prefix=_slack_prefix),
     "signal": ImporterKind("signal", is_export=True, export_prefix=_signal_prefix),
+    "whatsapp": ImporterKind("whatsapp"),
+    "telegram": ImporterKind("telegram"),
     "tweets": ImporterKind("tweets", export_prefix=_x_prefix),
     "log": ImporterKind("session_log", is_generic=True),
     "pdf": ImporterKind("pdf", is_generic=True),
