@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from daemon import paths, session_log
@@ -36,8 +35,8 @@ _log = logging.getLogger("asr33")
 @asynccontextmanager
 async def build_session(
     config: Config, model: Model, port: str, character_s: float = CHARACTER_S, *, serve_control: bool = False
-) -> AsyncIterator[tuple[TeletypeSession, Path]]:
-    """Yields a session and the path of its log; closes all parts at the end, the model too.
+) -> AsyncIterator[tuple[TeletypeSession, SessionLog]]:
+    """Yields a session and its log; closes all parts at the end, the model too.
 
     With `serve_control` the session survives a hang-up, if so configured, and `asr33 print` and other commands can use
     its machine. Raises DriverError, DaemonError.
@@ -73,7 +72,7 @@ async def build_session(
             stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(connection.reconnect_forever(tty)))
         if serve_control:
             await stack.enter_async_context(server.serve_control(session, port))
-        yield session, log.path
+        yield session, log
 
 
 def _log_session_start(log: SessionLog, started_at: float, config: Config, port: str, model: str) -> None:

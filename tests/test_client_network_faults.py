@@ -80,9 +80,9 @@ async def typing_session(
     """Runs a session on a virtual machine at full speed."""
     config = Config(answer=answer, log=LogConfig(folder), machine=Profile(duplex="full"), model=ModelConfig(URL))
     machine = VirtualTeletype(WallClock(), character_s=0.0)
-    async with machine, build.build_session(config, model, machine.path, 0.0) as (session, path):
+    async with machine, build.build_session(config, model, machine.path, 0.0) as (session, kept):
         if log is not None:
-            log.append(path)
+            log.append(kept.path)
         tasks = [asyncio.ensure_future(session.run()), asyncio.ensure_future(machine.wait_until_stopped())]
         try:
             yield machine, session

@@ -172,7 +172,7 @@ FLOORS = {
         "server.http",
     ],
     "daemon": [
-        "errors paths",
+        "errors paths log_file",
         "config config_parser conversation commands session_log line_connection model_factory lease_queue",
         "observers exchange",
         "session",

@@ -77,7 +77,7 @@ async def _run_demo(chosen: Config, prompt: str | None, character_s: float) -> i
         if sys.stdout.isatty():
             sys.stdout.write(machine.typing_unit.paper.text().strip("\n") + "\n")
         sys.stdout.flush()
-    print_message(f"asr33: the session log is {log}")
+    print_message(f"asr33: the session log is {log.path}" if log.is_kept else "asr33: there is no session log")
     return 0
 
 

@@ -83,7 +83,8 @@ async def _run_daemon(chosen: Config, port: str, character_s: float) -> int:
     model, notifier = model_factory.open_model(chosen, character_s), SystemdNotifier()
     with contextlib.ExitStack() as signal_handlers:  # they stay until the session is closed
         async with build.build_session(chosen, model, port, character_s, serve_control=True) as (session, log):
-            logging.info("asr33: %s, model %s; the session log is %s", port, model.name, log)
+            kept = f"the session log is {log.path}" if log.is_kept else "there is no session log yet"
+            logging.info("asr33: %s, model %s; %s", port, model.name, kept)
             # Ready means that the line is open; the model may still load, or wait for its server.
             notifier.send_ready(format_status_line(session))
             watchdog = asyncio.ensure_future(run_watchdog(session, notifier))

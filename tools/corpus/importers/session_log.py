@@ -77,6 +77,8 @@ class _Session:
                 yield self._prompt_item(event)
             case "piece" if self._is_answered:
                 self._answer_chunks.append(text if isinstance(text := event.get("text"), str) else "")
+            case "gap":
+                yield from self._drop_torn_answer()
             case "end":
                 yield from self.finish()
 
@@ -94,6 +96,13 @@ class _Session:
         else:
             yield SkippedItem(self._location, "an answer without text")
         self._is_answered = False
+        self._answer_chunks.clear()
+
+    def _drop_torn_answer(self) -> Iterator[ImportItem]:
+        """Skips an answer, or a line, some records of which were lost."""
+        if self._is_answered:
+            yield SkippedItem(self._location, "an answer with a gap in its record")
+        self._is_answered, self._typed_text = False, None
         self._answer_chunks.clear()
 
     def _start_session(self, event: dict[str, Any]) -> Iterator[ImportItem]:
