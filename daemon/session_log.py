@@ -45,6 +45,7 @@ from pathlib import Path
 
 from daemon.errors import DaemonError
 from daemon.log_file import Change, LogFile, create_unique_file, repair_torn_files
+from model.printable import escape_controls
 
 VERSION = 1
 RETRY_S = 1.0  # between two attempts to begin a log
@@ -238,7 +239,8 @@ def _repair_logs(folder: Path) -> list[Path]:
 
 
 def _encode_record(t: float, ev: str, fields: Mapping[str, LogValue]) -> bytes:
-    line = json.dumps({"t": t, "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
+    record = json.dumps({"t": t, "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
+    line = escape_controls(record)  # it stays JSON
     # Undecodable bytes of a path are written as JSON escapes such as \\udcff.
     return line.encode("utf-8", "backslashreplace") + b"\n"
 

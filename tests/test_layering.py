@@ -67,6 +67,7 @@ PURE = [
     "model/server/engine/engine_loop.py",
     "model/server/engine/sequence.py",
     "model/server_url.py",
+    "model/printable.py",
     "model/client/token_estimate.py",
     "model/client/partial_answer.py",
     "model/openai_api/request.py",

@@ -19,7 +19,7 @@ from model.server_url import is_url
 from model.store.documents import normalise_text
 from tools.cli.arguments import add_sampling_arguments, ranged_number
 from tools.cli.errors import ToolError
-from tools.cli.output import print_message
+from tools.cli.output import print_message, print_output
 from tools.cli.stdin import read_stdin
 
 SERVER_ATTEMPTS = 3  # requests to a server that does not answer
@@ -54,13 +54,8 @@ def main(args: argparse.Namespace) -> int:
         _answer_from_server(name, prompt, sampling)
     else:
         _answer_locally(folder, prompt, sampling, args.threads, args.device)
-    _write_stdout("\n")
+    print_output("\n")
     return 0
-
-
-def _write_stdout(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _answer_from_server(url: str, prompt: str, sampling: Sampling) -> None:
@@ -82,7 +77,7 @@ def _answer_from_server(url: str, prompt: str, sampling: Sampling) -> None:
 async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
     try:
         async for chunk in model.stream(prompt, sampling):
-            _write_stdout(chunk.text)
+            print_output(chunk.text)
             for token, logprob in zip(chunk.tokens, chunk.logprobs, strict=False):
                 print_message(f"{token:6} {logprob:9.4f}")
     finally:
@@ -98,7 +93,7 @@ def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads
     if device != "auto":
         print_message(f"asr33: asked for {device}; the model runs on: {session.device_label}")
     for step in generate(session, [tokenizer.end_of_text, *tokenizer.encode_lines(prompt)], sampling, tokenizer):
-        _write_stdout(step.text)
+        print_output(step.text)
         for token, logprob in zip(step.tokens, step.logprobs, strict=False):
             print_message(f"{token:6} {logprob:9.4f} {tokenizer.bytes_of(token).decode('utf-8', 'replace')!r}")
 

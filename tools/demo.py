@@ -24,6 +24,7 @@ from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper.paper import BEL
 from drivers.text.charset import fold_text
 from drivers.virtual import Strike, VirtualTeletype
+from model.log_format import log_to_stderr
 from tools.cli.output import check_stdout, print_message, stdout_errors
 from tools.cli.signals import handle_in_loop
 from tools.paper_view.stream import write_strike
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log_to_stderr(logging.WARNING)
     check_stdout()
     chosen = config_from_arguments(args)
     # The virtual machine does not echo; the configured duplex is that of another machine.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from daemon.control.protocol import PrintJob
 from daemon.errors import ProtocolError
 from drivers.clock import CHARACTER_S
 from drivers.text.control_sequences import remove_control_sequences
+from model.log_format import log_to_stderr
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message
 from tools.cli.progress import ProgressLine, StageProgress
@@ -64,7 +64,7 @@ def config_from_line_arguments(args: argparse.Namespace) -> Config:
 
 def main(args: argparse.Namespace) -> int:
     """Raises DaemonError, DriverError, ToolError."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log_to_stderr(logging.WARNING)
     chosen = config_from_line_arguments(args)
     if "-" in args.files:
         check_available_before_stdin(chosen, args)

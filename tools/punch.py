@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-import sys
 from pathlib import Path
 
 from daemon.config import Config
@@ -25,6 +24,7 @@ from drivers.clock import CHARACTER_S
 from drivers.profile import Profile
 from drivers.text.charset import fold_text, strip_parity
 from drivers.text.control_sequences import remove_control_sequences
+from model.log_format import log_to_stderr
 from tools.cli.arguments import ranged_number
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises TapeDamaged, PromptAbandoned, and the errors of `asr33 print`."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log_to_stderr(logging.WARNING)
     chosen = config_from_line_arguments(args)
     if args.what == "-":
         check_available_before_stdin(chosen, args)

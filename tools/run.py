@@ -17,7 +17,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import sys
 from pathlib import Path
 
 from daemon import build, config, model_factory
@@ -25,6 +24,7 @@ from daemon.config import AnswerConfig, Config
 from daemon.config_parser import Settings
 from daemon.errors import ConfigError
 from daemon.systemd import SHUTDOWN_LIMIT_S, SystemdNotifier, format_status_line, run_watchdog
+from model.log_format import log_to_stderr
 from tools.cli.arguments import add_sampling_arguments
 from tools.cli.signals import handle_in_loop
 
@@ -72,7 +72,7 @@ def config_from_arguments(args: argparse.Namespace, port: str | None = None) -> 
 
 
 def main(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr(logging.INFO)
     chosen = config_from_arguments(args, port=args.line)
     if chosen.line.port is None:
         raise ConfigError("no line to run on: asr33 run --line /dev/serial/by-id/..., or try: asr33 demo")

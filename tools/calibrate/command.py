@@ -21,6 +21,7 @@ from daemon.line_connection import open_and_test_line
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import EndOfInput
 from drivers.profile import profile_to_toml
+from model.log_format import log_to_stderr
 from tools.calibrate.calibration import Calibration, CalibrationResult
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message, write_atomic
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Raises ConfigError, DriverError, ToolError."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr(logging.INFO)
     chosen = config_from_line_arguments(args)
     if chosen.line.port is None:
         raise ConfigError("no line to calibrate: name it with --line /dev/serial/by-id/...")

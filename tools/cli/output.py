@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from model.printable import escape_controls
 from model.store.atomic_file import replace_atomically, temporary_path
 from tools.cli.errors import ToolError
 
@@ -20,11 +21,17 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def print_message(line: str) -> None:
-    """Writes a line to standard error, or nothing if that is closed."""
+    """Writes one line to standard error, or nothing if that is closed; the line may have names from anywhere."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            sys.stderr.write(line + "\n")
+            sys.stderr.write(escape_controls(line) + "\n")
             sys.stderr.flush()
+
+
+def print_output(text: str) -> None:
+    """Writes text to standard output: to a terminal without the characters that act on it, elsewhere as it is."""
+    sys.stdout.write(escape_controls(text, keep="\n\t") if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager

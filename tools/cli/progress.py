@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
+from model.printable import escape_controls
 from tools.cli.output import terminal_width
 
 QUIET_S = 2.0  # shorter work shows no progress
@@ -49,7 +50,7 @@ class ProgressLine:
         if not now and (self._interval_s is None or moment < self._next):
             return
         self._next = moment + (self._interval_s or 0.0)
-        line = text if isinstance(text, str) else text()
+        line = escape_controls(text if isinstance(text, str) else text())
         if self.is_terminal:
             self._is_drawn = True
             self._write(f"\r{line[: terminal_width(self._stream) - 1]}\x1b[K")
@@ -59,7 +60,7 @@ class ProgressLine:
     def print_line(self, text: str) -> None:
         """Writes a line that stays, above the progress line."""
         self.clear()
-        self._write(text + "\n")
+        self._write(escape_controls(text, keep="\n") + "\n")
 
     def clear(self) -> None:
         """Removes the line from the terminal; the next output begins in its place."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from model.store import store
 from tools.cli.errors import ToolError
-from tools.cli.output import print_message
+from tools.cli.output import print_message, print_output
 from tools.cli.table import format_table
 from tools.corpus import storage
 from tools.corpus.cleaning import STEPS, CleaningOptions
@@ -272,4 +272,4 @@ def _parse_date(text: str) -> float:
 
 
 def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    print_output(line + "\n")

@@ -8,10 +8,11 @@ import sys
 from dataclasses import asdict
 
 from model.errors import ModelError
+from model.printable import escape_controls
 from model.server_url import is_url
 from model.store import default_model, store
 from tools.cli.errors import ToolError
-from tools.cli.output import print_message
+from tools.cli.output import print_message, print_output
 from tools.cli.table import format_table
 from tools.model import make, pull, score, show
 
@@ -126,7 +127,7 @@ def _verify_models(args: argparse.Namespace) -> int:
             folder = store.find_model(name)
             store.verify_model(folder)
         except ModelError as error:
-            sys.stderr.write(f"asr33: {error}\n")
+            print_message(f"asr33: {error}")
             code = code or error.exit_code
         else:
             _print_line(f"{name if name in listed else store.name_of_folder(folder)}: verified")
@@ -153,10 +154,10 @@ def _remove_model(args: argparse.Namespace) -> int:
 def _confirm(summary: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise ToolError(f"{summary}; no terminal can ask for your consent: say --yes", "usage")
-    sys.stderr.write(f"{summary}. Remove it? [y/N] ")
+    sys.stderr.write(escape_controls(f"{summary}. Remove it? [y/N] "))
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _print_line(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    print_output(line + "\n")

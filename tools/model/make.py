@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from model.build.formats import BLOCK_SIZES, CACHE_FORMATS, QUANTISED_FORMATS, STORE_FORMATS
 from model.store import store
 from tools.cli.errors import ToolError
+from tools.cli.output import print_output
 from tools.cli.progress import ProgressLine, StageProgress
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     options = export_options(args.name, args)
     with show_progress() as on_progress:
         line = make_model(import_weights.read_source(args.source), folder, options, on_progress)
-    sys.stdout.write(line)
+    print_output(line)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from model.build.hub_repository import DownloadRejected, HubAddress, RepositoryL
 from model.errors import ModelDamaged, ModelError, ModelNotFound
 from model.store import store
 from tools.cli.errors import ToolError
-from tools.cli.output import print_message
+from tools.cli.output import print_message, print_output
 from tools.model import make
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     folder = store.models_folder() / name
     if folder.exists() and not args.replace:
         _require_same_model(folder, args.address, args.store_as)
-        sys.stdout.write(f"{name}: is here already, from {args.address}; --replace makes it again\n")
+        print_output(f"{name}: is here already, from {args.address}; --replace makes it again\n")
         return 0
     options = make.export_options(name, args)
     with download_folder.open_download_folder(store.models_folder(), name) as download:
@@ -53,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
             print_message(f"asr33: the downloaded part is kept; {remedy}")
             raise
         download_folder.delete_download_folder(download)
-    sys.stdout.write(line)
+    print_output(line)
     return 0
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.interface import PARAMETERS, THREAD_RANGE, Sampling
 from tools.cli.arguments import ranged_number
+from tools.cli.output import print_output
 from tools.cli.progress import ProgressLine, StageProgress
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
         results |= _score(session, tokenizer, split.held_out or split.train)
     if args.copied:
         results |= _measure_copying(session, tokenizer, args, split)
-    sys.stdout.write((json.dumps(results) if args.json else "\n".join(_format_lines(results))) + "\n")
+    print_output((json.dumps(results) if args.json else "\n".join(_format_lines(results))) + "\n")
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from model.store import default_model, store
 from model.store.store import Manifest
+from tools.cli.output import print_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +26,12 @@ def main(args: argparse.Namespace) -> int:
     is_default = default_model.is_default(folder)
     if args.json:
         fields = asdict(manifest) | {"folder": str(folder), "in_use": is_default}
-        sys.stdout.write(json.dumps(fields, indent=2) + "\n")
+        print_output(json.dumps(fields, indent=2) + "\n")
         return 0
     facts = [*_facts(manifest), ("where", f"{folder}{'  (in use)' if is_default else ''}")]
     width = max(len(name) for name, _ in facts) + 2
     lines = [f"{name:<{width}}{_strip_unprintable(value)}\n" for name, value in facts]
-    sys.stdout.write("".join(lines) + f"\n{_read_card(folder)}")
+    print_output("".join(lines) + f"\n{_read_card(folder)}")
     return 0
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Full, Queue
 
+from model.log_format import PrintableFormatter
+
 MAX_QUEUED_LINES = 1000
 CLOSE_TIMEOUT_S = 1.0  # for the lines that are queued at the end
 
@@ -58,7 +60,8 @@ def logging_to_stderr() -> Iterator[None]:
         handler: logging.Handler = NonBlockingHandler(sys.stderr.fileno())
     except (AttributeError, OSError):  # standard error is closed or has no descriptor
         handler = logging.StreamHandler()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         yield
     finally:
