@@ -163,7 +163,7 @@ FLOORS = {
         "tape_units",
     ],
     "model": [
-        "errors interface server_url dialogue",
+        "errors interface server_url dialogue printable log_format",
         "store",
         "onnx",
         "generate",
