@@ -127,7 +127,11 @@ def test_unreadable_files_are_reported_and_the_rest_is_added(
     [
         ("a.bin", b"\0\1\2", "no known kind of file (1 .bin); to import text files anyway: --as text"),
         ("a.txt", b" \n", "no text, but 1 a file without text"),
-        ("old.txt", b"caf\xe9", "old.txt: not UTF-8, or not a text; to import it anyway: --as text"),
+        (
+            "old.txt",
+            random.Random(1).randbytes(300).replace(b"\0", b""),
+            "old.txt: not a text, or in an unknown encoding; if you know it: --encoding NAME",
+        ),
         ("cut.zip", b"PK\x03\x04 and no more", "cut.zip: not a complete ZIP (File is not a zip file); fetch it again"),
     ],
 )
@@ -160,7 +164,20 @@ def test_a_kind_can_be_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "old.txt").write_bytes(b"caf\xe9\n")
     assert main(["corpus", "add", str(tmp_path / "old.txt"), "--name", "x", "--as", "text"]) == 0
     assert kept_texts("x")[0].strip() == "café"
-    assert "warning:" in capsys.readouterr().err
+    assert "1 character read as cp1252 (é)" in capsys.readouterr().err
+
+
+def test_an_encoding_can_be_named_and_an_unknown_one_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.txt").write_bytes("Pompa nie działa.\n".encode("cp852"))
+    command = ["corpus", "add", str(tmp_path / "old.txt"), "--name"]
+    assert main([*command, "x", "--encoding", "cp852"]) == 0
+    assert kept_texts("x") == ["Pompa nie działa."]
+    assert "warning" not in capsys.readouterr().err
+    for name in ("latim1", "rot13", "base64", "idna", "", " "):
+        assert main([*command, "y", "--encoding", name]) == (64 if name else 0)
+    assert "asr33: --encoding latim1: no such encoding; did you mean latin1\n" in capsys.readouterr().err
 
 
 def test_cleaning_options_are_remembered_and_can_be_changed(tmp_path: Path) -> None:

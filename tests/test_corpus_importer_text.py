@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from model.interface import END_OF_TEXT
 from model.store.documents import read_documents
 from tools.corpus.archive import Member
+from tools.corpus.encodings import encoding_warning, read_as_utf8
 from tools.corpus.importers import text
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 
@@ -21,7 +22,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_character
 
 def text_member(data: bytes | str, name: str = "a.txt") -> Member:
     raw = data.encode() if isinstance(data, str) else data
-    return Member(name, name, len(raw), lambda: io.BytesIO(raw))
+    return read_as_utf8(Member(name, name, len(raw), lambda: io.BytesIO(raw)))
 
 
 def import_items(data: bytes | str, name: str = "a.txt") -> list[ImportItem]:
@@ -93,23 +94,35 @@ def test_names_and_emoji_are_right_in_every_encoding_and_crlf_becomes_lf(encodin
 
 
 def test_truncated_utf16_is_reported() -> None:
-    assert import_texts("abc\r\n👍".encode("utf-16")[:-1]) == ["abc\n\ufffd"]
-    assert import_warnings("abc👍".encode("utf-16")[:-1]) == ["1 characters could not be read and became \ufffd"]
+    member = text_member("abc\r\n👍".encode("utf-16")[:-1])
+    assert texts_of(text.read_items([member])) == ["abc\n\ufffd"]
+    assert encoding_warning(member) == "1 character could not be read and became \ufffd"
 
 
-def test_a_line_that_is_not_utf8_is_read_as_windows_1252_and_reported() -> None:
-    data = "Zoë\n".encode() + "caf\xe9 \x93so\x94\n".encode("latin-1") + "über\n".encode() + b"\x81\n"
-    assert import_texts(data) == ["Zoë\ncafé “so”\nüber\n\x81\n"]
-    assert import_warnings(data)[0].startswith("2 lines are not UTF-8, read as Windows-1252")
+def test_text_in_no_known_encoding_is_not_claimed_and_is_reported_when_forced() -> None:
+    noise = bytes(random.Random(1).choices(range(128, 256), k=300))
+    assert not text.claim([text_member(noise)])
+    (warning,) = import_warnings(noise)
+    assert warning.endswith(" of no known encoding became \ufffd; name it: --encoding NAME")
 
 
-def test_western_text_in_windows_1252_is_claimed_by_its_suffix() -> None:
+@pytest.mark.parametrize("name", ["old.TXT", "old", "old.dat"])
+def test_text_in_an_old_encoding_is_claimed_whatever_its_name(name: str) -> None:
     old = "Über den Wolken, naïve façade - alles klar.\n".encode("cp1252") * 9
-    members = [text_member(old, name) for name in ("old.TXT", "old", "old.dat")]
-    assert [member.name for member in text.claim(members)] == ["old.TXT"]
-    texts = {"shift_jis": "日本語です。", "euc_kr": "한국어", "koi8_r": "Это по-русски", "utf-16-le": "English"}
-    for encoding, words in texts.items():
-        assert not text.claim([text_member(words.encode(encoding) * 30, "old.txt")])
+    assert text.claim([text_member(old, name)])
+
+
+def test_carriage_returns_end_lines_if_there_are_no_line_feeds() -> None:
+    assert import_texts("one\rtwo\rthree\r") == ["one\ntwo\nthree\n"]
+    assert import_texts(f"one\r{SAMPLES}\rtwo\r") == ["one\n", "two\n"]
+    assert import_texts("HEAD\rHEAD\ntwo\n") == ["HEAD\rHEAD\ntwo\n"]  # struck twice
+
+
+def test_an_old_encoding_inside_xz_is_recognised_and_reported() -> None:
+    data = lzma.compress("Le café était fermé.\n".encode("mac_roman"))
+    assert text.claim([text_member(data, "a.txt.xz")])
+    assert import_texts(data, "a.txt.xz") == ["Le café était fermé.\n"]
+    assert import_warnings(data, "a.txt.xz")[0].startswith("not UTF-8: 3 characters read as mac_roman (é)")
 
 
 def test_xz_is_decompressed_and_several_streams_are_one_text() -> None:
@@ -139,9 +152,7 @@ def test_binary_files_are_not_claimed() -> None:
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         b"{\\rtf1\\ansi hello}",
         b"%PDF-1.4 ascii",
-        b"a\0b\0c\0",
-        "caf\xe9".encode("latin-1"),
-        "abc".encode("utf-32"),
+        b"a\0\0\0b\1c",
         lzma.compress(b"\0\1\2"),
         lzma.compress(b"cut off")[:-20],
     ):

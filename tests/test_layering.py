@@ -95,6 +95,8 @@ PURE = [
     "tools/corpus/anonymise.py",
     "tools/corpus/csv_rows.py",
     "tools/corpus/dates.py",
+    "tools/corpus/encoding_guess.py",
+    "tools/corpus/letter_frequencies.py",
     "tools/corpus/fields.py",
     "tools/corpus/statistics.py",
     "tools/corpus/metadata.py",

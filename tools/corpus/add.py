@@ -42,9 +42,16 @@ class AddResult:
 
 
 def add_paths(
-    name: str, paths: Sequence[Path], kind: str, options: CleaningOptions | None, progress: ImportProgress
+    name: str,
+    paths: Sequence[Path],
+    kind: str,
+    options: CleaningOptions | None,
+    progress: ImportProgress,
+    encoding: str = "",
 ) -> AddResult:
     """Adds all new files of the paths. Without `options`, those of the last cleaning apply.
+
+    `kind` and `encoding` are those of all files; "" lets them be recognised.
 
     Raises ToolError ("damaged" if no path has a text).
     """
@@ -52,7 +59,7 @@ def add_paths(
         result = AddResult(draft.metadata)
         known = draft.metadata.known_digests()
         progress.start_phase("looking")
-        detected = [(path, detect.detect_kinds(path, kind, progress.count_bytes)) for path in paths]
+        detected = [(path, detect.detect_kinds(path, kind, progress.count_bytes, encoding)) for path in paths]
         for group in detect.join_multipart(group for _, kinds in detected for group in kinds.groups):
             _import_group(group, draft, known, result, progress)
         result.batches += [batch for path, kinds in detected for batch in _unclaimed_batches(path, kinds)]

@@ -34,7 +34,7 @@ CHUNK_BYTES = 1 << 16
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # a member's header; the end record of an empty ZIP
 UTF8_NAME_FLAG = 1 << 11  # bit 11 of an entry's flags, APPNOTE.TXT 4.4.4
 
-_READ_ERRORS = (
+READ_ERRORS = (
     OSError,
     EOFError,
     RuntimeError,  # encrypted
@@ -61,11 +61,11 @@ class Member:
     size: int
     open_raw: Callable[[], IO[bytes]]
 
-    def open(self) -> IO[bytes]:
+    def open(self) -> io.BufferedReader:
         """Returns a stream of the content. Raises MemberError; so does reading the stream."""
         try:
             return io.BufferedReader(_MemberStream(self.open_raw(), self.location), CHUNK_BYTES)
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             raise MemberError(f"{self.location}: {_error_text(error)}") from None
 
     def read_head(self, count: int = HEAD_BYTES) -> bytes:
@@ -97,7 +97,7 @@ class _MemberStream(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         try:
             data = self._file.read(len(view))
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             raise MemberError(f"{self._location}: {_error_text(error)}") from None
         view[: len(data)] = data
         return len(data)
@@ -105,7 +105,7 @@ class _MemberStream(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
             return self._file.seek(offset, whence)
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             raise MemberError(f"{self._location}: {_error_text(error)}") from None
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ def _file_member(top: Path, path: Path) -> Member | DamagedItem:
 def _iter_zip(path: Path) -> Iterator[Member | DamagedItem]:
     try:
         archive = zipfile.ZipFile(cast(IO[bytes], _ReopeningFile(path)))
-    except (*_READ_ERRORS, ValueError) as error:
+    except (*READ_ERRORS, ValueError) as error:
         yield DamagedItem(str(path), f"not a complete ZIP ({_error_text(error)}); fetch it again")
         return
     entries = archive.infolist()

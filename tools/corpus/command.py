@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--name", type=_parse_name, required=True, metavar="NAME", help="name of the corpus (required)")
     kind_help = "kind of all paths (default: detect it)"
     add.add_argument("--as", dest="kind", choices=sorted(KINDS), default="", help=kind_help)
+    encoding_help = "encoding of all files, as cp1252 or mac_roman (default: recognise it in each file)"
+    add.add_argument("--encoding", default="", metavar="NAME", help=encoding_help)
     _add_cleaning_arguments(add, "without any of these options: the options of the last cleaning")
 
     clean = _add_action(actions, "clean", "clean a corpus again, with other options", _run_clean)
@@ -119,12 +121,14 @@ def _cleaning_options(args: argparse.Namespace) -> CleaningOptions | None:
 
 def _run_add(args: argparse.Namespace) -> int:
     from tools.corpus import add
+    from tools.corpus.encodings import check_encoding
     from tools.corpus.progress import ImportProgress
 
+    encoding = check_encoding(args.encoding) if args.encoding else ""
     existed = storage.corpus_exists(args.name)
     try:
         with ImportProgress() as progress:
-            result = add.add_paths(args.name, args.paths, args.kind, _cleaning_options(args), progress)
+            result = add.add_paths(args.name, args.paths, args.kind, _cleaning_options(args), progress, encoding)
     except KeyboardInterrupt:
         print_message(f"asr33: stopped; {args.name} {'is unchanged' if existed else 'was not created'}")
         raise

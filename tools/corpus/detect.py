@@ -6,18 +6,17 @@ knows no export format.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
 
 from tools.corpus.archive import Member, MemberError, is_zip, iter_members
+from tools.corpus.encodings import encoding_warning, read_as_utf8
 from tools.corpus.importers.registry import KINDS, Importer, export_prefixes, load_importer
-from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem
+from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 
 X_ARCHIVE_SUFFIX = ".js"  # tweets with this suffix are an export; tables of tweets are not
 MEDIA_SUFFIX = re.compile(
@@ -27,11 +26,8 @@ MEDIA_SUFFIX = re.compile(
 ZIP_SUFFIXES = frozenset({".zip", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub"})
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".xz"})  # an unclaimed file with one of these is reported by name
 OFFICE_MEMBERS = ("[Content_Types].xml", "META-INF/container.xml", "META-INF/manifest.xml")  # Word, EPUB, OpenDocument
-UTF16_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".js"})  # the importer of texts reads UTF-16 itself
 HIDDEN = "hidden"
 CHUNK_BYTES = 1 << 20
-
-_BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 WrapMember = Callable[[Member], Member]
 
@@ -60,8 +56,12 @@ class DetectionResult:
     unclaimed: Counter[str] = field(default_factory=Counter)
 
 
-def detect_kinds(path: Path, kind: str = "", wrap: WrapMember = lambda member: member) -> DetectionResult:
+def detect_kinds(
+    path: Path, kind: str = "", wrap: WrapMember = lambda member: member, encoding: str = ""
+) -> DetectionResult:
     """Sorts the files of a path by kind; `kind` forces one. Each member goes through `wrap` first.
+
+    Every member reads as UTF-8; `encoding` names the encoding of the files, "" lets each be recognised.
 
     Raises ToolError ("missing").
     """
@@ -71,7 +71,7 @@ def detect_kinds(path: Path, kind: str = "", wrap: WrapMember = lambda member: m
         if isinstance(entry, DamagedItem):
             result.damaged.append(entry)
         else:
-            members.append(transcode_to_utf8(wrap(entry)))
+            members.append(read_as_utf8(wrap(entry), encoding))
     if any(member.name in OFFICE_MEMBERS for member in members):
         reason = "a document of an office program or an e-book: save it as text or PDF"
         result.damaged.append(DamagedItem(str(path), reason))
@@ -79,7 +79,7 @@ def detect_kinds(path: Path, kind: str = "", wrap: WrapMember = lambda member: m
     candidates = []
     for member in members:
         if _suffix(member) in ZIP_SUFFIXES and is_zip(member):
-            _detect_zip(result, path, member, kind, wrap)
+            _detect_zip(result, path, member, kind, wrap, encoding)
         elif _is_ignored(member):
             result.unclaimed[_suffix_label(member)] += 1
         else:
@@ -106,13 +106,15 @@ def _merge_groups(parts: Sequence[ImportGroup]) -> ImportGroup:
     return replace(parts[0], path=path, members=[member for part in parts for member in part.members])
 
 
-def _detect_zip(result: DetectionResult, path: Path, member: Member, kind: str, wrap: WrapMember) -> None:
+def _detect_zip(
+    result: DetectionResult, path: Path, member: Member, kind: str, wrap: WrapMember, encoding: str
+) -> None:
     """Detects the kinds in a ZIP that lies in a folder. A ZIP inside a ZIP is reported and not opened."""
     if not path.is_dir():
         reason = "a ZIP inside a ZIP, which is not opened: extract it and add it separately"
         result.damaged.append(DamagedItem(member.location, reason))
         return
-    inner = detect_kinds(Path(member.location), kind, wrap)
+    inner = detect_kinds(Path(member.location), kind, wrap, encoding)
     result.groups += inner.groups
     result.damaged += inner.damaged
     result.unclaimed += inner.unclaimed
@@ -150,7 +152,7 @@ def _record_unclaimed(result: DetectionResult, member: Member, is_expected: bool
         result.damaged.append(DamagedItem(member.location, str(error).removeprefix(f"{member.location}: ")))
         return
     if is_expected and _suffix(member) in TEXT_SUFFIXES:
-        reason = "not UTF-8, or not a text; to import it anyway: --as text"
+        reason = "not a text, or in an unknown encoding; if you know it: --encoding NAME"
         result.damaged.append(DamagedItem(member.location, reason))
     else:
         result.unclaimed[_suffix_label(member)] += 1
@@ -165,13 +167,19 @@ def _claim_members(result: DetectionResult, importer: Importer, offered: Sequenc
 
 
 def read_items(group: ImportGroup) -> Iterator[ImportItem]:
-    """Yields the items of a group's importer; a record with an empty text becomes a SkippedItem."""
+    """Yields the items of a group's importer; a record with an empty text becomes a SkippedItem.
+
+    At the end each file that was not UTF-8 gives a warning.
+    """
     try:
         for item in load_importer(group.kind).read_items(group.members):
             is_empty = isinstance(item, Record) and not item.text.strip()
             yield SkippedItem(item.source, "an empty text") if is_empty else item
     except MemberError as error:
         yield DamagedItem(str(group.path), str(error).removeprefix(f"{group.path}: "))
+    for member in group.members:
+        if warning := encoding_warning(member):
+            yield SourceWarning(member.location, warning)
 
 
 def drop_known_files(group: ImportGroup, known: Iterable[str]) -> tuple[ImportGroup, int]:
@@ -223,33 +231,3 @@ def _suffix_label(member: Member) -> str:
 
 def _suffix(member: Member) -> str:
     return PurePosixPath(member.name).suffix.lower()
-
-
-def transcode_to_utf8(member: Member) -> Member:
-    """Returns a member that reads as UTF-8 if this one is a table or JSON in UTF-16, as Windows programs write it."""
-    if _suffix(member) not in UTF16_SUFFIXES or member.peek_head(2) not in _BYTE_ORDER_MARKS:
-        return member
-    return replace(member, open_raw=lambda: cast(IO[bytes], _TranscodedStream(member.open_raw())))
-
-
-class _TranscodedStream:
-    """A UTF-16 stream read as UTF-8; an incomplete character becomes U+FFFD."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
-        self._buffer = b""
-        self._at_end = False
-        self.close = file.close
-
-    def seekable(self) -> bool:
-        return False
-
-    def read(self, count: int = -1) -> bytes:
-        while not self._at_end and (count < 0 or len(self._buffer) < count):
-            raw = self._file.read(CHUNK_BYTES)
-            self._at_end = not raw
-            self._buffer += self._decoder.decode(raw, final=self._at_end).encode("utf-8", "replace")
-        count = len(self._buffer) if count < 0 else count
-        data, self._buffer = self._buffer[:count], self._buffer[count:]
-        return data

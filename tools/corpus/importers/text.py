@@ -1,7 +1,7 @@
 """Imports plain text: a document for each file, or several separated by <|endoftext|> or by gpt-2-simple's sample line.
 
-It reads UTF-8, UTF-16 with a byte-order mark, and .xz of both. A line that is not UTF-8 is read as Windows-1252 and
-reported. HTML, JSON and source code are imported as they are.
+Members are in UTF-8 (`tools/corpus/encodings.py`); a file in .xz is decompressed, and decoded as others are. HTML, JSON
+and source code are imported as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import IO, cast
 
 from model.interface import END_OF_TEXT
 from tools.corpus.archive import HEAD_BYTES, MAX_MEMBER_BYTES, Member, MemberError, has_bomb_ratio
-from tools.corpus.jsonl import windows_1252_message
+from tools.corpus.encodings import encoding_warning, read_as_utf8
+from tools.corpus.fields import format_count
 from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
@@ -30,28 +31,20 @@ DATA_SUFFIX = re.compile(
     r"|rtf|e?ps|tex|sbf)",
     re.IGNORECASE,
 )
-TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".asc"})
-MIN_ASCII_SHARE = 0.8  # of a text in Windows-1252
 MAX_DOCUMENT_CHARS = 16 << 20  # a longer document is split, so that it fits into memory
 LONG_LINE_CHARS = 20_000  # a longer line that is most of a file is reported
 CHUNK_BYTES = 1 << 20
 
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _XZ_MAGIC = b"\xfd7zXZ\x00"
-_OTHER_MAGIC = (codecs.BOM_UTF32_LE, b"{\\rtf", b"%!PS", b"%PDF-")
+_OTHER_MAGIC = (b"{\\rtf", b"%!PS", b"%PDF-")
 _CONTROL = re.compile("[\0-\6\x0e-\x19\x1c-\x1f]")  # BEL, BS, TAB, LF, VT, FF, CR, SUB and ESC occur in texts
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_END_OF_TEXT = END_OF_TEXT.encode()
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
     """Returns the members that begin with text, without the files whose suffix shows that they are for programs."""
     suffixes = ((member, PurePosixPath(member.name).suffix.lower()) for member in members)
-    return [
-        member
-        for member, suffix in suffixes
-        if not DATA_SUFFIX.fullmatch(suffix) and _is_text(member, suffix in TEXT_SUFFIXES)
-    ]
+    return [member for member, suffix in suffixes if not DATA_SUFFIX.fullmatch(suffix) and _is_text(member)]
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
@@ -60,7 +53,7 @@ def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
         yield from catch_damage(_TextReader(member).read_items(), member)
 
 
-def _is_text(member: Member, has_text_suffix: bool) -> bool:
+def _is_text(member: Member) -> bool:
     try:
         head = member.read_head()
         if head.startswith(_XZ_MAGIC):
@@ -69,25 +62,14 @@ def _is_text(member: Member, has_text_suffix: bool) -> bool:
         return False
     if head.startswith(_OTHER_MAGIC):
         return False
-    if head.startswith(_UTF16_MARKS):
-        return True
     try:
         return not _CONTROL.search(codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD_BYTES))
     except UnicodeDecodeError:
-        return has_text_suffix and _is_windows_1252(head)
-
-
-def _is_windows_1252(head: bytes) -> bool:
-    """Whether the bytes may be western text of an old computer: mostly ASCII, all bytes defined."""
-    try:
-        text = head.decode("cp1252")
-    except UnicodeDecodeError:
         return False
-    return not _CONTROL.search(text) and sum(map(str.isascii, text)) > MIN_ASCII_SHARE * len(text)
 
 
 def _decompress(member: Member) -> Member:
-    return replace(member, open_raw=lambda: cast(IO[bytes], lzma.open(member.open())))
+    return read_as_utf8(replace(member, open_raw=lambda: cast(IO[bytes], lzma.open(member.open()))))
 
 
 class _TextReader:
@@ -99,7 +81,7 @@ class _TextReader:
         self._is_xz = member.peek_head(len(_XZ_MAGIC)) == _XZ_MAGIC
         self._size = member.size
         self._member = _decompress(member) if self._is_xz else member
-        self._not_utf8 = self._undecoded = self._longest_line = self._total_chars = self._cuts = 0
+        self._unreadable = self._longest_line = self._total_chars = self._cuts = 0
 
     def read_items(self) -> Iterator[ImportItem]:
         number = 0
@@ -116,10 +98,11 @@ class _TextReader:
     def _find_oddities(self) -> Iterator[str]:
         if DATA_SUFFIX.fullmatch(self._name.suffix):
             yield f"imported with its markup, although its name ends in {self._name.suffix}"
-        if self._not_utf8:
-            yield windows_1252_message(self._not_utf8)
-        if self._undecoded:
-            yield f"{self._undecoded:,} characters could not be read and became \ufffd"
+        if self._is_xz and (warning := encoding_warning(self._member)):
+            yield warning
+        if self._unreadable:
+            count = format_count(self._unreadable, "byte")
+            yield f"{count} of no known encoding became \ufffd; name it: --encoding NAME"
         if self._longest_line > max(LONG_LINE_CHARS, self._total_chars / 2):
             yield f"a line of {self._longest_line:,} characters: were line ends lost?"
         if self._cuts:
@@ -159,7 +142,7 @@ class _TextReader:
         """Yields lines with their ends; a very long line comes in parts."""
         length = 0
         for text in self._iter_texts():
-            for line in _LINE.findall(text.replace("\r\n", "\n")):
+            for line in _LINE.findall(text):
                 length += len(line)
                 self._total_chars += len(line)
                 self._longest_line = max(self._longest_line, length)
@@ -167,14 +150,21 @@ class _TextReader:
                 length = 0 if line.endswith("\n") else length
 
     def _iter_texts(self) -> Iterator[str]:
+        """Yields the text in pieces that end at a line's end, but for very long lines; line ends become line feeds."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        buffer = ""
         with self._member.open() as file:
-            chunks = self._iter_chunks(file)
-            first = next(chunks, b"")
-            if first.startswith(_UTF16_MARKS):
-                yield from self._decode_utf16(first, chunks)
-                return
-            for block in _iter_blocks(first.removeprefix(codecs.BOM_UTF8), chunks):
-                yield self._decode_block(block)
+            if file.peek(3).startswith(codecs.BOM_UTF8):
+                file.read(3)
+            for chunk in chain(self._iter_chunks(file), [b""]):
+                text = decoder.decode(chunk, final=not chunk)
+                self._unreadable += max(0, text.count("\ufffd") - chunk.count(b"\xef\xbf\xbd"))
+                buffer += text
+                end = len(buffer) if not chunk else buffer.rfind("\n") + 1
+                if not end and len(buffer) > MAX_DOCUMENT_CHARS:
+                    end = max(buffer.rfind(END_OF_TEXT), 0) or len(buffer) - 1
+                yield buffer[:end].replace("\r\n", "\n")
+                buffer = buffer[end:]
 
     def _iter_chunks(self, file: IO[bytes]) -> Iterator[bytes]:
         """Yields the bytes. Raises MemberError for a compression bomb."""
@@ -184,50 +174,3 @@ class _TextReader:
             if self._is_xz and (total > MAX_MEMBER_BYTES or has_bomb_ratio(total, self._size)):
                 raise MemberError(f"{self._location}: over {total / self._size:.0f} times its compressed size: a bomb")
             yield chunk
-
-    def _decode_utf16(self, first: bytes, chunks: Iterator[bytes]) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-16")("replace")
-        carry = ""
-        for chunk in chain([first], chunks, [b""]):
-            text = carry + decoder.decode(chunk, final=not chunk)
-            carry = text[-1:] if chunk and text.endswith("\r") else ""  # its line feed may be in the next chunk
-            text = text.removesuffix(carry)
-            self._undecoded += text.count("\ufffd")
-            yield text
-
-    def _decode_block(self, block: bytes) -> str:
-        try:
-            return block.decode("utf-8")
-        except UnicodeDecodeError:
-            return "".join(map(self._decode_line, block.splitlines(keepends=True)))
-
-    def _decode_line(self, line: bytes) -> str:
-        try:
-            return line.decode("utf-8")
-        except UnicodeDecodeError:
-            self._not_utf8 += 1
-        try:
-            return line.decode("cp1252")
-        except UnicodeDecodeError:  # five bytes are undefined there
-            return line.decode("latin-1")
-
-
-def _iter_blocks(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the bytes split at line ends; a very long line is split at a separator, or between characters."""
-    buffer = b""
-    for chunk in chain([first], chunks):
-        buffer += chunk
-        end = buffer.rfind(b"\n") + 1
-        if not end and len(buffer) > MAX_DOCUMENT_CHARS:
-            end = max(buffer.rfind(_END_OF_TEXT), 0) or _last_character_start(buffer)
-        yield buffer[:end]
-        buffer = buffer[end:]
-    yield buffer
-
-
-def _last_character_start(buffer: bytes) -> int:
-    """Returns the last position where no UTF-8 character is split."""
-    for end in range(len(buffer) - 1, len(buffer) - 5, -1):
-        if buffer[end] & 0xC0 != 0x80:  # a character begins there
-            return end
-    return len(buffer)
