@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -13,7 +12,8 @@ from daemon.config import Config, ConversationConfig, ModelConfig
 from daemon.errors import ConfigError
 from drivers.clock import CHARACTER_S
 from drivers.text.charset import is_printable
-from model.dialogue import Speakers
+from model.dialogue import Speakers, choose_speakers
+from model.errors import ModelError
 from model.interface import CompletionRequest, Model, Sampling
 from model.server_url import is_url
 
@@ -77,7 +77,6 @@ def open_remote_model(
 
 def load_speakers(config: Config) -> Speakers:
     """Returns the configured speakers. Raises ConfigError if a local model's manifest lacks the persona."""
-    from model.errors import ModelError
     from model.store import store
 
     known_names: dict[str, int] = {}
@@ -93,14 +92,7 @@ def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()
 
     Case is ignored, since a Model 33 has capitals only. A model without names accepts any persona.
     """
-    persona = config.persona.strip().rstrip(":").rstrip()
-    you = config.you.strip().rstrip(":").rstrip() or "You"
-    if not persona:
-        return Speakers(you=you)
-    by_folded_name = {name.casefold(): name for name in known_names}
-    if known_names and persona.casefold() not in by_folded_name:
-        near = difflib.get_close_matches(persona.casefold(), by_folded_name, n=1)
-        hint = f"did you mean {by_folded_name[near[0]]!r}?" if near else f"it knows {', '.join(known_names[:8])}"
-        raise ConfigError(f"[conversation] persona = {persona!r}: the model's corpus has no such speaker; {hint}")
-    you = by_folded_name.get(you.casefold(), you)
-    return Speakers(by_folded_name.get(persona.casefold(), persona), you, tuple(known_names))
+    try:
+        return choose_speakers(config.persona, config.you, known_names)
+    except ModelError as error:
+        raise ConfigError(f"[conversation] persona = {config.persona.strip()!r}: {error}") from None

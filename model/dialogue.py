@@ -5,8 +5,11 @@ Speaker tags such as `Ann:` are in the model's text only; neither the paper nor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from model.errors import ModelError
 
 INDENT = "  "  # before further lines of a message, so that none looks like a tag
 
@@ -32,6 +35,23 @@ class Speakers:
 
 
 NO_PERSONA = Speakers()
+
+
+def choose_speakers(persona: str, you: str, known_names: Sequence[str] = ()) -> Speakers:
+    """Returns the speakers with the spelling of the model's `known_names`. Case is ignored.
+
+    A model without names accepts any persona. Raises ModelError for a persona that is not among the names.
+    """
+    persona, you = (name.strip().rstrip(":").rstrip() for name in (persona, you))
+    if not persona:
+        return Speakers(you=you or "You")
+    by_folded_name = {name.casefold(): name for name in known_names}
+    if known_names and persona.casefold() not in by_folded_name:
+        near = difflib.get_close_matches(persona.casefold(), by_folded_name, n=1)
+        hint = f"did you mean {by_folded_name[near[0]]!r}?" if near else f"it knows {', '.join(known_names[:8])}"
+        raise ModelError(f"the model's corpus has no such speaker; {hint}", "config")
+    you = by_folded_name.get(you.casefold(), you) or "You"
+    return Speakers(by_folded_name.get(persona.casefold(), persona), you, tuple(known_names))
 
 
 def indent_further_lines(text: str) -> str:

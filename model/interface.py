@@ -15,6 +15,7 @@ THREAD_RANGE = (0, 256)  # 0: model.onnx.cpu chooses
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 FinishReason = Literal["end", "stop", "sentence", "length", "context"]
 Notice = Literal["local", "no server"]
+TopLogprobs = tuple[tuple[int, float], ...]  # token and logprob, the likeliest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,15 @@ class SamplingParameters:
 
 @dataclass(frozen=True, slots=True)
 class Sampling(SamplingParameters):
-    """The parameters of one answer. It ends before any text in `stop`; `logprobs` requests `TextChunk.logprobs`."""
+    """The parameters of one answer. It ends before any text in `stop`.
+
+    `logprobs` requests `TextChunk.logprobs`, and `top_logprobs` the logprobs of so many likeliest tokens beside each.
+    """
 
     seed: int = _parameter(33, (0, 2**63 - 1), "seed of the random choice; the same seed gives the same text")
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    top_logprobs: int = 0
 
 
 PARAMETERS: dict[str, Parameter] = {
@@ -133,8 +138,9 @@ class TextChunk:
 
     `created_at` is the time of its last token, in seconds of the monotonic clock. `logprobs` has the natural logarithm
     of each token's probability among the tokens that the mask allows, before penalty, temperature and the other
-    filters. `dropped_chars` counts the oldest characters that left the full context before this chunk. `notice` tells
-    the reader, before the text, that the local model answers from here on, or that no server answers for now.
+    filters; `top_logprobs` has the same of the likeliest tokens, for each token of a model in this process.
+    `dropped_chars` counts the oldest characters that left the full context before this chunk. `notice` tells the
+    reader, before the text, that the local model answers from here on, or that no server answers for now.
     """
 
     text: str
@@ -144,6 +150,7 @@ class TextChunk:
     logprobs: tuple[float, ...] = ()
     dropped_chars: int = 0
     notice: Notice | None = None
+    top_logprobs: tuple[TopLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 from fakes_teletype import wait_until
 
 from model.errors import PromptTooLong
-from model.interface import CompletionRequest, TextChunk
+from model.interface import CompletionRequest, FinishReason, TextChunk
 from model.server.app import CompletionServer
 from model.server.http.connections import ConnectionLimiter
 from model.server.http.server import HardenedServer
@@ -48,6 +48,9 @@ class FakeBatchModel:
     def count_tokens(self, text: str) -> int:
         return len(text)
 
+    def token_bytes(self, token: int) -> bytes:
+        return chr(token).encode()
+
     async def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]:
         if len(request.prompt) > self.context:
             raise PromptTooLong(f"the prompt is {len(request.prompt)} tokens, the context {self.context}: shorten it")
@@ -65,7 +68,9 @@ class FakeBatchModel:
                 if index and self.failure:
                     raise self.failure
                 logprobs = (-1.0,) if self.with_logprobs else ()
-                yield TextChunk(char, (ord(char),), 0.0, "end" if index == len(answer) - 1 else None, logprobs)
+                tops = (((65, -0.5), (66, -1.5)),) if self.with_logprobs and request.sampling.top_logprobs else ()
+                finish: FinishReason | None = "end" if index == len(answer) - 1 else None
+                yield TextChunk(char, (ord(char),), 0.0, finish, logprobs, top_logprobs=tops)
         finally:
             self.active -= 1
             self.ended += 1

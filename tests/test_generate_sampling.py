@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.errors import ModelDamaged
-from model.generate.sampling import SORTED_FIRST, choose_token, logprob, uniform_random
+from model.generate.sampling import SORTED_FIRST, choose_token, logprobs, uniform_random
 from model.interface import Sampling
 
 Floats = NDArray[np.float32]
@@ -167,7 +167,7 @@ def test_the_repetition_penalty_applies_once_per_token() -> None:
 def test_the_logits_are_not_modified() -> None:
     logits = np.array([2.0, 1.5, -1.0], np.float32)
     choose_token(logits, Sampling(no_repeat_ngram=1, min_p=0.5), 0, [0, 1, 2], np.array([2]))
-    logprob(logits, 0)
+    logprobs(logits, 0)
     assert logits.tolist() == [2.0, 1.5, -1.0]
 
 
@@ -188,7 +188,7 @@ def test_logits_that_are_no_numbers_are_an_error(bad: float, sampling: Sampling)
     with pytest.raises(ModelDamaged, match="no numbers"):
         choose_token(logits, sampling, 0, [0, 2])
     with pytest.raises(ModelDamaged, match="no numbers"):
-        logprob(logits, 0)
+        logprobs(logits, 0)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1e-6])
@@ -196,7 +196,7 @@ def test_logits_at_the_limits_of_float32_are_valid(temperature: float) -> None:
     least = float(np.finfo(np.float32).min)
     logits = np.array([least, 3.0, least], np.float32)
     assert choose_token(logits, replace(PLAIN, temperature=temperature, repetition_penalty=2.0), 0, [0]) == 1
-    assert logprob(logits, 1) == 0
+    assert logprobs(logits, 1)[0] == 0
 
 
 @pytest.mark.parametrize("temperature", [1e-7, 1e-310])
@@ -222,7 +222,14 @@ def test_a_logprob_is_the_logarithm_of_the_probability_among_allowed_tokens(
     total = math.fsum(math.exp(value) for value, is_allowed in zip(logits, allowed, strict=True) if is_allowed)
     for token, value in enumerate(logits):
         expected = float(value) - math.log(total) if allowed[token] else -math.inf
-        assert logprob(logits, token, np.flatnonzero(~np.array(allowed))) == pytest.approx(expected, abs=1e-5)
+        number, tops = logprobs(logits, token, len(steps), np.flatnonzero(~np.array(allowed)))
+        assert number == pytest.approx(expected, abs=1e-5)
+    likeliest = sorted((-float(logits[token]), token) for token in range(len(steps)) if allowed[token])
+    assert [token for token, _ in tops] == [token for _, token in likeliest]
+    assert [number for _, number in tops] == pytest.approx(
+        [-value - math.log(total) for value, _ in likeliest], abs=1e-5
+    )
+    assert logprobs(logits, 0, 1, np.flatnonzero(~np.array(allowed)))[1] == tops[:1]
 
 
 CASES = [

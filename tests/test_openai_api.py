@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from daemon.config import AnswerConfig
 from model.interface import PARAMETERS, CompletionRequest, FinishReason, Sampling
 from model.openai_api import response
+from model.openai_api.fields import InvalidRequest
 from model.openai_api.models import ModelInfo, decode_models, encode_models
-from model.openai_api.request import InvalidRequest, OpenAIRequest
+from model.openai_api.request import OpenAIRequest
 from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, Usage
 from model.openai_api.sse import MalformedResponse, SseParser
 from tools import ask
@@ -109,12 +110,26 @@ def test_the_penalty_has_two_names_and_top_k_minus_one_means_all_tokens() -> Non
         ({}, "prompt", 400),
         ({"prompt": [1, 2]}, "prompt", 422),
         ({"prompt": [[1]]}, "prompt", 422),
-        ({"prompt": ["a", "b"]}, "prompt", 422),
+        ({"prompt": ["a"] * 129}, "prompt", 422),
+        ({"prompt": ["a", 5]}, "prompt", 422),
+        ({"prompt": ["a", None]}, "prompt", 400),
+        ({"prompt": ["a"] * 65, "n": 2}, "n", 422),
+        ({"messages": [{"role": "user", "content": "a"}]}, "messages", 422),
         ({"prompt": []}, "prompt", 422),
         ({"prompt": "\ud800"}, "prompt", 400),
-        ({"prompt": "a", "n": 2}, "n", 422),
+        ({"prompt": "a", "n": 0}, "n", 422),
+        ({"prompt": "a", "n": 129}, "n", 422),
+        ({"prompt": "a", "n": 1.5}, "n", 400),
+        ({"prompt": "a", "n": "2"}, "n", 400),
         ({"prompt": "a", "best_of": 2}, "best_of", 422),
-        ({"prompt": "a", "echo": True}, "echo", 422),
+        ({"prompt": "a", "best_of": 3, "n": 2}, "best_of", 422),
+        ({"prompt": "a", "best_of": "x"}, "best_of", 422),
+        ({"prompt": "a", "echo": "yes"}, "echo", 400),
+        ({"prompt": "a", "echo": True, "logprobs": 1}, "echo", 422),
+        ({"prompt": "a", "logprobs": 6}, "logprobs", 422),
+        ({"prompt": "a", "logprobs": True}, "logprobs", 400),
+        ({"prompt": "a", "n": 2, "asr33": {"said": [1]}}, "said", 422),
+        ({"prompt": ["a", "b"], "asr33": {"read": True}}, "read", 422),
         ({"prompt": "a", "suffix": "b"}, "suffix", 422),
         ({"prompt": "a", "logit_bias": {"50256": -100}}, "logit_bias", 422),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens", 422),

@@ -183,7 +183,7 @@ INVALID: list[tuple[Any, int, str | None]] = [
     (request_body(temperature="hot"), 400, "temperature"),
     (request_body(temperature=1e9), 422, "temperature"),
     (request_body(max_tokens=5000), 422, "max_tokens"),
-    (request_body(n=3), 422, "n"),
+    (request_body(n=200), 422, "n"),
     (request_body(prompt="x" * 600), 400, "prompt"),
     (request_body(prompt="x" * 40_000), 400, "prompt"),
     (request_body(model="other"), 404, "model"),
@@ -199,12 +199,10 @@ async def test_an_invalid_request_is_refused_and_names_the_field() -> None:
 
 
 @pytest.mark.parametrize("prompt", [7, [1], [1, 2], [[1, 2]], [[1], [2]]])
-async def test_a_prompt_of_tokens_and_several_prompts_have_their_own_messages(prompt: object) -> None:
+async def test_a_prompt_of_tokens_has_its_own_message(prompt: object) -> None:
     async with running_server(FakeBatchModel()) as (_, port):
         tokens = await send_request(port, post(request_body(prompt)))
-        many = await send_request(port, post(request_body(["One", "two"])))
     assert "tokens" in tokens.error["message"]
-    assert "not 2" in many.error["message"]
 
 
 async def test_each_logprob_has_its_offset_in_the_text() -> None:
@@ -225,7 +223,7 @@ async def test_the_usage_does_not_claim_zero_cached_tokens() -> None:
 
 async def test_an_unknown_path_or_method_is_refused_in_the_same_shape() -> None:
     async with running_server(FakeBatchModel()) as (_, port):
-        bad_path = await send_request(port, get("/v1/chat/completions"))
+        bad_path = await send_request(port, get("/v1/embeddings"))
         bad_method = await send_request(port, get("/v1/completions"))
     assert (bad_path.status, bad_path.error["type"]) == (404, "invalid_request_error")
     assert (bad_method.status, bad_method.headers["allow"]) == (405, "POST")

@@ -453,3 +453,19 @@ def test_two_greedy_keys_leave_a_third_its_share(speed: float) -> None:
         number = list(harness.outputs).index(sequence)
         request = make_request(f"{sequence.key_name} {number}", tokens=200, seed=number, speed=speed)
         assert join_chunks(chunks) == join_chunks(list(generate_alone(request, 60)))
+
+
+@pytest.mark.parametrize("speed", [0.0, 10.0])
+def test_answers_to_one_prompt_prefill_it_once(speed: float) -> None:
+    prompt = "The operator sat down at the machine. " * 6
+    requests = [make_request(prompt, tokens=5, seed=seed, speed=speed) for seed in range(6)]
+    requests.append(make_request(prompt + "He typed.", tokens=5, speed=speed))
+    harness = LoopHarness(count=8, context=300, rows=8)
+    sequences = [harness.add(request) for request in requests]
+    harness.run_until_idle()
+    for sequence, request in zip(sequences, requests, strict=True):
+        alone = join_chunks(list(generate_alone(request, 300)))
+        assert join_chunks(harness.chunks(sequence)) == alone
+    totals = harness.engine_loop.counters()
+    assert totals.read < len(prompt) + 60
+    assert totals.reused > 6 * (len(prompt) - 10)

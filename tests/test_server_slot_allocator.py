@@ -140,3 +140,17 @@ def test_every_slot_holds_the_tokens_that_the_allocator_says(count: int, seed: i
             assert sorted(sequence.slot for sequence in sequences) == list(range(len(sequences)))
         assert len({sequence.slot for sequence in sequences}) == len(sequences)
         assert all(memory[at][: len(allocator.token_ids(at))] == allocator.token_ids(at) for at in range(count))
+
+
+def test_a_held_slot_gets_what_another_answer_prefilled_meanwhile() -> None:
+    allocator = SlotAllocator(4)
+    first, second = make_sequence(), make_sequence()
+    for sequence in (first, second):
+        assert allocator.acquire(sequence, TEXT, "") == []
+    assert allocator.find_longer_prefix(second.slot, TEXT, 0) == []
+    cached = allocator.token_ids(first.slot)
+    cached += [*TEXT[:30], 7]
+    assert allocator.find_longer_prefix(second.slot, TEXT, 0) == [CacheCopy(first.slot, second.slot, 30)]
+    assert allocator.token_ids(second.slot) == TEXT[:30]
+    assert allocator.find_longer_prefix(second.slot, TEXT, 30) == []
+    assert allocator.find_longer_prefix(first.slot, TEXT[:5], 0) == []

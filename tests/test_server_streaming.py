@@ -26,11 +26,11 @@ class ChunkSource:
             self.is_closed = True
 
 
-async def test_chunks_arrive_and_their_tokens_are_counted() -> None:
+async def test_chunks_arrive_and_their_source_is_closed() -> None:
     source, client = ChunkSource(), ClientStream("north")
     source.may_go.set()
     assert len([chunk async for chunk in with_keepalive(source.stream(), client, 1, 1)]) == 3
-    assert (client.token_count, source.is_closed) == (3, True)
+    assert source.is_closed
 
 
 async def test_a_silence_yields_none_and_loses_no_chunk() -> None:

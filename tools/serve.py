@@ -22,6 +22,7 @@ from tools.cli.arguments import ranged_number
 
 if TYPE_CHECKING:
     from drivers.profile import TypeWheel
+    from model.dialogue import Speakers
     from model.server.engine.engine_thread import BatchModel
 
 DEFAULT_PORT = 8033
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cert-key", type=Path, metavar="FILE", help=cert_key)
     _add_engine(parser.add_argument_group("the engine"))
     _add_limits(parser.add_argument_group("limits"))
+    _add_chat(parser.add_argument_group("chat"))
     serve_ray.add_arguments(parser.add_argument_group("a cluster"))
 
 
@@ -75,6 +77,13 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--drain", type=ranged_number(float, 0, 86_400), default=30.0, metavar="S", help=drain)
 
 
+def _add_chat(group: argparse._ArgumentGroup) -> None:
+    persona = "speaker who answers (default: the one with most lines in the corpus, else Assistant)"
+    you = "speaker of the user's messages (default: the one with second most, else User)"
+    group.add_argument("--persona", default="", metavar="NAME", help=persona)
+    group.add_argument("--you", default="", metavar="NAME", help=you)
+
+
 @logging_to_stderr()
 def main(args: argparse.Namespace) -> int:
     from daemon.systemd import SystemdNotifier
@@ -90,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
     sockets.require_keys_for(args.host, keys is not None)
     tls = sockets.tls_context(args.cert, args.cert_key)
     folder = store.find_model(args.model or default_model.get_default())
-    store.read_manifest(folder)
+    settings = _server_settings(args, folder)
     if args.ray is not None:
         return serve_ray.serve_replicas(args, partial(build_app, args, folder))
     limiter = ConnectionLimiter(ConnectionLimits(max_connections=sockets.limit_to_descriptors(args.connections)))
@@ -100,7 +109,7 @@ def main(args: argparse.Namespace) -> int:
 
     async def serve() -> int:
         model = open_batch_model(args, folder)
-        server = CompletionServer(model, keys=keys, gauges=limiter.gauges, **_server_settings(args, folder))
+        server = CompletionServer(model, keys=keys, gauges=limiter.gauges, **settings)
         hardened = HardenedServer(server.app, limiter, tls)
         key_count = "no keys" if keys is None else f"{len(keys)} keys"
         status = f"{url}, model {server.name}, {args.rows} rows, {key_count}"
@@ -131,7 +140,25 @@ def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "limits": RequestLimits(args.clients, args.max_body, args.max_prompt, args.max_tokens, per_key),
         "vocabulary": store.read_manifest(folder).files[store.TOKENIZER_FILE].sha256,
         "alphabets": TYPE_WHEELS,
+        "speakers": _choose_speakers(args, folder),
     }
+
+
+def _choose_speakers(args: argparse.Namespace, folder: Path) -> Speakers:
+    """The assistant and the user of a chat. Raises ModelError for a persona that the model's corpus lacks."""
+    from model.dialogue import choose_speakers
+    from model.errors import ModelError
+    from model.openai_api.chat_request import PLAIN_SPEAKERS
+    from model.store import store
+
+    personas = store.read_manifest(folder).training.get("personas")
+    names = [str(name) for name in personas] if isinstance(personas, dict) else []
+    persona = args.persona or (names[0] if names else PLAIN_SPEAKERS.persona)
+    users = [name for name in (*names, "You") if name.casefold() != persona.casefold()] if names else []
+    try:
+        return choose_speakers(persona, args.you or (users[0] if users else PLAIN_SPEAKERS.you), names)
+    except ModelError as error:
+        raise ModelError(f"--persona {persona}: {error}", "config") from None
 
 
 def open_batch_model(args: argparse.Namespace, folder: Path) -> BatchModel:

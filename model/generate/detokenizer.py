@@ -32,6 +32,7 @@ class Detokenizer:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         # The characters of the end of text are a stop string too: a model may spell them.
         self._stop_strings = [*(text for text in stop if text), END_OF_TEXT]
+        self._first_chars = frozenset(text[0] for text in self._stop_strings)
         self._undecided = ""
         self._sentence_finder = None if target_chars is None else _SentenceEndFinder(target_chars)
 
@@ -50,6 +51,9 @@ class Detokenizer:
         if self.finish_reason or not text:
             return ""
         self._undecided += text
+        if self._first_chars.isdisjoint(self._undecided):  # the usual case, also with a hundred stop strings
+            certain, self._undecided = self._undecided, ""
+            return self._cut_at_sentence_end(certain)
         starts = {stop: self._undecided.find(stop) for stop in self._stop_strings}
         stops = [(start + len(stop), start, stop) for stop, start in starts.items() if start >= 0]
         if stops:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from model.generate.context_window import ContextWindow, Vocabulary, require_prompt_fits
 from model.generate.detokenizer import Detokenizer
 from model.generate.prefix_cache import PREFILL_CHUNK, DecoderSession, PrefixCache
-from model.generate.sampling import choose_token, logprob
+from model.generate.sampling import choose_token, logprobs
 from model.generate.token_mask import TokenMask
-from model.interface import FinishReason, Sampling
+from model.interface import FinishReason, Sampling, TopLogprobs
 
 PENALTY_WINDOW = 128  # tokens that the repetition penalty looks back: an older word may come again
 
@@ -30,6 +30,7 @@ class GenerationStep:
     finish_reason: FinishReason | None = None
     logprobs: tuple[float, ...] = ()
     dropped_chars: int = 0
+    top_logprobs: tuple[TopLogprobs, ...] = ()
 
 
 def generate(
@@ -57,8 +58,9 @@ def generate(
         if dropped_chars := generation.window.drop_oldest():
             yield GenerationStep(dropped_chars=dropped_chars)
         logits = yield from _prefill(cache, generation.window.ids_in_context)
-        token, logprobs = generation.sample(logits)
-        yield GenerationStep(generation.append_token(token), (token,), generation.finish_reason, logprobs)
+        token, numbers, tops = generation.sample(logits)
+        text = generation.append_token(token)
+        yield GenerationStep(text, (token,), generation.finish_reason, numbers, top_logprobs=tops)
 
 
 def _prefill(cache: PrefixCache, ids: Sequence[int]) -> Generator[GenerationStep, None, NDArray[np.float32]]:
@@ -88,8 +90,8 @@ class Generation:
         self._max_length = len(window.ids) + sampling.max_tokens
         self._open_bytes = b""  # the first bytes of an incomplete character
 
-    def sample(self, logits: NDArray[np.float32]) -> tuple[int, tuple[float, ...]]:
-        """The next token, and its log probability if the request wants it."""
+    def sample(self, logits: NDArray[np.float32]) -> tuple[int, tuple[float, ...], tuple[TopLogprobs, ...]]:
+        """The next token; its log probability, and those of the likeliest tokens, if the request wants them."""
         forbidden = self._mask.forbidden(self._open_bytes) if self._mask else None
         # No penalty inside a character: a repeated lead byte would turn a quote into a dagger.
         # Nor for the end of text: it stands before every prompt, and must not become less likely.
@@ -97,7 +99,10 @@ class Generation:
         recent = [token for token in recent if token != self._vocabulary.end_of_text]
         # The position counts dropped tokens too, so that the random numbers do not depend on the context's length.
         token = choose_token(logits, self._sampling, len(self.window.ids), recent, forbidden)
-        return token, (logprob(logits, token, forbidden),) if self._sampling.logprobs else ()
+        if not self._sampling.logprobs:
+            return token, (), ()
+        number, tops = logprobs(logits, token, min(self._sampling.top_logprobs, len(logits)), forbidden)
+        return token, (number,), (tops,) if self._sampling.top_logprobs else ()
 
     def append_token(self, token: int) -> str:
         """Appends a token; returns the characters that are certain now. Sets `finish_reason` after the last one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -158,18 +158,26 @@ class LocalModel:
     def _generate_into(self, queue: PacedQueue, prompt: str, sampling: Sampling) -> None:
         """Puts each chunk into the queue once there is room for it, until the answer ends or the reader leaves."""
         engine = self._loading.result()
-        tokens: tuple[int, ...] = ()
-        logprobs: tuple[float, ...] = ()
-        dropped_chars = 0
+        unsent: list[GenerationStep] = []
         steps = engine.generate(prompt, sampling)
         while queue.wait_for_room(engine.tokenizer.max_token_bytes) and (step := next(steps, None)) is not None:
-            tokens += step.tokens
-            logprobs += step.logprobs
-            dropped_chars += step.dropped_chars
+            unsent.append(step)
             if step.text or step.finish_reason:
-                now = self._clock()
-                queue.put_chunk(TextChunk(step.text, tokens, now, step.finish_reason, logprobs, dropped_chars))
-                tokens, logprobs, dropped_chars = (), (), 0
+                queue.put_chunk(_join_steps(unsent, self._clock()))
+                unsent.clear()
+
+
+def _join_steps(steps: Sequence[GenerationStep], now: float) -> TextChunk:
+    """Returns the chunk of the last step's text, with the tokens of all these steps."""
+    return TextChunk(
+        text=steps[-1].text,
+        tokens=tuple(token for step in steps for token in step.tokens),
+        created_at=now,
+        finish_reason=steps[-1].finish_reason,
+        logprobs=tuple(number for step in steps for number in step.logprobs),
+        dropped_chars=sum(step.dropped_chars for step in steps),
+        top_logprobs=tuple(tops for step in steps for tops in step.top_logprobs),
+    )
 
 
 class _LoadedEngine:

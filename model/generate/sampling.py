@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import ModelDamaged
-from model.interface import Sampling
+from model.interface import Sampling, TopLogprobs
 
 Scores = NDArray[np.float32]
 TokenIds = NDArray[np.intp]
@@ -47,11 +47,20 @@ def choose_token(
 
 
 @np.errstate(over="ignore")
-def logprob(logits: Scores, token: int, forbidden: TokenIds | None = None) -> float:
-    """The natural logarithm of the token's probability among the allowed tokens, before any other filter."""
+def logprobs(logits: Scores, token: int, top: int = 0, forbidden: TokenIds | None = None) -> tuple[float, TopLogprobs]:
+    """The natural logarithm of the token's probability among the allowed tokens, before any other filter.
+
+    Returns it, and the same of the `top` likeliest allowed tokens with them.
+    """
     scores = _masked_scores(logits, forbidden)
     scores -= scores[_argmax(scores)]
-    return float(scores[token]) - float(np.log(np.exp(scores).sum(dtype=np.float64)))
+    log_sum = float(np.log(np.exp(scores).sum(dtype=np.float64)))
+    number = float(scores[token]) - log_sum
+    if not top:
+        return number, ()
+    high = np.flatnonzero(scores >= np.partition(scores, -top)[-top])
+    best = high[np.argsort(-scores[high], kind="stable")][:top]
+    return number, tuple((int(index), float(scores[index]) - log_sum) for index in best if np.isfinite(scores[index]))
 
 
 def uniform_random(seed: int, position: int) -> float:

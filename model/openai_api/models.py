@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.openai_api.request import INT32_MAX, Fields
-from model.openai_api.response import get_object
+from model.openai_api.fields import INT32_MAX, Fields
+from model.openai_api.response import object_or_empty
 from model.openai_api.sse import MalformedResponse
 
 ASR33_OWNER = "asr33"  # `owned_by` of the models of an asr33 server
@@ -46,7 +46,7 @@ def decode_models(body: object) -> list[ModelInfo]:
 
 
 def _decode_model(entry: Fields) -> ModelInfo:
-    extension, meta = get_object(entry, "asr33"), get_object(entry, "meta")
+    extension, meta = object_or_empty(entry, "asr33"), object_or_empty(entry, "meta")
     # Keys of asr33, of vLLM, and of llama.cpp (the context in use, and that of the training).
     sizes = (extension.get("context"), entry.get("max_model_len"), meta.get("n_ctx"), meta.get("n_ctx_train"))
     alphabets = extension.get("alphabets")

@@ -7,12 +7,12 @@ middle of a stream.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from model.interface import FinishReason
-from model.openai_api.request import INT32_MAX, Fields, is_encodable
+from model.openai_api.fields import INT32_MAX, Fields, is_encodable
 from model.openai_api.sse import MalformedResponse
 
 PING = b": ping\n\n"
@@ -43,9 +43,10 @@ class Usage:
 class CompletionChunk:
     """Part of an answer, or a whole one.
 
-    `is_plain`: the JSON has no object "asr33" with tokens, dropped characters and asr33's own finish reason. `offsets`:
-    where the text of each token begins, in characters from the start of the prompt. A chunk that has a usage, and no
-    text, tokens or finish reason, ends a stream.
+    `is_plain`: the JSON has no object "asr33" with tokens, dropped characters and asr33's own finish reason. `index` is
+    the number of the choice. With `logprobs`, `offsets` tells where the text of each token begins, in characters from
+    the start of the prompt, `token_texts` has its bytes, and `top_logprobs` the likeliest tokens at its place. A chunk
+    that has a usage, and no text, tokens or finish reason, ends a stream.
     """
 
     id: str
@@ -59,13 +60,18 @@ class CompletionChunk:
     dropped_chars: int = 0
     usage: Usage | None = None
     is_plain: bool = False
+    index: int = 0
+    token_texts: tuple[bytes, ...] = ()
+    top_logprobs: tuple[tuple[tuple[bytes, float], ...], ...] = ()
+
+    @property
+    def openai_finish(self) -> str | None:
+        """OpenAI's name of the finish reason."""
+        return self.finish_reason and ("length" if self.finish_reason in _LENGTH_FINISH_REASONS else "stop")
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON of a stream's event, or of a whole answer."""
-        body = self._envelope()
-        reason = self.finish_reason and ("length" if self.finish_reason in _LENGTH_FINISH_REASONS else "stop")
-        logprobs = self._logprobs_to_json() if self.logprobs else None
-        body["choices"] = [{"index": 0, "text": self.text, "logprobs": logprobs, "finish_reason": reason}]
+        body = {**self.envelope("text_completion"), "choices": [self.choice_to_json()]}
         if not self.is_plain:
             body["asr33"] = {"tokens": list(self.tokens), "forgotten": self.dropped_chars}
             if self.finish_reason is not None:
@@ -74,24 +80,52 @@ class CompletionChunk:
 
     def usage_to_json(self) -> dict[str, Any]:
         """Returns the JSON of an event with the usage alone."""
-        return {**self._envelope(), "choices": []}
+        return {**self.envelope("text_completion"), "choices": []}
 
-    def _envelope(self) -> dict[str, Any]:
+    def choice_to_json(self) -> dict[str, Any]:
+        logprobs = self._logprobs_to_json() if self.logprobs else None
+        return {"index": self.index, "text": self.text, "logprobs": logprobs, "finish_reason": self.openai_finish}
+
+    def envelope(self, kind: str) -> dict[str, Any]:
+        """Returns the JSON around the choices. `kind` is OpenAI's type of the object."""
         return {
             "id": self.id,
-            "object": "text_completion",
+            "object": kind,
             "created": self.created,
             "model": self.model,
             "usage": self.usage and self.usage.to_json(),
         }
 
     def _logprobs_to_json(self) -> dict[str, Any]:
+        # Without the bytes of the tokens, vLLM's form.
+        texts = [token_text(data) for data in self.token_texts] or [f"token_id:{token}" for token in self.tokens]
+        tops = [
+            {token_text(data): number for data, number in candidates} | {text: logprob}
+            for candidates, text, logprob in zip(self.top_logprobs, texts, self.logprobs, strict=False)
+        ]
         return {
-            "tokens": [f"token_id:{token}" for token in self.tokens],  # vLLM's form
+            "tokens": texts,
             "token_logprobs": list(self.logprobs),
-            "top_logprobs": None,
+            "top_logprobs": tops or None,
             "text_offset": list(self.offsets) or None,
         }
+
+
+def encode_answers(answers: Sequence[CompletionChunk], usage: Usage) -> dict[str, Any]:
+    """Returns the JSON of whole answers, the choices of one reply. One answer alone has the object "asr33"."""
+    body = replace(answers[0], usage=usage).to_json()
+    if len(answers) > 1:
+        body["choices"] = [answer.choice_to_json() for answer in answers]
+        body.pop("asr33", None)
+    return body
+
+
+def token_text(data: bytes) -> str:
+    """Returns the text of a token; in OpenAI's form for half a character, such as `bytes:\\xe2`."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +186,7 @@ def decode_error(status: int, body: str) -> ErrorInfo:
     return _decode_error(fields if isinstance(fields, Mapping) else {}, status)
 
 
-def get_object(fields: Fields, name: str) -> Fields:
+def object_or_empty(fields: Fields, name: str) -> Fields:
     """Returns the object of that name, or an empty one."""
     value = fields.get(name)
     return value if isinstance(value, Mapping) else {}
@@ -168,7 +202,7 @@ def _decode_chunk(fields: Fields) -> StreamEvent:
     reason = choice.get("finish_reason")
     if reason in _FAILED_FINISH_REASONS:
         return ErrorInfo(500, "server_error", "the server gave up on this answer")
-    extension, created = get_object(fields, "asr33"), fields.get("created")
+    extension, created = object_or_empty(fields, "asr33"), fields.get("created")
     return CompletionChunk(
         id=str(fields.get("id") or ""),
         created=created if type(created) is int else 0,
@@ -176,7 +210,7 @@ def _decode_chunk(fields: Fields) -> StreamEvent:
         text=_decode_text(choice.get("text")),
         tokens=_decode_tokens(extension.get("tokens")),
         finish_reason=_decode_finish(reason, extension.get("finish"), choice.get("stop_reason")),
-        logprobs=_decode_logprobs(get_object(choice, "logprobs").get("token_logprobs")),
+        logprobs=_decode_logprobs(object_or_empty(choice, "logprobs").get("token_logprobs")),
         dropped_chars=_get_count(extension, "forgotten"),
         usage=_decode_usage(fields.get("usage")),
         is_plain="asr33" not in fields,
@@ -223,7 +257,7 @@ def _decode_logprobs(value: object) -> tuple[float, ...]:
 def _decode_usage(value: object) -> Usage | None:
     if not isinstance(value, Mapping):
         return None
-    cached = _get_count(get_object(value, "prompt_tokens_details"), "cached_tokens")
+    cached = _get_count(object_or_empty(value, "prompt_tokens_details"), "cached_tokens")
     return Usage(_get_count(value, "prompt_tokens"), _get_count(value, "completion_tokens"), cached)
 
 

@@ -1,4 +1,4 @@
-"""The ASGI application with `/v1/completions`, `/v1/models`, `/health` and `/metrics`, for one model."""
+"""The ASGI application of one model: completions, chat completions, models, health and metrics."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from model.dialogue import Speakers
 from model.errors import ModelError
+from model.interface import CompletionRequest
+from model.openai_api.chat_request import PLAIN_SPEAKERS
 from model.openai_api.models import ModelInfo, encode_models
 from model.openai_api.request import OpenAIRequest
 from model.openai_api.response import CompletionChunk
 from model.server import metrics, refusals
 from model.server.api_keys import ApiKeys
+from model.server.completion_response import CompletionBackend, CompletionResponse, convert_model_error
 from model.server.limits import DEFAULT_LIMITS, BodyBudget, RequestLimits, parse_request, read_body
 from model.server.middleware import AccessMiddleware, bearer_key, reject_browsers, reject_smuggling
+from model.server.open_answers import OpenAnswers
 from model.server.refusals import HttpError, StreamCancelled
-from model.server.streaming import ClientStream, CompletionBackend, CompletionResponse, convert_model_error
+from model.server.streaming import ClientStream
 
 ServerState = Literal["loading", "open", "draining", "failed"]
 CANCEL_GRACE_S = 2.0  # to send the last event of cancelled answers
@@ -65,17 +70,21 @@ class CompletionServer:
         limits: RequestLimits = DEFAULT_LIMITS,
         vocabulary: str = "",
         alphabets: Sequence[str] = (),
+        speakers: Speakers = PLAIN_SPEAKERS,
         gauges: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`vocabulary` is the hash of the tokenizer. `gauges` returns the caller's numbers for `/metrics`."""
+        """`vocabulary` is the hash of the tokenizer. In a chat, `speakers` are the assistant and the user.
+
+        `gauges` returns the caller's numbers for `/metrics`.
+        """
+        self.speakers = speakers
         self.model, self.name, self.limits, self.keys = model, name, limits, keys
         self.state: ServerState = "loading"
-        self.clients: set[ClientStream] = set()
+        self.answers = OpenAnswers(limits, lambda: keys is not None and len(keys) > 1)
         self.body_budget = BodyBudget(limits.all_bodies_bytes)
         self.request_counts: Counter[tuple[str, int]] = Counter()
         self._vocabulary, self._alphabets, self._gauges = vocabulary, tuple(alphabets), gauges
         self._started_at = time.monotonic()
-        self._has_no_clients = asyncio.Event()
         self.app = self._build_app()
 
     async def open_when_loaded(self) -> None:
@@ -91,26 +100,21 @@ class CompletionServer:
     async def drain(self, seconds: float) -> None:
         """Refuses new requests, waits `seconds` for open answers, then cancels the others with a last event."""
         self.state = "draining"
-        if not await self._wait_for_clients(seconds):
-            log.info("asr33: %d answers are cancelled; their clients can resume elsewhere", len(self.clients))
-            for client in list(self.clients):
-                client.cancel("down")
-            await self._wait_for_clients(CANCEL_GRACE_S)
+        if not await self.answers.wait_until_none(seconds):
+            log.info("asr33: %d answers are cancelled; their clients can resume elsewhere", self.answers.count)
+            self.answers.cancel_all("down")
+            await self.answers.wait_until_none(CANCEL_GRACE_S)
 
-    async def _wait_for_clients(self, seconds: float) -> bool:
-        """Whether all answers ended within that time."""
-        self._has_no_clients.clear()
-        if self.clients:
-            try:
-                await asyncio.wait_for(self._has_no_clients.wait(), seconds)
-            except TimeoutError:
-                return False
-        return True
+    @property
+    def clients(self) -> set[ClientStream]:
+        """The clients with an open answer."""
+        return self.answers.clients
 
     def _build_app(self) -> Starlette:
         app = Starlette(
             routes=[
-                Route("/v1/completions", _CompletionsEndpoint(self), methods=["POST"]),
+                Route("/v1/completions", _CompletionsEndpoint(self, is_chat=False), methods=["POST"]),
+                Route("/v1/chat/completions", _CompletionsEndpoint(self, is_chat=True), methods=["POST"]),
                 Route("/v1/models", self._get_models),
                 Route("/v1/models/{name:path}", self._get_models),
                 Route("/health", self._get_health),
@@ -145,23 +149,6 @@ class CompletionServer:
         if self.state != "open":
             raise refusals.NOT_OPEN[self.state].error(self.name)
 
-    @asynccontextmanager
-    async def register_client(self, client: ClientStream) -> AsyncIterator[None]:
-        """Counts the client's answer as open. Raises HttpError if the server or the key has too many open answers."""
-        if len(self.clients) >= self.limits.open_answers:
-            raise refusals.ANSWERS_FULL.error(self.limits.open_answers)
-        if self.keys and len(self.keys) > 1:
-            answers_of_key = sum(open_client.key_name == client.key_name for open_client in self.clients)
-            if answers_of_key >= self.limits.answers_per_key:
-                raise refusals.KEY_FULL.error(self.limits.answers_per_key)
-        self.clients.add(client)
-        try:
-            yield
-        finally:
-            self.clients.discard(client)
-            if not self.clients:
-                self._has_no_clients.set()
-
     async def _get_models(self, request: Request) -> Response:
         name = request.path_params.get("name", self.name)
         if name != self.name:
@@ -179,7 +166,7 @@ class CompletionServer:
     async def _get_metrics(self, request: Request) -> Response:
         gauges = {
             "up": float(self.state == "open"),
-            "lines": float(len(self.clients)),
+            "lines": float(self.answers.count),
             "uptime_seconds": round(time.monotonic() - self._started_at, 3),
             **self._gauges(),
         }
@@ -210,21 +197,23 @@ def create_app(model: MonitoredModel, *, name: str, **options: Any) -> Starlette
 
 
 class _CompletionsEndpoint:
-    """Reads the request at `/v1/completions` and sends its answer."""
+    """Reads the request at `/v1/completions` or `/v1/chat/completions` and sends its answer."""
 
-    def __init__(self, server: CompletionServer) -> None:
-        self._server = server
+    def __init__(self, server: CompletionServer, *, is_chat: bool) -> None:
+        self._server, self._speakers = server, server.speakers if is_chat else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server, client = self._server, scope["state"]["client"]
-        async with server.register_client(client):  # before the body, which may arrive slowly
+        async with server.answers.register(client):  # before the body, which may arrive slowly
             body = await read_body(scope, receive, server.limits, server.body_budget)
-            request = parse_request(body, server.limits)
+            request = parse_request(body, server.limits, self._speakers)
             if request.model not in ("", server.name):
                 raise refusals.UNKNOWN_MODEL.error(server.name)
             server.require_open()
-            request = _scope_conversation(request, client.key_name)
-            template = CompletionChunk(f"cmpl-{secrets.token_hex(12)}", int(time.time()), server.name)
+            server.answers.register_choices(client, len(request.choices))
+            request = _complete_request(request, client.key_name, server.model, server.limits.max_tokens)
+            kind = "chatcmpl" if request.is_chat else "cmpl"
+            template = CompletionChunk(f"{kind}-{secrets.token_hex(12)}", int(time.time()), server.name)
             answer = CompletionResponse(request, server.model, client, server.limits, template)
             watcher = asyncio.ensure_future(_cancel_on_disconnect(receive, client))
             try:
@@ -239,12 +228,23 @@ class _CompletionsEndpoint:
                 watcher.cancel()
 
 
-def _scope_conversation(request: OpenAIRequest, key_name: str) -> OpenAIRequest:
-    """Adds the key's name to the conversation's, so that two API keys may use the same name."""
-    completion = request.completion
-    if not (key_name and completion.conversation):
-        return request
-    return replace(request, completion=replace(completion, conversation=f"{key_name}\n{completion.conversation}"))
+def _complete_request(request: OpenAIRequest, key_name: str, model: ServedModel, max_tokens: int) -> OpenAIRequest:
+    """Adds what only the server knows to each choice.
+
+    The key's name becomes part of the conversation's, so that two API keys may use the same name. An answer that may
+    fill the context gets the tokens that are left in it, `max_tokens` at most.
+    """
+
+    def complete(choice: CompletionRequest) -> CompletionRequest:
+        if request.fills_context:
+            left = max(1, min(max_tokens, model.context - 1 - model.count_tokens(choice.prompt)))
+            choice = replace(choice, sampling=replace(choice.sampling, max_tokens=left))
+        if key_name and choice.conversation:
+            choice = replace(choice, conversation=f"{key_name}\n{choice.conversation}")
+        return choice
+
+    first, *further = map(complete, request.choices)
+    return replace(request, completion=first, further_choices=tuple(further))
 
 
 async def _cancel_on_disconnect(receive: Receive, client: ClientStream) -> None:

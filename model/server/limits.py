@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
-from model.openai_api.request import InvalidRequest, OpenAIRequest
+from model.dialogue import Speakers
+from model.openai_api.chat_request import parse_chat
+from model.openai_api.fields import InvalidRequest
+from model.openai_api.request import OpenAIRequest
 from model.server import refusals
 from model.server.refusals import StreamCancelled
 
@@ -73,18 +76,19 @@ async def read_body(scope: Scope, receive: Receive, limits: RequestLimits, budge
     return bytes(data)
 
 
-def parse_request(data: bytes, limits: RequestLimits) -> OpenAIRequest:
-    """Decodes a request. Raises HttpError if it is invalid or beyond the limits."""
+def parse_request(data: bytes, limits: RequestLimits, speakers: Speakers | None = None) -> OpenAIRequest:
+    """Decodes a request, of a chat if it gets speakers. Raises HttpError if it is invalid or beyond the limits."""
     try:
-        request = OpenAIRequest.from_json(json.loads(data), default_seed=secrets.randbelow(1 << 31))
+        body, seed = json.loads(data), secrets.randbelow(1 << 31)
+        request = OpenAIRequest.from_json(body, seed) if speakers is None else parse_chat(body, speakers, seed)
     except InvalidRequest as error:
         raise refusals.error_for_request(error.field, str(error), error.status) from None
     except (ValueError, RecursionError):
         raise refusals.NOT_JSON.error() from None
     completion = request.completion
-    if len(completion.prompt) > limits.prompt_chars:
+    if max(len(choice.prompt) for choice in request.choices) > limits.prompt_chars:
         raise refusals.LARGE_PROMPT.error(limits.prompt_chars)
-    if completion.sampling.max_tokens > limits.max_tokens:
+    if completion.sampling.max_tokens > limits.max_tokens and not request.fills_context:
         raise refusals.MANY_TOKENS.error(limits.max_tokens)
     if len(completion.resume_tokens) > limits.max_tokens:  # the engine computes each of them again
         raise refusals.MANY_RESUMED.error(limits.max_tokens)

@@ -21,7 +21,13 @@ from model.server.refusals import HttpError, StreamCancelled
 from model.server.streaming import ClientStream
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
-ENDPOINTS = {"/v1/completions": "completions", "/v1/models": "models", "/health": "health", "/metrics": "metrics"}
+ENDPOINTS = {
+    "/v1/completions": "completions",
+    "/v1/chat/completions": "chat",
+    "/v1/models": "models",
+    "/health": "health",
+    "/metrics": "metrics",
+}
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}  # any other name would be a client's text
 
 log = logging.getLogger("asr33.serve")

@@ -80,8 +80,9 @@ BROWSER = Refusal(403, "browser", "no requests from web pages: --keys FILE lists
 NO_KEY = Refusal(401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY")
 UNKNOWN_KEY = Refusal(401, "invalid_api_key", "this key is not known here", slows=True)
 MANY_WRONG_KEYS = Refusal(429, "wrong_keys", "too many wrong keys: send a right one", retry_after_s=5)
-NO_ROUTE = Refusal(404, "", "nothing is at this path: try /v1/completions, /v1/models, /health, /metrics")
-NO_METHOD = Refusal(405, "", "not with this method: POST /v1/completions, GET all else")
+PATHS = "/v1/completions, /v1/chat/completions, /v1/models, /health, /metrics"
+NO_ROUTE = Refusal(404, "", f"nothing is at this path: try {PATHS}")
+NO_METHOD = Refusal(405, "", "not with this method: POST /v1/completions, /v1/chat/completions; GET all else")
 UNKNOWN_MODEL = Refusal(404, "model_not_found", "there is one model here: {}", "model")
 # By the state of the server, which is also the code:
 NOT_OPEN = {
@@ -92,6 +93,7 @@ NOT_OPEN = {
 # Load:
 ANSWERS_FULL = Refusal(429, "busy", "all {:,} answers are open: try again", retry_after_s=RETRY_AFTER_S)
 KEY_FULL = Refusal(429, "share", "this key has all its {:,} answers open: try again", retry_after_s=RETRY_AFTER_S)
+MANY_CHOICES = Refusal(422, "unfit", "n: at most {:,} answers of one request here", "n")
 QUEUE_FULL = Refusal(429, "busy", "{}", retry_after_s=RETRY_AFTER_S)
 BODIES_FULL = Refusal(503, "busy", "too many bytes arrive at once: try again", retry_after_s=RETRY_AFTER_S)
 # The body and its fields:

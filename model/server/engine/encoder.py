@@ -10,7 +10,7 @@ from pathlib import Path
 from model.errors import InvalidParameter, ModelDamaged
 from model.generate.local_model import CACHED_LINES, LineTokenizer
 from model.generate.token_mask import TokenMask
-from model.interface import CompletionRequest, DeviceChoice, GPT2Config
+from model.interface import END_OF_TEXT, CompletionRequest, DeviceChoice, GPT2Config
 from model.onnx import tokenizer
 from model.server.engine.sequence import BatchSequence
 from model.server.engine.timed_engine import SlotSession
@@ -71,6 +71,11 @@ class RequestEncoder:
 
     def count_tokens(self, text: str) -> int:
         return len(self.encode_prompt(text)) - 1
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of a token; the end of text has its name, which no text contains."""
+        is_end = token == self._tokenizer.end_of_text
+        return END_OF_TEXT.encode() if is_end else self._tokenizer.bytes_of(token)
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """An end-of-text token and the tokens of the prompt."""

@@ -186,8 +186,14 @@ class EngineLoop:
         return length
 
     def _prefill(self, sequence: BatchSequence, count: int) -> None:
+        """Prefills a chunk of the prompt, or copies the cache of an answer with the same prompt, if one has more."""
         scheduled = sequence.scheduled
         cached = len(self._allocator.token_ids(scheduled.slot))
+        prompt = sequence.window[: len(sequence.window) - 1]
+        if copies := self._allocator.find_longer_prefix(scheduled.slot, prompt, cached):
+            self._engine.copy_caches(copies)
+            self.totals.reused += self._rewind_to_window(sequence) - cached
+            return
         logits = self._engine.prefill(scheduled.slot, sequence.window[cached : cached + count])
         self._may_prefill = False
         scheduled.pending_tokens = max(1, scheduled.pending_tokens - count)

@@ -100,6 +100,10 @@ class BatchModel:
         """Waits until the model is loaded."""
         return self._loading.result().encoder.count_tokens(text)
 
+    def token_bytes(self, token: int) -> bytes:
+        """Waits until the model is loaded."""
+        return self._loading.result().encoder.token_bytes(token)
+
     async def wait_until_loaded(self) -> None:
         """Raises ModelError if the model cannot be loaded."""
         await self._run_in_tokenizer_thread(bool)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.generate.context_window import ContextWindow, Vocabulary, require_prompt_fits
 from model.generate.generate import Generation
 from model.generate.token_mask import TokenMask
-from model.interface import CompletionRequest, TextChunk
+from model.interface import CompletionRequest, TextChunk, TopLogprobs
 from model.server.engine.scheduler import PlayoutBuffer, ScheduledSequence
 
 
@@ -41,6 +41,7 @@ class BatchSequence:
         self._generation = Generation(ContextWindow(prompt, context, vocabulary), request.sampling, vocabulary, mask)
         self._unsent_tokens: tuple[int, ...] = ()
         self._unsent_logprobs: tuple[float, ...] = ()
+        self._unsent_tops: tuple[TopLogprobs, ...] = ()
         self._dropped_chars = 0
         self._restart_window()
         for token in request.resume_tokens:
@@ -54,12 +55,13 @@ class BatchSequence:
 
     def generate_token(self, logits: NDArray[np.float32], now: float) -> TextChunk | None:
         """Samples the next token from the logits [V] after the window. Returns a chunk if characters are complete."""
-        token, logprobs = self._generation.sample(logits)
+        token, logprobs, tops = self._generation.sample(logits)
         text = self._generation.append_token(token)
         self.generated_tokens += 1
         self.scheduled.buffer.add_generated(now, len(text))
         self._unsent_tokens += (token,)
         self._unsent_logprobs += logprobs
+        self._unsent_tops += tops
         chunk = self._make_chunk(text, now) if text or self._generation.finish_reason else None
         self._append_token(token)
         return chunk
@@ -76,6 +78,14 @@ class BatchSequence:
 
     def _make_chunk(self, text: str, now: float) -> TextChunk:
         finish_reason = self._generation.finish_reason
-        chunk = TextChunk(text, self._unsent_tokens, now, finish_reason, self._unsent_logprobs, self._dropped_chars)
-        self._unsent_tokens, self._unsent_logprobs, self._dropped_chars = (), (), 0
+        chunk = TextChunk(
+            text,
+            self._unsent_tokens,
+            now,
+            finish_reason,
+            self._unsent_logprobs,
+            self._dropped_chars,
+            top_logprobs=self._unsent_tops,
+        )
+        self._unsent_tokens, self._unsent_logprobs, self._unsent_tops, self._dropped_chars = (), (), (), 0
         return chunk

@@ -65,6 +65,24 @@ class SlotAllocator:
         self._held_count += 1
         return copies
 
+    def find_longer_prefix(self, slot: int, token_ids: Sequence[int], length: int) -> list[CacheCopy]:
+        """The copy that gives a held slot more of `token_ids` than the `length` tokens that it has, if one does.
+
+        Another answer may have prefilled the same prompt since the slot was acquired.
+        """
+        end = length + MIN_COPY_TOKENS
+        next_tokens = token_ids[length:end]
+        if len(next_tokens) < MIN_COPY_TOKENS:
+            return []
+        # Few slots have the same next tokens, so that few are compared as a whole.
+        similar = [index for index, other in enumerate(self._slots) if other.token_ids[length:end] == next_tokens]
+        lengths = {index: common_prefix_length(self._slots[index].token_ids, token_ids) for index in similar}
+        source = max(lengths, key=lengths.__getitem__, default=slot)
+        if lengths.get(source, 0) < end:
+            return []
+        self._slots[slot].token_ids = self._slots[source].token_ids[: lengths[source]]
+        return [CacheCopy(source, slot, lengths[source])]
+
     def find_for_prefill(self, token_ids: Sequence[int], conversation: str) -> tuple[int, list[CacheCopy]] | None:
         """A slot in which to prefill a prompt ahead; the slot stays free. None if all slots are held."""
         if self._held_count == len(self._slots):

@@ -114,6 +114,9 @@ class PeerBackend:
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer.encode_lines(text))
 
+    def token_bytes(self, token: int) -> bytes:
+        return self._tokenizer.bytes_of(token)
+
     async def wait_until_loaded(self) -> None:
         engine = await asyncio.to_thread(self._open_engine, self._settings, self._vocab_size)
         self.device = engine.version

@@ -27,6 +27,9 @@ class DummyBackend:
     def count_tokens(self, text: str) -> int:
         return len(text) // 4
 
+    def token_bytes(self, token: int) -> bytes:
+        return b"word"
+
     async def wait_until_loaded(self) -> None:
         pass
 
