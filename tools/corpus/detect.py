@@ -1,7 +1,7 @@
 """Sorts the files of a path by kind, and reads each file with the importer of its kind.
 
-Importers claim files in the order of the registry. Files that no importer claims are counted by suffix. This module
-knows no export format.
+Importers claim files in the order of the registry. Messages of other programs are refused by name. Files that no
+importer claims are counted by suffix. This module knows no export format.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from tools.corpus.archive import Member, MemberError, is_zip, iter_members
 from tools.corpus.encodings import encoding_warning, read_as_utf8
-from tools.corpus.importers.registry import KINDS, Importer, export_prefixes, load_importer
+from tools.corpus.importers.registry import FIRST_LOOSE_KIND, KINDS, Importer, export_prefixes, load_importer
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
+from tools.corpus.unread_formats import describe_unread
 
 X_ARCHIVE_SUFFIX = ".js"  # tweets with this suffix are an export; tables of tweets are not
 MEDIA_SUFFIX = re.compile(
@@ -127,6 +128,8 @@ def _assign_importers(result: DetectionResult, path: Path, unassigned: Sequence[
         return member.name.startswith(tuple(prefixes))
 
     for name in (kind,) if kind else KINDS:
+        if name == FIRST_LOOSE_KIND and not kind:
+            unassigned = _refuse_unread(result, unassigned, is_in_export)
         offered = [member for member in unassigned if not (KINDS[name].is_generic and is_in_export(member))]
         if not offered:
             continue
@@ -142,6 +145,19 @@ def _assign_importers(result: DetectionResult, path: Path, unassigned: Sequence[
                 prefixes |= export_prefixes(name, (member.name for member in claimed))
     for member in unassigned:
         _record_unclaimed(result, member, is_expected=not (kind or is_in_export(member)))
+
+
+def _refuse_unread(
+    result: DetectionResult, members: Sequence[Member], is_in_export: Callable[[Member], bool]
+) -> Sequence[Member]:
+    """Reports the files of messages that no importer reads, and returns the others."""
+    others = []
+    for member in members:
+        if not is_in_export(member) and (reason := describe_unread(member)):
+            result.damaged.append(DamagedItem(member.location, reason))
+        else:
+            others.append(member)
+    return others
 
 
 def _record_unclaimed(result: DetectionResult, member: Member, is_expected: bool) -> None:

@@ -90,6 +90,7 @@ KINDS = {  # in the order of detection: generic importers last
     "pdf": ImporterKind("pdf", is_generic=True),
     "text": ImporterKind("text", is_generic=True),
 }
+FIRST_LOOSE_KIND = "tweets"  # this importer and those after it take any table or text, so chats are refused before
 
 
 def load_importer(kind: str) -> Importer:
