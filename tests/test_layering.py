@@ -147,7 +147,7 @@ DOORS = {
         "model/server/middleware.py",
     },
     "uvicorn": {"model/server/http/server.py"},
-    "h11": {"model/server/http/server.py"},
+    "h11": {"model/server/http/server.py", "model/server/http/wire.py"},
     "huggingface_hub": {"model/build/hub_client.py"},
     "ray": {"model/server/ray_cluster.py"},
     "pypdf": {"tools/corpus/importers/pdf.py"},

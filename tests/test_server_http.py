@@ -1,8 +1,10 @@
 """Connections on a real socket: slow headers, bodies after an error, clients that do not read, the limit."""
 
 import asyncio
+import logging
 import socket
 import ssl
+import struct
 import subprocess
 import time
 from contextlib import closing
@@ -15,6 +17,7 @@ from fakes_completion_server import FakeBatchModel, get, post, read_reply, runni
 from model.server.http.connections import ConnectionLimiter, ConnectionLimits
 from model.server.http.server import HardenedServer
 from model.server.http.sockets import bind_sockets, tls_context
+from model.server.http.wire import LingeringTransport
 from model.server.limits import RequestLimits
 
 REQUEST = post({"model": "tiny", "prompt": "Hello", "max_tokens": 100})
@@ -101,6 +104,29 @@ async def test_a_refusal_arrives_although_unread_data_is_pending() -> None:
             writer.write(head + b"x" * 5_000_000)
             await asyncio.sleep(0.1)
             assert (await read_reply(reader)).status == 413
+
+
+async def test_a_refusal_before_100_continue_leaves_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with running_server(FakeBatchModel()) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with closing(writer):
+            writer.write(head + b"no length\r\n")
+            assert (await read_reply(reader)).status == 400
+            assert await read_to_end(reader) == b""
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_the_end_of_an_answer_to_a_client_that_was_reset_raises_nothing() -> None:
+    accepted: asyncio.Future[asyncio.Transport] = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer.transport), "127.0.0.1", 0)
+    async with server:
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            transport = LingeringTransport(await accepted, lambda: True)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.close()  # before the event loop has seen the reset
+        transport.write(b"x")
+        assert transport.is_closing()
 
 
 async def _write_forever(writer: asyncio.StreamWriter) -> None:

@@ -4,19 +4,18 @@ import asyncio
 import contextlib
 import os
 import resource
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 import pytest
-from fakes_completion_server import get, post, read_chunk, read_head, read_reply, send_request
+from fakes_completion_server import get, post, read_head, read_reply, send_request
+from fakes_paced_reader import PacedReader
 from fakes_serve_process import ServeProcess, serve_process
 
 pytestmark = pytest.mark.soak
 
 MB = 1 << 20
-SPEED = 10.0
 PRINTING_CLIENTS = 4
 CROWD_SIZE = 3000
 
@@ -25,33 +24,6 @@ CROWD_SIZE = 3000
 def _many_descriptors() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class PacedReader:
-    """A client that prints ten characters a second and measures its longest stall."""
-
-    def __init__(self) -> None:
-        self.characters = 0
-        self.longest_stall_s = 0.0
-        self._printed_until = 0.0
-
-    async def read(self, port: int) -> None:
-        body = {"prompt": "The sea", "max_tokens": 4000, "stream": True, "seed": 7, "asr33": {"pace": SPEED}}
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with closing(writer):
-            writer.write(post(body))
-            assert (await read_head(reader))[0] == 200
-            while chunk := await read_chunk(reader):
-                self._print_chunk(chunk)
-
-    def _print_chunk(self, chunk: bytes) -> None:
-        now = time.monotonic()
-        if b'"text":"' in chunk:
-            text = chunk.split(b'"text":"')[1].split(b'","')[0]
-            if self.characters:
-                self.longest_stall_s = max(self.longest_stall_s, now - self._printed_until)
-            self._printed_until = max(self._printed_until, now) + len(text) / SPEED
-            self.characters += len(text)
 
 
 @asynccontextmanager

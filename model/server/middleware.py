@@ -66,6 +66,8 @@ class AccessMiddleware:
         except StreamCancelled:
             pass
         except Exception as error:
+            if refusals.is_lost_connection(error):
+                return
             log.error("asr33: %s", refusals.error_location(error))
             if not record.status:
                 await refusals.SERVER_FAILED.error().to_response()(scope, receive, send_and_note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,17 @@ ERROR_TYPES = {
     503: "service_unavailable_error",
 }
 RETRY_AFTER_S = 1
+# Beside those that Python makes a ConnectionError: the far end is gone, or the network to it.
+LOST_CONNECTION_ERRORS = {
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.EPIPE,
+    errno.ETIMEDOUT,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.EHOSTDOWN,
+}
 
 CancelReason = Literal["gone", "down"]
 
@@ -136,6 +148,11 @@ def error_for_request(field: str, message: str, status: int) -> HttpError:
 def malformed_http(status: int) -> HttpError:
     """The answer to bytes that are not HTTP."""
     return Refusal(status, "not_http", HTTPStatus(status).phrase.lower()).error()
+
+
+def is_lost_connection(error: BaseException | None) -> bool:
+    """Whether the error says only that a client has gone, which a client may do at any moment."""
+    return isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in LOST_CONNECTION_ERRORS)
 
 
 def error_location(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from model.errors import EngineFailed, ModelError
 from model.server.app import CompletionServer
 from model.server.http.server import HardenedServer
-from model.server.refusals import error_location
+from model.server.refusals import error_location, is_lost_connection
 
 STATUS_INTERVAL_S = 5.0  # between two reports to the service manager
 LOADING_EXTENSION_S = 60.0  # by which the service manager's start timeout is extended while a model loads
@@ -53,6 +53,7 @@ async def serve_until_signal(
     signalled = asyncio.Event()
     _install_signal_handlers(signalled.set, server.keys.reload if server.keys else lambda: None)
     asyncio.get_running_loop().set_exception_handler(_log_loop_error)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # its warnings say only that a client has gone
     serving = asyncio.ensure_future(http_server.serve_sockets(sockets))
     watchdog = asyncio.ensure_future(_feed_watchdog(server, notify, check_alive))
     try:
@@ -121,6 +122,8 @@ def _require_serving(serving: asyncio.Future[None]) -> None:
 def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Logs the place of the error in `context` instead of its message, which could hold an operator's words."""
     error = context.get("exception")
+    if is_lost_connection(error):
+        return
     log.error("asr33: %s%s", context.get("message", ""), f" ({error_location(error)})" if error else "")
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import socket
 import ssl
 import sys
 from asyncio import sslproto
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Literal, cast
 
 import h11
@@ -22,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from model.server import refusals
 from model.server.http.connections import ConnectionLimiter
 from model.server.http.sockets import BACKLOG
+from model.server.http.wire import LingeringTransport, TinyChunkGuard, encode_error
 from model.server.refusals import HttpError
 
 WRITE_BUFFER_BYTES = 16_384  # of an answer, which may wait in this process for a client
@@ -29,45 +28,10 @@ READ_BYTES = 8192  # in one read; no more than the largest header
 TLS_HANDSHAKE_S = 10.0
 TLS_READ_BYTES = 17_408  # in one read: a whole record (RFC 8446 5.2)
 ACCEPTS_PER_TURN = 16  # connections that asyncio accepts before other work
-FREE_CHUNKS = 32  # chunks of a body that may have any size
-MIN_CHUNK_BYTES = 512  # average size of all further chunks
 FORCED_CLOSE_S = 2  # for answers that are still open at the shutdown
 
 # What a connection waits for; "" while the server computes an answer.
 Phase = Literal["", "header", "body", "idle", "linger"]
-
-
-class _LingeringTransport:
-    """A transport that closes only its sending half while the client still sends: see `HttpConnection._send_final`."""
-
-    def __init__(self, transport: asyncio.Transport, should_linger: Callable[[], bool]) -> None:
-        self._transport, self._should_linger = transport, should_linger
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def close(self) -> None:
-        if self._should_linger() and self._transport.can_write_eof() and not self._transport.is_closing():
-            self._transport.write_eof()
-        else:
-            self._transport.close()
-
-
-class _TinyChunkGuard(h11.Connection):
-    """h11 that rejects a body in tiny chunks, because a chunk of one byte takes as much time as one of a thousand."""
-
-    _chunk_count = _byte_count = 0
-
-    def next_event(self) -> Any:
-        event = super().next_event()
-        if isinstance(event, h11.Data):
-            self._chunk_count += event.chunk_start
-            self._byte_count += len(event.data)
-            if self._chunk_count > FREE_CHUNKS + self._byte_count // MIN_CHUNK_BYTES:
-                raise h11.RemoteProtocolError("a body in tiny chunks", error_status_hint=413)
-        elif isinstance(event, h11.EndOfMessage):
-            self._chunk_count = self._byte_count = 0
-        return event
 
 
 class HttpConnection(H11Protocol):
@@ -77,7 +41,7 @@ class HttpConnection(H11Protocol):
 
     def __init__(self, limiter: ConnectionLimiter, **options: Any) -> None:
         super().__init__(**options)
-        self.conn = _TinyChunkGuard(h11.SERVER, limiter.limits.header_bytes)
+        self.conn = TinyChunkGuard(h11.SERVER, limiter.limits.header_bytes)
         self._limiter = limiter
         self._phase: Phase = ""
         self._phase_timer: asyncio.TimerHandle | None = None
@@ -90,7 +54,10 @@ class HttpConnection(H11Protocol):
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         if hasattr(transport, "max_size"):  # of asyncio's socket transports; its default is 256 KB
             transport.max_size = READ_BYTES
-        self.transport = cast(asyncio.Transport, _LingeringTransport(transport, self._should_linger))
+        self.transport = cast(asyncio.Transport, LingeringTransport(transport, self._should_linger))
+        peer = transport.get_extra_info("peername")
+        if self.client is None and isinstance(peer, tuple):  # the client has gone already
+            self.client = (str(peer[0]), 0)
         self._is_admitted = self._limiter.admit(self)
         self._enter_phase("header" if self._is_admitted else "linger")
 
@@ -149,7 +116,7 @@ class HttpConnection(H11Protocol):
     def abort(self) -> None:
         """Closes at once. A client that is sending a body gets an error first."""
         if self._phase == "body" and not self._is_closing and not self.cycle.response_started:
-            self.transport.write(_encode_error(refusals.CONNECTIONS_FULL.error()))
+            self.transport.write(encode_error(refusals.CONNECTIONS_FULL.error()))
         self._is_closing = True
         self.transport.abort()
 
@@ -197,17 +164,9 @@ class HttpConnection(H11Protocol):
         self._limiter.record_refusal(error.failure.status, self.client[0] if self.client else "unix")
         self._enter_phase("linger")
         if not self.transport.is_closing():
-            self.transport.write(_encode_error(error))
+            self.transport.write(encode_error(error))
             if self.transport.can_write_eof():
                 self.transport.write_eof()
-
-
-def _encode_error(error: HttpError) -> bytes:
-    status, body = error.failure.status, json.dumps(error.failure.to_json()).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
-    headers["Connection"] = "close"
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class HardenedServer(uvicorn.Server):
