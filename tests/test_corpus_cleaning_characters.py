@@ -58,6 +58,25 @@ def test_ambiguous_characters_stay(right: str) -> None:
     assert repair_mojibake(right) == right
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("He said:Â The pump isÂ fine.\nÂ We rowed.", "He said: The pump is fine.\n We rowed."),
+        ("Rowed.Â Â Tea.Â\nBed.", "Rowed.  Tea.\nBed."),
+        ("Rowed. Â Tea.", "Rowed.  Tea."),
+        ("voilÃ  la pompe, déjÃ vu, lÃ\nÃ la mer, Ã  midi", "voilà la pompe, déjà vu, là\nà la mer, à midi"),
+        ("â€œFineâ€ he said. â€œNo.â€", "“Fine” he said. “No.”"),
+    ],
+)
+def test_letters_that_lost_their_partner_are_completed(wrong: str, right: str) -> None:
+    assert repair_mojibake(wrong) == right
+
+
+@pytest.mark.parametrize("right", ["HÂLÂ VAR", "IRMÃ E IRMÃO", "NÃO", "château", "AVÓ À MANHÃ"])
+def test_capitals_that_look_like_lost_letters_stay(right: str) -> None:
+    assert repair_mojibake(right) == right
+
+
 def test_letters_and_line_ends_are_normalised_and_control_characters_removed() -> None:
     assert normalise_characters("e\u0301") == "é"
     assert normalise_characters("a\r\nb\rc\u2028d\x0be") == "a\nb\nc\nd\ne"

@@ -98,6 +98,23 @@ def test_a_compound_keeps_its_hyphen_if_the_document_contains_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("lubri\u00ad\ncation is", "lubrication\nis"),
+        ("print-nonprint: when the print\u00ad\nnonprint is", "print-nonprint: when the print-nonprint\nis"),
+        ("a Send\u00ad\nReceive set", "a Send-Receive\nset"),
+        ("its START\u00ad\nSTOP mode", "its START-STOP\nmode"),
+        ("LUBRI\u00ad\nCATION of Lubrication", "LUBRICATION\nof Lubrication"),
+        ("pages 12\u00ad\n13 of", "pages 12-13\nof"),
+        ("an empty\u00ad\n\n", "an empty\n"),
+        ("in mid-so\u00adft word", "in mid-soft word"),
+    ],
+)
+def test_soft_hyphens_follow_the_rules_of_hard_ones(text: str, joined: str) -> None:
+    assert join_divided_words(text) == joined
+
+
+@pytest.mark.parametrize(
     "text",
     ["Smith-\nJones", "ASR-\nmodel", "pages 12-\n13", "- item\n- item", "well -\nso", "x-\ny", "instruc-\nb. Base"],
 )

@@ -58,6 +58,27 @@ def test_the_end_of_text_separates_documents_within_a_line() -> None:
     assert import_texts(rows) == ["one", "two\nof two", "three", "four"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<|startoftext|>one\nmore<|endoftext|>\n<|startoftext|>two<|endoftext|>\n\n<|startoftext|>\nthree\n<|endoftext|>\n",
+        "<|startoftext|>one\nmore\n<|startoftext|>two\n<|startoftext|>\n\nthree\n",
+        "<|startoftext|>one\nmore\n<|startoftext|>two <|startoftext|>three\n",
+        "<s>one\nmore</s>\n<s> two </s>\n<s>\nthree\n</s>\n",
+        "[BOS] one\nmore [EOS]\n[BOS]\ntwo\n[EOS]\n[BOS]three[EOS]",
+        "<|begin_of_text|>one\nmore<|end_of_text|><|begin_of_text|>two<|end_of_text|>three",
+    ],
+)
+def test_marks_of_a_start_separate_documents_and_are_no_text(content: str) -> None:
+    assert [document.strip() for document in import_texts(content)] == ["one\nmore", "two", "three"]
+
+
+def test_marks_in_mid_line_are_text() -> None:
+    assert import_texts("the <s>old</s> pump\nuse [BOS] and [EOS] so\n") == [
+        "the <s>old</s> pump\nuse [BOS] and [EOS] so\n"
+    ]
+
+
 def test_samples_of_gpt_2_simple_are_documents_but_headings_in_markup_are_not() -> None:
     assert import_texts(f"one\n{SAMPLES}\ntwo\n{SAMPLES}\n") == ["one\n", "two\n"]
     markdown = f"A Heading of twenty.\n{SAMPLES}\ntext\n"

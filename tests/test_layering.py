@@ -109,6 +109,7 @@ PURE = [
     "tools/corpus/rendering.py",
     "tools/corpus/cleaning/counts.py",
     "tools/corpus/cleaning/deduplicate.py",
+    "tools/corpus/cleaning/gutenberg.py",
     "tools/corpus/cleaning/running_heads.py",
     "tools/corpus/cleaning/social_noise.py",
     "tools/corpus/importers/registry.py",

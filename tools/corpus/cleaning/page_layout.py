@@ -19,10 +19,12 @@ MAX_PAGES = 5000  # in memory: about 15 MB of text
 
 _LEADER = re.compile(r"(?:[.·…‥][ \t]?){6,}")
 _PAGE_REFERENCE = re.compile(r"[\divxlcIVXLC.–-]{1,9}")
-_SOFT_HYPHEN_AT_END = re.compile("\u00ad[ \t]*([\n\f][ \t\n\f]*)(\\S+)(?:[ \t]*\n|[ \t]+)?")
 _DIVIDED_WORD = re.compile(
     r"(?<![^\W\d_])([^\W\d_]{2,})[-‐][ \t]*([\n\f][ \t\n\f]*)([^\W\d_]{2,})(\S*)(?:[ \t]*\n|[ \t]+)?"
 )
+# A soft hyphen at a line end is always a hyphen, so other parts of words are joined too, with a hyphen.
+_SOFTLY_DIVIDED_WORD = re.compile("([^\\W_]*)\u00ad[ \t]*([\n\f][ \t\n\f]*)([^\\W_]*)(\\S*)(?:[ \t]*\n|[ \t]+)?")
+_WORD = re.compile(r"[^\W\d_]+")
 _COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+[-‐][^\W\d_]+")
 
 
@@ -97,20 +99,36 @@ def join_divided_words(document: str) -> str:
     before, text = "", document
     while before != text:
         before = text
+        if not ("\u00ad" in text or _DIVIDED_WORD.search(text)):
+            break
+        compounds = {word.casefold() for word in _COMPOUND.findall(text)}
         if "\u00ad" in text:
-            text = _SOFT_HYPHEN_AT_END.sub(lambda match: f"{match[2]}{_line_end(match[1])}", text)
-        if _DIVIDED_WORD.search(text):
-            compounds = {word.casefold() for word in _COMPOUND.findall(text)}
-            text = _DIVIDED_WORD.sub(lambda match: _join_word(match, compounds), text)  # noqa: B023 (called at once)
+            words = {word.casefold() for word in _WORD.findall(text)}
+            text = _SOFTLY_DIVIDED_WORD.sub(lambda match: _join_softly(match, compounds, words), text)  # noqa: B023
+        text = _DIVIDED_WORD.sub(lambda match: _join_word(match, compounds), text)  # noqa: B023 (called at once)
     return text.replace("\u00ad", "")
 
 
 def _join_word(match: re.Match[str], compounds: set[str]) -> str:
     first, line_end, second, punctuation = match.groups()
-    if not second[0].islower() or first.isupper():
+    if not _is_one_word(first, second):
         return match[0]
     hyphen = "-" if f"{first}-{second}".casefold() in compounds else ""
     return f"{first}{hyphen}{second}{punctuation}{_line_end(line_end)}"
+
+
+def _join_softly(match: re.Match[str], compounds: set[str], words: set[str]) -> str:
+    """Joins by the same rules; what is not one word there, such as `START-STOP`, gets a hyphen."""
+    first, line_end, second, punctuation = match.groups()
+    is_compound = f"{first}-{second}".casefold() in compounds
+    is_word = _is_one_word(first, second) or f"{first}{second}".casefold() in words
+    hyphen = "" if not (first and second) or (is_word and not is_compound) else "-"
+    return f"{first}{hyphen}{second}{punctuation}{_line_end(line_end)}"
+
+
+def _is_one_word(first: str, second: str) -> bool:
+    """Whether the case of two parts is that of one word, and not of a compound such as `Send-Receive`."""
+    return second[:1].islower() and not (first.isupper() and len(first) > 1)
 
 
 def _line_end(line_end: str) -> str:

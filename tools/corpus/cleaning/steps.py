@@ -13,6 +13,7 @@ from tools.cli.errors import ToolError
 from tools.corpus import anonymise
 from tools.corpus.cleaning import deduplicate, people, social_noise
 from tools.corpus.cleaning.counts import CleaningCounts, StepCount
+from tools.corpus.cleaning.gutenberg import cut_gutenberg
 from tools.corpus.cleaning.page_layout import change_documents, join_divided_words, shorten_leaders
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
@@ -46,6 +47,13 @@ _LOW_CONTINUATION = "[\u0080-\u009f€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“�
 _MOJIBAKE = re.compile(
     f"â{_LOW_CONTINUATION}{_CONTINUATION}|ð[\u009fŸ]{_CONTINUATION}{{2}}|Ã[¢-ª¬-º¼-¾€‚ƒ„†‡ˆ‰ŠŒŽ‘•˜™šœžŸ]|Â[\u00a0¢-ª¬-º¼-¾]"
 )
+# The same, after a program has replaced or dropped what looked like a no-break space or a control character.
+_LOST_PARTNERS = (
+    (re.compile("(?<![^\\W\\d_])Ã  ?(?=[^\\W\\d_])"), "à "),
+    (re.compile("(?<=[a-zß-ÿ])Ã(?: (?= )|(?= |$))", re.MULTILINE), "à"),
+    (re.compile(f"â€(?!{_CONTINUATION})"), "”"),
+    (re.compile("(?<![A-ZÀ-Þ\\s])Â(?=[ \t]|$)|(?:^|(?<=\\s))Â(?=[ \t])", re.MULTILINE), ""),
+)
 _UNUSUAL_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _LEADING_EMPTY_LINES = re.compile(r"\A(?:[ \t]*\n)+")
@@ -58,7 +66,13 @@ def unescape_entities(text: str) -> str:
 
 def repair_mojibake(text: str) -> str:
     """Repairs UTF-8 that was decoded as Latin-1 or Windows-1252."""
-    return text if text.isascii() else _MOJIBAKE.sub(_repair_match, repair_latin1(text))
+    if text.isascii():
+        return text
+    text = _MOJIBAKE.sub(_repair_match, repair_latin1(text))
+    if "Ã" in text or "â€" in text or "Â" in text:
+        for pattern, letter in _LOST_PARTNERS:
+            text = pattern.sub(letter, text)
+    return text
 
 
 def _repair_match(match: re.Match[str]) -> str:
@@ -114,6 +128,7 @@ _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
         "use one form of each letter and line end, remove control characters",
         change_texts(normalise_characters),
     ),
+    ("gutenberg", "cut the header and licence of Project Gutenberg", cut_gutenberg),
     ("heads", "remove running heads and page numbers", change_documents(remove_running_heads)),
     ("leaders", "shorten dot leaders, remove tables of contents", change_documents(shorten_leaders)),
     ("hyphens", "join words divided at line ends, remove soft hyphens", change_documents(join_divided_words)),

@@ -22,7 +22,10 @@ from tools.corpus.fields import format_count
 from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
-START_OF_TEXT = "<|startoftext|>"  # gpt-2-simple writes it before each row of a CSV
+# What separates documents in the files of several tools: gpt-2-simple's `<|startoftext|>`, and others at line ends.
+_START_MARK = r"<\|(?:startoftext|begin_of_text)\|>|^[ \t]*(?:<s>|<bos>|<BOS>|\[BOS\])"
+_END_MARK = r"<\|(?:endoftext|end_of_text)\|>|(?:</s>|<eos>|<EOS>|\[EOS\])[ \t]*$"
+_DOCUMENT_MARK = re.compile(f"(?P<start>{_START_MARK})|(?P<end>{_END_MARK})", re.MULTILINE)
 SAMPLE_SEPARATOR = "=" * 20  # the line after each sample in gpt-2-simple's files
 MARKUP_SUFFIXES = frozenset({".md", ".markdown", ".rst"})  # in these files such a line underlines a heading
 # Files for programs are imported as text only with `--as text`.
@@ -117,26 +120,31 @@ class _TextReader:
             parts.append(part)
             size += len(part)
             if is_end or size > MAX_DOCUMENT_CHARS:
-                yield "".join(parts).removeprefix(START_OF_TEXT)
+                yield "".join(parts)
                 parts, size = [], 0
             is_cut = not parts and not is_end
-        last = "".join(parts).removeprefix(START_OF_TEXT)
+        last = "".join(parts)
         if last.strip():  # the file may end with a separator
             yield last
 
     def _iter_parts(self) -> Iterator[tuple[str, bool]]:
         """Yields (line or part of a line, whether the document ends there)."""
         is_markup = self._name.suffix.lower() in MARKUP_SUFFIXES
+        has_text = False
         for line in self._iter_lines():
+            at = 0
+            for mark in _DOCUMENT_MARK.finditer(line) if "<" in line or "[" in line else ():
+                before, at = line[at : mark.start()], mark.end()
+                if mark.lastgroup == "end" or has_text or before.strip():
+                    yield before, True
+                    has_text = False
+            rest = line[at:]
             if not is_markup and line.rstrip() == SAMPLE_SEPARATOR:
                 yield "", True
-            elif END_OF_TEXT in line:
-                *before, last = line.split(END_OF_TEXT)
-                yield from ((part, True) for part in before)
-                if last.strip():
-                    yield last, False
-            else:
-                yield line, False
+                has_text = False
+            elif not at or rest.strip():
+                yield rest, False
+                has_text |= bool(rest.strip())
 
     def _iter_lines(self) -> Iterator[str]:
         """Yields lines with their ends; a very long line comes in parts."""
