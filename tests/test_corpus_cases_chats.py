@@ -23,6 +23,10 @@ READ = {  # path: (kind, number of texts by writer, number of items without text
     "sig2/db": ("signal", {"Odo Brink": 1, "Mara Quist": 1}, 1),
     "sig2/signalback.csv": ("signal", {"+15550001111": 1, "Me": 1}, 0),
     "p2/05_chat65": ("messenger", {"Mara": 3, "Zoë Brînk": 1}, 0),
+    "p2/08_slack": ("slack", {"Mara Quist": 5, "Odo Brink": 2}, 4),
+    "p2/21_deutsch": ("messenger", {"Odo": 2, "Mara": 2}, 0),
+    "msg": ("messenger", {}, 51),
+    "slack_two_names": ("slack", {"Odo Brink": 2}, 0),
     "p2/11_parts": ("tweets", {"mara_q": 3}, 0),
     "p2/11b_2018": ("tweets", {"": 1}, 0),
     "p2/16_nul": ("tweets", {"": 1}, 0),
@@ -74,6 +78,15 @@ def test_another_format_is_refused_by_name(name: str) -> None:
     assert isinstance(item, DamagedItem)
     assert REFUSED[name] in item.reason
     assert "; to import it with its names and dates: --as text" in item.reason
+
+
+def test_messages_in_html_are_refused_with_the_cure() -> None:
+    kinds, items = import_case("html_only")
+    assert kinds == ["messenger"]
+    assert [item.reason for item in items if isinstance(item, DamagedItem)] == [
+        "1 file of messages is HTML: request a download in JSON"
+    ]
+    assert not any(isinstance(item, Record) for item in items)
 
 
 def test_no_case_becomes_prose_in_silence() -> None:

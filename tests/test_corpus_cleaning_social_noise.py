@@ -73,6 +73,8 @@ def test_own_texts_are_no_retweets(text: str) -> None:
         "<Media omitted>",
         "Missed voice call",
         "You are now connected on Messenger.",
+        "Liked “Is the pump fixed?”",
+        "Laughed at an image",
     ],
 )
 def test_system_sentences_are_notices(text: str) -> None:
@@ -83,6 +85,9 @@ def test_system_sentences_are_notices(text: str) -> None:
     "text",
     [
         "I left the group.",
+        "Liked it “so much”",
+        "loved “Dune”",
+        'Liked "Dune"',
         "Bob left the group and I laughed",
         "Bob left the chat",
         "Diana left the group.\nor did she?",

@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_items import damaged_of, import_path, make_folder, make_zip, members_of, records_of, skip_reasons, texts_of
+from corpus_items import (
+    damaged_of,
+    import_path,
+    make_folder,
+    make_zip,
+    members_of,
+    records_of,
+    skip_reasons,
+    texts_of,
+    warnings_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpus.archive import Member
 from tools.corpus.importers import messenger, messenger_content
-from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
+from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem
 
 ANNA, BOB, ZOE = "Anna Example", "Bob Test", "Zo\u00eb M\u00fcller"
 ROOTS = [
@@ -127,6 +137,37 @@ def test_a_file_with_the_oldest_message_first_is_not_reversed(tmp_path: Path) ->
     assert texts_of(import_items(write_thread(tmp_path, file))) == ["a", "b"]
 
 
+def write_parts(folder: Path, *parts: list[tuple[float, str]]) -> Path:
+    files = {
+        f"messages/inbox/bob_1/message_{number}.json": thread_file(*(message(BOB, when, text) for when, text in part))
+        for number, part in enumerate(parts, start=1)
+    }
+    return make_folder(folder, files)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[(2, "b"), (1, "a")], [(4, "d"), (3, "c")]],  # the numbers go up with the time
+        [[(4, "d"), (2, "b")], [(3, "c"), (1, "a")]],  # the times of the files overlap
+        [[(4, "d"), (1, "a"), (3, "c"), (2, "b")]],  # a file without any order
+        [[(4, "d")], [(1, "a"), (2, "b"), (3, "c")]],  # one file the one way, one the other
+        [[(3, "c"), (4, "d")], [(2, "b"), (1, "a")], []],
+    ],
+)
+def test_time_decides_where_files_disagree(tmp_path: Path, parts: list[list[tuple[float, str]]]) -> None:
+    assert texts_of(import_items(write_parts(tmp_path, *parts))) == ["a", "b", "c", "d"]
+
+
+@given(st.lists(st.lists(st.integers(1, 40), max_size=6), min_size=1, max_size=4))
+def test_any_files_come_out_in_the_order_of_time(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]]
+) -> None:
+    path = write_parts(tmp_path_factory.mktemp("t"), *([(when, str(when)) for when in part] for part in parts))
+    times = [int(text) for text in texts_of(import_items(path))]
+    assert times == sorted(when for part in parts for when in part)
+
+
 def test_the_encoding_of_names_texts_and_titles_is_repaired(tmp_path: Path) -> None:
     file = thread_file(
         message(ZOE, 7, "l\u00e0"),
@@ -217,6 +258,31 @@ def test_messages_without_text_are_counted_by_reason(tmp_path: Path, fields: dic
         "Say hi to your new Facebook friend, Bob.",
         "This poll is no longer available.",
         "Bob made Anna a group admin.",
+        "Liked a message",
+        "Bob Liked a message",
+        "Bob loved your photo",
+        "Reacted to your story",
+        "Bob replied to your story",
+        "Bob reacted \U0001f602 to your story",
+        "You mentioned Bob in your story",
+        "Bob mentioned you in a comment",
+        "Bob turned on disappearing messages. New messages will disappear from this chat 24 hours after they're sent.",
+        'Bob responded "Can\'t Go" to Pump day.',
+        "Bob started a plan.",
+        "Bob's video chat ended",
+        "Bob Test\u2019s call ended",
+        "Video chat ended",
+        "Audio call ended",
+        "Missed video call",
+        "Click for audio",
+        "Click to view attachment",
+        "You opened a disappearing photo",
+        "Bob took a screenshot of the chat.",
+        "Bob edited a message",
+        "Bob waved at you!",
+        "This message is no longer available because it was unsent by the sender.",
+        "This story is no longer available",
+        "Attachment unavailable",
     ],
 )
 def test_sentences_of_facebook_are_no_messages(tmp_path: Path, text: str) -> None:
@@ -239,6 +305,13 @@ def test_sentences_of_facebook_are_no_messages(tmp_path: Path, text: str) -> Non
         "You",
         "Bob",
         "Bob likes the group photo.",
+        "Liked it a lot",
+        "Bob liked the message about boats, you know",
+        "Click for audio at 10, she said",
+        "You opened the door",
+        "Bob's video is good",
+        "This message is for you",
+        "Missed you!",
     ],
 )
 def test_similar_sentences_of_people_are_messages(tmp_path: Path, text: str) -> None:
@@ -345,9 +418,12 @@ def test_entries_that_are_no_messages_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_download_in_html_is_reported_with_a_cure(tmp_path: Path) -> None:
-    items = import_items(make_folder(tmp_path, {"messages/inbox/bob_1/message_1.html": b"<html>"}))
-    assert [type(item) for item in items] == [SourceWarning, SkippedItem]
-    assert "JSON" in str(items[0])
+    page, file = "messages/inbox/bob_1/message_1.html", "messages/inbox/bob_1/message_1.json"
+    items = import_items(make_folder(tmp_path, {page: b"<html>"}))
+    assert [item.reason for item in damaged_of(items)] == ["1 file of messages is HTML: request a download in JSON"]
+    items = import_items(make_folder(tmp_path, {file: thread_file(message(BOB, 5, "hello"))}))
+    assert texts_of(items) == ["hello"]
+    assert warnings_of(items) == ["1 file of messages is HTML: request a download in JSON"]
 
 
 @pytest.mark.parametrize(

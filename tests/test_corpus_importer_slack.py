@@ -86,6 +86,43 @@ def test_without_lists_names_come_from_the_messages(tmp_path: Path) -> None:
     assert [(item.who, item.text) for item in items] == [("Zoë Ünal", "hi @U1"), ("U8", "who")]
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_person_who_is_not_listed_has_one_name(tmp_path: Path, lists: bool) -> None:
+    profile = {"real_name": "Odo Brink"}
+    days = {
+        "a/2024-06-01": [slack_message("one", "1.0", "U9")],
+        "b/2024-06-01": [slack_message("two <@U9>", "2.0", "U9", user_profile=profile)],
+        "c/2024-06-02": [slack_message("three", "3.0", "U9"), slack_message("who", "4.0", "U8")],
+    }
+    items = records_of(import_items(write_export(tmp_path, days, lists=lists)))
+    assert [(item.who, item.text) for item in items] == [
+        ("Odo Brink", "one"),
+        ("Odo Brink", "two @Odo Brink"),
+        ("Odo Brink", "three"),
+        ("U8", "who"),
+    ]
+
+
+def test_a_person_who_was_renamed_has_the_last_name(tmp_path: Path) -> None:
+    days = {
+        f"a/2024-06-0{n}": [slack_message("hi", f"{n}.0", "U9", user_profile={"real_name": f"Odo {n}"})]
+        for n in (2, 1, 3)
+    }
+    assert {item.who for item in records_of(import_items(write_export(tmp_path, days)))} == {"Odo 3"}
+
+
+def test_a_text_that_is_only_in_blocks_is_read(tmp_path: Path) -> None:
+    words = [
+        {"type": "text", "text": "see "},
+        {"type": "link", "url": "https://x.example"},
+        {"type": "user", "user_id": "U1"},
+    ]
+    sections = [{"type": "rich_text_section", "elements": words}, {"type": "rich_text_quote", "elements": words[:1]}]
+    blocks = [{"type": "rich_text", "elements": sections}, {"type": "image"}, None, 5]
+    items = import_items(write_export(tmp_path, {"a/2024-06-01": [slack_message("", "1.0", blocks=blocks)]}))
+    assert texts_of(items) == ["see https://x.example@Ada King\nsee"]
+
+
 def test_a_single_channel_is_named_by_its_folder(tmp_path: Path) -> None:
     write_export(tmp_path, {"general/2024-06-01": [slack_message("hi")]})
     assert [item.thread for item in records_of(import_items(tmp_path / "general"))] == ["general"]

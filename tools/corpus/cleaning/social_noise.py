@@ -39,6 +39,8 @@ _NOTICE_PREDICATE = (
 _PERSONAL_NOTICE = re.compile(rf"(?:{_NOTICE_PREDICATE})\s*[.!:]?\s*", re.IGNORECASE)
 _IMPERSONAL_NOTICE = re.compile(
     r"(?:Reacted .{1,16} to your message|This message was (?:deleted|unsent)|You deleted this message|"
+    r"(?-i:Liked|Loved|Disliked|Laughed at|Emphasi[sz]ed|Questioned) "  # iMessage writes these to others as texts
+    r"(?:an? (?:message|image|photo|video|movie|audio message|attachment|link|sticker)|“.{1,260}”)|"
     r"<Media omitted>|(?:image|video|audio|sticker|GIF|document) omitted|"
     r"Missed (?:voice|video|audio) (?:call|chat)|(?:The|This) (?:video|audio) (?:call|chat) (?:has )?ended|"
     r"You are now connected on Messenger|You can now (?:message and call|call) each other.{0,120}|"

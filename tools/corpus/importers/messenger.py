@@ -7,10 +7,12 @@ are one thread: the newest messages are in the first file, and first in each fil
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from tools.corpus import json_stream
@@ -41,6 +43,7 @@ class _Thread:
     title: str = ""
     participants: set[str] = field(default_factory=set)
     oldest_first: set[str] = field(default_factory=set)  # locations of files with the oldest message first
+    is_ordered: bool = True  # whether the files, one after the other, are in the order of time
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
@@ -53,7 +56,9 @@ def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
     pages = [member for member in members if member.name.endswith(".html")]
     if pages:
         files = "1 file of messages is" if len(pages) == 1 else f"{len(pages):,} files of messages are"
-        yield SourceWarning(pages[0].location, f"{files} HTML: request a download in JSON")
+        cure = f"{files} HTML: request a download in JSON"
+        is_all = len(pages) == len(members)
+        yield DamagedItem(pages[0].location, cure) if is_all else SourceWarning(pages[0].location, cure)
         yield from (SkippedItem(page.location, "a file of messages in HTML") for page in pages)
     threads = _group_threads(member for member in members if not member.name.endswith(".html"))
     for thread in threads.values():
@@ -64,8 +69,7 @@ def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
         titles.add(key, thread.title or PurePosixPath(key).name)
         yield from (KnownPerson(thread.members[0].location, name) for name in sorted(thread.participants))
         items = _read_thread(thread, titles.get(key), owner)
-        # Two downloads of successive periods have files with the same numbers.
-        yield from sort_by_thread(items) if len(set(map(_file_number, thread.members))) < len(thread.members) else items
+        yield from items if thread.is_ordered else sort_by_thread(items)
 
 
 def _read_thread(thread: _Thread, title: str, owner: str) -> Iterator[ImportItem]:
@@ -109,20 +113,56 @@ def _file_number(member: Member) -> int:
 
 
 def _scan_thread(thread: _Thread) -> None:
-    """Finds title, names, and the files with the oldest message first. Damage is reported later."""
+    """Finds title, names, the order of the files, and those with the oldest message first. Damage is reported later."""
+    spans: list[tuple[_Span, Member]] = []
     for member in thread.members:
-        first = last = None
+        span = _Span()
+        spans.append((span, member))
         with suppress(MemberError):
             for key, value in json_stream.iter_object(member, ["messages"]):
                 if key == "messages":
-                    when = message_time(value)
-                    first, last = (when if first is None else first), (last if when is None else when)
+                    span.add_time(message_time(value))
                 elif key in ("title", "threadName"):
                     thread.title = thread.title or repair_text(value)
                 elif key == "participants" and isinstance(value, list):
                     thread.participants.update(filter(None, map(_participant_name, value)))
-        if first is not None and last is not None and first < last:
+        if span.first < span.last:
             thread.oldest_first.add(member.location)
+    _order_files(thread, spans)
+
+
+@dataclass(slots=True)
+class _Span:
+    """The times of a file's messages in its order. Without a time, `low` is above `high`."""
+
+    first: float = math.nan
+    last: float = math.nan
+    low: float = math.inf
+    high: float = -math.inf
+    has_steps_up: bool = False
+    has_steps_down: bool = False
+
+    def add_time(self, when: float | None) -> None:
+        if when is None:
+            return
+        self.first = when if math.isnan(self.first) else self.first
+        self.has_steps_up |= when > self.last
+        self.has_steps_down |= when < self.last
+        self.last = when
+        self.low, self.high = min(self.low, when), max(self.high, when)
+
+
+def _order_files(thread: _Thread, spans: list[tuple[_Span, Member]]) -> None:
+    """Orders the files by their times where these and the numbers disagree, and notes if that is not enough.
+
+    Two downloads of successive periods have files with the same numbers, and their periods may overlap.
+    """
+    spans = [(span, member) for span, member in spans if span.low <= span.high]
+    if len(spans) == len(thread.members):
+        spans.sort(key=lambda pair: (pair[0].low, pair[0].high))
+        thread.members = [member for _, member in spans]
+    is_one_way = not any(span.has_steps_up and span.has_steps_down for span, _ in spans)
+    thread.is_ordered = is_one_way and all(earlier.high <= later.low for (earlier, _), (later, _) in pairwise(spans))
 
 
 def _participant_name(value: object) -> str:

@@ -31,11 +31,24 @@ _THINGS = (
 )
 _CALLS = "(?:(?:video|audio|voice|group|missed) )*(?:call|chat)"
 _GROUP = "(?:group|chat|conversation)"
+_LIKED = "(?:[Ll]iked|[Ll]oved|[Dd]isliked|[Ll]aughed at|[Ee]mphasi[sz]ed|[Qq]uestioned)"
+_LIKEABLE = "message|photo|video|image|story|note|post|reel|comment|attachment|link|GIF|sticker"
+_PLANNED = "started|ended|created|named|renamed|updated|changed|edited|deleted|cancell?ed|left|joined"
 _POSSESSIVE = r"(?:the|your|his|her|their|(?:his|her|their|your) own|\S+(?: \S+)?['’]s)"
 # The predicates behind "You " or the sender's name.
 _ACTION = re.compile(
     rf"sent (?:an?|\d+|your|the) (?:{_THINGS})s?"
     r"|reacted .{1,40} to (?:your|a|an|their|his|her|.{1,60}['’]s) message"
+    rf"|(?:{_LIKED}) (?:an?|your) (?:{_LIKEABLE})"
+    rf"|(?:replied|reacted(?: .{{1,16}})?) to {_POSSESSIVE} (?:{_LIKEABLE})(?:(?: with|:) .{{1,16}})?"
+    r"|mentioned (?:you|.{1,60}) in (?:an?|your|their|his|her) (?:story|comment|post|note|reel)"
+    r"|tagged you in .{1,60}"
+    r"|responded [\"“'].{1,40}[\"”'] to .+"
+    rf"|(?:{_PLANNED}) (?:an?|the) (?:plan|reminder|event)\b.*"
+    r"|(?:opened|replayed|viewed|saved|screenshotted) (?:an?|your|the) (?:\w+ ){0,2}(?:photo|video|message|media)"
+    r"|took a screenshot.*"
+    r"|(?:edited|forwarded|reported) a message"
+    r"|(?:accepted|declined|approved|cancell?ed) (?:an?|your|the) (?:\w+ ){0,3}(?:request|invitation|invite)"
     rf"|left the (?:{_GROUP}|{_CALLS})"
     rf"|joined the (?:{_GROUP}|{_CALLS})(?: .*)?"
     rf"|(?:started|ended) (?:an?|the) {_CALLS}"
@@ -50,18 +63,23 @@ _ACTION = re.compile(
     rf"|created an? (?:{_GROUP}|poll|plan|reminder|event)\b.*"
     rf"|(?:set|cleared) {_POSSESSIVE} (?:nickname|emoji|quick reaction)\b.*"
     r"|(?:pinned|unpinned|unsent|deleted) a message"
-    r"|turned (?:on|off) .{1,60}"
+    r"|turned (?:on|off) .{1,60}?(?:\. New messages .{1,200})?"
     r"|waved at (?:you|each other|[^.!?]{1,60})"
     r"|voted for .+ in the poll(?:: .*)?"
     r"|shared (?:an?|their|his|her|your) (?:story|link|location|live location|post|reel|contact)"
     r"|are now connected on Messenger",
     re.DOTALL,
 )
+_OWN_CALL = re.compile(rf"{_CALLS} (?:has )?ended")  # behind the sender's name and 's
 _SYSTEM_SENTENCE = re.compile(
     r"Reacted .{1,40} to (?:your|a|an|their|his|her|.{1,60}['’]s) message"
-    rf"|The {_CALLS} (?:has )?ended"
-    r"|This poll is no longer available"
-    r"|This message was unsent"
+    rf"|(?:{_LIKED}|[Rr]eplied to|[Rr]eacted to|[Mm]entioned you in) (?:an?|your|their) (?:{_LIKEABLE})"
+    rf"|(?:The )?(?i:{_CALLS}) (?:has )?ended"
+    rf"|Missed (?i:{_CALLS})(?: (?:from|with) .+)?"
+    r"|Click (?:for|to (?:see|play|view|open)) (?:the )?(?:audio|video|photo|image|file|attachment|story|post|link)"
+    r"|This (?:message|poll|story|post|photo|video|content|reel|note) (?:is|was) (?:no longer|not|never) available.*"
+    r"|This message was (?:unsent|deleted).*"
+    r"|(?:Attachment|Message|Story|Content|Post) (?:is )?(?:unavailable|no longer available)"
     r"|You can now (?:message and call|call) each other.*"
     r"|Say hi to your new Facebook friend, .+"
     r"|Messages and calls are secured with end-to-end encryption.*",
@@ -108,7 +126,9 @@ def is_notice(text: str, who: str) -> bool:
     for subject in ("You", who, who.partition(" ")[0]):
         if text.startswith(f"{subject} "):
             start = len(subject) + 1
-            return bool(_ACTION.fullmatch(sentence, start) or _ACTION.fullmatch(text, start))
+            return any(_ACTION.fullmatch(whole, start) for whole in (sentence, text, text.removesuffix("!")))
+        if who and any(text.startswith(f"{subject}{mark}s ") for mark in "'’"):
+            return bool(_OWN_CALL.fullmatch(sentence, len(subject) + 3))
     return False
 
 

@@ -63,8 +63,13 @@ def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
             yield from catch_damage(directory.read_list(member, _file_name(member)), member)
         else:
             yield SkippedItem(member.location, "an attached file")
+    workspaces: dict[str, list[Member]] = {}
+    for folder, days in channels.items():
+        workspaces.setdefault(_outer_folder(folder), []).extend(days)
+    for top, days in workspaces.items():
+        directories.setdefault(top, SlackDirectory()).learn_unlisted_people(sorted(days, key=_file_name))
     for folder, days in sorted(channels.items()):
-        directory = directories.get(_outer_folder(folder)) or SlackDirectory()
+        directory = directories[_outer_folder(folder)]
         # If the user named the channel itself, its folder is only in the location.
         folder_name = PurePosixPath(folder).name or PurePosixPath(days[0].location).parent.name or "Slack"
         channel = _Channel(directory, directory.channel_name(folder_name))
@@ -130,7 +135,31 @@ class _Channel:
         if _UPLOAD_NOTICE.match(text) and message.get("subtype") in _FILE_SUBTYPES:
             first_comment = as_text(get_nested(message, "file", "initial_comment", "comment"))
             text = as_text(get_nested(message, "comment", "comment")) or first_comment
+        text = text or "".join(_iter_block_texts(message.get("blocks")))  # some apps send the text in blocks only
         return as_text(to_plain_text(text, self._directory.people, self._directory.channels))
+
+
+def _iter_block_texts(block: object) -> Iterator[str]:
+    """Yields the texts of rich text in Slack's markup, with a line end after each section."""
+    if isinstance(block, list):
+        for element in block:
+            yield from _iter_block_texts(element)
+        return
+    match get_nested(block, "type"):
+        case "rich_text" | "rich_text_list":
+            yield from _iter_block_texts(get_nested(block, "elements"))
+        case "rich_text_section" | "rich_text_quote" | "rich_text_preformatted":
+            yield from _iter_block_texts(get_nested(block, "elements"))
+            yield "\n"
+        case "text":
+            text = get_nested(block, "text")
+            yield text if isinstance(text, str) else ""
+        case "link":
+            yield as_text(get_nested(block, "text")) or as_text(get_nested(block, "url"))
+        case "user" | "channel" as kind:
+            yield f"<{'@' if kind == 'user' else '#'}{as_text(get_nested(block, f'{kind}_id'))}>"
+        case "emoji":
+            yield f":{as_text(get_nested(block, 'name'))}:"
 
 
 def _describe_empty(message: dict[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tools.corpus import json_stream
-from tools.corpus.archive import Member
+from tools.corpus.archive import Member, MemberError
 from tools.corpus.fields import as_text, get_nested
 from tools.corpus.record import DamagedItem, ImportItem, KnownPerson
 
@@ -24,6 +26,9 @@ _IGNORED_FILES = (
 LIST_FILES = frozenset((*_USER_FILES, *_CHANNEL_FILES, *_DIRECT_MESSAGE_FILES, *_IGNORED_FILES))
 
 _SLACKBOT = "USLACKBOT"
+_USER_ID = re.compile(rb'"user"\s*:\s*"([A-Z0-9]{2,20})"')
+_CHUNK_BYTES = 1 << 20
+_OVERLAP_BYTES = 64  # an id may be divided between two chunks
 
 
 class SlackDirectory:
@@ -47,6 +52,23 @@ class SlackDirectory:
                 yield from (KnownPerson(member.location, name) for name in _person_names(entry))
             else:
                 self._add_channel(as_text(entry["id"]), entry, is_direct=file_name in _DIRECT_MESSAGE_FILES)
+
+    def learn_unlisted_people(self, days: Sequence[Member]) -> None:
+        """Learns the names of people who are not in the list: some of their messages have a profile, others do not.
+
+        The last profile counts, so that a person has one name. Damage is reported later.
+        """
+        found: dict[str, str] = {}
+        for day in days:
+            with suppress(MemberError):
+                if _find_user_ids(day) <= self.people.keys():
+                    continue
+                for message in json_stream.iter_array(day):
+                    number = as_text(get_nested(message, "user"))
+                    name = _display_name(get_nested(message, "user_profile"))
+                    if number and name and number not in self.people:
+                        found[number] = name
+        self.people.update(found)
 
     def _add_person(self, number: str, user: dict[str, Any]) -> None:
         self.people[number] = _display_name(user.get("profile")) or _display_name(user) or number
@@ -96,3 +118,14 @@ def _person_names(user: dict[str, Any]) -> set[str]:
 def _display_name(profile: object) -> str:
     names = (as_text(get_nested(profile, key)) for key in ("real_name", "display_name", "name"))
     return next(filter(None, names), "")
+
+
+def _find_user_ids(day: Member) -> set[str]:
+    """Returns the ids of the writers of a day, without parsing it. Raises MemberError."""
+    ids: set[bytes] = set()
+    rest = b""
+    with day.open() as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            ids.update(_USER_ID.findall(rest + chunk))
+            rest = chunk[-_OVERLAP_BYTES:]
+    return {number.decode("ascii") for number in ids}
