@@ -21,8 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class ServeProcess:
     """A running server and its log."""
 
-    def __init__(self, *options: str, **environ: str) -> None:
-        command = [sys.executable, "-m", "tools.main", "serve", "--port", "0", "--rows", "4", *options]
+    def __init__(self, *options: str, port: int | None = 0, **environ: str) -> None:
+        address = [] if port is None else ["--port", str(port)]
+        command = [sys.executable, "-m", "tools.main", "serve", *address, "--rows", "4", *options]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

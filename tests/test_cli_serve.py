@@ -6,16 +6,23 @@ import fcntl
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import socket
+import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes_serve_process import serve_process
+from fakes_model import tiny_folder
+from fakes_serve_process import ServeProcess, serve_process
 
+from model.dialogue import Speakers
+from model.errors import ModelError
 from tools.main import main
-from tools.serve import add_arguments
+from tools.serve import _server_settings, add_arguments
 
 KEY = "north-window-0123456789"
 
@@ -108,6 +115,12 @@ def test_an_unread_log_does_not_block_it() -> None:
         (["--host", "teletype..local", "--keys", "KEYS"], 68, "no such host"),
         (["--host", "192.0.2.1", "--keys", "KEYS"], 68, "no address"),
         (["--port", "PORT"], 69, "is taken"),
+        (["--cors-origin", "https://chat.example"], 78, "--keys"),
+        (["--cors-origin", "*", "--keys", "KEYS"], 64, "name one origin"),
+        (["--socket", "README.md"], 73, "is no socket"),
+        (["--socket", "s", "--port", "0"], 64, "--socket replaces"),
+        (["--socket", "s", "--host", "127.0.0.1"], 64, "--socket replaces"),
+        (["--socket", "s", "--ray"], 64, "--socket replaces"),
     ],
 )
 def test_an_impossible_option_gives_one_line_and_an_exit_code(
@@ -130,3 +143,51 @@ def test_the_former_names_of_options_still_work() -> None:
     assert (args.clients, args.per_key, args.max_body, args.max_prompt) == (9, 3, 1000, 500)
     args = parser.parse_args(["--clients", "8"])
     assert (args.clients, args.per_key, args.max_body, args.max_prompt) == (8, 0, 65_536, 32_768)
+
+
+def test_a_unix_socket_is_served_and_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "serve.sock"
+    options = (*("--socket", str(path)), "--socket-mode", "600")
+    process = ServeProcess(*options, port=None)
+    try:
+        process.wait_for_output(rf"unix:{re.escape(str(path))}, model")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        command = ["curl", "-s", "--unix-socket", str(path), "http://x/v1/models"]
+        if shutil.which("curl"):
+            assert b"embedded" in subprocess.run(command, capture_output=True, check=True).stdout
+        process.process.kill()  # leaves the file
+        process.process.wait()
+        assert path.exists()
+        again = ServeProcess(*options, port=None)
+        try:
+            again.wait_for_output(", model")
+            os.kill(again.process.pid, signal.SIGTERM)
+            assert again.wait_for_exit() == 0
+        finally:
+            again.kill()
+    finally:
+        process.kill()
+    assert not path.exists()
+
+
+def test_the_speakers_of_a_chat_are_the_models_or_the_options(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+
+    def speakers(personas: object, *options: str) -> Speakers:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["training"]["personas"] = personas
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        found: Speakers = _server_settings(parser.parse_args(options), folder)["speakers"]
+        return found
+
+    assert speakers(None) == Speakers("Assistant", "User")
+    assert speakers(None, "--persona", "Ada") == Speakers("Ada", "User")
+    names = {"Ann": 50, "Bob": 40, "Cleo": 9}
+    assert speakers(names) == Speakers("Ann", "Bob", ("Ann", "Bob", "Cleo"))
+    assert speakers(names, "--persona", "bob") == Speakers("Bob", "Ann", ("Ann", "Bob", "Cleo"))
+    assert speakers(names, "--persona", "cleo", "--you", "Zoe").you == "Zoe"
+    assert speakers({"Ann": 50}) == Speakers("Ann", "You", ("Ann",))
+    with pytest.raises(ModelError, match=r"--persona Anne: .*did you mean 'Ann'"):
+        speakers(names, "--persona", "Anne")

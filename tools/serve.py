@@ -11,34 +11,46 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.errors import ModelError
 from model.interface import THREAD_RANGE
 from model.server.http.log_handler import logging_to_stderr
 from tools import serve_ray
 from tools.cli.arguments import ranged_number
+from tools.cli.errors import ToolError
 
 if TYPE_CHECKING:
     from drivers.profile import TypeWheel
     from model.dialogue import Speakers
     from model.server.engine.engine_thread import BatchModel
 
-DEFAULT_PORT = 8033
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8033
 TYPE_WHEELS: tuple[TypeWheel, ...] = ("1963", "1968")  # the alphabets that a client may name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add, port = parser.add_argument, ranged_number(int, 0, 65535)
-    host = "address to listen at; 0.0.0.0: all (default %(default)s)"
+    host = f"address to listen at; 0.0.0.0: all, ::: all, IPv6 too (default {DEFAULT_HOST})"
+    socket_path = "Unix socket to listen at, instead of an address and a port (default: none)"
+    mode = "permissions of the Unix socket, octal (default 660: this user and its group)"
+    origin = "origin of web pages that may ask with a key, https://chat.example; may be repeated (default: none)"
     cert_key = "private key of the certificate, PEM (default: none; --cert needs it)"
     add("--model", metavar="NAME|PATH", help="model to serve (default: the one set by asr33 model use)")
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help=host)
-    add("--port", type=port, default=DEFAULT_PORT, metavar="N", help="port; 0: any free one (default %(default)s)")
+    add("--host", metavar="ADDRESS", help=host)
+    add("--port", type=port, metavar="N", help=f"port; 0: any free one (default {DEFAULT_PORT})")
+    add("--socket", type=Path, metavar="PATH", help=socket_path)
+    add("--socket-mode", type=_parse_mode, default=0o660, metavar="MODE", help=mode)
     add("--keys", type=Path, metavar="FILE", help="API keys, a line each: key, blank, name (default: none needed)")
     add("--cert", type=Path, metavar="FILE", help="certificate with its chain for https, PEM (default: http)")
     add("--cert-key", type=Path, metavar="FILE", help=cert_key)
+    add("--cors-origin", action="append", default=[], metavar="ORIGIN", help=origin)
     _add_engine(parser.add_argument_group("the engine"))
     _add_limits(parser.add_argument_group("limits"))
     _add_chat(parser.add_argument_group("chat"))
@@ -96,18 +108,15 @@ def main(args: argparse.Namespace) -> int:
     from model.store import default_model, store
 
     keys = ApiKeys(args.keys) if args.keys else None
-    sockets.require_keys_for(args.host, keys is not None)
+    _resolve_address(args, has_keys=keys is not None)
     tls = sockets.tls_context(args.cert, args.cert_key)
     folder = store.find_model(args.model or default_model.get_default())
     settings = _server_settings(args, folder)
     if args.ray is not None:
         return serve_ray.serve_replicas(args, partial(build_app, args, folder))
     limiter = ConnectionLimiter(ConnectionLimits(max_connections=sockets.limit_to_descriptors(args.connections)))
-    listeners = sockets.open_sockets(args.host, args.port)
-    host, port = listeners[0].getsockname()[:2]
-    url = sockets.url_of(host, port, is_tls=tls is not None)
 
-    async def serve() -> int:
+    async def serve(listeners: list[socket.socket], url: str) -> int:
         model = open_batch_model(args, folder)
         server = CompletionServer(model, keys=keys, gauges=limiter.gauges, **settings)
         hardened = HardenedServer(server.app, limiter, tls)
@@ -116,8 +125,48 @@ def main(args: argparse.Namespace) -> int:
         notify = SystemdNotifier()
         return await serve_until_signal(server, hardened, listeners, args.drain, status, notify, model.check_alive)
 
-    with asyncio.Runner(loop_factory=sockets.new_fair_loop) as runner:
-        return runner.run(serve())
+    with _open_listeners(args) as (listeners, url), asyncio.Runner(loop_factory=sockets.new_fair_loop) as runner:
+        return runner.run(serve(listeners, url))
+
+
+def _resolve_address(args: argparse.Namespace, has_keys: bool) -> None:
+    """Adds the default address, and checks it and the origins. Raises ToolError, ModelError."""
+    from model.server.cors import parse_origin
+    from model.server.http import sockets
+
+    if args.socket is not None:
+        if args.host is not None or args.port is not None or args.ray is not None:
+            raise ToolError("--socket replaces --host and --port, and not with --ray: leave one out", "argument")
+    else:
+        args.host, args.port = args.host or DEFAULT_HOST, DEFAULT_PORT if args.port is None else args.port
+        sockets.require_keys_for(args.host, has_keys)
+    args.cors_origin = [parse_origin(origin) for origin in args.cors_origin]
+    if args.cors_origin and not has_keys:
+        raise ModelError("--cors-origin: any visitor of the page could ask: list keys in a file, --keys FILE", "config")
+
+
+@contextmanager
+def _open_listeners(args: argparse.Namespace) -> Iterator[tuple[list[socket.socket], str]]:
+    """Yields the listening sockets and their URL; removes the file of a Unix socket at the end. Raises ModelError."""
+    from model.server.http import sockets
+
+    if args.socket is not None:
+        listener = sockets.open_unix_socket(args.socket, args.socket_mode)
+        try:
+            yield [listener], f"unix:{args.socket}"
+        finally:
+            sockets.remove_unix_socket(args.socket, listener)
+        return
+    listeners = sockets.open_sockets(args.host, args.port)
+    host, port = listeners[0].getsockname()[:2]
+    yield listeners, sockets.url_of(host, port, is_tls=args.cert is not None)
+
+
+def _parse_mode(text: str) -> int:
+    """Parses permissions such as 660."""
+    if not re.fullmatch("0?[0-7]{3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} are no permissions: three octal digits, such as 660")
+    return int(text, 8)
 
 
 def build_app(args: argparse.Namespace, folder: Path) -> Any:
@@ -141,13 +190,13 @@ def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "vocabulary": store.read_manifest(folder).files[store.TOKENIZER_FILE].sha256,
         "alphabets": TYPE_WHEELS,
         "speakers": _choose_speakers(args, folder),
+        "cors_origins": args.cors_origin,
     }
 
 
 def _choose_speakers(args: argparse.Namespace, folder: Path) -> Speakers:
     """The assistant and the user of a chat. Raises ModelError for a persona that the model's corpus lacks."""
     from model.dialogue import choose_speakers
-    from model.errors import ModelError
     from model.openai_api.chat_request import PLAIN_SPEAKERS
     from model.store import store
 

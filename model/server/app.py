@@ -30,6 +30,7 @@ from model.openai_api.response import CompletionChunk
 from model.server import metrics, refusals
 from model.server.api_keys import ApiKeys
 from model.server.completion_response import CompletionBackend, CompletionResponse, convert_model_error
+from model.server.cors import cors_middleware
 from model.server.limits import DEFAULT_LIMITS, BodyBudget, RequestLimits, parse_request, read_body
 from model.server.middleware import AccessMiddleware, bearer_key, reject_browsers, reject_smuggling
 from model.server.open_answers import OpenAnswers
@@ -71,13 +72,15 @@ class CompletionServer:
         vocabulary: str = "",
         alphabets: Sequence[str] = (),
         speakers: Speakers = PLAIN_SPEAKERS,
+        cors_origins: Sequence[str] = (),
         gauges: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """`vocabulary` is the hash of the tokenizer. In a chat, `speakers` are the assistant and the user.
 
-        `gauges` returns the caller's numbers for `/metrics`.
+        Pages of the `cors_origins` may ask with a key; without `keys` no page may. `gauges` returns the caller's
+        numbers for `/metrics`.
         """
-        self.speakers = speakers
+        self.speakers, self._cors_origins = speakers, cors_origins
         self.model, self.name, self.limits, self.keys = model, name, limits, keys
         self.state: ServerState = "loading"
         self.answers = OpenAnswers(limits, lambda: keys is not None and len(keys) > 1)
@@ -120,7 +123,10 @@ class CompletionServer:
                 Route("/health", self._get_health),
                 Route("/metrics", self._get_metrics),
             ],
-            middleware=[Middleware(AccessMiddleware, admit=self.admit, requests=self.request_counts)],
+            middleware=[
+                *cors_middleware(self._cors_origins),
+                Middleware(AccessMiddleware, admit=self.admit, requests=self.request_counts),
+            ],
             exception_handlers={HTTPException: _handle_routing_error},
         )
         app.router.redirect_slashes = False

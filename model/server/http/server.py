@@ -19,8 +19,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from model.server import refusals
 from model.server.http.connections import ConnectionLimiter
+from model.server.http.half_close import HalfCloseProbe
+from model.server.http.request_parser import RequestParser
 from model.server.http.sockets import BACKLOG
-from model.server.http.wire import LingeringTransport, TinyChunkGuard, encode_error
+from model.server.http.wire import LingeringTransport, encode_error
 from model.server.refusals import HttpError
 
 WRITE_BUFFER_BYTES = 16_384  # of an answer, which may wait in this process for a client
@@ -41,11 +43,12 @@ class HttpConnection(H11Protocol):
 
     def __init__(self, limiter: ConnectionLimiter, **options: Any) -> None:
         super().__init__(**options)
-        self.conn = TinyChunkGuard(h11.SERVER, limiter.limits.header_bytes)
+        self.conn: RequestParser = RequestParser(limiter.limits.header_bytes)
         self._limiter = limiter
         self._phase: Phase = ""
         self._phase_timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._half_close_probe: HalfCloseProbe | None = None
         self._has_received = self._is_closing = self._is_admitted = False
 
     # The argument is narrower than asyncio's, as uvicorn's is: all connections are streams.
@@ -63,7 +66,7 @@ class HttpConnection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limiter.remove(self)
-        for timer in (self._phase_timer, self._unread_timer):
+        for timer in (self._phase_timer, self._unread_timer, self._half_close_probe):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -80,11 +83,40 @@ class HttpConnection(H11Protocol):
             return
         if self._is_answering:
             self._enter_phase("body" if self.conn.their_state is h11.SEND_BODY else "")
-        elif self._phase == "idle":
+        elif self._phase == "idle" and self.conn.trailing_data[0]:
             self._enter_phase("header")
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keeps the connection while an answer is open, because the client may have closed only its sending half.
+
+        With TLS the end of the client's data ends the connection, because asyncio closes it.
+        """
+        is_tls = self.transport.get_extra_info("sslcontext") is not None
+        if is_tls or self._is_closing or not (self._is_answering and self.conn.has_whole_request):
+            return False
+        if self._half_close_probe is None:
+            self._half_close_probe = HalfCloseProbe(self.loop, self._write_probe)
+        return True
+
+    def _write_probe(self, may_send_interim: bool) -> bool:
+        """Writes what the client ignores, in a stream or before an answer. Returns whether it did."""
+        if self.transport.is_closing() or not self._is_answering or self.transport.get_write_buffer_size():
+            return False
+        event: h11.Data | h11.InformationalResponse
+        if self.cycle.response_started and (filler := self.scope["state"].get("filler")):
+            event = h11.Data(data=filler)
+        elif self.cycle.response_started or not may_send_interim or self.scope["http_version"] == "1.0":
+            return False
+        else:
+            event = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+        self.transport.write(self.conn.send(event) or b"")
+        return True
 
     def on_response_complete(self) -> None:
         super().on_response_complete()  # which may start the next request
+        if self._half_close_probe and not self._is_answering:
+            self.transport.close()
+            return
         self._enter_phase("" if self._is_answering else "linger" if self.conn.their_state is h11.SEND_BODY else "idle")
 
     def send_400_response(self, msg: str) -> None:

@@ -13,6 +13,8 @@ import select
 import selectors
 import socket
 import ssl
+import stat
+import sys
 from pathlib import Path
 from selectors import SelectorKey
 from typing import Any
@@ -23,8 +25,10 @@ from model.server.http.connections import ConnectionLimits
 BACKLOG = 4096  # connections that the kernel holds until they are accepted
 SEND_BUFFER_BYTES = 32_768  # of the kernel, for each connection; its default holds whole answers
 SPARE_DESCRIPTORS = 64  # for files other than connections
+MAX_SOCKET_PATH_BYTES = 104 if sys.platform == "darwin" else 107  # of sun_path, without its last zero (unix(7))
 SOCKETS_PER_TURN = 8  # that the event loop handles before other work
 
+_NEW_SUFFIX = ".new"
 _BIND_ERRORS: dict[int, tuple[str, Kind]] = {
     errno.EADDRINUSE: ("is taken: --port N names another", "unavailable"),
     errno.EACCES: ("is not yours to take: --port N above 1023", "denied"),
@@ -77,8 +81,14 @@ def limit_to_descriptors(max_connections: int) -> int:
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
     """Listens at all addresses of the host. Raises ModelError."""
+    host = host.removeprefix("[").removesuffix("]")  # as in a URL
     try:
-        return bind_sockets(host, port)
+        try:
+            return bind_sockets(host, port)
+        except OSError:
+            if port:
+                raise
+            return bind_sockets(host, port)  # the first address got a free port that is taken at the second one
     except (socket.gaierror, UnicodeError):
         raise ModelError(f"{host}: no such host; --host takes an address of this computer", "no host") from None
     except OSError as error:
@@ -87,9 +97,66 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
         raise ModelError(f"{host} port {port} {why}", kind) from None
 
 
+def open_unix_socket(path: Path, mode: int) -> socket.socket:
+    """Listens at a path whose file has the permissions `mode`. Replaces the socket of a killed server.
+
+    Raises ModelError if another server listens there, if the file is no socket, and if it cannot be made.
+    """
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES - len(_NEW_SUFFIX):
+        cure = f"at most {MAX_SOCKET_PATH_BYTES - len(_NEW_SUFFIX)} bytes, as the kernel allows"
+        raise ModelError(f"{path} is too long for a socket: {cure}", "argument")
+    try:
+        _require_unused(path)
+        # Under another name first: a file is never there without its permissions, or without a server.
+        new_path = Path(f"{path}{_NEW_SUFFIX}")
+        new_path.unlink(missing_ok=True)
+        bound = socket.socket(socket.AF_UNIX)
+        try:
+            bound.bind(os.fspath(new_path))
+            new_path.chmod(mode)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            bound.listen(BACKLOG)
+            new_path.rename(path)
+        except OSError:
+            bound.close()
+            new_path.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        kind: Kind = "denied" if isinstance(error, PermissionError) else "create"
+        raise ModelError(f"{path}: no socket can be made there ({error.strerror}); name another path", kind) from None
+    return bound
+
+
+def remove_unix_socket(path: Path, bound: socket.socket) -> None:
+    """Removes the file, unless another server has replaced it meanwhile."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        bound.close()
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+
+
+def _require_unused(path: Path) -> None:
+    """Raises ModelError unless the path is free, or the socket of a server that has ended. Raises OSError."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ModelError(f"{path} is no socket: name a path that is free", "create")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(os.fspath(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return
+    raise ModelError(f"{path} is taken: another server listens there", "unavailable")
+
+
 def bind_sockets(host: str, port: int) -> list[socket.socket]:
-    """Listens at all addresses of the host on one port; port 0 lets the kernel choose. Raises OSError, gaierror."""
+    """Listens at all addresses of the host on one port; port 0 lets the kernel choose. Raises OSError, gaierror.
+
+    The address `::` means all addresses of both families, as people expect, though the sockets are two.
+    """
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if any(family == socket.AF_INET6 and address[0] == "::" for family, _, _, _, address in addresses):
+        addresses += socket.getaddrinfo("0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(addresses):

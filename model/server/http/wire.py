@@ -1,4 +1,4 @@
-"""What lies below a connection: a transport that half-closes, a parser that rejects tiny chunks, an error as bytes."""
+"""What lies below a connection: a transport that half-closes, and an error as bytes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import h11
-
 from model.server.refusals import HttpError
-
-FREE_CHUNKS = 32  # chunks of a body that may have any size
-MIN_CHUNK_BYTES = 512  # average size of all further chunks
 
 
 class LingeringTransport:
@@ -43,23 +38,6 @@ class LingeringTransport:
             self._transport.write_eof()
         except OSError:  # the client has gone, which asyncio does not know yet
             self._transport.abort()
-
-
-class TinyChunkGuard(h11.Connection):
-    """h11 that rejects a body in tiny chunks, because a chunk of one byte takes as much time as one of a thousand."""
-
-    _chunk_count = _byte_count = 0
-
-    def next_event(self) -> Any:
-        event = super().next_event()
-        if isinstance(event, h11.Data):
-            self._chunk_count += event.chunk_start
-            self._byte_count += len(event.data)
-            if self._chunk_count > FREE_CHUNKS + self._byte_count // MIN_CHUNK_BYTES:
-                raise h11.RemoteProtocolError("a body in tiny chunks", error_status_hint=413)
-        elif isinstance(event, h11.EndOfMessage):
-            self._chunk_count = self._byte_count = 0
-        return event
 
 
 def encode_error(error: HttpError) -> bytes:
