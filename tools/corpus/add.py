@@ -17,6 +17,7 @@ from tools.corpus import detect, storage
 from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpus.detect import DetectionResult, ImportGroup
 from tools.corpus.fields import make_printable
+from tools.corpus.importers.registry import KINDS
 from tools.corpus.metadata import CorpusMetadata, ImportBatch, sum_counts
 from tools.corpus.progress import ImportProgress
 from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
@@ -48,20 +49,25 @@ def add_paths(
     options: CleaningOptions | None,
     progress: ImportProgress,
     encoding: str = "",
+    column: str = "",
 ) -> AddResult:
     """Adds all new files of the paths. Without `options`, those of the last cleaning apply.
 
-    `kind` and `encoding` are those of all files; "" lets them be recognised.
+    `kind` and `encoding` are those of all files; "" lets them be recognised. `column` names or numbers the column of
+    the texts of tables.
 
-    Raises ToolError ("damaged" if no path has a text).
+    Raises ToolError ("damaged" if no path has a text, "argument" if there is a column but no table).
     """
     with storage.open_draft(name) as draft:
         result = AddResult(draft.metadata)
         known = draft.metadata.known_digests()
         progress.start_phase("looking")
         detected = [(path, detect.detect_kinds(path, kind, progress.count_bytes, encoding)) for path in paths]
-        for group in detect.join_multipart(group for _, kinds in detected for group in kinds.groups):
-            _import_group(group, draft, known, result, progress)
+        groups = detect.join_multipart(group for _, kinds in detected for group in kinds.groups)
+        if column and not any(KINDS[group.kind].has_columns for group in groups):
+            raise ToolError(f"--column {column}: no path is a table; to read one as such: --as table", "argument")
+        for group in groups:
+            _import_group(group, draft, known, result, progress, column)
         result.batches += [batch for path, kinds in detected for batch in _unclaimed_batches(path, kinds)]
         if draft.added_count:
             new_options = replace(options or draft.metadata.options, secret=draft.metadata.options.secret)
@@ -80,7 +86,12 @@ def clean_corpus(name: str, options: CleaningOptions, progress: ImportProgress) 
 
 
 def _import_group(
-    group: ImportGroup, draft: CorpusDraft, known: set[str], result: AddResult, progress: ImportProgress
+    group: ImportGroup,
+    draft: CorpusDraft,
+    known: set[str],
+    result: AddResult,
+    progress: ImportProgress,
+    column: str,
 ) -> None:
     progress.start_phase("comparing", sum(member.size for member in group.members))
     new, known_count = detect.drop_known_files(group, known)
@@ -89,7 +100,7 @@ def _import_group(
     if new.members:
         known.update(new.digests)
         progress.start_phase(f"reading {new.kind}", sum(member.size for member in new.members))
-        result.batches.append(_read_group(new, _timestamp(), draft, progress))
+        result.batches.append(_read_group(new, _timestamp(), draft, progress, column))
 
 
 def _unclaimed_batches(path: Path, detected: DetectionResult) -> Iterator[ImportBatch]:
@@ -105,10 +116,10 @@ def _timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _read_group(group: ImportGroup, now: str, draft: CorpusDraft, progress: ImportProgress) -> ImportBatch:
+def _read_group(group: ImportGroup, now: str, draft: CorpusDraft, progress: ImportProgress, column: str) -> ImportBatch:
     collector = _ItemCollector()
     before = draft.added_count
-    for item in detect.read_items(group):
+    for item in detect.read_items(group, column):
         progress.count_record()
         if isinstance(item, Record):
             draft.add_record(item)
@@ -220,6 +231,6 @@ def merge_batches(path: str, batches: Sequence[ImportBatch]) -> ImportBatch:
 
 
 def format_counts(counts: Counter[str], limit: int = 8) -> str:
-    """Returns `12 a photo, 3 a call`, the most frequent first."""
-    listed = ", ".join(f"{number:,} {label}" for label, number in counts.most_common(limit))
+    """Returns `a photo (12), a call (3)`, the most frequent first."""
+    listed = ", ".join(f"{label} ({number:,})" for label, number in counts.most_common(limit))
     return f"{listed} and {len(counts) - limit} more kinds" if len(counts) > limit else listed

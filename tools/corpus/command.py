@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--as", dest="kind", choices=sorted(KINDS), default="", help=kind_help)
     encoding_help = "encoding of all files, as cp1252 or mac_roman (default: recognise it in each file)"
     add.add_argument("--encoding", default="", metavar="NAME", help=encoding_help)
+    column_help = "column of the texts in tables, by name or by number from 1 (default: find it)"
+    add.add_argument("--column", default="", metavar="NAME|N", help=column_help)
     _add_cleaning_arguments(add, "without any of these options: the options of the last cleaning")
 
     clean = _add_action(actions, "clean", "clean a corpus again, with other options", _run_clean)
@@ -128,7 +130,8 @@ def _run_add(args: argparse.Namespace) -> int:
     existed = storage.corpus_exists(args.name)
     try:
         with ImportProgress() as progress:
-            result = add.add_paths(args.name, args.paths, args.kind, _cleaning_options(args), progress, encoding)
+            options = _cleaning_options(args)
+            result = add.add_paths(args.name, args.paths, args.kind, options, progress, encoding, args.column)
     except KeyboardInterrupt:
         print_message(f"asr33: stopped; {args.name} {'is unchanged' if existed else 'was not created'}")
         raise
@@ -153,7 +156,7 @@ def _print_batch(batch: ImportBatch) -> None:
         counts = f"{format_count(batch.members, 'file')}, {format_count(batch.records, 'record')}"
         _print(f"{path}: {batch.kind}, {counts}")
     if batch.skipped:
-        _print(f"{path}: no text in {format_counts(Counter(batch.skipped))}")
+        _print(f"{path}: left out, without text: {format_counts(Counter(batch.skipped))}")
     if batch.left:
         _print(f"{path}: files of unknown kind, by ending: {format_counts(Counter(batch.left))}")
     _print_messages("damaged", batch.damaged)

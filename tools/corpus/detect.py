@@ -12,10 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from tools.corpus.archive import Member, MemberError, is_zip, iter_members
 from tools.corpus.encodings import encoding_warning, read_as_utf8
-from tools.corpus.importers.registry import FIRST_LOOSE_KIND, KINDS, Importer, export_prefixes, load_importer
+from tools.corpus.importers.registry import (
+    FIRST_LOOSE_KIND,
+    KINDS,
+    Importer,
+    TableImporter,
+    export_prefixes,
+    load_importer,
+)
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.unread_formats import describe_unread
 
@@ -188,7 +196,11 @@ def read_items(group: ImportGroup) -> Iterator[ImportItem]:
     At the end each file that was not UTF-8 gives a warning.
     """
     try:
-        for item in load_importer(group.kind).read_items(group.members):
+        if column and KINDS[group.kind].has_columns:
+            items = cast(TableImporter, importer).read_items(group.members, column)
+        else:
+            items = importer.read_items(group.members)
+        for item in items:
             is_empty = isinstance(item, Record) and not item.text.strip()
             yield SkippedItem(item.source, "an empty text") if is_empty else item
     except MemberError as error:

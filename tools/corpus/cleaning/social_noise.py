@@ -1,28 +1,15 @@
-"""Recognises what social networks add to texts: links, retweets, system notices, joined rows. Pure."""
+"""Recognises what social networks add to texts: retweets, system notices, joined rows. Pure."""
 
 from __future__ import annotations
 
 import html
 import re
 
+from tools.corpus.cleaning.links import remove_links
 from tools.corpus.record import Record
 
 MAX_TWEET_CHARS = 280  # the network's limit since 2017; links and entities may exceed it
-
-_LINK_CHARACTER = r"[!#-;=?-~À-ɏ]"  # ASCII without blanks, quotes and angle brackets; Latin letters
-_LINK = re.compile(
-    r"https?://t\.co/(?:(?!https?:)[A-Za-z0-9]){1,10}"  # often joined to the words around it
-    rf"|https?://{_LINK_CHARACTER}*…?"
-    r"|https?:?/?…"
-    rf"|(?<![\w.@/])www\.{_LINK_CHARACTER}+"
-    rf"|pic\.(?:twitter|x)\.com/{_LINK_CHARACTER}+",
-    re.IGNORECASE,
-)
-_TRAILING_PUNCTUATION = ".,;:!?)]}'"  # at the end of a link these belong to the sentence
-_LABELLED_LINK = re.compile(rf"\[([^\[\]\n]+)\]\(https?://{_LINK_CHARACTER}{{0,1000}}?\)")
-_GAP_MARK = "\0"
-_GAP = re.compile(rf"[ \t]*{_GAP_MARK}(?=[.,;:!?)\]])|{_GAP_MARK}")
-_BLANK_RUN = re.compile(r"[ \t]{2,}")
+MIN_FITTING_SHARE = 0.6  # of the lines of a text that are short enough for tweets
 
 _RETWEET = re.compile(r"\s*[\"“”']*\s*(?:RT(?:\s*@|\s*:|\s*$)|@\w{1,30}:(?=\s|$))")
 
@@ -50,42 +37,6 @@ _IMPERSONAL_NOTICE = re.compile(
 )
 
 
-def remove_links(text: str) -> str:
-    """Removes links, also those joined to a word; a labelled link leaves its label."""
-    folded = text.casefold()
-    if not ("http" in folded or "www." in folded or "pic." in folded):
-        return text
-    before = ""
-    while before != text and _LINK.search(text):  # the removal may create another link
-        before, text = text, _LABELLED_LINK.sub(r"\1", text)
-        text = _close_gaps(before, _GAP.sub("", _LINK.sub(_replace_link, text)))
-    return text
-
-
-def _replace_link(match: re.Match[str]) -> str:
-    """Returns the gap mark, and the punctuation after the link."""
-    link = match[0]
-    bare = link.rstrip(_TRAILING_PUNCTUATION)
-    # A bracket opened inside the link belongs to it, as in Wikipedia's links.
-    if ")" in link[len(bare) :] and "(" in bare:
-        bare = link[: link.rindex(")") + 1]
-    return _GAP_MARK + (link[len(bare) :] if len(bare) > len("https://") else "")
-
-
-def _close_gaps(before: str, after: str) -> str:
-    """Removes the blanks left by links, and the lines that contained only links."""
-    old_lines, new_lines = before.split("\n"), after.split("\n")
-    if len(old_lines) != len(new_lines):
-        return after
-    lines = []
-    for old, new in zip(old_lines, new_lines, strict=True):
-        if old == new:
-            lines.append(new)
-        elif bare := _BLANK_RUN.sub(" ", new).strip():
-            lines.append(bare)
-    return "\n".join(lines)
-
-
 def is_retweet(record: Record) -> bool:
     """Whether another user wrote the text: `RT @name`, or `@name: words` typed by hand."""
     return _RETWEET.match(record.text) is not None
@@ -105,14 +56,27 @@ def is_notice(record: Record) -> bool:
 
 
 def split_rows(record: Record) -> list[str]:
-    """Returns the tweets that an unbalanced quote joined to one text; the text itself if that is not certain.
+    """Returns the tweets that an unbalanced quote joined to one text; the text itself if that is not likely.
 
-    It is certain if the text has no date and is too long for a tweet, and each of its lines could be a tweet. A table
-    with more columns would have lost its dates and would be reported as damaged.
+    A table with dates would have lost them and would be reported as damaged, so a text with a date is one tweet.
     """
-    if record.when is not None or "\n" not in record.text or len(html.unescape(record.text)) <= MAX_TWEET_CHARS:
-        return [record.text]
-    lines = [line for line in record.text.splitlines() if line.strip()]
-    if any(len(html.unescape(_LINK.sub("", line))) > MAX_TWEET_CHARS for line in lines):
-        return [record.text]
-    return lines
+    return [record.text] if record.when is not None else split_joined_tweets(record.text)
+
+
+def split_joined_tweets(text: str) -> list[str]:
+    """Returns the lines of a text that is too long for a tweet, if nearly each of them could be one.
+
+    Rows that a quote joined have no empty lines between them; paragraphs of one text have.
+    """
+    if len(text) <= MAX_TWEET_CHARS or "\n" not in text or tweet_length(text) <= MAX_TWEET_CHARS:
+        return [text]
+    lines = text.strip().splitlines()
+    if not all(map(str.strip, lines)):
+        return [text]
+    fitting = sum(tweet_length(line) <= MAX_TWEET_CHARS for line in lines)
+    return lines if fitting >= MIN_FITTING_SHARE * len(lines) else [text]
+
+
+def tweet_length(text: str) -> int:
+    """Returns the number of characters of a tweet that count: without links, an entity as one character."""
+    return len(remove_links(html.unescape(text)).strip())

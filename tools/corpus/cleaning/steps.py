@@ -14,6 +14,7 @@ from tools.corpus import anonymise
 from tools.corpus.cleaning import deduplicate, people, social_noise
 from tools.corpus.cleaning.counts import CleaningCounts, StepCount
 from tools.corpus.cleaning.gutenberg import cut_gutenberg
+from tools.corpus.cleaning.links import remove_links
 from tools.corpus.cleaning.page_layout import change_documents, join_divided_words, shorten_leaders
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
@@ -134,7 +135,7 @@ _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
     ("hyphens", "join words divided at line ends, remove soft hyphens", change_documents(join_divided_words)),
     ("notices", "drop system notices (X left the group)", drop_records(social_noise.is_notice, ("message",))),
     ("retweets", "drop retweets (RT @name, @name: at the start)", drop_records(social_noise.is_retweet, ("tweet",))),
-    ("links", "remove links, keep their labels", change_texts(social_noise.remove_links)),
+    ("links", "remove links, keep their labels", change_texts(remove_links)),
     ("blanks", "remove blanks at line ends and repeated empty lines", _normalise_whitespace),
     ("empty", "drop texts without visible characters", drop_records(deduplicate.is_empty)),
     ("doubles", "drop duplicates; of messages only those of the same second", deduplicate.drop_duplicates),

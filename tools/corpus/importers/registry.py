@@ -63,12 +63,19 @@ def _signal_prefix(name: str) -> str | None:
     return parent_folder(name) or None if name.lower().endswith(_DATABASE_SUFFIXES) else None
 
 
+class TableImporter(Importer, Protocol):
+    """An importer of tables, whose column of texts the user may name."""
+
+    def read_items(self, members: Sequence[Member], column: str = "") -> Iterator[ImportItem]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ImporterKind:
     """A row of the registry.
 
     `is_export`: the files belong together, so all are new or none. `is_multipart`: several paths may be parts of one
     export. `is_generic`: the importer claims almost any file, so no file inside an export is offered to it.
+    `has_columns`: the importer reads tables, and `read_items` takes the column of the texts.
     `export_prefix` returns the start of all names that belong to the same export as a claimed file; None if unknown.
     """
 
@@ -76,6 +83,7 @@ class ImporterKind:
     is_export: bool = False
     is_multipart: bool = False
     is_generic: bool = False
+    has_columns: bool = False
     export_prefix: Callable[[str], str | None] = lambda name: None
 
 
@@ -85,9 +93,10 @@ KINDS = {  # in the order of detection: generic importers last
     "signal": ImporterKind("signal", is_export=True, export_prefix=_signal_prefix),
     "whatsapp": ImporterKind("whatsapp"),
     "telegram": ImporterKind("telegram"),
-    "tweets": ImporterKind("tweets", export_prefix=_x_prefix),
+    "tweets": ImporterKind("tweets", has_columns=True, export_prefix=_x_prefix),
     "log": ImporterKind("session_log", is_generic=True),
     "pdf": ImporterKind("pdf", is_generic=True),
+    "table": ImporterKind("table", is_generic=True, has_columns=True),
     "text": ImporterKind("text", is_generic=True),
 }
 FIRST_LOOSE_KIND = "tweets"  # this importer and those after it take any table or text, so chats are refused before

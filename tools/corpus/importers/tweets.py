@@ -1,12 +1,15 @@
-"""Imports tweets: the account's download from X, the lists of archive sites, and plain CSV."""
+"""Imports tweets: the account's download from X, the lists of archive sites, and tables whose names say tweets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from tools.corpus.archive import Member
-from tools.corpus.importers import tweets_archive, tweets_csv
+from tools.corpus.importers import table, tweets_archive
 from tools.corpus.record import ImportItem, SkippedItem
+from tools.corpus.threads import catch_damage
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
@@ -16,28 +19,35 @@ def claim(members: Sequence[Member]) -> Sequence[Member]:
     return [
         member
         for kind, member in kinds
-        if (kind != "account" or tweets_archive.archive_root(member) in archives if kind else _is_table(member))
+        if (kind != "account" or tweets_archive.archive_root(member) in archives if kind else _is_tweet_table(member))
     ]
 
 
-def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
-    """Yields the tweets, archive by archive, then table by table. All members that are not JSON are read as tables."""
+def read_items(members: Sequence[Member], column: str = "") -> Iterator[ImportItem]:
+    """Yields the tweets, archive by archive, then table by table. `column` is that of the texts of each table."""
     archives: dict[str, list[tuple[str, Member]]] = {}
     tables: list[Member] = []
     for member in members:
-        if kind := tweets_archive.file_kind(member) or ("list" if member.name.endswith((".json", ".js")) else ""):
+        if kind := tweets_archive.file_kind(member) or ("list" if _is_forced_list(member) else ""):
             archives.setdefault(tweets_archive.archive_root(member), []).append((kind, member))
         else:
             tables.append(member)
     for archive in archives.values():
         yield from tweets_archive.read_items(archive)
     months = {root for root, files in archives.items() if any(kind == "month" for kind, _ in files)}
-    for table in tables:
-        if table.name.endswith("tweets.csv") and tweets_archive.archive_root(table) in months:
-            yield SkippedItem(table.location, tweets_archive.DUPLICATE_FILE)
+    for member in tables:
+        if member.name.endswith("tweets.csv") and tweets_archive.archive_root(member) in months:
+            yield SkippedItem(member.location, tweets_archive.DUPLICATE_FILE)
         else:
-            yield from tweets_csv.read_items(table)
+            yield from catch_damage(table.read_table(member, column, is_tweets=True), member)
 
 
-def _is_table(member: Member) -> bool:
-    return member.name.lower().endswith(".csv") and tweets_csv.detect_columns(member) is not None
+def _is_forced_list(member: Member) -> bool:
+    return member.name.endswith((".json", ".js")) and not _is_tweet_table(member)
+
+
+def _is_tweet_table(member: Member) -> bool:
+    if not member.name.lower().endswith(TABLE_SUFFIXES):
+        return False
+    layout = table.detect_layout(member)
+    return layout is not None and layout.choice.column is not None and table.is_tweets(layout)

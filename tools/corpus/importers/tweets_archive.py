@@ -15,9 +15,9 @@ from typing import Any
 from tools.corpus import dates, json_stream
 from tools.corpus.archive import Member, MemberError
 from tools.corpus.fields import as_text, get_nested
-from tools.corpus.importers.tweets_csv import FLAGGED_RETWEET, NO_TEXT
 from tools.corpus.importers.tweets_notes import TweetNotes
 from tools.corpus.record import ImportItem, KnownPerson, Record, SkippedItem
+from tools.corpus.table_roles import FLAGGED_RETWEET, NO_TEXT, OTHER_WRITER
 from tools.corpus.threads import catch_damage
 
 DELETED = "a tweet that was deleted"
@@ -121,12 +121,15 @@ def _to_item(location: str, tweet: Mapping[str, Any], mine: bool, who: str, note
         return SkippedItem(location, FLAGGED_RETWEET)
     when = dates.parse_timestamp(as_text(tweet.get("created_at")) or as_text(tweet.get("date")))
     name = as_text(get_nested(tweet, "user", "screen_name")) or who
+    if who and name.casefold() != who.casefold():
+        return SkippedItem(location, OTHER_WRITER)
     return Record(location, "", notes.complete_text(text, when), name, when, "tweet", mine)
 
 
 def _is_flagged_retweet(tweet: Mapping[str, Any]) -> bool:
     """Whether a retweet flag is set. `retweeted` is ignored: X writes false for retweets too."""
     flags = (tweet.get("is_retweet"), tweet.get("isRetweet"))
-    return isinstance(tweet.get("retweeted_status"), dict) or any(
+    retweeted = (tweet.get("retweeted_status"), tweet.get("retweetedTweet"))
+    return any(isinstance(other, dict) for other in retweeted) or any(
         flag is True or str(flag).lower() in ("t", "true", "1") for flag in flags
     )

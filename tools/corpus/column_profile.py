@@ -1,0 +1,152 @@
+"""Describes the values of a column of a table, and chooses the column of the texts by names and values. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tools.corpus.cell_texts import unwrap_texts
+from tools.corpus.column_names import TEXT_NAMES, is_denied, normalise_name, text_rank
+
+ValueKind = Literal["empty", "number", "link", "flag", "list", "html", "word", "text"]
+
+TYPED_SHARE = 0.9  # of the values of a column of numbers, links or flags
+TEXT_SHARE = 0.4  # of the values of a column of texts that have several words
+CLEAR_LEAD = 2.0  # by which the longest texts must lead if no name decides
+FEW_ROWS = 4  # in so few rows repeated values say nothing
+TRUE_VALUES = frozenset(("true", "t", "1", "yes", "y", "wahr", "ja", "vrai", "oui"))
+FALSE_VALUES = frozenset(("false", "f", "0", "no", "n", "falsch", "nein", "faux", "non"))
+
+_DATE_WORD = (
+    r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*|(?:jan|feb|mar|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez|mär|dé)[a-zä]*"
+    r"|am|pm|utc|gmt|ces?t|[ecmp][sd]t|bst|[tzek]"
+)
+_NUMBER = re.compile(rf"(?=.*\d)(?:[\d\W_]|(?:{_DATE_WORD})(?![^\W\d_]))+", re.IGNORECASE)
+_LINK = re.compile(r"(?:(?:https?://|www\.)\S+|/\S+/\S*)(?:[ ,;]+(?:https?://|www\.)\S+)*", re.IGNORECASE)
+_HTML = re.compile(r"\s*<[a-zA-Z][^<>]*>.*</?[a-zA-Z][^<>]*>\s*", re.DOTALL)
+_WORDS = re.compile(r"[^\W\d_]\W*\s\W*[\w@#]*[^\W\d_]")
+# Scripts that write no blanks between words: Thai to Khmer, kana, Chinese; Korean has few.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{4}")
+_MAX_NUMBER_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProfile:
+    """What the values of a column are. `filled` and `distinct` are shares, `length` is the mean of those not empty."""
+
+    kind: ValueKind = "empty"
+    filled: float = 0.0
+    distinct: float = 0.0
+    length: float = 0.0
+    rows: int = 0
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether a value can be told from a part of a text."""
+        return self.kind in ("number", "link", "flag")
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether few values return again and again, as those of a label or of a device."""
+        return self.rows > FEW_ROWS and self.distinct < 0.4
+
+    def fits(self, value: str) -> bool:
+        """Whether a value may stand in this column, as far as its kind tells."""
+        kind = value_kind(value)
+        return not self.is_typed or kind in ("empty", self.kind) or {kind, self.kind} == {"number", "flag"}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChoice:
+    """The column of the texts, None if it is not clear. `others` are columns with texts that were not chosen."""
+
+    column: int | None
+    by_name: bool = False
+    others: tuple[int, ...] = ()
+
+
+def value_kind(value: str) -> ValueKind:
+    """Returns what one value is."""
+    text = value.strip()
+    if not text:
+        return "empty"
+    if text.casefold() in TRUE_VALUES | FALSE_VALUES and not text.isdigit():
+        return "flag"
+    if len(text) <= _MAX_NUMBER_CHARS and _NUMBER.fullmatch(text):
+        return "number"
+    if _LINK.fullmatch(text):
+        return "link"
+    if _HTML.fullmatch(text):
+        return "html"
+    if text[0] in "[{" and text[-1] in "]}":
+        return "text" if any(map(_is_wordy, unwrap_texts(text))) else "list"
+    return "text" if _is_wordy(text) else "word"
+
+
+def profile_column(values: Sequence[str]) -> ColumnProfile:
+    """Describes a column by a sample of its values."""
+    filled = [value for value in values if value.strip()]
+    if not filled:
+        return ColumnProfile(rows=len(values))
+    length = sum(map(len, filled)) / len(filled)
+    return ColumnProfile(
+        _column_kind(Counter(map(value_kind, filled))),
+        len(filled) / len(values),
+        len(set(filled)) / len(filled),
+        length,
+        len(values),
+    )
+
+
+def _column_kind(kinds: Counter[ValueKind]) -> ValueKind:
+    total = kinds.total()
+    if kinds["number"] + kinds["flag"] >= TYPED_SHARE * total:
+        return "flag" if kinds["flag"] > kinds["number"] else "number"
+    for kind in ("link", "list"):
+        if kinds[kind] >= TYPED_SHARE * total:
+            return kind
+    if kinds["html"] >= total / 2:
+        return "html"
+    return "text" if kinds["text"] >= TEXT_SHARE * total else "word"
+
+
+def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) -> ColumnChoice:
+    """Chooses the column of the texts. `names` is empty without a header."""
+    wordy = [number for number, profile in enumerate(profiles) if profile.kind == "text" and not profile.is_repeated]
+    candidates = [number for number in wordy if not names or not is_denied(names[number])]
+    ranks = {number: rank for number, name in enumerate(names) if (rank := text_rank(name)) is not None}
+    for rank in range(3):
+        named = [number for number in candidates if ranks.get(number) == rank]
+        column = _first_by_name(names, named) if rank == 0 else _longest(named, profiles)
+        if column is not None:
+            return ColumnChoice(column, True, tuple(number for number in candidates if number != column))
+        if named:
+            return ColumnChoice(None, others=tuple(named))
+    short = [number for number in ranks if ranks[number] == 0 and profiles[number].kind == "word"]
+    if (column := _first_by_name(names, short)) is not None and not profiles[column].is_repeated:
+        return ColumnChoice(column, True, tuple(candidates))
+    column = _longest(candidates, profiles)
+    others = tuple(number for number in candidates if number != column)
+    return ColumnChoice(column, column in ranks, others)
+
+
+def _first_by_name(names: Sequence[str], columns: Sequence[int]) -> int | None:
+    """Returns the column whose name is the best one."""
+    order = [TEXT_NAMES.index(normalise_name(names[number].rpartition(".")[2])) for number in columns]
+    return columns[order.index(min(order))] if order else None
+
+
+def _longest(columns: Sequence[int], profiles: Sequence[ColumnProfile]) -> int | None:
+    """Returns the column with the longest texts, None unless it leads clearly."""
+    sizes = {number: profiles[number].length * profiles[number].filled for number in columns}
+    ordered = sorted(columns, key=lambda number: -sizes[number])
+    if len(ordered) > 1 and sizes[ordered[0]] < CLEAR_LEAD * sizes[ordered[1]]:
+        return None
+    return ordered[0] if ordered else None
+
+
+def _is_wordy(text: str) -> bool:
+    return bool(_WORDS.search(text) or _UNSPACED.search(text))

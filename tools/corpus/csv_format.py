@@ -1,0 +1,173 @@
+"""Finds how the rows of a table are written: delimiter, width, quotes, and whether a header comes first. Pure.
+
+Each way to read the first lines is rated. Names of columns decide first, then rows of one width with numbers or dates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tools.corpus import csv_rows
+from tools.corpus.column_names import is_compound_name, is_identifier, is_known_name, is_name_like
+from tools.corpus.column_profile import ColumnProfile, profile_column, value_kind
+from tools.corpus.csv_rows import CsvFormat
+
+DELIMITERS = ",;\t|"
+MAX_SAMPLE_ROWS = 400
+MIN_VALID_SHARE = 0.9  # of the rows of a table without a header that have its width
+
+_LINE_END = re.compile(r"[,;|\t]+$")
+_RULE = re.compile(r"[-+|=\s:]+")  # between the header and the rows, as databases print it
+
+
+@dataclass(frozen=True, slots=True)
+class FormatCandidate:
+    """A way to read the sample, and how well it does."""
+
+    format: CsvFormat
+    rows: list[list[str]]
+    valid_share: float
+    known_names: int = 0
+    score: float = 0.0
+
+
+def read_candidates(lines: Sequence[str], delimiters: str) -> Iterator[FormatCandidate]:
+    """Yields the ways to read the lines, with their scores."""
+    for delimiter in delimiters:
+        yield from _read_candidates(lines, delimiter)
+
+
+def is_header_row(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether cells name the columns of the rows after them."""
+    filled = [cell for cell in map(str.strip, cells) if cell]
+    if not filled or not all(map(is_name_like, cells)) or len({cell.casefold() for cell in filled}) < len(filled):
+        return False
+    profiles = profile_columns(rows, len(cells))
+    if len(cells) == 1:
+        wordy = profiles[0].rows and share_of(value_kind(row[0]) == "text" for row in rows) >= MIN_VALID_SHARE
+        is_other = is_identifier(cells[0]) or (len(rows) >= 10 and " " not in cells[0].strip())
+        return is_known_name(cells[0]) or is_compound_name(cells[0]) or bool(wordy and is_other)
+    kinds = list(map(value_kind, cells))
+    if any(kind in ("link", "list", "html", "flag") for kind in kinds) or kinds.count("number") > 1:
+        return all(cell.isdecimal() for cell in filled) and _counts_up(filled)
+    if any(map(is_known_name, filled)):
+        return True
+    mismatches = sum(profile.is_typed and kind == "word" for kind, profile in zip(kinds, profiles, strict=True))
+    wordy_columns = [at for at, profile in enumerate(profiles) if profile.kind == "text"]
+    return bool(mismatches) or (bool(wordy_columns) and all(kinds[at] == "word" for at in wordy_columns))
+
+
+def common_line_end(lines: Sequence[str]) -> str:
+    """Returns the delimiters after each row, if these are not those between its cells."""
+    filled = [line for line in lines if line.strip()]
+    match = _LINE_END.search(filled[0])
+    if not match or share_of(line.endswith(match[0]) for line in filled) < MIN_VALID_SHARE:
+        return ""
+    rest = filled[0].removesuffix(match[0])
+    return match[0] if any(char in rest for char in set(DELIMITERS) - set(match[0])) else ""
+
+
+def _read_candidates(lines: Sequence[str], delimiter: str) -> Iterator[FormatCandidate]:
+    """Yields the ways to read the lines with a delimiter: quotes as quotes, as characters, or around each row."""
+    yield from _read_formats(lines, delimiter)
+    unwrapped = [_unwrap_line(line, delimiter) for line in lines if line.strip()]
+    if len(unwrapped) > 1 and share_of(inner is not None for inner in unwrapped[1:]) > 0.5:
+        inner_lines = [inner or line for inner, line in zip(unwrapped, filter(str.strip, lines), strict=True)]
+        for candidate in _read_formats(inner_lines, delimiter):
+            yield replace(candidate, score=candidate.score - 0.1)
+
+
+def _unwrap_line(line: str, delimiter: str) -> str | None:
+    """Returns the row in a line that is quoted as one cell."""
+    cells = csv_rows.parse_cells(line, delimiter)
+    is_one = isinstance(cells, list) and len(cells) == 1 and line.startswith('"')
+    return cells[0] if isinstance(cells, list) and is_one and delimiter in cells[0] else None
+
+
+def _read_formats(lines: Sequence[str], delimiter: str) -> Iterator[FormatCandidate]:
+    widths = _likely_widths(lines, delimiter)
+    for width in widths:
+        for format in (CsvFormat(delimiter, width), CsvFormat(delimiter, width, has_literal_quotes=True)):
+            if format.has_literal_quotes and not _has_odd_quotes(lines, delimiter):
+                continue
+            yield _rate(_read_sample(lines, format))
+
+
+def _likely_widths(lines: Sequence[str], delimiter: str) -> set[int]:
+    counts: Counter[int] = Counter()
+    for line in filter(str.strip, lines):
+        cells = csv_rows.parse_cells(line, delimiter)
+        counts[len(cells) if isinstance(cells, list) else line.count(delimiter) + 1] += 1
+    header = csv_rows.parse_cells(next(filter(str.strip, lines)), delimiter)
+    widths = {width for width, _ in counts.most_common(2)} | {len(header) if isinstance(header, list) else 1}
+    return {width for width in widths if width > 1}
+
+
+def _has_odd_quotes(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether more pieces begin with a quote that does not end them than with one that does."""
+    pieces = [piece for line in lines for piece in line.split(delimiter) if piece.startswith('"')]
+    return sum(csv_rows.unquote(piece) == piece for piece in pieces) > len(pieces) / 2
+
+
+def _read_sample(lines: Sequence[str], format: CsvFormat) -> FormatCandidate:
+    delimiter = format.delimiter
+    pieces = lines[0].split(delimiter)[1:]
+    format = replace(format, has_blanks=bool(pieces) and all(piece.startswith(" ") for piece in pieces))
+    numbered = enumerate((line for line in lines if not _RULE.fullmatch(line)), start=1)
+    if format.has_literal_quotes:
+        rows = [line.split(delimiter) for _, line in numbered]
+        valid = [row for row in rows if len(row) == format.width]
+        return FormatCandidate(format, [rows[0], *valid[rows[0] in valid :]], len(valid) / len(rows))
+    is_certain = (lambda cells: True) if format.width > 2 else (lambda cells: False)
+    parsed = list(csv_rows.iter_rows(numbered, format.width, is_certain, delimiter, has_blanks=format.has_blanks))
+    valid = [row.cells for row in parsed[1:] if len(row.cells) == format.width]
+    return FormatCandidate(format, [parsed[0].cells, *valid], len(valid) / max(1, len(parsed) - 1))
+
+
+def _rate(candidate: FormatCandidate) -> FormatCandidate:
+    """Returns the candidate with its score: above 0 if it is a table, the higher the surer."""
+    header, *rows = candidate.rows
+    width, delimiter = candidate.format.width, candidate.format.delimiter
+    header = list(split_glued_header(header, width)[0] or header)
+    known = sum(map(is_known_name, header)) if all(map(is_name_like, header)) else 0
+    if known and abs(len(header) - width) <= 1:
+        is_table = len(header) > 1 and (candidate.valid_share >= 0.3 if known > 1 else candidate.valid_share >= 0.5)
+        is_table = is_table and not (candidate.format.has_blanks and known < 2)
+        return replace(candidate, known_names=known, score=known + candidate.valid_share if is_table or not rows else 0)
+    everything = [row for row in candidate.rows if len(row) == width]
+    if len(everything) < 2 or candidate.valid_share < MIN_VALID_SHARE or len(header) != width:
+        return candidate
+    profiles = profile_columns(everything[1:], width)
+    is_spaced = delimiter in ",;" and share_of(row[1][:1] in (" ", "") for row in everything) > 0.5
+    is_typed = any(profile.is_typed for profile in profiles)
+    is_padded = all(not cell.strip() for row in everything for cell in row[1:])
+    if (is_spaced and not is_padded) or not (is_typed or is_padded or len(everything) > 2 or delimiter in "\t|"):
+        return candidate
+    return replace(candidate, score=candidate.valid_share)
+
+
+def split_glued_header(cells: Sequence[str], width: int) -> tuple[tuple[str, ...], str]:
+    """Returns the names of a header that is joined to the first row, and the last name; nothing for another row."""
+    if len(cells) != 2 * width - 1 or width < 2 or not all(map(is_name_like, cells[: width - 1])):
+        return (), ""
+    joined = cells[width - 1]
+    names = [name for end in range(len(joined), 0, -1) if is_known_name(name := joined[:end])]
+    is_header = names and sum(map(is_known_name, cells[: width - 1])) >= (width - 1) / 2
+    return ((*cells[: width - 1], names[0]), names[0]) if is_header else ((), "")
+
+
+def profile_columns(rows: Sequence[Sequence[str]], width: int) -> tuple[ColumnProfile, ...]:
+    sample = [row for row in rows if len(row) == width][:MAX_SAMPLE_ROWS]
+    return tuple(profile_column([row[at] for row in sample]) for at in range(width))
+
+
+def _counts_up(cells: Sequence[str]) -> bool:
+    return list(map(int, cells)) in (list(range(len(cells))), list(range(1, len(cells) + 1)))
+
+
+def share_of(flags: Iterable[bool]) -> float:
+    values = list(flags)
+    return sum(values) / max(1, len(values))

@@ -1,0 +1,126 @@
+"""Imports tables: CSV with any delimiter, JSON arrays and JSON Lines. Each text of the column of texts is a document.
+
+The column is found by its name or by its values. A table without a clear column of texts is refused with its header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from tools.corpus.archive import Member
+from tools.corpus.column_names import TWEET_TEXT_NAMES
+from tools.corpus.importers import table_csv, table_json
+from tools.corpus.record import DamagedItem, ImportItem, SourceWarning
+from tools.corpus.table_layout import TableLayout, name_column
+from tools.corpus.table_roles import find_roles, is_tweet_table
+from tools.corpus.threads import catch_damage
+
+CSV_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".dat", ""})  # a file with one of these may be a table
+SURE_SCORE = 2.9  # two known names, nearly all rows of one width
+MIN_SURE_ROWS = 5  # of a table without known names
+MAX_LISTED_NAMES = 30
+MAX_NAME_CHARS = 40
+LONG_TEXT_SHARE = 0.2  # of texts that are too long for tweets
+MIN_LONG_ROWS = 10
+ALIKE_CHARS = 20
+
+
+def claim(members: Sequence[Member]) -> Sequence[Member]:
+    """Returns the tables; of the files whose name says nothing, only those that surely are tables."""
+    return [member for member in members if _is_table(member)]
+
+
+def read_items(members: Sequence[Member], column: str = "") -> Iterator[ImportItem]:
+    """Yields the texts of each table. `column` names the column of the texts, or numbers it from 1."""
+    for member in members:
+        yield from catch_damage(read_table(member, column, is_tweets=False), member)
+
+
+def detect_layout(member: Member) -> TableLayout | None:
+    """Returns the layout of a table, None for another file."""
+    layout = table_json.detect_layout(member)
+    return layout if layout or table_json.is_json(member) else table_csv.detect_layout(member)
+
+
+def is_tweets(layout: TableLayout) -> bool:
+    """Whether a table holds tweets, by its names and the length of its texts. A list without a name does."""
+    texts = [row[layout.choice.column] for row in layout.sample] if layout.choice.column is not None else []
+    long = sum(table_csv.is_too_long(text) for text in texts)
+    if len(texts) >= MIN_LONG_ROWS and long > LONG_TEXT_SHARE * len(texts):
+        return False
+    return (layout.is_list and not layout.names) or is_tweet_table(layout, TWEET_TEXT_NAMES)
+
+
+def read_table(member: Member, column: str, is_tweets: bool) -> Iterator[ImportItem]:
+    """Yields the texts of one table. Raises MemberError."""
+    json_layout = table_json.detect_layout(member)
+    layout = json_layout or table_csv.detect_layout(member) or TableLayout()
+    text = name_column(layout, column) if column else layout.choice.column
+    if text is None:
+        yield DamagedItem(member.location, _refusal(layout, column))
+        return
+    if not column and (note := _choice_note(layout)):
+        yield SourceWarning(member.location, note)
+    roles = find_roles(layout, text, is_tweets)
+    read_rows = table_json.read_rows if json_layout else table_csv.read_rows
+    yield from read_rows(member, layout, roles)
+
+
+def _is_table(member: Member) -> bool:
+    suffix = PurePosixPath(member.name).suffix.lower()
+    if layout := table_json.detect_layout(member):
+        has_texts = any(profile.kind == "text" for profile in layout.profiles)
+        return layout.choice.column is not None or (has_texts if suffix == ".json" else suffix in table_json.SUFFIXES)
+    if suffix in CSV_SUFFIXES:
+        return table_csv.detect_layout(member) is not None
+    if suffix not in TEXT_SUFFIXES:
+        return False
+    found = table_csv.detect_layout(member)
+    return found is not None and _is_sure(found)
+
+
+def _is_sure(layout: TableLayout) -> bool:
+    """Whether a text can only be a table."""
+    if layout.is_list or layout.choice.column is None:
+        return False
+    is_typed = any(profile.is_typed for profile in layout.profiles)
+    return layout.score >= SURE_SCORE or (layout.score >= 1 and is_typed and len(layout.sample) >= MIN_SURE_ROWS)
+
+
+def _refusal(layout: TableLayout, column: str) -> str:
+    """Returns why a table is not read, with its header."""
+    if layout.names:
+        columns = ", ".join(name[:MAX_NAME_CHARS] or "-" for name in layout.names[:MAX_LISTED_NAMES])
+        more = ", ..." if len(layout.names) > MAX_LISTED_NAMES else ""
+        shown = f"its columns: {columns}{more}"
+    else:
+        first = " | ".join(cell.strip()[:MAX_NAME_CHARS] for cell in layout.sample[0][:MAX_LISTED_NAMES])
+        shown = f"no header; its first row: {first}"
+    if column:
+        return f"a table without a column {column} ({shown}); name one of them: --column NAME"
+    if layout.choice.others:
+        return f"a table with several columns of texts ({shown}); name one: --column NAME, or its number: --column N"
+    return f"a table without a column of texts ({shown}); to read one nevertheless: --column NAME"
+
+
+def _choice_note(layout: TableLayout) -> str:
+    """Returns which column was chosen if a careful reader could choose another one."""
+    choice = layout.choice
+    if choice.column is None or layout.is_list:
+        return ""
+    chosen = layout.column_label(choice.column)
+    others = [number for number in choice.others if not _are_alike(layout, choice.column, number)]
+    if others:
+        listed = ", ".join(map(layout.column_label, others))
+        return f"the texts are those of column {chosen}; there are texts in {listed} too: --column NAME"
+    if choice.by_name:
+        return ""
+    return f"the texts are those of column {chosen}, found by its values; to choose another: --column NAME"
+
+
+def _are_alike(layout: TableLayout, column: int, other: int) -> bool:
+    """Whether two columns have the same texts in most rows, perhaps cut or changed at their ends."""
+    pairs = [(row[column][:ALIKE_CHARS], row[other][:ALIKE_CHARS]) for row in layout.sample if row[other].strip()]
+    return sum(one == two for one, two in pairs) > len(pairs) / 2
