@@ -126,7 +126,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_added(
     ("name", "data", "message"),
     [
         ("a.bin", b"\0\1\2", "no known kind of file (1 .bin); to import text files anyway: --as text"),
-        ("a.txt", b" \n", "no text, but 1 a file without text"),
+        ("a.txt", b" \n", "no text, but a file without text (1)"),
         (
             "old.txt",
             random.Random(1).randbytes(300).replace(b"\0", b""),
@@ -389,7 +389,7 @@ def test_only_the_first_of_many_paths_are_listed(tmp_path: Path, capsys: pytest.
     assert [line.split("/")[-1] for line in out[19:22]] == [
         "19.zip: text, 1 file, 1 record",
         "10 more: text, 10 files, 9 records",
-        "10 more: no text in 1 a file without text",
+        "10 more: left out, without text: a file without text (1)",
     ]
     assert len(out) == 23
 

@@ -207,7 +207,7 @@ def _no_text_message(paths: Sequence[Path], batches: Sequence[ImportBatch]) -> s
         more = f" (and {len(damaged) - 1} more such)" if len(damaged) > 1 else ""
         return f"nothing was imported: {damaged[0]}{more}"
     if skipped:
-        return f"{path_list}: no text, but {format_counts(skipped)}"
+        return f"{path_list}: no text, but {format_reasons(skipped)}"
     if unclaimed:
         suffixes = format_counts(unclaimed)
         return f"{path_list}: no known kind of file ({suffixes}); to import text files anyway: --as text"
@@ -231,6 +231,12 @@ def merge_batches(path: str, batches: Sequence[ImportBatch]) -> ImportBatch:
 
 
 def format_counts(counts: Counter[str], limit: int = 8) -> str:
+    """Returns `12 .jpg, 3 .mp4`, the most frequent first."""
+    listed = ", ".join(f"{number:,} {label}" for label, number in counts.most_common(limit))
+    return f"{listed} and {len(counts) - limit} more kinds" if len(counts) > limit else listed
+
+
+def format_reasons(counts: Counter[str], limit: int = 8) -> str:
     """Returns `a photo (12), a call (3)`, the most frequent first."""
-    listed = ", ".join(f"{label} ({number:,})" for label, number in counts.most_common(limit))
+    listed = ", ".join(f"{reason} ({number:,})" for reason, number in counts.most_common(limit))
     return f"{listed} and {len(counts) - limit} more kinds" if len(counts) > limit else listed

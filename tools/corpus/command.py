@@ -1,8 +1,8 @@
 """Prepares your own texts, tweets and messages for `asr33 train`: adds, cleans, shows them.
 
-The kind of each file is detected: plain text, PDF, tweets (tables, or the archive from X), exports of WhatsApp,
-Telegram, Messenger, Signal and Slack, and asr33's session logs. ZIPs need no extraction. No data leaves this computer,
-and every file that is left out is reported.
+The kind of each file is detected: plain text, PDF, tweets (the archive from X, or a table), other tables (CSV, JSON
+Lines), exports of WhatsApp, Telegram, Messenger, Signal and Slack, and asr33's session logs. ZIPs need no extraction.
+No data leaves this computer, and every file that is left out is reported.
 
 asr33 corpus add manuals/ facebook.zip --name attic
 asr33 corpus report attic
@@ -149,14 +149,14 @@ def _run_add(args: argparse.Namespace) -> int:
 
 
 def _print_batch(batch: ImportBatch) -> None:
-    from tools.corpus.add import format_counts
+    from tools.corpus.add import format_counts, format_reasons
 
     path = make_printable(batch.path)
     if batch.kind:
         counts = f"{format_count(batch.members, 'file')}, {format_count(batch.records, 'record')}"
         _print(f"{path}: {batch.kind}, {counts}")
     if batch.skipped:
-        _print(f"{path}: left out, without text: {format_counts(Counter(batch.skipped))}")
+        _print(f"{path}: left out, without text: {format_reasons(Counter(batch.skipped))}")
     if batch.left:
         _print(f"{path}: files of unknown kind, by ending: {format_counts(Counter(batch.left))}")
     _print_messages("damaged", batch.damaged)

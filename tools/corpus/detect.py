@@ -190,11 +190,13 @@ def _claim_members(result: DetectionResult, importer: Importer, offered: Sequenc
         return ()
 
 
-def read_items(group: ImportGroup) -> Iterator[ImportItem]:
+def read_items(group: ImportGroup, column: str = "") -> Iterator[ImportItem]:
     """Yields the items of a group's importer; a record with an empty text becomes a SkippedItem.
 
-    At the end each file that was not UTF-8 gives a warning.
+    At the end each file that was not UTF-8 gives a warning. `column` is the column of the texts of tables, by name or
+    number; other kinds ignore it.
     """
+    importer = load_importer(group.kind)
     try:
         if column and KINDS[group.kind].has_columns:
             items = cast(TableImporter, importer).read_items(group.members, column)

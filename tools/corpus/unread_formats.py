@@ -23,6 +23,7 @@ from tools.corpus.message_formats import (
     UNKNOWN_PAGE,
     UnreadFormat,
 )
+from tools.corpus.table_layout import find_layout
 
 HEAD_BYTES = 1 << 16
 FIRST_OBJECTS_CHARS = 8000  # of JSON, whose keys are examined
@@ -73,7 +74,7 @@ def _detect_format(head: bytes, suffix: str) -> UnreadFormat | None:
     if suffix in _PAGE_SUFFIXES:
         return _detect_page(text)
     if suffix in _TABLE_SUFFIXES:
-        return _detect_table(text) or _detect_log(text)
+        return _detect_table(text) or (None if find_layout(text.split("\n")).names else _detect_log(text))
     return _detect_text(text) or (_detect_page(text) if text.startswith("<") else None)
 
 
