@@ -18,10 +18,11 @@ from model.interface import PARAMETERS, THREAD_RANGE, DeviceChoice, Model, Sampl
 from model.server_url import is_url
 from model.store.documents import normalise_text
 from tools.cli.arguments import add_sampling_arguments, ranged_number
-from tools.cli.errors import ToolError
 from tools.cli.output import print_message, print_output
 from tools.cli.stdin import read_stdin
+from tools.cli.text_encoding import TextDecoder
 
+MAX_PROMPT_BYTES = 1 << 20  # far more than any context
 SERVER_ATTEMPTS = 3  # requests to a server that does not answer
 
 
@@ -100,9 +101,6 @@ def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads
 
 def _read_prompt(typed: str) -> str:
     """Returns the prompt without blanks at its end, since GPT-2's tokens begin with the blank. Raises ToolError."""
-    raw = os.fsencode(typed) if typed != "-" else read_stdin("prompt", "say asr33 ask PROMPT")
-    try:
-        return normalise_text(raw.decode("utf-8")).rstrip()
-    except UnicodeDecodeError as error:
-        message = f"the prompt is not UTF-8 at byte {error.start}; convert it, as with iconv -t UTF-8"
-        raise ToolError(message, "damaged") from None
+    raw = os.fsencode(typed) if typed != "-" else read_stdin("prompt", "say asr33 ask PROMPT", MAX_PROMPT_BYTES)
+    text = TextDecoder("the prompt").decode(raw, final=True)
+    return normalise_text(text).rstrip()

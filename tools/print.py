@@ -4,6 +4,7 @@ asr33 print --raw picture.txt
 man -P cat ls | asr33 print --line /dev/ttyUSB0
 
 If a daemon runs at the machine, it prints between two lines of its operator; otherwise this command opens the line.
+A file is one job. A pipe is printed as it comes, as with tail -f, and the operator gets the machine while it is silent.
 a<backspace>b strikes b over a, as nroff writes bold and underline; in --raw a carriage return overprints. Tab stops are
 at every eighth column. The control sequences of terminals (colours, titles) are left out, but for --code, which shows
 them. BREAK at the machine, or Ctrl-C here, stops the paper within two characters.
@@ -13,33 +14,44 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import os
 import unicodedata
+from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 from daemon import config
 from daemon.config import Config
-from daemon.control.client import acquire_machine, check_available
+from daemon.control.client import Machine, acquire_machine, cancelled_after, check_available, stopped_by_operator
 from daemon.control.protocol import PrintJob
-from daemon.errors import ProtocolError
+from daemon.errors import DaemonError, StoppedByOperator
 from drivers.clock import CHARACTER_S
-from drivers.text.control_sequences import remove_control_sequences
+from drivers.errors import DriverError
+from drivers.text.control_sequences import ControlSequenceRemover
 from model.log_format import log_to_stderr
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message
 from tools.cli.progress import ProgressLine, StageProgress
 from tools.cli.signals import run_until_interrupted
-from tools.cli.stdin import read_stdin
+from tools.cli.stdin import open_stdin
+from tools.cli.text_encoding import MAX_MARK_BYTES, TextDecoder, check_encoding
+from tools.cli.text_stream import TextStream, is_stream, too_long
 from tools.run import add_config_argument, add_machine_argument
 
 TAB_COLUMNS = 8
 MAX_CHARS = 1_000_000  # 28 hours of paper
+MAX_BYTES = 4 * MAX_CHARS + MAX_MARK_BYTES  # of these characters in UTF-32
+# The machine is kept so long while no text comes: shortly if an operator waits for it. A line that is opened again
+# costs a test of two seconds and an empty line of paper.
+HOLD_S, DIRECT_HOLD_S = 1.0, 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("files", nargs="*", default=["-"], metavar="FILE", help="texts in UTF-8 (default: -, standard input)")
+    add("files", nargs="*", default=["-"], metavar="FILE", help="texts (default: -, standard input)")
+    encoding_help = "encoding of the texts, such as latin-1 (default: told by the text's mark, else utf-8)"
+    add("--encoding", metavar="NAME", help=encoding_help)
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--raw", action="store_true", help="art: no wrapping, carriage returns overprint (default: off)")
     code_help = "escape characters that a Model 33 lacks: \\( for { (default: off)"
@@ -65,17 +77,14 @@ def config_from_line_arguments(args: argparse.Namespace) -> Config:
 def main(args: argparse.Namespace) -> int:
     """Raises DaemonError, DriverError, ToolError."""
     log_to_stderr(logging.WARNING)
+    if args.encoding is not None:
+        check_encoding(args.encoding)
     chosen = config_from_line_arguments(args)
     if "-" in args.files:
         check_available_before_stdin(chosen, args)
-    texts = [read_text(name) for name in args.files]
-    if not args.code:  # in code each character can be read back
-        texts = [remove_control_sequences(text) for text in texts]
-    text = "".join(end_with_newline(expand_tabs(text)) for text in texts)
-    if len(text) > MAX_CHARS:
-        raise ProtocolError(f"{len(text):,} characters are more than a day of paper: print it in parts")
-    job = PrintJob(text, raw=args.raw, style="code" if args.code else "prose", overstrike=not args.raw)
-    return run_until_interrupted(_print_text(chosen, job, args))
+    with contextlib.ExitStack() as stack:
+        texts = TextFeed(args, stack)
+        return run_until_interrupted(_TextPrinter(chosen, args).print_all(texts))
 
 
 def check_available_before_stdin(chosen: Config, args: argparse.Namespace) -> None:
@@ -85,33 +94,136 @@ def check_available_before_stdin(chosen: Config, args: argparse.Namespace) -> No
         args.wait = True
 
 
-async def _print_text(chosen: Config, job: PrintJob, args: argparse.Namespace) -> None:
-    character_s = 0.0 if args.fast else CHARACTER_S
-    async with acquire_machine(chosen, wait=args.wait, character_s=character_s, on_queued=report_waiting) as machine:
-        columns = machine.profile.usable_columns
-        if job.raw and (count := count_long_lines(job.text, columns)):
+class _TextPrinter:
+    """Prints texts as jobs. While it waits for input, it gives the machine back."""
+
+    def __init__(self, chosen: Config, args: argparse.Namespace) -> None:
+        self._chosen, self._args = chosen, args
+        self._struck = 0  # in all jobs
+        self._is_waiting_told = self._are_long_lines_told = False
+
+    async def print_all(self, texts: TextFeed) -> None:
+        """Prints all texts in order. An error or a cancellation says how many characters were struck."""
+        try:
+            while (piece := await texts.next_piece()) is not None:
+                await self._print_until_pause(piece, texts)
+        except StoppedByOperator:
+            raise stopped_by_operator(self._struck) from None
+        except asyncio.CancelledError:
+            raise cancelled_after(self._struck) from None
+        except (DaemonError, DriverError, ToolError) as error:
+            if self._struck:
+                error.args = (f"{error} (after {self._struck:,} characters)",)
+            raise
+        finally:
+            texts.close()
+
+    async def _print_until_pause(self, piece: str | None, texts: TextFeed) -> None:
+        """Takes the machine, prints the piece and those that follow, and gives the machine back at a pause."""
+        character_s = 0.0 if self._args.fast else CHARACTER_S
+        async with acquire_machine(
+            self._chosen, wait=self._args.wait, character_s=character_s, on_queued=self._report_waiting
+        ) as machine:
+            before, hold_s = self._struck, HOLD_S if machine.is_shared else DIRECT_HOLD_S
+            while piece is not None:
+                try:
+                    await self._print_piece(machine, piece)
+                finally:
+                    self._struck = before + machine.struck
+                try:
+                    piece = await texts.next_piece(hold_s)
+                except TimeoutError:
+                    return
+
+    async def _print_piece(self, machine: Machine, piece: str) -> None:
+        text, columns = end_with_newline(expand_tabs(piece)), machine.profile.usable_columns
+        args = self._args
+        job = PrintJob(text, raw=args.raw, style="code" if args.code else "prose", overstrike=not args.raw)
+        if args.raw and not self._are_long_lines_told and (count := count_long_lines(text, columns)):
+            self._are_long_lines_told = True
             lines = "1 line is" if count == 1 else f"{count} lines are"
             print_message(f"asr33: {lines} longer than {columns} characters; the excess is cut off")
         with ProgressLine(line_interval_s=None) as line:
             progress = StageProgress(line, "characters")
             await machine.run_job(job, lambda done, total: progress.update("print", done, total))
 
+    def _report_waiting(self) -> None:
+        if not self._is_waiting_told:
+            self._is_waiting_told = True
+            report_waiting()
+
 
 def report_waiting() -> None:
     print_message("asr33: the machine is busy; waiting for a turn")
 
 
-def read_text(name: str) -> str:
-    """Returns the text of a file, or of standard input for `-`. Raises ToolError."""
-    source = "standard input" if name == "-" else name
+class TextCleaner(TextDecoder):
+    """Decodes a text and leaves out the control sequences of terminals; in code each character can be read back."""
+
+    def __init__(self, source: str, args: argparse.Namespace) -> None:
+        super().__init__(source, args.encoding)
+        self._remover = None if args.code else ControlSequenceRemover()
+
+    def decode(self, data: bytes, *, final: bool = False) -> str:
+        text = super().decode(data, final=final)
+        return text if self._remover is None else self._remover.feed(text)
+
+
+class TextFeed:
+    """The texts to print: files, which are read at the start as one piece, and pipes and terminals, as they come."""
+
+    def __init__(self, args: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+        """Raises ToolError. The stack closes the files."""
+        self._sources: deque[str | TextStream] = deque()
+        chars = 0
+        for name in args.files:
+            source = _open_source(name, args, stack)
+            if isinstance(source, str):
+                source = end_with_newline(expand_tabs(source))
+                if (chars := chars + len(source)) > MAX_CHARS:
+                    raise too_long(name, MAX_CHARS)
+                if self._sources and isinstance(self._sources[-1], str):
+                    source = f"{self._sources.pop()}{source}"
+            self._sources.append(source)
+
+    async def next_piece(self, timeout_s: float | None = None) -> str | None:
+        """Returns the next piece; None at the end. Raises ToolError, and TimeoutError if none comes in time."""
+        while self._sources:
+            source = self._sources[0]
+            piece = source if isinstance(source, str) else await source.next_piece(timeout_s)
+            if isinstance(source, str) or piece is None:
+                self._sources.popleft()
+            if piece is not None:
+                return piece
+        return None
+
+    def close(self) -> None:
+        for source in self._sources:
+            if isinstance(source, TextStream):
+                source.close()
+
+
+def _open_source(name: str, args: argparse.Namespace, stack: contextlib.ExitStack) -> str | TextStream:
+    label = "standard input" if name == "-" else name
     try:
-        raw = read_stdin("text", "name a file") if name == "-" else Path(name).read_bytes()
-        return raw.decode("utf-8")
+        if name == "-":
+            file = open_stdin("text", "name a file")
+            if file.isatty():
+                print_message("asr33: type the text here; Ctrl-D on a line of its own ends it")
+        else:  # a FIFO is opened before its writer comes
+            descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = stack.enter_context(open(descriptor, "rb"))  # noqa: PTH123, SIM115 - of a descriptor
+        cleaner = TextCleaner(label, args)
+        if is_stream(file):
+            return TextStream(file, label, cleaner, MAX_CHARS)
+        raw = file.read(MAX_BYTES + 1) or b""  # None: a device that has nothing now
     except OSError as error:
-        raise ToolError(f"{source}: {error.strerror}; name a file that can be read", "missing") from None
-    except UnicodeDecodeError as error:
-        message = f"{source} is not UTF-8 at byte {error.start}: convert it, as with iconv -t UTF-8"
-        raise ToolError(message, "damaged") from None
+        raise ToolError(f"{label}: {error.strerror}; name a file that can be read", "missing") from None
+    except ValueError:  # a NUL in the name
+        raise ToolError(f"{name!r} cannot be the name of a file; name a file that can be read", "missing") from None
+    if len(raw) > MAX_BYTES:
+        raise too_long(label, MAX_CHARS)
+    return cleaner.decode(raw, final=True)
 
 
 def expand_tabs(text: str) -> str:

@@ -31,7 +31,7 @@ from tools.cli.output import print_message
 from tools.cli.progress import ProgressLine, StageProgress
 from tools.cli.prompt import has_terminal, prompt_for_return
 from tools.cli.signals import run_until_interrupted
-from tools.cli.stdin import read_stdin
+from tools.cli.stdin import read_file, read_stdin
 from tools.print import (
     add_line_arguments,
     check_available_before_stdin,
@@ -45,6 +45,7 @@ from tools.print import (
 ROWS_PER_INCH = 10
 BLANK_ROWS = 12 * ROWS_PER_INCH
 MAX_ROWS = 100_000  # a reel of a thousand feet has no more
+MAX_CONTENT_BYTES = 4 * MAX_ROWS  # of a text in UTF-8
 FILE_NAME = re.compile(r"\S*/\S*|\S+\.[A-Za-z][A-Za-z0-9]{0,4}")
 
 
@@ -123,7 +124,7 @@ def read_content(what: str, *, binary: bool = False) -> bytes:
     A text that looks like a file's name is reported to the user. `binary`: never the text itself.
     """
     if what == "-":
-        return read_stdin("text", "name a file")
+        return read_stdin("text", "name a file", MAX_CONTENT_BYTES)
     path = Path(what)
     try:
         is_file = what != "" and path.exists()
@@ -131,7 +132,7 @@ def read_content(what: str, *, binary: bool = False) -> bytes:
         is_file = False
     try:
         if is_file or (binary and what):
-            return path.read_bytes()
+            return read_file(path, MAX_CONTENT_BYTES)
     except IsADirectoryError:
         raise ToolError(f"{what} is a folder: name a file in it, or pipe in the text to punch", "missing") from None
     except OSError as error:

@@ -32,9 +32,13 @@ ResponseT = TypeVar("ResponseT", bound=protocol.ControlResponse)
 
 
 class Machine(Protocol):
-    """A machine that runs jobs."""
+    """A machine that runs jobs. `struck`: the characters of all of them; `is_shared`: an operator waits for it."""
 
     profile: Profile
+    is_shared: bool
+
+    @property
+    def struck(self) -> int: ...
 
     async def run_job(self, job: Job, on_progress: OnJobProgress) -> bytes:
         """Runs the job to its end and returns the rows of a tape that was read.
@@ -92,6 +96,7 @@ class DaemonConnection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self.profile = Profile()
+        self.struck, self.is_shared = 0, True
         self.busy_reason = ""  # as of the last status
 
     async def fetch_status(self) -> protocol.StatusReport:
@@ -114,18 +119,22 @@ class DaemonConnection:
         _expect(protocol.Acquired, reply)
 
     async def run_job(self, job: Job, on_progress: OnJobProgress) -> bytes:
+        before = self.struck
         try:
             reply = await self._request(job)
             while isinstance(reply, protocol.ProgressReply):
                 on_progress(reply.done, reply.total)
+                self.struck = before + reply.done  # should the daemon be killed
                 reply = await self._read_response()
         except asyncio.CancelledError:
             if (struck := await self._stop_job()) is None:
                 raise
-            raise _cancelled_after(struck) from None
+            self.struck = before + struck
+            raise cancelled_after(struck) from None
         ended = _expect(protocol.JobEnded, reply)
+        self.struck = before + ended.struck
         if ended.how == "break":
-            raise _stopped_by_operator(ended.struck)
+            raise stopped_by_operator(ended.struck)
         return ended.rows
 
     async def close(self) -> None:
@@ -162,7 +171,11 @@ class DirectMachine:
 
     def __init__(self, tty: Teletype) -> None:
         self._tty = tty
-        self.profile = tty.profile
+        self.profile, self.is_shared = tty.profile, False
+
+    @property
+    def struck(self) -> int:
+        return self._tty.counters.struck
 
     async def run_job(self, job: Job, on_progress: OnJobProgress) -> bytes:
         struck_before, total, rows = self._tty.counters.struck, job_size(job), b""
@@ -170,9 +183,9 @@ class DirectMachine:
             async with self._tty.until_break() as scope:
                 rows = await run_job(self._tty, job, lambda done: on_progress(done, total))
         except asyncio.CancelledError:
-            raise _cancelled_after(await self._end_line(struck_before)) from None
+            raise cancelled_after(await self._end_line(struck_before)) from None
         if scope.is_broken:
-            raise _stopped_by_operator(await self._end_line(struck_before))
+            raise stopped_by_operator(await self._end_line(struck_before))
         return rows
 
     async def _end_line(self, struck_before: int) -> int:
@@ -183,11 +196,11 @@ class DirectMachine:
         return struck
 
 
-def _stopped_by_operator(struck: int) -> StoppedByOperator:
+def stopped_by_operator(struck: int) -> StoppedByOperator:
     return StoppedByOperator(f"stopped by BREAK after {struck} characters")
 
 
-def _cancelled_after(struck: int) -> asyncio.CancelledError:
+def cancelled_after(struck: int) -> asyncio.CancelledError:
     return asyncio.CancelledError(f"stopped after {struck} characters")
 
 
