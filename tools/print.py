@@ -49,7 +49,7 @@ HOLD_S, DIRECT_HOLD_S = 1.0, 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("files", nargs="*", default=["-"], metavar="FILE", help="texts (default: -, standard input)")
+    add("files", nargs="*", default=["-"], metavar="FILE", help="texts to print (default: -, standard input)")
     encoding_help = "encoding of the texts, such as latin-1 (default: told by the text's mark, else utf-8)"
     add("--encoding", metavar="NAME", help=encoding_help)
     style = parser.add_mutually_exclusive_group()
