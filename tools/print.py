@@ -35,7 +35,7 @@ from tools.cli.output import print_message
 from tools.cli.progress import ProgressLine, StageProgress
 from tools.cli.signals import run_until_interrupted
 from tools.cli.stdin import open_stdin
-from tools.cli.text_encoding import MAX_MARK_BYTES, TextDecoder, check_encoding
+from tools.cli.text_encoding import MAX_MARK_BYTES, TextDecoder
 from tools.cli.text_stream import TextStream, is_stream, too_long
 from tools.run import add_config_argument, add_machine_argument
 
@@ -78,7 +78,9 @@ def main(args: argparse.Namespace) -> int:
     """Raises DaemonError, DriverError, ToolError."""
     log_to_stderr(logging.WARNING)
     if args.encoding is not None:
-        check_encoding(args.encoding)
+        from tools.corpus.encodings import check_encoding
+
+        args.encoding = check_encoding(args.encoding)
     chosen = config_from_line_arguments(args)
     if "-" in args.files:
         check_available_before_stdin(chosen, args)

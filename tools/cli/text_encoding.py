@@ -6,7 +6,6 @@ A text may come in pieces, as from a pipe. It reads no file.
 from __future__ import annotations
 
 import codecs
-import io
 
 from tools.cli.errors import ToolError
 
@@ -20,17 +19,6 @@ MARKS = {
 }
 MAX_MARK_BYTES = max(map(len, MARKS))
 MAX_NUL_SHARE = 0.1  # more NULs are no text: a device, a program, or UTF-16 without its mark
-
-
-def check_encoding(name: str) -> str:
-    """Returns the name if it is that of a text encoding. Raises ToolError."""
-    try:
-        io.TextIOWrapper(io.BytesIO(), encoding=name)  # refuses codecs that are no text encodings, such as rot13
-        codecs.getincrementaldecoder(name)().decode(b"", final=True)
-    except (LookupError, ValueError):
-        cure = "name one such as utf-8, utf-16, latin-1, cp1252 or mac-roman"
-        raise ToolError(f"no text encoding {name!r}: {cure}", "argument") from None
-    return name
 
 
 class TextDecoder:
