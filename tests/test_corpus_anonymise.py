@@ -1,8 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tool_errors import raises_tool_error
 
-from tools.corpus.anonymise import FAMILY_NAMES, GIVEN_NAMES, Pseudonymiser, collect_writers
+from tools.corpus.anonymise import FAMILY_NAMES, GIVEN_NAMES, Pseudonymiser
 from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpus.record import Record
 
@@ -123,7 +124,15 @@ def test_names_mentioned_before_the_first_message_of_their_owner_are_replaced() 
     assert counts.for_step("anonymous").changed == 2
     assert not counts.for_step("anonymous").examples
     assert any("cannot know nicknames" in note for note in counts.notes)
-    assert collect_writers(records) == {"Natan Lao", "Hugh Pyle"}
+
+
+def test_a_file_without_writers_is_refused_because_its_names_would_stay() -> None:
+    chat = [Record("chat", "t", "hi", "Natan Lao", kind="message"), Record("chat", "t", "gone", kind="message")]
+    books = [Record("book.txt", "b", "Natan rowed."), Record("tweets.csv", "", "with Hugh", kind="tweet")]
+    for records, words in ((chat + books, "book.txt and 1 more does not say"), (books[:1], "book.txt does not say")):
+        with raises_tool_error("damaged", words):
+            list(clean_records(records, CleaningOptions(anonymous=True, secret="s"), CleaningCounts()))
+    assert len(list(clean_records(chat, CleaningOptions(anonymous=True, secret="s"), CleaningCounts()))) == 2
 
 
 def test_an_iterator_is_refused_because_records_are_read_twice() -> None:

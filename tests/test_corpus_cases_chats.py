@@ -9,6 +9,7 @@ import pytest
 
 from tools.corpus import detect
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem
+from tools.main import main
 
 CASES = Path(__file__).resolve().parents[1] / "../shared/cases/corpora"
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the cases are not here")
@@ -87,6 +88,19 @@ def test_messages_in_html_are_refused_with_the_cure() -> None:
         "1 file of messages is HTML: request a download in JSON"
     ]
     assert not any(isinstance(item, Record) for item in items)
+
+
+def test_the_report_names_the_sentence_that_repeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASR33_CORPORA", str(tmp_path))
+    assert main(["corpus", "add", str(CASES / "p2/22_rep"), "--name", "x"]) == 0
+    assert main(["corpus", "report", "x"]) == 0
+    out = capsys.readouterr().out
+    assert "! 200 texts (50 %) are the same, 'Odo hat einen Anhang gesendet.'" in out
+    main(["corpus", "clean", "x", "--drop", "Odo hat einen Anhang gesendet."])
+    main(["corpus", "report", "x"])
+    assert "the same" not in capsys.readouterr().out
 
 
 def test_no_case_becomes_prose_in_silence() -> None:

@@ -59,3 +59,20 @@ def test_older_records_are_dropped_and_undated_ones_stay_and_are_reported() -> N
     assert texts == ["new", "some day"]
     assert counts.for_step("since").dropped == 1
     assert counts.notes == ["--since: 1 text has no date, and stays"]
+
+
+def test_whole_texts_are_dropped_by_patterns() -> None:
+    texts = [
+        "Ann hat etwas gesendet.",
+        "Bob hat etwas gesendet.",
+        "Ann hat etwas gesendet. Echt?",
+        "[a+]",
+        "aa",
+        "x\ny",
+    ]
+    counts = CleaningCounts()
+    options = CleaningOptions(drop=("* hat etwas gesendet.", "[a+]", "x*y", "nothing"))
+    records = clean_records([message("Ann", text) for text in texts], options, counts)
+    assert [record.text for record in records] == ["Ann hat etwas gesendet. Echt?", "aa"]
+    assert counts.for_step("drop").dropped == 4
+    assert counts.notes == ["--drop nothing: no such text; a star stands for any characters"]

@@ -221,6 +221,28 @@ def test_anonymous_hides_people_who_write_nothing(tmp_path: Path, capsys: pytest
     assert [name for name in ("Petra", "Kowal", "Zygmunt", "Silent", "Bob", "Quinn") if name in out] == []
 
 
+def test_anonymous_refuses_files_whose_writers_are_unknown(
+    tmp_path: Path, slack: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("Dear Odo Brink,\nthe pump is stuck.\n")
+    letter = str(tmp_path / "letter.txt")
+    assert main(["corpus", "add", letter, "--name", "x", "--anonymous"]) == 65
+    assert "letter.txt does not say who wrote it" in capsys.readouterr().err
+    assert not storage.corpus_exists("x")
+    main(["corpus", "add", str(slack), "--name", "x", "--anonymous"])
+    before = folder_state(home / "x")
+    assert main(["corpus", "add", letter, "--name", "x"]) == 65
+    assert folder_state(home / "x") == before
+
+
+def test_dropped_texts_are_remembered_for_the_next_files(tmp_path: Path, slack: Path) -> None:
+    main(["corpus", "add", str(slack), "--name", "x", "--drop", "0 *", "--drop", "1 *"])
+    assert {text[0] for text in kept_texts("x")} == {"2"}
+    (tmp_path / "a.txt").write_text("0 Hello.")
+    main(["corpus", "add", str(tmp_path / "a.txt"), "--name", "x"])
+    assert {text[0] for text in kept_texts("x")} == {"2"}
+
+
 def test_an_unknown_step_or_person_leaves_the_corpus_unchanged(
     slack: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

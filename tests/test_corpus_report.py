@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -10,13 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tool_errors import raises_tool_error
 
 from tools.corpus import print_report, report, storage
 from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpus.metadata import ImportBatch
 from tools.corpus.record import Record, RecordKind
-from tools.corpus.statistics import CorpusStatistics, StatisticsCollector, find_warnings
+from tools.corpus.statistics import (
+    CorpusStatistics,
+    RepeatedTexts,
+    StatisticsCollector,
+    drop_pattern,
+    find_warnings,
+)
 
 HOUR = 3600.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -206,6 +215,67 @@ def test_capitals_damaged_letters_and_entities_are_warnings() -> None:
     damaged = measure([message("cafÃ©"), message("donâ€™t"), message("café’s")])
     assert "2 texts with damaged letters" in warnings_of(damaged)
     assert "1 text with entities" in warnings_of(measure([message("a &amp; b"), message("AT&T; R&D")]))
+
+
+def repeated_in(texts: Iterable[tuple[str, str]]) -> tuple[tuple[str, int, float], ...]:
+    return measure(message(text, who) for who, text in texts).repeated
+
+
+def test_a_text_that_a_program_repeats_is_named_with_its_cure() -> None:
+    own = [("Ann", f"text {n}") for n in range(400)]
+    notice = [("Ann", "Ann hat einen Anhang gesendet.")] * 5
+    assert repeated_in(own + notice) == (("Ann hat einen Anhang gesendet.", 5, 5 / 405),)
+    words = warnings_of(measure(message(text, who) for who, text in own + notice))
+    assert "5 texts (1 %) are the same, 'Ann hat einen Anhang gesendet.': if a program wrote them, drop them" in words
+    assert words.endswith("--drop 'Ann hat einen Anhang gesendet.'")
+    assert "the same" not in warnings_of(measure(message(text, who) for who, text in own * 2 + notice))
+    assert repeated_in([("Ann", "yes")] * 4 + own) == ()
+
+
+def test_a_text_that_begins_with_the_writer_is_one_text_for_all_writers() -> None:
+    texts = [(f"Person {n}", f"Person {n} hat etwas gesendet.") for n in range(9)]
+    assert [text[:2] for text in repeated_in(texts)] == [("* hat etwas gesendet.", 9)]
+    first_names = [(f"P{n} Quist", f"P{n} hat etwas gesendet.") for n in range(9)]
+    assert [text[:2] for text in repeated_in(first_names)] == [("* hat etwas gesendet.", 9)]
+    mixed = [("Ann", "Bob hat etwas gesendet.")] * 5 + [("Ann", "Ann hat etwas gesendet.")] * 5
+    assert {text[0] for text in repeated_in(mixed)} == {"Bob hat etwas gesendet.", "Ann hat etwas gesendet."}
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=200), st.integers(0, 6000))
+def test_frequent_texts_are_found_among_many_others(frequent: list[str], others: int) -> None:
+    counter = RepeatedTexts()
+    for number in range(max(others, len(frequent))):
+        if number < len(frequent):
+            counter.add_record(message(frequent[number]))
+        if number < others:
+            counter.add_record(message(f"text {number}"))
+    missed = (others + len(frequent)) // 4097
+    found = dict(counter.most_common())
+    for text in "abc":
+        if (count := frequent.count(text)) >= 5 + missed:
+            assert count - missed <= found[text] <= count
+
+
+@given(st.text(max_size=200))
+def test_the_pattern_of_a_text_drops_it(text: str) -> None:
+    records = [message(text)]
+    for kept in clean_records(records, CleaningOptions(), CleaningCounts()):
+        options = CleaningOptions(drop=(drop_pattern(kept.text),))
+        assert list(clean_records(records, options, CleaningCounts())) == []
+
+
+def test_the_report_lists_repeated_texts_and_what_was_dropped() -> None:
+    make_corpus([*(message(f"{n}") for n in range(20)), *[message("Sticker")] * 5])
+    assert re.search(r"Identical texts\ntext +times +of all\nSticker +5 +20.0 %", printed_report())
+    make_corpus([message("Sticker"), message("hi")], "bare", drop=("Stick*",))
+    assert "cleaned with --drop 'Stick*'" in printed_report("bare")
+    assert storage.read_metadata("bare").options.drop == ("Stick*",)
+
+
+def test_an_anonymous_corpus_shows_no_name_in_a_pattern() -> None:
+    make_corpus([message("Zoe was here.", "Zoe")] * 6, anonymous=True, secret="s", drop=("Zoe*x",))
+    assert "Zoe" not in printed_report()
+    assert report.build_report("attic").statistics.repeated[0][0] == "* was here."
 
 
 def test_more_than_half_from_one_person_is_a_warning_unless_selected() -> None:

@@ -54,10 +54,6 @@ _IDENTIFYING_PART = re.compile(
 _SENTENCE_START = re.compile(r"(?:\A|[.!?:\n\"“(])[ \t]*\Z")
 
 
-def collect_writers(records: Iterable[Record]) -> frozenset[str]:
-    return frozenset(record.who for record in records if record.who)
-
-
 class Pseudonymiser:
     """Replaces names and numbers by pseudonyms, which depend only on the names and the secret."""
 

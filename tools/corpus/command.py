@@ -107,6 +107,8 @@ def _add_cleaning_arguments(parser: argparse.ArgumentParser, description: str) -
     cleaning.add_argument("--since", type=_parse_date, metavar="DATE", help=since_help)
     anonymous_help = "replace names, numbers and addresses by invented ones (default: off)"
     cleaning.add_argument("--anonymous", action="store_true", help=anonymous_help)
+    drop_help = "whole text to drop, * for any characters; may be repeated (default: none)"
+    cleaning.add_argument("--drop", action="append", default=[], metavar="TEXT", help=drop_help)
     without_help = "steps to leave out, separated by commas (default: none); the steps are listed below"
     cleaning.add_argument("--without", action="append", metavar="STEP", help=without_help)
     width = max(map(len, STEPS))
@@ -117,7 +119,7 @@ def _add_cleaning_arguments(parser: argparse.ArgumentParser, description: str) -
 def _cleaning_options(args: argparse.Namespace) -> CleaningOptions | None:
     """Returns the options on the command line, or None if there are none."""
     without = frozenset(step.strip() for value in args.without or () for step in value.split(",") if step.strip())
-    options = CleaningOptions(args.person or "", args.since, args.anonymous, without)
+    options = CleaningOptions(args.person or "", args.since, args.anonymous, without, drop=tuple(args.drop))
     return None if options == CleaningOptions() else options
 
 

@@ -84,6 +84,7 @@ def from_json(text: str) -> CorpusMetadata:
         options = dict(data.pop("options"))
         batches = tuple(_batch_from_json(batch) for batch in data.pop("batches"))
         options["without"] = frozenset(options["without"])
+        options["drop"] = tuple(options.get("drop", ()))
         if data.keys() - {item.name for item in fields(CorpusMetadata)}:
             raise ValueError("unknown key")
         return CorpusMetadata(**data, batches=batches, options=CleaningOptions(**options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import IO
@@ -51,6 +52,9 @@ def report_tables(report: CorpusReport) -> Iterator[ReportTable]:
         yield "Damaged, and left out", ("file", "reason"), [*damaged[:MAX_DAMAGED], *more]
     if steps := list(_step_rows(report)):
         yield "Cleaned", ("step", "changed", "dropped", "more", "for example"), steps
+    if report.statistics.repeated:
+        repeated = [(text, f"{count:,}", f"{100 * share:.1f} %") for text, count, share in report.statistics.repeated]
+        yield "Identical texts", ("text", "times", "of all"), repeated
     if report.statistics.people:
         people = [(who, f"{texts:,}", f"{100 * share:.0f} %") for who, texts, share in report.statistics.people]
         yield f"Writers ({report.statistics.people_count:,})", ("name", "texts", "of all"), people
@@ -72,6 +76,7 @@ def _summary_lines(report: CorpusReport) -> Iterator[str]:
     )
     options = [f"--person {report.options.person}"] if report.options.person else []
     options += ["--anonymous"] if report.options.anonymous else []
+    options += [f"--drop {shlex.quote(pattern)}" for pattern in report.options.drop]
     options += [f"--without {name}" for name in sorted(report.options.without)]
     if options:
         yield f"cleaned with {' '.join(options)}"

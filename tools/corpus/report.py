@@ -94,7 +94,7 @@ def build_report(name: str, base: str = store.EMBEDDED) -> CorpusReport:
     """Computes the report of a corpus, with tokens of the base model's vocabulary. Raises ToolError, ModelError."""
     metadata = _anonymise_metadata(storage.read_metadata(name))
     folder = store.find_model(base)
-    collector = StatisticsCollector(storage.open_kept_records(name))
+    collector = StatisticsCollector(storage.open_kept_records(name), metadata.options.anonymous)
     tokens, counted = _count_tokens(collector, folder, metadata.kept_bytes)
     statistics = collector.to_statistics()
     training = _estimate_training(base, store.read_manifest(folder).shape, tokens, counted)
@@ -118,7 +118,7 @@ def _anonymise_metadata(metadata: CorpusMetadata) -> CorpusMetadata:
     for count in counts.steps.values():
         count.examples.clear()
     counts.people, counts.notes = {}, [ANONYMITY_LIMITS]
-    options = replace(metadata.options, person=metadata.options.person and "(one)")
+    options = replace(metadata.options, person=metadata.options.person and "(one)", drop=())
     batches = tuple(map(_anonymise_batch, metadata.batches))
     return replace(metadata, counts=counts.to_dict(), options=options, batches=batches)
 

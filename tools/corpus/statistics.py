@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,12 @@ TOO_FEW_TOKENS = 100_000  # a model memorises less within minutes
 ENOUGH_TOKENS = 1_000_000
 MIN_COMMA_RATE = 1 / 2000  # per letter; English has about 1 in 100
 MAX_CAPITALS = 0.8  # share of letters with case
+MAX_CANDIDATES = 4096  # texts whose number is counted at a time
+MAX_COUNTED_CHARS = 1000  # of a text that is counted
+MAX_REPEATED = 8  # texts listed
+MIN_REPEATS = 5
+MAX_REPEATED_SHARE = 0.01  # of all texts; more is probably a program's
+DROP_CHARS = 80  # of a text in a pattern for --drop
 
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN_LETTER = re.compile(r"[A-Za-z]")
@@ -53,6 +60,48 @@ class CorpusStatistics:
     capitals: float = 0.0  # share of letters with case
     mojibake: int = 0
     entities: int = 0
+    repeated: tuple[tuple[str, int, float], ...] = ()  # pattern for --drop, texts, share
+
+
+@dataclass(slots=True)
+class RepeatedTexts:
+    """Counts identical texts in little memory (Misra and Gries, 1982); a number may be too small by `_missed`.
+
+    A notice often begins with the name of the writer, so this name counts as any name.
+    """
+
+    hides_names: bool = False  # in an anonymous corpus the names are not those that --drop would meet
+    _counts: Counter[tuple[bool, str]] = field(default_factory=Counter)
+    _first_names: dict[str, str] = field(default_factory=dict)  # the name in a text, "*" for several
+    _missed: int = 0
+
+    def add_record(self, record: Record) -> None:
+        text = record.text.strip()
+        if not text or len(text) > MAX_COUNTED_CHARS:
+            return
+        name = next((n for n in (record.who, record.who.split(" ")[0]) if n and text.startswith(f"{n} ")), "")
+        key = (bool(name), text[len(name) :])
+        if (name and self.hides_names) or (name and self._first_names.setdefault(key[1], name) != name):
+            self._first_names[key[1]] = "*"
+        self._counts[key] += 1
+        if len(self._counts) > MAX_CANDIDATES:
+            self._missed += 1
+            self._counts = Counter({key: count - 1 for key, count in self._counts.items() if count > 1})
+            self._first_names = {rest: name for rest, name in self._first_names.items() if (True, rest) in self._counts}
+
+    def most_common(self) -> list[tuple[str, int]]:
+        """Returns (pattern for --drop, number) of the texts that occur often, the most frequent first."""
+        frequent = [(key, count) for key, count in self._counts.most_common(MAX_REPEATED) if count >= MIN_REPEATS]
+        return [
+            (drop_pattern(f"{self._first_names.get(rest, '') if named else ''}{rest}"), count)
+            for (named, rest), count in frequent
+        ]
+
+
+def drop_pattern(text: str) -> str:
+    """Returns the text as a pattern for --drop: a long one, or one of several lines, is cut and ends in a star."""
+    line = text.partition("\n")[0].rstrip()[:DROP_CHARS]
+    return line if line == text else f"{line}*"
 
 
 @dataclass(slots=True)
@@ -75,13 +124,14 @@ class _Tally:
     people: Counter[str] = field(default_factory=Counter)
     characters_by_person: Counter[str] = field(default_factory=Counter)
     threads: Counter[str] = field(default_factory=Counter)
+    repeated: RepeatedTexts = field(default_factory=RepeatedTexts)
 
 
 class StatisticsCollector:
     """Counts the documents while they are iterated; `to_statistics` returns the result."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._tally = _Tally()
+    def __init__(self, records: Iterable[Record], hides_names: bool = False) -> None:
+        self._tally = _Tally(repeated=RepeatedTexts(hides_names))
         self._records = records
 
     def iter_documents(self) -> Iterator[str]:
@@ -102,6 +152,7 @@ class StatisticsCollector:
     def _count_record(self, record: Record) -> None:
         tally, text = self._tally, record.text
         tally.texts += 1
+        tally.repeated.add_record(record)
         tally.commas += len(_COMMA.findall(text))
         tally.mojibake += not text.isascii() and _MOJIBAKE.search(text) is not None
         tally.entities += "&" in text and _ENTITY.search(text) is not None
@@ -147,6 +198,7 @@ class StatisticsCollector:
             capitals=tally.upper / max(1, tally.cased),
             mojibake=tally.mojibake,
             entities=tally.entities,
+            repeated=tuple((text, n, n / tally.texts) for text, n in tally.repeated.most_common()),
         )
 
 
@@ -169,7 +221,17 @@ def find_warnings(statistics: CorpusStatistics, options: CleaningOptions, tokens
         return
     yield from _size_warnings(tokens, window)
     yield from _character_warnings(statistics)
+    yield from _repetition_warnings(statistics)
     yield from _balance_warnings(statistics, options)
+
+
+def _repetition_warnings(statistics: CorpusStatistics) -> Iterator[str]:
+    for pattern, count, share in statistics.repeated:
+        if share > MAX_REPEATED_SHARE:
+            yield (
+                f"{format_count(count, 'text')} ({100 * share:.0f} %) are the same, {pattern!r}: if a program wrote "
+                f"them, drop them: asr33 corpus clean with --drop {shlex.quote(pattern)}"
+            )
 
 
 def _size_warnings(tokens: int, window: int) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""Selects records by date and by person, and anonymises records. Pure."""
+"""Selects records by date, by text and by person, and anonymises records. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tools.cli.errors import ToolError
 from tools.corpus.anonymise import ANONYMITY_LIMITS, Pseudonymiser, fold_name
@@ -27,6 +28,24 @@ def keep_since(records: Iterator[Record], since: float, counts: CleaningCounts) 
     if undated:
         texts = "1 text has" if undated == 1 else f"{undated:,} texts have"
         counts.notes.append(f"--since: {texts} no date, and {'stays' if undated == 1 else 'stay'}")
+
+
+def drop_texts(records: Iterator[Record], patterns: Sequence[str], counts: CleaningCounts) -> Iterator[Record]:
+    """Drops the texts that match a pattern as a whole; a star stands for any characters.
+
+    A pattern that matches nothing gives a note.
+    """
+    count = counts.for_step("drop")
+    unused = set(patterns)
+    regexes = {text: re.compile(".*".join(map(re.escape, text.strip().split("*"))), re.DOTALL) for text in patterns}
+    for record in records:
+        matching = next((text for text, regex in regexes.items() if regex.fullmatch(record.text.strip())), None)
+        if matching is None:
+            yield record
+        else:
+            unused.discard(matching)
+            count.count_drop(record.text)
+    counts.notes += [f"--drop {text}: no such text; a star stands for any characters" for text in sorted(unused)]
 
 
 def keep_person(records: Iterator[Record], person: str, counts: CleaningCounts) -> Iterator[Record]:
@@ -77,6 +96,24 @@ def _record_matches(person: str, folded_person: str, names: Counter[str], counts
 def _format_names(names: Counter[str]) -> str:
     listed = ", ".join(f"{name} ({number:,})" for name, number in names.most_common(MAX_NAMES))
     return listed + (f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else "")
+
+
+def require_writers(records: Iterable[Record]) -> frozenset[str]:
+    """Returns all writers. Raises ToolError ("damaged") if a file names none: then the names in it are unknown too."""
+    named: dict[str, bool] = {}
+    writers: set[str] = set()
+    for record in records:
+        named[record.source] = named.get(record.source, False) or bool(record.who)
+        writers.add(record.who)
+    unnamed = [source for source, has_writer in named.items() if not has_writer]
+    if unnamed:
+        more = f" and {len(unnamed) - 1:,} more" if len(unnamed) > 1 else ""
+        raise ToolError(
+            f"--anonymous: {unnamed[0]}{more} does not say who wrote it, so the names in its texts are unknown and "
+            "would stay; make a corpus of chats without such files, or leave --anonymous out",
+            "damaged",
+        )
+    return frozenset(writers - {""})
 
 
 def anonymise_records(

@@ -26,8 +26,8 @@ from tools.corpus.record import Record, RecordKind
 class CleaningOptions:
     """`person` is a part of a name, `since` is in seconds of UTC since 1970, `without` names the steps to leave out.
 
-    `secret` is the key of the pseudonyms. With it anyone could test whether a name is in the corpus, so it is random
-    and stays in the corpus's folder.
+    `drop` has whole texts to drop, in which a star stands for any characters. `secret` is the key of the pseudonyms.
+    With it anyone could test whether a name is in the corpus, so it is random and stays in the corpus's folder.
     """
 
     person: str = ""
@@ -35,6 +35,7 @@ class CleaningOptions:
     anonymous: bool = False
     without: frozenset[str] = frozenset()
     secret: str = ""
+    drop: tuple[str, ...] = ()
 
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -149,7 +150,8 @@ def clean_records(
     """Yields the records that the steps keep, and fills `counts`. The steps in `options.without` do not run.
 
     With `anonymous` the records are read twice, so an iterator is refused; names in `known_people` are replaced too.
-    Raises ToolError ("argument" at once for an unknown step, "damaged" at the end if no name matches the person).
+    Raises ToolError ("argument" at once for an unknown step, "damaged" at the end if no name matches the person, or if
+    a file does not name its writers and the corpus shall be anonymous).
     """
     for name in sorted(options.without - STEPS.keys()):
         similar = difflib.get_close_matches(name, STEPS, 1)
@@ -171,10 +173,12 @@ def _run_steps(
             stream = step.run(stream, counts.for_step(step.name))
     if "empty" in options.without:
         stream = (record for record in stream if record.text)  # the removal of links may leave an empty text
+    if options.drop:
+        stream = people.drop_texts(stream, options.drop, counts)
     if options.person:
         stream = people.keep_person(stream, options.person, counts)
     if options.anonymous:
-        pseudonymiser = anonymise.Pseudonymiser(anonymise.collect_writers(records).union(known_people), options.secret)
+        pseudonymiser = anonymise.Pseudonymiser(people.require_writers(records).union(known_people), options.secret)
         stream = people.anonymise_records(stream, pseudonymiser, counts)
     for record in stream:
         counts.kept += 1
