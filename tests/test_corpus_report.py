@@ -193,7 +193,9 @@ def test_an_empty_corpus_is_reported() -> None:
 def test_missing_commas_are_a_warning() -> None:
     without = [message("no pauses here at all " * 10)] * 200
     assert "not one comma in 200 texts" in warnings_of(measure(without))
-    assert "only 1 commas" in warnings_of(measure([*without, message("one, here")]))
+    assert "only 1 comma in" in warnings_of(measure([*without, message("one, here")]))
+    assert "only 2 commas in" in warnings_of(measure([*without, message("one, two, here")]))
+    assert "not one comma in" in warnings_of(measure([*without, message("one; two; here")]))
     assert "comma" not in warnings_of(measure([message("a pause, here and there " * 10)] * 200))
     assert "comma" not in warnings_of(measure([message("日本語の文章です。" * 20)] * 200))
 

@@ -146,7 +146,7 @@ def _run_add(args: argparse.Namespace) -> int:
     if result.record_count:
         _print_kept(result.metadata)
     else:
-        _print(f"{args.name}: nothing new; {result.metadata.records:,} records as before")
+        _print(f"{args.name}: nothing new; {format_count(result.metadata.records, 'record')} as before")
     return 0
 
 
@@ -176,7 +176,8 @@ def _print_kept(metadata: CorpusMetadata) -> None:
     for note in metadata.counts.get("notes", ()):
         print_message(f"asr33: {make_printable(str(note))}")
     _print(
-        f"{metadata.name}: {metadata.kept_records:,} of {metadata.records:,} records are left after cleaning; "
+        f"{metadata.name}: {metadata.kept_records:,} of {format_count(metadata.records, 'record')} "
+        f"{'is' if metadata.kept_records == 1 else 'are'} left after cleaning; "
         f"asr33 corpus report {metadata.name}"
     )
 

@@ -71,8 +71,9 @@ def _summary_lines(report: CorpusReport) -> Iterator[str]:
     statistics = report.statistics
     documents = format_count(statistics.documents, "document")
     yield (
-        f"{report.name}: {report.counts.read:,} texts found, {statistics.texts:,} kept, {documents} of "
-        f"{statistics.characters:,} characters, {statistics.words:,} words, {statistics.lines:,} lines"
+        f"{report.name}: {format_count(report.counts.read, 'text')} found, {statistics.texts:,} kept, {documents} of "
+        f"{format_count(statistics.characters, 'character')}, {format_count(statistics.words, 'word')}, "
+        f"{format_count(statistics.lines, 'line')}"
     )
     options = [f"--person {report.options.person}"] if report.options.person else []
     options += ["--anonymous"] if report.options.anonymous else []
@@ -85,10 +86,10 @@ def _summary_lines(report: CorpusReport) -> Iterator[str]:
 def _training_lines(report: CorpusReport) -> Iterator[str]:
     training = report.training
     about = "" if training.counted else "about "
-    yield f"{about}{training.tokens:,} tokens with the vocabulary of {training.base}"
+    yield f"{about}{format_count(training.tokens, 'token')} with the vocabulary of {training.base}"
     yield (
         f"an epoch of training {training.base} ({training.parameters / 1e6:.1f} M parameters): "
-        f"{training.steps:,} steps of {training.batch} x {training.context} tokens, "
+        f"{format_count(training.steps, 'step')} of {training.batch} x {training.context} tokens, "
         f"about {format_duration(training.seconds)} and {training.memory / 1e9:.1f} GB of memory"
     )
     yield f"estimated for {THREADS} cores of a server, in float32; a Pi takes ten times as long, a GPU a hundredth"
@@ -109,9 +110,9 @@ def print_documents(name: str, count: int, seed: int, stream: IO[str]) -> None:
         raise ToolError(f"{name}: no text is left after cleaning; to see why: asr33 corpus report {name}", "damaged")
     for number, text in sample:
         shown = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text[:MAX_SHOWN_CHARS])
-        stream.write(f"--- document {number:,} of {total:,}, {len(text):,} characters\n{shown}\n")
+        stream.write(f"--- document {number:,} of {total:,}, {format_count(len(text), 'character')}\n{shown}\n")
         if len(text) > MAX_SHOWN_CHARS:
-            stream.write(f"--- and {len(text) - MAX_SHOWN_CHARS:,} characters more\n")
+            stream.write(f"--- and {format_count(len(text) - MAX_SHOWN_CHARS, 'character')} more\n")
     stream.flush()
 
 

@@ -29,7 +29,7 @@ DROP_CHARS = 80  # of a text in a pattern for --drop
 
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN_LETTER = re.compile(r"[A-Za-z]")
-_COMMA = re.compile("[,،、，;；]")
+_COMMA = re.compile("[,،、，]")
 _MOJIBAKE = re.compile("Ã[\u0080-\u00bf]|â€|Â[\u00a0-\u00bf]|ð[\u009fŸ]|\ufffd")
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#\d{1,6});")
 
@@ -245,7 +245,7 @@ def _size_warnings(tokens: int, window: int) -> Iterator[str]:
 
 def _character_warnings(statistics: CorpusStatistics) -> Iterator[str]:
     if statistics.latin > 20_000 and statistics.commas < MIN_COMMA_RATE * statistics.latin:
-        count = "not one comma" if not statistics.commas else f"only {statistics.commas:,} commas"
+        count = "not one comma" if not statistics.commas else f"only {format_count(statistics.commas, 'comma')}"
         yield f"{count} in {format_count(statistics.texts, 'text')}: the export dropped them; export again"
     if statistics.capitals > MAX_CAPITALS:
         yield (

@@ -11,7 +11,11 @@ from tools.corpus.record import Record
 MAX_TWEET_CHARS = 280  # the network's limit since 2017; links and entities may exceed it
 MIN_FITTING_SHARE = 0.6  # of the lines of a text that are short enough for tweets
 
-_RETWEET = re.compile(r"\s*[\"“”']*\s*(?:RT(?:\s*@|\s*:|\s*$)|@\w{1,30}:(?=\s|$))")
+_EMOTICON = r"(?:[DdPpOoXx03]{1,3}|[()/\\|*]+)(?![^\W_])"  # `@bob:D` is no quotation
+_QUOTED_NAME = rf"@\w{{1,30}}\s?[:：](?=\s|$|(?!{_EMOTICON})[^\W\d_]|[\"'“‘@#])"
+_RETWEET = re.compile(rf"[\s.>]*[\"“”'‘]*\s*(?:(?:RT|MT|QT)(?:\s*@|\s*[:：]|\s*$)|rt\s?@\w|{_QUOTED_NAME})")
+# The own words before a retweet by hand: `Great! RT @bob: his words`.
+_RETWEET_TAIL = re.compile(r"(?<=\S)\s+[\"“”'‘(\[]*\s*(?:RT|MT|QT)\s*@\w{1,30}\b.*\Z", re.DOTALL)
 
 _NOTICE_PREDICATE = (
     r"left the (?:group|chat|conversation|channel)|joined the (?:group|chat|conversation|channel|call|video chat)|"
@@ -38,8 +42,13 @@ _IMPERSONAL_NOTICE = re.compile(
 
 
 def is_retweet(record: Record) -> bool:
-    """Whether another user wrote the text: `RT @name`, or `@name: words` typed by hand."""
+    """Whether another user wrote the text: `RT @name`, or `@name: words` and `@name:words` typed by hand."""
     return _RETWEET.match(record.text) is not None
+
+
+def cut_retweet(text: str) -> str:
+    """Returns the own words before a retweet by hand, `Great! RT @bob: his words`; any other text unchanged."""
+    return _RETWEET_TAIL.sub("", text) if "T" in text and "@" in text else text
 
 
 def is_notice(record: Record) -> bool:

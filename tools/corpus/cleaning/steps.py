@@ -119,6 +119,11 @@ def _normalise_whitespace(records: Iterator[Record], count: StepCount) -> Iterat
     return change_texts(normalise_whitespace, ("document",))(changed, count)
 
 
+def _drop_retweets(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
+    own = drop_records(social_noise.is_retweet, ("tweet",))(records, count)
+    return change_texts(social_noise.cut_retweet, ("tweet",))(own, count)
+
+
 # Each step needs the result of the earlier ones: rows before entities, characters before words, links before blanks,
 # all changes before empty texts and duplicates.
 _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
@@ -135,7 +140,7 @@ _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
     ("leaders", "shorten dot leaders, remove tables of contents", change_documents(shorten_leaders)),
     ("hyphens", "join words divided at line ends, remove soft hyphens", change_documents(join_divided_words)),
     ("notices", "drop system notices (X left the group)", drop_records(social_noise.is_notice, ("message",))),
-    ("retweets", "drop retweets (RT @name, @name: at the start)", drop_records(social_noise.is_retweet, ("tweet",))),
+    ("retweets", "drop retweets (RT @name, @name: at the start), cut them behind own words", _drop_retweets),
     ("links", "remove links, keep their labels", change_texts(remove_links)),
     ("blanks", "remove blanks at line ends and repeated empty lines", _normalise_whitespace),
     ("empty", "drop texts without visible characters", drop_records(deduplicate.is_empty)),
