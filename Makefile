@@ -4,6 +4,7 @@
 # make thin          `pip install .` alone in its own virtual environment: packages, memory, one answer from a server
 # make pi            the same on Debian for a Pi, 32 and 64 bit, emulated: needs root, apt, ten minutes and 2 GB
 # make peers         the client against llama-cpp-python's and llama.cpp's servers: compiles them, half an hour the first time
+# make clients       other people's clients against the server: openai in Python and Node.js, llm, litellm, langchain-openai
 # make ray           replicas on Ray Serve on this machine: half a gigabyte to install, two minutes
 # make clean         removes the virtual environment and all caches
 
@@ -20,6 +21,10 @@ PI_ROOTS ?= $(HOME)/.cache/asr33-pi
 PEERS_HOME ?= $(HOME)/.cache/asr33-peers
 LLAMA      := 0.3.36
 
+# The folder of the clients for `make clients`, and their packages. npm comes from apt; without it the client of Node.js is skipped.
+CLIENTS_HOME ?= $(HOME)/.cache/asr33-clients
+CLIENTS      := openai llm litellm langchain-openai
+
 # One stamp file for each set of packages: the second `make demo` installs nothing.
 READY_RUN  := $(VENV)/ready-run
 READY_TEST := $(VENV)/ready-test-$(TRAIN)
@@ -30,7 +35,7 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 PEERS       := socat ser2net picocom tio minicom
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
-.PHONY: demo test soak thin pi peers ray programs clean
+.PHONY: demo test soak thin pi peers clients npm ray programs clean
 
 demo: $(READY_RUN)
 	@$(BIN)/asr33 demo $(ARGS)
@@ -92,6 +97,26 @@ $(PEERS_HOME)/ready-server-$(LLAMA): $(PEERS_HOME)/ready-python-$(LLAMA)
 	@nice cmake --build "$(PEERS_HOME)/llama" --target llama-server -j2 >/dev/null
 	@rm -rf "$(PEERS_HOME)/source"
 	@touch $@
+
+clients: $(READY_TEST) npm $(CLIENTS_HOME)/ready-python
+	@[ -e "$(CLIENTS_HOME)/node/node_modules/openai" ] || ! command -v npm >/dev/null || \
+	  { echo "Installing the client of Node.js ..."; mkdir -p "$(CLIENTS_HOME)/node"; \
+	    npm install --prefix "$(CLIENTS_HOME)/node" --no-audit --no-fund --silent openai || \
+	    echo "npm could not install openai: its test is skipped"; }
+	CLIENTS_HOME="$(CLIENTS_HOME)" $(BIN)/pytest -m soak -rs tests/test_server_foreign_clients.py
+
+$(CLIENTS_HOME)/ready-python:
+	@echo "Installing $(CLIENTS) ..."
+	@$(PYTHON) -m venv "$(CLIENTS_HOME)/venv"
+	@"$(CLIENTS_HOME)/venv/bin/pip" install --disable-pip-version-check -q $(CLIENTS)
+	@touch $@
+
+npm:
+	@command -v npm >/dev/null && exit; \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
+	  { echo "npm is missing, so the client of Node.js is skipped: apt-get install npm"; exit 0; }; \
+	echo "Installing npm ..."; export DEBIAN_FRONTEND=noninteractive; apt-get update -qq >/dev/null 2>&1; \
+	apt-get install -qq --no-install-recommends npm >/dev/null 2>&1 || echo "apt-get could not install npm"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -101,3 +101,25 @@ async def test_a_disconnected_client_is_out_of_the_batch(tmp_path: Path) -> None
         page = (await send_request(port, get("/metrics"))).body
         assert b"asr33_batch_cut_total 1\n" in page
         assert b"asr33_batch_active 0\n" in page
+
+
+async def test_a_chat_is_the_continuation_of_its_dialogue(tmp_path: Path) -> None:
+    options = {"max_tokens": 12, "temperature": 0, "logprobs": 3}
+    messages = [{"role": "system", "content": "A talk."}, {"role": "user", "content": "The bell"}]
+    chat = {**options, "messages": messages, "n": 3, "logprobs": True, "top_logprobs": 3}
+    completion = {**options, "prompt": ["A talk.\nUser: The bell\nAssistant:"], "stop": "\nUser:"}
+    async with running_batch_server(tiny_folder(tmp_path)) as (_, model, port):
+        talk = (await send_request(port, post(chat, path="/v1/chat/completions"))).json()
+        plain = (await send_request(port, post(completion))).json()
+        counters = model.counters()
+    assert {choice["message"]["content"] for choice in talk["choices"]} == {plain["choices"][0]["text"].strip()}
+    assert talk["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+    assert counters.read < 2 * talk["usage"]["prompt_tokens"]  # of four answers to one prompt
+    logprobs, entries = plain["choices"][0]["logprobs"], talk["choices"][2]["logprobs"]["content"]
+    assert [entry["token"] for entry in entries] == logprobs["tokens"]
+    for entry, tops, number in zip(entries, logprobs["top_logprobs"], logprobs["token_logprobs"], strict=True):
+        assert entry["logprob"] == pytest.approx(number, abs=1e-4)
+        best = max(tops, key=tops.__getitem__)
+        assert entry["top_logprobs"][0]["token"] == best == entry["token"]  # greedy
+        assert len(entry["top_logprobs"]) == 3
+    assert "".join(logprobs["tokens"]) == plain["choices"][0]["text"] or "bytes:" in str(logprobs["tokens"])
