@@ -15,7 +15,7 @@ from typing import Any
 from daemon import paths, session_log
 from daemon.config import Config, resolve_log_folder
 from daemon.control import server
-from daemon.line_connection import ReconnectingLine, open_and_test_line
+from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
 from daemon.model_factory import load_speakers
 from daemon.observers import MotorHours, log_events_to
 from daemon.session import TeletypeSession
@@ -23,7 +23,6 @@ from daemon.session_log import SessionLog
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError
 from drivers.events import Event
-from drivers.line.line import open_line
 from drivers.teletype import Teletype
 from model.interface import Model
 
@@ -53,7 +52,7 @@ async def build_session(
             raise
         stack.callback(log.close)
         stack.callback(lambda: log.write(time.monotonic(), "close"))
-        connection = ReconnectingLine(line, lambda: open_line(port, config.line.break_is_marked))
+        connection = ReconnectingLine(line, lambda: reopen_line(config, port))
         stack.push_async_callback(connection.close)  # before the log, which still records the last bytes
         _log_session_start(log, started_at, config, port, model.name)
         reconnects = serve_control and config.line.reconnect
@@ -71,6 +70,9 @@ async def build_session(
         if reconnects:
             stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(connection.reconnect_forever(tty)))
         if serve_control:
+            if line.kind != "socket":
+                watching = asyncio.ensure_future(watch_for_others(port, tty, lambda: connection.line))
+                stack.push_async_callback(_cancel_and_wait, watching)
             await stack.enter_async_context(server.serve_control(session, port))
         yield session, log
 

@@ -74,7 +74,8 @@ def format_status(now: Status, profile: Profile, adapter_info: str) -> str:
         f"{now.below} CHARACTERS BELOW, {now.ready} READY, IDLE IN {now.idle_ms} MS, "
         f"{now.character_ms:.1f} MS A CHARACTER",
         f"STRUCK {counters.struck}, TYPED {counters.keyed}, BREAKS {counters.breaks}, HANG-UPS {counters.hang_ups}",
-        f"DAMAGED {counters.damaged}, GARBLED {counters.garbled}, WITHOUT ECHO {now.missing_echoes}",
+        f"DAMAGED {counters.damaged}, GARBLED {counters.garbled}, WITHOUT ECHO {now.missing_echoes}, "
+        f"NOISE {counters.noise}{' AND NOW' if now.is_noisy else ''}",
     ]
     if profile.motor != "always":
         lines.append(f"MOTOR {'ON' if now.motor_on else 'OFF'}, {now.motor_ran_s / 3600:.1f} HOURS SINCE THE START")

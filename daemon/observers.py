@@ -16,6 +16,7 @@ from daemon.session_log import SessionLog
 from drivers import events
 from drivers.events import CharacterStruck, Event, MotorSwitched
 
+_NOISE_CURE = "the loop is closed, its current is right, and no other program is on the line"
 _SAVE_INTERVAL_S = 60.0  # a killed daemon loses no more of the motor's hours
 
 _log, _log_errors = logging.getLogger("asr33"), logging.getLogger("asr33.log")
@@ -23,10 +24,10 @@ _log, _log_errors = logging.getLogger("asr33"), logging.getLogger("asr33.log")
 
 def log_events_to(log: SessionLog) -> Callable[[Event], None]:
     """Returns an observer that writes all events to the log; the log is synced after each line."""
-    return partial(_log_event, log)
+    return partial(_log_event, log, set())
 
 
-def _log_event(log: SessionLog, event: Event) -> None:
+def _log_event(log: SessionLog, told: set[str], event: Event) -> None:
     match event:
         case CharacterStruck(at=at, byte=byte, queued=queued, column=column):
             q, at = log.log_time(queued), log.log_time(at)
@@ -44,7 +45,8 @@ def _log_event(log: SessionLog, event: Event) -> None:
             log.write(at, "found", line=name, again=again)
         case events.ParameterDetected(at=at, parameter=what, value=value):
             log.write(at, "learned", what=what, value=value)
-            _log.info("the machine: %s is %s", {"parity": "its keyboard's parity"}.get(what, what), value)
+            subject = {"parity": "its keyboard's parity"}.get(what, what)
+            _tell_once(told, f"the machine: {subject} is {value}")
         case events.PrintingPaused(at=at):
             log.write(at, "paused")
         case events.PrintingResumed(at=at, after_s=after_s, timed_out=forgotten):
@@ -53,8 +55,22 @@ def _log_event(log: SessionLog, event: Event) -> None:
             log.write(at, "answerback", b=data.hex())
         case events.EchoMismatch(at=at, sent=sent, received=heard):
             log.write(at, "garbled", sent=f"{sent:02x}", b=f"{heard:02x}")
+        case events.NoiseDetected(at=at, is_noisy=is_noisy, count=count):
+            log.write(at, "noise", on=is_noisy, count=count)
+            if is_noisy:
+                _tell_once(told, f"noise on the line: it is not taken for keys; see that {_NOISE_CURE}")
+            else:
+                _tell_once(told, f"keys come from the line again, after {count} characters of noise")
         case events.MotorSwitched(at=at, on=on, ran_s=ran_s):
             log.write(at, "motor", on=on, **({} if on else {"ran": round(ran_s, 1)}))
+
+
+def _tell_once(told: set[str], message: str) -> None:
+    """Writes a message to the journal, once in a session: a bad line changes its mind all the time."""
+    kind = message.partition(",")[0]
+    if kind not in told:
+        told.add(kind)
+        _log.info("%s", message)
 
 
 class MotorHours:

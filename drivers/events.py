@@ -104,6 +104,15 @@ class EchoMismatch:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseDetected:
+    """What comes from the line is noise from now on, or keys again; `count`: noise characters since the start."""
+
+    at: float
+    is_noisy: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class MotorSwitched:
     """The motor was switched; when it is switched off, `ran_s` is the time that it has run."""
 
@@ -123,5 +132,6 @@ Event = (
     | PrintingResumed
     | AnswerbackReceived
     | EchoMismatch
+    | NoiseDetected
     | MotorSwitched
 )

@@ -12,6 +12,7 @@ class MachineCounters:
     struck: int = 0
     keyed: int = 0
     damaged: int = 0  # characters without their stop bits, or with a parity that the kernel rejects
+    noise: int = 0  # characters that were noise, and no keys
     breaks: int = 0
     garbled: int = 0  # half duplex: characters that came back as another
     hang_ups: int = 0
@@ -26,6 +27,7 @@ class Status:
     column: int | None
     keyboard_parity: str | None
     wrong_parity: int
+    is_noisy: bool  # what comes from the line is noise at present
     duplex: str | None
     below: int
     ready: int  # characters that are queued and not yet written

@@ -14,7 +14,7 @@ from drivers import errors, events
 from drivers.clock import CHARACTER_S, Clock, Timer
 from drivers.input.break_scope import BreakScope
 from drivers.input.input_queue import InputQueue
-from drivers.input.keyboard import Keyboard
+from drivers.input.keyboard import NOISE_KEY, Keyboard
 from drivers.input.line_editor import MAX_LINE_CHARACTERS, EditResult, LineEditor, echo_left_to_print
 from drivers.input.receiver import CaptureMode
 from drivers.line.line import Line
@@ -28,6 +28,8 @@ from drivers.text.charset import Style, apply_parity
 from drivers.text.printer import Printer, Stroke
 
 WORD_HOLD_S = 2.0  # after this time an unfinished word is printed as far as it has come
+NOISE_NOTICE = "-- NOISE ON THE LINE --\n"
+_NOISE_NOTICE_INTERVAL_S = 600.0
 
 
 class Teletype:
@@ -61,7 +63,10 @@ class Teletype:
         self._transmitter = Transmitter(
             line, clock, profile, printer, timing, motor, self.counters, on_event, wait_for_line=wait_for_line
         )
-        self._input = InputQueue(profile, clock, self._transmitter, self.counters, on_event, character_s)
+        self._input = InputQueue(
+            profile, clock, self._transmitter, self.counters, on_event, character_s, is_serial=line.is_serial
+        )
+        self._noise_noted_at = float("-inf")
         self._word_timer = Timer(clock, self._flush_held_word)
         self._editor: LineEditor | None = None  # while a line is read
         line.listen(self._receive)
@@ -108,6 +113,7 @@ class Teletype:
             column=self.column,
             keyboard_parity=receiver.keyboard.parity,
             wrong_parity=receiver.keyboard.wrong_parity,
+            is_noisy=receiver.noise_filter.is_noisy,
             duplex=receiver.echo_canceller.duplex,
             below=self._timing.in_flight(now),
             ready=self._transmitter.queue_length + self._printer.held_characters,
@@ -187,16 +193,21 @@ class Teletype:
         Raises Interrupted on BREAK or ^C, EndOfInput on ^D in an empty line, LineLost. When the call is cancelled,
         the next line begins with the text typed so far. `on_key` is called with that text at each key.
         """
-        await self.print(prompt)
-        await self.flush()
-        editor = self._editor = LineEditor(prompt, limit=self._max_line_characters, half_duplex=self.is_half_duplex)
+        editor = await self._begin_line(prompt)
         key, result = "", EditResult("")
         try:
             restored = [editor.press(key).echo for key in self._input.take_restored_line()]
             on_key(editor.text)
             await self._send_printed(self._printer.echo_keys("".join(restored)))
             while True:
-                result = editor.press(key := await self._next_key())
+                if (key := await self._next_key()) == NOISE_KEY:
+                    await self._note_noise()
+                    editor = await self._begin_line(prompt)
+                    on_key("")
+                    continue
+                if not await self._input.is_confirmed(key, at_start=not editor.text):
+                    continue
+                result = editor.press(key)
                 on_key(editor.text)
                 await self._send_printed(self._echo_strokes(key, result.echo))
                 if result.outcome == "submit":
@@ -210,6 +221,21 @@ class Teletype:
             raise
         finally:
             self._editor = None
+
+    async def _begin_line(self, prompt: str) -> LineEditor:
+        await self.print(prompt)
+        await self.flush()
+        self._editor = LineEditor(prompt, limit=self._max_line_characters, half_duplex=self.is_half_duplex)
+        return self._editor
+
+    async def _note_noise(self) -> None:
+        """Ends the line that noise has begun, and tells the operator once in a while why no key is echoed."""
+        self._printer.lose_track()  # noise may have printed, or moved the carriage
+        await self.fresh_line()
+        now = self.clock.now()
+        if now - self._noise_noted_at > _NOISE_NOTICE_INTERVAL_S:
+            self._noise_noted_at = now
+            await self.print(NOISE_NOTICE)
 
     def _echo_strokes(self, key: str, echo: str) -> list[Stroke]:
         if not self.is_half_duplex:

@@ -138,6 +138,7 @@ class TypingUnitLine:
 
     name = "memory"
     is_pty = True
+    is_serial = False
 
     def __init__(
         self,
@@ -165,6 +166,9 @@ class TypingUnitLine:
 
     def set_rts(self, on: bool) -> None:
         self.rts = on
+
+    def restore_settings(self) -> bool:
+        return False
 
     def listen(self, listener: Callable[[LineInput], None]) -> None:
         self._listener = listener
@@ -219,6 +223,7 @@ class SimLine:
 
     name = "station"
     is_pty = True
+    is_serial = False
     out_waiting = 0
 
     def __init__(self, equipment: Equipment, *, seed: int = 33) -> None:
@@ -237,6 +242,9 @@ class SimLine:
 
     def set_rts(self, on: bool) -> None:
         self.rts = on
+
+    def restore_settings(self) -> bool:
+        return False
 
     def listen(self, listener: Callable[[LineInput], None]) -> None:
         self._listener = listener

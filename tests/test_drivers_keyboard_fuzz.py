@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from test_drivers_line_editor import ReferenceEditor
 
-from drivers.input.keyboard import BREAK_KEY, INTERRUPT, Keyboard
+from drivers.input.keyboard import BREAK_KEY, INTERRUPT, SAME_BREAK_S, Keyboard
 from drivers.input.line_editor import MAX_LINE_CHARACTERS, LineEditor
 from drivers.line.line_input import Break, Byte, ParmrkDecoder
 from drivers.profile import BreakDetect
@@ -66,7 +66,7 @@ def reference_prompts(data: bytes, times: list[float], break_detect: BreakDetect
             reference.press("\x03")
         elif not sequence.startswith(b"\xff\x00"):
             for byte in b"\xff" if sequence == b"\xff\xff" else sequence:
-                if byte == 0x00 and break_detect == "nul" and at - nul_at > 0.25:
+                if byte == 0x00 and break_detect == "nul" and at - nul_at > SAME_BREAK_S:
                     reference.press("\x03")
                 nul_at = at if byte == 0x00 else nul_at
                 reference.press(chr(byte & 0x7F))

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes_serial_line import LineRecorder
+from fakes_serial_line import FarEnd, LineRecorder, read_from
 from fakes_teletype import raises_driver_error, read_terminal_until, terminal, wait_until
 
 from drivers import errors, events
 from drivers.clock import WallClock
+from drivers.line.connection_test import await_greeting
 from drivers.line.line import open_line
 from drivers.line.line_input import Break, Byte, HangUp
 from drivers.profile import Profile
@@ -163,11 +164,15 @@ async def exchange(teletype, machine) -> None:
 
 
 @contextmanager
-def serve_tty(folder: Path, device: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Serves a tty as a raw TCP port."""
+def serve_tty(
+    folder: Path, device: str, port: int, protocol: str = "tcp", banner: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Serves a tty as a TCP port: raw, by telnet, or by RFC 2217."""
     settings = folder / "ser2net.yaml"
+    options = f'  options:\n    banner: "{banner}"\n' if banner else ""
     settings.write_text(
-        f"connection: &teletype\n  accepter: tcp,127.0.0.1,{port}\n  connector: serialdev,{device},110n82,local\n"
+        f"connection: &teletype\n  accepter: {protocol},127.0.0.1,{port}\n"
+        f"  connector: serialdev,{device},110n82,local\n{options}"
     )
     with running_program("ser2net", "-n", "-u", "-c", str(settings)) as server:
         yield server
@@ -213,6 +218,88 @@ async def test_ser2net_killed_is_a_hang_up_and_restarted_it_serves_again(tmp_pat
             await wait_until(lambda: "AB" in machine.typing_unit.paper.text())
             await line.close()
     assert not caplog.records
+
+
+PROTOCOLS = {"socket": "tcp", "telnet": "telnet,tcp", "rfc2217": "telnet(rfc2217),tcp"}
+BANNER = "Welcome to the Teletype\\r\\nlogin: "
+
+
+@needs("ser2net")
+@pytest.mark.parametrize("scheme", PROTOCOLS)
+async def test_what_ser2net_says_first_is_no_key_and_then_the_machine_is_there(scheme, tmp_path):
+    received: list[events.Event] = []
+    async with VirtualTeletype(WallClock(), character_s=0) as machine:
+        port = free_port()
+        with serve_tty(tmp_path, machine.path, port, PROTOCOLS[scheme], BANNER):
+            line = await open_when_ready(f"{scheme}://127.0.0.1:{port}", marked=True)
+            assert await await_greeting(line, 1.0) == "Welcome to the Teletype login:"
+            teletype = Teletype(line, WallClock(), on_event=received.append, character_s=0)
+            await exchange(teletype, machine)
+            async with teletype.until_break() as scope:
+                await machine.press_break()
+                await asyncio.sleep(10)
+            assert scope.route == "break"
+            await line.close()
+    breaks = [event for event in received if isinstance(event, events.BreakPressed)]
+    keys = [event.byte & 0x7F for event in received if isinstance(event, events.KeyReceived)]
+    assert len(breaks) == 1
+    assert bytes(keys) == b"WHOM\x7f IS IT\r"
+    assert machine.typing_unit.driver_errors == []
+
+
+@needs("ser2net")
+@pytest.mark.parametrize("scheme", ["telnet", "rfc2217"])
+async def test_every_byte_passes_ser2net_by_telnet(scheme, tmp_path):
+    end = FarEnd()
+    port = free_port()
+    with serve_tty(tmp_path, end.path, port, PROTOCOLS[scheme]):
+        line = await open_when_ready(f"{scheme}://127.0.0.1:{port}", marked=False)
+        await await_greeting(line, 0.5)
+        listener = LineRecorder(line)
+        all_bytes = bytes(range(256))
+        os.write(end.master, all_bytes)
+        assert await listener.wait_for_inputs(256) == [Byte(value) for value in all_bytes]
+        for value in all_bytes:
+            line.write(value)
+            await line.drain()
+        assert await read_from(end, 256) == all_bytes
+        await line.close()
+    end.close()
+
+
+@needs("ser2net")
+async def test_a_plain_socket_to_a_telnet_server_is_told_the_cure(tmp_path):
+    async with VirtualTeletype(WallClock(), character_s=0) as machine:
+        port = free_port()
+        with serve_tty(tmp_path, machine.path, port, PROTOCOLS["telnet"]):
+            line = await open_when_ready(f"socket://127.0.0.1:{port}")
+            with raises_driver_error("unavailable", match=f"speaks telnet: write telnet://127.0.0.1:{port}"):
+                await await_greeting(line, 1.0)
+            await line.close()
+
+
+@needs("ser2net")
+async def test_rfc_2217_to_a_server_without_it_is_told_the_cure(tmp_path):
+    async with VirtualTeletype(WallClock(), character_s=0) as machine:
+        port = free_port()
+        with serve_tty(tmp_path, machine.path, port, PROTOCOLS["telnet"]):
+            line = await open_when_ready(f"rfc2217://127.0.0.1:{port}")
+            with raises_driver_error("unavailable", match=f"RFC 2217.*: write telnet://127.0.0.1:{port}"):
+                await await_greeting(line, 1.0)
+            await line.close()
+
+
+@needs("ser2net")
+async def test_a_port_in_use_hangs_up_and_its_words_are_told(tmp_path):
+    async with VirtualTeletype(WallClock(), character_s=0) as machine:
+        port = free_port()
+        with serve_tty(tmp_path, machine.path, port):
+            first = await open_when_ready(f"socket://127.0.0.1:{port}")
+            second = await open_when_ready(f"socket://127.0.0.1:{port}")
+            with raises_driver_error("busy", match="hung up at once and said 'Port already in use'"):
+                await await_greeting(second, 1.0)
+            await second.close()
+            await first.close()
 
 
 # Terminal programs.

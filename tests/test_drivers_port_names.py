@@ -155,11 +155,12 @@ def test_a_socket_line_with_less_or_more_says_how_to_write_it(url):
     assert str(caught.value).isprintable()
 
 
-def test_rfc_2217_is_refused_with_what_to_do_instead():
-    with raises_driver_error(
-        "unavailable", match=r"^rfc2217://host:4001: RFC 2217 is not .*raw, and write it socket://"
-    ):
-        port_names.port_kind("rfc2217://host:4001")
+@pytest.mark.parametrize("scheme", ["socket", "telnet", "rfc2217", "Telnet", "RFC2217"])
+def test_a_line_on_the_network_has_one_of_three_schemes(scheme):
+    assert port_names.port_kind(f"{scheme}://host:4001") == "socket"
+    assert port_names.url_scheme(f"{scheme}://host:4001") == scheme.lower()
+    with raises_driver_error("unavailable", match=rf"write it {scheme.lower()}://HOST:PORT"):
+        port_names.port_kind(f"{scheme}://host")
 
 
 @pytest.mark.parametrize("url", ["loop://", "spy:///dev/ttyUSB0", "http://host:80"])

@@ -15,7 +15,7 @@ from drivers import events
 from drivers.clock import Clock, Timer
 from drivers.input.break_scope import BreakScope
 from drivers.input.echo_canceller import ECHO_WINDOW_S
-from drivers.input.keyboard import INTERRUPT
+from drivers.input.keyboard import END_OF_INPUT, INTERRUPT, LINE_FEED, NOISE_KEY, RETURN
 from drivers.input.receiver import XON, CaptureMode, Received, Receiver
 from drivers.line.line_input import Break, Byte, FramingError, HangUp, LineInput, LineSignal
 from drivers.output.transmitter import Transmitter
@@ -23,6 +23,7 @@ from drivers.profile import Profile
 from drivers.status import MachineCounters
 from drivers.text.charset import strip_parity
 
+_QUIET_S, _LONG_QUIET_S = 0.3, 1.0  # three characters of steady noise, and ten
 _TYPE_AHEAD_KEYS = 4096  # ten minutes of typing
 
 
@@ -37,11 +38,15 @@ class InputQueue:
         counters: MachineCounters,
         on_event: Callable[[events.Event], None],
         character_s: float,
+        *,
+        is_serial: bool = False,
     ) -> None:
-        self.receiver = Receiver(profile, character_s)
+        """`is_serial`: the line is a serial port."""
+        self.receiver = Receiver(profile, character_s, is_serial=is_serial)
         self._clock, self._transmitter, self._counters, self._on_event = clock, transmitter, counters, on_event
         self._character_s = character_s
         self._keys: deque[str] = deque()  # typed, not yet read
+        self._was_noisy = False
         self._restored_line = ""
         self._input_arrived = asyncio.Event()
         self._captured_rows = bytearray()  # of a tape or of an answer, while the receiver is in that mode
@@ -65,6 +70,36 @@ class InputQueue:
         """Waits until anything comes from the line, a hang-up included."""
         self._input_arrived.clear()
         await self._input_arrived.wait()
+
+    async def is_confirmed(self, key: str, *, at_start: bool) -> bool:
+        """Returns whether a key that was taken is to be obeyed; waits until a RETURN or a ^D is surely a typist's.
+
+        After either he waits, and noise seldom does. A RETURN after clean characters is obeyed at once. `at_start`:
+        nothing is typed on the line; elsewhere ^D does nothing.
+        """
+        is_proven = self.receiver.noise_filter.is_proven
+        if key == RETURN:
+            return is_proven or await self._stays_quiet(_QUIET_S)
+        if key == END_OF_INPUT and at_start:
+            return await self._stays_quiet(_QUIET_S if is_proven else _LONG_QUIET_S)
+        return True
+
+    async def _stays_quiet(self, seconds: float) -> bool:
+        """Waits so long; returns False as soon as a key or noise comes, a terminal's LF excepted."""
+        spoilt, deadline = self._counters.damaged + self._counters.noise, self._clock.now() + seconds
+        quiet = asyncio.ensure_future(self._clock.sleep_until(deadline))
+        try:
+            while not quiet.done():
+                if any(key != LINE_FEED for key in self._keys):
+                    return False
+                if self._counters.damaged + self._counters.noise != spoilt:
+                    return False
+                arriving = asyncio.ensure_future(self.wait_for_input())
+                await asyncio.wait({arriving, quiet}, return_when=asyncio.FIRST_COMPLETED)
+                arriving.cancel()
+            return True
+        finally:
+            quiet.cancel()
 
     def restore_line(self, text: str, key: str = "") -> None:
         """Keeps the text of a line whose reading was cancelled: the next line begins with it.
@@ -133,6 +168,7 @@ class InputQueue:
 
     def _dispatch(self, signal: LineSignal, received: Received, now: float) -> None:
         self._report_input(signal, received, now)
+        self._follow_noise(now)
         if received.machine_printed is not None:
             self._transmitter.follow_local_print(received.machine_printed)
         match received.kind:
@@ -158,14 +194,27 @@ class InputQueue:
                 if len(self._keys) < _TYPE_AHEAD_KEYS:
                     self._keys.append(received.key)
 
+    def _follow_noise(self, now: float) -> None:
+        """When noise begins, drops the keys that were noise too, and tells the reader of the line; reports its end."""
+        noise_filter = self.receiver.noise_filter
+        if noise_filter.is_noisy == self._was_noisy:
+            return
+        self._was_noisy = noise_filter.is_noisy
+        self._on_event(events.NoiseDetected(now, noise_filter.is_noisy, noise_filter.count))
+        if self._was_noisy:
+            self._keys.clear()
+            self._restored_line = ""
+            self._keys.append(NOISE_KEY)
+
     def _report_input(self, signal: LineSignal, received: Received, now: float) -> None:
         """Reports all input except the driver's own echo, and the parity and duplex that the input shows."""
         if isinstance(signal, FramingError):
             self._counters.damaged += 1
             self._on_event(events.KeyReceived(now, signal.value, damaged=True))
         elif isinstance(signal, Byte) and received.kind not in ("echo", "garbled"):
-            self._counters.keyed += 1
+            self._counters.keyed += received.kind != "noise"
             self._on_event(events.KeyReceived(now, signal.value))
+        self._counters.noise = self.receiver.noise_filter.count
         self._report_parameter("parity", self.receiver.keyboard.parity, now)
         self._report_parameter("duplex", self.receiver.echo_canceller.duplex, now)
 
@@ -185,8 +234,13 @@ class InputQueue:
             self._keys.append(INTERRUPT)
 
     def _handle_break(self, now: float, route: events.BreakRoute) -> None:
-        """Drops typed keys and unwritten output; then cancels the scope, or queues a ^C for the reader of a line."""
+        """Drops typed keys and unwritten output; then cancels the scope, or queues a ^C for the reader of a line.
+
+        A BREAK among noise cancels a scope, and is nothing to the reader of a line.
+        """
         self._counters.breaks += 1
+        if self._was_noisy and self._scope is None:
+            return
         self._keys.clear()
         self._restored_line = ""
         self._break_route = route

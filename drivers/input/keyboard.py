@@ -14,8 +14,9 @@ from drivers.text.charset import even_parity, strip_parity
 # Keys that are no glyphs, as characters of 7 bits.
 BELL, RETURN, LINE_FEED, ESCAPE, INTERRUPT, END_OF_INPUT = "\a", "\r", "\n", "\x1b", "\x03", "\x04"
 BREAK_KEY = "BREAK"  # has no code: the line was open
+NOISE_KEY = "NOISE"  # no key: the keys before it were noise, and so is what comes now
 
-_SAME_BREAK_S = 0.25  # 2.5 characters: further NULs within this time belong to the same BREAK, or to a leader
+SAME_BREAK_S = 0.6  # a held BREAK that is reported again and again is one; so are the NULs of a leader
 _PARITY_WINDOW = 128  # characters; a replaced keyboard is recognised after half as many
 _VOTE_LEAD = 3  # characters by which a parity must lead the next best; one or two spoilt ones decide nothing
 
@@ -53,7 +54,7 @@ class Keyboard:
         return self._decode_nul(at) if byte == 0x00 else ""  # 0x80 is the NUL of a marking keyboard
 
     def _decode_nul(self, at: float) -> str:
-        alone, self._nul_at = at - self._nul_at > _SAME_BREAK_S, at
+        alone, self._nul_at = at - self._nul_at > SAME_BREAK_S, at
         if self.is_reading_tape or not alone or self._break_detect == "marked":
             return ""
         # A marking keyboard has no key for 0x00, so there it can only be a BREAK.
@@ -62,7 +63,7 @@ class Keyboard:
 
     def _learn_parity(self, byte: int) -> None:
         self.received_count += 1
-        agreed = _modes_matching(byte)
+        agreed = parities_of(byte)
         self.wrong_parity += self.parity is not None and self.parity not in agreed
         self._recent_modes.append(agreed)
         for mode in agreed:
@@ -75,7 +76,7 @@ class Keyboard:
             self.parity, self.wrong_parity = best, 0
 
 
-def _modes_matching(byte: int) -> frozenset[Parity]:
+def parities_of(byte: int) -> frozenset[Parity]:
     """Returns the parities with which a keyboard would send this byte."""
     even: list[Parity] = ["even"] if byte == even_parity(byte) else []
     return frozenset([*even, "mark" if byte & 0x80 else "space"])

@@ -17,9 +17,12 @@ from typing import Any, Protocol
 import serial
 import serial_asyncio
 
+from drivers.errors import DriverError
 from drivers.line import port_names
 from drivers.line.line_input import LineInput, ParmrkDecoder
 from drivers.line.line_transport import LineTransport
+from drivers.line.telnet import TelnetCodec
+from drivers.line.tty_holders import find_terminal_user
 
 BAUD = 110
 CONNECT_TIMEOUT_S = 5.0
@@ -40,8 +43,17 @@ class Line(Protocol):
         ...
 
     @property
+    def is_serial(self) -> bool:
+        """Whether it is a serial port of this computer: no more than ten characters a second can come from it."""
+        ...
+
+    @property
     def out_waiting(self) -> int:
         """Bytes known to lie between the driver and the machine; 0 where unknown (a pty, most USB chips)."""
+        ...
+
+    def restore_settings(self) -> bool:
+        """Sets the port as it was opened; returns whether another program had changed it."""
         ...
 
     def listen(self, listener: Callable[[LineInput], None]) -> None:
@@ -68,7 +80,9 @@ class Line(Protocol):
 async def open_line(
     port_name: str, marked: bool | None = None, *, connect_timeout_s: float = CONNECT_TIMEOUT_S
 ) -> LineTransport:
-    """Opens `/dev/...`, a pty or `socket://HOST:PORT`; the first two exclusively. Raises DriverError.
+    """Opens `/dev/...`, a pty, or `socket://`, `telnet://` or `rfc2217://HOST:PORT`; the first two exclusively.
+
+    Raises DriverError.
 
     `marked`: BREAK and damaged bytes come marked as by PARMRK of termios. None: as usual for the kind of line. The
     kernel marks them on a real tty. A pty cannot carry a BREAK, so its far end marks them. A serial server does not.
@@ -77,12 +91,32 @@ async def open_line(
     kind = port_names.port_kind(port_name)
     if marked is None:
         marked = kind != "socket"
-    line = LineTransport(port_names.printable(port_name), kind, ParmrkDecoder() if marked else None)
+    decoder = ParmrkDecoder() if marked else None
+    line = LineTransport(port_names.printable(port_name), kind, decoder, _telnet_codec_for(port_name))
     if kind == "socket":
         await _connect(line, port_name, connect_timeout_s)
     else:
+        _require_no_terminal(line)
         await open_tty(line, port_name, parmrk=marked and kind == "tty")
     return line
+
+
+def _require_no_terminal(line: LineTransport) -> None:
+    """Raises DriverError for a pty at which somebody works: a link to the pty of a dead machine may lead there."""
+    if line.kind == "pty" and (user := find_terminal_user(line.name)):
+        raise DriverError(
+            f"{line.name} is the terminal of {user.name} (process {user.pid}): "
+            "give the path of a pty that no session works at, and remove a link that leads here",
+            "busy",
+        )
+
+
+def _telnet_codec_for(port_name: str) -> TelnetCodec | None:
+    # pyserial's RFC 2217 reads in a thread of its own, polls for answers, and reports no BREAK of the far end.
+    scheme = port_names.url_scheme(port_name)
+    if scheme == "socket" or not scheme:
+        return None
+    return TelnetCodec(baud=BAUD if scheme == "rfc2217" else None)
 
 
 async def _connect(line: LineTransport, url: str, timeout_s: float) -> None:
@@ -155,8 +189,22 @@ class _NonBlockingSerial(serial.Serial):
             self._on_failure()
             return len(data)
 
+    def restore_settings(self) -> bool:
+        """Sets the port as it was opened; returns whether its terminal modes were other ones, as a getty sets them."""
+        if not _is_cooked(self.fileno()):
+            return False
+        self._reconfigure_port(force_update=True)
+        return True
+
     def flush(self) -> None:
         """Does nothing: the transport calls it in the event loop, where tcdrain would block for seconds."""
+
+
+def _is_cooked(fd: int) -> bool:
+    """Whether the terminal edits, echoes or translates: pyserial and `_set_termios` have turned all of it off."""
+    iflag, oflag, _, lflag, *_ = termios.tcgetattr(fd)
+    is_translated = iflag & (termios.ISTRIP | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.IXON)
+    return bool(is_translated or oflag & termios.OPOST or lflag & (termios.ECHO | termios.ICANON | termios.ISIG))
 
 
 def _set_termios(fd: int, *, parmrk: bool) -> None:

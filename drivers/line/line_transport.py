@@ -17,6 +17,7 @@ from typing import Any
 from drivers.errors import LineLost
 from drivers.line.line_input import Break, Byte, FramingError, HangUp, LineInput, LineSignal, ParmrkDecoder
 from drivers.line.port_names import PortKind
+from drivers.line.telnet import TelnetCodec
 
 _DRAIN_TIMEOUT_S = 1.0  # two characters take 0.2 s; a far end that is slower has stopped reading
 _POLL_S = 0.02
@@ -37,9 +38,12 @@ class LineCounters:
 class LineTransport(asyncio.Protocol):
     """A `Line`. `kind` is the kind of port that it was opened on."""
 
-    def __init__(self, name: str, kind: PortKind, decoder: ParmrkDecoder | None) -> None:
+    def __init__(
+        self, name: str, kind: PortKind, decoder: ParmrkDecoder | None, telnet: TelnetCodec | None = None
+    ) -> None:
         self.name = name
         self.kind = kind
+        self.telnet = telnet
         self.counters = LineCounters()
         self._disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writable = asyncio.Event()
@@ -52,6 +56,10 @@ class LineTransport(asyncio.Protocol):
     @property
     def is_pty(self) -> bool:
         return self.kind == "pty"
+
+    @property
+    def is_serial(self) -> bool:
+        return self.kind == "tty"
 
     @property
     def tty_fd(self) -> int | None:
@@ -73,6 +81,17 @@ class LineTransport(asyncio.Protocol):
         if self._port is not None and not self._transport.is_closing():
             with contextlib.suppress(OSError, termios.error):  # a pty has no RTS line
                 self._port.rts = on
+        if self.telnet is not None:
+            self.telnet.set_rts(on)
+            self._send_telnet_replies()
+
+    def restore_settings(self) -> bool:
+        if self._port is None or self._transport.is_closing():
+            return False
+        try:
+            return bool(self._port.restore_settings())
+        except (OSError, termios.error):  # hung up in this moment
+            return False
 
     def listen(self, listener: Callable[[LineInput], None]) -> None:
         self._listener = listener
@@ -88,7 +107,7 @@ class LineTransport(asyncio.Protocol):
     def write(self, byte: int) -> None:
         if self._transport.is_closing():
             raise LineLost(self._hang_up_message())
-        self._transport.write(bytes((byte,)))
+        self._transport.write(self.telnet.encode_byte(byte) if self.telnet else bytes((byte,)))
         self.counters.sent += 1
 
     async def drain(self) -> None:
@@ -132,11 +151,24 @@ class LineTransport(asyncio.Protocol):
         self._port = transport.get_extra_info("serial")
         self._socket = transport.get_extra_info("socket")
         self._writable.set()
+        self._send_telnet_replies()
 
     def data_received(self, data: bytes) -> None:
-        for signal in self._decoder.feed(data) if self._decoder else map(Byte, data):
-            self._count_input(signal)
-            self._deliver(signal)
+        signals = self.telnet.feed(data) if self.telnet else list(map(Byte, data))
+        self._send_telnet_replies()
+        for signal in signals:
+            for decoded in self._decode_marks(signal):
+                self._count_input(decoded)
+                self._deliver(decoded)
+
+    def _decode_marks(self, signal: LineSignal) -> Iterable[LineSignal]:
+        if self._decoder is None or not isinstance(signal, Byte):
+            return (signal,)
+        return self._decoder.feed(bytes((signal.value,)))
+
+    def _send_telnet_replies(self) -> None:
+        if self.telnet is not None and (replies := self.telnet.take_replies()) and not self._transport.is_closing():
+            self._transport.write(replies)
 
     def eof_received(self) -> None:
         """Treats a far end that has closed its sending side as gone, although it could still receive."""

@@ -23,7 +23,7 @@ _PTMX = (5, 2)
 _CONSOLES = {4: range(64), 5: range(2)}  # the virtual consoles, /dev/tty and /dev/console
 _MAX_NAME_LENGTH = 255  # of a name in a message; also the limit of Linux for file names
 _HINT_PORT = "give a port like /dev/ttyUSB0, or the path of a pty"
-_HINT_SOCKET = "write it socket://HOST:PORT, with no more to it"
+NETWORK_SCHEMES = ("socket", "telnet", "rfc2217")  # raw bytes; telnet; telnet with the server's port settings
 
 
 def port_kind(port_name: str) -> PortKind:
@@ -56,21 +56,27 @@ def _device_kind(name: str, major: int, minor: int) -> PortKind:
     return "tty"
 
 
+def url_scheme(url: str) -> str:
+    """Returns `socket`, `telnet` or `rfc2217` of a line on the network; empty for another line."""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    return scheme if scheme in NETWORK_SCHEMES else ""
+
+
 def parse_socket_url(url: str) -> tuple[str, int]:
-    """Returns host and port of a `socket://` line. Raises DriverError."""
-    name = printable(url)
-    if url.lower().startswith("rfc2217://"):
-        raise DriverError(f"{name}: RFC 2217 is not supported: let the server give the port raw, and {_HINT_SOCKET}")
+    """Returns host and port of a `socket://`, `telnet://` or `rfc2217://` line. Raises DriverError."""
+    name, scheme = printable(url), url_scheme(url)
+    hint = f"write it {scheme or 'socket'}://HOST:PORT, with no more to it"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise DriverError(f"{name} is not a line: {_HINT_SOCKET}") from None
-    if parts.scheme != "socket":
-        raise DriverError(f"{name}: this kind of line is not supported: {_HINT_PORT}, or socket://HOST:PORT")
+        raise DriverError(f"{name} is not a line: {hint}") from None
+    if not scheme:
+        kinds = ", ".join(f"{scheme}://" for scheme in NETWORK_SCHEMES)
+        raise DriverError(f"{name}: this kind of line is not supported: {_HINT_PORT}, or {kinds} and HOST:PORT")
     more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if not host or not port or more or not url.isprintable():
-        raise DriverError(f"{name} is not a line: {_HINT_SOCKET}")
+        raise DriverError(f"{name} is not a line: {hint}")
     return host, port
 
 
@@ -104,7 +110,7 @@ def driver_error_for(port_name: str, error: Exception) -> DriverError:
 
 
 def connect_error_for(url: str, error: Exception) -> DriverError:
-    """Returns the DriverError for a failed connection to a `socket://` line."""
+    """Returns the DriverError for a failed connection to a line on the network."""
     host, port = parse_socket_url(url)
     name, host = printable(url), printable(host)
     match error:

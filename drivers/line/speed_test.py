@@ -93,6 +93,8 @@ async def run_speed_test(line: LineTransport, sys: Path = Path("/sys")) -> Speed
     """Runs the whole test, about two seconds, before anyone listens. Raises DriverError if refused, and LineLost."""
     if line.kind == "pty":
         return SpeedVerdict("unknown", f"{line.name}: a pty has no speed that could be tested")
+    if line.telnet is not None and line.telnet.baud is not None:
+        return SpeedVerdict("unknown", f"{line.name}: the serial server says {line.telnet.baud} baud")
     if line.kind == "socket":
         return SpeedVerdict("unknown", f"{line.name}: the serial server sets the speed: see that it says 110 baud, 8N2")
     verdict = judge_speed(line.name, adapter_at(line.name, sys), await measure_speed(line))

@@ -25,6 +25,7 @@ from drivers.text.printer import Printer, Stroke
 
 PAUSE_TIMEOUT_S = 300.0  # after this time the driver ends a ^S without a ^Q
 _POLL_S = 0.005  # between two checks whether a UART slower than the clock has taken the byte before
+_MAX_FRESH_LINES = 2  # in a row: the first may be lost with the line
 _MAX_RESENT_STROKES = 2000  # of one line, kept to be struck again: 72 columns overprinted many times
 
 
@@ -33,6 +34,7 @@ class QueuedByte:
     """A stroke that is not yet written, the byte to write for it, and when its text was handed over.
 
     `is_resent`: it was put before the queue, as after a hang-up. `resendable`: it leaves ink or moves the carriage.
+    `is_fresh_line`: it belongs to the new line after a hang-up.
     """
 
     stroke: Stroke
@@ -40,6 +42,7 @@ class QueuedByte:
     queued: float
     is_resent: bool = False
     resendable: bool = True
+    is_fresh_line: bool = False
 
 
 class Transmitter:
@@ -78,6 +81,8 @@ class Transmitter:
         self._current_line: deque[QueuedByte] = deque(maxlen=_MAX_RESENT_STROKES)
         self._previous_line: list[QueuedByte] = []  # with the LF that ended it, until that LF is surely struck
         self._previous_line_sure_at = float("-inf")
+        self._fresh_lines = 0  # written after hang-ups, with nothing struck since
+        self._fresh_line_sure_at = float("-inf")
 
     @property
     def queue_length(self) -> int:
@@ -155,6 +160,8 @@ class Transmitter:
             # Bytes below the driver may be lost with the line: an LF is sure only when its character time is over.
             if self._clock.now() >= self._previous_line_sure_at:
                 self._previous_line = []
+            if self._fresh_lines and self._clock.now() >= self._fresh_line_sure_at:
+                self._fresh_lines = _MAX_FRESH_LINES  # it was struck: no other is needed
 
     async def wait_for_hang_up(self) -> str:
         """Waits until the line is lost; returns the reason."""
@@ -162,12 +169,18 @@ class Transmitter:
         return self.hang_up_reason or ""
 
     def attach(self, line: Line) -> None:
-        """Continues on a new line: moves the carriage to a clean line, then strikes the lost line again."""
+        """Continues on a new line: moves the carriage to a clean line, then strikes the lost line again.
+
+        A line that hangs up again and again feeds the paper once.
+        """
+        while self._queue and self._queue[0].is_fresh_line:  # of the attempt before
+            self._queue.popleft()
         resent = [replace(item, is_resent=True) for item in (*self._previous_line, *self._current_line)]
         self._previous_line = []
         self._current_line.clear()
         self._queue.extendleft(reversed(resent))
-        self._prepend_fresh_line()
+        if self._fresh_lines < _MAX_FRESH_LINES:
+            self._prepend_fresh_line(after_hang_up=True)
         self.line, self.hang_up_reason = line, None
         self._disconnected.clear()
         self._connected.set()
@@ -191,11 +204,13 @@ class Transmitter:
         """Makes the column unknown."""
         self._printer.lose_track()
 
-    def _prepend_fresh_line(self) -> None:
+    def _prepend_fresh_line(self, *, after_hang_up: bool = False) -> None:
         """Puts a new line before the queue. The columns in the queued strokes are then wrong."""
         now, parity = self._clock.now(), self._profile.send_parity
         for stroke in reversed(Printer(self._profile).fresh_line()):
-            self._queue.appendleft(QueuedByte(stroke, apply_parity(stroke.byte, parity), now, is_resent=True))
+            byte = apply_parity(stroke.byte, parity)
+            item = QueuedByte(stroke, byte, now, is_resent=True, is_fresh_line=after_hang_up)
+            self._queue.appendleft(item)
 
     # Writing.
 
@@ -264,6 +279,12 @@ class Transmitter:
             raise LineLost(self.hang_up_reason)
 
     def _record_for_resend(self, item: QueuedByte) -> None:
+        if item.is_fresh_line:
+            if item.stroke.byte in self._line_end_bytes:
+                self._fresh_lines += 1
+                self._fresh_line_sure_at = self._timing.free_at
+            return
+        self._fresh_lines = 0
         if not item.resendable or (item.stroke.byte < 0x20 and item.stroke.byte not in (CR, LF)):
             return  # a tape row, a bell, or a code for reader or punch leaves nothing on the paper
         self._current_line.append(item)
