@@ -311,6 +311,13 @@ def test_a_chat_is_found_by_its_content(tmp_path: Path) -> None:
     assert kinds == {"whatsapp": sorted(set(files) - {"diary.txt"}), "text": ["diary.txt"]}
 
 
+def test_a_chat_whose_start_was_cut_off_is_read(tmp_path: Path) -> None:
+    lines = ["the rest of a message", "", *(f"01.03.21, 10:0{n} - Odo: hi {n}" for n in range(5)), ""]
+    items = import_chat(tmp_path, "\n".join(lines), "cut.txt")
+    assert texts_of(items) == [f"hi {n}" for n in range(5)]
+    assert skip_reasons(items) == ["a message whose start is missing"]
+
+
 def test_a_zip_is_one_chat_and_its_attachments_are_no_texts(tmp_path: Path) -> None:
     chat = f"[01.03.21, 10:00:00] Odo: {LRM}<attached: 00000001-list.txt>\n[01.03.21, 10:00:01] Mara: Thanks.\n"
     files = {"_chat.txt": chat, "00000001-list.txt": "ropes", "00000002-PHOTO.jpg": b"\xff", "own.txt": "not attached"}

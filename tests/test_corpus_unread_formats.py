@@ -69,7 +69,21 @@ UNREAD = {
         "unknown program",
     ),
     "viber.csv": ("01/03/2021,10:00:00,Odo,+491510000000,hi\n01/03/2021,10:01:00,Mara,+491510000001,hi\n", "chat log"),
+    "slackdump.json": (
+        '{"messages": [{"user": "U1", "text": "hi", "ts": "1621100000.000100"}]}',
+        "Slack, but no export",
+    ),
+    "wce.json": (
+        '{"x@s.whatsapp.net": {"messages": {"1": {"from_me": true, "timestamp": 1, "data": "hi"}}}}',
+        "unknown",
+    ),
+    "ig_old.json": ('[{"conversation": [{"sender": "odo", "created_at": "2019", "text": "hi"}]}]', "unknown program"),
     # pages
+    "pidgin.html": (
+        "<html><title>Conversation with odo</title><body><h3>with odo</h3>"
+        "<font>(10:00:00)</font> <b>odo:</b> hi<br/><font>(10:01:00)</font> <b>mara:</b> yes<br/></body></html>",
+        "page of messages",
+    ),
     "telegram.html": (PAGE.format("from_name", "text"), "Telegram"),
     "facebook.html": (PAGE.format("_3-95 _2pim _a6-h _a6-i", "_3-95 _a6-p"), "Facebook or Instagram"),
     "discord.html": (PAGE.format("chatlog__message-container", "x"), "Discord"),
@@ -125,6 +139,20 @@ UNREAD = {
         "log",
     ),
     "discord.txt": (chat_of("[01-Mar-21 10:00 AM] odo", "hi", "", "[01-Mar-21 10:01 AM] mara", "yes"), "chat log"),
+    "pidgin.txt": (chat_of("Conversation with odo at Mon 01 Mar 2021", "(10:00:00) odo: hi", "(10:01:00) m: y"), "log"),
+    "discord_copy.txt": (
+        chat_of("odo — Today at 10:00 AM", "hi", "mara — Today at 10:01 AM", "yes", "odo — Today at 10:02 AM", "fine"),
+        "chat log",
+    ),
+    "teams_copy.txt": (
+        chat_of("[10:00 AM] Brink, Odo", "hi", "[10:01 AM] Quist, Mara", "y", "[10:02 AM] Brink, Odo", "f"),
+        "log",
+    ),
+    "slack_copy.txt": (
+        chat_of("Odo Brink  10:00 AM", "hi", "Mara  10:01 AM", "yes", "Odo Brink  10:02 AM", "fine"),
+        "log",
+    ),
+    "outlook.txt": ("From:\tOdo\nSent:\tMonday\nTo:\tMara\nSubject:\tpump\n\nIs it fixed?\n", "e-mail"),
     "msgstore.db.crypt14": ("x", "backup of WhatsApp"),
 }
 

@@ -36,9 +36,10 @@ _LINE = re.compile(rf"\W{{0,3}}?{_STAMP}[\s,|–-]*(?:{_SPEAKER})")
 _NICK_LINE = re.compile(rf"<[@+%~& ]?(?P<name>{_NAME})>\s+\S")
 _NAME_FIRST = re.compile(rf"\[(?P<name>{_NAME})\] \[{_HALF}{_TIME}\] ")  # KakaoTalk
 _ROW = re.compile(rf"(?:{_NUMBER_DATE})[,;\t] ?{_TIME}[,;\t](?P<name>[^,;\t]{{1,40}})[,;\t]")  # Viber
+_DAY = r"(?:[^\W\d_]{3,10} (?:at|um|à) )?"  # Today at, Yesterday at
 _HEADING = re.compile(
-    rf"(?:{_STAMP}[\s,|–-]*(?P<after>{_NAME})|(?P<before>{_NAME})[\s,|–-]+"
-    rf"[\[(]?(?:(?:{_DATE})[,T ]+(?:at )?)?{_HALF}{_TIME}[\])]?)\s*"
+    rf"(?:{_STAMP}[\s,|–—-]*(?P<after>{_NAME})|(?P<before>{_NAME})[\s,|–—-]+"
+    rf"[\[(]?{_DAY}(?:(?:{_DATE})[,T ]+(?:at )?)?{_HALF}{_TIME}[\])]?)\s*"
 )
 _BARE_STAMP = re.compile(rf"{_STAMP}(?: \([^()\n]*\))?\s*")
 

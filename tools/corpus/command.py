@@ -161,7 +161,7 @@ def _print_batch(batch: ImportBatch) -> None:
         _print(f"{path}: left out, without text: {format_reasons(Counter(batch.skipped))}")
     if batch.left:
         _print(f"{path}: files of unknown kind, by ending: {format_counts(Counter(batch.left))}")
-    _print_messages("damaged", batch.damaged)
+    _print_messages("not read", batch.damaged)
     _print_messages("warning", batch.warned)
 
 

@@ -12,6 +12,7 @@ READABLE = "chats of WhatsApp, Telegram, Slack, Messenger and Signal can be read
 AS_TEXT = "to import it with its names and dates: --as text"
 OWN_TEXTS = "save the texts of your own messages as .txt"
 SIGNAL_ITSELF = "give Signal's own export, or its database"
+ONE_COLUMN = "the texts of one column, without names: --as table --column NAME"
 AS_CHAT_TEXT = "export each chat as text (More, Export chat)"
 
 
@@ -44,6 +45,12 @@ def _has_keys(*names: str) -> tuple[str, ...]:
 JSON_FORMATS = (
     _make_format("a chat of Discord", r'"guild"\s*:\s*\{', r'"channel"\s*:\s*\{'),
     _make_format("messages from a download of Discord", *_has_keys("ID", "Timestamp", "Contents")),
+    _make_format(
+        "messages of Slack, but no export",
+        r'"ts"\s*:\s*"\d{9,}\.\d+"',
+        *_has_keys("user", "text"),
+        cure="give the whole ZIP of Slack's own export",
+    ),
     _make_format("a chat of Google Chat", r'\{\s*"creator"\s*:\s*\{', *_has_keys("text|created_date")),
     _make_format("chats of Google Hangouts", *_has_keys("conversations", "chat_message|conversation_state|events")),
     _make_format("conversations with ChatGPT", r'"mapping"\s*:\s*\{', *_has_keys("author|create_time|message")),
@@ -138,9 +145,10 @@ FORMATS_BY_SUFFIX = {
     ".crypt14": _WHATSAPP_BACKUP,
     ".crypt15": _WHATSAPP_BACKUP,
 }
+UNKNOWN_TABLE = UnreadFormat("messages of an unknown program", ONE_COLUMN, ())
 TABLES = (  # columns in lower case
-    (UnreadFormat("a chat of Discord", READABLE, ()), {"author", "date", "content", "attachments"}),
-    (UnreadFormat("messages from a download of Discord", READABLE, ()), {"timestamp", "contents", "attachments"}),
-    (UnreadFormat("messages of LinkedIn", READABLE, ()), {"conversation id", "from", "content"}),
-    (UnreadFormat("a chat of KakaoTalk", READABLE, ()), {"date", "user", "message"}),
+    (UnreadFormat("a chat of Discord", ONE_COLUMN, ()), {"author", "date", "content", "attachments"}),
+    (UnreadFormat("messages from a download of Discord", ONE_COLUMN, ()), {"timestamp", "contents", "attachments"}),
+    (UnreadFormat("messages of LinkedIn", ONE_COLUMN, ()), {"conversation id", "from", "content"}),
+    (UnreadFormat("a chat of KakaoTalk", ONE_COLUMN, ()), {"date", "user", "message"}),
 )

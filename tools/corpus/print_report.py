@@ -49,7 +49,7 @@ def report_tables(report: CorpusReport) -> Iterator[ReportTable]:
     damaged = [pair for batch in report.batches for pair in batch.damaged]
     if damaged:
         more = [] if len(damaged) <= MAX_DAMAGED else [(f"and {len(damaged) - MAX_DAMAGED:,} more", "")]
-        yield "Damaged, and left out", ("file", "reason"), [*damaged[:MAX_DAMAGED], *more]
+        yield "Not read", ("file", "reason"), [*damaged[:MAX_DAMAGED], *more]
     if steps := list(_step_rows(report)):
         yield "Cleaned", ("step", "changed", "dropped", "more", "for example"), steps
     if report.statistics.repeated:

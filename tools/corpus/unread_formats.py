@@ -5,6 +5,7 @@ Otherwise a chat log would become prose with dates and names in it. A file is ju
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
@@ -21,6 +22,7 @@ from tools.corpus.message_formats import (
     UNKNOWN_JSON,
     UNKNOWN_LOG,
     UNKNOWN_PAGE,
+    UNKNOWN_TABLE,
     UnreadFormat,
 )
 from tools.corpus.table_layout import find_layout
@@ -39,6 +41,8 @@ _MAIL_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,40}:(?:[ \t]|$)")
 _MAIL_FIELDS = frozenset({"from", "to", "date", "subject", "received", "return-path", "message-id", "mime-version"})
 _KEY = re.compile(r'"([A-Za-z_]{2,20})"\s*:')
 _CELL_BORDER = re.compile(r"[\"']?\s*[,;\t|]\s*[\"']?")
+_LINE_TAG = re.compile(r"<(?:br|hr|/?(?:p|div|li|tr|h\d|title|head|html|body))\b[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
 _MESSAGE_CLASS = re.compile(r"class=[\"'][^\"']*\b(?:messages?|msg|bubble|chat-?message)\b", re.IGNORECASE)
 _WRITER_CLASS = re.compile(r"class=[\"'][^\"']*(?:sender|author|from|user|nick|name|speaker)", re.IGNORECASE)
 
@@ -48,7 +52,7 @@ _SURE_WRITERS = frozenset(
 )
 _WRITERS = _SURE_WRITERS | {"user", "username", "author", "name", "nickname"}
 _SURE_TEXTS = frozenset({"message", "msg", "body", "message_text", "message_body", "contents"})
-_TEXTS = _SURE_TEXTS | {"text", "content"}
+_TEXTS = _SURE_TEXTS | {"text", "content", "data"}
 _TIMES = frozenset(
     "date time timestamp datetime created created_at sent sent_at sent_date date_sent ts message_date".split()  # noqa: SIM905
 )
@@ -95,7 +99,7 @@ def _detect_table(text: str) -> UnreadFormat | None:
     for entry, columns in TABLES:
         if columns <= {name.replace("_", " ") for name in names}:
             return entry
-    return UNKNOWN_JSON if _are_message_names(names) else None
+    return UNKNOWN_TABLE if _are_message_names(names) else None
 
 
 def _snake_case(name: str) -> str:
@@ -115,7 +119,10 @@ def _detect_page(text: str) -> UnreadFormat | None:
     if found := _first_match(PAGE_FORMATS, text):
         return found
     messages, writers = _MESSAGE_CLASS.findall(text), _WRITER_CLASS.findall(text)
-    return UNKNOWN_PAGE if len(messages) >= MIN_PARTS and len(writers) >= MIN_PARTS else None
+    if len(messages) >= MIN_PARTS and len(writers) >= MIN_PARTS:
+        return UNKNOWN_PAGE
+    lines = html.unescape(_TAG.sub("", _LINE_TAG.sub("\n", text))).split("\n")
+    return UNKNOWN_PAGE if is_chat_log(lines[:-1]) else None
 
 
 def _detect_text(text: str) -> UnreadFormat | None:

@@ -31,6 +31,8 @@ HEAD_BYTES = 1 << 16  # in which a line with a name must occur: a large group be
 MAX_NAME_CHARS = 100
 MAX_COLONS = 3  # in a name
 MIN_LINES = 4  # by which a name with a colon is known
+MAX_CUT_LINES = 30  # before the first stamp, if somebody cut the file
+MIN_STAMP_SHARE = 0.3  # of the lines of such a file
 SAME_MINUTE_S = 59
 
 _TEXT_SUFFIXES = frozenset({"", ".txt", ".text", ".log", ".md"})
@@ -63,14 +65,15 @@ def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
 
 
 def is_chat(member: Member) -> bool:
-    """Whether a file begins with a stamp of WhatsApp, and has lines with names."""
-    text = decode_line(member.peek_head())[0]
-    first = parse_stamp(next((line for line in text.split("\n") if line.strip()), ""))
+    """Whether a file begins with a stamp of WhatsApp, and has lines with names; its start may have been cut off."""
+    start = [line for line in decode_line(member.peek_head())[0].split("\n") if line.strip()][:MAX_CUT_LINES]
+    number, first = next(((n, stamp) for n, line in enumerate(start) if (stamp := parse_stamp(line))), (0, None))
     if first is None or not _is_export_style(first):
         return False
-    head = decode_line(member.peek_head(HEAD_BYTES))[0]
-    stamps = ((line, parse_stamp(line)) for line in head.split("\n"))
-    return any(stamp and stamp.style == first.style and ": " in line[stamp.end :] for line, stamp in stamps)
+    lines = [line for line in decode_line(member.peek_head(HEAD_BYTES))[0].split("\n") if line.strip()]
+    stamps = [(line, stamp) for line in lines if (stamp := parse_stamp(line)) and stamp.style == first.style]
+    named = sum(": " in line[stamp.end :] for line, stamp in stamps)
+    return named > 0 if number == 0 else named >= MIN_LINES and len(stamps) >= MIN_STAMP_SHARE * len(lines)
 
 
 def _is_export_style(stamp: Stamp) -> bool:
@@ -99,9 +102,10 @@ def _attached_names(member: Member) -> set[str]:
 
 @dataclass(slots=True)
 class _Damage:
-    """The number of lines that are not UTF-8, and of lines before the first stamp."""
+    """The number of lines that are not UTF-8, that are too long, and that precede the first stamp."""
 
     not_utf8: int = 0
+    before: int = 0
     too_long: int = 0
 
 
@@ -119,6 +123,8 @@ def _iter_messages(member: Member, damage: _Damage) -> Iterator[tuple[Stamp, str
             continue
         if stamp is not None:
             yield stamp, "\n".join(lines)
+        else:
+            damage.before = sum(bool(line.strip()) for line in lines)
         stamp, lines = found, [line[found.end :]]
     if stamp is not None:
         yield stamp, "\n".join(lines)
@@ -204,6 +210,8 @@ def _read_chat(member: Member, thread: str) -> Iterator[ImportItem]:
             else SkippedItem(member.location, reason)
         )
     yield from (KnownPerson(member.location, name) for name in sorted(people) if name)
+    if damage.before:
+        yield SkippedItem(member.location, "a message whose start is missing")
     if is_empty:
         yield DamagedItem(member.location, "not a chat of WhatsApp: no line begins with a date and a name")
     if damage.too_long:
