@@ -49,6 +49,10 @@ RUBOUT TAKES A LETTER BACK, BREAK STOPS AN ANSWER.
 # Printed between two words of an answer: a local model continues it, or no server is reachable at present.
 NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
 
+NO_MODEL_REASONS = {
+    "system": "THIS COMPUTER HAS TOO LITTLE MEMORY OR TOO FEW THREADS FOR IT.\n",
+}
+
 
 def format_greeting(model: str, now: datetime) -> str:
     """Returns the greeting in the style of a time-sharing system of 1970."""
@@ -57,6 +61,11 @@ def format_greeting(model: str, now: datetime) -> str:
         f"MODEL {model}   LINE 1   USERS 1\n"
         ".HELP FOR HELP, .NEW TO START AFRESH, .BYE TO LEAVE\n"
     )
+
+
+def format_no_model(kind: str) -> str:
+    """Returns the last words of a session whose model cannot be loaded; `kind` is that of the ModelError."""
+    return "-- NO MODEL --\n" + NO_MODEL_REASONS.get(kind, "")
 
 
 def format_unknown_command(name: str) -> str:

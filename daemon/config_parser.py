@@ -24,13 +24,18 @@ Settings = dict[str, dict[str, Any]]
 Sections = Mapping[str, type]
 
 OTHER_VARIABLES = {"ASR33_MODELS", "ASR33_CORPORA"}  # folders of models and corpora: no settings
+MAX_FILE_BYTES = 1 << 20
 MOVED_KEYS = {("line", "columns"): "it is in [machine] now"}
 
 
 def read_config_file(path: Path, sections: Sections, allowed: Sequence[str]) -> Settings:
     """Returns the checked settings of a TOML file that may have the allowed sections. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path}: over {MAX_FILE_BYTES:,} bytes; settings are read from a TOML file")
+        text = raw.decode("utf-8").replace("\r\n", "\n")
         table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; settings are read from a TOML file") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -17,9 +19,12 @@ from model.errors import ModelError
 from model.interface import CompletionRequest, Model, Sampling
 from model.server_url import is_url
 
+_log = logging.getLogger("asr33")
+
 
 def open_model(config: Config, character_s: float = CHARACTER_S) -> Model:
     """Returns the model with the configured name, path or URL; it is not loaded yet. Raises ModelError, ConfigError."""
+    _check_otherwise(config.model.otherwise)
     if not is_url(config.model.name):
         return _open_local_model(config, config.model.name)
     template = CompletionRequest(
@@ -30,6 +35,25 @@ def open_model(config: Config, character_s: float = CHARACTER_S) -> Model:
         conversation=secrets.token_hex(8),
     )
     return open_remote_model(config.model, template, lambda name: _open_local_model(config, name))
+
+
+def _check_otherwise(names: Sequence[str]) -> None:
+    """Raises ConfigError if one is neither a URL nor a model of this disk: it would be missed only in need."""
+    from model.server_url import parse_server_url
+    from model.store import store
+
+    for name in names:
+        try:
+            if is_url(name):
+                parse_server_url(name)
+            else:
+                store.read_manifest(store.find_model(name))
+                if importlib.util.find_spec("onnxruntime") is None:
+                    _log.warning(
+                        "[model] otherwise: %r needs onnxruntime: in asr33's folder, pip install '.[cpu]'", name
+                    )
+        except ModelError as error:
+            raise ConfigError(f"[model] otherwise: {error}") from None
 
 
 def _open_local_model(config: Config, name: str) -> Model:

@@ -6,6 +6,7 @@ It knows one teletype, one model and one conversation. It does not know how they
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import secrets
@@ -96,10 +97,10 @@ class TeletypeSession:
             await self._model.wait_ready()
             _log.info("model %s runs on %s", self._model.name, self._model.device)
             await greeting
-        except ModelError:
+        except (ModelError, ImportError) as error:
             greeting.cancel()
             await asyncio.wait({greeting})
-            await self.print_message("-- NO MODEL --\n")
+            await self.print_message(commands.format_no_model(getattr(error, "kind", "unavailable")))
             raise
         finally:
             greeting.cancel()
@@ -149,8 +150,9 @@ class TeletypeSession:
     def _prefill_line(self, text: str) -> None:
         """Lets the model prefill the line while it is typed; a command is not prefilled."""
         if not re.match(r"\s*\.([A-Za-z]|\s*$)", text):
-            self._fit_context(text)
-            self._model.prefill(self._pending_conversation.build_partial_prompt(text))
+            with contextlib.suppress(ModelError):  # the answer raises it again
+                self._fit_context(text)
+                self._model.prefill(self._pending_conversation.build_partial_prompt(text))
 
     async def _wait_for_line_or_lease(self, reading: asyncio.Future[str]) -> None:
         if self.leases:
@@ -219,12 +221,12 @@ class TeletypeSession:
             stop=self._conversation.speakers.stop_sequences,
         )
         self.activity = "thinking"
-        self._fit_context(typed)
-        prompt = self._pending_conversation.build_prompt(typed)
-        self._log_forgotten(len(self._conversation.memory) - len(self._pending_conversation.memory))
-        self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
         finish, self._forgotten_chars = "stopped", 0
         try:
+            self._fit_context(typed)
+            prompt = self._pending_conversation.build_prompt(typed)
+            self._log_forgotten(len(self._conversation.memory) - len(self._pending_conversation.memory))
+            self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
             tag = self._conversation.speakers.persona_tag
             answer, finish = await exchange(self.tty, self._model, prompt, sampling, self._on_chunk, tag)
         except ModelError as error:

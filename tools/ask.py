@@ -86,6 +86,9 @@ async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
 
 
 def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads: int, device: DeviceChoice) -> None:
+    from model.engine_errors import require_memory
+
+    require_memory()
     # Without asyncio, whose import would delay the first word.
     from model.generate.generate import generate
     from model.onnx.model_loader import load_model

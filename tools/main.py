@@ -9,6 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model.errors import ModelError
 
 COMMANDS = {
     "demo": "shows a virtual ASR-33 in this terminal, with the embedded model: nothing to set up",
@@ -30,6 +34,8 @@ _ENGINE_MODULES = ("onnxruntime", "onnx", "numpy", "tokenizers", "safetensors")
 EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "corpus", "ray": "ray"}
 EXTRAS |= dict.fromkeys(_ENGINE_MODULES, "cpu") | dict.fromkeys(("starlette", "uvicorn", "h11"), "serve")
 
+# They need no linear algebra of numpy, whose threads take memory.
+WITHOUT_BLAS_THREADS = ("ask", "calibrate", "demo", "print", "punch", "run", "serve", "virtual")
 NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "model")  # the others need none, or check it themselves
 COMMAND_PACKAGES = ("bench", "calibrate", "corpus", "model", "train", "virtual")  # every other command is one file
 
@@ -55,10 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         return _report_error(f"{error.name} is not installed: in asr33's folder, pip install '.[{extra}]'", UNAVAILABLE)
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of Rust is no Exception
         code = getattr(error, "exit_code", None)
         if code is not None:
             return _report_error(str(error), code)
+        if (known := _engine_error_for(error)) is not None:
+            return _report_error(str(known), known.exit_code)
         if isinstance(error, OSError) and error.strerror:
             _redirect_stdout_to_null()
             return _report_error(f"{error.filename or 'the output'}: {error.strerror}", INPUT_OUTPUT)
@@ -84,6 +94,8 @@ def import_command(name: str) -> ModuleType:
 def _run_command(command: str, words: Sequence[str]) -> int:
     import argparse
 
+    if command in WITHOUT_BLAS_THREADS:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     module = import_command(command)
     parser = argparse.ArgumentParser(
         prog=f"asr33 {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -134,6 +146,12 @@ def _reserve_standard_fds() -> None:
 def _redirect_stdout_to_null() -> None:
     """Prevents a second error message when Python flushes standard output at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _engine_error_for(error: BaseException) -> ModelError | None:
+    from model.engine_errors import engine_error_for
+
+    return engine_error_for(error)
 
 
 def _report_error(message: str, exit_code: int) -> int:

@@ -7,6 +7,7 @@ Between answers it prefills the prompt that is being typed, a chunk at a time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -16,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from model.engine_errors import engine_errors, require_memory
+from model.errors import ModelError
 from model.generate.context_window import Vocabulary, require_prompt_fits
 from model.generate.prefix_cache import PrefixCache, stable_prefix
 from model.generate.thread_queue import PacedQueue
@@ -76,8 +79,9 @@ class LocalModel:
         """
 
         def load() -> _LoadedEngine:
-            engine = _load_engine(source, threads, device, is_allowed) if isinstance(source, Path) else source()
-            return _LoadedEngine(engine, clock)
+            with engine_errors():
+                engine = _load_engine(source, threads, device, is_allowed) if isinstance(source, Path) else source()
+                return _LoadedEngine(engine, clock)
 
         self.name = name or (store.name_of_folder(source) if isinstance(source, Path) else "model")
         self._lookahead_chars = lookahead_chars
@@ -88,7 +92,12 @@ class LocalModel:
         self._is_closed = False
         self._lock = threading.Lock()  # of the three above
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._loading: Future[_LoadedEngine] = self._worker.submit(load)
+        self._loading: Future[_LoadedEngine] = Future()
+        try:
+            with engine_errors():
+                self._loading = self._worker.submit(load)
+        except ModelError as error:  # no thread starts; `wait_ready` raises it, so that the paper can tell
+            self._loading.set_exception(error)
 
     @property
     def device(self) -> str:
@@ -101,10 +110,14 @@ class LocalModel:
         return self._loading.result().cache.context
 
     def count_tokens(self, text: str) -> int:
-        """Waits for the model to be loaded."""
-        return len(self._loading.result().encode(text))
+        """Waits for the model to be loaded. Raises ModelError."""
+        with engine_errors():
+            return len(self._loading.result().encode(text))
 
     async def wait_ready(self) -> None:
+        if self._loading.done():
+            self._loading.result()
+            return
         # This awaits a second job, because a cancelled wait must not cancel the loading.
         await asyncio.wrap_future(self._worker.submit(self._loading.result))
 
@@ -136,7 +149,8 @@ class LocalModel:
             self._typed_prompt, self._is_closed = None, True
         for queue in self._queues:
             queue.stop()
-        await asyncio.wrap_future(self._worker.submit(bool))
+        with contextlib.suppress(RuntimeError):  # no thread was started
+            await asyncio.wrap_future(self._worker.submit(bool))
         self._worker.shutdown()
 
     def _prefill_next_chunk(self) -> None:
@@ -157,6 +171,10 @@ class LocalModel:
 
     def _generate_into(self, queue: PacedQueue, prompt: str, sampling: Sampling) -> None:
         """Puts each chunk into the queue once there is room for it, until the answer ends or the reader leaves."""
+        with engine_errors():
+            self._generate_chunks(queue, prompt, sampling)
+
+    def _generate_chunks(self, queue: PacedQueue, prompt: str, sampling: Sampling) -> None:
         engine = self._loading.result()
         unsent: list[GenerationStep] = []
         steps = engine.generate(prompt, sampling)
@@ -222,6 +240,7 @@ class _LoadedEngine:
 def _load_engine(
     folder: Path, threads: int, device: DeviceChoice, is_allowed: Callable[[str], bool] | None
 ) -> LocalEngine:
+    require_memory()
     from model.generate.token_mask import TokenMask
 
     session, tokenizer = load_model(folder, threads, device)

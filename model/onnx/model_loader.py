@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from model.engine_errors import engine_errors
 from model.errors import ModelDamaged
 from model.interface import DeviceChoice, GPT2Config
 from model.store import store
@@ -22,7 +24,16 @@ T = TypeVar("T")
 
 
 def load_model(folder: Path, threads: int = 0, device: DeviceChoice = "auto") -> tuple[GPT2Session, Tokenizer]:
-    """Verifies a model's files, loads the session and the tokenizer, and checks that they match. Raises ModelError."""
+    """Verifies a model's files, loads the session and the tokenizer, and checks that they match.
+
+    Raises ModelError; if the computer has too little memory or too few threads, too.
+    """
+    with engine_errors():
+        _load_unwinder()
+        return _load_model(folder, threads, device)
+
+
+def _load_model(folder: Path, threads: int, device: DeviceChoice) -> tuple[GPT2Session, Tokenizer]:
     manifest = store.read_manifest(folder)
     # The three parts run at the same time, because a user waits.
     verifying = _BackgroundTask(lambda: store.verify_model(folder))
@@ -39,6 +50,14 @@ def load_model(folder: Path, threads: int = 0, device: DeviceChoice = "auto") ->
         problem = f"{store.TOKENIZER_FILE} has {tokenizer.vocab_size} tokens, the model knows {known}"
         raise ModelDamaged(f"{folder}: {problem}")
     return session, tokenizer
+
+
+def _load_unwinder() -> None:
+    """Loads the library that ends threads and unwinds errors: glibc aborts if it is short of memory then."""
+    import ctypes  # numpy needs it anyway
+
+    with suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1")
 
 
 def _open_session(graph: Path, threads: int, device: DeviceChoice, shape: GPT2Config) -> GPT2Session:

@@ -26,6 +26,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
+from model.engine_errors import engine_error_for
 from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound
 from model.interface import DeviceChoice
 from model.onnx import cpu
@@ -226,6 +227,8 @@ def _count_gpus() -> int | None:
 
 def _load_error(name: str, device: Device, error: Exception) -> ModelDamaged | EngineFailed:
     message = _first_line(error)
+    if any(word in str(error) for word in _OUT_OF_MEMORY_WORDS):
+        return _resource_error(name, error)
     if device == "cuda" and "CUDA" in message:
         return EngineFailed(f"{name}: the GPU cannot take it ({message}); free its memory, or run it on the CPU")
     if any(word in message for word in _NEWER_VERSION_WORDS):
@@ -234,6 +237,8 @@ def _load_error(name: str, device: Device, error: Exception) -> ModelDamaged | E
 
 
 def _resource_error(name: str, error: Exception) -> EngineFailed:
+    if (known := engine_error_for(error)) is not None:
+        return EngineFailed(f"{name}: {known}")
     problem = _first_line(error) or "too little memory"
     return EngineFailed(f"{name}: this machine cannot load it ({problem}); free memory, or give fewer --threads")
 

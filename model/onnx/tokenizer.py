@@ -24,6 +24,8 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
+# The library starts a thread for each core to encode a batch, and panics if it cannot. A prompt needs none.
+MAX_SERIAL_TEXTS = 64
 
 
 class Tokenizer:
@@ -59,6 +61,8 @@ class Tokenizer:
         return [token for ids in self.encode_many(text.splitlines(keepends=True)) for token in ids]
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        if len(texts) <= MAX_SERIAL_TEXTS:
+            return [self.encode(text) for text in texts]
         return [encoding.ids for encoding in self._bpe.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def bytes_of(self, token: int) -> bytes:

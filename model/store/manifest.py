@@ -64,13 +64,13 @@ def verify_model(folder: Path) -> Manifest:
             size = path.stat().st_size
             actual = record_file(path) if size == expected.bytes else None
         except OSError as error:
-            raise ModelDamaged(f"{path}: {error.strerror}; {_cure_for(manifest.name)}") from None
+            raise ModelDamaged(f"{path}: {error.strerror}; {_cure_for(folder)}") from None
         if actual is None:
-            raise ModelDamaged(f"{path}: {size} bytes where {expected.bytes} should be; {_cure_for(manifest.name)}")
+            raise ModelDamaged(f"{path}: {size} bytes where {expected.bytes} should be; {_cure_for(folder)}")
         if actual != expected:
-            raise ModelDamaged(f"{path}: damaged, its sha256 is not the manifest's; {_cure_for(manifest.name)}")
+            raise ModelDamaged(f"{path}: damaged, its sha256 is not the manifest's; {_cure_for(folder)}")
     if DATA_FILE not in manifest.files and os.path.lexists(folder / DATA_FILE):
-        raise ModelDamaged(f"{folder / DATA_FILE}: its manifest does not list it; {_cure_for(manifest.name)}")
+        raise ModelDamaged(f"{folder / DATA_FILE}: its manifest does not list it; {_cure_for(folder)}")
     return manifest
 
 
@@ -84,18 +84,18 @@ def read_manifest(folder: Path) -> Manifest:
             raise ModelDamaged(f"{path}: format {number}, this asr33 reads {MANIFEST_FORMAT}; install a newer asr33")
         manifest = _parse_manifest(data)
     except FileNotFoundError:
-        raise ModelNotFound(f"{path}: no such file, so {folder} is no model; {_cure_for(folder.name)}") from None
+        raise ModelNotFound(f"{path}: no such file, so {folder} is no model; {_cure_for(folder)}") from None
     except OSError as error:
-        raise ModelDamaged(f"{path}: {error.strerror}; {_cure_for(folder.name)}") from None
+        raise ModelDamaged(f"{path}: {error.strerror}; {_cure_for(folder)}") from None
     except RecursionError:
-        raise ModelDamaged(f"{path}: not a manifest (it is nested without end); {_cure_for(folder.name)}") from None
+        raise ModelDamaged(f"{path}: not a manifest (it is nested without end); {_cure_for(folder)}") from None
     except ModelDamaged:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelDamaged(f"{path}: not a manifest ({error}); {_cure_for(folder.name)}") from None
+        raise ModelDamaged(f"{path}: not a manifest ({error}); {_cure_for(folder)}") from None
     if manifest.files.keys() - {DATA_FILE} != {GRAPH_FILE, TOKENIZER_FILE}:
         listed = ", ".join(map(repr, manifest.files))
-        raise ModelDamaged(f"{path}: lists {listed}, not {GRAPH_FILE}, {TOKENIZER_FILE}; {_cure_for(folder.name)}")
+        raise ModelDamaged(f"{path}: lists {listed}, not {GRAPH_FILE}, {TOKENIZER_FILE}; {_cure_for(folder)}")
     return manifest
 
 
@@ -123,5 +123,8 @@ def record_file(path: Path) -> FileRecord:
         return FileRecord(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
 
 
-def _cure_for(name: str) -> str:
-    return "install asr33 again" if name == EMBEDDED else "train or fetch it again, or see: asr33 model list"
+def _cure_for(folder: Path) -> str:
+    is_installed = (
+        folder.resolve() == Path(__file__).resolve().parents[1] / EMBEDDED
+    )  # a user's model may have its name
+    return "install asr33 again" if is_installed else "train or fetch it again, or see: asr33 model list"
