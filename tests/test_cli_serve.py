@@ -155,6 +155,15 @@ def test_a_unix_socket_is_served_and_removed_at_the_end(tmp_path: Path) -> None:
         command = ["curl", "-s", "--unix-socket", str(path), "http://x/v1/models"]
         if shutil.which("curl"):
             assert b"embedded" in subprocess.run(command, capture_output=True, check=True).stdout
+        body = json.dumps({"messages": [{"role": "user", "content": "The sea"}], "max_tokens": 30})
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            head = f"\r\nPOST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(f"{head}{body}".encode())
+            client.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b'"finish_reason":"length"' in answer or b'"finish_reason":"stop"' in answer
         process.process.kill()  # leaves the file
         process.process.wait()
         assert path.exists()

@@ -22,7 +22,7 @@ from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, Usa
 from model.server import refusals
 from model.server.limits import RequestLimits
 from model.server.refusals import HttpError, StreamCancelled
-from model.server.streaming import ClientStream, IndexedChunk, merge_choices, until_disconnect, with_keepalive
+from model.server.streaming import ClientStream, IndexedChunk, until_disconnect, with_keepalive
 
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -99,11 +99,13 @@ class CompletionResponse:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _sse_events(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._indexed_chunks()) as chunks:
+        async with aclosing(self._chunks()) as chunks:
             async for item in chunks:
                 if item is None:
                     yield response.PING
-                elif events := self._choices[item[0]].encode(item[1]):
+                    continue
+                self._client.token_count += len(item[1].tokens)
+                if events := self._choices[item[0]].encode(item[1]):
                     yield events
         if self._request.include_usage:
             last = replace(self._template, usage=self._usage())
@@ -112,21 +114,17 @@ class CompletionResponse:
 
     async def _whole_answers(self) -> list[CompletionChunk]:
         parts: list[list[CompletionChunk]] = [[] for _ in self._choices]
-        async with aclosing(self._indexed_chunks()) as chunks:
+        async with aclosing(self._chunks()) as chunks:
             async for item in chunks:
                 if item is not None:
+                    self._client.token_count += len(item[1].tokens)
                     parts[item[0]].append(self._choices[item[0]].convert(item[1]))
         return [choice.join(chunks) for choice, chunks in zip(self._choices, parts, strict=True)]
 
-    async def _indexed_chunks(self) -> AsyncGenerator[IndexedChunk | None, None]:
-        key_name = self._client.key_name
-        merged = merge_choices([self._backend.stream(choice, key_name) for choice in self._request.choices])
-        limits = self._limits
-        async with aclosing(with_keepalive(merged, self._client, limits.first_chunk_s, limits.keepalive_s)) as items:
-            async for item in items:
-                if item is not None:
-                    self._client.token_count += len(item[1].tokens)
-                yield item
+    def _chunks(self) -> AsyncGenerator[IndexedChunk | None, None]:
+        key_name, limits = self._client.key_name, self._limits
+        choices = [self._backend.stream(choice, key_name) for choice in self._request.choices]
+        return with_keepalive(choices, self._client, limits.first_chunk_s, limits.keepalive_s)
 
     def _usage(self) -> Usage:
         """Counts each prompt once, however many choices it has."""
