@@ -63,6 +63,9 @@ _NO_TEXT_WORDS = frozenset(
 )
 # A column whose name has one of these words holds words of somebody else.
 _FOREIGN_WORDS = frozenset(("quoted", "retweeted", "retweet", "rt", "parent"))
+# `user_description` is about the writer.
+_PERSON_WORDS = frozenset(("user", "author", "profile", "account", "sender", "channel"))
+_ABOUT_WORDS = frozenset(("description", "bio", "summary", "status", "title", "headline", "about"))
 _WORD = re.compile(r"[A-ZÄÖÜ]?[^\W\dA-ZÄÖÜ_]+|[A-ZÄÖÜ]+(?![^\W\dA-ZÄÖÜ_])|\d+")
 _NAME = re.compile(r"[^\W\d][\w ./:#()\[\]%&+-]{0,40}")
 _NUMBERED_NAME = re.compile(r"\d{1,3}|[Uu]nnamed: ?\d{1,3}")  # pandas numbers columns without a name
@@ -101,6 +104,8 @@ def is_denied(name: str) -> bool:
     if normalised in DATE_NAMES or normalised in WRITER_NAMES or normalised in _OTHER_NAMES:
         return True
     if (words and words[-1] in _NO_TEXT_WORDS) or _is_unnamed_index(name):
+        return True
+    if words and words[0] in _PERSON_WORDS and words[-1] in _ABOUT_WORDS:
         return True
     return not _FOREIGN_WORDS.isdisjoint(_split_words(name)) or not _NO_TEXT_WORDS.isdisjoint(_split_words(parent))
 

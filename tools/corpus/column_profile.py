@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.corpus.cell_texts import unwrap_texts
+from tools.corpus.cell_texts import is_wrapped, unwrap_texts
 from tools.corpus.column_names import TEXT_NAMES, is_denied, normalise_name, text_rank
 
 ValueKind = Literal["empty", "number", "link", "flag", "list", "html", "word", "text"]
@@ -16,6 +16,7 @@ ValueKind = Literal["empty", "number", "link", "flag", "list", "html", "word", "
 TYPED_SHARE = 0.9  # of the values of a column of numbers, links or flags
 TEXT_SHARE = 0.4  # of the values of a column of texts that have several words
 CLEAR_LEAD = 2.0  # by which the longest texts must lead if no name decides
+MAX_REPEATED = 0.4  # share of distinct values where few values return again and again
 FEW_ROWS = 4  # in so few rows repeated values say nothing
 TRUE_VALUES = frozenset(("true", "t", "1", "yes", "y", "wahr", "ja", "vrai", "oui"))
 FALSE_VALUES = frozenset(("false", "f", "0", "no", "n", "falsch", "nein", "faux", "non"))
@@ -51,7 +52,7 @@ class ColumnProfile:
     @property
     def is_repeated(self) -> bool:
         """Whether few values return again and again, as those of a label or of a device."""
-        return self.rows > FEW_ROWS and self.distinct < 0.4
+        return self.rows > FEW_ROWS and self.distinct <= MAX_REPEATED
 
     def fits(self, value: str) -> bool:
         """Whether a value may stand in this column, as far as its kind tells."""
@@ -82,7 +83,7 @@ def value_kind(value: str) -> ValueKind:
     if _HTML.fullmatch(text):
         return "html"
     if text[0] in "[{" and text[-1] in "]}":
-        return "text" if any(map(_is_wordy, unwrap_texts(text))) else "list"
+        return "text" if is_wrapped(text) and any(map(_is_wordy, unwrap_texts(text))) else "list"
     return "text" if _is_wordy(text) else "word"
 
 
@@ -128,6 +129,11 @@ def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) 
     short = [number for number in ranks if ranks[number] == 0 and profiles[number].kind == "word"]
     if (column := _first_by_name(names, short)) is not None and not profiles[column].is_repeated:
         return ColumnChoice(column, True, tuple(candidates))
+    html = [number for number in ranks if ranks[number] < 3 and profiles[number].kind == "html"]
+    if html and not candidates:
+        return ColumnChoice(min(html, key=lambda number: ranks[number]), by_name=True)
+    if not any(profile.filled for profile in profiles):  # a header without rows
+        return ColumnChoice(min(ranks, key=lambda number: ranks[number], default=0), by_name=True)
     column = _longest(candidates, profiles)
     others = tuple(number for number in candidates if number != column)
     return ColumnChoice(column, column in ranks, others)

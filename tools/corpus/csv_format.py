@@ -12,15 +12,17 @@ from dataclasses import dataclass, replace
 
 from tools.corpus import csv_rows
 from tools.corpus.column_names import is_compound_name, is_identifier, is_known_name, is_name_like
-from tools.corpus.column_profile import ColumnProfile, profile_column, value_kind
+from tools.corpus.column_profile import ColumnProfile, ValueKind, profile_column, value_kind
 from tools.corpus.csv_rows import CsvFormat
 
 DELIMITERS = ",;\t|"
 MAX_SAMPLE_ROWS = 400
+EXACT_BONUS = 0.5  # for rows as wide as their header
+LITERAL_MALUS = 0.1  # quotes are read as quotes unless that makes more rows wrong
 MIN_VALID_SHARE = 0.9  # of the rows of a table without a header that have its width
 
 _LINE_END = re.compile(r"[,;|\t]+$")
-_RULE = re.compile(r"[-+|=\s:]+")  # between the header and the rows, as databases print it
+RULE = re.compile(r"[-+|=\s:]+")  # between the header and the rows, as databases print it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,22 @@ def is_header_row(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         wordy = profiles[0].rows and share_of(value_kind(row[0]) == "text" for row in rows) >= MIN_VALID_SHARE
         is_other = is_identifier(cells[0]) or (len(rows) >= 10 and " " not in cells[0].strip())
         return is_known_name(cells[0]) or is_compound_name(cells[0]) or bool(wordy and is_other)
-    kinds = list(map(value_kind, cells))
+    kinds = [_name_kind(cell, profile) for cell, profile in zip(cells, profiles, strict=True)]
+    if all(map(str.isdecimal, filled)):  # as pandas numbers columns without names
+        return _counts_up(filled) and any(profile.kind == "text" for profile in profiles)
     if any(kind in ("link", "list", "html", "flag") for kind in kinds) or kinds.count("number") > 1:
-        return all(cell.isdecimal() for cell in filled) and _counts_up(filled)
+        return False
     if any(map(is_known_name, filled)):
         return True
     mismatches = sum(profile.is_typed and kind == "word" for kind, profile in zip(kinds, profiles, strict=True))
     wordy_columns = [at for at, profile in enumerate(profiles) if profile.kind == "text"]
     return bool(mismatches) or (bool(wordy_columns) and all(kinds[at] == "word" for at in wordy_columns))
+
+
+def _name_kind(cell: str, profile: ColumnProfile) -> ValueKind:
+    """Returns the kind of a cell that may be a name: `No` is one over numbers."""
+    kind = value_kind(cell)
+    return "word" if kind == "flag" and profile.kind != "flag" else kind
 
 
 def common_line_end(lines: Sequence[str]) -> str:
@@ -116,11 +126,14 @@ def _read_sample(lines: Sequence[str], format: CsvFormat) -> FormatCandidate:
     delimiter = format.delimiter
     pieces = lines[0].split(delimiter)[1:]
     format = replace(format, has_blanks=bool(pieces) and all(piece.startswith(" ") for piece in pieces))
-    numbered = enumerate((line for line in lines if not _RULE.fullmatch(line)), start=1)
+    numbered = list(enumerate((line for line in lines if line.strip() and not RULE.fullmatch(line)), start=1))
+    if not numbered:
+        return FormatCandidate(format, [[]], 0.0)
     if format.has_literal_quotes:
         rows = [line.split(delimiter) for _, line in numbered]
         valid = [row for row in rows if len(row) == format.width]
-        return FormatCandidate(format, [rows[0], *valid[rows[0] in valid :]], len(valid) / len(rows))
+        valid = valid[rows[0] in valid :]
+        return FormatCandidate(format, [rows[0], *valid], len(valid) / max(1, len(rows) - 1) - LITERAL_MALUS)
     is_certain = (lambda cells: True) if format.width > 2 else (lambda cells: False)
     parsed = list(csv_rows.iter_rows(numbered, format.width, is_certain, delimiter, has_blanks=format.has_blanks))
     valid = [row.cells for row in parsed[1:] if len(row.cells) == format.width]
@@ -133,11 +146,14 @@ def _rate(candidate: FormatCandidate) -> FormatCandidate:
     width, delimiter = candidate.format.width, candidate.format.delimiter
     header = list(split_glued_header(header, width)[0] or header)
     known = sum(map(is_known_name, header)) if all(map(is_name_like, header)) else 0
-    if known and abs(len(header) - width) <= 1:
+    if known and width - 1 <= len(header) <= width:  # rows may leave out cells at their end, or names of rows
         is_table = len(header) > 1 and (candidate.valid_share >= 0.3 if known > 1 else candidate.valid_share >= 0.5)
         is_table = is_table and not (candidate.format.has_blanks and known < 2)
-        return replace(candidate, known_names=known, score=known + candidate.valid_share if is_table or not rows else 0)
+        score = known + candidate.valid_share + (EXACT_BONUS if len(header) == width else 0)
+        return replace(candidate, known_names=known, score=score if is_table or not rows else 0)
     everything = [row for row in candidate.rows if len(row) == width]
+    if not rows and sum(value_kind(cell) in ("number", "link") for cell in header) > 1 and len(header) == width:
+        return replace(candidate, score=MIN_VALID_SHARE)  # a single row
     if len(everything) < 2 or candidate.valid_share < MIN_VALID_SHARE or len(header) != width:
         return candidate
     profiles = profile_columns(everything[1:], width)
@@ -154,7 +170,7 @@ def split_glued_header(cells: Sequence[str], width: int) -> tuple[tuple[str, ...
     if len(cells) != 2 * width - 1 or width < 2 or not all(map(is_name_like, cells[: width - 1])):
         return (), ""
     joined = cells[width - 1]
-    names = [name for end in range(len(joined), 0, -1) if is_known_name(name := joined[:end])]
+    names = [name for end in range(len(joined) - 1, 0, -1) if is_known_name(name := joined[:end])]
     is_header = names and sum(map(is_known_name, cells[: width - 1])) >= (width - 1) / 2
     return ((*cells[: width - 1], names[0]), names[0]) if is_header else ((), "")
 

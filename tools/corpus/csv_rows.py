@@ -100,12 +100,17 @@ def _quoted_end(text: str, start: int, delimiter: str) -> int:
 
 
 def unquote(piece: str) -> str:
-    """Removes the quotes around a piece if it has both, and no single one inside."""
+    """Removes the quotes around a piece, also if a program did not double the quotes inside: `"He said "no""`.
+
+    `"One" and "two"` keeps its quotes.
+    """
     text = piece.strip()
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return piece
     inner = text[1:-1].replace('""', "\0")
-    return piece if '"' in inner else inner.replace("\0", '"')
+    if (at := inner.find('"')) >= 0 and (inner.count('"') % 2 or not inner[:at].endswith((" ", "(", "\n"))):
+        return piece
+    return inner.replace("\0", '"')
 
 
 def iter_rows(
@@ -219,4 +224,6 @@ class _RowReader:
             return False
         cells = self._parse(text)
         raw = text.split(self.delimiter) if isinstance(cells, UnparsedRow) else cells
+        if isinstance(cells, UnparsedRow) and sum(piece.count('"') % 2 for piece in raw) > 1:
+            return False  # its quotes are around delimiters
         return len(raw) == self.width and self.is_certain(raw)

@@ -23,6 +23,8 @@ from tools.corpus.csv_format import (
 )
 from tools.corpus.csv_rows import CsvFormat
 
+MAX_TITLE_LINES = 12  # before a header
+MIN_TITLED_SCORE = 2.8  # of a table behind a title: at least two known names
 BYTE_ORDER_MARKS = ("\ufeff", "ï»¿")  # the second is the first, decoded as Windows-1252
 _SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel writes it before the header
 _GLUED_TEXT = re.compile(r"[\"'A-ZÄÖÜÉ\d]")
@@ -107,19 +109,26 @@ def find_layout(lines: Sequence[str]) -> TableLayout:
         if match := _SEPARATOR_LINE.fullmatch(lines[first].strip('"')):
             delimiters = match[1]
         first += 1
-    table = lines[first:]
-    if not table:
-        return TableLayout(first=first)
-    line_end = common_line_end(table)
-    table = [line.removesuffix(line_end) if line_end else line for line in table]
-    best = max(
-        read_candidates(table, delimiters),
-        key=lambda candidate: candidate.score,
-        default=None,
-    )
+    layout = _layout_of_lines(lines[first:], delimiters)
+    if not layout.names:  # the header may follow a title or a comment
+        for skipped in range(1, min(MAX_TITLE_LINES, len(lines) - first - 1)):
+            later = _layout_of_lines(lines[first + skipped :], delimiters)
+            if later.names and later.score >= MIN_TITLED_SCORE:
+                return replace(later, first=first + skipped)
+    return replace(layout, first=first)
+
+
+def _layout_of_lines(lines: Sequence[str], delimiters: str) -> TableLayout:
+    """Returns the layout of a table whose header or first row is the first line."""
+    if not any(map(str.strip, lines[:1])):
+        return TableLayout()
+    line_end = common_line_end(lines)
+    table = [line.removesuffix(line_end) if line_end else line for line in lines]
+    candidates = read_candidates(table, delimiters)
+    best = max(candidates, key=lambda candidate: candidate.score, default=None)
     if best is None or best.score <= 0:
-        return replace(_list_layout(lines[first:]), first=first)
-    return replace(_table_layout(best, table[0], line_end), first=first)
+        return _list_layout(lines)
+    return _table_layout(best, table[0], line_end)
 
 
 def name_column(layout: TableLayout, column: str) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tools.corpus import dates
-from tools.corpus.cell_texts import is_no_value, unwrap_texts
+from tools.corpus.cell_texts import is_no_value, remove_tags, unwrap_texts
 from tools.corpus.column_names import DATE_NAMES, WRITER_NAMES, find_column, normalise_name
 from tools.corpus.column_profile import FALSE_VALUES, TRUE_VALUES
 from tools.corpus.fields import as_text, as_timestamp
@@ -56,12 +56,15 @@ class TableRoles:
     types: tuple[int, ...] = ()
     owner: str = ""
     has_wrapped_texts: bool = False
+    has_html: bool = False
     is_tweets: bool = False
 
     def make_items(self, cells: Sequence[str], location: str) -> Iterator[ImportItem]:
         """Yields the records of a row, or why it has none."""
         texts = unwrap_texts(cells[self.text]) if self.has_wrapped_texts else [cells[self.text]]
         is_missing = len(cells) > 1 and is_no_value(cells[self.text])
+        if self.has_html:
+            texts = list(map(remove_tags, texts))
         for text in [as_text(text) for text in texts] or [""]:
             if not text or is_missing:
                 yield SkippedItem(location, NO_TEXT if self.is_tweets else NO_ROW_TEXT)
@@ -104,6 +107,7 @@ def find_roles(layout: TableLayout, text: int, is_tweets: bool) -> TableRoles:
         tuple(at for at, name in enumerate(names) if name in _TYPE_NAMES),
         _find_owner(layout, who) if is_tweets and who is not None else "",
         has_wrapped_texts(layout, text),
+        layout.profiles[text].kind == "html",
         is_tweets,
     )
 

@@ -11,20 +11,21 @@ from pathlib import PurePosixPath
 from tools.corpus.archive import Member
 from tools.corpus.column_names import TWEET_TEXT_NAMES
 from tools.corpus.importers import table_csv, table_json
-from tools.corpus.record import DamagedItem, ImportItem, SourceWarning
+from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
 from tools.corpus.table_layout import TableLayout, name_column
 from tools.corpus.table_roles import find_roles, is_tweet_table
 from tools.corpus.threads import catch_damage
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".dat", ""})  # a file with one of these may be a table
-SURE_SCORE = 2.9  # two known names, nearly all rows of one width
+SURE_SCORE = 3.4  # two known names, nearly all rows of one width
 MIN_SURE_ROWS = 5  # of a table without known names
 MAX_LISTED_NAMES = 30
 MAX_NAME_CHARS = 40
 LONG_TEXT_SHARE = 0.2  # of texts that are too long for tweets
 MIN_LONG_ROWS = 10
 ALIKE_CHARS = 20
+NO_TEXT = "a file without text"
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
@@ -55,6 +56,9 @@ def is_tweets(layout: TableLayout) -> bool:
 
 def read_table(member: Member, column: str, is_tweets: bool) -> Iterator[ImportItem]:
     """Yields the texts of one table. Raises MemberError."""
+    if not member.peek_head().strip():
+        yield SkippedItem(member.location, NO_TEXT)
+        return
     json_layout = table_json.detect_layout(member)
     layout = json_layout or table_csv.detect_layout(member) or TableLayout()
     text = name_column(layout, column) if column else layout.choice.column
@@ -74,7 +78,7 @@ def _is_table(member: Member) -> bool:
         has_texts = any(profile.kind == "text" for profile in layout.profiles)
         return layout.choice.column is not None or (has_texts if suffix == ".json" else suffix in table_json.SUFFIXES)
     if suffix in CSV_SUFFIXES:
-        return table_csv.detect_layout(member) is not None
+        return table_csv.detect_layout(member) is not None or not member.peek_head().strip()
     if suffix not in TEXT_SUFFIXES:
         return False
     found = table_csv.detect_layout(member)
@@ -85,7 +89,7 @@ def _is_sure(layout: TableLayout) -> bool:
     """Whether a text can only be a table."""
     if layout.is_list or layout.choice.column is None:
         return False
-    is_typed = any(profile.is_typed for profile in layout.profiles)
+    is_typed = any(profile.is_typed or (profile.kind == "word" and profile.is_repeated) for profile in layout.profiles)
     return layout.score >= SURE_SCORE or (layout.score >= 1 and is_typed and len(layout.sample) >= MIN_SURE_ROWS)
 
 
@@ -98,11 +102,16 @@ def _refusal(layout: TableLayout, column: str) -> str:
     else:
         first = " | ".join(cell.strip()[:MAX_NAME_CHARS] for cell in layout.sample[0][:MAX_LISTED_NAMES])
         shown = f"no header; its first row: {first}"
+    option = _column_option(layout)
     if column:
-        return f"a table without a column {column} ({shown}); name one of them: --column NAME"
+        return f"a table without a column {column} ({shown}); choose one of them: {option}"
     if layout.choice.others:
-        return f"a table with several columns of texts ({shown}); name one: --column NAME, or its number: --column N"
-    return f"a table without a column of texts ({shown}); to read one nevertheless: --column NAME"
+        return f"a table with several columns of texts ({shown}); choose one: {option}"
+    return f"a table without a column of texts ({shown}); to read one nevertheless: {option}"
+
+
+def _column_option(layout: TableLayout) -> str:
+    return "--column NAME" if layout.names else "--column N, from 1"
 
 
 def _choice_note(layout: TableLayout) -> str:
@@ -114,10 +123,10 @@ def _choice_note(layout: TableLayout) -> str:
     others = [number for number in choice.others if not _are_alike(layout, choice.column, number)]
     if others:
         listed = ", ".join(map(layout.column_label, others))
-        return f"the texts are those of column {chosen}; there are texts in {listed} too: --column NAME"
+        return f"the texts are those of column {chosen}; there are texts in {listed} too: {_column_option(layout)}"
     if choice.by_name:
         return ""
-    return f"the texts are those of column {chosen}, found by its values; to choose another: --column NAME"
+    return f"the texts are those of column {chosen}, found by its values; for another: {_column_option(layout)}"
 
 
 def _are_alike(layout: TableLayout, column: int, other: int) -> bool:

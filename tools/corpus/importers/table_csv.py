@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tools.corpus import csv_rows
 from tools.corpus.archive import Member
 from tools.corpus.cleaning.social_noise import MAX_TWEET_CHARS, split_joined_tweets, tweet_length
+from tools.corpus.csv_format import RULE
 from tools.corpus.csv_rows import MAX_CERTAIN_CHARS, MAX_QUOTED_CHARS, CsvRow
 from tools.corpus.fields import format_count
 from tools.corpus.jsonl import decode_line, decode_table_line, iter_lines, windows_1252_message
@@ -22,6 +23,7 @@ SAMPLE_BYTES = 1 << 16
 MAX_HEADER_LINES = 20
 MAX_REPORTED = 5  # line numbers in a message
 HEADER = "a header row"
+TITLE = "a line before the table"
 WRONG_WIDTH = "a row with more or fewer columns than the others"
 
 
@@ -56,6 +58,7 @@ def read_rows(member: Member, layout: TableLayout, roles: TableRoles) -> Iterato
 
 def _read_rows(member: Member, layout: TableLayout, roles: TableRoles, problems: _Problems) -> Iterator[ImportItem]:
     lines = _iter_lines(member, layout, problems)
+    yield from [SkippedItem(member.location, TITLE)] * layout.first
     if layout.names:
         yield SkippedItem(member.location, HEADER)
         lines = _skip_header(lines, layout)
@@ -101,7 +104,7 @@ def _read_row(
 def _iter_lines(member: Member, layout: TableLayout, problems: _Problems) -> Iterator[tuple[int, str]]:
     """Yields the decoded lines of the table, without the delimiters that end each row."""
     for number, line in iter_lines(member, keep_blank=True):
-        if number <= layout.first:
+        if number <= layout.first or (line and not layout.is_list and _is_rule(line)):
             continue
         if line is None:
             problems.damaged.append(number)
@@ -110,6 +113,10 @@ def _iter_lines(member: Member, layout: TableLayout, problems: _Problems) -> Ite
         problems.not_utf8 += not is_utf8
         text = text.removeprefix("\ufeff").removeprefix("ï»¿")
         yield number, text.removesuffix(layout.format.line_end) if layout.format.line_end else text
+
+
+def _is_rule(line: bytes) -> bool:
+    return line[:1] in b"-+|= :" and bool(RULE.fullmatch(line[:200].decode("utf-8", "replace")))
 
 
 def _skip_header(lines: Iterator[tuple[int, str]], layout: TableLayout) -> Iterator[tuple[int, str]]:
@@ -145,7 +152,7 @@ def is_too_long(text: str) -> bool:
 
 def _report_problems(location: str, problems: _Problems) -> Iterator[ImportItem]:
     messages = {
-        "{} with an unclosed quote: kept unchanged ({})": problems.unbalanced,
+        "{} with a quote that is not closed or not doubled: read as it stands ({})": problems.unbalanced,
         "{} with several tweets joined by unbalanced quotes, as it seems: split at line ends ({}); to keep them whole: "
         "--as table": problems.joined,
         f"{{}} with more than {MAX_TWEET_CHARS} characters without links: check whether it is one tweet ({{}})": (

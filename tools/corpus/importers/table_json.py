@@ -1,4 +1,4 @@
-"""Reads JSON as a table: an array of objects, an object a line, or an object of columns as pandas writes it.
+"""Reads JSON as a table: an array of objects, an object a line, or columns as pandas writes them.
 
 The keys are the names of the columns; a key inside an object is a path, such as `user.username`.
 """
@@ -6,6 +6,7 @@ The keys are the names of the columns; a key inside an object is a path, such as
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -29,6 +30,20 @@ SAMPLE_OBJECTS = 200
 MAX_DEPTH = 3  # of keys in a path
 MAX_COLUMNS = 500
 NO_OBJECT = "an entry that is no row"
+_LIST_KEYS = (
+    "data",
+    "tweets",
+    "posts",
+    "items",
+    "results",
+    "statuses",
+    "rows",
+    "records",
+    "comments",
+    "entries",
+    "texts",
+)
+_HAS_LIST = re.compile(rb"\{[^\[\]]{0,4000}?\"(?:%s)\"\s*:\s*\[" % "|".join(_LIST_KEYS).encode())
 _SLACK_KEYS = frozenset({"ts", "type"})  # of a message
 
 
@@ -83,6 +98,10 @@ def _iter_values(member: Member) -> Iterator[Any]:
     elif _are_lines(head, member.name):
         for item in iter_objects(member):
             yield item[1] if isinstance(item, tuple) else item
+    elif _HAS_LIST.match(head):
+        for key, value in json_stream.iter_object(member, _LIST_KEYS):
+            if key in _LIST_KEYS:
+                yield value
     elif columns := _read_columns(member, head):
         yield from columns
 
