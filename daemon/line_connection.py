@@ -25,7 +25,7 @@ HOLD_S = 2.0  # a line that is back must stay so long before anything is struck 
 LIVED_S = 10.0  # a line that stays so long is good: the next hang-up begins with short intervals again
 MAX_REFUSED_S = 30.0
 _FIRST_ATTEMPTS = 10  # at the first interval: a plug that fell out is back within seconds
-_WATCH_S = 5.0
+_LOOK_S = 5.0
 _SCAN_S = 30.0  # between two looks at the processes; at once when the line is in doubt
 
 _log = logging.getLogger("asr33")
@@ -64,15 +64,17 @@ async def reopen_line(config: Config, port: str) -> LineTransport:
     return line
 
 
-async def watch_for_others(port: str, tty: Teletype, current_line: Callable[[], Line]) -> None:
+async def watch_for_others(
+    port: str, tty: Teletype, current_line: Callable[[], Line], *, look_s: float = _LOOK_S, scan_s: float = _SCAN_S
+) -> None:
     """Names the programs that come onto the line while the machine is idle or in doubt; never returns."""
     known = set(await asyncio.to_thread(find_holders, port))
     scanned_at, doubts = tty.clock.now(), 0
     while True:
-        await tty.clock.sleep_until(tty.clock.now() + _WATCH_S)
+        await tty.clock.sleep_until(tty.clock.now() + look_s)
         status = tty.status()
         before, doubts = doubts, status.missing_echoes + status.counters.garbled + status.is_noisy
-        is_idle = not (status.below or status.ready) and tty.clock.now() - scanned_at >= _SCAN_S
+        is_idle = not (status.below or status.ready) and tty.clock.now() - scanned_at >= scan_s
         if status.lost or not (is_idle or doubts > before):
             continue
         scanned_at = tty.clock.now()
