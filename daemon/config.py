@@ -39,7 +39,9 @@ def _of_sampling(name: str, **metadata: Any) -> dict[str, Any]:
 class LineConfig:
     """[line]: the connection to the machine."""
 
-    port: str | None = _setting(None, "the line: /dev/ttyUSB0, socket://HOST:PORT, or a virtual machine's path")
+    port: str | None = _setting(
+        None, "the line: /dev/ttyUSB0, a virtual machine's path, or socket://, telnet:// or rfc2217://HOST:PORT"
+    )
     marking: BreakMarking = _setting("auto", "the line marks BREAK as FF 00 00 and doubles FF; auto: by its kind")
     self_test: bool = _setting(True, "test a real line at the start, for two seconds")
     reconnect: bool = _setting(True, "wait for a line that hung up, and go on in the same line of paper")

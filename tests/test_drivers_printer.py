@@ -491,3 +491,9 @@ def test_fill_may_change_while_the_printer_runs():
     printer.fill = "nul"
     strokes += printer.feed("c\n")
     assert bytes_of(strokes) == b"A\r\nB\r\x7f\x7f_\r\n\x7f\x7f\n\x7f\x7fC\r\n\0\0"
+
+
+@pytest.mark.parametrize("wheel", ["1963", "1968"])
+def test_raw_5f_is_what_the_wheel_has_there(wheel):
+    printer = Printer(Profile(wheel=wheel), column=0)
+    assert [stroke.byte for stroke in printer.feed_raw("A_B^")] == list(b"A_B^")

@@ -1,8 +1,9 @@
 """The daemon: it owns the line of one machine, reads what the operator types, and prints the answers of a model.
 
-The machine is real (/dev/serial/by-id/...), behind a serial server (socket://HOST:PORT), or virtual (the path that
-`asr33 virtual --link PATH` made). A real line is tested for two seconds at the start. After a hang-up the daemon waits
-for the line and goes on in the same line of paper. [line] self_test and reconnect = false turn these off.
+The machine is real (/dev/serial/by-id/...), behind a serial server (socket://HOST:PORT for raw bytes, telnet://, or
+rfc2217://, which sets the server's port to 110 baud), or virtual (the path that `asr33 virtual --link PATH` made). A
+real line is tested for two seconds at the start. After a hang-up the daemon waits until the line has held for two
+seconds, and goes on in the same line of paper. [line] self_test and reconnect = false turn these off.
 
 The model is on this computer, or on a server: --model http://HOST:8033. The daemon waits for a server that is not
 ready; [model] otherwise names the models to use instead.

@@ -249,7 +249,7 @@ class Printer:
         self._back_offset = 0
 
     def _raw_glyph_for(self, char: str) -> str:
-        if char in "\r\b":
+        if char in "\r\b_":  # art names its cells: 5F is what the wheel has there, in 1963 the left arrow
             return char
         glyphs = fold_text(char, wheel=self._profile.wheel)
         return glyphs if len(glyphs) < 2 else glyphs[0] if len(set(glyphs)) == 1 else "?"
