@@ -15,6 +15,7 @@ from typing import Any
 from daemon import paths, session_log
 from daemon.config import Config, resolve_log_folder
 from daemon.control import server
+from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
 from daemon.model_factory import load_speakers
 from daemon.observers import MotorHours, log_events_to
@@ -67,6 +68,8 @@ async def build_session(
         )
         stack.push_async_callback(_shut_down_machine, tty)
         session = TeletypeSession(tty, model, config, log, verdict, speakers)
+        if serve_control:  # after all that prints is closed
+            stack.push_async_callback(_print_stop_mark, session)
         if reconnects:
             stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(connection.reconnect_forever(tty)))
         if serve_control:
@@ -103,6 +106,11 @@ def _observers(log: SessionLog, config: Config, port: str, stack: AsyncExitStack
         _log.info("the machine's motor has run for %.1f hours", hours.total_s / 3600)
         observers.append(hours.on_event)
     return observers
+
+
+async def _print_stop_mark(session: TeletypeSession) -> None:
+    if session.is_stopped:
+        await print_stop_mark(session.tty)
 
 
 async def _shut_down_machine(tty: Teletype) -> None:

@@ -49,6 +49,7 @@ RUBOUT TAKES A LETTER BACK, BREAK STOPS AN ANSWER.
 # Printed between two words of an answer: a local model continues it, or no server is reachable at present.
 NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
 
+STOP_MARK = "-- STOPPED --\n"  # the last line of a daemon that a signal ends
 NO_MODEL_REASONS = {
     "system": "THIS COMPUTER HAS TOO LITTLE MEMORY OR TOO FEW THREADS FOR IT.\n",
 }

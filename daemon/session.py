@@ -50,6 +50,7 @@ class TeletypeSession:
         """`adapter_info` is the verdict of the speed test at the start."""
         self.activity: Activity = "starting"
         self.listening = asyncio.Event()  # set while the operator may type a line; earlier keys are typed ahead
+        self.is_stopped = False  # it was cancelled: a signal ends the daemon
         self.leases = LeaseQueue()
         self.tty = tty
         self.adapter_info = adapter_info
@@ -75,14 +76,17 @@ class TeletypeSession:
 
     async def run(self) -> None:
         """Greets, then runs turns until the operator leaves. Raises LineLost, and ModelError if no model loads."""
-        await self._read_answerback()
-        await self._greet()
         try:
+            await self._read_answerback()
+            await self._greet()
             while True:
                 await self._run_turn()
         except EndOfInput:
             self.activity = "leaving"
             await self.print_message("\nGOODBYE.\n")
+        except asyncio.CancelledError:
+            self.is_stopped = True
+            raise
 
     async def _read_answerback(self) -> None:
         """Asks for the answerback, which the session log records: it names the machine."""

@@ -31,6 +31,7 @@ class Status:
     duplex: str | None
     below: int
     ready: int  # characters that are queued and not yet written
+    mid_word: bool  # the next stroke is a glyph: the paper would end within a word
     held: int  # of these, characters that the printer holds back: a word that may go on, or blanks
     idle_ms: int  # until the last written byte is struck
     character_ms: float

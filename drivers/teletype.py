@@ -117,6 +117,7 @@ class Teletype:
             duplex=receiver.echo_canceller.duplex,
             below=self._timing.in_flight(now),
             ready=self._transmitter.queue_length + self._printer.held_characters,
+            mid_word=(stroke := self._transmitter.next_stroke) is not None and 0x20 < stroke.byte < 0x7F,
             held=self._printer.held_characters,
             idle_ms=round(max(0.0, self._timing.free_at - now) * 1000),
             character_ms=self.character_s * 1000,

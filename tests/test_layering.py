@@ -193,7 +193,7 @@ FLOORS = {
     "daemon": [
         "errors paths log_file",
         "config config_parser conversation commands session_log line_connection model_factory lease_queue",
-        "observers exchange",
+        "observers exchange farewell",
         "session",
         "control systemd",
         "build",

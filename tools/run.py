@@ -18,12 +18,14 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import signal
 from pathlib import Path
 
 from daemon import build, config, model_factory
 from daemon.config import AnswerConfig, Config
 from daemon.config_parser import Settings
 from daemon.errors import ConfigError
+from daemon.farewell import finish_word
 from daemon.systemd import SHUTDOWN_LIMIT_S, SystemdNotifier, format_status_line, run_watchdog
 from model.log_format import log_to_stderr
 from tools.cli.arguments import add_sampling_arguments
@@ -90,8 +92,16 @@ async def _run_daemon(chosen: Config, port: str, character_s: float) -> int:
             notifier.send_ready(format_status_line(session))
             watchdog = asyncio.ensure_future(run_watchdog(session, notifier))
             running = asyncio.ensure_future(session.run())
+            stopping: list[asyncio.Future[None]] = []
+
+            def stop(_: signal.Signals) -> None:
+                notifier.send_stopping("LEAVING")
+                notifier.extend_timeout(SHUTDOWN_LIMIT_S)
+                stopping.append(asyncio.ensure_future(finish_word(session.tty)))
+                stopping[0].add_done_callback(lambda _: running.cancel())
+
             # The first signal ends the session; the second kills, since a model may load for minutes.
-            signal_handlers.enter_context(handle_in_loop(lambda _: running.cancel()))
+            signal_handlers.enter_context(handle_in_loop(stop))
             try:
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
