@@ -10,6 +10,8 @@ from drivers.teletype import Teletype
 from model.dialogue import SpeakerTagFilter
 from model.interface import Model, Sampling, TextChunk
 
+MAX_PIECE_CHARS = 144  # of a chunk, to print at once: two lines
+
 
 async def exchange(
     tty: Teletype,
@@ -35,7 +37,9 @@ async def exchange(
                 tag_filter.restart_at_margin()
             answer.append(chunk.text)
             finish_reason = chunk.finish_reason or finish_reason
-            await tty.print(tag_filter.feed(chunk.text))
+            # A server may send a whole book in one chunk, and a stroke must not wait until it is laid out.
+            for start in range(0, len(chunk.text), MAX_PIECE_CHARS):
+                await tty.print(tag_filter.feed(chunk.text[start : start + MAX_PIECE_CHARS]))
         await tty.print(tag_filter.flush())
         await tty.flush()
     return "".join(answer), "break" if scope.is_broken else finish_reason

@@ -99,7 +99,8 @@ class TeletypeSession:
         greeting = asyncio.ensure_future(self.print_message(commands.format_greeting(self._model.name, datetime.now())))
         try:
             await self._model.wait_ready()
-            _log.info("model %s runs on %s", self._model.name, self._model.device)
+            if self._model.device:  # a server that does not answer yet has none
+                _log.info("model %s runs on %s", self._model.name, self._model.device)
             await greeting
         except (ModelError, ImportError) as error:
             greeting.cancel()

@@ -124,7 +124,10 @@ class FakeReply:
         for block in self.blocks:
             yield block
 
-    async def read_body(self, max_bytes: int = 65536) -> bytes:
+    def check_is_plain(self) -> None:
+        pass
+
+    async def read_body(self, max_bytes: int = 65536, limit_s: float | None = None) -> bytes:
         return b"".join(self.blocks)[:max_bytes]
 
 
@@ -136,7 +139,7 @@ class FakeHttpClient:
 
     @contextlib.asynccontextmanager
     async def request(
-        self, method: str, path: str, body: object = None, limit_s: float | None = None
+        self, method: str, path: str, body: object = None, limit_s: float | None = None, head: object = None
     ) -> AsyncIterator[FakeReply]:
         models = json.dumps(encode_models([ModelInfo("m", "x")])).encode()
         yield FakeReply([models], content_type="application/json") if method == "GET" else FakeReply(self.stream)

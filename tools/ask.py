@@ -79,6 +79,10 @@ async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
     try:
         async for chunk in model.stream(prompt, sampling):
             print_output(chunk.text)
+            if chunk.notice == "no server":
+                print_message(
+                    "asr33: no word from the server; the answer goes on when it sends one, and Ctrl-C ends it"
+                )
             for token, logprob in zip(chunk.tokens, chunk.logprobs, strict=False):
                 print_message(f"{token:6} {logprob:9.4f}")
     finally:

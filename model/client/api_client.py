@@ -13,16 +13,21 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, replace
 
 from model.client.http_client import ClientConfig, HttpClient, HttpReply, ResponseTimeout
+from model.client.liveness import ServerSilent
+from model.client.reply_head import ReplyHead
 from model.errors import ModelError, ModelNotFound, PromptTooLong, ServerLost
 from model.interface import CompletionRequest
 from model.openai_api.models import ModelInfo, decode_models
 from model.openai_api.request import OpenAIRequest
 from model.openai_api.response import CompletionChunk, ErrorInfo, StreamEnd, StreamEvent, decode_error, decode_event
-from model.openai_api.sse import MalformedResponse, SseParser
+from model.openai_api.sse import MalformedResponse, SseParser, SurrogateJoiner
+from model.printable import quote_briefly
 from model.server_url import ServerUrl
 
 TRAILING_USAGE_S = 0.5  # to wait for the token counts after the end of an answer
 MAX_MODELS_BYTES = 1 << 20
+MAX_WORDLESS_BYTES = 1 << 20  # of a stream: comments and events without a word
+ERROR_BODY_S = 5.0  # to read the body of an error
 UNBUFFERED_READS = 8  # reads of one word after a wait; a proxy that buffers sends many words at once
 MIN_WAIT_S = 0.002  # a shorter pause before a read does not count as a wait
 
@@ -74,6 +79,13 @@ class ApiClient:
         self._config = config
         self._http = HttpClient(server_url, config)
         self.buffering = BufferingDetector()
+        self._head = ReplyHead(is_complete=True)  # of the stream's reply
+        self._event_since: float | None = None
+
+    @property
+    def unfinished_since(self) -> float | None:
+        """When the head of the stream's reply, or its event that is arriving, began; loop time."""
+        return self._event_since if self._head.is_complete else self._head.begun_at
 
     @property
     def is_asr33(self) -> bool:
@@ -91,14 +103,15 @@ class ApiClient:
                 return
             if reply.status != 200:
                 raise await self._read_error(reply)
+            reply.check_is_plain()
             try:
                 models = decode_models(json.loads(await reply.read_body(MAX_MODELS_BYTES)))
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise self._server_lost("the list of its models is malformed: is it a model server?") from None
         wanted = self.server_url.model
         info = next((model for model in models if model.id == wanted or not wanted), None)
         if info is None:
-            names = ", ".join(model.id for model in models[:5]) or "none"
+            names = ", ".join(quote_briefly(model.id) for model in models[:5]) or "none"
             raise ModelNotFound(f"{self.server_url.base_url} has no model {wanted!r}; there are: {names}")
         self.info = info
 
@@ -153,8 +166,10 @@ class ApiClient:
     async def close(self) -> None:
         await self._http.close()
 
-    def _post(self, body: OpenAIRequest, limit_s: float | None = None) -> AbstractAsyncContextManager[HttpReply]:
-        return self._http.request("POST", "/v1/completions", body.to_json(), limit_s)
+    def _post(
+        self, body: OpenAIRequest, limit_s: float | None = None, head: ReplyHead | None = None
+    ) -> AbstractAsyncContextManager[HttpReply]:
+        return self._http.request("POST", "/v1/completions", body.to_json(), limit_s, head)
 
     @asynccontextmanager
     async def _open_stream(self, body: OpenAIRequest) -> AsyncIterator[HttpReply]:
@@ -162,12 +177,15 @@ class ApiClient:
         limit_s = self._config.first_token_s
         if self.is_asr33:
             limit_s = min(self._config.read_timeout_s, limit_s)
+        self._head, self._event_since = ReplyHead(), None
         try:
-            async with self._post(body, limit_s) as reply:
+            async with self._post(body, limit_s, self._head) as reply:
                 yield reply
         except ResponseTimeout:
             self.buffering.note_silence()
             raise
+        finally:
+            self._head.is_complete, self._event_since = True, None
 
     async def _with_trailing_usage(self, last: CompletionChunk, events: AsyncIterator[StreamEvent]) -> CompletionChunk:
         """Returns the last chunk with the token counts that follow it.
@@ -183,8 +201,9 @@ class ApiClient:
 
     async def _decode_events(self, blocks: AsyncGenerator[bytes, None]) -> AsyncGenerator[StreamEvent, None]:
         """Yields the events as they arrive. Raises ServerLost for silence and for malformed bytes."""
-        parser, loop = SseParser(), asyncio.get_running_loop()
+        parser, joiner, loop = SseParser(), SurrogateJoiner(), asyncio.get_running_loop()
         is_before_text, waited_s = True, 0.0  # since the last word, without the caller's pauses
+        wordless_bytes, completed = 0, 0
         while True:
             start = loop.time()
             try:
@@ -193,22 +212,31 @@ class ApiClient:
             except TimeoutError:
                 if self.is_asr33 and loop.time() - start >= self._config.read_timeout_s:
                     self.buffering.note_silence()
-                raise self._server_lost(
-                    f"no {'' if is_before_text else 'further '}word came in the time allowed"
-                ) from None
+                reason = f"no {'' if is_before_text else 'further '}word came in the time allowed"
+                if waited_s + loop.time() - start >= self._config.first_token_s:  # it was alive, and sent no word
+                    raise ServerSilent(f"{self.server_url.base_url}: {reason}") from None
+                raise self._server_lost(reason) from None
             if block is None:
                 return
             read_s = loop.time() - start
             waited_s += read_s
+            wordless_bytes += len(block)
             words = 0
             try:
                 for data in parser.iter_events(block):
                     event = decode_event(data)
                     if isinstance(event, CompletionChunk) and (event.text or event.tokens):
-                        is_before_text, waited_s, words = False, 0.0, words + 1
+                        is_before_text, waited_s, words, wordless_bytes = False, 0.0, words + 1, 0
+                        event = replace(event, text=joiner.feed(event.text))
                     yield event
             except MalformedResponse as error:
                 raise self._server_lost(f"the stream is malformed: {error}") from None
+            if wordless_bytes > MAX_WORDLESS_BYTES:
+                raise self._server_lost(f"over {MAX_WORDLESS_BYTES:,} bytes came without a word: is it a model server?")
+            if parser.completed != completed or not parser.is_unfinished:
+                self._event_since, completed = None, parser.completed
+            if parser.is_unfinished and self._event_since is None:
+                self._event_since = loop.time()
             self.buffering.note_read(words, read_s)
 
     def _read_limit_s(self, is_before_text: bool, waited_s: float) -> float:
@@ -221,11 +249,12 @@ class ApiClient:
         if reply.status != 200:
             raise await self._read_error(reply)
         if reply.content_type != "text/event-stream":
-            content = reply.content_type or "something"
+            content = quote_briefly(reply.content_type) or "something"
             raise self._server_lost(f"{content} came, not a stream of events: is a proxy in between?")
+        reply.check_is_plain()
 
     async def _read_error(self, reply: HttpReply) -> ModelError:
-        body = await reply.read_body()
+        body = await reply.read_body(limit_s=ERROR_BODY_S)
         return self.error_for(decode_error(reply.status, body.decode("utf-8", "replace")), reply.retry_after)
 
     def _server_lost(self, reason: str) -> ServerLost:

@@ -2,7 +2,8 @@
 
 When a stream breaks, the same server or the next one is asked for the rest of the answer. When all are silent for a
 while, the local model continues the sentence, and the next prompt goes to a server again. Without a local model the
-reader gets a notice, and the sentence continues when a server returns. Knows no HTTP.
+reader gets a notice, and the sentence continues when a server returns. A server counts as silent when the reader waits
+for its words, whatever bytes it sends. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 
 from model.client.chunk_queue import ChunkQueue
+from model.client.liveness import LOCAL_AFTER_S, SILENCE_LIMIT_S, LivenessGuard, ServerSilent, fail_if_silent
 from model.client.partial_answer import PartialAnswer, ResumeTrimmer
 from model.client.server_health import ServerHealth
-from model.client.server_pool import RemoteBackend, ServerPool, ServerSilent, TextChunks, fail_if_silent
+from model.client.server_pool import RemoteBackend, ServerPool, TextChunks
+from model.client.silence_notice import SilenceNotice
 from model.errors import ModelError, PromptTooLong
 from model.interface import CompletionRequest, Model, Sampling, TextChunk
 
-LOCAL_AFTER_S = 2.0  # seconds of silence after which the local model continues
 NOTICE_AFTER_S = 10.0  # seconds of silence after which the reader gets a notice
 LOCAL_READ_AHEAD_CHARS = 144  # two lines of paper, as in `model.generate.local_model`
 ANSWER_SHARE = 4  # a fourth of the local model's context stays free for the answer
@@ -65,7 +67,9 @@ class FailoverModel:
 
     @property
     def device(self) -> str:
-        return self._next_model.device
+        """Empty while no server answers."""
+        is_reachable = self.is_local_active or self.pool.count_healthy()
+        return self._next_model.device if is_reachable else ""
 
     @property
     def context(self) -> int:
@@ -125,18 +129,19 @@ class _FailoverRun:
         self._prompt, self._sampling = prompt, sampling
         self._partial = PartialAnswer()
         self._silent_since: float | None = None
-        self._notice_timer: asyncio.TimerHandle | None = None
-        self._has_noticed = False  # the reader has the notice of this silence; the next word ends it
+        self._notice = SilenceNotice(self._send_notice, queue.waited_s, model.notice_after_s)
         self._local_deadline = asyncio.timeout(None)
         model.pool.clear_refusals()
 
     async def run(self) -> None:
         """Returns at the end of the answer. Raises ModelError."""
+        watching = asyncio.get_running_loop().create_task(self._notice.watch())
         try:
             while not await self._run_on_servers() and not await self._run_on_local_model():
                 pass
         finally:
-            self._cancel_notice()
+            watching.cancel()
+            await asyncio.wait({watching})
 
     async def _run_on_servers(self) -> bool:
         """Returns True at the end of the answer, False when the local model should continue."""
@@ -156,9 +161,11 @@ class _FailoverRun:
 
     async def _try_server(self, server: RemoteBackend, health: ServerHealth) -> bool:
         """Returns whether the answer ended; records the error of a server that did not complete it."""
+        guard = self._make_guard(server)
+        self._notice.note_attempt(server)
         try:
-            async with self._liveness_guard(server) as note_sign:
-                return await self._stream_from(server, health, note_sign)
+            async with fail_if_silent(guard, server.device) if self._model.has_alternative else nullcontext():
+                return await self._stream_from(server, health, guard)
         except PromptTooLong as error:
             if self._partial.text:  # the answer filled the context
                 self._queue.put(TextChunk("", (), time.monotonic(), "context"))
@@ -173,55 +180,52 @@ class _FailoverRun:
         self._note_silence()
         return False
 
-    async def _stream_from(self, server: RemoteBackend, health: ServerHealth, note_sign: Callable[[], None]) -> bool:
+    async def _stream_from(self, server: RemoteBackend, health: ServerHealth, guard: LivenessGuard) -> bool:
         """Returns whether the answer ended. Raises ModelError."""
         async with aclosing(server.resume(self._prompt, self._sampling, self._partial)) as chunks:
             async for chunk in chunks:
-                note_sign()
+                guard.note_sign()
                 self._end_silence()
                 if not (chunk.text or chunk.tokens or chunk.finish_reason or chunk.dropped_chars):
                     continue  # only a sign that the server works on it
-                health.record_success()
+                if chunk.text or chunk.tokens or chunk.finish_reason:
+                    health.record_success()
                 self._accept_chunk(chunk, server.vocabulary)
+                if chunk.text:
+                    guard.note_text(len(chunk.text))
+                    self._notice.note_text(len(chunk.text))
                 if chunk.finish_reason:
                     return True
                 await self._queue.wait_for_room(server.read_ahead_chars)
         return False
 
-    def _liveness_guard(self, server: RemoteBackend) -> AbstractAsyncContextManager[Callable[[], None]]:
-        """Limits the silence of a server if another model can replace it."""
-        if self._model.has_alternative:
-            return fail_if_silent(server.device, server.is_alive)
-        return nullcontext(lambda: None)
+    def _make_guard(self, server: RemoteBackend) -> LivenessGuard:
+        is_local_next = self._model.local_factory is not None and self._pool.count_healthy() < 2
+        return LivenessGuard(server, self._queue.waited_s, LOCAL_AFTER_S if is_local_next else SILENCE_LIMIT_S)
 
     def _accept_chunk(self, chunk: TextChunk, vocabulary: str) -> None:
-        self._silent_since, self._has_noticed, self._model.is_local_active = None, False, False
+        self._silent_since, self._model.is_local_active = None, False
         self._partial = self._partial.for_vocabulary(vocabulary).with_chunk(chunk, vocabulary)
         self._queue.put(chunk)
 
     def _note_silence(self) -> None:
         """Starts the time after which the local model continues or, without one, the reader gets a notice."""
-        model, loop, pool_since = self._model, asyncio.get_running_loop(), self._pool.silent_since
-        self._silent_since = loop.time() if self._silent_since is None else self._silent_since
+        now, pool_since = asyncio.get_running_loop().time(), self._pool.silent_since
+        self._silent_since = now if self._silent_since is None else self._silent_since
         since = self._silent_since if pool_since is None else min(pool_since, self._silent_since)
-        if model.local_factory is not None:
+        self._notice.note_lost(since)
+        if self._model.local_factory is not None:
             self._local_deadline.reschedule(since + LOCAL_AFTER_S)
-        elif self._notice_timer is None and not self._has_noticed:
-            self._notice_timer = loop.call_at(since + model.notice_after_s, self._send_notice)
 
     def _end_silence(self) -> None:
-        self._cancel_notice()
         if self._local_deadline.when() is not None and not self._local_deadline.expired():
             self._local_deadline.reschedule(None)
 
-    def _send_notice(self) -> None:
-        self._has_noticed = True
+    def _send_notice(self) -> bool:
+        if self._model.local_factory is not None:
+            return False
         self._queue.put(TextChunk("", (), time.monotonic(), notice="no server"))
-
-    def _cancel_notice(self) -> None:
-        if self._notice_timer is not None:
-            self._notice_timer.cancel()
-            self._notice_timer = None
+        return True
 
     async def _run_on_local_model(self) -> bool:
         """Returns True at the end of the answer, False if there is no local model."""

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -20,8 +21,10 @@ from typing import Any
 
 import httpx2
 
+from model.client.reply_head import ReplyHead, follow_head, trace_connection
 from model.errors import ModelError, ServerLost
 from model.interface import CompletionRequest, Sampling
+from model.printable import quote_briefly
 from model.server_url import ServerUrl, is_private_host
 
 CONNECT_TIMEOUT_S = 5.0
@@ -31,6 +34,8 @@ KEEPALIVE_S = 60.0  # after which an idle connection is closed
 CREDENTIAL_NAME = "api-key"  # of LoadCredential=api-key:/etc/asr33/key in the systemd unit
 MAX_KEY_BYTES = 4096
 MAX_BODY_BYTES = 65536  # of a reply that is not a stream
+TLS_ALERT = b"\x15\x03"  # how a TLS server begins its answer to plain text
+QUOTED_BYTES = re.compile(r"[:,]? *\(?(?:bytearray\()?b['\"]")
 BASE_HEADERS = {"Accept": "text/event-stream, application/json", "Accept-Encoding": "identity", "User-Agent": "asr33"}
 
 
@@ -77,20 +82,28 @@ class HttpReply:
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.retry_after = response.headers.get("retry-after", "")
+        self._encoding = response.headers.get("content-encoding", "").strip().lower()
         self._response, self._base_url, self._read_timeout_s = response, base_url, read_timeout_s
 
+    def check_is_plain(self) -> None:
+        """Raises ServerLost for a compressed body: a kilobyte may become a megabyte, and none was asked for."""
+        if self._encoding not in ("", "identity"):
+            reason = f"it sends a compressed reply ({quote_briefly(self._encoding)}), which was not asked for"
+            raise ServerLost(f"{self._base_url}: {reason}: is a proxy in between?")
+
     async def iter_bytes(self) -> AsyncGenerator[bytes, None]:
-        """Yields the body as it arrives. Raises ServerLost."""
+        """Yields the body as it arrives, not decompressed. Raises ServerLost."""
         with _server_lost_errors(self._base_url):
-            async with aclosing(self._response.aiter_bytes()) as blocks:
+            async with aclosing(self._response.aiter_raw()) as blocks:
                 async for block in blocks:
                     yield block
+                    await asyncio.sleep(0)  # many blocks may have arrived, and strokes are due meanwhile
 
-    async def read_body(self, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-        """Returns what arrives of the body within the read timeout, cut to `max_bytes`."""
-        body = bytearray()
+    async def read_body(self, max_bytes: int = MAX_BODY_BYTES, limit_s: float | None = None) -> bytes:
+        """Returns what arrives of the body within the limit or the read timeout, cut to `max_bytes`."""
+        body, limit_s = bytearray(), self._read_timeout_s if limit_s is None else limit_s
         with suppress(TimeoutError, ServerLost):
-            async with asyncio.timeout(self._read_timeout_s), aclosing(self.iter_bytes()) as blocks:
+            async with asyncio.timeout(limit_s), aclosing(self.iter_bytes()) as blocks:
                 async for block in blocks:
                     body += block
                     if len(body) > max_bytes:
@@ -107,21 +120,25 @@ class HttpClient:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, body: Any = None, limit_s: float | None = None
+        self, method: str, path: str, body: Any = None, limit_s: float | None = None, head: ReplyHead | None = None
     ) -> AsyncIterator[HttpReply]:
         """Yields the reply when its head is there, within `limit_s` or the read timeout; closes the reply at the end.
 
+        `head` follows the head as it arrives. No redirect is followed: the key goes to no other server.
         Raises ServerLost, ResponseTimeout, and ModelError if the key or the certificates cannot be used.
         """
         headers, client, base_url = await self._headers(), self._get_client(), self._server_url.base_url
-        limit_s = self._config.read_timeout_s if limit_s is None else limit_s
+        limit_s, head = self._config.read_timeout_s if limit_s is None else limit_s, head or ReplyHead()
         try:
-            with _server_lost_errors(base_url):
-                request = client.build_request(method, base_url + path, json=body, headers=headers)
+            with _server_lost_errors(base_url, head):
+                hooks = {"trace": trace_connection}
+                request = client.build_request(method, base_url + path, json=body, headers=headers, extensions=hooks)
                 async with asyncio.timeout(limit_s):
-                    response = await client.send(request, stream=True)
+                    with follow_head(head):
+                        response = await client.send(request, stream=True, follow_redirects=False)
         except TimeoutError:
             raise ResponseTimeout(f"{base_url}: no answer within {limit_s:g} seconds") from None
+        client.cookies.clear()  # a server may set any number
         try:
             yield HttpReply(response, base_url, self._config.read_timeout_s)
         finally:
@@ -174,14 +191,16 @@ class HttpClient:
 
 
 @contextmanager
-def _server_lost_errors(base_url: str) -> Iterator[None]:
-    """Turns the errors of httpx2 and of the operating system into ServerLost."""
+def _server_lost_errors(base_url: str, head: ReplyHead | None = None) -> Iterator[None]:
+    """Turns the errors of httpx2 and of the operating system into ServerLost; `head`: of a reply that is awaited."""
     try:
         yield
     except TimeoutError:
         raise
+    except httpx2.RemoteProtocolError as error:
+        raise ServerLost(f"{base_url}: no answer: {_describe_protocol_error(error, base_url, head)}") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        raise ServerLost(f"{base_url}: {_describe_error(error)}") from None
+        raise ServerLost(f"{base_url}: no answer: {_describe_error(error)}") from None
 
 
 def _describe_error(error: Exception) -> str:
@@ -192,18 +211,32 @@ def _describe_error(error: Exception) -> str:
             reason = f"its certificate is not valid: {cause.verify_message}"
             return f"{reason}: renew it on the server, or name the file of its authority in ca_file"
         if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-            return "no answer: the server has no TLS: write http://, or give it a certificate"
+            return "the server has no TLS: write http://, or give it a certificate"
         if isinstance(cause, socket.gaierror):
-            return f"no answer: unknown host name ({cause.strerror}): check its spelling, or write the address"
+            return f"unknown host name ({cause.strerror}): check its spelling, or write the address"
         if isinstance(cause, ConnectionRefusedError) or getattr(cause, "errno", None) == errno.ECONNREFUSED:
-            return "no answer: no program listens there: start the server, or check the port"
+            return "no program listens there: start the server, or check the port"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx2.ConnectTimeout):
-        reason = f"no connection within {CONNECT_TIMEOUT_S:g} seconds"
-        return f"no answer: {reason}: is the server on, and on this network?{_proxy_hint()}"
-    if isinstance(error, httpx2.RemoteProtocolError):
-        return f"no answer: {error}: if the server uses TLS, write https://"
-    return f"no answer: {str(error) or type(error).__name__}"
+        return (
+            f"no connection within {CONNECT_TIMEOUT_S:g} seconds: is the server on, and on this network?{_proxy_hint()}"
+        )
+    if isinstance(error, httpx2.NetworkError) and not str(error):
+        return "the connection broke"
+    return quote_briefly(str(error)) or type(error).__name__
+
+
+def _describe_protocol_error(error: httpx2.RemoteProtocolError, base_url: str, head: ReplyHead | None) -> str:
+    """Returns the cause and the cure; never the bytes that the server sent, which httpx2 quotes."""
+    if head is not None and not head.start:
+        cure = "if the server uses TLS, write https://" if base_url.startswith("http://") else "is it a model server?"
+        return f"it closed the connection without a reply: {cure}"
+    if head is not None and not b"HTTP/".startswith(head.start):
+        if head.start.startswith(TLS_ALERT) and base_url.startswith("http://"):
+            return "the server uses TLS: write https://"
+        return "what listens there does not speak HTTP: check the port"
+    reason = quote_briefly(QUOTED_BYTES.split(str(error))[0])
+    return f"its reply breaks the rules of HTTP ({reason}): is it a model server?"
 
 
 def _proxy_hint() -> str:

@@ -1,7 +1,7 @@
 """The text and tokens of an answer so far, and the request that continues it. Pure; knows no server.
 
 If the next server has the same vocabulary, the answer continues after exactly these tokens. Otherwise the text so far
-becomes part of the prompt.
+becomes part of the prompt. `AnswerLimit` ends an answer here, whatever the server does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from model.generate.detokenizer import Detokenizer
 from model.interface import CompletionRequest, FinishReason, Sampling, TextChunk
 
 CHARS_PER_TOKEN = 4  # assumed for a server that does not show its tokens
+MAX_CHARS_PER_TOKEN = 16  # of a server that shows them; a run of blanks may be one token
+# An answer that finds no end of a sentence after `length` characters ends after so many times as much, and some more.
+LENGTH_FACTOR, LENGTH_MARGIN_CHARS, MAX_LENGTH = 4, 200, 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,27 @@ class PartialAnswer:
     def finish_reason(self, sampling: Sampling) -> FinishReason | None:
         """Returns "length" if the answer is complete although its last chunk was lost."""
         return "length" if self.tokens_used + len(self.tokens) >= sampling.max_tokens else None
+
+
+class AnswerLimit:
+    """Ends an answer at `max_tokens`, and at a multiple of `length`."""
+
+    def __init__(self, partial: PartialAnswer, sampling: Sampling) -> None:
+        self._tokens_left = sampling.max_tokens - partial.tokens_used - len(partial.tokens)
+        self._chars_left = CHARS_PER_TOKEN * self._tokens_left
+        length = MAX_LENGTH if sampling.length is None else LENGTH_FACTOR * sampling.length + LENGTH_MARGIN_CHARS
+        self._length_left = length - len(partial.text)
+
+    def cut(self, text: str, tokens: int, finish: FinishReason | None) -> tuple[str, FinishReason | None]:
+        """Returns the part of a chunk's text that is allowed, and its finish reason. `tokens`: 0 if not shown."""
+        chars = MAX_CHARS_PER_TOKEN * min(tokens, self._tokens_left) if tokens else self._chars_left
+        allowed = max(0, min(chars, self._length_left))
+        is_over = len(text) > allowed or tokens > self._tokens_left
+        text = text[:allowed]
+        self._tokens_left -= tokens
+        self._chars_left -= CHARS_PER_TOKEN * tokens or len(text)
+        self._length_left -= len(text)
+        return text, "length" if is_over else finish
 
 
 class ResumeTrimmer:

@@ -13,13 +13,14 @@ from dataclasses import replace
 
 from model.client.api_client import ApiClient
 from model.client.http_client import ClientConfig
-from model.client.partial_answer import PartialAnswer, ResumeTrimmer
+from model.client.partial_answer import AnswerLimit, PartialAnswer, ResumeTrimmer
 from model.client.server_pool import TextChunks
 from model.client.token_estimate import TokenEstimate
 from model.errors import ModelError, PromptTooLong, ServerLost
 from model.generate.prefix_cache import stable_prefix
 from model.interface import CompletionRequest, Sampling, TextChunk
 from model.openai_api.response import ErrorInfo
+from model.printable import quote_briefly
 from model.server_url import parse_server_url
 
 DEFAULT_CONTEXT_TOKENS = 512  # for a server that does not tell it: that of the embedded model, the shortest known
@@ -74,11 +75,15 @@ class RemoteModel:
 
     @property
     def name(self) -> str:
-        return self._api.model_name or self.device.partition("://")[2]
+        return quote_briefly(self._api.model_name or self.device.partition("://")[2])
 
     @property
     def device(self) -> str:
         return self._api.server_url.base_url
+
+    @property
+    def unfinished_since(self) -> float | None:
+        return self._api.unfinished_since
 
     @property
     def context(self) -> int:
@@ -148,12 +153,12 @@ class RemoteModel:
             template = replace(template, chars_per_second=0.0)
         request = partial.remaining_request(template)
         trimmer = None if self.is_asr33 and not partial.prompt_chars else ResumeTrimmer(partial, sampling)
-        has_text = False
+        has_text, limit = False, AnswerLimit(partial, sampling)
         async with aclosing(self._api.stream(request)) as chunks:
             async for chunk in chunks:
                 self._token_estimate.update(request, chunk.usage)
                 has_text = has_text or chunk.text != ""
-                text, finish = chunk.text, chunk.finish_reason
+                text, finish = limit.cut(chunk.text, len(chunk.tokens), chunk.finish_reason)
                 if trimmer is not None:
                     text, finish = trimmer.trim(text, finish)
                 yield TextChunk(text, chunk.tokens, time.monotonic(), finish, chunk.logprobs, chunk.dropped_chars)

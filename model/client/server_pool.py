@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
+from model.client.liveness import SILENCE_LIMIT_S, ServerSilent, WatchedServer, limit_silence
 from model.client.partial_answer import PartialAnswer
 from model.client.server_health import ServerHealth
 from model.errors import ModelError, ServerLost
 from model.interface import Model, Sampling, TextChunk
-
-SILENCE_LIMIT_S = 5.0  # after which a server counts as lost
-PROBE_AFTER_S = 2.0  # of silence, then the server is asked whether it is alive; an asr33 server is not silent so long
 
 TextChunks = AsyncGenerator[TextChunk, None]
 
 _log = logging.getLogger("asr33")
 
 
-class ServerSilent(ServerLost):
-    """A server gave no sign of life in time."""
-
-
-class RemoteBackend(Model, Protocol):
+class RemoteBackend(Model, WatchedServer, Protocol):
     """A model on a server: it can continue an answer that another server began."""
 
     @property
@@ -40,10 +34,6 @@ class RemoteBackend(Model, Protocol):
         ...
 
     def resume(self, prompt: str, sampling: Sampling, partial: PartialAnswer) -> TextChunks: ...
-
-    async def is_alive(self) -> bool:
-        """Whether the server replies to a health check; an answer may take longer."""
-        ...
 
 
 class ServerPool:
@@ -61,6 +51,9 @@ class ServerPool:
     def preferred(self) -> RemoteBackend:
         """The server that is likeliest to get the next request."""
         return (self._first_healthy() or self._servers[0])[0]
+
+    def count_healthy(self) -> int:
+        return sum(not health.is_down and health.refusal is None for _, health in self._servers)
 
     @property
     def silent_since(self) -> float | None:
@@ -135,12 +128,14 @@ class ServerPool:
 
     async def _check_server(self, server: RemoteBackend, health: ServerHealth, within_s: float | None = None) -> None:
         try:
-            async with _time_limit(within_s, f"{server.device}: no answer within {SILENCE_LIMIT_S:g} seconds"):
+            async with limit_silence(within_s, f"{server.device}: no answer within {SILENCE_LIMIT_S:g} seconds"):
                 await server.wait_ready()
         except ModelError as error:
             self.record_failure(server, health, error)
             health.is_down = isinstance(error, ServerLost)
         else:
+            if health.is_down:
+                _log.info("%s: the server answers", server.device)
             health.is_down = False
         self._changed.set()
 
@@ -153,46 +148,6 @@ class ServerPool:
         while health.is_down:
             await asyncio.sleep(health.retry_at - _now())
             await self._check_server(server, health)
-
-
-@asynccontextmanager
-async def fail_if_silent(name: str, is_alive: Callable[[], Awaitable[bool]]) -> AsyncIterator[Callable[[], None]]:
-    """Raises ServerSilent in the block if no sign of life comes within SILENCE_LIMIT_S.
-
-    Yields a function to call at each sign: a word, a comment, the head of a reply. Some servers send nothing before
-    the first word, and proxies hold comments back; so `is_alive` asks a silent server in a second request.
-    """
-
-    async def probe() -> None:
-        await asyncio.sleep(PROBE_AFTER_S)
-        if await is_alive():
-            limit.reschedule(None)
-
-    def note_sign() -> None:
-        if limit.when() is not None and not limit.expired():
-            limit.reschedule(None)
-            probing.cancel()
-
-    probing = asyncio.get_running_loop().create_task(probe())
-    message = f"{name}: no sign of life for {SILENCE_LIMIT_S:g} seconds: is the server stopped, or too busy?"
-    try:
-        async with _time_limit(SILENCE_LIMIT_S, message) as limit:
-            yield note_sign
-    finally:
-        probing.cancel()
-        await asyncio.wait({probing})
-
-
-@asynccontextmanager
-async def _time_limit(seconds: float | None, message: str) -> AsyncIterator[asyncio.Timeout]:
-    """Raises ServerSilent in place of the TimeoutError of this limit."""
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            yield limit
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise ServerSilent(message) from None
 
 
 def _now() -> float:

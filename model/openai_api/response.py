@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from model.interface import FinishReason
-from model.openai_api.fields import INT32_MAX, Fields, is_encodable
+from model.openai_api.fields import INT32_MAX, Fields
 from model.openai_api.sse import MalformedResponse
+from model.printable import quote_briefly
 
 PING = b": ping\n\n"
 MAX_ERROR_CHARS = 300  # of an error message from another server
@@ -204,9 +205,9 @@ def _decode_chunk(fields: Fields) -> StreamEvent:
         return ErrorInfo(500, "server_error", "the server gave up on this answer")
     extension, created = object_or_empty(fields, "asr33"), fields.get("created")
     return CompletionChunk(
-        id=str(fields.get("id") or ""),
+        id=_get_string(fields, "id"),
         created=created if type(created) is int else 0,
-        model=str(fields.get("model") or ""),
+        model=_get_string(fields, "model"),
         text=_decode_text(choice.get("text")),
         tokens=_decode_tokens(extension.get("tokens")),
         finish_reason=_decode_finish(reason, extension.get("finish"), choice.get("stop_reason")),
@@ -220,7 +221,8 @@ def _decode_chunk(fields: Fields) -> StreamEvent:
 def _decode_text(value: object) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str) or not is_encodable(value):
+    """Returns the text of a choice, which may begin or end in half a character: see `SurrogateJoiner`."""
+    if not isinstance(value, str):
         raise MalformedResponse("the text of a choice is not text")
     return value
 
@@ -267,9 +269,14 @@ def _decode_error(fields: Fields, status: int) -> ErrorInfo:
     message, code = info.get("message"), info.get("code")
     numbers = (info.get("status"), code)
     status = next((number for number in numbers if type(number) is int and 400 <= number <= 599), status)
-    text = " ".join(message.split())[:MAX_ERROR_CHARS] if isinstance(message, str) else ""
+    text = quote_briefly(message, MAX_ERROR_CHARS) if isinstance(message, str) else ""
     kind, param = (value if isinstance(value := info.get(key), str) else "" for key in ("type", "param"))
     return ErrorInfo(status, kind, text, code if isinstance(code, str) else "", param)
+
+
+def _get_string(fields: Fields, name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _get_count(fields: Fields, name: str) -> int:

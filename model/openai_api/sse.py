@@ -1,7 +1,8 @@
 """Server-sent events: turns the bytes of a stream, cut anywhere, into the data of its events. Pure.
 
 Lines end in LF, CR LF or CR. The parser ignores comments and all fields but `data`. An event counts only with the empty
-line after it, so that half an event is never taken for a whole one.
+line after it, so that half an event is never taken for a whole one. A character beyond U+FFFF may come in two halves,
+in two events: `SurrogateJoiner`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ class SseParser:
         self._data_bytes = 0
         self._is_after_cr = False
         self._is_first_line = True
+        self.completed = 0  # events and comments
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether an event or a comment has begun and is not complete."""
+        return bool(self._line or self._data)
 
     def push(self, data: bytes) -> list[str]:
         """Returns the data of the events that these bytes complete.
@@ -57,9 +64,11 @@ class SseParser:
         if self._is_first_line:
             line, self._is_first_line = line.removeprefix(b"\xef\xbb\xbf"), False
         if not line:
+            self.completed += 1
             data, self._data, self._data_bytes = self._data, [], 0
             return "\n".join(data) if data else None
         name, _, value = line.partition(b":")
+        self.completed += name == b""
         if name == b"data":
             self._data_bytes += len(line)
             try:
@@ -67,3 +76,17 @@ class SseParser:
             except UnicodeDecodeError:
                 raise MalformedResponse("an event is not UTF-8") from None
         return None
+
+
+class SurrogateJoiner:
+    """Joins the halves of characters (surrogates of UTF-16, as JSON has them) over the texts of a stream."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, text: str) -> str:
+        """Returns the text with whole characters. A half at its end waits for the next text, any other is dropped."""
+        text, self._half = self._half + text, ""
+        if text[-1:] and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
