@@ -33,8 +33,8 @@ def end_event() -> bytes:
 
 def json_reply(body: object, status: str = "200 OK") -> bytes:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-    return head.encode() + data
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+    return head.encode() + b"\r\nConnection: close\r\n\r\n" + data
 
 
 def models_reply(*names: str, owner: str = "x") -> bytes:
@@ -69,7 +69,7 @@ def stream_of(*texts: str) -> bytes:
 
 
 def redirect(status: int, location: str) -> bytes:
-    return f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    return f"HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
 
 def gzip_bomb(megabytes: int) -> bytes:
