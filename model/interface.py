@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 END_OF_TEXT = "<|endoftext|>"
 SHAPE_KEY = "asr33.shape"  # key of the GPT2Config, as JSON, in the metadata of an ONNX graph
+MAX_SIZE = 2**31 - 1  # of a GPT2Config
 HEAD_SIZE_MULTIPLE = 8  # GroupQueryAttention needs a head size that is a multiple of this
 
 THREAD_RANGE = (0, 256)  # 0: model.onnx.cpu chooses
@@ -32,6 +33,8 @@ class GPT2Config:
         for key, number in asdict(self).items():
             if type(number) is not int or number < 1:
                 raise ValueError(f"{key} is {number!r}, not a whole number above zero")
+            if number > MAX_SIZE:
+                raise ValueError(f"{key} is over {MAX_SIZE:,}")
         if self.n_embd % self.n_head:
             raise ValueError(f"{self.n_head} heads do not divide the width {self.n_embd}")
 

@@ -10,7 +10,7 @@ from fakes_model import TINY, tiny_weights
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.build import graph, onnx_io
+from model.build import onnx_io
 from model.errors import ModelDamaged
 from model.onnx import external_data
 from model.onnx.external_data import PAGE_BYTES
@@ -56,38 +56,6 @@ def test_a_transposed_array_is_written_in_row_order() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     external_data.ExternalDataWriter(file).write_array(array.T)
     assert file.getvalue() == np.ascontiguousarray(array.T).tobytes()
-
-
-def test_external_files_are_those_that_onnx_reads(folder: Path) -> None:
-    path = folder / manifest.GRAPH_FILE
-    assert external_data.external_files(path) == external_data.external_files(path.read_bytes()) == {manifest.DATA_FILE}
-    assert external_data.external_files(point_to(folder, "somewhere/else")) == {"somewhere/else"}
-    assert external_data.external_files(point_to(folder, "")) == {""}
-    assert external_data.external_files(graph.build_gpt2(tiny_weights(), TINY)) == set()
-
-
-@given(st.binary(max_size=200))
-def test_random_bytes_have_no_external_files_and_raise_nothing(noise: bytes) -> None:
-    external_data.external_files(noise)
-
-
-@given(st.data())
-def test_a_truncated_or_flipped_graph_raises_nothing(data: st.DataObject) -> None:
-    whole = _small_graph()
-    index = data.draw(st.integers(0, len(whole) - 1))
-    flipped = bytes([whole[index] ^ data.draw(st.integers(1, 255))])
-    external_data.external_files(whole[:index])
-    external_data.external_files(whole[:index] + flipped + whole[index + 1 :])
-
-
-@given(st.permutations(["key", "value"]), st.text(max_size=20), st.integers(0, 3))
-def test_entry_order_and_repeated_keys_hide_no_file(order: list[str], place: str, graphs: int) -> None:
-    fields = {"key": onnx.StringStringEntryProto(key="location"), "value": onnx.StringStringEntryProto(value=place)}
-    entry = b"".join(fields[name].SerializeToString() for name in order)
-    tensor = b"\x6a" + bytes([len(entry)]) + entry  # field 13, with a length
-    inside = b"\x2a" + bytes([len(tensor)]) + tensor  # field 5
-    message = b"\x3a" + bytes([len(inside)]) + inside  # field 7
-    assert external_data.external_files(b"\x3a\x00" * graphs + b"\x08\xff\x01" + message) == {place}
 
 
 @pytest.mark.parametrize(
@@ -140,8 +108,3 @@ def test_changing_mapped_weights_leaves_the_file_unchanged(folder: Path) -> None
     weights, _ = onnx_io.read_weights(folder / manifest.GRAPH_FILE)
     weights["wte.weight"][:] = 7
     assert (folder / manifest.DATA_FILE).read_bytes() == before
-
-
-def _small_graph() -> bytes:
-    weight = onnx.numpy_helper.from_array(np.zeros(3, np.float32), "w")
-    return bytes(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight])).SerializeToString())

@@ -79,7 +79,7 @@ def test_weights_that_the_manifest_does_not_list_are_refused(tmp_path: Path) -> 
 def test_a_verified_file_that_is_no_model_is_a_one_line_error(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path)
     for name, message in (
-        (store.GRAPH_FILE, "onnxruntime cannot load it"),
+        (store.GRAPH_FILE, "not a whole ONNX file"),
         (store.TOKENIZER_FILE, "the tokenizer cannot be read"),
     ):
         before = (folder / name).read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +19,27 @@ LINEAR_LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")  # of a
 
 def weight_shapes(shape: GPT2Config) -> dict[str, tuple[int, ...]]:
     """The dimensions of every weight, by name."""
+    return dict(_iter_weight_shapes(shape))
+
+
+def _iter_weight_shapes(shape: GPT2Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     width = shape.n_embd
-    shapes: dict[str, tuple[int, ...]] = {
-        TOKEN_EMBEDDING: (shape.vocab_size, width),
-        "wpe.weight": (shape.n_positions, width),
-    }
+    yield TOKEN_EMBEDDING, (shape.vocab_size, width)
+    yield "wpe.weight", (shape.n_positions, width)
     sizes = ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width))
-    norms = ["ln_f"]
     for layer in range(shape.n_layer):
-        norms += [f"h.{layer}.ln_1", f"h.{layer}.ln_2"]
         for name, size in zip(LINEAR_LAYERS, sizes, strict=True):
-            shapes |= {f"h.{layer}.{name}.weight": size, f"h.{layer}.{name}.bias": size[1:]}
-    for norm in norms:
-        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-    return shapes
+            yield f"h.{layer}.{name}.weight", size
+            yield f"h.{layer}.{name}.bias", size[1:]
+    yield from _iter_norm_shapes("ln_f", width)
+    for layer in range(shape.n_layer):
+        yield from _iter_norm_shapes(f"h.{layer}.ln_1", width)
+        yield from _iter_norm_shapes(f"h.{layer}.ln_2", width)
+
+
+def _iter_norm_shapes(norm: str, width: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{norm}.weight", (width,)
+    yield f"{norm}.bias", (width,)
 
 
 def linear_names(shape: GPT2Config) -> list[str]:
@@ -43,7 +50,7 @@ def linear_names(shape: GPT2Config) -> list[str]:
 def select_weights(weights: Weights, shape: GPT2Config) -> dict[str, NDArray[np.float32]]:
     """The weights of this shape only. Raises ModelDamaged if a weight is absent or has another size."""
     selected: dict[str, NDArray[np.float32]] = {}
-    for name, size in weight_shapes(shape).items():
+    for name, size in _iter_weight_shapes(shape):  # one by one, since a stranger's shape may name millions
         weight = weights.get(name)
         if weight is None:
             raise ModelDamaged(f"the weight {name} is missing")

@@ -137,4 +137,9 @@ def _read_shape(onnx_model: OnnxModel, layers: int, known: GPT2Config | None) ->
     if not (isinstance(heads, int) and isinstance(size, int) and isinstance(vocabulary, int)):
         raise ModelDamaged(f"{onnx_model.name}: its sizes are open; it needs a manifest that has them")
     context = known.n_positions if known else GPT2_CONTEXT
-    return GPT2Config(vocabulary, n_positions=context, n_embd=heads * size, n_layer=layers, n_head=heads)
+    try:
+        shape = GPT2Config(vocabulary, n_positions=context, n_embd=heads * size, n_layer=layers, n_head=heads)
+    except ValueError as error:
+        raise ModelDamaged(f"{onnx_model.name}: {error}; fetch it again") from None
+    onnx_model.require_weights_for(shape)
+    return shape

@@ -28,13 +28,14 @@ from onnxruntime.capi import onnxruntime_pybind11_state as faults
 
 from model.engine_errors import engine_error_for
 from model.errors import EngineFailed, EngineMissing, ModelDamaged, ModelNotFound
-from model.interface import DeviceChoice
-from model.onnx import cpu
+from model.interface import DeviceChoice, GPT2Config
+from model.onnx import cpu, graph_check
 
 Device = Literal["cpu", "cuda"]
 
 EXECUTION_PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 SPIN_US = "30"  # a thread that waits longer within a step sleeps: the printer's clock may need its core
+MAX_WEIGHTS_PER_BYTE = 4  # of two bits; asr33 itself stores at least four
 LOG_FATAL = 4  # onnxruntime's own log level: errors arrive as exceptions
 REINSTALL_GPU = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install '.[gpu]'"
 # Words in the messages about a file that needs a newer onnxruntime.
@@ -80,12 +81,14 @@ class OnnxModel:
     """A graph that is ready to run. `device_label` names the device for the user."""
 
     def __init__(self, model: Path | bytes, *, threads: int = 0, device: DeviceChoice = "auto") -> None:
-        """Opens the graph. `threads` 0 means the number of `model.onnx.cpu`; `device` auto means CUDA if it works.
+        """Checks and opens the graph. `threads` 0 means the number of `model.onnx.cpu`; `device` auto means CUDA, if it
+        works.
 
         Raises ModelNotFound, ModelDamaged, EngineFailed if memory or threads do not suffice, and EngineMissing if
         onnxruntime cannot use the device.
         """
         self.name = "the model" if isinstance(model, bytes) else str(model)
+        self.weights = graph_check.check_graph(model)
         threads = threads or cpu.thread_count()
         options, problem = _session_options(threads), ""
         self.device: Device
@@ -102,6 +105,11 @@ class OnnxModel:
         except UnicodeDecodeError as error:
             raise _load_error(self.name, self.device, error) from None
         self.binding = self._ort_session.io_binding()
+
+    def require_weights_for(self, shape: GPT2Config) -> None:
+        """Raises ModelDamaged if the graph has too few bytes of weights for this shape, however it stores them."""
+        if shape.parameters // MAX_WEIGHTS_PER_BYTE > (there := self.weights.total_bytes):
+            raise ModelDamaged(f"{self.name}: {there:,} bytes of weights are too few for {shape}; fetch it again")
 
     def ort_value(self, array: NDArray[Any]) -> ort.OrtValue:
         """A view of the array's memory; the caller must keep the array. A GPU copies it when it is bound."""
@@ -196,6 +204,8 @@ def _session_options(threads: int) -> ort.SessionOptions:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # 1 selects an exact sum of int8 products, at half the speed.
     options.add_session_config_entry("session.x64quantprecision", str(int(cpu.int8_saturates())))
+    # Without this, a file that begins like onnxruntime's own format would be read as that, past `graph_check`.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # This fusion replaces three fast nodes by a slower one.
     options.add_session_config_entry("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
     return options

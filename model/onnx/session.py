@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from model.errors import EngineFailed, ModelDamaged
 from model.interface import SHAPE_KEY, DeviceChoice, GPT2Config
-from model.onnx import external_data
 from model.onnx.gpt2_session import GPT2Session
 from model.onnx.gpt2_session import Logits as Logits
 from model.onnx.runtime import OnnxModel
 
+POSITION_EMBEDDING = "wpe.weight"
 GRAPH_INPUTS = {"input_ids", "position_ids", "last", "seqlens_k", "total_seq"}
 
 
@@ -32,7 +32,6 @@ def open_session(
 
     `shape` has the manifest's sizes: an export does not tell the length of its context.
     """
-    external_data.check_external_data(model)
     onnx_model = OnnxModel(model, threads=threads, device=device)
     if SHAPE_KEY not in onnx_model.metadata:
         from model.onnx.hf_session import HfOnnxSession, is_hf_graph
@@ -109,7 +108,6 @@ class _RunInputs:
 
 def load_graph(model: Path | bytes, threads: int, device: DeviceChoice) -> OnnxModel:
     """Loads a graph of asr33 on a device that supports it. Raises the errors of OnnxSession."""
-    external_data.check_external_data(model)
     return _reload_if_unsupported(OnnxModel(model, threads=threads, device=device), model, threads, device)
 
 
@@ -139,4 +137,19 @@ def read_shape(onnx_model: OnnxModel) -> GPT2Config:
         raise ModelDamaged(f"{onnx_model.name}: its shape cannot be read ({error}); fetch it again") from None
     if len(onnx_model.inputs) - len(inputs) != 2 * shape.n_layer or "past_key_0" not in onnx_model.inputs:
         raise ModelDamaged(f"{onnx_model.name}: its cache is not that of {shape.n_layer} layers; fetch it again")
+    _require_sizes(onnx_model, shape)
     return shape
+
+
+def _require_sizes(onnx_model: OnnxModel, shape: GPT2Config) -> None:
+    """Raises ModelDamaged unless the graph has the sizes that its metadata tells, before a cache is made for them."""
+    onnx_model.require_weights_for(shape)
+    positions = onnx_model.weights.dims.get(POSITION_EMBEDDING, (0,))[0]
+    past = [info.dims for name, info in onnx_model.inputs.items() if name.startswith("past_")]
+    logits = onnx_model.outputs["logits"].dims if "logits" in onnx_model.outputs else ()
+    if (
+        positions != shape.n_positions
+        or logits[-1:] != (shape.vocab_size,)
+        or any(dims[1::2] != (shape.n_head, shape.head_size) for dims in past)
+    ):
+        raise ModelDamaged(f"{onnx_model.name}: its weights are not those of {shape}; fetch it again")
