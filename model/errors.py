@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from model.printable import escape_controls
+
 Kind = Literal[
     "argument",
     "damaged",
@@ -34,13 +36,22 @@ EXIT_CODES: dict[Kind, int] = {
 }
 
 
+MAX_MESSAGE_CHARS = 2000
+
+
+def _to_line(message: str) -> str:
+    """One line without control characters: it may quote a stranger's file. In a long one the middle is left out."""
+    line, half = escape_controls(message), MAX_MESSAGE_CHARS // 2
+    return line if len(line) <= MAX_MESSAGE_CHARS else f"{line[:half]} [...] {line[-half:]}"
+
+
 class ModelError(Exception):
     """A model or a server cannot do what the caller wants; `kind` says why."""
 
     kind: Kind = "failed"
 
     def __init__(self, message: str = "", kind: Kind | None = None) -> None:
-        super().__init__(message)
+        super().__init__(_to_line(message))
         if kind is not None:
             self.kind = kind
 

@@ -349,7 +349,7 @@ def test_no_network_is_a_one_line_error(run: Pull, monkeypatch: pytest.MonkeyPat
         ({"config.json": b"\xff"}, "its config.json is not JSON"),
         ({"config.json": b'{"model_type": "llama"}'}, "its model_type is 'llama', not 'gpt2'"),
         ({"tokenizer.json": None}, "has neither tokenizer.json nor vocab.json"),
-        ({"tokenizer.json": b"{}"}, "some/tiny@0123456789abcdef0123456789abcdef01234567: the tokenizer"),
+        ({"tokenizer.json": b"{}"}, "some/tiny@0123456789abcdef0123456789abcdef01234567/tokenizer.json: the tokenizer"),
         ({"model.safetensors": None, "model.safetensors.index.json": b"{}"}, "does not tell where the weights are"),
         (
             {"model.safetensors": None, "model.safetensors.index.json": b'{"weight_map": {"a": "../a.safetensors"}}'},

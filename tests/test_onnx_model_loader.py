@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,40 @@ def test_a_verified_file_that_is_no_model_is_a_one_line_error(tmp_path: Path) ->
         assert "\n" not in str(caught.value)
         write_with_hash(folder, name, before)
     assert load_model(folder, threads=1)
+
+
+@pytest.mark.parametrize("name", [store.GRAPH_FILE, store.TOKENIZER_FILE, store.DATA_FILE])
+@pytest.mark.parametrize("kind", ["link out", "relative link out", "fifo", "device", "folder", "loop"])
+def test_only_regular_files_of_the_folder_are_opened(tmp_path: Path, name: str, kind: str) -> None:
+    folder = tiny_folder_with_data(tmp_path)
+    path = folder / name
+    path.rename(tmp_path / "outside")
+    match kind:
+        case "link out":
+            path.symlink_to(tmp_path / "outside")
+        case "relative link out":
+            path.symlink_to("../outside")
+        case "fifo":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(name)
+    with pytest.raises(ModelDamaged, match=name.replace(".", r"\.")) as caught:
+        load_model(folder, threads=1)
+    assert "\n" not in str(caught.value)
+    assert not [thread for thread in threading.enumerate() if thread.name == "loading"]
+
+
+def test_links_inside_of_a_folder_and_to_a_folder_are_followed(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    (folder / store.TOKENIZER_FILE).rename(folder / "the tokenizer")
+    (folder / store.TOKENIZER_FILE).symlink_to("the tokenizer")
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder, tmp_path / "link"):
+        assert load_model(place, threads=1)
 
 
 def test_an_absent_model_is_not_found(tmp_path: Path) -> None:

@@ -111,3 +111,44 @@ def test_a_vocabulary_of_another_kind_is_refused() -> None:
     data["model"]["merges"] = []
     with pytest.raises(ModelDamaged, match="not GPT-2's kind"):
         tokenizer.from_json(json.dumps(data))
+
+
+def _change(**fields: object) -> str:
+    return json.dumps(json.loads(tiny_tokenizer().to_json()) | fields)
+
+
+def test_padding_and_truncation_of_a_file_are_ignored() -> None:
+    padding = {"strategy": {"Fixed": 4_000_000_000}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0}
+    truncation = {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0}
+    padded = tokenizer.from_json(_change(padding=padding | {"pad_type_id": 0, "pad_token": "x"}, truncation=truncation))
+    assert padded.encode(TEXT) == tiny_tokenizer().encode(TEXT)
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 100_000},
+        {"type": "Prepend", "prepend": "b" * 100_000},
+        {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "b"}]},
+    ],
+)
+def test_a_tokenizer_that_could_make_a_text_any_length_is_refused(normalizer: dict[str, object]) -> None:
+    with pytest.raises(ModelDamaged, match="rewrites the text"):
+        tokenizer.from_json(_change(normalizer=normalizer))
+    assert tokenizer.from_json(_change(normalizer={"type": "NFC"})).encode("a") == tiny_tokenizer().encode("a")
+
+
+def test_tokens_with_a_number_beyond_the_vocabulary_are_refused() -> None:
+    data = json.loads(tiny_tokenizer().to_json())
+    data["model"]["vocab"]["!"] = 4_000_000_000
+    with pytest.raises(ModelDamaged, match="not numbered one after the other"):
+        tokenizer.from_json(json.dumps(data))
+
+
+def test_an_enormous_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with path.open("wb") as file:
+        file.truncate(10 << 40)
+    with pytest.raises(ModelDamaged, match=r"tokenizer\.json: not a tokenizer \(over 67,108,864 bytes") as caught:
+        tokenizer.read_file(path)
+    assert "\n" not in str(caught.value)

@@ -21,8 +21,9 @@ VOCABULARY_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("encoder
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".ot")
 _REPOSITORY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
 _REVISION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
-_SHARD_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
-MAX_SMALL_FILE_BYTES = 100_000_000  # the vocabularies of the largest models have a third of this
+MAX_VOCABULARY_BYTES = 64 << 20  # the vocabularies of the largest models have half of this
+MAX_JSON_BYTES = 4 << 20  # of a configuration, and of the index of split weights
+SHARD_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
 COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}")
 
 
@@ -98,7 +99,8 @@ def small_files(files: Mapping[str, HubFile], where: str) -> tuple[str, ...]:
         raise DownloadRejected(f"{where}: has neither tokenizer.json nor vocab.json with merges.txt; name another")
     names = (CONFIG_FILE, *vocabulary) if WEIGHTS_FILE in present else (CONFIG_FILE, *vocabulary, WEIGHTS_INDEX_FILE)
     for name in names:
-        if (size := files[name].bytes) > MAX_SMALL_FILE_BYTES:
+        most = MAX_JSON_BYTES if name in (CONFIG_FILE, WEIGHTS_INDEX_FILE) else MAX_VOCABULARY_BYTES
+        if (size := files[name].bytes) > most:
             raise DownloadRejected(f"{where}: its {name} has {size} bytes, which is too large; name another")
     return names
 
@@ -109,7 +111,7 @@ def weight_files(files: Container[str], index: str | None, where: str) -> Sequen
         return (WEIGHTS_FILE,)
     try:
         names = sorted(set(json.loads(index)["weight_map"].values()))
-        known = all(_SHARD_PATTERN.fullmatch(name) and name in files for name in names)
+        known = all(SHARD_PATTERN.fullmatch(name) and name in files for name in names)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         names, known = [], False
     if not names or not known:

@@ -6,6 +6,7 @@ It knows the files and their faults, but not what the weights are used for. It d
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,14 +18,16 @@ from numpy.typing import NDArray
 from model.build import graph, onnx_io
 from model.build.gpt2_weights import select_weights
 from model.build.hub_repository import CONFIG_FILE as CONFIG_FILE
-from model.build.hub_repository import WEIGHTS_FILE, WEIGHTS_INDEX_FILE
+from model.build.hub_repository import MAX_JSON_BYTES, SHARD_PATTERN, WEIGHTS_FILE, WEIGHTS_INDEX_FILE
 from model.errors import ModelDamaged, ModelNotFound
 from model.interface import HEAD_SIZE_MULTIPLE, GPT2Config
 from model.onnx import tokenizer
 from model.store import store
+from model.store.regular_file import open_regular, read_regular
 
 VOCABULARY_FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 HEADER_SIZE_BYTES = 8  # a safetensors file begins with the length of its header
+MAX_HEADER_BYTES = 4 << 20  # a model of 48 layers has 0.1 MB
 MASK_SUFFIXES = (".attn.bias", ".attn.masked_bias")  # causal masks in old files of the hub, not weights
 # The values of a config that the graph supports, beside the sizes. A missing key has the first value.
 SUPPORTED_CONFIG: dict[str, tuple[object, ...]] = {
@@ -99,7 +102,12 @@ def shape_from_config(config: Any, path: Path) -> GPT2Config:
 def _read_store_folder(folder: Path) -> SourceModel:
     manifest = store.verify_model(folder)
     weights, shape = onnx_io.read_weights(folder / store.GRAPH_FILE)
-    text = (folder / store.TOKENIZER_FILE).read_text("utf-8")
+    if shape != manifest.shape:
+        raise ModelDamaged(
+            f"{folder}: {store.GRAPH_FILE} is {shape}, its manifest says {manifest.shape}; fetch it again"
+        )
+    tokenizer.read_file(folder / store.TOKENIZER_FILE)
+    text = (folder / store.TOKENIZER_FILE).read_text("utf-8")  # as it is: its hash tells whether two models match
     source = SourceModel(store.name_of_folder(folder), weights, shape, text, manifest.training)
     return _check_weights(source, folder / store.GRAPH_FILE)
 
@@ -108,15 +116,21 @@ def _read_hub_folder(folder: Path) -> SourceModel:
     shape = shape_from_config(_read_json(folder / CONFIG_FILE), folder / CONFIG_FILE)
     text = _read_tokenizer(folder, shape)  # before the weights, which take longer
     if (folder / WEIGHTS_INDEX_FILE).is_file():
-        index = _read_json(folder / WEIGHTS_INDEX_FILE)
-        names = index.get("weight_map") if isinstance(index, dict) else None
-        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-            raise ModelDamaged(f"{folder / WEIGHTS_INDEX_FILE}: has no weight_map; fetch it again")
-        paths = [folder / Path(name).name for name in sorted(set(names.values()))]
+        paths = [folder / name for name in _read_index(folder / WEIGHTS_INDEX_FILE)]
     else:
         paths = [folder / WEIGHTS_FILE]
     source = SourceModel(folder.resolve().name, read_safetensors(paths), shape, text, {})
     return _check_weights(source, paths[0])
+
+
+def _read_index(path: Path) -> list[str]:
+    """The names of the files that an index of split weights names. Raises ModelDamaged."""
+    index = _read_json(path)
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    files = set(map(str, names.values())) if isinstance(names, dict) else set[str]()
+    if not files or not all(map(SHARD_PATTERN.fullmatch, files)):
+        raise ModelDamaged(f"{path}: its weight_map does not tell where the weights are; fetch it again")
+    return sorted(files)
 
 
 def _check_weights(source: SourceModel, path: Path) -> SourceModel:
@@ -134,16 +148,11 @@ def _check_weights(source: SourceModel, path: Path) -> SourceModel:
 def _read_tokenizer(folder: Path, shape: GPT2Config) -> str:
     """The text of `tokenizer.json`, made from OpenAI's two files if it is missing."""
     encoder = None
-    try:
-        if (folder / store.TOKENIZER_FILE).is_file():
-            encoder = tokenizer.from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
-        for vocabulary, merges in VOCABULARY_FILES:
-            if encoder is None and (folder / vocabulary).is_file() and (folder / merges).is_file():
-                encoder = tokenizer.from_gpt2_files(folder / vocabulary, folder / merges)
-    except ModelDamaged as error:
-        raise ModelDamaged(f"{folder}: {error}; fetch the tokenizer again") from None
-    except Exception as error:  # the tokenizers library raises Exception itself
-        raise ModelDamaged(f"{folder}: the tokenizer cannot be read ({error}); fetch it again") from None
+    if (folder / store.TOKENIZER_FILE).is_file():
+        encoder = tokenizer.read_file(folder / store.TOKENIZER_FILE)
+    for vocabulary, merges in VOCABULARY_FILES:
+        if encoder is None and (folder / vocabulary).is_file() and (folder / merges).is_file():
+            encoder = tokenizer.from_gpt2_files(folder / vocabulary, folder / merges)
     if encoder is None:
         raise ModelNotFound(f"{folder}: no {store.TOKENIZER_FILE}, nor vocab.json with merges.txt; fetch these too")
     if (size := encoder.vocab_size) > shape.vocab_size:
@@ -157,6 +166,7 @@ def _read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
 
     weights: dict[str, NDArray[np.float32]] = {}
     try:
+        _require_small_header(path)
         with safe_open(path, framework="np") as file:  # this checks the size and the header
             mapped = _memmap_float32(path)
             for key in file.keys():  # noqa: SIM118 - not a dictionary
@@ -168,6 +178,15 @@ def _read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
     except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelDamaged(f"{path}: not a safetensors file of float16 or float32 ({error})") from None
     return weights
+
+
+def _require_small_header(path: Path) -> None:
+    """Raises ValueError and OSError if the header is longer than the file, or than that of any GPT-2."""
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(HEADER_SIZE_BYTES), "little")
+        size = os.fstat(file.fileno()).st_size
+    if length > min(MAX_HEADER_BYTES, size - HEADER_SIZE_BYTES):
+        raise ValueError(f"its header would have {length:,} bytes")
 
 
 def _memmap_float32(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -188,7 +207,7 @@ def _memmap_float32(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(read_regular(path, MAX_JSON_BYTES).decode("utf-8"))
     except OSError as error:
         raise ModelDamaged(f"{path}: {error.strerror}; fetch it again") from None
     except (ValueError, RecursionError):

@@ -19,7 +19,7 @@ from model.build import graph
 from model.build.gpt2_weights import Weights, select_weights
 from model.errors import ModelDamaged
 from model.interface import SHAPE_KEY, GPT2Config
-from model.onnx import external_data
+from model.onnx import external_data, graph_check
 from model.store import manifest
 
 QUANTISED_OPS = ("MatMulNBits", "MatMulIntegerToFloat")
@@ -43,6 +43,7 @@ def write_graph(
 
 def read_weights(path: Path) -> tuple[dict[str, NDArray[np.float32]], GPT2Config]:
     """Reads the weights of a float model of asr33, as float32. Raises ModelDamaged."""
+    graph_check.check_graph(path)
     try:
         model = onnx.load(path, load_external_data=False)
         shape = GPT2Config(**json.loads({prop.key: prop.value for prop in model.metadata_props}[SHAPE_KEY]))

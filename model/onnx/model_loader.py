@@ -69,11 +69,7 @@ def _open_session(graph: Path, threads: int, device: DeviceChoice, shape: GPT2Co
 def _read_tokenizer(folder: Path) -> Tokenizer:
     from model.onnx import tokenizer
 
-    try:
-        text = (folder / store.TOKENIZER_FILE).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelDamaged(f"{folder / store.TOKENIZER_FILE}: not a tokenizer ({error})") from None
-    return tokenizer.from_json(text)
+    return tokenizer.read_file(folder / store.TOKENIZER_FILE)
 
 
 class _BackgroundTask(Generic[T]):

@@ -133,7 +133,7 @@ def read_shape(onnx_model: OnnxModel) -> GPT2Config:
         raise ModelDamaged(f"{onnx_model.name}: not a model that asr33 made; take one from: asr33 model list")
     try:
         shape = GPT2Config(**json.loads(stored))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelDamaged(f"{onnx_model.name}: its shape cannot be read ({error}); fetch it again") from None
     if len(onnx_model.inputs) - len(inputs) != 2 * shape.n_layer or "past_key_0" not in onnx_model.inputs:
         raise ModelDamaged(f"{onnx_model.name}: its cache is not that of {shape.n_layer} layers; fetch it again")

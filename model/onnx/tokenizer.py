@@ -6,14 +6,17 @@ turns these characters into the special token; its id is `end_of_text`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import Tokenizer as Bpe
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from model.errors import ModelDamaged
+from model.errors import ModelDamaged, ModelError
 from model.interface import END_OF_TEXT as END_OF_TEXT
+from model.store.manifest import MAX_TOKENIZER_BYTES
+from model.store.regular_file import read_regular
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -26,6 +29,7 @@ def _byte_alphabet() -> dict[str, int]:
 _BYTE_OF = _byte_alphabet()
 # The library starts a thread for each core to encode a batch, and panics if it cannot. A prompt needs none.
 MAX_SERIAL_TEXTS = 64
+NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase"}  # others could make a text any length
 
 
 class Tokenizer:
@@ -33,6 +37,10 @@ class Tokenizer:
 
     def __init__(self, bpe: Bpe) -> None:
         self._bpe = bpe
+        if bpe.normalizer is not None and type(bpe.normalizer).__name__ not in NORMALIZERS:
+            raise ModelDamaged("it rewrites the text first: it is not GPT-2's kind")
+        bpe.no_padding()  # which could be of any length
+        bpe.no_truncation()
         bpe.encode_special_tokens = True  # the characters "<|endoftext|>" are 7 tokens in GPT-2, not token 50256
         self.vocab_size: int = bpe.get_vocab_size()
         end = bpe.token_to_id(END_OF_TEXT)
@@ -44,7 +52,9 @@ class Tokenizer:
 
     @staticmethod
     def _bytes_of(token: str | None) -> bytes:
-        if token is None or token == END_OF_TEXT:
+        if token is None:
+            raise ModelDamaged("its tokens are not numbered one after the other")
+        if token == END_OF_TEXT:
             return b""
         try:
             return bytes(_BYTE_OF[character] for character in token)
@@ -77,18 +87,49 @@ class Tokenizer:
         return text
 
 
+def read_file(path: Path) -> Tokenizer:
+    """Reads a `tokenizer.json`. Raises ModelDamaged."""
+    try:
+        text = read_regular(path, MAX_TOKENIZER_BYTES).decode("utf-8")
+    except OSError as error:
+        raise ModelDamaged(f"{path}: not a tokenizer ({error.strerror}); fetch it again") from None
+    except UnicodeDecodeError as error:
+        raise ModelDamaged(f"{path}: not a tokenizer ({error}); fetch it again") from None
+    try:
+        return from_json(text)
+    except ModelDamaged as error:
+        raise ModelDamaged(f"{path}: {error}; fetch it again") from None
+
+
 def from_json(text: str) -> Tokenizer:
     """Parses a `tokenizer.json` of asr33 or of the hub. Raises ModelDamaged."""
-    try:
-        bpe = Bpe.from_str(text)
-    except Exception as error:  # the library raises the bare Exception
-        raise ModelDamaged(f"the tokenizer cannot be read ({error})") from None
-    return Tokenizer(bpe)
+    with _translate_errors():
+        return Tokenizer(Bpe.from_str(text))
 
 
 def from_gpt2_files(vocabulary: Path, merges: Path) -> Tokenizer:
-    """Reads `encoder.json` (or `vocab.json`) and `vocab.bpe` (or `merges.txt`) in OpenAI's format."""
-    return Tokenizer(_byte_level(models.BPE.from_file(str(vocabulary), str(merges))))
+    """Reads `encoder.json` (or `vocab.json`) and `vocab.bpe` (or `merges.txt`) of OpenAI. Raises ModelDamaged."""
+    for path in (vocabulary, merges):
+        try:
+            read_regular(path, MAX_TOKENIZER_BYTES)
+        except OSError as error:
+            raise ModelDamaged(f"{path}: {error.strerror}; fetch it again") from None
+    try:
+        with _translate_errors():
+            return Tokenizer(_byte_level(models.BPE.from_file(str(vocabulary), str(merges))))
+    except ModelDamaged as error:
+        raise ModelDamaged(f"{vocabulary}: {error}; fetch it and {merges.name} again") from None
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Makes the library's errors, which are the bare Exception, ModelDamaged."""
+    try:
+        yield
+    except (ModelError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelDamaged(f"the tokenizer cannot be read ({error})") from None
 
 
 def train_tokenizer(lines: Iterable[str], vocab_size: int) -> Tokenizer:

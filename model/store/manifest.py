@@ -8,17 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from model.errors import ModelDamaged, ModelNotFound
 from model.interface import GPT2Config
+from model.store.regular_file import open_regular, read_regular
 
 EMBEDDED = "embedded"
 GRAPH_FILE, DATA_FILE, TOKENIZER_FILE = "model.onnx", "model.data", "tokenizer.json"
 MANIFEST_FILE, CARD_FILE = "manifest.json", "README.md"
 MANIFEST_FORMAT = 1
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_TOKENIZER_BYTES = 64 << 20  # a vocabulary of 50,000 tokens has 4 MB
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TYPE_NAMES: dict[type, str] = {str: "a text", dict: "a table", int: "a whole number"}
 
 
@@ -60,6 +65,8 @@ def verify_model(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         path = folder / name
+        if not _is_inside(path):
+            raise ModelDamaged(f"{path}: a link that leads out of its folder; copy the file to its place")
         try:
             size = path.stat().st_size
             actual = record_file(path) if size == expected.bytes else None
@@ -78,7 +85,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Reads the manifest, and no other file. Raises ModelNotFound and ModelDamaged."""
     path = folder / MANIFEST_FILE
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = json.loads(read_regular(path, MAX_MANIFEST_BYTES).decode("utf-8"))
         number = data["format"]
         if number != MANIFEST_FORMAT:
             raise ModelDamaged(f"{path}: format {number}, this asr33 reads {MANIFEST_FORMAT}; install a newer asr33")
@@ -96,6 +103,9 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.files.keys() - {DATA_FILE} != {GRAPH_FILE, TOKENIZER_FILE}:
         listed = ", ".join(map(repr, manifest.files))
         raise ModelDamaged(f"{path}: lists {listed}, not {GRAPH_FILE}, {TOKENIZER_FILE}; {_cure_for(folder)}")
+    for name, record in manifest.files.items():
+        if not _SHA256.fullmatch(record.sha256) or not 0 <= record.bytes < 1 << 63:
+            raise ModelDamaged(f"{path}: the hash or the size of {name} is none; {_cure_for(folder)}")
     return manifest
 
 
@@ -111,6 +121,8 @@ def _parse_manifest(data: dict[str, Any]) -> Manifest:
     expected: list[tuple[str, object, type]] = [("name", manifest.name, str), ("training", manifest.training, dict)]
     for name, record in files.items():
         expected += [(f"sha256 of {name}", record.sha256, str), (f"bytes of {name}", record.bytes, int)]
+    if isinstance(manifest.name, str) and not manifest.name.isprintable():
+        raise ValueError("its name has control characters")
     for key, value, kind in expected:
         if not isinstance(value, kind):
             raise ValueError(f"{key} is {value!r}, not {_TYPE_NAMES[kind]}")
@@ -119,12 +131,24 @@ def _parse_manifest(data: dict[str, Any]) -> Manifest:
 
 def record_file(path: Path) -> FileRecord:
     """Computes the hash and the size of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return FileRecord(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
 
 
+def _is_inside(path: Path) -> bool:
+    """Whether a file of a model is in its folder. An installation of asr33 itself may consist of links."""
+    if not path.is_symlink() or _is_installed(path.parent):
+        return True
+    try:
+        return path.parent.resolve() in path.resolve().parents
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
+
+
+def _is_installed(folder: Path) -> bool:
+    """Whether the folder is that of the embedded model; a user's model may have its name."""
+    return folder.resolve() == Path(__file__).resolve().parents[1] / EMBEDDED
+
+
 def _cure_for(folder: Path) -> str:
-    is_installed = (
-        folder.resolve() == Path(__file__).resolve().parents[1] / EMBEDDED
-    )  # a user's model may have its name
-    return "install asr33 again" if is_installed else "train or fetch it again, or see: asr33 model list"
+    return "install asr33 again" if _is_installed(folder) else "train or fetch it again, or see: asr33 model list"

@@ -40,7 +40,7 @@ def load_engine(
 
     manifest = store.read_manifest(folder)
     store.verify_model(folder)
-    vocabulary = tokenizer.from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
+    vocabulary = tokenizer.read_file(folder / store.TOKENIZER_FILE)
     graph = session.load_graph(folder / store.GRAPH_FILE, threads, device)
     shape = session.read_shape(graph)
     if shape != manifest.shape or vocabulary.vocab_size > shape.vocab_size:
