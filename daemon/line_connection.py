@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from daemon.config import Config
 from drivers.errors import DriverError
@@ -68,7 +68,7 @@ async def watch_for_others(
     port: str, tty: Teletype, current_line: Callable[[], Line], *, look_s: float = _LOOK_S, scan_s: float = _SCAN_S
 ) -> None:
     """Names the programs that come onto the line while the machine is idle or in doubt; never returns."""
-    known = set(await asyncio.to_thread(find_holders, port))
+    known = set(await _find_holders(port))
     scanned_at, doubts = tty.clock.now(), 0
     while True:
         await tty.clock.sleep_until(tty.clock.now() + look_s)
@@ -87,13 +87,20 @@ async def watch_for_others(
 
 async def _warn_of_others(port: str, known: set[TtyHolder]) -> bool:
     """Logs the processes on the line that are not yet known; returns whether there are any."""
-    holders = await asyncio.to_thread(find_holders, port)
+    holders = await _find_holders(port)
     new = [holder for holder in holders if holder not in known]
     for holder in new:
         _log.warning("%s", holder.describe(port))
     known.clear()
     known.update(holders)
     return bool(new)
+
+
+async def _find_holders(port: str) -> Sequence[TtyHolder]:
+    try:
+        return await asyncio.to_thread(find_holders, port)
+    except RuntimeError:  # this process may start no more threads
+        return find_holders(port)
 
 
 class ReconnectingLine:

@@ -25,6 +25,7 @@ from drivers import tape, tape_units
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
 from drivers.teletype import Teletype
 from model.dialogue import NO_PERSONA, Speakers
+from model.engine_errors import engine_errors
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
 from model.interface import Model, Sampling, TextChunk
@@ -98,7 +99,8 @@ class TeletypeSession:
         """Prints the greeting while the model loads; an error of the model cuts the greeting short."""
         greeting = asyncio.ensure_future(self.print_message(commands.format_greeting(self._model.name, datetime.now())))
         try:
-            await self._model.wait_ready()
+            with engine_errors():
+                await self._model.wait_ready()
             if self._model.device:  # a server that does not answer yet has none
                 _log.info("model %s runs on %s", self._model.name, self._model.device)
             await greeting
@@ -233,7 +235,8 @@ class TeletypeSession:
             self._log_forgotten(len(self._conversation.memory) - len(self._pending_conversation.memory))
             self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
             tag = self._conversation.speakers.persona_tag
-            answer, finish = await exchange(self.tty, self._model, prompt, sampling, self._on_chunk, tag)
+            with engine_errors():
+                answer, finish = await exchange(self.tty, self._model, prompt, sampling, self._on_chunk, tag)
         except ModelError as error:
             # The session goes on: the next line may be answered.
             finish = "error"

@@ -33,15 +33,16 @@ _LIBRARY_CURE = "in asr33's folder, pip install --force-reinstall '.[cpu]'"
 
 def engine_error_for(error: BaseException) -> ModelError | None:
     """Returns the error to report in place of this one; None if the computer is not the cause."""
+    is_panic = type(error).__name__ == "PanicException"  # of pyo3, which has no name to import
+    if isinstance(error, ModelError) or not (isinstance(error, Exception) or is_panic):
+        return None  # a cancellation is none
     text = _all_reasons(error)
-    if isinstance(error, ModelError):
-        return None
     if any(word in text for word in _THREAD_WORDS):
         return EngineFailed(f"this computer starts no more threads for the model: {_THREAD_CURE}")
     is_memory_error = isinstance(error, OSError) and error.errno == errno.ENOMEM
     if isinstance(error, MemoryError) or is_memory_error or any(word in text for word in _MEMORY_WORDS):
         return EngineFailed(f"too little memory for the model: {_MEMORY_CURE}")
-    if type(error).__name__ == "PanicException":  # of pyo3, which has no name to import
+    if is_panic:
         return EngineFailed(f"the tokenizer failed ({_first_line(text)}): start it again")
     if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
         library = (error.name or "a library").split(".")[0]
@@ -76,7 +77,7 @@ def _all_reasons(error: BaseException) -> str:
     link: BaseException | None = error
     while link is not None and len(texts) < 8:
         texts.insert(0, str(link).strip())
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "\n".join(filter(None, texts))
 
 

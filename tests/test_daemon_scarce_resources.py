@@ -75,13 +75,20 @@ def test_three_threads_are_enough_for_an_answer(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", [limit_memory(250), pytest.param(limit_processes(1), marks=needs_root)], ids=["memory", "threads"]
+    ("limit", "model"),
+    [
+        pytest.param(limit_memory(250), "embedded", id="memory"),
+        pytest.param(limit_processes(1), "embedded", id="threads", marks=needs_root),
+        pytest.param(limit_processes(1), "http://localhost:9", id="threads for a server", marks=needs_root),
+    ],
 )
-def test_the_paper_of_a_daemon_without_memory_or_threads_says_so(sandbox: Sandbox, limit: list[str]) -> None:
-    machine = sandbox.start_machine("--fast")
+def test_the_paper_of_a_daemon_without_memory_or_threads_says_so(
+    sandbox: Sandbox, limit: list[str], model: str
+) -> None:
+    machine = sandbox.start_machine()
     Path(sandbox.environ["XDG_RUNTIME_DIR"]).chmod(0o777)
     sandbox.program = [*limit, *sandbox.program]
-    daemon = sandbox.start("run", "--line", str(sandbox.link), "--fast")
+    daemon = sandbox.start("run", "--line", str(sandbox.link), "--model", model)
     assert machine.stdin is not None
     _, messages = daemon.communicate(timeout=60)
     assert daemon.returncode == 71, messages

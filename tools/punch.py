@@ -32,6 +32,7 @@ from tools.cli.progress import ProgressLine, StageProgress
 from tools.cli.prompt import has_terminal, prompt_for_return
 from tools.cli.signals import run_until_interrupted
 from tools.cli.stdin import read_file, read_stdin
+from tools.cli.text_encoding import TextDecoder
 from tools.print import (
     add_line_arguments,
     check_available_before_stdin,
@@ -145,10 +146,9 @@ def read_content(what: str, *, binary: bool = False) -> bytes:
 def encode_text_rows(data: bytes, profile: Profile) -> bytes:
     """Returns the rows of a text in the parity of the machine. Raises ToolError."""
     try:
-        text = expand_tabs(remove_control_sequences(data.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        message = f"no text: byte {error.start} is not UTF-8; say --binary to punch it as it is"
-        raise ToolError(message, "damaged") from None
+        text = expand_tabs(remove_control_sequences(TextDecoder("the text").decode(data, final=True)))
+    except ToolError as error:
+        raise ToolError(f"{error}; or say --binary to punch it as it is", "damaged") from None
     return tape.encode_text(fold_text(end_with_newline(text), wheel=profile.wheel), profile.send_parity)
 
 
