@@ -50,10 +50,17 @@ def engine_error_for(error: BaseException) -> ModelError | None:
     return None
 
 
-def require_memory() -> None:
-    """Raises EngineFailed if the libraries of the model have no room: some of them abort the process then."""
+def prepare_for_libraries() -> None:
+    """Raises EngineFailed if the libraries of the model have no room: some of them abort the process then.
+
+    It loads the library that ends threads and unwinds errors, without which glibc aborts too.
+    """
     if "onnxruntime" in sys.modules:
         return
+    import ctypes  # numpy needs it anyway
+
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libgcc_s.so.1")
     try:  # address space alone: it takes no memory from other programs
         mmap.mmap(-1, LIBRARY_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
     except (OSError, MemoryError):

@@ -67,6 +67,20 @@ def test_ask_without_memory_or_threads_ends_with_one_line(sandbox: Sandbox, limi
     assert code == 71 or limit == limit_memory(310)  # how much it needs depends on the computer
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *(pytest.param(limit_memory(mib), id=f"{mib} MiB") for mib in (60, 100, 300, 330, 400)),
+        *(pytest.param(limit_processes(count), id=f"{count} threads", marks=needs_root) for count in (1, 2, 3)),
+    ],
+)
+def test_a_server_without_memory_or_threads_ends_with_one_line(sandbox: Sandbox, limit: list[str]) -> None:
+    sandbox.program = [*limit, *sandbox.program]
+    code, message = sandbox.run_command("serve", "--model", "embedded", "--port", "0")
+    assert code == 71
+    assert re.fullmatch(r"(asr33: loading embedded\n)?asr33: [^\n]+: [^\n]+\n", message), message
+
+
 @needs_root
 def test_three_threads_are_enough_for_an_answer(sandbox: Sandbox) -> None:
     """The tokenizer starts no threads of its own for a prompt; its library panics where it cannot."""

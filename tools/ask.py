@@ -90,9 +90,9 @@ async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
 
 
 def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads: int, device: DeviceChoice) -> None:
-    from model.engine_errors import require_memory
+    from model.engine_errors import prepare_for_libraries
 
-    require_memory()
+    prepare_for_libraries()
     # Without asyncio, whose import would delay the first word.
     from model.generate.generate import generate
     from model.onnx.model_loader import load_model

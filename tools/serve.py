@@ -98,6 +98,9 @@ def _add_chat(group: argparse._ArgumentGroup) -> None:
 
 @logging_to_stderr()
 def main(args: argparse.Namespace) -> int:
+    from model.engine_errors import prepare_for_libraries
+
+    prepare_for_libraries()
     from daemon.systemd import SystemdNotifier
     from model.server.api_keys import ApiKeys
     from model.server.app import CompletionServer

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from model.engine_errors import engine_errors, require_memory
+from model.engine_errors import engine_errors, prepare_for_libraries
 from model.errors import ModelError
 from model.generate.context_window import Vocabulary, require_prompt_fits
 from model.generate.prefix_cache import PrefixCache, stable_prefix
@@ -240,7 +240,7 @@ class _LoadedEngine:
 def _load_engine(
     folder: Path, threads: int, device: DeviceChoice, is_allowed: Callable[[str], bool] | None
 ) -> LocalEngine:
-    require_memory()
+    prepare_for_libraries()
     from model.generate.token_mask import TokenMask
 
     session, tokenizer = load_model(folder, threads, device)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from model.engine_errors import engine_errors
+from model.engine_errors import engine_errors, prepare_for_libraries
 from model.errors import ModelDamaged
 from model.interface import DeviceChoice, GPT2Config
 from model.store import store
@@ -29,7 +28,7 @@ def load_model(folder: Path, threads: int = 0, device: DeviceChoice = "auto") ->
     Raises ModelError; if the computer has too little memory or too few threads, too.
     """
     with engine_errors():
-        _load_unwinder()
+        prepare_for_libraries()
         return _load_model(folder, threads, device)
 
 
@@ -50,14 +49,6 @@ def _load_model(folder: Path, threads: int, device: DeviceChoice) -> tuple[GPT2S
         problem = f"{store.TOKENIZER_FILE} has {tokenizer.vocab_size} tokens, the model knows {known}"
         raise ModelDamaged(f"{folder}: {problem}")
     return session, tokenizer
-
-
-def _load_unwinder() -> None:
-    """Loads the library that ends threads and unwinds errors: glibc aborts if it is short of memory then."""
-    import ctypes  # numpy needs it anyway
-
-    with suppress(OSError):
-        ctypes.CDLL("libgcc_s.so.1")
 
 
 def _open_session(graph: Path, threads: int, device: DeviceChoice, shape: GPT2Config) -> GPT2Session:

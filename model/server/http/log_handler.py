@@ -43,7 +43,8 @@ class NonBlockingHandler(logging.Handler):
     def close(self) -> None:
         with suppress(Full):
             self._queue.put(None, timeout=CLOSE_TIMEOUT_S)
-            self._writer.join(CLOSE_TIMEOUT_S)
+            if self._writer.ident is not None:  # it was started
+                self._writer.join(CLOSE_TIMEOUT_S)
         super().close()
 
     def _write_lines(self) -> None:
