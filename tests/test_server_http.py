@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 import struct
@@ -14,6 +15,7 @@ from typing import Any, cast
 import pytest
 from fakes_completion_server import FakeBatchModel, get, post, read_reply, running_server, send_request, wait_until
 
+from model.errors import ModelError
 from model.server.http.connections import ConnectionLimiter, ConnectionLimits
 from model.server.http.server import HardenedServer
 from model.server.http.sockets import bind_sockets, tls_context
@@ -322,3 +324,12 @@ async def test_https_has_the_same_answers_and_timeouts(certificate: tuple[Path, 
     writer.close()
     http_server.stop()
     await serving
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_certificate_that_became_a_fifo_stalls_no_start(at: int, tmp_path: Path) -> None:
+    files = [tmp_path / "server.crt", tmp_path / "server.key"]
+    files[1 - at].write_text("")
+    os.mkfifo(files[at])
+    with pytest.raises(ModelError, match="not a regular file; --cert and --cert-key name PEM files"):
+        tls_context(*files)

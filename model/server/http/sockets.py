@@ -21,6 +21,7 @@ from typing import Any
 
 from model.errors import Kind, ModelError
 from model.server.http.connections import ConnectionLimits
+from model.store.regular_file import open_regular
 
 BACKLOG = 4096  # connections that the kernel holds until they are accepted
 SEND_BUFFER_BYTES = 32_768  # of the kernel, for each connection; its default holds whole answers
@@ -55,7 +56,7 @@ def tls_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
         return None
     for path in filter(None, (cert, key)):
         try:
-            path.open("rb").close()
+            open_regular(path).close()  # a FIFO would stall the start
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror}; --cert and --cert-key name PEM files", "missing") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
