@@ -116,9 +116,10 @@ def _column_kind(kinds: Counter[ValueKind]) -> ValueKind:
 
 def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) -> ColumnChoice:
     """Chooses the column of the texts. `names` is empty without a header."""
-    wordy = [number for number, profile in enumerate(profiles) if profile.kind == "text" and not profile.is_repeated]
-    candidates = [number for number in wordy if not names or not is_denied(names[number])]
+    wordy = [number for number, profile in enumerate(profiles) if profile.kind == "text"]
     ranks = {number: rank for number, name in enumerate(names) if (rank := text_rank(name)) is not None}
+    candidates = [number for number in wordy if not (names and is_denied(names[number]))]
+    candidates = [number for number in candidates if ranks.get(number) == 0 or not profiles[number].is_repeated]
     for rank in range(3):
         named = [number for number in candidates if ranks.get(number) == rank]
         column = _first_by_name(names, named) if rank == 0 else _longest(named, profiles)

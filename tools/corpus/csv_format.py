@@ -17,12 +17,13 @@ from tools.corpus.csv_rows import CsvFormat
 
 DELIMITERS = ",;\t|"
 MAX_SAMPLE_ROWS = 400
+MAX_RULE_CHARS = 1000
 EXACT_BONUS = 0.5  # for rows as wide as their header
 LITERAL_MALUS = 0.1  # quotes are read as quotes unless that makes more rows wrong
 MIN_VALID_SHARE = 0.9  # of the rows of a table without a header that have its width
 
 _LINE_END = re.compile(r"[,;|\t]+$")
-RULE = re.compile(r"[-+|=\s:]+")  # between the header and the rows, as databases print it
+_RULE = re.compile(r"[-+|=\s:]*(?:--|==)[-+|=\s:]*")  # between the header and the rows, as databases print it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ def _name_kind(cell: str, profile: ColumnProfile) -> ValueKind:
     return "word" if kind == "flag" and profile.kind != "flag" else kind
 
 
+def is_rule(line: str) -> bool:
+    """Whether a line is a rule between the header and the rows, as databases print it."""
+    return len(line) < MAX_RULE_CHARS and bool(_RULE.fullmatch(line))
+
+
 def common_line_end(lines: Sequence[str]) -> str:
     """Returns the delimiters after each row, if these are not those between its cells."""
     filled = [line for line in lines if line.strip()]
@@ -111,7 +117,7 @@ def _likely_widths(lines: Sequence[str], delimiter: str) -> set[int]:
     for line in filter(str.strip, lines):
         cells = csv_rows.parse_cells(line, delimiter)
         counts[len(cells) if isinstance(cells, list) else line.count(delimiter) + 1] += 1
-    header = csv_rows.parse_cells(next(filter(str.strip, lines)), delimiter)
+    header = csv_rows.parse_cells(next(filter(str.strip, lines), ""), delimiter)
     widths = {width for width, _ in counts.most_common(2)} | {len(header) if isinstance(header, list) else 1}
     return {width for width in widths if width > 1}
 
@@ -126,7 +132,8 @@ def _read_sample(lines: Sequence[str], format: CsvFormat) -> FormatCandidate:
     delimiter = format.delimiter
     pieces = lines[0].split(delimiter)[1:]
     format = replace(format, has_blanks=bool(pieces) and all(piece.startswith(" ") for piece in pieces))
-    numbered = list(enumerate((line for line in lines if line.strip() and not RULE.fullmatch(line)), start=1))
+    filled = [line for line in lines if line.strip()]
+    numbered = list(enumerate(filled[:1] + filled[1 + any(map(is_rule, filled[1:2])) :], start=1))
     if not numbered:
         return FormatCandidate(format, [[]], 0.0)
     if format.has_literal_quotes:
@@ -134,8 +141,20 @@ def _read_sample(lines: Sequence[str], format: CsvFormat) -> FormatCandidate:
         valid = [row for row in rows if len(row) == format.width]
         valid = valid[rows[0] in valid :]
         return FormatCandidate(format, [rows[0], *valid], len(valid) / max(1, len(rows) - 1) - LITERAL_MALUS)
-    is_certain = (lambda cells: True) if format.width > 2 else (lambda cells: False)
-    parsed = list(csv_rows.iter_rows(numbered, format.width, is_certain, delimiter, has_blanks=format.has_blanks))
+    as_csv = _read_quoted(numbered, format, joins_rows=True)
+    if as_csv.valid_share == 1 or format.width < 3:
+        return as_csv
+    by_line = _read_quoted(numbered, format, joins_rows=False)
+    return by_line if by_line.valid_share > as_csv.valid_share else as_csv
+
+
+def _read_quoted(numbered: Sequence[tuple[int, str]], format: CsvFormat, joins_rows: bool) -> FormatCandidate:
+    """Reads rows with quotes; without `joins_rows` an open quote ends before a line that alone has all cells."""
+    parsed = list(
+        csv_rows.iter_rows(
+            numbered, format.width, lambda cells: not joins_rows, format.delimiter, has_blanks=format.has_blanks
+        )
+    )
     valid = [row.cells for row in parsed[1:] if len(row.cells) == format.width]
     return FormatCandidate(format, [parsed[0].cells, *valid], len(valid) / max(1, len(parsed) - 1))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tools.corpus import csv_rows
 from tools.corpus.archive import Member
 from tools.corpus.cleaning.social_noise import MAX_TWEET_CHARS, split_joined_tweets, tweet_length
-from tools.corpus.csv_format import RULE
+from tools.corpus.csv_format import is_rule
 from tools.corpus.csv_rows import MAX_CERTAIN_CHARS, MAX_QUOTED_CHARS, CsvRow
 from tools.corpus.fields import format_count
 from tools.corpus.jsonl import decode_line, decode_table_line, iter_lines, windows_1252_message
@@ -104,7 +104,7 @@ def _read_row(
 def _iter_lines(member: Member, layout: TableLayout, problems: _Problems) -> Iterator[tuple[int, str]]:
     """Yields the decoded lines of the table, without the delimiters that end each row."""
     for number, line in iter_lines(member, keep_blank=True):
-        if number <= layout.first or (line and not layout.is_list and _is_rule(line)):
+        if number <= layout.first:
             continue
         if line is None:
             problems.damaged.append(number)
@@ -113,10 +113,6 @@ def _iter_lines(member: Member, layout: TableLayout, problems: _Problems) -> Ite
         problems.not_utf8 += not is_utf8
         text = text.removeprefix("\ufeff").removeprefix("ï»¿")
         yield number, text.removesuffix(layout.format.line_end) if layout.format.line_end else text
-
-
-def _is_rule(line: bytes) -> bool:
-    return line[:1] in b"-+|= :" and bool(RULE.fullmatch(line[:200].decode("utf-8", "replace")))
 
 
 def _skip_header(lines: Iterator[tuple[int, str]], layout: TableLayout) -> Iterator[tuple[int, str]]:
@@ -131,6 +127,9 @@ def _skip_header(lines: Iterator[tuple[int, str]], layout: TableLayout) -> Itera
         is_open = isinstance(cells, csv_rows.UnparsedRow) and cells.is_open
         if line.strip() and not (is_open and len(header) < MAX_HEADER_LINES):
             break
+    first = next(lines, None)
+    if first and (layout.is_list or not is_rule(first[1])):
+        yield first
     yield from lines
 
 
