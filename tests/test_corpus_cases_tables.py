@@ -214,6 +214,12 @@ def test_tables_have_other_names_and_forms(tmp_path: Path, name: str, content: s
         ),
         ("1,2,3\n4,5,6\n", "(no header; its first row: 1 | 2 | 3); to read one nevertheless: --column N, from 1"),
         (QUESTIONS, "with several columns of texts (its columns: question, answer); choose one: --column NAME"),
+        ("milk,bread,eggs\nmilk\nbutter,bread,milk,tea\ntea,milk,bread\n", "without a column of texts (no header"),
+        (
+            "version,name,made\n1,Warty Warthog,2004\n2,Hoary Hedgehog\n3,Breezy Badger\n",
+            "columns: version, name, made)",
+        ),
+        ("seed, 0xbeef\n0, 0xa4\n1, 0xc8\n2, 0xd2\n", "a table without a column of texts"),
         ("text\nhttps://t.co/a\nhttps://t.co/b\n", "without a column of texts (its columns: text)"),
     ],
 )
@@ -301,6 +307,14 @@ def test_a_swallowed_row_is_split_but_for_its_odd_line(tmp_path: Path) -> None:
     (warning,) = warnings_of(items)
     assert "joined by unbalanced quotes, as it seems" in warning
     assert "(line 3); to keep them whole: --as table" in warning
+
+
+def test_json_for_programs_is_no_table(tmp_path: Path) -> None:
+    flags = [{"name": "W", "comment": "Show Progress", "value": 1}, {"name": "I", "comment": "Ignore Paths Here Now"}]
+    (tmp_path / "flags.json").write_text(json.dumps(flags))
+    (tmp_path / "quotes.json").write_text(json.dumps([{"quote": text, "author": "Mara"} for text in TEXTS]))
+    (tmp_path / "numbers.json").write_text("[1, 2, 3]")
+    assert [member.name for member in table.claim(members_of(tmp_path))] == ["quotes.json"]
 
 
 def test_prose_is_no_table(tmp_path: Path) -> None:

@@ -281,6 +281,19 @@ def test_all_parts_are_read_and_the_account_gives_the_writer(tmp_path: Path) -> 
     assert skip_reasons(items) == ["a tweet that was deleted"]
 
 
+def test_tweets_of_another_user_in_an_archive_are_not_own_words(tmp_path: Path) -> None:
+    owner, other = {"id_str": "1", "screen_name": "anna_of_old"}, {"id_str": "2", "screen_name": "bob"}
+    tweets_of = [tweet_json("mine", user=owner), tweet_json("theirs", user=other), tweet_json("mine too")]
+    tweets_of += [tweet_json("theirs", user={"screen_name": "bob"}), tweet_json("so", retweetedTweet={"id": 1})]
+    files = {
+        "data/account.js": js_assignment("account", [{"account": {"username": "anna", "accountId": "1"}}]),
+        "data/tweets.js": js_assignment("tweets", tweets_of),
+    }
+    items = import_archive(tmp_path, files)
+    assert texts_of(items) == ["mine", "mine too"]
+    assert skip_reasons(items) == ["a tweet of another user", "a tweet of another user", "a retweet by its flag"]
+
+
 def test_a_long_post_is_complete_and_occurs_once(tmp_path: Path) -> None:
     escaped, similar, unrelated = "It began &amp; went on. " * 30, "It began again, " + "x" * 150, "Nobody's " * 40
     long = escaped.replace("&amp;", "&")

@@ -15,6 +15,8 @@ ValueKind = Literal["empty", "number", "link", "flag", "list", "html", "word", "
 
 TYPED_SHARE = 0.9  # of the values of a column of numbers, links or flags
 TEXT_SHARE = 0.4  # of the values of a column of texts that have several words
+MIN_SENTENCES = 0.2  # of values that are more than names
+MIN_WORDS = 4.0
 CLEAR_LEAD = 2.0  # by which the longest texts must lead if no name decides
 MAX_REPEATED = 0.4  # share of distinct values where few values return again and again
 FEW_ROWS = 4  # in so few rows repeated values say nothing
@@ -31,18 +33,29 @@ _HTML = re.compile(r"\s*<[a-zA-Z][^<>]*>.*</?[a-zA-Z][^<>]*>\s*", re.DOTALL)
 _WORDS = re.compile(r"[^\W\d_]\W*\s\W*[\w@#]*[^\W\d_]")
 # Scripts that write no blanks between words: Thai to Khmer, kana, Chinese; Korean has few.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{4}")
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)]*\s*$")
 _MAX_NUMBER_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
-    """What the values of a column are. `filled` and `distinct` are shares, `length` is the mean of those not empty."""
+    """What the values of a column are. `filled` and `distinct` are shares, `length` is the mean of those not empty.
+
+    `sentences` is the share of values that end as sentences do, `words` their mean number of words.
+    """
 
     kind: ValueKind = "empty"
     filled: float = 0.0
     distinct: float = 0.0
     length: float = 0.0
     rows: int = 0
+    sentences: float = 0.0
+    words: float = 0.0
+
+    @property
+    def is_prose(self) -> bool:
+        """Whether the values are more than names: many words, or sentences."""
+        return self.sentences >= MIN_SENTENCES or self.words >= MIN_WORDS
 
     @property
     def is_typed(self) -> bool:
@@ -99,6 +112,8 @@ def profile_column(values: Sequence[str]) -> ColumnProfile:
         len(set(filled)) / len(filled),
         length,
         len(values),
+        sum(_SENTENCE_END.search(value) is not None for value in filled) / len(filled),
+        sum(len(value.split()) + len(_UNSPACED.findall(value)) for value in filled) / len(filled),
     )
 
 
@@ -135,6 +150,7 @@ def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) 
         return ColumnChoice(min(html, key=lambda number: ranks[number]), by_name=True)
     if not any(profile.filled for profile in profiles):  # a header without rows
         return ColumnChoice(min(ranks, key=lambda number: ranks[number], default=0), by_name=True)
+    candidates = [number for number in candidates if profiles[number].is_prose or number in ranks]
     column = _longest(candidates, profiles)
     others = tuple(number for number in candidates if number != column)
     return ColumnChoice(column, column in ranks, others)

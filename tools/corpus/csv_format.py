@@ -19,6 +19,7 @@ DELIMITERS = ",;\t|"
 MAX_SAMPLE_ROWS = 400
 MAX_RULE_CHARS = 1000
 EXACT_BONUS = 0.5  # for rows as wide as their header
+MIN_SPLIT_SHARE = 0.5  # of rows with some of the cells that the header names
 LITERAL_MALUS = 0.1  # quotes are read as quotes unless that makes more rows wrong
 MIN_VALID_SHARE = 0.9  # of the rows of a table without a header that have its width
 
@@ -28,11 +29,12 @@ _RULE = re.compile(r"[-+|=\s:]*(?:--|==)[-+|=\s:]*")  # between the header and t
 
 @dataclass(frozen=True, slots=True)
 class FormatCandidate:
-    """A way to read the sample, and how well it does."""
+    """A way to read the sample, with the shares of the rows of its width and of the rows with any delimiter."""
 
     format: CsvFormat
     rows: list[list[str]]
     valid_share: float
+    split_share: float = 0.0
     known_names: int = 0
     score: float = 0.0
 
@@ -46,7 +48,8 @@ def read_candidates(lines: Sequence[str], delimiters: str) -> Iterator[FormatCan
 def is_header_row(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether cells name the columns of the rows after them."""
     filled = [cell for cell in map(str.strip, cells) if cell]
-    if not filled or not all(map(is_name_like, cells)) or len({cell.casefold() for cell in filled}) < len(filled):
+    unlike = [cell for cell in cells if not is_name_like(cell)]
+    if not filled or len(unlike) > len(cells) / 3 or len({cell.casefold() for cell in filled}) < len(filled):
         return False
     profiles = profile_columns(rows, len(cells))
     if len(cells) == 1:
@@ -58,11 +61,13 @@ def is_header_row(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return _counts_up(filled) and any(profile.kind == "text" for profile in profiles)
     if any(kind in ("link", "list", "html", "flag") for kind in kinds) or kinds.count("number") > 1:
         return False
-    if any(map(is_known_name, filled)):
+    if any(map(is_known_name, filled)) and not unlike:
         return True
     mismatches = sum(profile.is_typed and kind == "word" for kind, profile in zip(kinds, profiles, strict=True))
     wordy_columns = [at for at, profile in enumerate(profiles) if profile.kind == "text"]
-    return bool(mismatches) or (bool(wordy_columns) and all(kinds[at] == "word" for at in wordy_columns))
+    if mismatches and not any(kinds[at] == "number" for at, profile in enumerate(profiles) if profile.is_typed):
+        return True
+    return bool(wordy_columns) and not unlike and all(kinds[at] == "word" for at in wordy_columns)
 
 
 def _name_kind(cell: str, profile: ColumnProfile) -> ValueKind:
@@ -140,7 +145,7 @@ def _read_sample(lines: Sequence[str], format: CsvFormat) -> FormatCandidate:
         rows = [line.split(delimiter) for _, line in numbered]
         valid = [row for row in rows if len(row) == format.width]
         valid = valid[rows[0] in valid :]
-        return FormatCandidate(format, [rows[0], *valid], len(valid) / max(1, len(rows) - 1) - LITERAL_MALUS)
+        return FormatCandidate(format, [rows[0], *valid], _share_after_header(valid, rows) - LITERAL_MALUS)
     as_csv = _read_quoted(numbered, format, joins_rows=True)
     if as_csv.valid_share == 1 or format.width < 3:
         return as_csv
@@ -156,7 +161,13 @@ def _read_quoted(numbered: Sequence[tuple[int, str]], format: CsvFormat, joins_r
         )
     )
     valid = [row.cells for row in parsed[1:] if len(row.cells) == format.width]
-    return FormatCandidate(format, [parsed[0].cells, *valid], len(valid) / max(1, len(parsed) - 1))
+    split = [row.cells for row in parsed[1:] if 1 < len(row.cells) <= format.width]
+    shares = _share_after_header(valid, parsed), _share_after_header(split, parsed)
+    return FormatCandidate(format, [parsed[0].cells, *valid], *shares)
+
+
+def _share_after_header(some: Sequence[object], rows: Sequence[object]) -> float:
+    return len(some) / max(1, len(rows) - 1)
 
 
 def _rate(candidate: FormatCandidate) -> FormatCandidate:
@@ -169,7 +180,11 @@ def _rate(candidate: FormatCandidate) -> FormatCandidate:
         is_table = len(header) > 1 and (candidate.valid_share >= 0.3 if known > 1 else candidate.valid_share >= 0.5)
         is_table = is_table and not (candidate.format.has_blanks and known < 2)
         score = known + candidate.valid_share + (EXACT_BONUS if len(header) == width else 0)
-        return replace(candidate, known_names=known, score=score if is_table or not rows else 0)
+        if is_table or not rows:
+            return replace(candidate, known_names=known, score=score)
+    is_named = len(header) == width > 2 and not candidate.format.has_blanks and all(map(str.strip, header))
+    if is_named and all(map(is_name_like, header)) and candidate.split_share >= MIN_SPLIT_SHARE:
+        return replace(candidate, score=MIN_SPLIT_SHARE)  # rows leave out cells
     everything = [row for row in candidate.rows if len(row) == width]
     if not rows and sum(value_kind(cell) in ("number", "link") for cell in header) > 1 and len(header) == width:
         return replace(candidate, score=MIN_VALID_SHARE)  # a single row
@@ -179,7 +194,10 @@ def _rate(candidate: FormatCandidate) -> FormatCandidate:
     is_spaced = delimiter in ",;" and share_of(row[1][:1] in (" ", "") for row in everything) > 0.5
     is_typed = any(profile.is_typed for profile in profiles)
     is_padded = all(not cell.strip() for row in everything for cell in row[1:])
-    if (is_spaced and not is_padded) or not (is_typed or is_padded or len(everything) > 2 or delimiter in "\t|"):
+    is_data = is_typed and len(everything) > 2 and not any(profile.kind == "text" for profile in profiles)
+    if (is_spaced and not (is_padded or is_data)) or not (
+        is_typed or is_padded or len(everything) > 2 or delimiter in "\t|"
+    ):
         return candidate
     return replace(candidate, score=candidate.valid_share)
 

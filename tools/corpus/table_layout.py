@@ -26,6 +26,9 @@ from tools.corpus.csv_rows import CsvFormat
 MAX_TITLE_LINES = 12  # before a header
 MIN_TITLED_SCORE = 2.8  # of a table behind a title: at least two known names
 BYTE_ORDER_MARKS = ("\ufeff", "ï»¿")  # the second is the first, decoded as Windows-1252
+MAX_DELIMITED_SHARE = 0.6  # of the texts of a list that have a comma without a blank
+_TIGHT_DELIMITER = re.compile(r"[^\W\d][\"']?[,;|\t][\"']?[^\W\d]")
+_DELIMITER = re.compile(r"[,;|\t]")
 _SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel writes it before the header
 _GLUED_TEXT = re.compile(r"[\"'A-ZÄÖÜÉ\d]")
 
@@ -74,7 +77,9 @@ class TableLayout:
 
     def is_header(self, cells: Sequence[str]) -> bool:
         """Whether cells repeat the header, as where files were joined."""
-        return bool(self.names) and list(map(normalise_name, cells)) == list(map(normalise_name, self.names))
+        if not self.names or normalise_name(cells[-1]) != normalise_name(self.names[-1]):
+            return False
+        return list(map(normalise_name, cells)) == list(map(normalise_name, self.names))
 
     def repair_row(self, text: str) -> list[str] | None:
         """Returns the cells of a row with wrong quotes or too many delimiters, None if that is not certain."""
@@ -162,7 +167,15 @@ def _list_layout(lines: Sequence[str]) -> TableLayout:
         rows[0] = [lines[0][length:].strip('"')]
         return TableLayout(names=names, profiles=profile_columns(rows, 1), header_chars=length, sample=rows)
     profiles = profile_columns(rows, 1)
-    return TableLayout(profiles=profiles, choice=_list_choice(profiles), sample=rows)
+    is_ragged = len(rows) > 1 and share_of(_is_delimited(row[0]) for row in rows) > MAX_DELIMITED_SHARE
+    choice = ColumnChoice(None) if is_ragged else _list_choice(profiles)
+    return TableLayout(profiles=profiles, choice=choice, sample=rows)
+
+
+def _is_delimited(text: str) -> bool:
+    """Whether a text looks like the cells of a row: several delimiters, one of them without a blank after it."""
+    start = text[:500]
+    return len(_DELIMITER.findall(start)) > 1 and bool(_TIGHT_DELIMITER.search(start))
 
 
 def _list_choice(profiles: Sequence[ColumnProfile]) -> ColumnChoice:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
-from tools.corpus.column_names import TWEET_TEXT_NAMES
+from tools.corpus.column_names import TWEET_TEXT_NAMES, text_rank
+from tools.corpus.column_profile import MIN_SENTENCES
 from tools.corpus.importers import table_csv, table_json
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
 from tools.corpus.table_layout import TableLayout, name_column
@@ -75,14 +76,21 @@ def read_table(member: Member, column: str, is_tweets: bool) -> Iterator[ImportI
 def _is_table(member: Member) -> bool:
     suffix = PurePosixPath(member.name).suffix.lower()
     if layout := table_json.detect_layout(member):
-        has_texts = any(profile.kind == "text" for profile in layout.profiles)
-        return layout.choice.column is not None or (has_texts if suffix == ".json" else suffix in table_json.SUFFIXES)
+        return _is_json_text(layout) if suffix == ".json" else suffix in table_json.SUFFIXES or _is_json_text(layout)
     if suffix in CSV_SUFFIXES:
         return table_csv.detect_layout(member) is not None or not member.peek_head().strip()
     if suffix not in TEXT_SUFFIXES:
         return False
     found = table_csv.detect_layout(member)
     return found is not None and _is_sure(found)
+
+
+def _is_json_text(layout: TableLayout) -> bool:
+    """Whether JSON, which is mostly for programs, has texts of people: by a sure name, or by their sentences."""
+    columns = [*layout.choice.others, *([layout.choice.column] if layout.choice.column is not None else [])]
+    return any(
+        text_rank(layout.names[at]) in (0, 1) or layout.profiles[at].sentences >= MIN_SENTENCES for at in columns
+    )
 
 
 def _is_sure(layout: TableLayout) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from tools.corpus import dates, json_stream
@@ -45,6 +46,22 @@ _TWEET_KEYS = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """The owner of an archive."""
+
+    name: str = ""
+    id: str = ""
+    display_name: str = ""
+
+    def is_other(self, user: object) -> bool:
+        """Whether a tweet's user is somebody else. Names change, so the ids decide where both are known."""
+        user_id, name = as_text(get_nested(user, "id_str")), as_text(get_nested(user, "screen_name"))
+        if self.id and user_id:
+            return self.id != user_id
+        return bool(self.name and name) and self.name.casefold() != name.casefold()
+
+
 def file_kind(member: Member) -> str:
     """Returns "tweets", "month", "deleted", "notes", "account", "list" (of an archive site), or ""."""
     if not member.name.endswith((".js", ".json")):
@@ -67,27 +84,27 @@ def read_items(archive: Sequence[tuple[str, Member]]) -> Iterator[ImportItem]:
     files: dict[str, list[Member]] = {}
     for kind, member in sorted(archive, key=lambda pair: (len(pair[1].name), pair[1].name)):  # part 2 before part 10
         files.setdefault(kind, []).append(member)
-    who = ""
+    owner = _Account()
     for member in files.get("account", []):
-        for name, display_name in _read_accounts(member):
-            who = who or name
-            if display_name:
-                yield KnownPerson(member.location, display_name)
+        for account in _read_accounts(member):
+            owner = owner if owner.name else account
+            if account.display_name:
+                yield KnownPerson(member.location, account.display_name)
     notes = TweetNotes()
     for member in files.get("notes", []):
         yield from catch_damage(_read_notes(member, notes), member)
     for kind in ("tweets", "month", "list", "deleted"):
         for member in files.get(kind, []):
-            yield from catch_damage(_read_tweets(member, kind, who, notes), member)
-    yield from notes.unused_records(who)
+            yield from catch_damage(_read_tweets(member, kind, owner, notes), member)
+    yield from notes.unused_records(owner.name)
 
 
-def _read_accounts(member: Member) -> Iterator[tuple[str, str]]:
-    """Yields account name and display name."""
+def _read_accounts(member: Member) -> Iterator[_Account]:
     with suppress(MemberError):
         for element in json_stream.iter_array(member):
             account = get_nested(element, "account")
-            yield as_text(get_nested(account, "username")), as_text(get_nested(account, "accountDisplayName"))
+            keys = ("username", "accountId", "accountDisplayName")
+            yield _Account(*(as_text(get_nested(account, key)) for key in keys))
 
 
 def _read_notes(member: Member, notes: TweetNotes) -> Iterator[ImportItem]:
@@ -100,7 +117,7 @@ def _read_notes(member: Member, notes: TweetNotes) -> Iterator[ImportItem]:
             yield SkippedItem(member.location, NO_TEXT)
 
 
-def _read_tweets(member: Member, kind: str, who: str, notes: TweetNotes) -> Iterator[ImportItem]:
+def _read_tweets(member: Member, kind: str, owner: _Account, notes: TweetNotes) -> Iterator[ImportItem]:
     """Yields the tweets of a file. Raises MemberError."""
     for element in json_stream.iter_array(member):
         tweet = element.get("tweet", element) if isinstance(element, dict) else None
@@ -110,19 +127,19 @@ def _read_tweets(member: Member, kind: str, who: str, notes: TweetNotes) -> Iter
             yield SkippedItem(member.location, DELETED)
         else:
             mine = kind != "list"
-            yield _to_item(member.location, tweet, mine, who if mine else "", notes)
+            yield _to_item(member.location, tweet, mine, owner if mine else _Account(), notes)
 
 
-def _to_item(location: str, tweet: Mapping[str, Any], mine: bool, who: str, notes: TweetNotes) -> ImportItem:
+def _to_item(location: str, tweet: Mapping[str, Any], mine: bool, owner: _Account, notes: TweetNotes) -> ImportItem:
     text = as_text(tweet.get("full_text")) or as_text(tweet.get("text"))
     if not text:
         return SkippedItem(location, NO_TEXT)
     if _is_flagged_retweet(tweet) and not text.startswith("RT @"):
         return SkippedItem(location, FLAGGED_RETWEET)
     when = dates.parse_timestamp(as_text(tweet.get("created_at")) or as_text(tweet.get("date")))
-    name = as_text(get_nested(tweet, "user", "screen_name")) or who
-    if who and name.casefold() != who.casefold():
+    if owner.is_other(get_nested(tweet, "user")):
         return SkippedItem(location, OTHER_WRITER)
+    name = as_text(get_nested(tweet, "user", "screen_name")) or owner.name
     return Record(location, "", notes.complete_text(text, when), name, when, "tweet", mine)
 
 
