@@ -18,6 +18,7 @@ from tools.corpus.archive import Member
 from tools.corpus.cleaning import CleaningOptions
 from tools.corpus.importers import table, tweets
 from tools.corpus.progress import ImportProgress
+from tools.corpus.report import build_report
 
 CASES = Path(__file__).resolve().parents[1] / "../shared/cases/corpora"
 MORNING = ["Good morning, all.", "No commas here!"]
@@ -82,6 +83,8 @@ def test_a_case_gives_exactly_its_texts(name: str, texts: list[str]) -> None:
 def test_a_list_with_semicolons_keeps_each_line() -> None:
     texts = kept_texts(CASES / "misc/semicolons_no_commas.csv")
     assert (len(texts), texts[0]) == (400, "Day 0: we rowed; then tea.")
+    warnings = build_report("x").warnings
+    assert "not one comma in 400 texts: the export dropped them; export again" in warnings
 
 
 TEXTS = ["Rowed all day, and it was fine.", "Tea, then bed.", "The pump stuck again.", "More tea; and bed."]

@@ -18,6 +18,7 @@ LETTER_SAMPLE_CHARS = 4 << 20  # letters are counted in the first characters onl
 MAX_PEOPLE = 10  # writers listed
 TOO_FEW_TOKENS = 100_000  # a model memorises less within minutes
 ENOUGH_TOKENS = 1_000_000
+MIN_LETTERS = 10_000  # in which a text has about 100 commas
 MIN_COMMA_RATE = 1 / 2000  # per letter; English has about 1 in 100
 MAX_CAPITALS = 0.8  # share of letters with case
 MAX_CANDIDATES = 4096  # texts whose number is counted at a time
@@ -244,7 +245,7 @@ def _size_warnings(tokens: int, window: int) -> Iterator[str]:
 
 
 def _character_warnings(statistics: CorpusStatistics) -> Iterator[str]:
-    if statistics.latin > 20_000 and statistics.commas < MIN_COMMA_RATE * statistics.latin:
+    if statistics.latin > MIN_LETTERS and statistics.commas < MIN_COMMA_RATE * statistics.latin:
         count = "not one comma" if not statistics.commas else f"only {format_count(statistics.commas, 'comma')}"
         yield f"{count} in {format_count(statistics.texts, 'text')}: the export dropped them; export again"
     if statistics.capitals > MAX_CAPITALS:
