@@ -42,7 +42,9 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
 
 HELP_TEXT: str = """\
 TYPE A LINE AND PRESS RETURN: THE MACHINE GOES ON FROM THERE.
-RUBOUT TAKES A LETTER BACK, BREAK STOPS AN ANSWER.
+RUBOUT TAKES A LETTER BACK, CTRL-W A WORD, CTRL-U THE WHOLE LINE.
+CTRL-R PRINTS THE LINE AGAIN. LINE FEED GOES ON BELOW.
+CTRL-S HOLDS THE PAPER, CTRL-Q LETS IT GO ON. BREAK STOPS AN ANSWER.
 \\ BEFORE A LETTER KEEPS IT A CAPITAL.
 """ + "".join(f"{name:9}{command.help}\n" for name, command in OPERATOR_COMMANDS.items())
 
@@ -60,6 +62,7 @@ def format_greeting(model: str, now: datetime) -> str:
     return (
         f"ASR33 TIME-SHARING SYSTEM  {now:%d %b %y  %H:%M}\n"
         f"MODEL {model}   LINE 1   USERS 1\n"
+        "TYPE A LINE, PRESS RETURN.\n"
         ".HELP FOR HELP, .NEW TO START AFRESH, .BYE TO LEAVE\n"
     )
 
@@ -73,10 +76,12 @@ def format_unknown_command(name: str) -> str:
     return f"NO COMMAND {name}; THERE ARE {' '.join(OPERATOR_COMMANDS)}\n"
 
 
-def format_status(now: Status, profile: Profile, adapter_info: str) -> str:
+def format_status(now: Status, profile: Profile, adapter_info: str, model: str, device: str) -> str:
+    """Returns the state of the machine; `model` and `device` name the model and where it runs ("" before it does)."""
     counters = now.counters
     column = "UNKNOWN" if now.column is None else str(now.column + 1)
     lines = [
+        f"MODEL {model}" + (f" ON {device}" if device else ""),
         f"LINE {now.line}" + (" - HUNG UP" if now.lost else ""),
         *([adapter_info] if adapter_info else []),
         f"COLUMN {column} OF {profile.columns}, DUPLEX {now.duplex or 'UNKNOWN'}, "

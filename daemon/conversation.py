@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model.dialogue import NO_PERSONA, Speakers, indent_further_lines
+from model.interface import Opening
+from model.opening import choose_opening
 
 # Words that begin with a capital anywhere in a sentence.
 _PROPER_NOUNS = """
@@ -81,6 +83,10 @@ class Conversation:
             # Further lines of a message are indented, so that none looks like a tag.
             line = f"{self.speakers.you}: " + indent_further_lines(line)
         return f"{self.memory.rstrip()}\n{line}".strip()
+
+    def choose_opening(self, typed: str) -> Opening:
+        """Returns how the answer to this line may begin: RETURN ends a word."""
+        return "message" if self.speakers.persona else choose_opening(self.build_partial_prompt(typed))
 
     def drop_oldest_lines(
         self, typed: str, count_tokens: Callable[[str], int], max_tokens: int, tokens_to_keep: int

@@ -9,6 +9,7 @@ from daemon import commands
 from drivers.teletype import Teletype
 from model.dialogue import SpeakerTagFilter
 from model.interface import Model, Sampling, TextChunk
+from model.opening import OpeningTrimmer, ends_sentence
 
 MAX_PIECE_CHARS = 144  # of a chunk, to print at once: two lines
 
@@ -24,10 +25,12 @@ async def exchange(
     """Prints the model's continuation of the prompt; returns its text and its finish reason.
 
     BREAK stops the paper and the generation at once; the text so far is returned with the reason "break". `on_chunk` is
-    called before a chunk is printed. The persona's tag is not printed. Raises ModelError, LineLost.
+    called before a chunk is printed. The persona's tag is not printed, nor are first characters with which an answer
+    must not begin; they are not part of the returned text either. Raises ModelError, LineLost.
     """
     answer: list[str] = []
     finish_reason, tag_filter = "end", SpeakerTagFilter(persona_tag)
+    trimmer = OpeningTrimmer(sampling.opening, is_new_sentence=ends_sentence(prompt))
     async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as chunks:
         async for chunk in chunks:
             on_chunk(chunk)
@@ -35,11 +38,13 @@ async def exchange(
                 await tty.fresh_line()
                 await tty.print(commands.NOTICE_TEXTS[chunk.notice])
                 tag_filter.restart_at_margin()
-            answer.append(chunk.text)
+            text = trimmer.feed(chunk.text)
+            answer.append(text)
             finish_reason = chunk.finish_reason or finish_reason
             # A server may send a whole book in one chunk, and a stroke must not wait until it is laid out.
-            for start in range(0, len(chunk.text), MAX_PIECE_CHARS):
-                await tty.print(tag_filter.feed(chunk.text[start : start + MAX_PIECE_CHARS]))
-        await tty.print(tag_filter.flush())
+            for start in range(0, len(text), MAX_PIECE_CHARS):
+                await tty.print(tag_filter.feed(text[start : start + MAX_PIECE_CHARS]))
+        answer.append(rest := trimmer.flush())
+        await tty.print(tag_filter.feed(rest) + tag_filter.flush())
         await tty.flush()
     return "".join(answer), "break" if scope.is_broken else finish_reason

@@ -196,7 +196,8 @@ class TeletypeSession:
         await self.print_message("ALL FORGOTTEN.\n")
 
     async def print_status(self) -> None:
-        await self.print_message(commands.format_status(self.tty.status(), self.tty.profile, self.adapter_info))
+        status, profile, model = self.tty.status(), self.tty.profile, self._model
+        await self.print_message(commands.format_status(status, profile, self.adapter_info, model.name, model.device))
 
     async def leave(self) -> None:
         raise EndOfInput
@@ -226,6 +227,7 @@ class TeletypeSession:
             **{name: value for name, value in asdict(self._answer_config).items() if name != "seed"},
             seed=self._seed + self._answer_count,
             stop=self._conversation.speakers.stop_sequences,
+            opening=self._conversation.choose_opening(typed),
         )
         self.activity = "thinking"
         finish, self._forgotten_chars = "stopped", 0

@@ -16,6 +16,7 @@ THREAD_RANGE = (0, 256)  # 0: model.onnx.cpu chooses
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 FinishReason = Literal["end", "stop", "sentence", "length", "context"]
 Notice = Literal["local", "no server"]
+Opening = Literal["any", "word", "new word", "message"]
 TopLogprobs = tuple[tuple[int, float], ...]  # token and logprob, the likeliest first
 
 
@@ -120,12 +121,15 @@ class Sampling(SamplingParameters):
     """The parameters of one answer. It ends before any text in `stop`.
 
     `logprobs` requests `TextChunk.logprobs`, and `top_logprobs` the logprobs of so many likeliest tokens beside each.
+    `opening` says how the answer may begin: in any way, even in the middle of a word; with a word, which may join the
+    prompt's end; with a blank and a word; as a chat message.
     """
 
     seed: int = _parameter(33, (0, 2**63 - 1), "seed of the random choice; the same seed gives the same text")
     stop: tuple[str, ...] = ()
     logprobs: bool = False
     top_logprobs: int = 0
+    opening: Opening = "any"
 
 
 PARAMETERS: dict[str, Parameter] = {

@@ -13,6 +13,7 @@ import pytest
 from fakes_daemon import DaemonBench, ScriptedModel, split_words
 from fakes_teletype import PROSE, SimLine, TeletypeBench, run_jumping
 
+from daemon import commands
 from daemon.conversation import sentence_case
 from daemon.exchange import exchange
 from drivers import tape
@@ -115,6 +116,17 @@ def test_the_log_has_each_struck_byte_and_the_time_of_each_token(tmp_path: Path)
     run_jumping(main())
 
 
+def test_the_greeting_says_what_to_do_first(tmp_path: Path) -> None:
+    async def main() -> None:
+        daemon = DaemonBench(tmp_path, ScriptedModel([]))
+        await daemon.session.listening.wait()
+        assert "\nTYPE A LINE, PRESS RETURN.\n" in daemon.paper
+        assert max(map(len, daemon.paper.splitlines())) <= 72
+        daemon.running.cancel()
+
+    run_jumping(main())
+
+
 def test_help_lists_the_commands_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     async def main() -> None:
         model = ScriptedModel([])
@@ -123,6 +135,9 @@ def test_help_lists_the_commands_and_an_unknown_one_is_refused(tmp_path: Path) -
         await daemon.type(".BYEE")
         await daemon.session.listening.wait()
         assert ".NEW     FORGET WHAT WAS SAID" in daemon.paper
+        for key in ("RUBOUT", "CTRL-U", "CTRL-W", "CTRL-R", "CTRL-S", "CTRL-Q", "BREAK"):
+            assert key in daemon.paper
+        assert max(map(len, commands.HELP_TEXT.splitlines())) <= 72
         assert "NO COMMAND .BYEE; THERE ARE .HELP .NEW .READ .STATUS .BYE" in daemon.paper
         assert model.prompts == 0
         daemon.running.cancel()
@@ -421,6 +436,7 @@ def test_status_is_printed_in_lines_that_fit_the_paper(tmp_path: Path) -> None:
         daemon = DaemonBench(tmp_path, ScriptedModel([]))
         await daemon.type(".STATUS")
         await daemon.session.listening.wait()
+        assert "MODEL SCRIPT ON PAPER\n" in daemon.paper
         assert "LINE MEMORY\n" in daemon.paper
         assert "COLUMN 1 OF 72, DUPLEX FULL, KEYBOARD PARITY" in daemon.paper
         assert "STRUCK " in daemon.paper

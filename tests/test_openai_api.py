@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.config import AnswerConfig
-from model.interface import PARAMETERS, CompletionRequest, FinishReason, Sampling
+from model.interface import PARAMETERS, CompletionRequest, FinishReason, Opening, Sampling
 from model.openai_api import response
 from model.openai_api.fields import InvalidRequest
 from model.openai_api.models import ModelInfo, decode_models, encode_models
@@ -36,6 +36,7 @@ SAMPLINGS = st.builds(
     length=st.none() | values_of("length"),
     stop=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=9), max_size=4).map(tuple),
     logprobs=st.booleans(),
+    opening=st.sampled_from(get_args(Opening)),
 )
 COMPLETIONS = st.builds(
     CompletionRequest,

@@ -52,6 +52,7 @@ class PartialAnswer:
             request.sampling,
             max_tokens=max(1, request.sampling.max_tokens - self.tokens_used),
             length=None if request.sampling.length is None else max(1, request.sampling.length - self.prompt_chars),
+            opening="any" if self.text.strip() else request.sampling.opening,
         )
         prompt = request.prompt + self.text[: self.prompt_chars]
         prompt = prompt.rstrip(" ") if self.prompt_chars else prompt

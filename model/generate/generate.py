@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.generate.context_window import ContextWindow, Vocabulary, require_prompt_fits
 from model.generate.detokenizer import Detokenizer
+from model.generate.opening_mask import is_undecided
 from model.generate.prefix_cache import PREFILL_CHUNK, DecoderSession, PrefixCache
 from model.generate.sampling import choose_token, logprobs
 from model.generate.token_mask import TokenMask
@@ -89,10 +90,11 @@ class Generation:
         self._detokenizer = Detokenizer(sampling.stop, sampling.length)
         self._max_length = len(window.ids) + sampling.max_tokens
         self._open_bytes = b""  # the first bytes of an incomplete character
+        self._lead: bytes | None = None if mask is None or sampling.opening == "any" else b""  # before the first word
 
     def sample(self, logits: NDArray[np.float32]) -> tuple[int, tuple[float, ...], tuple[TopLogprobs, ...]]:
         """The next token; its log probability, and those of the likeliest tokens, if the request wants them."""
-        forbidden = self._mask.forbidden(self._open_bytes) if self._mask else None
+        forbidden = self._forbidden_tokens()
         # No penalty inside a character: a repeated lead byte would turn a quote into a dagger.
         # Nor for the end of text: it stands before every prompt, and must not become less likely.
         recent = [] if self._open_bytes else self.window.ids[-PENALTY_WINDOW:]
@@ -108,6 +110,9 @@ class Generation:
         """Appends a token; returns the characters that are certain now. Sets `finish_reason` after the last one."""
         self.window.ids.append(token)
         self._open_bytes = self._mask.open_bytes_after(self._open_bytes, token) if self._mask else b""
+        if self._lead is not None:
+            lead = self._lead + self._vocabulary.bytes_of(token)
+            self._lead = lead if is_undecided(lead, self._sampling.opening) else None
         text = ""
         if token == self._vocabulary.end_of_text:
             self.finish_reason = "end"
@@ -118,3 +123,13 @@ class Generation:
             text += self._detokenizer.flush()
         self.finish_reason = self._detokenizer.finish_reason or self.finish_reason
         return text
+
+    def _forbidden_tokens(self) -> NDArray[np.intp] | None:
+        if self._mask is None:
+            return None
+        forbidden = self._mask.forbidden(self._open_bytes)
+        if self._lead is None:
+            return forbidden
+        both = np.union1d(forbidden, self._mask.opening.forbidden(self._lead, self._sampling.opening))
+        # A small vocabulary may have no word with a blank before it.
+        return both if self._mask.leaves_text(both) else forbidden

@@ -9,9 +9,12 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from model.generate.opening_mask import OpeningMask
 
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.intp]
@@ -75,6 +78,17 @@ class TokenMask:
     def forbidden(self, open_bytes: bytes = b"") -> Integers:
         """The ids of the tokens that are not allowed. They are few if no character is open, as nearly always."""
         return np.flatnonzero(~self.allowed(open_bytes)) if open_bytes else self._forbidden_at_start
+
+    @cached_property
+    def opening(self) -> OpeningMask:
+        return OpeningMask(self._vocabulary, self._end_of_text)
+
+    def leaves_text(self, forbidden: Integers) -> bool:
+        """Whether any token but the end of text is left."""
+        is_left = np.ones(len(self._vocabulary), np.bool_)
+        is_left[forbidden] = False
+        is_left[self._end_of_text] = False
+        return bool(is_left.any())
 
     def open_bytes_after(self, open_bytes: bytes, token: int) -> bytes:
         """The open bytes after one more token, as a decoder that replaces errors has them."""

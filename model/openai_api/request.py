@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast, get_args
 
-from model.interface import PARAMETERS, CompletionRequest, Parameter, Sampling
+from model.interface import PARAMETERS, CompletionRequest, Opening, Parameter, Sampling
 from model.openai_api.fields import (
     INT32_MAX,
     Fields,
@@ -94,6 +94,7 @@ class OpenAIRequest:
             **_numbers_to_json(self.completion.sampling, is_extension=True),
             "logprobs": self.completion.sampling.logprobs,
             "read": self.prefill_only,
+            **({"opening": self.completion.sampling.opening} if self.completion.sampling.opening != "any" else {}),
         }
 
     @classmethod
@@ -134,6 +135,7 @@ def parse_request(
         stop=(*stops, *_parse_stops(body.get("stop"))),
         logprobs=has_logprobs or get_bool(extension, "logprobs"),
         top_logprobs=top_logprobs,
+        opening=_parse_opening(extension),
     )
     completion = CompletionRequest(
         prompt=prompts[0],
@@ -166,6 +168,14 @@ def _parse_pace(extension: Fields) -> float:
     if 0 < pace < MIN_CHARS_PER_SECOND:
         raise InvalidRequest("pace", f"must be 0, or from {MIN_CHARS_PER_SECOND:g} to {MAX_CHARS_PER_SECOND:,g}", 422)
     return float(pace)
+
+
+def _parse_opening(extension: Fields) -> Opening:
+    opening = get_text(extension, "opening", MAX_NAME_CHARS) or "any"
+    for known in get_args(Opening):
+        if opening == known:
+            return cast(Opening, known)
+    raise InvalidRequest("opening", f"is none of {', '.join(get_args(Opening))}", 422)
 
 
 def _make_choices(
