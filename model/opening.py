@@ -17,7 +17,7 @@ CLOSING_MARKS: dict[Opening, str] = {
     "new word": _CLOSING_MARKS,
     "message": ",;",
 }
-MAX_HELD_CHARS = 200  # no word is longer: a text whose start is still undecided is printed as it is
+MAX_HELD_CHARS = 200  # of a start; a longer one is no word and no punctuation, and is printed as it is
 _QUOTES = "\"'"  # they open a word, or close one if a blank or a mark follows
 _SENTENCE_ENDS = ".!?…"
 _CLOSING_QUOTES = "\"')]}’”»"
@@ -63,9 +63,10 @@ class OpeningTrimmer:
         if self._is_begun:
             return text
         self._held += text
-        trimmed = self._held if len(self._held) > MAX_HELD_CHARS else self._trim(self._held)
-        self._is_begun = trimmed != ""
-        return trimmed
+        head, tail = self._held[:MAX_HELD_CHARS], self._held[MAX_HELD_CHARS:]
+        trimmed = self._trim(head)
+        self._is_begun = trimmed != "" or tail != ""
+        return (trimmed or head) + tail if self._is_begun else ""
 
     def flush(self) -> str:
         """Returns, at the end of an answer, a single word that was held back as the rest of a word."""

@@ -105,6 +105,8 @@ def test_a_trimmed_answer_is_the_end_of_the_answer_wherever_it_is_cut(answer: st
 def test_a_text_without_a_blank_is_not_held_for_ever() -> None:
     trimmer = OpeningTrimmer("new word")
     assert "".join(trimmer.feed("a") for _ in range(1000)) == "a" * 1000
+    assert OpeningTrimmer("new word").feed("ing " + "a " * 1000) == " " + "a " * 1000
+    assert len(OpeningTrimmer("new word").feed("," * 10**6)) == 10**6
 
 
 @given(st.text(max_size=20))
