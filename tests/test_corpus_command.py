@@ -115,7 +115,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_added(
     path.write_bytes(path.read_bytes().replace(b"damaged in", b"dAmaged in"))
     assert main(["corpus", "add", str(path), "--name", "x"]) == 0
     out, err = capsys.readouterr()
-    assert "files of unknown kind, by ending: 1 .jpg" in out
+    assert "files left out, by ending: 1 .jpg" in out
     assert "sly.txt: its name points outside the archive" in err
     assert "bad.txt: Bad CRC-32" in err
     assert "\x1b" not in out + err
@@ -125,7 +125,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_added(
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.bin", b"\0\1\2", "no known kind of file (1 .bin); to import text files anyway: --as text"),
+        ("a.bin", b"\0\1\2", "no known kind of file (1 .bin); name a file, a folder or a ZIP with texts"),
         ("a.txt", b" \n", "no text, but a file without text (1)"),
         (
             "old.txt",

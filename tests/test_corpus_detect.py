@@ -53,9 +53,10 @@ def test_unclaimed_files_are_counted_by_suffix(tmp_path: Path) -> None:
 
 def test_a_mixed_folder_is_grouped_and_no_file_is_claimed_twice(tmp_path: Path) -> None:
     files = {"a.txt": "text", "b.md": "text", "c.pdf": PDF, "tweets.csv": "tweets\nfirst\nsecond\n", "d.html": "<p>"}
-    path = make_folder(tmp_path / "mixed", files)
-    assert detected_kinds(path) == {"tweets": ["tweets.csv"], "pdf": ["c.pdf"], "text": ["a.txt", "b.md"]}
-    assert detect.detect_kinds(path).unclaimed == {".html": 1}
+    path = make_folder(tmp_path / "mixed", files | {"e.xml": "<p/>"})
+    kinds = {"tweets": ["tweets.csv"], "pdf": ["c.pdf"], "html": ["d.html"], "text": ["a.txt", "b.md"]}
+    assert detected_kinds(path) == kinds
+    assert detect.detect_kinds(path).unclaimed == {".xml": 1}
 
 
 def test_several_exports_in_one_folder_are_all_detected(tmp_path: Path) -> None:
@@ -113,8 +114,10 @@ def test_a_forced_kind_claims_all_files(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_bytes(random.Random(1).randbytes(300).replace(b"\0", b""))
     (tmp_path / "a.json").write_text("{}")
     assert detected_kinds(tmp_path / "old.txt") == {}
-    assert detected_kinds(tmp_path / "old.txt", "text") == {"text": ["old.txt"]}
-    assert detected_kinds(tmp_path, "text") == {"text": ["a.json", "old.txt"]}
+    assert detected_kinds(tmp_path / "old.txt", "text") == {}  # no text in any encoding
+    (tmp_path / "odd.txt").write_bytes(b"one \1 control and words\n")
+    assert detected_kinds(tmp_path / "odd.txt") == {}
+    assert detected_kinds(tmp_path, "text") == {"text": ["a.json", "odd.txt"]}
     mixed = make_folder(tmp_path / "mixed", {"a.csv": "tweets\none\ntwo\n", "b.txt": "text"})
     assert detected_kinds(mixed, "tweets")["tweets"] == ["a.csv"]
     assert detect.detect_kinds(mixed, "tweets").unclaimed == {".txt": 1}

@@ -109,7 +109,8 @@ def _unclaimed_batches(path: Path, detected: DetectionResult) -> Iterator[Import
         collector = _ItemCollector()
         for damaged in detected.damaged:
             collector.add_item(damaged)
-        yield collector.to_batch(path, "", _timestamp(), left=dict(detected.unclaimed))
+        batch = collector.to_batch(path, "", _timestamp(), left=dict(detected.unclaimed))
+        yield replace(batch, left_texts=detected.unclaimed_texts)
 
 
 def _timestamp() -> str:
@@ -126,7 +127,9 @@ def _read_group(group: ImportGroup, now: str, draft: CorpusDraft, progress: Impo
         else:
             collector.add_item(item)
     batch = collector.to_batch(group.path, group.kind, now, left={})
-    return replace(batch, members=len(group.members), digests=group.digests, records=draft.added_count - before)
+    taken = Counter(detect.suffix_label(member) for member in group.members)
+    records = draft.added_count - before
+    return replace(batch, members=len(group.members), taken=dict(taken), digests=group.digests, records=records)
 
 
 class _ItemCollector:
@@ -209,8 +212,9 @@ def _no_text_message(paths: Sequence[Path], batches: Sequence[ImportBatch]) -> s
     if skipped:
         return f"{path_list}: no text, but {format_reasons(skipped)}"
     if unclaimed:
-        suffixes = format_counts(unclaimed)
-        return f"{path_list}: no known kind of file ({suffixes}); to import text files anyway: --as text"
+        has_texts = any(batch.left_texts for batch in batches)
+        cure = "to import text files anyway: --as text" if has_texts else "name a file, a folder or a ZIP with texts"
+        return f"{path_list}: no known kind of file ({format_counts(unclaimed)}); {cure}"
     return f"{path_list}: no text; name a file, a folder or a ZIP that has some"
 
 
@@ -227,6 +231,8 @@ def merge_batches(path: str, batches: Sequence[ImportBatch]) -> ImportBatch:
         damaged=tuple(pair for batch in batches for pair in batch.damaged),
         warned=tuple(pair for batch in batches for pair in batch.warned),
         left=sum_counts(batch.left for batch in batches),
+        left_texts=sum(batch.left_texts for batch in batches),
+        taken=sum_counts(batch.taken for batch in batches),
     )
 
 

@@ -155,12 +155,15 @@ def _print_batch(batch: ImportBatch) -> None:
 
     path = make_printable(batch.path)
     if batch.kind:
-        counts = f"{format_count(batch.members, 'file')}, {format_count(batch.records, 'record')}"
+        is_mixed = all(KINDS[kind].is_generic for kind in batch.kind.split(" and "))
+        endings = f" ({format_counts(Counter(batch.taken))})" if len(batch.taken) > 1 and is_mixed else ""
+        counts = f"{format_count(batch.members, 'file')}{endings}, {format_count(batch.records, 'record')}"
         _print(f"{path}: {batch.kind}, {counts}")
     if batch.skipped:
         _print(f"{path}: left out, without text: {format_reasons(Counter(batch.skipped))}")
     if batch.left:
-        _print(f"{path}: files of unknown kind, by ending: {format_counts(Counter(batch.left))}")
+        cure = "; to import a text among them: name it, with --as text" if batch.left_texts else ""
+        _print(f"{path}: files left out, by ending: {format_counts(Counter(batch.left))}{cure}")
     _print_messages("not read", batch.damaged)
     _print_messages("warning", batch.warned)
 

@@ -16,6 +16,14 @@ from typing import cast
 
 from tools.corpus.archive import Member, MemberError, is_zip, iter_members
 from tools.corpus.encodings import encoding_warning, read_as_utf8
+from tools.corpus.file_types import (
+    LICENCE,
+    describe_document,
+    describe_left,
+    describe_office_zip,
+    has_binary_data,
+    is_licence,
+)
 from tools.corpus.importers.registry import (
     FIRST_LOOSE_KIND,
     KINDS,
@@ -34,8 +42,9 @@ MEDIA_SUFFIX = re.compile(
 )
 ZIP_SUFFIXES = frozenset({".zip", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub"})
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".xz"})  # an unclaimed file with one of these is reported by name
-OFFICE_MEMBERS = ("[Content_Types].xml", "META-INF/container.xml", "META-INF/manifest.xml")  # Word, EPUB, OpenDocument
+E_BOOK_MEMBER = "META-INF/container.xml"
 HIDDEN = "hidden"
+MAX_CONTROL_SHARE = 0.1  # of the characters of a file that the user calls a text
 CHUNK_BYTES = 1 << 20
 
 WrapMember = Callable[[Member], Member]
@@ -58,11 +67,15 @@ class ImportGroup:
 
 @dataclass(slots=True)
 class DetectionResult:
-    """The groups for the importers, the damaged files, and the number of unclaimed files by suffix."""
+    """The groups for the importers, the damaged files, and the number of unclaimed files by suffix and reason.
+
+    `unclaimed_texts` is the number of unclaimed files that `--as text` would import.
+    """
 
     groups: list[ImportGroup] = field(default_factory=list)
     damaged: list[DamagedItem] = field(default_factory=list)
     unclaimed: Counter[str] = field(default_factory=Counter)
+    unclaimed_texts: int = 0
 
 
 def detect_kinds(
@@ -81,16 +94,20 @@ def detect_kinds(
             result.damaged.append(entry)
         else:
             members.append(read_as_utf8(wrap(entry), encoding))
-    if any(member.name in OFFICE_MEMBERS for member in members):
-        reason = "a document of an office program or an e-book: save it as text or PDF"
-        result.damaged.append(DamagedItem(str(path), reason))
-        return result
+    if not path.is_dir():
+        names = {member.name for member in members}
+        kind = "epub" if E_BOOK_MEMBER in names else kind
+        if reason := describe_office_zip(names):
+            result.damaged.append(DamagedItem(str(path), reason))
+            return result
     candidates = []
     for member in members:
         if _suffix(member) in ZIP_SUFFIXES and is_zip(member):
             _detect_zip(result, path, member, kind, wrap, encoding)
         elif _is_ignored(member):
-            result.unclaimed[_suffix_label(member)] += 1
+            result.unclaimed[suffix_label(member)] += 1
+        elif not kind and len(members) > 1 and is_licence(member):
+            _count_unclaimed(result, member, LICENCE)
         else:
             candidates.append(member)
     _assign_importers(result, path, candidates, kind)
@@ -121,12 +138,13 @@ def _detect_zip(
     """Detects the kinds in a ZIP that lies in a folder. A ZIP inside a ZIP is reported and not opened."""
     if not path.is_dir():
         reason = "a ZIP inside a ZIP, which is not opened: extract it and add it separately"
-        result.damaged.append(DamagedItem(member.location, reason))
+        result.damaged.append(DamagedItem(member.location, describe_document(member) or reason))
         return
     inner = detect_kinds(Path(member.location), kind, wrap, encoding)
     result.groups += inner.groups
     result.damaged += inner.damaged
     result.unclaimed += inner.unclaimed
+    result.unclaimed_texts += inner.unclaimed_texts
 
 
 def _assign_importers(result: DetectionResult, path: Path, unassigned: Sequence[Member], kind: str) -> None:
@@ -144,6 +162,8 @@ def _assign_importers(result: DetectionResult, path: Path, unassigned: Sequence[
         claimed = _claim_members(result, load_importer(name), offered)
         if kind and (len(unassigned) == 1 or kind == "text" or not claimed):
             claimed = unassigned  # the user named the kind, so the files are not examined
+            if kind == "text":
+                claimed = [member for member in unassigned if not has_binary_data(member, MAX_CONTROL_SHARE)]
         if claimed:
             group = ImportGroup(path, name, tuple(claimed))
             result.groups.append(group)
@@ -175,11 +195,21 @@ def _record_unclaimed(result: DetectionResult, member: Member, is_expected: bool
     except MemberError as error:  # an importer might have claimed it
         result.damaged.append(DamagedItem(member.location, str(error).removeprefix(f"{member.location}: ")))
         return
-    if is_expected and _suffix(member) in TEXT_SUFFIXES:
-        reason = "not a text, or in an unknown encoding; if you know it: --encoding NAME"
+    if reason := describe_document(member):
         result.damaged.append(DamagedItem(member.location, reason))
+    elif has_binary_data(member):
+        if is_expected and _suffix(member) in TEXT_SUFFIXES:
+            reason = "not a text, or in an unknown encoding; if you know it: --encoding NAME"
+            result.damaged.append(DamagedItem(member.location, reason))
+        else:
+            result.unclaimed[suffix_label(member)] += 1
     else:
-        result.unclaimed[_suffix_label(member)] += 1
+        _count_unclaimed(result, member, describe_left(member) if is_expected else "")
+
+
+def _count_unclaimed(result: DetectionResult, member: Member, reason: str) -> None:
+    result.unclaimed[f"{suffix_label(member)} ({reason})" if reason else suffix_label(member)] += 1
+    result.unclaimed_texts += 1
 
 
 def _claim_members(result: DetectionResult, importer: Importer, offered: Sequence[Member]) -> Sequence[Member]:
@@ -250,10 +280,11 @@ def _file_digest(member: Member) -> str:
 
 def _is_ignored(member: Member) -> bool:
     """Whether the name alone shows that the file is no text: media, and hidden files of operating systems."""
-    return _suffix_label(member) == HIDDEN or bool(MEDIA_SUFFIX.fullmatch(_suffix(member)))
+    return suffix_label(member) == HIDDEN or bool(MEDIA_SUFFIX.fullmatch(_suffix(member)))
 
 
-def _suffix_label(member: Member) -> str:
+def suffix_label(member: Member) -> str:
+    """Returns the ending by which a file is counted."""
     if any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.name).parts):
         return HIDDEN
     return _suffix(member) or "without an ending"

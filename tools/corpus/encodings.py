@@ -292,4 +292,5 @@ def _letter_share(head: bytes, encoding: str, width: int) -> float:
     if len(text) < 2 or "\ufffd" in text or _CONTROL.search(text):
         return 0.0
     share = sum(c < "\u0600" or (unicodedata.category(c)[0] in "LNP" and c >= "\u2010") for c in text) / len(text)
-    return share + sum(c < "\x7f" for c in text) / len(text) if share > MIN_LETTER_SHARE else 0.0
+    ascii_share = sum(c < "\x7f" for c in text) / len(text)
+    return share + ascii_share if share > MIN_LETTER_SHARE and ascii_share else 0.0

@@ -30,7 +30,9 @@ class ImportBatch:
     skipped: Mapping[str, int] = field(default_factory=dict)  # number of items by reason
     damaged: tuple[tuple[str, str], ...] = ()  # file, reason
     warned: tuple[tuple[str, str], ...] = ()
-    left: Mapping[str, int] = field(default_factory=dict)  # number of unclaimed files by suffix
+    left: Mapping[str, int] = field(default_factory=dict)  # number of unclaimed files by suffix and reason
+    left_texts: int = 0  # of these, files that --as text imports
+    taken: Mapping[str, int] = field(default_factory=dict)  # number of imported files by suffix
     named: tuple[str, ...] = ()  # people that the export names, for --anonymous
 
 

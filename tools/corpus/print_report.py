@@ -40,12 +40,15 @@ def report_tables(report: CorpusReport) -> Iterator[ReportTable]:
     ]
     if sources:
         yield "Sources", ("path", "read as", "files", "texts", "left out"), sources
+    taken = [(suffix, batch.kind, f"{count:,}") for batch in report.batches for suffix, count in batch.taken.items()]
+    if len(taken) > 1:
+        yield "Files taken", ("ending", "read as", "files"), taken
     if report.skipped:
         rows = [(reason, f"{count:,}") for reason, count in report.skipped.items()]
         yield "Left out, without text", ("what", "times"), rows
     if report.unclaimed:
         rows = [(suffix, f"{count:,}") for suffix, count in report.unclaimed.items()]
-        yield "Files of unknown kind", ("ending", "files"), rows
+        yield "Files left out", ("ending", "files"), rows
     damaged = [pair for batch in report.batches for pair in batch.damaged]
     if damaged:
         more = [] if len(damaged) <= MAX_DAMAGED else [(f"and {len(damaged) - MAX_DAMAGED:,} more", "")]

@@ -69,6 +69,12 @@ class TableImporter(Importer, Protocol):
     def read_items(self, members: Sequence[Member], column: str = "") -> Iterator[ImportItem]: ...
 
 
+def _epub_prefix(name: str) -> str | None:
+    """The folder with `META-INF/container.xml` is the book."""
+    container = "META-INF/container.xml"
+    return name.removesuffix(container) if name == container or name.endswith(f"/{container}") else None
+
+
 @dataclass(frozen=True, slots=True)
 class ImporterKind:
     """A row of the registry.
@@ -91,11 +97,13 @@ KINDS = {  # in the order of detection: generic importers last
     "messenger": ImporterKind("messenger", is_export=True, is_multipart=True, export_prefix=_messenger_prefix),
     "slack": ImporterKind("slack", is_export=True, export_prefix=_slack_prefix),
     "signal": ImporterKind("signal", is_export=True, export_prefix=_signal_prefix),
+    "epub": ImporterKind("epub", is_export=True, export_prefix=_epub_prefix),
     "whatsapp": ImporterKind("whatsapp"),
     "telegram": ImporterKind("telegram"),
     "tweets": ImporterKind("tweets", has_columns=True, export_prefix=_x_prefix),
     "log": ImporterKind("session_log", is_generic=True),
     "pdf": ImporterKind("pdf", is_generic=True),
+    "html": ImporterKind("web_page", is_generic=True),
     "table": ImporterKind("table", is_generic=True, has_columns=True),
     "text": ImporterKind("text", is_generic=True),
 }

@@ -16,9 +16,11 @@ from pathlib import PurePosixPath
 from typing import IO, cast
 
 from model.interface import END_OF_TEXT
-from tools.corpus.archive import HEAD_BYTES, MAX_MEMBER_BYTES, Member, MemberError, has_bomb_ratio
+from tools.corpus.archive import MAX_MEMBER_BYTES, Member, MemberError, has_bomb_ratio
 from tools.corpus.encodings import encoding_warning, read_as_utf8
 from tools.corpus.fields import format_count
+from tools.corpus.file_types import CODE_SUFFIXES, DATA_SUFFIXES, describe_left, has_binary_data
+from tools.corpus.markdown_text import MARKDOWN_SUFFIXES, strip_markdown
 from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
@@ -27,27 +29,20 @@ _START_MARK = r"<\|(?:startoftext|begin_of_text)\|>|^[ \t]*(?:<s>|<bos>|<BOS>|\[
 _END_MARK = r"<\|(?:endoftext|end_of_text)\|>|(?:</s>|<eos>|<EOS>|\[EOS\])[ \t]*$"
 _DOCUMENT_MARK = re.compile(f"(?P<start>{_START_MARK})|(?P<end>{_END_MARK})", re.MULTILINE)
 SAMPLE_SEPARATOR = "=" * 20  # the line after each sample in gpt-2-simple's files
-MARKUP_SUFFIXES = frozenset({".md", ".markdown", ".rst"})  # in these files such a line underlines a heading
-# Files for programs are imported as text only with `--as text`.
-DATA_SUFFIX = re.compile(
-    r"\.(js|jsonl?|ndjson|[ct]sv|x?html?|xml|css|svg|sql|ya?ml|toml|ini|cfg|lock|vcf|ics|srt|vtt|plist|py|sh|ipynb|pem|key"
-    r"|rtf|e?ps|tex|sbf)",
-    re.IGNORECASE,
-)
+MARKUP_SUFFIXES = MARKDOWN_SUFFIXES | {".rst"}  # in these files such a line underlines a heading
 MAX_DOCUMENT_CHARS = 16 << 20  # a longer document is split, so that it fits into memory
 LONG_LINE_CHARS = 20_000  # a longer line that is most of a file is reported
 CHUNK_BYTES = 1 << 20
 
 _XZ_MAGIC = b"\xfd7zXZ\x00"
 _OTHER_MAGIC = (b"{\\rtf", b"%!PS", b"%PDF-")
-_CONTROL = re.compile("[\0-\6\x0e-\x19\x1c-\x1f]")  # BEL, BS, TAB, LF, VT, FF, CR, SUB and ESC occur in texts
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """Returns the members that begin with text, without the files whose suffix shows that they are for programs."""
-    suffixes = ((member, PurePosixPath(member.name).suffix.lower()) for member in members)
-    return [member for member, suffix in suffixes if not DATA_SUFFIX.fullmatch(suffix) and _is_text(member)]
+    """Returns the members that begin with text that may have sentences, without those that are for programs by name."""
+    offered = (member for member in members if PurePosixPath(member.name).suffix.lower() not in DATA_SUFFIXES)
+    return [member for member in offered if _is_text(member) and not describe_left(_decompress_if_xz(member))]
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
@@ -58,20 +53,15 @@ def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
 
 def _is_text(member: Member) -> bool:
     try:
-        head = member.read_head()
-        if head.startswith(_XZ_MAGIC):
-            head = _decompress(member).read_head()
+        head = _decompress_if_xz(member).read_head()
     except MemberError:
         return False
-    if head.startswith(_OTHER_MAGIC):
-        return False
-    try:
-        return not _CONTROL.search(codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD_BYTES))
-    except UnicodeDecodeError:
-        return False
+    return not (head.startswith(_OTHER_MAGIC) or has_binary_data(_decompress_if_xz(member)))
 
 
-def _decompress(member: Member) -> Member:
+def _decompress_if_xz(member: Member) -> Member:
+    if member.peek_head(len(_XZ_MAGIC)) != _XZ_MAGIC:
+        return member
     return read_as_utf8(replace(member, open_raw=lambda: cast(IO[bytes], lzma.open(member.open()))))
 
 
@@ -83,7 +73,7 @@ class _TextReader:
         self._location = member.location
         self._is_xz = member.peek_head(len(_XZ_MAGIC)) == _XZ_MAGIC
         self._size = member.size
-        self._member = _decompress(member) if self._is_xz else member
+        self._member = _decompress_if_xz(member)
         self._unreadable = self._longest_line = self._total_chars = self._cuts = 0
 
     def read_items(self) -> Iterator[ImportItem]:
@@ -93,13 +83,15 @@ class _TextReader:
                 yield SkippedItem(self._location, "a blank document")
                 continue
             number += 1
+            text = strip_markdown(text) if self._name.suffix.lower() in MARKDOWN_SUFFIXES else text
             yield Record(self._location, str(self._name) if number == 1 else f"{self._name} {number}", text)
         if not number:
             yield SkippedItem(self._location, "a file without text")
         yield from (SourceWarning(self._location, message) for message in self._find_oddities())
 
     def _find_oddities(self) -> Iterator[str]:
-        if DATA_SUFFIX.fullmatch(self._name.suffix):
+        suffix = self._name.suffix.lower()
+        if suffix in DATA_SUFFIXES or suffix in CODE_SUFFIXES:
             yield f"imported with its markup, although its name ends in {self._name.suffix}"
         if self._is_xz and (warning := encoding_warning(self._member)):
             yield warning
