@@ -221,6 +221,8 @@ def test_an_encoding_is_told_by_its_mark_or_named(sandbox: Sandbox, tmp_path: Pa
     )
     assert sandbox.run_command(*printing, "--encoding", "latin-1", stdin=b"caf\xe9 cr\xe8me\n") == (0, "")
     wait_for(lambda: sandbox.paper_text().endswith("CAFE CREME\n"))
+    code, message = sandbox.run_command(*printing, "--encoding", "ascii", stdin=b"caf\xe9\n")
+    assert (code, "name another encoding" in message) == (65, True)
     cured = subprocess.run(
         ["iconv", "-f", "LATIN1", "-t", "UTF-8"], input=b"caf\xe9\n", capture_output=True, check=True
     )

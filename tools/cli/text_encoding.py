@@ -27,7 +27,7 @@ class TextDecoder:
     def __init__(self, source: str, encoding: str | None = None) -> None:
         """`source` names the text in messages; without an encoding its mark or UTF-8 decides."""
         self.is_strict, self.has_replaced = True, False
-        self._source, self._encoding = source, encoding
+        self._source, self._encoding, self._is_named = source, encoding, encoding is not None
         self._head = b""  # until the encoding is known
         self._decoder: codecs.IncrementalDecoder | None = None
         self._fed = 0
@@ -62,6 +62,8 @@ class TextDecoder:
             return self._binary()
         name = (self._encoding or "").removesuffix("-sig").upper()
         cure = "name its encoding, as with --encoding latin-1, or convert it: iconv -f LATIN1 -t UTF-8"
+        if self._is_named:
+            cure = "name another encoding, or none for UTF-8 or a text with a mark"
         return ToolError(f"{self._source} is not {name} at byte {at:,}: {cure}", "damaged")
 
     def _binary(self) -> ToolError:
