@@ -95,10 +95,15 @@ def _border_positions(lines: Sequence[str]) -> set[int]:
 def _border_line(page: int, line: str) -> _BorderLine:
     """Returns the line; `pattern` is "" if it cannot be a head, such as a row of figures."""
     text = " ".join(line.casefold().split())
-    pattern = _NUMBER.sub("#", text)
+    pattern, numbers = head_pattern(text)
     if not (_WORD.search(pattern) or _PAGE_NUMBER.fullmatch(pattern)):
         pattern = ""
-    return _BorderLine(page, pattern, text, tuple(map(_number_value, _NUMBER.findall(text))))
+    return _BorderLine(page, pattern, text, numbers)
+
+
+def head_pattern(text: str) -> tuple[str, tuple[int, ...]]:
+    """Returns a folded line with `#` for each number, and the numbers, Roman ones too."""
+    return _NUMBER.sub("#", text), tuple(map(_number_value, _NUMBER.findall(text)))
 
 
 def _number_value(number: str) -> int:

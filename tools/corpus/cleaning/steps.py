@@ -16,6 +16,7 @@ from tools.corpus.cleaning.counts import CleaningCounts, StepCount
 from tools.corpus.cleaning.gutenberg import cut_gutenberg
 from tools.corpus.cleaning.links import remove_links
 from tools.corpus.cleaning.page_layout import change_documents, join_divided_words, shorten_leaders
+from tools.corpus.cleaning.repeated_lines import remove_repeated_lines
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
 from tools.corpus.fields import repair_latin1, repair_surrogates
@@ -124,6 +125,11 @@ def _drop_retweets(records: Iterator[Record], count: StepCount) -> Iterator[Reco
     return change_texts(social_noise.cut_retweet, ("tweet",))(own, count)
 
 
+def _remove_heads(document: str) -> str:
+    """Removes running heads at page borders, then those inside pages and in texts without pages."""
+    return remove_repeated_lines(remove_running_heads(document))
+
+
 # Each step needs the result of the earlier ones: rows before entities, characters before words, links before blanks,
 # all changes before empty texts and duplicates.
 _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
@@ -136,7 +142,7 @@ _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
         change_texts(normalise_characters),
     ),
     ("gutenberg", "cut the header and licence of Project Gutenberg", cut_gutenberg),
-    ("heads", "remove running heads and page numbers", change_documents(remove_running_heads)),
+    ("heads", "remove running heads and page numbers", change_documents(_remove_heads)),
     ("leaders", "shorten dot leaders, remove tables of contents", change_documents(shorten_leaders)),
     ("hyphens", "join words divided at line ends, remove soft hyphens", change_documents(join_divided_words)),
     ("notices", "drop system notices (X left the group)", drop_records(social_noise.is_notice, ("message",))),

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import lzma
+import random
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.corpus.cleaning.repeated_lines import remove_repeated_lines
+from tools.corpus.cleaning.running_heads import remove_running_heads
+
+CORPUS = Path(__file__).parents[1] / "../shared/corpus"
+NOUNS = ["pump", "oar", "boat", "valve", "river", "engineer", "morning", "kettle", "island", "letter"]
+VERBS = ["held", "turned", "left", "rowed past", "followed", "forgot", "mended", "saw"]
+Head = Callable[[int], list[str]]
+
+
+def prose(seed: int, sentences: int = 700) -> list[str]:
+    """Invented paragraphs, wrapped to lines of a book."""
+    generator = random.Random(seed)
+    lines: list[str] = []
+    while sentences > 0:
+        count = generator.randint(2, 9)
+        sentences -= count
+        words = []
+        for _ in range(count):
+            clauses = [
+                f"the {generator.choice(NOUNS)} {generator.choice(VERBS)} the {generator.choice(NOUNS)}"
+                for _ in range(generator.randint(1, 4))
+            ]
+            sentence = ", and ".join(clauses)
+            words.append(sentence[0].upper() + sentence[1:] + ".")
+        lines += [*textwrap.wrap(" ".join(words), 66), ""]
+    return lines
+
+
+def with_heads(lines: list[str], head: Head, blank: bool, page_lines: int = 38, page_break: str = "") -> str:
+    out: list[str] = []
+    for number, start in enumerate(range(0, len(lines), page_lines), start=11):
+        border = [""] if blank else []
+        out += [page_break, *border, *head(number), *border, *lines[start : start + page_lines]]
+    return "\n".join(out)
+
+
+def filled(text: str) -> list[str]:
+    return [line for line in text.replace("\f", "\n").split("\n") if line.strip()]
+
+
+HEADS: dict[str, Head] = {
+    "word for word": lambda n: ["The Sorrows of a Pump"],
+    "left and right": lambda n: ["THE PUMP" if n % 2 else "ODO BRINK"],
+    "with a number": lambda n: [f"{n}  THE PUMP" if n % 2 else f"THE SORROWS  {n}"],
+    "number below": lambda n: ["THE PUMP", str(n)],
+    "number alone": lambda n: [f"- {n} -"],
+    "two columns": lambda n: [f"{2 * n}   THE PUMP      THE PUMP   {2 * n + 1}"],
+    "a stamp": lambda n: ["Digitized by the Boat Club"],
+}
+
+
+@pytest.mark.parametrize("blank", [True, False])
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_in_a_text_without_pages_are_removed(name: str, blank: bool) -> None:
+    lines = prose(1)
+    assert filled(remove_repeated_lines(with_heads(lines, HEADS[name], blank))) == filled("\n".join(lines))
+
+
+def test_a_sentence_that_a_head_breaks_is_whole_again() -> None:
+    lines = prose(2)
+    cleaned = remove_repeated_lines(with_heads(lines, HEADS["with a number"], blank=True))
+    paragraphs = [" ".join(part.split()) for part in cleaned.split("\n\n") if part.strip()]
+    original = [" ".join(part.split()) for part in "\n".join(lines).split("\n\n") if part.strip()]
+    assert len(set(original) - set(paragraphs)) <= 1
+    assert "  " not in "".join(paragraphs)
+
+
+def test_two_pages_scanned_as_one_have_their_second_head_inside() -> None:
+    lines = prose(3)
+    pages = with_heads(lines, lambda n: [f"{n} THE PUMP"], blank=True, page_break="@").split("@")[1:]
+    spreads = "\f".join("".join(pages[at : at + 2]) for at in range(0, len(pages), 2))
+    cleaned = remove_repeated_lines(remove_running_heads(spreads))
+    assert filled(cleaned) == filled("\n".join(lines))
+    assert cleaned.count("\f") == spreads.count("\f")
+
+
+def test_some_heads_that_scanning_lost_or_spoiled_do_no_harm() -> None:
+    lines = prose(4)
+
+    def head(number: int) -> list[str]:
+        return {14: [], 19: ["THE PUNP"]}.get(number, ["THE PUMP"])
+
+    assert set(filled(remove_repeated_lines(with_heads(lines, head, True)))) == {*filled("\n".join(lines)), "THE PUNP"}
+
+
+VERSE = [
+    "The kettle sang upon the stove",
+    "and nobody was there to hear",
+    "the river turned, the heron dove",
+    "and Monday was already near",
+]
+REFRAIN = "O row, my darling, row"
+
+
+def parts(title: Callable[[int], str], sentences: int, end: str = "") -> str:
+    """Nineteen parts of invented prose of about the same length, each with a title."""
+    return "\n\n".join(f"{title(n)}\n\n" + "\n".join(prose(n, sentences)) + end for n in range(1, 20))
+
+
+KEPT = {
+    "a refrain": "\n".join(("\n".join(VERSE[n % 4 :] + VERSE[: n % 4]) + f"\n{REFRAIN}\n") for n in range(60)),
+    "a refrain without marks": "\n\n".join("\n".join([*VERSE * 2, "O row my darling row"]) for _ in range(60)),
+    "speakers": "\n".join(f"HAMLET\n{line.capitalize()}.\nFIRST CLOWN\nAy.\n" for line in VERSE * 15),
+    "chapters": parts(lambda n: f"CHAPTER {n}", 30),
+    "sonnets": "\n\n".join(f"Sonnet {n}\n\n" + "\n".join(VERSE * 6) for n in range(1, 20)),
+    "bare numbers of chapters": parts(str, 30),
+    "letters": parts(lambda n: "Dear Odo,", 30, "\nYours, as ever\n\nMARA QUIST"),
+    "signed pages": "\n\n".join(
+        "\n".join([*prose(n, 60)[:30], f"So is the {NOUNS[n % 10]}.", "Yours, as ever", "", "MARA QUIST"])
+        for n in range(1, 20)
+    ),
+    "a diary": parts(lambda n: f"March {n}", 30),
+    "a numbered list": "\n".join(f"{n}.\n{VERSE[n % 4].capitalize()}." for n in range(1, 60)),
+    "notices": parts(lambda n: "CAUTION: HIGH VOLTAGE", 25),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_lines_that_belong_to_a_text_stay(kind: str) -> None:
+    assert remove_repeated_lines(KEPT[kind]) == KEPT[kind]
+
+
+@pytest.mark.parametrize("name", ["young.txt.xz", "base.txt.xz", "teletype.txt"])
+def test_no_book_and_no_manual_loses_a_line(name: str) -> None:
+    if not CORPUS.exists():
+        pytest.skip("the shared corpus is not here")
+    data = (CORPUS / name).read_bytes()
+    text = (lzma.decompress(data) if name.endswith("xz") else data).decode()
+    for document in text.split("<|endoftext|>"):
+        part = document[: 1 << 19]
+        assert remove_repeated_lines(part) == part
+        lines = [line for paragraph in part[: 1 << 17].split("\n") for line in (*textwrap.wrap(paragraph, 66), "")]
+        wrapped = "\n".join(lines)
+        assert remove_repeated_lines(wrapped) == wrapped
+
+
+BITS = st.sampled_from(["The Pump 3", "\f", "\n", "\n\n", "and so\n", "x" * 1000, "12\n", "Head\n", " "])
+
+
+@given(st.lists(BITS | st.text(max_size=4), max_size=60).map("".join))
+def test_page_breaks_stay_and_nothing_is_added(text: str) -> None:
+    cleaned = remove_repeated_lines(text)
+    assert cleaned.count("\f") == text.count("\f")
+    assert len(cleaned) <= len(text)
+
+
+@pytest.mark.parametrize("unit", ["a line\n", "THE PUMP 3\n" + "x " * 600 + "\n", "\n", "\f", "12\n", "a" * 90 + "\n"])
+def test_pathological_texts_are_processed_quickly(unit: str) -> None:
+    start = time.process_time()
+    remove_repeated_lines(unit * (400_000 // len(unit)))
+    assert time.process_time() - start < 3
