@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from model.errors import ModelDamaged
 from tools.train import export_onnx, gpt2, prepare
+from tools.train.attention import attend
 from tools.train.gpt2 import Gpt2
 from tools.train.muon import Muon, orthogonalise
 
@@ -50,9 +51,26 @@ def test_attention_is_causal() -> None:
         torch.testing.assert_close(net.logits(ids)[0, :30], net.logits(changed)[0, :30])
 
 
-def test_orthogonalise_brings_every_singular_value_near_one() -> None:
+@pytest.mark.parametrize("length", [1, 31, 128, 129, 300])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.bfloat16, 0.03)])
+def test_attention_in_blocks_and_its_gradient_match_torch(length: int, dtype: torch.dtype, tolerance: float) -> None:
+    generator, heads, size = torch.Generator().manual_seed(length), 3, 16
+    qkv = torch.randn(2, length, 3 * heads * size, generator=generator).to(dtype).requires_grad_()
+    slope = torch.randn(2, length, heads * size, generator=generator).to(dtype)
+    exact = qkv.detach().double().requires_grad_()
+    q, k, v = exact.view(2, length, 3, heads, size).permute(2, 0, 3, 1, 4)
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+    mixed = attend(qkv, heads)
+    torch.testing.assert_close(mixed.double(), expected, rtol=tolerance, atol=tolerance)
+    (grad,) = torch.autograd.grad(mixed, qkv, slope)
+    (expected_grad,) = torch.autograd.grad(expected, exact, slope.double())
+    assert float((grad.double() - expected_grad).norm() / expected_grad.norm()) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonalise_brings_every_singular_value_near_one(dtype: torch.dtype) -> None:
     x = torch.randn(3, 24, 96, generator=torch.Generator().manual_seed(2))
-    values = torch.linalg.svdvals(orthogonalise(x, 5))
+    values = torch.linalg.svdvals(orthogonalise(x, 5, dtype).float())
     assert float(values.min()) > 0.6
     assert float(values.max()) < 1.3
 

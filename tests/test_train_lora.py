@@ -153,7 +153,21 @@ def test_evaluation_steps_do_not_depend_on_the_length_but_patience_does(steps: i
 
 
 def test_the_plan_reports_memory_and_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("t", "--name", "m", "--steps", 9, "--batch", 16, "--threads", 2, "--device", "cpu")
+    words = (
+        "t",
+        "--name",
+        "m",
+        "--steps",
+        9,
+        "--batch",
+        16,
+        "--threads",
+        2,
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+    )
     train_options = options.parse_options(fakes.parse_train_args(*words))
     output = io.StringIO()
     display = TrainDisplay(output, lambda: None)
@@ -162,6 +176,6 @@ def test_the_plan_reports_memory_and_cuts(monkeypatch: pytest.MonkeyPatch) -> No
     plan = defaults.make_plan(train_options, RunConfig(texts=(), patience=3), GPT2, display)
     assert (plan.sequences, plan.threads, plan.batch, plan.device, plan.is_bfloat16) == (1, 2, 16, "cpu", False)
     first, cut, patience = output.getvalue().splitlines()
-    assert first.startswith("on the CPU, about ")
+    assert first.startswith("on the CPU, products in float32 (--precision), about ")
     assert cut == "cut to fit: 1 of a step's 16 sequences at once"
     assert patience.startswith("the run ends after 75 steps without improvement")

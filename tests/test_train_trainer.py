@@ -195,6 +195,25 @@ def test_a_missing_gpu_gives_a_one_line_error_with_a_cure() -> None:
     assert device.choose_device("auto") == device.choose_device("cpu") == "cpu"
 
 
+def test_the_precision_is_the_faster_one_and_the_first_line_says_why() -> None:
+    choose = device.choose_precision
+    assert choose("auto", "cpu", 256, lambda: 2.94) == (
+        True,
+        "products in bfloat16 (here bfloat16 is 2.9 times as fast)",
+    )
+    assert choose("auto", "cpu", 256, lambda: 1.29) == (
+        False,
+        "products in float32 (here bfloat16 is 1.3 times as fast)",
+    )
+    assert choose("auto", "cpu", 64, lambda: 9.0) == (False, "products in float32")
+    assert choose("auto", "cuda", 64) == (True, "products in bfloat16")
+    assert choose("float32", "cuda", 256) == (False, "products in float32 (--precision)")
+    assert choose("bfloat16", "cpu", 64) == (True, "products in bfloat16 (--precision)")
+    threads = torch.get_num_threads()
+    assert 0 < device.measure_bfloat16_gain() < 1000
+    assert torch.get_num_threads() == threads
+
+
 def test_free_memory_is_plausible_or_unknown() -> None:
     free = device.free_memory("cpu")
     assert free is None or 0 < free < 1 << 50

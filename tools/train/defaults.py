@@ -46,9 +46,11 @@ def make_config(
 def make_plan(options: TrainOptions, config: RunConfig, shape: GPT2Config, display: TrainDisplay) -> TrainPlan:
     """The plan of the run, cut to the free memory. Raises ToolError."""
     torch_device = device.choose_device(options.device)
-    full = _estimate_memory(options, shape, torch_device)
+    is_bfloat16, precision = device.choose_precision(options.precision, torch_device, shape.n_embd)
+    full = _estimate_memory(options, shape, torch_device, is_bfloat16)
     estimate = memory.fit_to_memory(full, device.free_memory(torch_device))
     rates = LEARNING_RATES if options.base is None else LORA_LEARNING_RATES if options.lora else BASE_LEARNING_RATES
+    place = f"{device.device_name(torch_device)}, {precision}"
     plan = TrainPlan(
         options.length,
         options.batch,
@@ -63,10 +65,11 @@ def make_plan(options: TrainOptions, config: RunConfig, shape: GPT2Config, displ
         patience=config.patience,
         sequences=estimate.sequences,
         device=torch_device,
-        is_bfloat16=estimate.is_bfloat16,
+        is_bfloat16=is_bfloat16,
+        place=place,
     )
     needed = memory.format_bytes(estimate.total_bytes)
-    display.print_line(f"on {device.device_name(torch_device)}, about {needed} of memory")
+    display.print_line(f"on {place}, about {needed} of memory")
     if estimate != full:
         threads = "" if estimate.threads == full.threads else f", on {estimate.threads} threads"
         sequences = f"{estimate.sequences} of a step's {options.batch} sequences at once"
@@ -80,7 +83,9 @@ def make_plan(options: TrainOptions, config: RunConfig, shape: GPT2Config, displ
     return plan
 
 
-def _estimate_memory(options: TrainOptions, shape: GPT2Config, torch_device: device.TorchDevice) -> MemoryEstimate:
+def _estimate_memory(
+    options: TrainOptions, shape: GPT2Config, torch_device: device.TorchDevice, is_bfloat16: bool
+) -> MemoryEstimate:
     trainable, muon_trainable = memory.count_trainable(shape, options.lora)
     is_cuda = torch_device == "cuda"
     return MemoryEstimate(
@@ -91,5 +96,6 @@ def _estimate_memory(options: TrainOptions, shape: GPT2Config, torch_device: dev
         sequences=options.batch if is_cuda else min(memory.MICROBATCH_SEQUENCES, options.batch),
         threads=1 if is_cuda else options.threads,
         has_average=bool(options.average),
-        is_bfloat16=is_cuda,
+        is_bfloat16=is_bfloat16,
+        is_cuda=is_cuda,
     )

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.interface import GPT2Config
+from tools.train.attention import attend
 from tools.train.memory import HEAD_CHUNK_ROWS
 
 CUDA_LOGITS_AT_ONCE = 1 << 26  # 256 MiB; CUDA is fastest with few large products
@@ -50,11 +51,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
-        qkv = self.c_attn(x).view(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        mixed: Tensor = self.c_proj(y.transpose(1, 2).reshape(batch, length, width))
-        return mixed
+        qkv = self.c_attn(x)
+        if x.is_cuda:
+            q, k, v = qkv.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+        else:
+            mixed = attend(qkv, self.heads)
+        y: Tensor = self.c_proj(mixed)
+        return y
 
 
 class Mlp(nn.Module):
@@ -132,11 +136,15 @@ class _HeadLoss(torch.autograd.Function):
             for rows in _row_chunks(count, len(weight), hidden.device):
                 logits = (hidden[rows] @ weight.t()).float()
                 target = targets[rows, None]
-                norm = logits.logsumexp(dim=1, keepdim=True)
-                total += (norm - logits.gather(1, target)).sum()
+                highest = logits.amax(dim=1, keepdim=True)
+                chosen = logits.gather(1, target) - highest
+                exponentials = logits.sub_(highest).exp_()
+                scale = exponentials.sum(dim=1, keepdim=True)
+                total += (scale.log() - chosen).sum()
                 if hidden_grad is None and weight_grad is None:
                     continue
-                slope = logits.sub_(norm).exp_().scatter_add_(1, target, logits.new_full(target.shape, -1.0))
+                probabilities = exponentials.div_(scale)
+                slope = probabilities.scatter_add_(1, target, chosen.new_full(target.shape, -1.0))
                 slope = slope.div_(count).to(hidden.dtype)
                 if hidden_grad is not None:
                     hidden_grad[rows] = slope @ weight

@@ -9,6 +9,7 @@ from tools.cli.errors import ToolError
 
 FLOAT_BYTES = 4
 MICROBATCH_SEQUENCES = 2  # 1,024 tokens at context 512: their activations fit a core's cache
+ATTENTION_BLOCK_ROWS = 128  # fastest on a core of 64, 128, 256 and 512, at context 512 and heads of 64
 HEAD_CHUNK_ROWS = 256  # rows of logits alive at once: 256 x 8192 floats fit a desktop's last-level cache
 BLOCK_ACTIVATIONS = 19  # widths that a block keeps for each token, for its gradient
 STREAM_ACTIVATIONS = 4  # widths kept for each token before and behind the blocks, with the gradient
@@ -28,6 +29,7 @@ class MemoryEstimate:
     threads: int = 1
     has_average: bool = False
     is_bfloat16: bool = False
+    is_cuda: bool = False
 
     @property
     def total_bytes(self) -> int:
@@ -39,7 +41,7 @@ class MemoryEstimate:
         checkpoint = self.trainable * 4 - self.muon_trainable  # saving makes a copy
         training = persistent + max(self.threads * (microbatch + head), checkpoint)
         # With CUDA the export is in the CPU's memory.
-        export = 0 if self.is_bfloat16 else EXPORT_COPIES * self.shape.parameters
+        export = 0 if self.is_cuda else EXPORT_COPIES * self.shape.parameters
         return PROGRAM_BYTES + FLOAT_BYTES * max(training, export)
 
     @property

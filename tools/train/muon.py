@@ -32,9 +32,12 @@ class Muon(torch.optim.Optimizer):
         decay: float = 0.05,
         steps: int = 5,
         parallel_map: ParallelMap = map,
+        is_bfloat16: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "steps": steps})
         self._parallel_map = parallel_map
+        # Precise enough for the iteration (Jordan 2024).
+        self._dtype = torch.bfloat16 if is_bfloat16 else torch.float32
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -73,19 +76,20 @@ class Muon(torch.optim.Optimizer):
         step = MATRICES_AT_ONCE
         jobs = [same[at : at + step] for same in by_size.values() for at in range(0, len(same), step)]
         stacks = [torch.stack([grad for _, grad, _ in job]) for job in jobs]
-        results = self._parallel_map(partial(orthogonalise, steps=group["steps"]), stacks)
+        results = self._parallel_map(partial(orthogonalise, steps=group["steps"], dtype=self._dtype), stacks)
         for job, steps in zip(jobs, results, strict=True):
             for (weight, _, scale), direction in zip(job, steps, strict=True):
                 weight.add_(direction, alpha=-group["lr"] * scale)
 
 
 @torch.no_grad()
-def orthogonalise(x: Tensor, steps: int) -> Tensor:
-    """x [N, rows, columns], rows <= columns -> matrices of the same shape whose singular values are near 1."""
+def orthogonalise(x: Tensor, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """x [N, rows, columns], rows <= columns -> matrices of the same shape whose singular values are near 1.
+
+    The products are in `dtype`; so is the result.
+    """
     a, b, c = NEWTON_SCHULZ
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    if x.is_cuda:
-        x = x.bfloat16()  # precise enough for the iteration (Jordan 2024), and many times as fast on CUDA
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

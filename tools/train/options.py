@@ -6,13 +6,15 @@ import argparse
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from model.interface import HEAD_SIZE_MULTIPLE, PARAMETERS, THREAD_RANGE, DeviceChoice
 from model.store import store
 from tools.cli.errors import ToolError
 from tools.train.holdout import HoldOut, parse_hold_out
 from tools.train.run_config import DEFAULT_BATCH, DEFAULT_DECAY, DEFAULT_FALL, DEFAULT_SEED, ModelSize, RunLength
+
+PrecisionChoice = Literal["auto", "bfloat16", "float32"]
 
 MIN_VOCABULARY = 257  # of a byte-level vocabulary: 256 bytes and the end of text
 DEFAULT_COPIED_WORDS = 5000
@@ -49,6 +51,7 @@ class TrainOptions:
     decay: float = DEFAULT_DECAY
     average: float = 0.0
     device: DeviceChoice = "auto"
+    precision: PrecisionChoice = "auto"
     copied: int = DEFAULT_COPIED_WORDS
     line: str | None = None
 
@@ -110,8 +113,10 @@ def _add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     add("--decay", type=float, default=DEFAULT_DECAY, metavar="D", help=decay)
     average = "last part of the run, in percent, whose mean weights are kept (default 0: the last weights)"
     add("--average", type=float, default=0.0, metavar="PERCENT", help=average)
-    device = "device to train on; cuda computes products in bfloat16 (default auto: cuda if available)"
+    device = "device to train on (default auto: cuda if available)"
     add("--device", choices=get_args(DeviceChoice), default="auto", help=device)
+    precision = "number format of the products; weights are float32 (default auto: bfloat16 where it is faster)"
+    add("--precision", choices=get_args(PrecisionChoice), default="auto", help=precision)
     add("--line", metavar="PORT", help="line of a machine that prints each sample; - is the daemon's (default: none)")
 
 
@@ -153,6 +158,7 @@ def parse_options(args: argparse.Namespace) -> TrainOptions:
         decay=args.decay,
         average=args.average / 100,
         device=args.device,
+        precision=args.precision,
         copied=args.copied,
         line=args.line,
     )

@@ -168,7 +168,7 @@ def _make_result(
         held_out_numbers=prepared.held_out_numbers,
         memorisation=memorisation,
         personas=inputs.count_personas(corpus.train),
-        device=device.device_name("cuda") if plan.device == "cuda" else "",
+        device=plan.place,
         base_licence=prepared.base_licence,
         bits_per_nat=_bits_per_nat(prepared),
     )

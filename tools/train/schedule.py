@@ -30,7 +30,8 @@ class TrainPlan:
     A checkpoint is due every `save_every_s`: with 100 s a kill costs at most two minutes. With `patience` the run ends
     after this number of `patience_span`s without an improvement, and keeps the best weights of all evaluations. With
     `average` it keeps the mean weights over this last share of the run. `look_every` 0 means EARLY_LOOK_EVERY, then
-    LOOK_EVERY. A microbatch has `sequences`.
+    LOOK_EVERY. A microbatch has `sequences`. `place` says the device and the
+    precision to a reader.
     """
 
     length: RunLength
@@ -48,6 +49,7 @@ class TrainPlan:
     sequences: int = 2
     device: str = "cpu"
     is_bfloat16: bool = False
+    place: str = ""
 
     @property
     def patience_span(self) -> int:

@@ -52,7 +52,8 @@ def make_optimisers(net: Gpt2, plan: TrainPlan, parallel_map: ParallelMap = map)
     adam = torch.optim.AdamW(vectors, lr=plan.vector_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     if not matrices:
         return {"adam": adam}
-    return {"muon": Muon(matrices, plan.matrix_rate, decay=plan.decay, parallel_map=parallel_map), "adam": adam}
+    muon = Muon(matrices, plan.matrix_rate, decay=plan.decay, parallel_map=parallel_map, is_bfloat16=plan.is_bfloat16)
+    return {"muon": muon, "adam": adam}
 
 
 class Trainer:
