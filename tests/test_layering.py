@@ -324,10 +324,10 @@ def test_each_foreign_library_has_one_door(library: str) -> None:
     assert doors <= DOORS[library]
 
 
-def test_torch_is_known_to_training_and_to_the_peer_that_needs_it() -> None:
+def test_torch_is_known_to_training_and_to_the_peers_that_need_it() -> None:
     users = {path.relative_to(ROOT).parts for path in sources() if "torch" in imported(path)}
-    peer = ("tools", "bench", "peers", "transformers_runner.py")
-    assert all(parts[:2] == ("tools", "train") or parts == peer for parts in users)
+    peers = {("tools", "bench", "peers", name) for name in ("transformers_runner.py", "training_runners.py")}
+    assert all(parts[:2] == ("tools", "train") or parts in peers for parts in users)
 
 
 def modules_after(code: str) -> set[str]:

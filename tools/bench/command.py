@@ -4,6 +4,7 @@ asr33 bench                            the embedded model
 asr33 bench --size 124M                random weights of GPT-2's size, in each precision of asr33
 asr33 bench --peers --json out.json    beside ctranslate2, llama.cpp and transformers, round by round
 asr33 bench --start --rounds 15        seconds from a command to its first character, beside Python's own start
+asr33 bench --train --peers            training, beside the loop of transformers
 asr33 bench --clients 100 --size 124M  load test: a hundred Teletypes on one model, and how long they wait
 asr33 bench --simulate --clients 1000  the same without a model, with measured times of its passes
 """
@@ -53,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     python = "Python of another environment with peers, may be repeated (default: this one)"
     add("--peer-python", type=Path, action="append", default=[], metavar="PATH", help=python)
     add("--start", action="store_true", help="measure only the start-up time of commands (default: off)")
+    train = "measure only the speed of training, with random weights (default: off)"
+    add("--train", action="store_true", help=train)
+    batch = "sequences of a training step (default 16 for the embedded model's shape, 4 with --size)"
+    add("--batch", type=whole(1, 10_000), metavar="N", help=batch)
     threads = "processor threads (default 0: one per core)"
     add("--threads", type=whole(*THREAD_RANGE), default=0, metavar="N", help=threads)
     rounds = "measurements of each candidate (default %(default)s)"
@@ -97,6 +102,8 @@ def main(args: argparse.Namespace) -> int:
         return _run_load_test(args)
     if args.start:
         return _run_startup_benchmark(args)
+    if args.train:
+        return _run_training_benchmark(args)
     from tools.bench import target
 
     with _exit_on_signals(), tempfile.TemporaryDirectory(prefix="asr33-bench-") as folder:
@@ -143,6 +150,25 @@ def _run_startup_benchmark(args: argparse.Namespace) -> int:
         startup = startup_time.measure_startup(str(model), args.rounds, on_progress)
     if not _write_json(startup.to_json(), args.json):
         startup_time.print_startup_times(startup, sys.stdout)
+    return 0
+
+
+def _run_training_benchmark(args: argparse.Namespace) -> int:
+    if find_spec("torch") is None:
+        raise ToolError("--train: training needs torch; install it with pip install 'asr33[train]'", "unavailable")
+    from model.onnx import cpu
+    from model.store import store
+    from tools.bench import training_speed
+    from tools.bench.progress import show_progress
+
+    shape = SIZES[args.size] if args.size else store.read_manifest(store.find_model(args.model or store.EMBEDDED)).shape
+    batch = args.batch or (training_speed.DEFAULT_BATCH if args.size else training_speed.EMBEDDED_BATCH)
+    threads, rng = args.threads or cpu.thread_count(), random.Random(args.seed)
+    parts = (4 if args.peers else 2) * (args.rounds + 2)
+    with _exit_on_signals(), show_progress(parts) as on_progress:
+        report = training_speed.measure_training(shape, batch, threads, args.rounds, rng, args.peers, on_progress)
+    if not _write_json(report.to_json(), args.json):
+        training_speed.print_training_speed(report, sys.stdout)
     return 0
 
 

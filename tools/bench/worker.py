@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tools.bench import runner, shared_weights
 from tools.bench.runner import Runner
+
+if TYPE_CHECKING:
+    from tools.bench.peers.training_runners import TrainingRunner
 
 PROBE_BYTES = 256 << 20  # more than any cache holds
 PROBE_REPEATS = 3  # the best counts: other load on the machine is no property of the memory
@@ -29,6 +32,7 @@ class Worker:
     def __init__(self) -> None:
         self._runner: Runner | None = None
         self._probe: BandwidthProbe | None = None
+        self._training: TrainingRunner | None = None
 
     @property
     def runner(self) -> Runner:
@@ -63,6 +67,19 @@ class Worker:
 
         np.save(to, self.runner.logits(ids))
         return {}
+
+    def train_load(
+        self, engine_name: str, precision: str, shape: JsonObject, batch: int, context: int, threads: int
+    ) -> JsonObject:
+        from model.interface import GPT2Config
+        from tools.bench.peers.training_runners import TrainingRunner
+
+        self._training = TrainingRunner(engine_name, precision, GPT2Config(**shape), batch, context, threads)
+        return {}
+
+    def train_steps(self, count: int) -> JsonObject:
+        assert self._training is not None, "no net is loaded"
+        return {"seconds": self._training.time_steps(count)}
 
     def memory(self) -> JsonObject:
         resident, peak = own_memory()
