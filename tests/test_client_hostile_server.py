@@ -26,6 +26,7 @@ from fakes_hostile_server import (
     stream_of,
     trickle,
 )
+from fakes_openai_server import FakeModelServer, on_network_loop, reply_head, send_parts, stream_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -216,6 +217,14 @@ HARMFUL: dict[str, tuple[Play, str]] = {
     "binary": (play(bytes(range(256)) * 20), "does not speak HTTP: check the port"),
     "SSH": (play(b"SSH-2.0-OpenSSH_9.6\r\n"), "does not speak HTTP: check the port"),
     "an alert of TLS": (play(b"\x15\x03\x01\x00\x02\x02\x16"), "the server uses TLS: write https://"),
+    "half a head": (play(b"HTTP/1.1 200 OK\r\nContent-"), "no answer: the connection ended in the middle"),
+    "half a chunk": (
+        play(STREAM_HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked") + b"FF\r\n" + event("a")),
+        "no answer: the connection ended in the middle",
+    ),
+    "switched protocols": (play(b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n\x1b"), "rules of HTTP"),
+    "an unknown status": (play(b"HTTP/1.1 999 \x1b[2J\r\nContent-Length: 0\r\n\r\n"), "fails .999.|does not|rules"),
+    "no content": (play(b"HTTP/1.1 204 X\r\n\r\n"), "refuses the request .204."),
     "nothing": (play(), "closed the connection without a reply: if the server uses TLS, write https://"),
 }
 
@@ -381,11 +390,12 @@ SLOW: dict[str, Play] = {
     "a letter each three seconds": play_forever(3.0, event("x"), start=STREAM_HEAD + event("First")),
     "silence after a word": play(STREAM_HEAD + event("First"), 600.0),
     "silence, and no health": play(STREAM_HEAD + event("First"), 600.0),
+    "nothing at all": play(600.0),
 }
 
 
 def slow_server(case: str) -> HostileServer:
-    if "no health" in case:
+    if case in ("silence, and no health", "nothing at all"):
         return HostileServer([SLOW[case]], health=None)
     return HostileServer([SLOW[case]])
 
@@ -469,6 +479,25 @@ async def test_a_long_prompt_with_comments_is_waited_for() -> None:
         for result in await asyncio.gather(run(), run(other), run(local=LocalWords)):
             assert result.text == "Done"
             assert not result.notices
+
+
+@on_network_loop
+async def test_comments_alone_are_waited_for_as_long_as_is_configured() -> None:
+    """Then the next server is asked at once; without one the reader is told after half a minute."""
+    pings = send_parts(reply_head(), *[part for _ in range(60) for part in (PING, 10.0)])
+    loop = asyncio.get_running_loop()
+    async with FakeModelServer([pings], is_asr33=True) as first, FakeModelServer([stream_text("next")]) as second:
+        model = FailoverModel([RemoteModel(first.url), RemoteModel(second.url)], rng=random.Random(33))
+        assert "".join([chunk.text async for chunk in model.stream("", Sampling())]) == "next"
+        assert 115 < loop.time() < 125
+        assert len(first.posts) == 1
+        await model.close()
+        start, model = loop.time(), FailoverModel([RemoteModel(first.url)], rng=random.Random(33))
+        stream = model.stream("", Sampling())
+        assert (await anext(stream)).notice == "no server"
+        assert 29 < loop.time() - start < 36
+        await stream.aclose()
+        await model.close()
 
 
 @given(st.lists(st.tuples(st.floats(0, 9), st.integers(0, 30)), max_size=20))

@@ -235,6 +235,8 @@ def _describe_protocol_error(error: httpx2.RemoteProtocolError, base_url: str, h
         if head.start.startswith(TLS_ALERT) and base_url.startswith("http://"):
             return "the server uses TLS: write https://"
         return "what listens there does not speak HTTP: check the port"
+    if "closed connection" in str(error) or "disconnected" in str(error):
+        return "the connection ended in the middle of the reply"
     reason = quote_briefly(QUOTED_BYTES.split(str(error))[0])
     return f"its reply breaks the rules of HTTP ({reason}): is it a model server?"
 

@@ -15,6 +15,8 @@ from model.client.server_health import ServerHealth
 from model.errors import ModelError, ServerLost
 from model.interface import Model, Sampling, TextChunk
 
+START_LIMIT_S = 10.0  # that the start of the daemon waits for the only server
+
 TextChunks = AsyncGenerator[TextChunk, None]
 
 _log = logging.getLogger("asr33")
@@ -80,7 +82,7 @@ class ServerPool:
 
     async def check_all(self, has_alternative: bool) -> None:
         """Asks each server for its models; starts background probes of those that do not answer."""
-        within_s = SILENCE_LIMIT_S if has_alternative else None
+        within_s = SILENCE_LIMIT_S if has_alternative else START_LIMIT_S
         await asyncio.gather(*(self._check_server(server, health, within_s) for server, health in self._servers))
         for server, health in self._servers:
             self._start_probe(server, health)
@@ -128,7 +130,7 @@ class ServerPool:
 
     async def _check_server(self, server: RemoteBackend, health: ServerHealth, within_s: float | None = None) -> None:
         try:
-            async with limit_silence(within_s, f"{server.device}: no answer within {SILENCE_LIMIT_S:g} seconds"):
+            async with limit_silence(within_s, f"{server.device}: no answer within {within_s or 0:g} seconds"):
                 await server.wait_ready()
         except ModelError as error:
             self.record_failure(server, health, error)

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from model.client.liveness import SILENCE_LIMIT_S, UNFINISHED_LIMIT_S, StallMeter, WatchedServer, is_alive_before
 
+PROBE_BEFORE_S = 5.0  # the notice is due, the server is asked whether it is alive
 BUSY_FACTOR = 3  # by which a server that is alive may be silent for longer before its first word
 
 _log = logging.getLogger("asr33")
@@ -56,12 +57,14 @@ class SilenceNotice:
         """Sends the notice when it is due; runs until it is cancelled."""
         while True:
             self._changed.clear()
-            left_s = None if self._is_sent else self._after_s - self._silent_s()
-            if left_s is None or left_s > 0:
+            left_s = self._after_s - self._silent_s()
+            if self._is_sent or left_s > PROBE_BEFORE_S:
+                await self._wait_for_change(None if self._is_sent else left_s - PROBE_BEFORE_S)
+            elif self._is_reading_prompt() and await is_alive_before(self._server_is_alive, _now() + max(left_s, 1.0)):
+                await self._wait_for_change(PROBE_BEFORE_S)
+            elif (left_s := self._after_s - self._silent_s()) > 0:
                 await self._wait_for_change(left_s)
-            elif self._is_reading_prompt() and await is_alive_before(self._server_is_alive, _now() + SILENCE_LIMIT_S):
-                await self._wait_for_change(SILENCE_LIMIT_S)
-            elif self._silent_s() >= self._after_s:
+            else:
                 self._is_sent = self._send()
                 if not self._is_sent:
                     await self._wait_for_change(SILENCE_LIMIT_S)
