@@ -233,11 +233,11 @@ class ApiClient:
                 raise self._server_lost(f"the stream is malformed: {error}") from None
             if wordless_bytes > MAX_WORDLESS_BYTES:
                 raise self._server_lost(f"over {MAX_WORDLESS_BYTES:,} bytes came without a word: is it a model server?")
-            if parser.completed != completed or not parser.is_unfinished:
-                self._event_since, completed = None, parser.completed
-            if parser.is_unfinished and self._event_since is None:
-                self._event_since = loop.time()
+            if parser.completed != completed or self._event_since is None:
+                self._event_since, completed = loop.time(), parser.completed
+            self._event_since = self._event_since if parser.is_unfinished else None
             self.buffering.note_read(words, read_s)
+            await asyncio.sleep(0)  # many blocks may have arrived, and strokes are due meanwhile
 
     def _read_limit_s(self, is_before_text: bool, waited_s: float) -> float:
         """Returns how long the next byte may take. Only an asr33 server always sends comments before the first word."""

@@ -97,7 +97,6 @@ class HttpReply:
             async with aclosing(self._response.aiter_raw()) as blocks:
                 async for block in blocks:
                     yield block
-                    await asyncio.sleep(0)  # many blocks may have arrived, and strokes are due meanwhile
 
     async def read_body(self, max_bytes: int = MAX_BODY_BYTES, limit_s: float | None = None) -> bytes:
         """Returns what arrives of the body within the limit or the read timeout, cut to `max_bytes`."""
@@ -106,6 +105,7 @@ class HttpReply:
             async with asyncio.timeout(limit_s), aclosing(self.iter_bytes()) as blocks:
                 async for block in blocks:
                     body += block
+                    await asyncio.sleep(0)  # many blocks may have arrived, and strokes are due meanwhile
                     if len(body) > max_bytes:
                         break
         return bytes(body[:max_bytes])
@@ -200,7 +200,7 @@ def _server_lost_errors(base_url: str, head: ReplyHead | None = None) -> Iterato
     except httpx2.RemoteProtocolError as error:
         raise ServerLost(f"{base_url}: no answer: {_describe_protocol_error(error, base_url, head)}") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        raise ServerLost(f"{base_url}: no answer: {_describe_error(error)}") from None
+        raise ServerLost(f"{base_url}: {_describe_error(error)}") from None
 
 
 def _describe_error(error: Exception) -> str:
@@ -211,19 +211,18 @@ def _describe_error(error: Exception) -> str:
             reason = f"its certificate is not valid: {cause.verify_message}"
             return f"{reason}: renew it on the server, or name the file of its authority in ca_file"
         if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-            return "the server has no TLS: write http://, or give it a certificate"
+            return "no answer: the server has no TLS: write http://, or give it a certificate"
         if isinstance(cause, socket.gaierror):
-            return f"unknown host name ({cause.strerror}): check its spelling, or write the address"
+            return f"no answer: unknown host name ({cause.strerror}): check its spelling, or write the address"
         if isinstance(cause, ConnectionRefusedError) or getattr(cause, "errno", None) == errno.ECONNREFUSED:
-            return "no program listens there: start the server, or check the port"
+            return "no answer: no program listens there: start the server, or check the port"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpx2.ConnectTimeout):
-        return (
-            f"no connection within {CONNECT_TIMEOUT_S:g} seconds: is the server on, and on this network?{_proxy_hint()}"
-        )
+        reason = f"no connection within {CONNECT_TIMEOUT_S:g} seconds"
+        return f"no answer: {reason}: is the server on, and on this network?{_proxy_hint()}"
     if isinstance(error, httpx2.NetworkError) and not str(error):
-        return "the connection broke"
-    return quote_briefly(str(error)) or type(error).__name__
+        return "no answer: the connection broke"
+    return f"no answer: {quote_briefly(str(error)) or type(error).__name__}"
 
 
 def _describe_protocol_error(error: httpx2.RemoteProtocolError, base_url: str, head: ReplyHead | None) -> str:
