@@ -26,9 +26,13 @@ TERMINAL = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
 
 
 @contextmanager
-def start_demo(folder: Path, *words: str, **streams: int) -> Iterator[Popen[str]]:
+def start_demo(
+    folder: Path, *words: str, variables: dict[str, str] | None = None, **streams: int
+) -> Iterator[Popen[str]]:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    with Popen([*COMMAND, str(folder), *words], cwd=ROOT, text=True, env=TERMINAL, **streams) as process:
+    colours = ("NO_COLOR", "COLORTERM")
+    env = {key: value for key, value in TERMINAL.items() if key not in colours} | (variables or {})
+    with Popen([*COMMAND, str(folder), *words], cwd=ROOT, text=True, env=env, **streams) as process:
         try:
             yield process
         finally:
@@ -92,6 +96,48 @@ def test_in_a_terminal_the_paper_is_on_the_screen_and_ctrl_c_leaves_when_idle(tm
         left = read_terminal_until(hand, "the session log is")
         assert process.wait(30) == 0
         assert "HI THERE^C" in left[left.index("\x1b[?1049l") :]
+
+
+@pytest.mark.parametrize("name", ["dumb", "tty33", "vt52", "unknown", ""])
+def test_a_terminal_without_a_movable_cursor_shows_the_paper_at_once(tmp_path, name):
+    with (
+        terminal() as (hand, tty),
+        start_demo(tmp_path, variables={"TERM": name}, stdin=tty, stdout=tty, stderr=tty) as process,
+    ):
+        shown = read_terminal_until(hand, "READY")
+        assert "TYPE A LINE, PRESS RETURN." in shown
+        assert "Ctrl-C" in shown
+        os.write(hand, b"HI THERE")
+        shown += read_terminal_until(hand, "HI THERE")
+        os.write(hand, b"\x03")
+        shown += read_terminal_until(hand, r"\^C.*READY")
+        process.send_signal(signal.SIGTERM)
+        shown += read_terminal_until(hand, "the session log is")
+        assert process.wait(30) == 0
+        assert "\x1b" not in shown
+        assert shown.count("HI THERE") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "paper", "carriage"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "38;2;28;28;28;48;2;242;234;215", "7"),
+        ({"TERM": "xterm-256color"}, "38;5;234;48;5;230", "7"),
+        ({"TERM": "xterm"}, "30;47", "7"),
+        ({"TERM": "vt100"}, "", "7"),
+        ({"TERM": "a-terminal-of-tomorrow"}, "30;47", "7"),
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": "1"}, "", "7"),
+    ],
+)
+def test_the_paper_is_cream_and_the_carriage_shows_with_any_colours(tmp_path, variables, paper, carriage):
+    with terminal() as (hand, tty), start_demo(tmp_path, variables=variables, stdin=tty, stdout=tty, stderr=tty):
+        shown = read_terminal_until(hand, "LISTENING.*CTRL-C LEAVES")
+        codes = set(re.findall(r"\x1b\[([0-9;]+)m", shown))
+        assert any(code.split(";")[-1] == carriage for code in codes)
+        if paper:
+            assert {paper, f"0;{paper}"} & codes
+        else:
+            assert codes == {carriage}
 
 
 def test_an_unwritable_screen_ends_the_demo_with_a_one_line_error(tmp_path):

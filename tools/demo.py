@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Coroutine, Iterator
 from dataclasses import replace
@@ -28,6 +27,7 @@ from model.log_format import log_to_stderr
 from tools.cli.output import check_stdout, print_message, stdout_errors
 from tools.cli.signals import handle_in_loop
 from tools.paper_view.stream import write_strike
+from tools.paper_view.terminal_type import can_move_cursor, terminal_size
 from tools.run import add_answer_arguments, config_from_arguments
 from tools.virtual.command import run_until_first_ends
 from tools.virtual.terminal_keys import forward_keys, stdin_is_terminal
@@ -60,7 +60,8 @@ def main(args: argparse.Namespace) -> int:
 
 async def _run_demo(chosen: Config, prompt: str | None, character_s: float) -> int:
     """Runs machine and daemon in one event loop, connected by a real pty."""
-    on_strike = _ring_bell if sys.stdout.isatty() else lambda strike: write_strike(strike, sys.stdout)
+    has_screen = can_move_cursor(sys.stdout)
+    on_strike = _ring_bell if has_screen else _show_strike
     columns = chosen.machine.columns
     machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_strike)
     model = model_factory.open_model(chosen, character_s)
@@ -72,11 +73,13 @@ async def _run_demo(chosen: Config, prompt: str | None, character_s: float) -> i
                 typing = forward_keys(machine, lambda dropped_keys: session.is_idle and not dropped_keys)
             else:
                 typing = _type_prompt(machine, session, prompt)
-            with _screen_drawing(machine, session) as drawing:
+            with _screen_drawing(machine, session) if has_screen else _plain_paper() as drawing:
                 await run_until_first_ends(session.run(), typing, stop.wait(), machine.wait_until_stopped(), *drawing)
     with stdout_errors():
-        if sys.stdout.isatty():
+        if has_screen:
             sys.stdout.write(machine.typing_unit.paper.text().strip("\n") + "\n")
+        elif sys.stdout.isatty():
+            sys.stdout.write("\n")
         sys.stdout.flush()
     print_message(f"asr33: the session log is {log.path}" if log.is_kept else "asr33: there is no session log")
     return 0
@@ -94,16 +97,19 @@ async def _type_prompt(machine: VirtualTeletype, session: TeletypeSession, promp
 
 @contextlib.contextmanager
 def _screen_drawing(machine: VirtualTeletype, session: TeletypeSession) -> Iterator[list[Coroutine[Any, Any, None]]]:
-    """Opens the full-screen view and yields the coroutine that draws it; without a terminal yields none."""
-    if not sys.stdout.isatty():
-        yield []
-        return
-    from rich.console import Console
-
+    """Opens the full-screen view and yields the coroutine that draws it."""
     from tools.paper_view.fullscreen import open_screen
 
-    with hold_messages(logging.getLogger()), open_screen(Console(), machine.typing_unit.paper.columns) as draw:
+    with hold_messages(logging.getLogger()), open_screen(sys.stdout, machine.typing_unit.paper.columns) as draw:
         yield [_draw_forever(machine, session, draw)]
+
+
+@contextlib.contextmanager
+def _plain_paper() -> Iterator[list[Coroutine[Any, Any, None]]]:
+    """Yields no coroutine: each strike goes to standard output. A terminal is told its keys."""
+    if sys.stdout.isatty():
+        print_message("asr33: Ctrl-C stops an answer, and leaves when nothing is typed")
+    yield []
 
 
 @contextlib.contextmanager
@@ -128,10 +134,17 @@ async def _draw_forever(machine: VirtualTeletype, session: TeletypeSession, draw
         ctrl_c = "LEAVES" if session.is_idle else "BREAKS"
         state = f"COLUMN {unit.column + 1:2}   {session.activity.upper():9}   CTRL-C {ctrl_c}"
         with stdout_errors():
-            if (current := (unit.strike_count, state, os.get_terminal_size())) != drawn:
+            if (current := (unit.strike_count, state, terminal_size(sys.stdout))) != drawn:
                 drawn = current
                 draw(lambda count: unit.paper.lines[-count:], unit.column, state)
         await asyncio.sleep(REDRAW_S)
+
+
+def _show_strike(strike: Strike) -> None:
+    """Writes a strike as plain text, and rings a terminal's bell."""
+    write_strike(strike, sys.stdout)
+    if sys.stdout.isatty():
+        _ring_bell(strike)
 
 
 def _ring_bell(strike: Strike) -> None:

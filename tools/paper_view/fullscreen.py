@@ -4,72 +4,89 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
-from rich.align import Align
-from rich.console import Console, Group
-from rich.live import Live
-from rich.style import Style
-from rich.text import Text
-
+from tools.paper_view.screen_writer import BLANK, ScreenCell, ScreenRow, ScreenWriter
 from tools.paper_view.scrolling import visible_glyph
+from tools.paper_view.terminal_type import PALETTES, Palette, choose_palette, terminal_size
 
 MARGIN_COLUMNS = 2  # blank columns of paper on either side of the 72
-PAPER_STYLE = "grey11 on #f2ead7"
-CARRIAGE_STYLE = "#f2ead7 on grey11"
-STATE_STYLE = "grey70 on grey11"
+
+_OPEN_SCREEN = "\x1b[?1049h\x1b[?25l"  # the alternate screen, without a cursor
+# A terminal without an alternate screen keeps the frame, and the shell goes on below it.
+_CLOSE_SCREEN = "\x1b[m\x1b[999;1H\n\x1b[?25h\x1b[?1049l"
 
 CellLines = Sequence[Sequence[str]]  # lines of cells; a cell holds all characters struck in it
 # Its arguments: a function that returns the last N lines, the column of the carriage, the state.
 DrawFrame = Callable[[Callable[[int], CellLines], int, str], None]
 
 
-def render_frame(lines: CellLines, column: int, state: str, columns: int, width: int, height: int) -> Group:
-    """Renders the foot of the sheet, the carriage as a block, and the state below.
+def render_frame(
+    lines: CellLines, column: int, state: str, columns: int, width: int, height: int, palette: Palette = PALETTES[None]
+) -> list[ScreenRow]:
+    """Renders the foot of the sheet, the carriage as a block, and the state below, in `height` rows.
 
-    The line being struck is the last but one of the screen. A screen narrower than the sheet follows the carriage, and
-    the state names its columns. A screen of one line has no state.
+    The line being struck is above the state. On a screen narrower than the sheet a line of paper goes on in the next
+    row. A screen of one row has no state.
     """
-    count = max(1, height - 1)
-    shown = [*[()] * count, *lines][-count:]
-    column = min(column, columns - 1)
-    left = max(0, column + 1 - width)
+    row_columns = min(width, columns)
     edge = MARGIN_COLUMNS if width >= columns + 2 * MARGIN_COLUMNS else 0
-    sheet = Text(no_wrap=True, overflow="crop", end="")
-    for number, line in enumerate(shown):
-        is_last = number == len(shown) - 1
-        row = _render_row(line, range(left, min(columns, left + width)), edge)
-        if is_last:
-            row.stylize(CARRIAGE_STYLE, edge + column - left, edge + column - left + 1)
-        sheet.append_text(row)
-        if not is_last:
-            sheet.append("\n")
-    if width < columns:
-        state = f"{left + 1}-{left + width}/{columns} {' '.join(state.split())}"
-    below = Text(state.center(width)[:width], style=STATE_STYLE, no_wrap=True, overflow="crop", end="")
-    return Group(Align.center(sheet, width=width), *([below] if height > 1 else []))
+    count = max(1, height - 1)
+    sheet: list[list[ScreenCell]] = []
+    for line in lines[-count:-1]:
+        sheet += _render_line(line, None, columns, row_columns, palette)
+    sheet += _render_line(lines[-1] if lines else (), min(column, columns - 1), columns, row_columns, palette)
+    blank_row = [(" ", palette.paper)] * row_columns
+    margin = [(" ", palette.paper)] * edge
+    left = [BLANK] * ((width - row_columns) // 2 - edge)
+    right = [BLANK] * (width - row_columns - 2 * edge - len(left))
+    rows: list[ScreenRow] = [[*left, *margin, *row, *margin, *right] for row in [*[blank_row] * count, *sheet][-count:]]
+    if height > 1:
+        text = state if width >= columns else " ".join(state.split())
+        # The last cell stays blank: some terminals scroll when it is written.
+        rows.append([*((char, palette.state) for char in text.center(width)[: width - 1]), BLANK])
+    return rows
 
 
-def _render_row(line: Sequence[str], columns: range, edge: int) -> Text:
-    cells = [visible_glyph(line[column] if column < len(line) else "") for column in columns]
-    row = Text(" " * edge + "".join(glyph for glyph, _, _ in cells) + " " * edge, style=PAPER_STYLE)
-    for at, (_, bold, underlined) in enumerate(cells, edge):
-        if bold or underlined:
-            row.stylize(Style(bold=bold, underline=underlined), at, at + 1)
-    return row
+def _render_line(
+    line: Sequence[str], carriage: int | None, columns: int, row_columns: int, palette: Palette
+) -> list[list[ScreenCell]]:
+    """Returns the rows of one line of paper; with a carriage it is the line being struck."""
+    inked = max((column + 1 for column, cell in enumerate(line[:columns]) if cell.strip()), default=0)
+    row_count = max(1, -(-max(inked, 0 if carriage is None else carriage + 1) // row_columns))
+    cells = [_render_cell(line[column] if column < len(line) else "", palette) for column in range(inked)]
+    cells += [(" ", palette.paper)] * (row_count * row_columns - inked)
+    if carriage is not None:
+        cells[carriage] = (cells[carriage][0], palette.carriage)
+    return [cells[start : start + row_columns] for start in range(0, len(cells), row_columns)]
+
+
+def _render_cell(cell: str, palette: Palette) -> ScreenCell:
+    glyph, is_bold, is_underlined = visible_glyph(cell)
+    marks = (palette.paper, "1" if is_bold and palette.has_bold else "", "4" if is_underlined else "")
+    return glyph, ";".join(filter(None, marks))
 
 
 @contextlib.contextmanager
-def open_screen(console: Console, columns: int) -> Iterator[DrawFrame]:
-    """Opens the terminal's alternate screen and yields a function that draws; restores the screen at the end."""
-    live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+def open_screen(out: TextIO, columns: int) -> Iterator[DrawFrame]:
+    """Opens the terminal's alternate screen and yields a function that draws; restores the screen at the end.
+
+    The function raises OSError if the terminal is closed.
+    """
+    palette, writer = choose_palette(out), ScreenWriter()
 
     def draw(foot: Callable[[int], CellLines], column: int, state: str) -> None:
-        width, height = console.size
-        live.update(render_frame(foot(height), column, state, columns, width, height), refresh=True)
+        width, height = terminal_size(out)
+        frame = render_frame(foot(height), column, state, columns, width, height, palette)
+        out.write(writer.write_frame(frame))
+        out.flush()
 
-    live.start()
+    with contextlib.suppress(OSError):  # the first frame tells
+        out.write(_OPEN_SCREEN)
+        out.flush()
     try:
         yield draw
     finally:
         with contextlib.suppress(OSError):  # the terminal is closed
-            live.stop()
+            out.write(_CLOSE_SCREEN)
+            out.flush()

@@ -16,6 +16,7 @@ from drivers.profile import Profile
 from drivers.virtual import Strike
 from tools.cli.output import print_message, stdout_errors, terminal_width
 from tools.paper_view.scrolling import ScrollingPaper
+from tools.paper_view.terminal_type import can_move_cursor
 
 
 class PaperView:
@@ -25,7 +26,7 @@ class PaperView:
         self._out = out
         self._columns = profile.columns
         self._scrolling: ScrollingPaper | None = None  # None: `out` gets plain text
-        if _can_scroll(out):
+        if can_move_cursor(out):
             self._scrolling = ScrollingPaper(_drawable_profile(profile, out), terminal_width(out))
         self._line_begun = False  # in plain text
 
@@ -82,11 +83,6 @@ def write_strike(strike: Strike, out: TextIO) -> None:
     with stdout_errors():
         out.write("" if strike.ignored else text)
         out.flush()
-
-
-def _can_scroll(out: TextIO) -> bool:
-    """Whether `out` is a terminal whose cursor can be moved."""
-    return out.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _drawable_profile(profile: Profile, out: TextIO) -> Profile:
