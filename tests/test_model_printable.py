@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pty
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -81,3 +82,20 @@ def test_output_is_escaped_on_a_terminal_and_unchanged_elsewhere(
         print_output(text)
         assert os.read(ours, 1000) == b"a\\x1b[2J\tb\\u202e\r\n"
     os.close(ours)
+
+
+# These write what is asr33's own: the paper's glyphs, a profile, a version; the bench starts programs of its own.
+WRITE_THEMSELVES = {"tools/main.py", "tools/demo.py", "tools/calibrate/command.py", "tools/cli/output.py"}
+BORDER = {"model/log_format.py", "model/server/http/log_handler.py"}
+
+
+def test_no_other_module_writes_to_a_terminal() -> None:
+    root = Path(__file__).resolve().parents[1]
+    writing = re.compile(r"basicConfig\(|sys\.std(?:out|err)\.write\((?!escape_controls)|(?<!def )(?<![\w.])print\(")
+    files = [
+        path.relative_to(root)
+        for name in ("daemon", "drivers", "model", "tools")
+        for path in (root / name).rglob("*.py")
+    ]
+    found = {str(path) for path in files if writing.search((root / path).read_text())}
+    assert {path for path in found if not path.startswith("tools/bench/")} <= WRITE_THEMSELVES | BORDER
