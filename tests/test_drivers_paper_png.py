@@ -68,6 +68,23 @@ def test_ink_upon_ink_is_darker_and_never_darker_than_the_ribbon():
     assert tuple(low for low, _ in darkest) == pytest.approx(INK_RGB, abs=3)
 
 
+@pytest.mark.parametrize("dpi", [75, 150, 300])
+def test_overstrike_art_has_black_and_greys_in_order(dpi):
+    def dots(cell):
+        """Returns the light of the dots between cap line and base line, the darkest first."""
+        image = open_png(draw_png([[cell] * 72], dpi=dpi)).convert("L")
+        x, y = round(LEFT * dpi / 150), round(TOP * dpi / 150)
+        box = (x + round(dpi), y + round(dpi / 30), x + round(6 * dpi), y + round(dpi / 7.5))
+        return sorted(image.crop(box).tobytes())
+
+    ramp = [dots(cell) for cell in (".", "+", "X", "M", "MW", "MWX", "MWX#", "MWXHO@#8$")]
+    means = [sum(light) / len(light) for light in ramp]
+    assert means == sorted(means, reverse=True)
+    assert means[0] > 220
+    assert means[-1] < 42
+    assert ramp[-1][len(ramp[-1]) // 2] < 20  # black
+
+
 def test_an_overstruck_cell_shows_both_glyphs():
     bar, dash, cross = (ink(open_png(draw_png([[cell]]))).getbbox() for cell in ("!", "-", "!-"))
     assert cross[0] <= dash[0] + 1

@@ -16,7 +16,7 @@ PenStroke = tuple[Point, ...]
 # The box of a glyph, in 2400ths of an inch, x to the right and y downwards: 10 to the inch, 6 lines to the inch.
 WIDTH, HEIGHT = 240, 400
 CAP_LINE, BASELINE = 80, 320  # y of the tops of the capitals, and of the base line
-PEN_WIDTH = 36  # width of a stroke, with round ends
+PEN_WIDTH = 40  # width of a stroke, with round ends: the ribbon makes it broader than the type
 
 # Drawn in a box of 60 by 100, strokes separated by |. "x,y" is the end of a straight line; "~x,y" is the corner of a
 # curve from the point before to the point after it: a quarter of a circle pulled towards that corner.

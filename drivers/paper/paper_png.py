@@ -16,7 +16,7 @@ from drivers.errors import DriverError
 from drivers.paper import glyphs
 from drivers.profile import COLUMNS, TypeWheel, pitch_of
 
-PAPER_RGB, INK_RGB = (246, 239, 221), (34, 25, 51)  # red, green, blue; the usual ribbon is black with violet in it
+PAPER_RGB, INK_RGB = (246, 239, 221), (12, 9, 16)  # red, green, blue; the ribbon is black with a little violet in it
 PAPER_WIDTH_IN, MARGIN_IN = 8.5, 0.5  # width of the roll; blank margin above the first line and below the last
 LINES_PER_IN = 6
 MIN_DPI, MAX_DPI = 30, 600  # below, letters are blots; above, a picture has hundreds of megabytes
