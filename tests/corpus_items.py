@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tools.corpus.archive import Member, iter_members
+from tools.corpus.encodings import encoding_warning, read_as_utf8
 from tools.corpus.importers.registry import Importer
 from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 
@@ -26,13 +27,16 @@ def make_zip(path: Path, files: Mapping[str, str | bytes], method: int = zipfile
 
 
 def members_of(path: Path) -> list[Member]:
-    return [item for item in iter_members(path) if isinstance(item, Member)]
+    """Returns the members as importers get them: in UTF-8."""
+    return [read_as_utf8(item) for item in iter_members(path) if isinstance(item, Member)]
 
 
 def import_path(importer: Importer, path: Path) -> list[ImportItem]:
-    """Returns all items except the people."""
-    items = importer.read_items(importer.claim(members_of(path)))
-    return [item for item in items if not isinstance(item, KnownPerson)]
+    """Returns all items except the people, and the warning of each file that was not UTF-8."""
+    members = importer.claim(members_of(path))
+    items = [item for item in importer.read_items(members) if not isinstance(item, KnownPerson)]
+    warnings = ((member.location, encoding_warning(member)) for member in members)
+    return [*items, *(SourceWarning(location, warning) for location, warning in warnings if warning)]
 
 
 def records_of(items: Iterable[ImportItem]) -> list[Record]:

@@ -189,12 +189,12 @@ def test_a_huge_line_is_reported_and_skipped(tmp_path: Path, monkeypatch: pytest
     assert [item.reason for item in damaged_of(items)] == ["too long for a message"]
 
 
-def test_a_byte_that_is_not_utf8_costs_only_a_character(tmp_path: Path) -> None:
+def test_a_byte_that_is_not_utf8_costs_no_message(tmp_path: Path) -> None:
     path = write_export(tmp_path, [chat_item(1, 2, "caf? noir")])
     path.write_bytes(path.read_bytes().replace(b"caf?", b"caf\xe9"))
     items = import_items(path)
-    assert texts_of(items) == ["caf\ufffd noir"]
-    assert warnings_of(items)[0].startswith("1 line is partly not UTF-8")
+    assert texts_of(items) == ["café noir"]
+    assert warnings_of(items)[0].startswith("UTF-8, but for 1 character read as cp1252 (é)")
 
 
 def test_a_lone_surrogate_can_be_encoded(tmp_path: Path) -> None:

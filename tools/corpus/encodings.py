@@ -11,7 +11,6 @@ import codecs
 import difflib
 import encodings.aliases
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -20,11 +19,17 @@ from typing import IO, Protocol, cast
 
 from tools.cli.errors import ToolError
 from tools.corpus.archive import READ_ERRORS, Member, MemberError
-from tools.corpus.encoding_guess import EncodingEvidence, guess_encoding
+from tools.corpus.encoding_guess import (
+    MAX_CONTROL_SHARE,
+    WIDE_ENCODINGS,
+    EncodingEvidence,
+    guess_encoding,
+    guess_wide,
+    is_text,
+)
 
 CHUNK_BYTES = 1 << 18
 SNIFF_BYTES = 4096  # in which UTF-16 without a mark is looked for
-MIN_LETTER_SHARE = 0.9  # of the characters of UTF-16 without a mark
 
 _NO_TEXT_CODECS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
 _MARKS = {  # the longer marks first
@@ -36,8 +41,7 @@ _NO_TEXT_MAGIC = (
     b"%PDF-", b"PK\x03\x04", b"PK\x05\x06", b"\xfd7zXZ\x00", b"\x1f\x8b", b"SQLite format 3\x00", b"\x89PNG",
     b"\xff\xd8\xff", b"\xd0\xcf\x11\xe0",
 )  # fmt: skip
-_WIDE_ENCODINGS = {"utf-32-le": 4, "utf-32-be": 4, "utf-16-le": 2, "utf-16-be": 2}
-_CONTROL = re.compile("[\0-\6\x0e-\x19\x1c-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_CONTROL_BYTE = re.compile(rb"[\0-\6\x0e-\x19\x1c-\x1f]")
 
 
 class _Decoder(Protocol):
@@ -95,16 +99,18 @@ class _Utf8Opener:
         mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
         if mark == codecs.BOM_UTF8:
             self._has_utf8_mark = True
-        elif mark:
+        elif mark and is_text(head[:SNIFF_BYTES], _MARKS[mark]):
             self.encoding = _MARKS[mark]
         elif head.startswith(_NO_TEXT_MAGIC):
             self.is_raw = self.is_binary = True
         elif self.named and (b"\0" not in head or self.named.startswith(("utf-16", "utf-32"))):
             is_wide = self.named in ("utf-16", "utf-32")  # their codecs need a mark
-            self.encoding = (_guess_wide(head[:SNIFF_BYTES]) or f"{self.named}-le") if is_wide else self.named
+            self.encoding = (guess_wide(head[:SNIFF_BYTES]) or f"{self.named}-le") if is_wide else self.named
         elif b"\0" in head[:SNIFF_BYTES]:
-            self.encoding = _guess_wide(head[:SNIFF_BYTES])
+            self.encoding = guess_wide(head[:SNIFF_BYTES])
             self.is_raw = self.is_binary = not self.encoding
+        elif len(_CONTROL_BYTE.findall(head)) > MAX_CONTROL_SHARE * len(head):
+            self.is_raw = self.is_binary = True
 
     def examine(self) -> None:
         """Reads the file, and sets its encoding by the letters outside ASCII."""
@@ -139,7 +145,7 @@ class _Utf8Opener:
     def warning(self) -> str:
         cure = "if its letters are wrong, add it to a new corpus with --encoding NAME"
         parts = []
-        if not self.named and self.encoding in _WIDE_ENCODINGS:
+        if not self.named and self.encoding in WIDE_ENCODINGS:
             parts.append(f"{self.encoding} without its mark; {cure}")
         elif not self.named and self.decoded:
             letters = f" ({self._letters})" if self._letters else ""
@@ -277,20 +283,3 @@ def _last_character_start(block: bytes) -> int:
         if block[end] & 0xC0 != 0x80:
             return end
     return len(block)
-
-
-def _guess_wide(head: bytes) -> str:
-    """Returns the encoding of a text with two or four bytes a character and without a mark, or ""."""
-    shares = {name: _letter_share(head, name, width) for name, width in _WIDE_ENCODINGS.items()}
-    best = max(shares, key=lambda name: shares[name])
-    return best if shares[best] > MIN_LETTER_SHARE else ""
-
-
-def _letter_share(head: bytes, encoding: str, width: int) -> float:
-    """Returns the share of letters and marks that texts have, or 0; ASCII and blanks count twice."""
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(head[: len(head) // width * width])
-    if len(text) < 2 or "\ufffd" in text or _CONTROL.search(text):
-        return 0.0
-    share = sum(c < "\u0600" or (unicodedata.category(c)[0] in "LNP" and c >= "\u2010") for c in text) / len(text)
-    ascii_share = sum(c < "\x7f" for c in text) / len(text)
-    return share + ascii_share if share > MIN_LETTER_SHARE and ascii_share else 0.0

@@ -1,4 +1,4 @@
-"""Reads members line by line, and JSON Lines object by object. Damaged lines are reported by number and skipped."""
+"""Reads UTF-8 line by line, and JSON Lines object by object. Damaged lines are reported by number and skipped."""
 
 from __future__ import annotations
 
@@ -41,17 +41,6 @@ def decode_line(line: bytes) -> tuple[str, bool]:
         return line.decode("utf-8-sig", "replace").rstrip("\r\n"), False
 
 
-def decode_table_line(line: bytes) -> tuple[str, bool]:
-    """Decodes a line like `decode_line`, but as Windows-1252 if it has no UTF-8 letter: spreadsheets write that."""
-    text, is_utf8 = decode_line(line)
-    if is_utf8 or any(c > "\x7f" and c != "\ufffd" for c in text):
-        return text, is_utf8
-    try:
-        return line.decode("cp1252").rstrip("\r\n"), False
-    except UnicodeDecodeError:  # five bytes are undefined there
-        return text, False
-
-
 def iter_objects(member: Member) -> Iterator[tuple[int, dict[str, Any]] | DamagedItem | SourceWarning]:
     """Yields (line number, object) of JSON Lines, and reports of damage. Raises MemberError."""
     damaged = not_utf8 = 0
@@ -76,12 +65,6 @@ def not_utf8_message(count: int) -> str:
     """Returns the warning about lines that are partly not UTF-8."""
     subject = "1 line is" if count == 1 else f"{count:,} lines are"
     return f"{subject} partly not UTF-8; unreadable bytes became \ufffd"
-
-
-def windows_1252_message(count: int) -> str:
-    """Returns the warning about lines that were decoded as Windows-1252."""
-    subject = "1 line is" if count == 1 else f"{count:,} lines are"
-    return f"{subject} not UTF-8, read as Windows-1252: check the letters"
 
 
 def _parse_object(text: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from tools.corpus.csv_rows import CsvRow
 from tools.corpus.fields import as_text, as_timestamp, describe_attachment, format_numbers
 from tools.corpus.importers.signal_message import MENTION_MARK, UNKNOWN_NAME, is_outgoing, skip_reason
 from tools.corpus.importers.signal_xml import SmsElement, iter_elements
-from tools.corpus.jsonl import decode_line, decode_table_line, iter_lines, windows_1252_message
+from tools.corpus.jsonl import decode_line, iter_lines, not_utf8_message
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage, sort_by_thread
 
@@ -87,11 +87,11 @@ class _TableReader:
             message = f"quotes and commas that are not valid CSV, kept as they are, in line {numbers}"
             yield SourceWarning(location, message)
         if self._not_utf8:
-            yield SourceWarning(location, windows_1252_message(self._not_utf8))
+            yield SourceWarning(location, not_utf8_message(self._not_utf8))
 
     def _iter_lines(self) -> Iterator[tuple[int, str]]:
         for number, line in iter_lines(self._member, keep_blank=True):
-            text, is_utf8 = decode_table_line(line or b"")
+            text, is_utf8 = decode_line(line or b"")
             self._not_utf8 += not is_utf8
             self._too_long += line is None
             yield number, text

@@ -14,7 +14,7 @@ from tools.corpus.cleaning.social_noise import MAX_TWEET_CHARS, split_joined_twe
 from tools.corpus.csv_format import is_rule
 from tools.corpus.csv_rows import MAX_CERTAIN_CHARS, MAX_QUOTED_CHARS, CsvRow
 from tools.corpus.fields import format_count
-from tools.corpus.jsonl import decode_line, decode_table_line, iter_lines, windows_1252_message
+from tools.corpus.jsonl import decode_line, iter_lines, not_utf8_message
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
 from tools.corpus.table_layout import TableLayout, find_layout
 from tools.corpus.table_roles import TableRoles
@@ -109,7 +109,7 @@ def _iter_lines(member: Member, layout: TableLayout, problems: _Problems) -> Ite
         if line is None:
             problems.damaged.append(number)
             continue
-        text, is_utf8 = decode_table_line(line)
+        text, is_utf8 = decode_line(line)
         problems.not_utf8 += not is_utf8
         text = text.removeprefix("\ufeff").removeprefix("ï»¿")
         yield number, text.removesuffix(layout.format.line_end) if layout.format.line_end else text
@@ -165,7 +165,7 @@ def _report_problems(location: str, problems: _Problems) -> Iterator[ImportItem]
     if problems.damaged:
         yield DamagedItem(location, f"too long for a text ({_format_lines(problems.damaged)})")
     if problems.not_utf8:
-        yield SourceWarning(location, windows_1252_message(problems.not_utf8))
+        yield SourceWarning(location, not_utf8_message(problems.not_utf8))
 
 
 def _format_lines(numbers: Sequence[int]) -> str:
