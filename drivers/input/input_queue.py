@@ -208,11 +208,13 @@ class InputQueue:
 
     def _report_input(self, signal: LineSignal, received: Received, now: float) -> None:
         """Reports all input except the driver's own echo, and the parity and duplex that the input shows."""
+        is_noise = received.kind == "noise"  # counted; a log of all of it would fill the disk
         if isinstance(signal, FramingError):
             self._counters.damaged += 1
-            self._on_event(events.KeyReceived(now, signal.value, damaged=True))
-        elif isinstance(signal, Byte) and received.kind not in ("echo", "garbled"):
-            self._counters.keyed += received.kind != "noise"
+            if not is_noise:
+                self._on_event(events.KeyReceived(now, signal.value, damaged=True))
+        elif isinstance(signal, Byte) and received.kind not in ("echo", "garbled") and not is_noise:
+            self._counters.keyed += 1
             self._on_event(events.KeyReceived(now, signal.value))
         self._counters.noise = self.receiver.noise_filter.count
         self._report_parameter("parity", self.receiver.keyboard.parity, now)
