@@ -71,13 +71,13 @@ class NoiseFilter:
             points[mode] = 0.0 if bits in _NEUTRAL else _USELESS if is_useless else _FITS
         if (utf8_points := self._utf8_points(byte)) is not None:
             points["space"] = utf8_points  # a terminal's keyboard has no parity, and sends UTF-8
+        for mode, change in points.items():
+            self._add_to_score(mode, change)
         best = max(self._scores, key=self._scores.__getitem__)
         if points[best] < 0.0:
             self._note_suspect()
         else:
             self._line.characters += 1
-        for mode, change in points.items():
-            self._add_to_score(mode, change)
         if self._is_too_fast():
             self._note_misfit()
             self.is_noisy = True
