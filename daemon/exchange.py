@@ -10,6 +10,7 @@ from drivers.teletype import Teletype
 from model.dialogue import SpeakerTagFilter
 from model.interface import Model, Sampling, TextChunk
 from model.opening import OpeningTrimmer, ends_sentence
+from model.printable import drop_half_characters
 
 MAX_PIECE_CHARS = 144  # of a chunk, to print at once: two lines
 
@@ -38,7 +39,7 @@ async def exchange(
                 await tty.fresh_line()
                 await tty.print(commands.NOTICE_TEXTS[chunk.notice])
                 tag_filter.restart_at_margin()
-            text = trimmer.feed(chunk.text)
+            text = trimmer.feed(drop_half_characters(chunk.text))
             answer.append(text)
             finish_reason = chunk.finish_reason or finish_reason
             # A server may send a whole book in one chunk, and a stroke must not wait until it is laid out.

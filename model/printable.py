@@ -30,6 +30,11 @@ def quote_briefly(text: str, max_chars: int = MAX_QUOTED_CHARS) -> str:
     return shown if len(shown) <= max_chars else shown[: max_chars - 3] + "..."
 
 
+def drop_half_characters(text: str) -> str:
+    """Returns a model's text without U+FFFD: many servers send it for bytes that are not a whole character."""
+    return text.replace("\ufffd", "")
+
+
 def _escape(char: str) -> str:
     code = ord(char)
     return _NAMED.get(char) or (f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}")

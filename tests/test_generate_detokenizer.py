@@ -53,8 +53,10 @@ def test_any_division_into_tokens_gives_the_same_text(
 
 @settings(deadline=None)
 @given(st.binary(max_size=40), st.lists(st.integers(0, 1000)))
-def test_invalid_bytes_become_replacement_characters_as_in_python(data: bytes, places: list[int]) -> None:
-    assert detokenize(split_at(data, places)) == (codecs.utf_8_decode(data, "replace", False)[0], None)
+@example("€".encode()[:2] + b"a", [])
+@example("\ufffd".encode(), [])  # a whole character that the model wrote
+def test_bytes_that_are_no_character_are_dropped_as_python_ignores_them(data: bytes, places: list[int]) -> None:
+    assert detokenize(split_at(data, places)) == (codecs.utf_8_decode(data, "ignore", False)[0], None)
 
 
 @settings(deadline=None)
@@ -84,8 +86,9 @@ def test_an_incomplete_character_at_the_end_is_dropped() -> None:
     assert detokenize([b"a<|end", "€".encode()[:1]]) == ("a<|end", None)
 
 
-def test_an_incomplete_character_in_the_middle_is_one_replacement() -> None:
-    assert detokenize(["€".encode()[:2], b"a"]) == ("�a", None)
+def test_an_incomplete_character_in_the_middle_is_dropped() -> None:
+    assert detokenize(["€".encode()[:2], b"a"]) == ("a", None)
+    assert detokenize(["🎡".encode()[:3], "é".encode(), b"\xff", b". ", b"b"], length=1) == ("é.", "sentence")
 
 
 def test_only_the_possible_beginning_of_a_stop_string_waits() -> None:

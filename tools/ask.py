@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from model.interface import PARAMETERS, THREAD_RANGE, DeviceChoice, Model, Sampling
+from model.printable import drop_half_characters
 from model.server_url import is_url
 from model.store.documents import normalise_text
 from tools.cli.arguments import add_sampling_arguments, ranged_number
@@ -78,7 +79,7 @@ def _answer_from_server(url: str, prompt: str, sampling: Sampling) -> None:
 async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
     try:
         async for chunk in model.stream(prompt, sampling):
-            print_output(chunk.text)
+            print_output(drop_half_characters(chunk.text))
             if chunk.notice == "no server":
                 print_message(
                     "asr33: no word from the server; the answer goes on when it sends one, and Ctrl-C ends it"
@@ -103,7 +104,15 @@ def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads
     for step in generate(session, [tokenizer.end_of_text, *tokenizer.encode_lines(prompt)], sampling, tokenizer):
         print_output(step.text)
         for token, logprob in zip(step.tokens, step.logprobs, strict=False):
-            print_message(f"{token:6} {logprob:9.4f} {tokenizer.bytes_of(token).decode('utf-8', 'replace')!r}")
+            print_message(f"{token:6} {logprob:9.4f} {_quote_token(tokenizer.bytes_of(token))}")
+
+
+def _quote_token(data: bytes) -> str:
+    """Returns the text of a token in quotes; a part of a character as bytes."""
+    try:
+        return repr(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return repr(data)
 
 
 def _read_prompt(typed: str) -> str:

@@ -59,7 +59,7 @@ class ContextWindow:
         first = self._cut_index()
         dropped = b"".join(map(self._vocabulary.bytes_of, self.ids[self._first_kept : first]))
         self._first_kept = first
-        return len(dropped.decode("utf-8", "replace"))
+        return len(dropped.decode("utf-8", "ignore"))  # as the answer's text has them
 
     def _cut_index(self) -> int:
         """The start of a line near the middle of the context; without one, of a word, or else of a character."""

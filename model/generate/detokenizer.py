@@ -1,7 +1,8 @@
 """Turns the bytes of tokens into whole characters, and finds the end of the text. Pure; knows no model.
 
 Three stages: bytes to characters, stop strings, the end of the sentence. The result does not depend on the borders
-between tokens. An incomplete character waits, and so does the possible beginning of a stop string.
+between tokens. An incomplete character waits, and so does the possible beginning of a stop string. Bytes that never
+become a character are dropped: a reader would see only a replacement character.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Detokenizer:
         After `target_chars` characters the text ends with the current sentence.
         """
         self.finish_reason: FinishReason | None = None
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         # The characters of the end of text are a stop string too: a model may spell them.
         self._stop_strings = [*(text for text in stop if text), END_OF_TEXT]
         self._first_chars = frozenset(text[0] for text in self._stop_strings)

@@ -143,7 +143,7 @@ class _ChoiceEncoder:
         self._template, self._backend, self._is_chat = template, backend, request.is_chat
         self._chat_text = ChatTextFilter(request.persona_tag) if request.is_chat else None
         self._echo = choice.prompt if request.echo else ""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")  # as the answer is decoded
         self._next_offset = len(choice.prompt)  # in characters
         self._is_first = True
 

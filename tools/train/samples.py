@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 
+from model.generate.detokenizer import Detokenizer
 from model.generate.sampling import choose_token
 from model.interface import Sampling
 from model.onnx.tokenizer import Tokenizer
@@ -29,10 +30,13 @@ def sample_prompts(personas: Collection[str]) -> list[str]:
 
 
 def write_sample(net: Gpt2, tokenizer: Tokenizer, seed: int, prompt: str) -> str:
-    """The prompt and about 150 characters of the model, fewer if the text or the context ends."""
-    sampling = Sampling(seed=seed)
+    """The prompt and about 150 characters of the model, fewer if the text or the context ends.
+
+    Only whole characters: bytes that make none are left out.
+    """
+    sampling, detokenizer, text = Sampling(seed=seed), Detokenizer(), prompt
     ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]
-    while len(ids) < net.shape.n_positions and len(tokenizer.decode(ids)) < len(prompt) + SAMPLE_CHARACTERS:
+    while len(ids) < net.shape.n_positions and len(text) < len(prompt) + SAMPLE_CHARACTERS:
         with torch.no_grad():
             window = torch.tensor([ids[-net.shape.n_positions :]], device=net.wte.weight.device)
             logits = net.logits(window)[0, -1].cpu().numpy()
@@ -40,7 +44,10 @@ def write_sample(net: Gpt2, tokenizer: Tokenizer, seed: int, prompt: str) -> str
         if token == tokenizer.end_of_text:
             break
         ids.append(token)
-    return tokenizer.decode(ids)
+        text += detokenizer.push(tokenizer.bytes_of(token))
+        if detokenizer.finish_reason:
+            break
+    return text + detokenizer.flush()
 
 
 class SamplePrinter(Protocol):
