@@ -81,7 +81,7 @@ def test_a_corpus_becomes_a_model_with_personas_and_copied_share(
     assert "Speakers, with their number of lines: Ann (108), Bob (108)." in readme
     assert '    [conversation]\n    persona = "Ann"\n    you = "Bob"\n' in readme
     assert "stand in runs of 8 words or more that its texts have too; of the held-out documents" in readme
-    assert "| weights | those after step 40, the best on the held-out text |" in readme
+    assert "| weights | those after step 40 of 40, the best on the held-out text |" in readme
     assert run_train(*words) == 0  # the same run, which has ended
     with storage.open_draft("chat") as draft:
         draft.write_kept_records([Record("f", "t", "Changed.", "Ann", 0.0, "message")] * 2000)
@@ -126,8 +126,49 @@ def test_a_run_that_gets_worse_ends_early_with_the_best_weights(
     taken = training["step_taken"]
     assert training["steps"] == taken + 15 < 100
     assert training["bits_per_byte"] == pytest.approx(training["bits_per_byte_before"], abs=0.1)
+    assert taken > 0
     assert f"the weights are those after step {taken} of {taken + 15}, the best" in capsys.readouterr().out
-    assert "Before the first step:" in (home / "worse" / store.CARD_FILE).read_text("utf-8")
+    assert "at a quick look " in (home / "worse" / store.CARD_FILE).read_text("utf-8")
+
+
+def test_a_run_that_is_worse_than_its_base_is_not_called_the_best(
+    text: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training on noise harms a base that knows the held-out text already."""
+    assert run_train(text, "--name", "base", "--steps", 200, *fakes.SIZE) == 0
+    same = text.read_text("utf-8").split("<|endoftext|>\n")[0]
+    noise = "".join(Random(1).choice("qxzjk ") for _ in range(4000))
+    (other := tmp_path / "other.txt").write_text(f"{noise}\n<|endoftext|>\n{same}", "utf-8")
+    words = (other, "--base", "base", "--steps", 60, "--hold-out", 2, "--look-every", 5)
+    capsys.readouterr()
+
+    assert run_train(*words, "--name", "same", *SMALL) == 0
+    output, card = capsys.readouterr().out, (home / "same" / store.CARD_FILE).read_text("utf-8")
+    training = store.verify_model(home / "same").training
+    assert training["step_taken"] == 0
+    assert training["bits_per_byte_after"] == training["bits_per_byte_before"]
+    assert ", the best" not in output + card
+    assert "the weights are those after step 0 of 15: no later step was better on the held-out text\n" in output
+    assert "\nit is base, unchanged; add texts, or keep the last weights all the same: --patience 0 --fresh\n" in output
+    assert "So it is base, unchanged." in card
+
+    assert run_train(*words, "--name", "worse", "--patience", 0, *SMALL) == 0
+    output, card = capsys.readouterr().out, (home / "worse" / store.CARD_FILE).read_text("utf-8")
+    training = store.verify_model(home / "worse").training
+    assert training["bits_per_byte_after"] > training["bits_per_byte_before"]
+    assert ", the best" not in output + card
+    assert "\non the held-out text it is worse than base; add texts, or take fewer steps: --patience 3" in output
+    assert "So on the held-out text it is worse than base." in card
+
+
+def test_too_little_held_out_text_chooses_no_step(
+    text: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (other := tmp_path / "other.txt").write_text(f"{text.read_text('utf-8')}\n<|endoftext|>\nShort.\n", "utf-8")
+    words = (other, "--name", "m", "--steps", 3, "--hold-out", 7, "--patience", 2)
+    assert run_train(*words, *fakes.SIZE) == 0
+    assert "the weights are those after step 3 of 3, the last: too little is held out" in capsys.readouterr().out
+    assert store.verify_model(home / "m").training["step_taken"] == 3
 
 
 def hub_folder(parent: Path) -> Path:

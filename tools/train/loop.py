@@ -12,12 +12,14 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from tools.cli.errors import ToolError
 from tools.train import microbatches, schedule
 from tools.train.checkpoint import TrainState
 from tools.train.data import TokenIds, iter_batches, sample_windows
 from tools.train.gpt2 import Gpt2
-from tools.train.microbatches import ParallelMap
+from tools.train.microbatches import BatchSettings, ParallelMap
 from tools.train.schedule import TrainPlan
 from tools.train.trainer import Trainer
 
@@ -59,6 +61,17 @@ def train_net(
         trainer = Trainer(net, plan, checkpoint_path, parallel_map, windows)
         batches = iter_batches(ids, context, plan.batch, plan.seed, start=trainer.state.step)
         yield from _train_steps(trainer, batches, plan, plan.batch * context, clock)
+
+
+def evaluate_net(net: Gpt2, held_out: TokenIds, plan: TrainPlan) -> float | None:
+    """The loss of a net in nats per token, as at an evaluation of its run; None if too little is held out."""
+    windows = sample_windows(held_out, net.shape.n_positions, EVALUATION_WINDOWS)
+    if windows is None:
+        return None
+    with microbatches.open_thread_map(plan.threads) as thread_map:
+        settings = BatchSettings(map if plan.device == "cuda" else thread_map, plan.sequences, plan.is_bfloat16)
+        net.to(plan.device)
+        return microbatches.mean_loss(net, torch.from_numpy(windows).to(plan.device).long(), settings)
 
 
 def _train_steps(

@@ -21,7 +21,8 @@ class TrainResult:
     """A finished run. `rates` are the learning rates of matrices and vectors in the flat part of the run.
 
     `personas` are the speakers of its texts, with their number of lines. `base_licence` is empty without a base.
-    `bits_per_nat` converts nats per token of the held-out text to bits per byte.
+    `bits_per_nat` converts nats per token of the held-out text to bits per byte. `last_nats` is the loss of the final
+    weights at a quick look, as `state.first` is that of the base. These two can be compared, but not the full score.
     """
 
     name: str
@@ -41,18 +42,36 @@ class TrainResult:
     device: str = ""
     base_licence: str = ""
     bits_per_nat: float = 0.0
+    last_nats: float | None = None
 
     @property
     def taken_step(self) -> int:
-        """The step whose weights the model has."""
-        return self.state.best_step if self.config.patience else self.state.step
+        """The step whose weights the model has. A held-out text that is too short chooses none."""
+        has_best = self.config.patience and self.state.best is not None
+        return self.state.best_step if has_best else self.state.step
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the model has the weights that the run began with: no step was better."""
+        return self.taken_step == 0
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the model is worse on the held-out text than its base."""
+        before, after = self.bits_per_byte_before, self.bits_per_byte_after
+        return not self.is_unchanged and before is not None and after is not None and after > before
 
     @property
     def bits_per_byte_before(self) -> float | None:
-        """The score of the base on the held-out text, if the run has both."""
+        """The score of the base at a quick look at the held-out text, if the run has both."""
         if self.state.first is None or self.config.base is None:
             return None
         return self.state.first * self.bits_per_nat
+
+    @property
+    def bits_per_byte_after(self) -> float | None:
+        """The score of the model at the same quick look."""
+        return None if self.last_nats is None else self.last_nats * self.bits_per_nat
 
 
 def training_record(result: TrainResult) -> dict[str, Any]:
@@ -84,6 +103,8 @@ def _optional_facts(result: TrainResult) -> dict[str, Any]:
         facts["step_taken"] = result.taken_step
     if result.bits_per_byte_before is not None:
         facts["bits_per_byte_before"] = round(result.bits_per_byte_before, 4)
+    if result.bits_per_byte_after is not None:
+        facts["bits_per_byte_after"] = round(result.bits_per_byte_after, 4)
     if result.memorisation is not None:
         facts["copied_percent"] = round(result.memorisation.model.percent, 2)
         facts["copied_words"] = result.memorisation.model.words
@@ -98,11 +119,13 @@ def summary_lines(result: TrainResult) -> list[str]:
     """The results that the command prints at the end."""
     lines = []
     if result.config.patience:
-        lines.append(f"the weights are those after step {result.taken_step:,} of {result.state.step:,}, the best")
+        lines.append(f"the weights are {_weights_text(result)}")
     if result.held_out_score is not None:
-        before = result.bits_per_byte_before
-        change = "" if before is None else f", {before:.4f} before"
-        lines.append(f"{result.held_out_score.bits_per_byte:.4f} bits per byte on the held-out text{change}")
+        lines.append(
+            f"{result.held_out_score.bits_per_byte:.4f} bits per byte on the held-out text{_change_text(result)}"
+        )
+    if result.is_unchanged or result.is_worse:
+        lines.append(f"{_verdict(result)}; {_cure(result)}")
     if (copied := result.memorisation) is not None:
         held_out = "" if copied.held_out is None else f"; of the held-out text {copied.held_out.percent:.1f} %"
         lines.append(f"{copied.model.percent:.1f} % of {copied.model.words:,} words it wrote are copied{held_out}")
@@ -202,20 +225,44 @@ def _rates_text(config: RunConfig, matrix: float, vector: float) -> str:
 def _weights_text(result: TrainResult) -> str:
     if result.config.average:
         return f"the mean over the last {100 * result.config.average:g} % of the run"
-    return f"those after step {result.taken_step:,}, the best on the held-out text"
+    taken = f"those after step {result.taken_step:,} of {result.state.step:,}"
+    if result.state.best is None:
+        return f"{taken}, the last: too little is held out to choose the best"
+    if result.is_unchanged:
+        return f"{taken}: no later step was better on the held-out text"
+    return taken if result.is_worse else f"{taken}, the best on the held-out text"
+
+
+def _change_text(result: TrainResult) -> str:
+    """The quick looks before and after: the full score reads the text in other windows, so it is no comparison."""
+    before, after = result.bits_per_byte_before, result.bits_per_byte_after
+    if before is None:
+        return ""
+    return f"; at a quick look {before:.4f} before" + ("" if after is None else f", {after:.4f} after")
+
+
+def _verdict(result: TrainResult) -> str:
+    start = "its first random weights" if result.config.base is None else result.config.base.name
+    return f"it is {start}, unchanged" if result.is_unchanged else f"on the held-out text it is worse than {start}"
+
+
+def _cure(result: TrainResult) -> str:
+    if result.is_unchanged:
+        return "add texts, or keep the last weights all the same: --patience 0 --fresh"
+    return "add texts, or take fewer steps: --patience 3 --fresh keeps the best weights"
 
 
 def _quality_section(result: TrainResult) -> list[str]:
     if result.held_out_score is None:
         note = "Nothing was held out, so its quality on new text is unknown."
         return ["## Quality", "", note, *_memorisation_lines(result.memorisation)]
-    score, before = result.held_out_score, result.bits_per_byte_before
+    score = result.held_out_score
     return [
         "## Quality",
         "",
         f"**{score.bits_per_byte:.4f} bits per byte** on the held-out documents ({score.bytes:,} bytes, "
         f"{score.tokens:,} tokens), of the ONNX file as it is stored, in windows of the whole context that overlap by "
-        "half." + ("" if before is None else f" Before the first step: {before:.3f}, at a quick look."),
+        f"half{_change_text(result)}." + (f" So {_verdict(result)}." if result.is_unchanged or result.is_worse else ""),
         "",
         f"    {score_command(result.name, result.config)}",
         *_memorisation_lines(result.memorisation),

@@ -57,12 +57,13 @@ def _train_and_export(options: TrainOptions, run_folder: RunFolder, display: Tra
         device.trim_heap()
     write_run_folder(run_folder, prepared)
     with samples.open_sample_printer(options.line, display.print_line) as sample_printer:
-        _train_net(prepared, run_folder, display, sample_printer)
+        last_nats = _train_net(prepared, run_folder, display, sample_printer)
     with _open_draft(options) as draft:
         onnx = _export_checked(draft, prepared, windows, options.threads, display)
         score = _score_held_out(onnx, prepared, options.threads, display)
         memorisation = _measure_memorisation(onnx, prepared, options, display)
-        _write_model(draft, _make_result(options, prepared, run_folder, score, memorisation), prepared, display)
+        result = _make_result(options, prepared, run_folder, score, memorisation, last_nats)
+        _write_model(draft, result, prepared, display)
 
 
 @contextmanager
@@ -77,7 +78,8 @@ def _open_draft(options: TrainOptions) -> Iterator[Path]:
 
 def _train_net(
     prepared: PreparedRun, run_folder: RunFolder, display: TrainDisplay, sample_printer: SamplePrinter
-) -> None:
+) -> float | None:
+    """Takes the steps. Returns the loss of the final weights, as at an evaluation, if the run has a base to compare."""
     net, config, plan = prepared.net, prepared.config, prepared.plan
     if config.lora:
         gpt2.add_adapters(net, config.lora, plan.seed)
@@ -95,8 +97,12 @@ def _train_net(
                 display.print_sample(text)
                 sample_printer.print_sample(report.state.step, text)
             display.check_stop()
+    last_nats = None
+    if config.base is not None and held_out is not None:
+        last_nats = loop.evaluate_net(net, held_out, plan)
     net.cpu()
     gpt2.merge_adapters(net)
+    return last_nats
 
 
 def _bits_per_nat(prepared: PreparedRun) -> float:
@@ -151,6 +157,7 @@ def _make_result(
     run_folder: RunFolder,
     score: TextScore | None,
     memorisation: Memorisation | None,
+    last_nats: float | None,
 ) -> TrainResult:
     plan, corpus = prepared.plan, prepared.corpus
     return TrainResult(
@@ -171,6 +178,7 @@ def _make_result(
         device=plan.place,
         base_licence=prepared.base_licence,
         bits_per_nat=_bits_per_nat(prepared),
+        last_nats=last_nats,
     )
 
 
