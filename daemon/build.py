@@ -45,6 +45,8 @@ async def build_session(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(model.close)
         speakers = load_speakers(config)
+        if speakers.persona:
+            _log.info("%s answers as %s, to %s", model.name, speakers.persona, speakers.you)
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
         try:
             log = session_log.open_new_log(resolve_log_folder(config), datetime.now(), started_at)

@@ -78,8 +78,14 @@ class AnswerConfig(SamplingParameters):
 class ConversationConfig:
     """[conversation]: the speakers."""
 
-    persona: str = _setting("", "speaker that answers, as in the model's corpus; none: the typed text is continued")
-    you: str = _setting("You", "speaker of the typed lines")
+    persona: str | None = _setting(
+        None,
+        'speaker that answers, as in the model\'s corpus; "": the typed text is continued',
+        default="the `--person` of the model's corpus, or none",
+    )
+    you: str = _setting(
+        "", "speaker of the typed lines", default="the other speaker with most lines in the corpus, or `You`"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from daemon.config import Config, ConversationConfig, ModelConfig
 from daemon.errors import ConfigError
 from drivers.clock import CHARACTER_S
 from drivers.text.charset import is_printable
-from model.dialogue import Speakers, choose_speakers
+from model.dialogue import Speakers, choose_speakers, read_known_speakers
 from model.errors import ModelError
 from model.interface import CompletionRequest, Model, Sampling
 from model.server_url import is_url
@@ -100,15 +101,18 @@ def open_remote_model(
 
 
 def load_speakers(config: Config) -> Speakers:
-    """Returns the configured speakers. Raises ConfigError if a local model's manifest lacks the persona."""
+    """Returns the configured speakers; the default is the persona in the manifest of a local model.
+
+    Raises ConfigError if the manifest lacks the configured persona.
+    """
     from model.store import store
 
-    known_names: dict[str, int] = {}
-    if config.conversation.persona:
-        with contextlib.suppress(ModelError):  # a remote model has no manifest here
-            personas = store.read_manifest(store.find_model(config.model.name)).training.get("personas")
-            known_names = personas if isinstance(personas, dict) else {}
-    return resolve_speakers(config.conversation, tuple(known_names))
+    training: dict[str, object] = {}
+    with contextlib.suppress(ModelError):  # a remote model has no manifest here
+        training = store.read_manifest(store.find_model(config.model.name)).training
+    names, persona = read_known_speakers(training)
+    chosen = config.conversation
+    return resolve_speakers(chosen if chosen.persona is not None else replace(chosen, persona=persona), names)
 
 
 def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()) -> Speakers:
@@ -116,7 +120,8 @@ def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()
 
     Case is ignored, since a Model 33 has capitals only. A model without names accepts any persona.
     """
+    persona = (config.persona or "").strip()
     try:
-        return choose_speakers(config.persona, config.you, known_names)
+        return choose_speakers(persona, config.you, known_names)
     except ModelError as error:
-        raise ConfigError(f"[conversation] persona = {config.persona.strip()!r}: {error}") from None
+        raise ConfigError(f"[conversation] persona = {persona!r}: {error}") from None

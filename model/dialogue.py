@@ -6,7 +6,7 @@ Speaker tags such as `Ann:` are in the model's text only; neither the paper nor 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.errors import ModelError
@@ -37,9 +37,20 @@ class Speakers:
 NO_PERSONA = Speakers()
 
 
+def read_known_speakers(training: Mapping[str, object]) -> tuple[tuple[str, ...], str]:
+    """Returns the speakers in the `training` of a manifest, the most talkative first, and the one who answers or "".
+
+    A manifest from elsewhere may have anything there.
+    """
+    personas, persona = training.get("personas"), training.get("persona")
+    names = tuple(personas) if isinstance(personas, dict) else ()
+    return names, persona if isinstance(persona, str) and persona in names else ""
+
+
 def choose_speakers(persona: str, you: str, known_names: Sequence[str] = ()) -> Speakers:
     """Returns the speakers with the spelling of the model's `known_names`. Case is ignored.
 
+    Without `you` it is the first known name that is not the persona's, since the persona has answered that speaker.
     A model without names accepts any persona. Raises ModelError for a persona that is not among the names.
     """
     persona, you = (name.strip().rstrip(":").rstrip() for name in (persona, you))
@@ -50,7 +61,8 @@ def choose_speakers(persona: str, you: str, known_names: Sequence[str] = ()) -> 
         near = difflib.get_close_matches(persona.casefold(), by_folded_name, n=1)
         hint = f"did you mean {by_folded_name[near[0]]!r}?" if near else f"it knows {', '.join(known_names[:8])}"
         raise ModelError(f"the model's corpus has no such speaker; {hint}", "config")
-    you = by_folded_name.get(you.casefold(), you) or "You"
+    you = you or next((name for name in known_names if name.casefold() != persona.casefold()), "You")
+    you = by_folded_name.get(you.casefold(), you)
     return Speakers(by_folded_name.get(persona.casefold(), persona), you, tuple(known_names))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from fakes_daemon import DaemonBench, ScriptedModel, split_words
@@ -22,6 +24,7 @@ from model.dialogue import Speakers, SpeakerTagFilter
 from model.generate.generate import generate
 from model.interface import Sampling, TextChunk
 from model.store import store
+from tools import demo, run
 
 ANN = Speakers("Ann", "You", ("Ann", "Bob Stone"))
 
@@ -107,19 +110,60 @@ def load_toml(tmp_path: Path, toml: str) -> config.Config:
     return config.load_config({}, {}, named, system_folder=tmp_path)
 
 
-def test_the_persona_must_be_in_the_models_manifest(tmp_path: Path) -> None:
+def model_of(tmp_path: Path, **training: object) -> str:
+    """Returns the start of a configuration whose model has this in its manifest."""
     folder = tiny_folder(tmp_path)
     manifest = json.loads((folder / store.MANIFEST_FILE).read_text("utf-8"))
-    manifest["training"]["personas"] = {"Ann": 9, "Bob Stone": 2}
+    manifest["training"] |= training
     (folder / store.MANIFEST_FILE).write_text(json.dumps(manifest), "utf-8")
-    model = f'[model]\nname = "{folder}"\n[conversation]\n'
-    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\n')) == ANN
-    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\nyou = "bob stone"\n')).stop_sequences == (
-        "\nBob Stone:",
-    )
+    return f'[model]\nname = "{folder}"\n[conversation]\n'
+
+
+def test_the_persona_must_be_in_the_models_manifest(tmp_path: Path) -> None:
+    model = model_of(tmp_path, personas={"Ann": 9, "Bob Stone": 2})
+    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\nyou = "you"\n')) == replace(ANN, you="you")
+    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\n')).stop_sequences == ("\nBob Stone:",)
+    assert load_speakers(load_toml(tmp_path, f'{model}persona = "bob stone"\n')).you == "Ann"
     assert load_speakers(load_toml(tmp_path, model)) == Speakers()
     with pytest.raises(ConfigError, match="did you mean 'Bob Stone'"):
         load_speakers(load_toml(tmp_path, f'{model}persona = "BOB STONES"\n'))
     assert load_speakers(load_toml(tmp_path, '[model]\nname = "gone"\n[conversation]\npersona = "Zoe"\n')) == Speakers(
         "Zoe"
     )
+
+
+def test_the_model_names_the_persona_that_answers_unless_another_is_configured(tmp_path: Path) -> None:
+    known = ("Bob Stone", "Ann")
+    model = model_of(tmp_path, personas={"Bob Stone": 9, "Ann": 2}, persona="Ann")
+    assert load_speakers(load_toml(tmp_path, model)) == Speakers("Ann", "Bob Stone", known)
+    assert load_speakers(load_toml(tmp_path, f'{model}you = "Cleo"')) == Speakers("Ann", "Cleo", known)
+    assert load_speakers(load_toml(tmp_path, f'{model}persona = "bob stone"')) == Speakers("Bob Stone", "Ann", known)
+    assert load_speakers(load_toml(tmp_path, f'{model}persona = ""')) == Speakers()
+
+    toml = tmp_path / "config.toml"
+    toml.write_text(f'{model}persona = "Ann"\nyou = "Ann"\n', "utf-8")
+
+    def by_flags(*words: str, command: ModuleType = run, **environ: str) -> Speakers:
+        parser = argparse.ArgumentParser()
+        command.add_arguments(parser)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            return load_speakers(run.config_from_arguments(parser.parse_args(["--config", str(toml), *words])))
+
+    assert by_flags("--persona", "BOB STONE", "--you", "Cleo") == Speakers("Bob Stone", "Cleo", known)
+    assert by_flags("--persona", "") == Speakers(you="Ann")
+    assert by_flags("--you", "cleo", command=demo) == Speakers("Ann", "cleo", known)
+    assert by_flags(ASR33_CONVERSATION_PERSONA="bob stone").persona == "Bob Stone"
+    assert by_flags(ASR33_CONVERSATION_PERSONA="").persona == ""
+
+
+@pytest.mark.parametrize("training", [{"persona": "Ann"}, {"personas": ["Ann"], "persona": "Ann"}])
+@pytest.mark.parametrize("persona", ["Zoe", 3, None, ["Ann"], {"Ann": 1}, ""])
+def test_a_manifest_with_an_impossible_persona_has_none(
+    tmp_path: Path, training: dict[str, object], persona: object
+) -> None:
+    assert load_speakers(load_toml(tmp_path, model_of(tmp_path, **training))) == Speakers()
+    (tmp_path / "other").mkdir()
+    model = model_of(tmp_path / "other", personas={"Ann": 1, "Bob": 2}, persona=persona)
+    assert load_speakers(load_toml(tmp_path, model)) == Speakers()

@@ -47,8 +47,8 @@ def run_train(*words: object) -> int:
     return command.main(fakes.parse_train_args(*words))
 
 
-def chat(threads: int = 20, lines: int = 12) -> str:
-    """Makes a corpus of conversations between Ann and Bob; returns its name."""
+def chat(threads: int = 20, lines: int = 12, **changes: object) -> str:
+    """Makes a corpus of conversations between Ann and Bob; returns its name. `changes` are those of the metadata."""
     rng = Random(1)
     with storage.open_draft("chat") as draft:
         for thread in range(threads):
@@ -57,7 +57,7 @@ def chat(threads: int = 20, lines: int = 12) -> str:
                 speaker = ("Ann", "Bob")[line % 2]
                 draft.add_record(Record("f", f"thread {thread}", text, speaker, float(line), "message"))
         draft.write_kept_records(draft.all_records())
-        draft.commit()
+        draft.commit(**changes)
     return "chat"
 
 
@@ -76,7 +76,8 @@ def test_a_corpus_becomes_a_model_with_personas_and_copied_share(
     assert 0 <= training["copied_percent"] <= 100 >= training["copied_percent_of_held_out"] > 0
     assert "the run ends after 75 steps without improvement" in output
     assert "the weights are those after step 40 of 40, the best" in output
-    assert "% of" in output.splitlines()[-2]
+    assert "% of" in output.splitlines()[-3]
+    assert output.splitlines()[-2] == "at the machine: asr33 run --model voice --persona Ann"
     readme = (home / "voice" / store.CARD_FILE).read_text("utf-8")
     assert "Speakers, with their number of lines: Ann (108), Bob (108)." in readme
     assert '    [conversation]\n    persona = "Ann"\n    you = "Bob"\n' in readme

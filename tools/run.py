@@ -57,6 +57,10 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `run` and `demo`: the model, its answers, and the session log."""
     add = parser.add_argument
     add("--model", metavar="NAME|PATH|URL", help="the model that answers (default: the one in use)")
+    persona_help = "speaker of the model's corpus who answers; '': none (default: the --person of its corpus, or none)"
+    add("--persona", metavar="NAME", help=persona_help)
+    you_help = "speaker as whom you type (default: the other one with most lines in the corpus, or You)"
+    add("--you", metavar="NAME", help=you_help)
     add_sampling_arguments(parser, AnswerConfig(), SAMPLING_FLAGS, is_configured=True)
     add("--threads", type=int, metavar="N", help="processor threads for the model (default 0: as many as fit)")
     add("--log", type=Path, metavar="FOLDER", help="folder of the session logs (default: the state folder of the user)")
@@ -69,6 +73,7 @@ def config_from_arguments(args: argparse.Namespace, port: str | None = None) -> 
         "line": {"port": port},
         "model": {"name": args.model, "threads": args.threads},
         "answer": {name: getattr(args, name) for name in SAMPLING_FLAGS},
+        "conversation": {"persona": args.persona, "you": args.you},
         "log": {"folder": args.log},
     }
     return config.load_config(flags, config_file=args.config, machine_file=getattr(args, "machine", None))

@@ -90,8 +90,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_chat(group: argparse._ArgumentGroup) -> None:
-    persona = "speaker who answers (default: the one with most lines in the corpus, else Assistant)"
-    you = "speaker of the user's messages (default: the one with second most, else User)"
+    persona = "speaker who answers (default: the --person of the corpus, or who has most lines in it, or Assistant)"
+    you = "speaker of the user's messages (default: the other one with most lines in the corpus, or User)"
     group.add_argument("--persona", default="", metavar="NAME", help=persona)
     group.add_argument("--you", default="", metavar="NAME", help=you)
 
@@ -199,16 +199,14 @@ def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _choose_speakers(args: argparse.Namespace, folder: Path) -> Speakers:
     """The assistant and the user of a chat. Raises ModelError for a persona that the model's corpus lacks."""
-    from model.dialogue import choose_speakers
+    from model.dialogue import choose_speakers, read_known_speakers
     from model.openai_api.chat_request import PLAIN_SPEAKERS
     from model.store import store
 
-    personas = store.read_manifest(folder).training.get("personas")
-    names = [str(name) for name in personas] if isinstance(personas, dict) else []
-    persona = args.persona or (names[0] if names else PLAIN_SPEAKERS.persona)
-    users = [name for name in (*names, "You") if name.casefold() != persona.casefold()] if names else []
+    names, default = read_known_speakers(store.read_manifest(folder).training)
+    persona = args.persona or default or (names[0] if names else PLAIN_SPEAKERS.persona)
     try:
-        return choose_speakers(persona, args.you or (users[0] if users else PLAIN_SPEAKERS.you), names)
+        return choose_speakers(persona, args.you or ("" if names else PLAIN_SPEAKERS.you), names)
     except ModelError as error:
         raise ModelError(f"--persona {persona}: {error}", "config") from None
 

@@ -27,12 +27,16 @@ MIN_TAGGED_SHARE = 0.5  # of a document's lines in dialogue; prose has a colon n
 
 @dataclass(frozen=True, slots=True)
 class TrainingTexts:
-    """The texts of a run. `units[i]` is the number, from 1, of the book or thread of document i: a unit of hold-out."""
+    """The texts of a run. `units[i]` is the number, from 1, of the book or thread of document i: a unit of hold-out.
+
+    `person` is the speaker whom the --person of a corpus kept, or "".
+    """
 
     sources: tuple[HashedSource, ...]
     documents: list[str]
     units: list[int]
     has_corpus: bool
+    person: str = ""
 
 
 def require_readable(paths: Sequence[Path]) -> None:
@@ -51,12 +55,12 @@ def read_texts(paths: Sequence[Path]) -> TrainingTexts:
     sources: list[HashedSource] = []
     documents: list[str] = []
     units: list[int] = []
-    has_corpus = False
+    has_corpus, person = False, ""
     for path in paths:
         if not path.is_file() and is_corpus(path):
             keyed = list(_render_corpus(str(path)))
             sources.append(HashedSource(str(path), _hash_documents(document for _, document in keyed)))
-            has_corpus = True
+            has_corpus, person = True, person or _find_person(str(path))
         elif path.is_dir():
             cure = f"add it to a corpus: asr33 corpus add {path} --name NAME"
             raise ModelError(f"{path}: is a folder; {cure}", "damaged")
@@ -68,7 +72,7 @@ def read_texts(paths: Sequence[Path]) -> TrainingTexts:
             unit_documents = [document for _, document in group]
             documents += unit_documents
             units += [number] * len(unit_documents)
-    return TrainingTexts(tuple(sources), documents, units, has_corpus)
+    return TrainingTexts(tuple(sources), documents, units, has_corpus, person)
 
 
 def is_corpus(path: Path) -> bool:
@@ -92,6 +96,28 @@ def _render_corpus(name: str) -> Iterator[tuple[str, str]]:
             number += 1
             if document.strip():
                 yield "\0".join(key) if key[0] else f"\0{number}", document
+
+
+def _find_person(name: str) -> str:
+    """The speaker whom the corpus was cleaned for, as in its documents; "" if it was cleaned for all.
+
+    `--person` is a part of a name, and an anonymous corpus has other names. But each conversation ends with a message
+    of that person.
+    """
+    from tools.corpus import rendering, storage
+
+    if not storage.read_metadata(name).options.person:
+        return ""
+    last_writers: Counter[str] = Counter()
+    last: Record | None = None
+    for record in storage.open_kept_records(name):
+        if last is not None and not rendering.is_same_document(last, record):
+            last_writers[last.who] += last.kind == "message"
+        last = record
+    if last is not None:
+        last_writers[last.who] += last.kind == "message"
+    tags = [rendering.speaker_tag(who) for who, count in last_writers.most_common() if who and count]
+    return tags[0].removesuffix(":") if tags else ""
 
 
 def _hash_documents(documents: Iterable[str]) -> str:

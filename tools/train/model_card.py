@@ -20,7 +20,8 @@ MAX_DOCUMENTS_LISTED = 100  # held-out documents listed by number
 class TrainResult:
     """A finished run. `rates` are the learning rates of matrices and vectors in the flat part of the run.
 
-    `personas` are the speakers of its texts, with their number of lines. `base_licence` is empty without a base.
+    `personas` are the speakers of its texts, with their number of lines, and `persona` is the one whom the `--person`
+    of a corpus kept, or "". `base_licence` is empty without a base.
     `bits_per_nat` converts nats per token of the held-out text to bits per byte. `last_nats` is the loss of the final
     weights at a quick look, as `state.first` is that of the base. These two can be compared, but not the full score.
     """
@@ -39,6 +40,7 @@ class TrainResult:
     held_out_numbers: tuple[int, ...] = ()
     memorisation: Memorisation | None = None
     personas: dict[str, int] = field(default_factory=dict)
+    persona: str = ""
     device: str = ""
     base_licence: str = ""
     bits_per_nat: float = 0.0
@@ -112,6 +114,8 @@ def _optional_facts(result: TrainResult) -> dict[str, Any]:
             facts["copied_percent_of_held_out"] = round(result.memorisation.held_out.percent, 2)
     if result.personas:
         facts["personas"] = result.personas
+    if result.persona:
+        facts["persona"] = result.persona
     return facts
 
 
@@ -181,11 +185,13 @@ def _speaker_lines(result: TrainResult) -> list[str]:
     names = list(result.personas)
     listed = ", ".join(f"{name} ({result.personas[name]:,})" for name in names[:MAX_SPEAKERS])
     more = f" and {len(names) - MAX_SPEAKERS} more" if len(names) > MAX_SPEAKERS else ""
-    persona, you = names[0], names[1] if len(names) > 1 else "You"
+    persona = result.persona or names[0]
+    you = next((name for name in names if name != persona), "You")
+    default = f"as {persona}" if result.persona else "as none of them: it continues the typed text"
     return [
         "",
-        f"Speakers, with their number of lines: {listed}{more}. In the settings `persona` is the speaker who answers "
-        "and `you` the speaker as whom you type. Without `you` that is `You`, whom no speaker here has ever answered:",
+        f"Speakers, with their number of lines: {listed}{more}. `asr33 run` answers {default}. `--persona` names the "
+        "speaker who answers, and `--you` the speaker as whom you type. In the settings they are:",
         "",
         "    [conversation]",
         f"    persona = {json.dumps(persona, ensure_ascii=False)}",

@@ -48,7 +48,11 @@ class BaseModel:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """The inputs of the training loop. `held_out_numbers` are the documents held out, from 1."""
+    """The inputs of the training loop. `held_out_numbers` are the documents held out, from 1.
+
+    `personas` are the speakers of the texts to train on, with their number of lines. `persona` is the one whom the
+    `--person` of a corpus kept, or "".
+    """
 
     is_resumed: bool
     config: RunConfig
@@ -60,6 +64,8 @@ class PreparedRun:
     held_out_ids: TokenIds
     net: Gpt2
     plan: TrainPlan
+    personas: dict[str, int]
+    persona: str
 
 
 def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisplay) -> PreparedRun:
@@ -89,6 +95,7 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
     display.print_line(f"{len(train_ids):,} tokens to train on, {_describe_held_out(held_out_ids, shape)}")
     data.require_windows(train_ids, shape.n_positions, options.batch)
     plan = defaults.make_plan(options, config, shape, display)
+    personas = inputs.count_personas(corpus.train)
     torch.manual_seed(options.seed)
     return PreparedRun(
         is_resumed,
@@ -101,6 +108,8 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
         held_out_ids,
         Gpt2(shape) if base is None else base.net,
         plan,
+        personas,
+        texts.person if texts.person in personas else "",
     )
 
 

@@ -13,7 +13,7 @@ from model.build.bits_per_byte import TextScore, score_documents
 from model.build.memorisation import Memorisation, measure_memorisation
 from model.onnx.session import OnnxSession
 from model.store import store
-from tools.train import checkpoint, data, device, export_onnx, gpt2, inputs, loop, model_card, samples
+from tools.train import checkpoint, data, device, export_onnx, gpt2, loop, model_card, samples
 from tools.train.data import TokenIds
 from tools.train.display import TrainDisplay, open_stdout
 from tools.train.model_card import TrainResult
@@ -85,7 +85,7 @@ def _train_net(
         gpt2.add_adapters(net, config.lora, plan.seed)
     held_out = prepared.held_out_ids if len(prepared.held_out_ids) else None
     bits_per_byte: float | None = None
-    prompts = cycle(samples.sample_prompts(inputs.count_personas(prepared.corpus.train)))
+    prompts = cycle(samples.sample_prompts(prepared.personas, prepared.persona))
     reports = loop.train_net(net, prepared.train_ids, held_out, plan, run_folder.checkpoint)
     with closing(reports), display.show_training() as show:
         for report in reports:
@@ -174,7 +174,8 @@ def _make_result(
         licence=options.licence,
         held_out_numbers=prepared.held_out_numbers,
         memorisation=memorisation,
-        personas=inputs.count_personas(corpus.train),
+        personas=prepared.personas,
+        persona=prepared.persona,
         device=plan.place,
         base_licence=prepared.base_licence,
         bits_per_nat=_bits_per_nat(prepared),
@@ -198,5 +199,10 @@ def _write_model(draft: Path, result: TrainResult, prepared: PreparedRun, displa
         display.print_line(line)
     # The name `embedded` alone means the model that asr33 comes with.
     model = shlex.quote(str(folder)) if result.name == store.EMBEDDED else result.name
-    prompt = shlex.quote(samples.sample_prompts(result.personas)[0])
+    if result.persona:
+        display.print_line(f"at the machine it answers as {result.persona}: asr33 run --model {model}")
+    elif result.personas:
+        persona = shlex.quote(next(iter(result.personas)))
+        display.print_line(f"at the machine: asr33 run --model {model} --persona {persona}")
+    prompt = shlex.quote(samples.sample_prompts(result.personas, result.persona)[0])
     display.print_line(f"{folder}: {manifest.graph_bytes / 1e6:.1f} MB; try: asr33 ask {prompt} --model {model}")

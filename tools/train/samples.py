@@ -24,9 +24,10 @@ SAMPLE_CHARACTERS = 150
 MAX_PROMPTS = 3  # the most talkative speakers, by turns
 
 
-def sample_prompts(personas: Collection[str]) -> list[str]:
-    """The prompts of samples, used by turns; `personas` has the most talkative first."""
-    return [f"{name}:" for name in list(personas)[:MAX_PROMPTS]] or [DEFAULT_PROMPT]
+def sample_prompts(personas: Collection[str], persona: str = "") -> list[str]:
+    """The prompts of samples, used by turns: `persona`, then `personas`, which has the most talkative first."""
+    names = dict.fromkeys([*([persona] if persona else []), *personas])
+    return [f"{name}:" for name in list(names)[:MAX_PROMPTS]] or [DEFAULT_PROMPT]
 
 
 def write_sample(net: Gpt2, tokenizer: Tokenizer, seed: int, prompt: str) -> str:
