@@ -111,6 +111,19 @@ def test_an_undefined_byte_of_windows_1252_does_not_change_the_letters_around_it
     assert " 5 characters read as cp1252 (“ ” – é)" in warning
 
 
+def test_a_table_that_is_drawn_with_lines_of_dos_is_read() -> None:
+    text = "╔════════╗\r\n║ Größe  ║\r\n╚════════╝\r\nDie Tür läuft über den süßen Fluß.\r\n"
+    assert decode(text.encode("cp437"))[0] == text
+    text = "┌──────┐\n│ café │\n└──────┘\n"
+    assert decode(text.encode("cp850"))[0] == text
+
+
+def test_a_few_nuls_make_no_binary_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("The café was shut.\0\0 We rowed home, and had tea.\n".encode("cp1252") * 3)
+    (text,) = texts_of(import_items(tmp_path))
+    assert text.replace("\0", "") == "The café was shut. We rowed home, and had tea.\n" * 3
+
+
 def test_a_letter_far_behind_decides_for_the_whole_file() -> None:
     text = "The pump is fine.\n" * 40_000 + "“Éternelle” café\n"
     assert decode(text.encode("mac_roman"))[0] == text

@@ -41,6 +41,7 @@ MIN_MEAN_SCORE = -5.0  # for each place; measured: right readings of a line are 
 FEW_PLACES_SCORE = 2.5  # so much lower for one place: a rare letter
 MAX_DAMAGED_SHARE = 0.02  # of the bytes of a text in UTF-8 with damage
 MAX_CONTROL_SHARE = 0.02  # of the first characters of a text; noise has four times as many
+MAX_NUL_SHARE = 0.1  # of the same
 MIN_LETTER_SHARE = 0.9  # of the characters of UTF-16 without a mark
 WIDE_ENCODINGS = {"utf-32-le": 4, "utf-32-be": 4, "utf-16-le": 2, "utf-16-be": 2}
 SAMPLE_LETTERS = 6  # named in a warning
@@ -227,7 +228,7 @@ def _score_place(before: str, character: str, after: str) -> float:
 
 
 def _score_letter_place(before: str, letter: str, after: str) -> float:
-    score = 0.0
+    score = -8.0 if before == letter == after else 0.0  # a line that is drawn, in the encodings of DOS
     if letter.isupper() and before.isalpha() and before.islower():
         score -= 5
     elif letter.isupper() and (before.isupper() or after.isupper()):

@@ -21,6 +21,7 @@ from tools.cli.errors import ToolError
 from tools.corpus.archive import READ_ERRORS, Member, MemberError
 from tools.corpus.encoding_guess import (
     MAX_CONTROL_SHARE,
+    MAX_NUL_SHARE,
     WIDE_ENCODINGS,
     EncodingEvidence,
     guess_encoding,
@@ -41,7 +42,7 @@ _NO_TEXT_MAGIC = (
     b"%PDF-", b"PK\x03\x04", b"PK\x05\x06", b"\xfd7zXZ\x00", b"\x1f\x8b", b"SQLite format 3\x00", b"\x89PNG",
     b"\xff\xd8\xff", b"\xd0\xcf\x11\xe0",
 )  # fmt: skip
-_CONTROL_BYTE = re.compile(rb"[\0-\6\x0e-\x19\x1c-\x1f]")
+_CONTROL_BYTE = re.compile(rb"[\1-\6\x0e-\x19\x1c-\x1f]")
 
 
 class _Decoder(Protocol):
@@ -108,8 +109,8 @@ class _Utf8Opener:
             self.encoding = (guess_wide(head[:SNIFF_BYTES]) or f"{self.named}-le") if is_wide else self.named
         elif b"\0" in head[:SNIFF_BYTES]:
             self.encoding = guess_wide(head[:SNIFF_BYTES])
-            self.is_raw = self.is_binary = not self.encoding
-        elif len(_CONTROL_BYTE.findall(head)) > MAX_CONTROL_SHARE * len(head):
+            self.is_raw = self.is_binary = not self.encoding and _has_many_controls(head)
+        elif _has_many_controls(head):
             self.is_raw = self.is_binary = True
 
     def examine(self) -> None:
@@ -159,6 +160,12 @@ class _Utf8Opener:
 
 def _format_characters(count: int) -> str:
     return "1 character" if count == 1 else f"{count:,} characters"
+
+
+def _has_many_controls(head: bytes) -> bool:
+    """Whether the first bytes have more controls than a damaged text; some programs leave a few NULs in one."""
+    controls = len(_CONTROL_BYTE.findall(head)) > MAX_CONTROL_SHARE * len(head)
+    return controls or head.count(0) > MAX_NUL_SHARE * len(head)
 
 
 class _Utf8Stream:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
+from tools.corpus.encoding_guess import MAX_NUL_SHARE
 from tools.corpus.markdown_text import MARKDOWN_SUFFIXES, strip_markdown
 from tools.corpus.prose import describe_non_prose, has_sentences
 
@@ -74,7 +75,7 @@ _LICENCE_START = re.compile(
     r"|Creative Commons (?:Legal Code|Attribution|CC0)|END[ -]USER LICEN[CS]E)",
     re.IGNORECASE,
 )
-_CONTROL = re.compile("[\0-\6\x0e-\x19\x1c-\x1f]")  # BEL, BS, TAB, LF, VT, FF, CR, SUB and ESC occur in texts
+_CONTROL = re.compile("[\1-\6\x0e-\x19\x1c-\x1f]")  # BEL, BS, TAB, LF, VT, FF, CR, SUB and ESC occur in texts
 _LISTS = re.compile(r"(?:requirements.*|robots|cmakelists|sources|top_level|manifest)\.(?:txt|in)", re.IGNORECASE)
 
 
@@ -110,13 +111,14 @@ def is_licence(member: Member) -> bool:
 
 
 def has_binary_data(member: Member, max_control_share: float = 0.005) -> bool:
-    """Whether a file is no text: its head is not UTF-8, to which texts are decoded, or has NUL or many controls."""
+    """Whether a file is no text: its head is not UTF-8, to which texts are decoded, or has many controls."""
     head = member.peek_head(HEAD_BYTES)
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(head, len(head) < HEAD_BYTES)
     except UnicodeDecodeError:
         return True
-    return "\0" in text or len(_CONTROL.findall(text)) > max_control_share * len(text)
+    too_many_nuls = text.count("\0") > MAX_NUL_SHARE * len(text)
+    return too_many_nuls or len(_CONTROL.findall(text)) > max_control_share * len(text)
 
 
 def describe_left(member: Member) -> str:
