@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpus.cleaning.repeated_lines import remove_repeated_lines
 from tools.corpus.cleaning.running_heads import remove_running_heads
+from tools.corpus.record import Record
 
 CORPUS = Path(__file__).parents[1] / "../shared/corpus"
 NOUNS = ["pump", "oar", "boat", "valve", "river", "engineer", "morning", "kettle", "island", "letter"]
@@ -85,6 +87,13 @@ def test_two_pages_scanned_as_one_have_their_second_head_inside() -> None:
     cleaned = remove_repeated_lines(remove_running_heads(spreads))
     assert filled(cleaned) == filled("\n".join(lines))
     assert cleaned.count("\f") == spreads.count("\f")
+
+
+def test_the_cleaning_of_a_document_removes_them() -> None:
+    lines = prose(5)
+    record = Record("a", "a", with_heads(lines, HEADS["with a number"], True))
+    (cleaned,) = clean_records([record], CleaningOptions(), CleaningCounts())
+    assert filled(cleaned.text) == filled("\n".join(lines))
 
 
 def test_some_heads_that_scanning_lost_or_spoiled_do_no_harm() -> None:
