@@ -89,6 +89,25 @@ FORMS = {  # name: (the stamp before `Name: text`, whether it has seconds)
     "iphone fi": (lambda t: f"[{t.day}.{t.month}.{t.year} klo {t.hour}.{t:%M.%S}] ", True),
     "iphone iso": (lambda t: f"[{t:%Y-%m-%d, %H:%M:%S}] ", True),
     "iphone ca": (lambda t: f"[{t:%Y-%m-%d}, {t:%H} h {t:%M} min {t:%S} s] ", True),
+    "web us": (lambda t: f"[{t:%H:%M}, {t.month}/{t.day}/{t.year}] ", False),
+    "web us am": (lambda t: f"[{twelve_hours(t, 'AM', 'PM', NNBSP)}, {t.month}/{t.day}/{t.year}] ", False),
+    "web uk": (lambda t: f"[{twelve_hours(t, 'am', 'pm', ' ')}, {t:%d/%m/%Y}] ", False),
+    "web mx": (lambda t: f"[{twelve_hours(t, *DOTTED, NNBSP)}, {t.day}/{t.month}/{t.year}] ", False),
+    "web de": (lambda t: f"[{t:%H:%M}, {t.day}.{t.month}.{t.year}] ", False),
+    "web fi": (lambda t: f"[{t.hour}.{t:%M}, {t.day}.{t.month}.{t.year}] ", False),
+    "web nl": (lambda t: f"[{t:%H:%M, %d-%m-%Y}] ", False),
+    "web sv": (lambda t: f"[{t:%H:%M, %Y-%m-%d}] ", False),
+    "web zh": (
+        lambda t: f"[{'上午' if t.hour < 12 else '下午'}{t.hour % 12 or 12}:{t:%M}, {t.year}/{t.month}/{t.day}] ",
+        False,
+    ),
+    "web ar": (
+        lambda t: f"[{t.hour % 12 or 12}:{t:%M} {'ص' if t.hour < 12 else 'م'}، {t.day}/{t.month}/{t.year}] ".translate(
+            ARABIC
+        ),
+        False,
+    ),
+    "android vi": (lambda t: f"{t:%H:%M, %d/%m/%Y} - ", False),
     "iphone old": (lambda t: f"{t.day}/{t.month}/{t:%y}, {t:%H:%M:%S}: ", True),
 }
 
@@ -212,6 +231,11 @@ def test_another_line_is_no_stamp(line: str) -> None:
         ("POLL:\nTea?\nOPTION: Yes (2 votes)\nOPTION: No (0 votes)", "a poll"),
         (f"{LRM}UMFRAGE:\nTee?\n{LRM}OPTION: Ja ({LRM}2 Stimmen)\n{LRM}OPTION: Nein ({LRM}0 Stimmen)", "a poll"),
         ("null", "a system notice"),
+        (f"report.pdf • {LRM}3 pages {LRM}document omitted", "a file"),
+        (f"The boat • {LRM}1,2 MB {LRM}Dokument weggelassen", "a file"),
+        (f"report.pdf {LRM}document omitted", "a file"),
+        ("live location shared", "a system notice"),
+        ("Live location shared", "a system notice"),
         ("", "an empty message"),
     ],
 )
@@ -233,6 +257,9 @@ def test_media_and_notices_are_known_by_their_shape(tmp_path: Path, text: str, r
         ("Fixed. <Diese Nachricht wurde bearbeitet.>", "Fixed."),
         ("Ask @\u2068Lys\u2069 first", "Ask @Lys first"),
         ("<sigh>", "<sigh>"),
+        (f"report.pdf • {LRM}3 pages {LRM}document omitted\nThe pump", "The pump"),
+        ("Tea • 3 cups", "Tea • 3 cups"),
+        (f"See x.com {LRM}image omitted", "See x.com"),
         ("I <3 boats (a lot)", "I <3 boats (a lot)"),
         ("see notes.txt (the old one)", "see notes.txt (the old one)"),
         ("a < b > c", "a < b > c"),
@@ -309,6 +336,27 @@ def test_a_chat_is_found_by_its_content(tmp_path: Path) -> None:
     files |= {"WhatsApp Chat with J. Smith": chat, "diary.txt": "1 March 2021, 10:00\nRowed: two hours.\n"}
     kinds = {g.kind: [m.name for m in g.members] for g in detect.detect_kinds(make_folder(tmp_path, files)).groups}
     assert kinds == {"whatsapp": sorted(set(files) - {"diary.txt"}), "text": ["diary.txt"]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "3/1/21, 10:00 - Messages and calls are end-to-end encrypted. Tap to learn more.",
+        "01.03.21, 10:00 - Nachrichten und Anrufe sind Ende-zu-Ende-verschlüsselt. Tippe, um mehr zu erfahren.",
+        "01/03/2021 à 10:00 - Les messages et les appels sont chiffrés de bout en bout.",
+    ],
+)
+def test_a_chat_in_which_nobody_wrote_is_no_text(tmp_path: Path, line: str) -> None:
+    stamp = line.partition(" - ")[0]
+    (group,) = detect.detect_kinds(make_folder(tmp_path, {"a.txt": f"{line}\n{stamp} - Odo left\n"})).groups
+    assert group.kind == "whatsapp"
+    assert not texts_of(detect.read_items(group))
+
+
+def test_lines_with_dates_and_without_names_are_a_text(tmp_path: Path) -> None:
+    diary = "01.03.21, 10:00 - Rowed all day.\n02.03.21, 10:00 - Read about end-to-end encryption.\n\nTea.\n"
+    (group,) = detect.detect_kinds(make_folder(tmp_path, {"a.txt": diary})).groups
+    assert group.kind == "text"
 
 
 def test_a_chat_whose_start_was_cut_off_is_read(tmp_path: Path) -> None:

@@ -152,6 +152,53 @@ UNREAD = {
         chat_of("Odo Brink  10:00 AM", "hi", "Mara  10:01 AM", "yes", "Odo Brink  10:02 AM", "fine"),
         "log",
     ),
+    # two messages
+    "dce.txt": (
+        chat_of("=" * 62, "Guild: Boats", "Channel: Text / general", "=" * 62, "", "[01-Mar-21 10:00 AM] odo#1", "hi"),
+        "Discord",
+    ),
+    "telegram_copy.txt": (chat_of("Odo, [01.03.21 10:00]", "hi", "", "Mara, [01.03.21 12:00]", "yes"), "chat log"),
+    "telegram_three.txt": (
+        chat_of("Odo, [3/1/21 10:00 AM]", "hi", "", "Mara, [3/1/21 11:00 AM]", "yes", "", "Lys, [3/2/21 1:00 PM]", "y"),
+        "chat log",
+    ),
+    "icq.txt": (
+        chat_of(
+            "-" * 38 + "<-", "Odo (10:00:01 1/03/2021)", "hi", "", "-" * 38 + ">-", "Mara (10:01:01 1/03/2021)", "y"
+        ),
+        "chat log",
+    ),
+    "slack_two.txt": (chat_of("Odo Brink  10:00 AM", "hi", "Mara  10:01 AM", "yes"), "chat log"),
+    "otter_two.txt": (chat_of("Odo  0:01", "Is it fixed?", "", "Mara  0:05", "Yes."), "chat log"),
+    "gtalk.txt": (chat_of("10:00 AM odo: hi", "10:01 AM me: Yes.", "  since Monday"), "chat log"),
+    "gtalk_lys.txt": (chat_of("10:00 AM odo: hi", "10:01 AM lys: Yes."), "chat log"),
+    "teams_two.txt": (chat_of("[3/1 10:00 AM] Odo Brink", "hi", "[3/1 10:01 AM] Mara", "yes"), "chat log"),
+    "teams_date.txt": (chat_of("Odo B 01/03/2021 10:00", "hi", "", "Mara Q 01/03/2021 10:01", "yes"), "chat log"),
+    "gchat_two.txt": (chat_of("Odo, 10:00 AM", "hi", "Mara, 10:01 AM", "yes"), "chat log"),
+    "signal_copy.txt": (chat_of("10:00, 1 Mar - Odo: hi", "10:01, 1 Mar - Mara: yes"), "chat log"),
+    "name_first.txt": (
+        chat_of(
+            "Odo B (Mar 1, 2021 10:00:00): hi", "Mara (Mar 1, 2021 10:01:00): y", "Odo B (Mar 1, 2021 10:02:00): z"
+        ),
+        "log",
+    ),
+    "name_two.txt": (chat_of("ODO (00:01:05): hi", "MARA (00:01:09): yes"), "chat log"),
+    "minecraft.log": (
+        chat_of("[10:00:00] [Server thread/INFO]: <odo> hi", "[10:00:05] [Server thread/INFO]: <mara> yes"),
+        "chat log",
+    ),
+    "bold.html": (
+        "<html><body><p><b>odo</b> [10:00] hi</p><p><b>mara</b> [10:01] yes</p></body></html>",
+        "page of mess",
+    ),
+    "bold.md": (
+        chat_of("**odo** — *2021-03-01 10:00*", "> hi", "", "**mara** — *2021-03-01 10:01*", "> y"),
+        "chat log",
+    ),
+    "titled.md": (chat_of("# 2021-03-01", "", "**Odo** (10:00): hi", "**Mara** (10:01): yes"), "chat log"),
+    "assistant.md": (chat_of("# Chat", "", "**User:** Is it fixed?", "", "**Assistant:** Yes."), "an assistant"),
+    "chatgpt.md": (chat_of("#### You:", "Is it fixed?", "", "#### ChatGPT:", "Yes."), "an assistant"),
+    "snap.txt": (chat_of("From: odo", "Media Type: TEXT", "Created: 2021-03-01", "Content: hi"), "Snapchat"),
     "outlook.txt": ("From:\tOdo\nSent:\tMonday\nTo:\tMara\nSubject:\tpump\n\nIs it fixed?\n", "e-mail"),
     "msgstore.db.crypt14": ("x", "backup of WhatsApp"),
 }

@@ -103,6 +103,13 @@ PAGE_FORMATS = (
     ),
 )
 TEXT_FORMATS = (
+    _make_format("a chat of Discord", r"\A={20,}\s*\nGuild: "),
+    _make_format("chats of Snapchat", r"^From: [^\n]*\nMedia Type: "),
+    _make_format(
+        "conversations with an assistant",
+        r"^(?:#+ |\*\*)(?:User|Human|You|You said|Prompt):?(?:\*\*:?)?(?=\s)",
+        r"^(?:#+ |\*\*)(?:Assistant|ChatGPT|Claude|Gemini|Copilot|Bot|AI|LLM|Response)(?: said)?:?(?:\*\*:?)?(?=\s)",
+    ),
     _make_format("a mailbox", r"\A>?From [^\n]*\d\d:\d\d[^\n]*\n(?:[A-Za-z][\w-]*:|>From )", cure=OWN_TEXTS),
     _make_format(
         "subtitles",

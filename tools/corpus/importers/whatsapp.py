@@ -19,6 +19,7 @@ from tools.corpus.importers.whatsapp_content import (
     OWN_MARK,
     WhatsAppPhrases,
     attached_file,
+    is_encryption_notice,
     mentioned_names,
     message_text,
 )
@@ -73,6 +74,8 @@ def is_chat(member: Member) -> bool:
     lines = [line for line in decode_line(member.peek_head(HEAD_BYTES))[0].split("\n") if line.strip()]
     stamps = [(line, stamp) for line in lines if (stamp := parse_stamp(line)) and stamp.style == first.style]
     named = sum(": " in line[stamp.end :] for line, stamp in stamps)
+    if number == 0 and not named:  # a chat in which nobody wrote
+        return len(stamps) == len(lines) and any(is_encryption_notice(line) for line in lines)
     return named > 0 if number == 0 else named >= MIN_LINES and len(stamps) >= MIN_STAMP_SHARE * len(lines)
 
 

@@ -28,6 +28,16 @@ _CONTACT = re.compile(r"[^\n]{1,250}\.vcf(?: [(<][^()<>\n]{2,60}[)>])?")
 _LOCATION = re.compile(r"[^\n:]{1,40}: https://(?:maps\.google\.com|www\.google\.com/maps|maps\.app\.goo\.gl)/\S+")
 _TAIL = re.compile(rf"[ \n]?(?P<mark>{OWN_MARK}?)(?P<phrase><[^<>\n]{{4,300}}>)\s*\Z")
 _MARKED_TAIL = re.compile(rf"(?<=\S)[ \n]{OWN_MARK}(?P<phrase>[^\n{OWN_MARK}]{{3,60}})\Z")
+_DOCUMENT = re.compile(  # iPhone: report.pdf • 3 pages document omitted, with U+200E before the number and the phrase
+    rf"[^\n]{{1,250}}? • {OWN_MARK}\d[^\n{OWN_MARK}]{{1,24}}(?: {OWN_MARK}[^\n{OWN_MARK}]{{3,60}})?"
+    rf"|[^\n]{{1,250}} {OWN_MARK}document omitted"
+)
+_ENCRYPTION = re.compile(  # in the first notice of each chat
+    r"end[- ]to[- ]end|ende-zu-ende|bout en bout|extremo a extremo|ponta a ponta|uçtan uca|сквозн|наскрізн|end-til-end|"
+    r"ende-til-ende|totalsträcks|päästä päähän|od końca do końca|kompleksow|koncov|végpontok|đầu cuối|ujung ke ujung|"
+    r"端到端|端對端|エンドツーエンド|종단간|טווח לטווח|مشفرة|सिरे से सिरे|शुरू से अंत",
+    re.IGNORECASE,
+)
 _POLL_OPTION = re.compile(rf"^[{MARKS}]*[^\W\d_]+: .+ \([{MARKS}]*\d+ [^()\n]+\)[{MARKS}]*$", re.MULTILINE)
 _MENTION = re.compile("@[\u2066-\u2068]([^\u2066-\u2069\n]{1,100})\u2069")
 
@@ -65,7 +75,19 @@ _EDITED_PHRASES = frozenset(
     .strip("|")
     .split("|")
 )
-_OTHER_NOTICES = frozenset(("null", "Missed voice call", "Missed video call", "Missed group voice call"))
+_OTHER_NOTICES = frozenset(  # in small letters
+    """
+    null|missed voice call|missed video call|missed group voice call|missed group video call|live location shared
+    waiting for this message. this may take a while|you received a view once message|live-standort wird geteilt
+    localisation en direct partagée|position en direct partagée|ubicación en tiempo real compartida
+    se compartió ubicación en tiempo real|posizione attuale condivisa|localização em tempo real compartilhada
+    live locatie gedeeld|verpasster sprachanruf|verpasster videoanruf|appel vocal manqué|appel vidéo manqué
+    llamada perdida|videollamada perdida
+    """.replace("\n", "|")
+    .replace("    ", "")
+    .strip("|")
+    .split("|")
+)
 _MEDIA_WORDS = ("image", "video", "audio", "sticker", "GIF", "document", "Contact card", "video note")
 _OMITTED_TEXTS = frozenset(f"{word} omitted" for word in _MEDIA_WORDS)
 _SUFFIX_KINDS = {
@@ -111,7 +133,7 @@ def message_text(text: str, phrases: WhatsAppPhrases) -> tuple[str, str]:
         return "", "a poll"
     if reason := _media_reason(first, phrases):
         return (clean_text(caption, phrases), "") if caption.strip() else ("", reason)
-    if text.startswith(OWN_MARK) or bare in _OTHER_NOTICES:
+    if text.startswith(OWN_MARK) or bare.lower() in _OTHER_NOTICES:
         return "", NOTICE
     text = clean_text(text, phrases)
     return text, "" if text else "an empty message"
@@ -131,6 +153,8 @@ def _media_reason(first: str, phrases: WhatsAppPhrases) -> str:
     named = _NAMED_FILE.fullmatch(bare)
     if named and (is_marked or phrases.in_brackets[named["phrase"]] or named["phrase"] == "(file attached)"):
         return _describe_file(named["file"])
+    if _DOCUMENT.fullmatch(bare):
+        return _describe_file("")
     if _OMITTED.fullmatch(bare) and bare not in _EDITED_PHRASES:
         return MEDIA
     if is_marked and (bare in _OMITTED_TEXTS or phrases.marked[bare] >= MIN_REPEATS):
@@ -156,6 +180,11 @@ def clean_text(text: str, phrases: WhatsAppPhrases) -> str:
     ):
         text = text[: marked.start()].rstrip()
     return text
+
+
+def is_encryption_notice(line: str) -> bool:
+    """Whether a line says that the chat is encrypted, with which WhatsApp begins it."""
+    return bool(_ENCRYPTION.search(line))
 
 
 def mentioned_names(text: str) -> list[str]:

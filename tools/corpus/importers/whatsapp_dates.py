@@ -1,6 +1,7 @@
 """Reads the stamp that begins each message of a WhatsApp chat, and finds the order of day, month and year. Pure.
 
 A phone writes the stamp in its own language: `3/1/21, 10:00 AM - `, `[01.03.21, 10:00:00] `, `2021/3/1 上午10:00 - `.
+Messages copied from WhatsApp Web have the time first: `[10:00, 3/1/2021] `; so has a phone in Vietnamese.
 Digits may be Arabic, Persian or Devanagari, and direction marks may stand between the parts.
 """
 
@@ -19,15 +20,26 @@ BUDDHIST_OFFSET = 543  # years of the Thai calendar
 
 MARKS = "\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\ufeff"  # direction marks, and the byte-order mark
 _GAP = rf"[\s{MARKS}]*"
-_DATE = rf"(\d{{1,4}}){_GAP}([./\-年년]){_GAP}(\d{{1,2}}){_GAP}[./\-月월]{_GAP}(\d{{1,4}}){_GAP}(?:[.日일]|г\.?)?"
+_DATE = (
+    rf"(?P<first>\d{{1,4}}){_GAP}(?P<separator>[./\-年년]){_GAP}(?P<second>\d{{1,2}}){_GAP}[./\-月월]{_GAP}"
+    rf"(?P<third>\d{{1,4}}){_GAP}(?:[.日일]|г\.?)?"
+)
 # Between date and time: a comma, a word such as klo or à, or the half of the day.
-_JOINT = rf"{_GAP}([,،]?){_GAP}([^\d\[\]<>,،]{{0,14}}?){_GAP}"
-_TIME = rf"(\d{{1,2}}){_GAP}[:.٫h時时]{_GAP}(\d{{2}})(?:{_GAP}(?:[:.٫]|min){_GAP}(\d{{2}})(?:{_GAP}s\b)?)?"
-_HALF = rf"{_GAP}([^\d\[\]<>:–-]{{0,14}}?){_GAP}"
+_JOINT = rf"{_GAP}(?P<comma>[,،]?){_GAP}(?P<joint>[^\d\[\]<>,،]{{0,14}}?){_GAP}"
+_TIME = (
+    rf"(?P<hour>\d{{1,2}}){_GAP}[:.٫h時时]{_GAP}(?P<minute>\d{{2}})"
+    rf"(?:{_GAP}(?:[:.٫]|min){_GAP}(?P<seconds>\d{{2}})(?:{_GAP}s\b)?)?"
+)
+_HALF = rf"{_GAP}(?P<half>[^\d\[\]<>:–-]{{0,14}}?){_GAP}"
+_TIME_FIRST = rf"(?P<joint>[^\d\[\]<>,،]{{0,14}}?){_GAP}{_TIME}{_HALF}(?P<comma>[,،、]){_GAP}{_DATE}"
 _STAMPS = (
-    re.compile(rf"{_GAP}(\[){_GAP}{_DATE}{_JOINT}{_TIME}{_HALF}\] ?"),  # iPhone
-    re.compile(rf"{_GAP}(){_DATE}{_JOINT}{_TIME}{_HALF}[-–] "),  # Android
-    re.compile(rf"{_GAP}(){_DATE}{_JOINT}(\d{{1,2}}):(\d{{2}}):(\d{{2}}){_HALF}: "),  # iPhone until 2015
+    re.compile(rf"{_GAP}\[{_GAP}{_DATE}{_JOINT}{_TIME}{_HALF}\] ?"),  # iPhone
+    re.compile(rf"{_GAP}{_DATE}{_JOINT}{_TIME}{_HALF}[-–] "),  # Android
+    re.compile(
+        rf"{_GAP}{_DATE}{_JOINT}(?P<hour>\d{{1,2}}):(?P<minute>\d{{2}}):(?P<seconds>\d{{2}}){_HALF}: "
+    ),  # iPhone until 2015
+    re.compile(rf"{_GAP}\[{_GAP}{_TIME_FIRST}{_GAP}\] ?"),  # copied from WhatsApp Web
+    re.compile(rf"{_GAP}{_TIME_FIRST}{_GAP}[-–] "),  # Android in Vietnamese
 )
 _AFTERNOON = re.compile(
     r"p\.?\s?m\b|م|ب\W?ظ|بعد|अपराह्न|오후|下午|傍晚|晚上|中午|午後|μ\.?μ|i\.?p\b|e\.?m\b|du\b|ös\b|odp|popol|ch\b|nm\b",
@@ -61,14 +73,14 @@ def parse_stamp(line: str) -> Stamp | None:
         return None
     for number, pattern in enumerate(_STAMPS):
         if match := pattern.match(start):
-            _, first, separator, second, third, comma, joint, hour, minute, second_text, half = match.groups()
-            half = (half or joint or "").strip()
-            seconds = _seconds_of_day(int(hour), int(minute), int(second_text or 0), half)
+            first, second, third = match["first"], match["second"], match["third"]
+            half = (match["half"] or match["joint"] or "").strip()
+            seconds = _seconds_of_day(int(match["hour"]), int(match["minute"]), int(match["seconds"] or 0), half)
             if seconds is None:
                 return None
-            style = (number, separator, len(first) == 4, len(third) == 4, comma, second_text is not None)
-            numbers = (int(first), int(second), int(third))
-            return Stamp(numbers, seconds, style, second_text is not None, half, match.end())
+            has_seconds = match["seconds"] is not None
+            style = (number, match["separator"], len(first) == 4, len(third) == 4, match["comma"], has_seconds)
+            return Stamp((int(first), int(second), int(third)), seconds, style, has_seconds, half, match.end())
     return None
 
 
