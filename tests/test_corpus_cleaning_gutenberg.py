@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpus.cleaning import StepCount
+from tools.corpus.cleaning import CleaningCounts, CleaningOptions, StepCount, clean_records
 from tools.corpus.cleaning.gutenberg import cut_gutenberg
 from tools.corpus.record import Record
 
@@ -140,6 +141,66 @@ def test_several_books_in_a_file_are_several_documents() -> None:
 )
 def test_other_texts_are_unchanged(text: str) -> None:
     assert cut(text) == [text]
+
+
+OWN = "\n\n".join(f"On day {n} I rowed to the pump, and it was stuck as before." for n in range(60))
+START, END = (f"*** {word} OF THE PROJECT GUTENBERG EBOOK ***" for word in ("START", "END"))
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        "End of Project Gutenberg for me, I said, and went on.",
+        "End of Project Gutenberg",
+        f"{START}\nis what they print.",
+        f"{START}\n\nis what they print.",
+        f"{END}\n\nThe small print and the licence bored me; I went on.",
+        f"{START}\n\nThey print this, and\n\n{END}\n\nbehind a book.",
+        "***START**THE SMALL PRINT!\n\nThe words of lawyers.",
+        "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
+        "***START**THE SMALL PRINT!\n\nbored me.\n\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*END*",
+        "The Project Gutenberg eBook of Emma is on my desk.\n\nTitle: none yet.",
+        "Fin du Projet Gutenberg pour moi.",
+        "*** START: FULL LICENSE ***\n\nI read no further.",
+    ],
+)
+def test_a_person_may_write_about_the_project(middle: str) -> None:
+    for text in (f"{OWN}\n\n{middle}\n\n{OWN}", f"My diary.\n\n{middle}\n\nAnd so it went on.", f"{OWN}\n\n{middle}"):
+        assert cut(text) == [text]
+    assert "".join(cut(f"{middle}\n\n{OWN}")).endswith(OWN)
+
+
+def test_own_words_around_a_book_and_its_licence_stay() -> None:
+    book = marks(START, END)
+    assert cut(f"{OWN}\n\n{book}\n\n{OWN}") == [OWN, BOOK, OWN]
+    assert cut(f"{BOOK}\n\n{END}{LICENCE}\n\n{OWN}") == [BOOK, OWN]
+    text = f"{NEW_HEADER}{START}\n\n{BOOK}\n\nEnd of Project Gutenberg for me, I said.\n\n{OWN}"
+    assert cut(text) == [text[text.index("CHAPTER") :]]
+
+
+def test_a_header_without_small_print_is_cut() -> None:
+    header = OLD_HEADER[: OLD_HEADER.index("***START")]
+    assert cut(f"{header}\n{BOOK}") == [BOOK]
+
+
+def test_the_small_print_behind_a_short_book_is_no_document() -> None:
+    small_print = OLD_HEADER[OLD_HEADER.index("***START") :]
+    assert cut(f"{BOOK}\n\n{small_print}") == [BOOK]
+    assert cut(f"{OLD_HEADER[: OLD_HEADER.index('***START')]}\n{OWN}\n\n{small_print}") == [OWN]
+
+
+def test_a_large_cut_is_told_with_its_size() -> None:
+    counts = CleaningCounts()
+    list(clean_records([Record("a", "novel.txt", marks(START, END))], CleaningOptions(), counts))
+    (note,) = counts.notes
+    assert re.fullmatch(
+        r"gutenberg: [\d,]+ characters cut from 1 text \(89 % of novel.txt\); .*--without gutenberg", note
+    )
+    counts = CleaningCounts()
+    list(
+        clean_records([Record("a", "novel.txt", marks(START, END).replace(BOOK, OWN * 20))], CleaningOptions(), counts)
+    )
+    assert not counts.notes
 
 
 def test_messages_are_unchanged_and_a_licence_alone_leaves_nothing() -> None:

@@ -117,6 +117,7 @@ def _anonymise_metadata(metadata: CorpusMetadata) -> CorpusMetadata:
     counts = counts_from_dict(metadata.counts)
     for count in counts.steps.values():
         count.examples.clear()
+        count.cut_from = ""
     counts.people, counts.notes = {}, [ANONYMITY_LIMITS]
     options = replace(metadata.options, person=metadata.options.person and "(one)", drop=())
     batches = tuple(map(_anonymise_batch, metadata.batches))

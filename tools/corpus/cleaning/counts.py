@@ -10,22 +10,49 @@ from tools.corpus.fields import make_printable
 
 MAX_EXAMPLES = 3
 EXAMPLE_CHARS = 60  # of each text in an example
+MAX_SILENT_SHARE = 0.03  # of a text that a step may cut without a note
+MIN_TOLD_CHARS = 200  # of a cut, so that it is told
 
 
 @dataclass(slots=True)
 class StepCount:
-    """The counts of one step: texts that it changed, dropped, and added by splitting."""
+    """The counts of one step: texts that it changed, dropped, and added by splitting.
+
+    `cut_characters` is what it cut from `cut_texts` texts; `largest_cut` is the largest share of a text, of `cut_from`.
+    """
 
     changed: int = 0
     dropped: int = 0
     added: int = 0
     examples: list[str] = field(default_factory=list)
+    cut_characters: int = 0
+    cut_texts: int = 0
+    largest_cut: float = 0.0
+    cut_from: str = ""
 
     def count_change(self, before: str, after: str) -> None:
         self.changed += 1
         if len(self.examples) < MAX_EXAMPLES:
             at = _first_difference(before, after)
             self.examples.append(f"{_excerpt(before, at)} -> {_excerpt(after, at)}")
+
+    def count_cut(self, name: str, before: str, after: str) -> None:
+        """Counts a change that cuts a part of the text of this name."""
+        self.count_change(before, after)
+        cut = len(before.rstrip()) - len(after.rstrip())
+        share = cut / max(1, len(before))
+        self.cut_characters += cut
+        self.cut_texts += 1
+        if cut >= MIN_TOLD_CHARS and share > self.largest_cut:
+            self.largest_cut, self.cut_from = share, name
+
+    def cut_note(self, step: str) -> str:
+        """Returns a line about a cut that is more than a small part of a text; "" if there is none."""
+        if self.largest_cut <= MAX_SILENT_SHARE:
+            return ""
+        texts = "1 text" if self.cut_texts == 1 else f"{self.cut_texts:,} texts"
+        most = f"{100 * self.largest_cut:.0f} % of {self.cut_from}"
+        return f"{step}: {self.cut_characters:,} characters cut from {texts} ({most}); to keep them: --without {step}"
 
     def count_drop(self, text: str) -> None:
         self.dropped += 1

@@ -1,6 +1,7 @@
 """Cuts what Project Gutenberg adds to a book: header, small print, credits and licence. Pure.
 
-A file may hold several books, one after the other. A text without the project's marks is not changed.
+A file may hold several books, one after the other. A mark such as `End of Project Gutenberg` alone cuts nothing, since
+a person may write it: what is cut must have the words of a header or of a licence.
 """
 
 from __future__ import annotations
@@ -31,7 +32,41 @@ _MARK = re.compile(
 _HEADER = re.compile(
     rf"^[^\n]{{0,60}}{_PROJECT}['’]?s?[ \t]+(?:e-?book|e-?text|edition)\b", re.IGNORECASE | re.MULTILINE
 )
+_HEADER_WORDS = re.compile(
+    r"for the use of anyone anywhere|most other parts of the world|at no cost and with\s+almost no|you may copy it"
+    r"|^(?:title|author|language|credits|(?:release|posting) date|last updated|character set encoding|edition):"
+    r"|\[?(?:e-?book|e-?text) #\s?\d|plain vanilla electronic texts|etexts (?:are )?prepared by|in our series by"
+    r"|readable by both humans and|copyright laws are changing|check the (?:copyright )?laws|important information in "
+    r"this header|information on contacting|need your\s+donations|we encourage you to keep this file"
+    r"|should be named \S+\.(?:txt|zip)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LICENCE_WORDS = re.compile(
+    r"updated editions will replace|creating the works from|full (?:project gutenberg(?:-tm|™)? )?license"
+    r"|please read this before you|section \d\.\s+(?:general|information)|should be named \S+\.(?:txt|zip)"
+    r"|all associated files of various|project gutenberg(?:-tm|™)|literary archive foundation|why is this \"small print"
+    r"|might sue us|even if you got it for free|limited warranty|indemnity|distribution under \"project gutenberg"
+    r"|before! you use or read|public domain etext|no one owns a united states copyright|you may distribute copies",
+    re.IGNORECASE,
+)
+_BOOK_FIELD = re.compile(r"^(?:title|author):|\[?(?:e-?book|e-?text) #\s?\d|plain vanilla electronic", re.I | re.M)
+_LEGAL_WORD = re.compile(
+    rf"{_PROJECT}|foundation|electronic works?|copyright|trademark|donat(?:e|ion)|licen[cs]e|refund|warrant(?:y|ies)"
+    r"|public domain|e-?texts?\b|ebooks?\b|newsletter|distribut(?:e|ing|ion)|damages",
+    re.IGNORECASE,
+)
+_LICENCE_END = re.compile(
+    r"subscribe\s+to\s+our\s+email\s+newsletter\s+to\s+hear\s+about\s+new\s+ebooks\.", re.IGNORECASE
+)
+MIN_WORDS = 2  # different ones of a licence, or of a header that does not name the project, so that it is one
+MIN_LONE_HEADER_WORDS = 3  # of a header that no mark ends
 MAX_HEADER_CHARS = 20_000
+MAX_HEADER_GAP = 3000  # characters between the words of one header
+MAX_LICENCE_CHARS = 40_000
+MAX_LICENCE_GAP = 900  # characters between the legal words of a licence
+MAX_FIRST_CHARS = 3000  # of a licence, with its first words
+MIN_BOOK_CHARS = 200  # between a header and the small print, so that they are no neighbours
+MAX_TITLE_CHARS = 300  # behind `End of Project Gutenberg's`
 _CREDIT = re.compile(
     r"\[?(?:(?:this )?(?:e-?(?:text|book)|file|book|html version|text file)[^\n]{0,20}? )?"
     r"(?:was |were )?(?:produced|prepared|transcribed|scanned|digiti[sz]ed|typed|created|proofread|updated|released|"
@@ -41,63 +76,160 @@ _CREDIT = re.compile(
     re.IGNORECASE,
 )
 _PARAGRAPH = re.compile(r"\s*((?:[^\n]*\S[^\n]*(?:\n|\Z))+)")
+_PARAGRAPH_END = re.compile(r"\n[ \t]*\n|\Z")
 MAX_CREDITS = 8  # paragraphs before a book
 MAX_CREDIT_CHARS = 1500
+
+Span = tuple[int, int]  # positions of the first character and behind the last
 
 
 def cut_gutenberg(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
     """Yields each book of a document as a document of its own, without what the project added."""
     for record in records:
-        books = list(_iter_books(record.text)) if record.kind == "document" and _NAME.search(record.text) else None
-        if books is None or books == [record.text]:
+        is_candidate = record.kind == "document" and _NAME.search(record.text)
+        notices = list(_find_notices(record.text)) if is_candidate else []
+        if not notices:
             yield record
             continue
-        count.count_change(record.text, books[0] if books else "")
+        books = list(_iter_books(record.text, notices))
+        count.count_cut(record.thread or record.source, record.text, "".join(books))
         count.added += max(0, len(books) - 1)
         for number, text in enumerate(books, start=1):
             yield replace(record, text=text, thread=record.thread if number == 1 else f"{record.thread}, book {number}")
 
 
-def _iter_books(text: str) -> Iterator[str]:
-    """Yields the books between the marks; the text itself if it has none."""
+def _iter_books(text: str, notices: list[Span]) -> Iterator[str]:
+    at = 0
+    for start, end in [*notices, (len(text), len(text))]:
+        book = text[at:start].strip("\n")
+        if book.strip(" \t\n\ufeff"):
+            yield book
+        at = end
+
+
+def _find_notices(text: str) -> Iterator[Span]:
+    """Yields what the project added: each header with its mark and credits, each licence with its mark."""
     marks = list(_MARK.finditer(text))
-    kinds = [mark.lastgroup or "" for mark in marks]
-    if not marks:
-        yield text
-        return
-    # Without a mark of its start the book begins with the text.
-    begin = None if _begins_with_header(text, marks[0]) else 0
-    for mark, kind in zip(marks, kinds, strict=True):
-        if kind in ("end", "small_start"):
-            if begin is not None:
-                yield from _strip_book(text[begin : mark.start()])
-            begin = None
-        else:
-            if begin is not None:
-                yield from _strip_book(_cut_next_header(text[begin : mark.start()]))
-            begin = _skip_credits(text, mark.end())
-    if begin is not None:
-        yield from _strip_book(text[begin:])
+    floor = 0  # the end of the last notice
+    is_in_book = False  # whether a header was found before
+    ends: list[Span] = []  # marks of ends without a licence; they count if only blanks or a notice follow
+    notice = _find_lone_header(text, marks)
+    for mark in [None, *marks]:
+        if mark is not None:
+            if mark.start() < floor:
+                continue
+            notice = _find_head(text, floor, mark, marks) or _find_licence(text, mark)
+            if notice is None and mark.lastgroup == "end" and is_in_book:
+                ends.append((mark.start(), _skip_title(text, mark.end())))
+        if notice is not None:
+            start = _join_ends(text, ends, notice[0])
+            yield start, notice[1]
+            is_in_book = mark is None or mark.lastgroup != "end"
+            floor, ends = notice[1], []
+    start = _join_ends(text, ends, len(text))
+    if start < len(text):
+        yield start, len(text)
 
 
-def _begins_with_header(text: str, mark: re.Match[str]) -> bool:
-    """Whether the text before the first mark is a header, and not a book with the small print behind it."""
-    before = text[: mark.start()]
+def _join_ends(text: str, ends: list[Span], start: int) -> int:
+    """Returns where a notice begins, with the marks of ends before it."""
+    for first, last in reversed(ends):
+        if text[last:start].strip():
+            break
+        start = first
+    return start
+
+
+def _find_head(text: str, floor: int, mark: re.Match[str], marks: list[re.Match[str]]) -> Span | None:
+    """Returns the header that a mark ends, with the small print and the credits; None if the mark ends none."""
     if mark.lastgroup == "end":
-        return False
-    return len(before) < MAX_HEADER_CHARS and (mark.lastgroup != "small_start" or len(before) < len(text) / 2)
+        return None
+    start, end = _find_header_start(text, floor, mark.start()), mark.end()
+    if mark.lastgroup == "small_start":
+        behind = [other for other in marks if mark.end() <= other.start() < mark.end() + MAX_LICENCE_CHARS]
+        closing = next((other.end() for other in behind if other.lastgroup == "small_end"), mark.end())
+        if _count_words(_LICENCE_WORDS, text[mark.end() : closing]) < MIN_WORDS:
+            return None
+        start, end = mark.start() if start is None else start, closing
+    return None if start is None else (start, _skip_credits(text, end))
 
 
-def _cut_next_header(text: str) -> str:
-    """Returns the text without the header of the next book at its end; "" if it is a header as a whole."""
-    headers = [match.start() for match in _HEADER.finditer(text) if match.start() > len(text) - MAX_HEADER_CHARS]
-    return text[: headers[0]] if headers else text if len(text) > MAX_HEADER_CHARS else ""
+def _find_header_start(text: str, floor: int, at: int) -> int | None:
+    """Returns where the header before a mark begins: at a line that names the project, or where the text begins."""
+    if not text[floor:at].strip(" \t\n\ufeff"):
+        return floor
+    first = max(floor, at - MAX_HEADER_CHARS)
+    start, nearest = None, at
+    for header in reversed(list(_HEADER.finditer(text, first, at))):
+        if _HEADER_WORDS.search(text, header.start(), at) and (
+            start is None or nearest - header.start() < MAX_HEADER_GAP
+        ):
+            start = nearest = header.start()
+    if start is not None:
+        return start
+    words = _HEADER_WORDS.search(text, floor, min(at, floor + MAX_TITLE_CHARS))
+    is_header = first == floor and words is not None and _count_words(_HEADER_WORDS, text[floor:at]) >= MIN_WORDS
+    return floor if is_header else None
 
 
-def _strip_book(text: str) -> Iterator[str]:
-    text = text.strip("\n")
-    if text.strip():
-        yield text
+def _find_lone_header(text: str, marks: list[re.Match[str]]) -> Span | None:
+    """Returns the header at the start of a text if no mark ends it: books until 1996 have their small print behind."""
+    header = _HEADER.search(text, 0, MAX_TITLE_CHARS)
+    mark = next((mark for mark in marks if mark.lastgroup != "end" and mark.start() < MAX_HEADER_CHARS), None)
+    if not header or (mark is not None and mark.lastgroup != "small_start"):
+        return None
+    found: list[str] = []
+    end = header.end()
+    for words in _HEADER_WORDS.finditer(text, header.start(), MAX_HEADER_CHARS):
+        if words.start() > end + MAX_HEADER_GAP / 2:
+            break
+        end = words.end()
+        found.append(words[0].casefold())
+    if len(set(found)) < MIN_LONE_HEADER_WORDS:
+        return None
+    end = _skip_credits(text, _paragraph_end(text, end))
+    has_book = mark is None or len(text[end : mark.start()].strip()) > MIN_BOOK_CHARS
+    return (header.start(), end) if has_book else None
+
+
+def _find_licence(text: str, mark: re.Match[str]) -> Span | None:
+    """Returns a mark with the licence behind it; None if there is no licence."""
+    if mark.lastgroup not in ("end", "small_start"):
+        return None
+    if _count_words(_LICENCE_WORDS, text[mark.end() : mark.end() + MAX_FIRST_CHARS]) < MIN_WORDS:
+        return None
+    limit = min(len(text), mark.end() + MAX_LICENCE_CHARS)
+    end = mark.end()
+    limit = _find_next_header(text, end, limit)
+    closing = _LICENCE_END.search(text, end, limit)
+    for word in _LEGAL_WORD.finditer(text, end, closing.end() if closing else limit):
+        if word.start() > end + MAX_LICENCE_GAP:
+            break
+        end = word.end()
+    is_whole = closing is not None and closing.end() - end < MAX_LICENCE_GAP
+    return mark.start(), closing.end() if closing and is_whole else min(limit, _paragraph_end(text, end))
+
+
+def _find_next_header(text: str, at: int, limit: int) -> int:
+    """Returns where the header of the next book begins, or the limit."""
+    for header in _HEADER.finditer(text, at, limit):
+        if _BOOK_FIELD.search(text, header.start(), header.start() + MAX_HEADER_GAP // 2):
+            return header.start()
+    return limit
+
+
+def _count_words(words: re.Pattern[str], text: str) -> int:
+    return len({found.casefold() for found in words.findall(text)})
+
+
+def _paragraph_end(text: str, at: int) -> int:
+    match = _PARAGRAPH_END.search(text, at)
+    return match.start() if match else len(text)
+
+
+def _skip_title(text: str, at: int) -> int:
+    """Returns the position behind the title of a mark, which may fill several lines."""
+    return min(_paragraph_end(text, at), at + MAX_TITLE_CHARS)
 
 
 def _skip_credits(text: str, at: int) -> int:

@@ -194,6 +194,7 @@ def _run_steps(
     for record in stream:
         counts.kept += 1
         yield record
+    counts.notes += filter(None, (count.cut_note(step) for step, count in counts.steps.items()))
 
 
 def _count_read(records: Iterable[Record], counts: CleaningCounts) -> Iterator[Record]:
