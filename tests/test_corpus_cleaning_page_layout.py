@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpus.cleaning import StepCount
-from tools.corpus.cleaning.page_layout import change_documents, join_divided_words, shorten_leaders
+from tools.corpus.cleaning.divided_words import join_divided_words
+from tools.corpus.cleaning.page_layout import change_documents, shorten_leaders
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.record import Record
 
@@ -86,6 +87,63 @@ def test_tables_of_contents_are_removed_and_other_leaders_shortened() -> None:
     assert shorten_leaders("He paused.... and . . . . went.") == "He paused.... and . . . . went."
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Menu of the boat\n\nSoup ......... 3\nFish ......... 7\nTea .......... 1",
+        "Soup ...... 3\nFish ...... 7",
+        "Prices\n\n" + "\n".join(f"Dish {n} ........ {n * 37 % 11}" for n in range(20)),
+        "Results\n" + "\n".join(f"Boat {letter} ........ {n}" for n, letter in enumerate("abcdef")),
+        "The contents of the larder:\nTea ...... 2\nOats ...... 9",
+    ],
+)
+def test_a_list_with_leaders_is_no_table_of_contents(lines: str) -> None:
+    assert shorten_leaders(lines).count("...") == lines.count("......")
+    assert len(shorten_leaders(lines).split()) == len(shorten_leaders(lines.replace("Contents", "x")).split())
+
+
+@pytest.mark.parametrize(
+    "heading", ["CONTENTS", "Table of Contents", "List of Illustrations", "Inhalt", "Contents.\n\nPage"]
+)
+def test_a_heading_makes_a_table_of_contents(heading: str) -> None:
+    pages = "The Oar ........ 3\nThe Pump ....... 17\n\nI\n\nThe End ........ 30\nA Word ...... 31"
+    text = shorten_leaders(f"{heading}\n\n{pages}\n\nOdo rowed.")
+    assert text.split() == [*heading.split(), "I", "Odo", "rowed."]
+
+
+def test_a_long_list_of_growing_pages_needs_no_heading() -> None:
+    pages = "\n".join(f"Chapter on {word} ........ {n * 3 + 1}" for n, word in enumerate([*WORDS, "oil"]))
+    assert not shorten_leaders(pages).strip()
+
+
+@pytest.mark.parametrize(
+    "compound",
+    [
+        "well-known", "self-made", "twenty-five", "Thirty-first", "one-third", "half-asleep", "ill-tempered",
+        "old-fashioned", "blue-eyed", "so-called", "left-handed", "mother-in-law", "up-to-date", "Ninety-nine",
+    ],
+)  # fmt: skip
+def test_a_usual_compound_keeps_its_hyphen(compound: str) -> None:
+    first, second = compound.rsplit("-", 1)
+    assert join_divided_words(f"a {first}-\n{second} man") == f"a {compound}\nman"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("self", "ish"), ("ill", "ness"), ("Well", "ington"), ("never", "theless"), ("cross", "ing"), ("re", "minded"),
+        ("six", "teen"), ("twen", "ty"), ("dis", "coloured"), ("be", "headed"), ("re", "called"), ("half", "penny"),
+    ],
+)  # fmt: skip
+def test_the_rest_of_a_word_is_joined(first: str, second: str) -> None:
+    assert join_divided_words(f"so {first}-\n{second} it") == f"so {first}{second}\nit"
+
+
+def test_the_form_elsewhere_in_the_document_wins() -> None:
+    assert join_divided_words("a well-\nspring and a wellspring") == "a wellspring\nand a wellspring"
+    assert join_divided_words("to-\nday is to-day") == "to-day\nis to-day"
+
+
 def test_a_divided_word_is_joined_at_the_end_of_its_first_line() -> None:
     assert join_divided_words("the instruc-\ntions, given in\nthis") == "the instructions,\ngiven in\nthis"
     assert join_divided_words("re-\nfer\nnext") == "refer\nnext"
@@ -106,6 +164,7 @@ def test_a_compound_keeps_its_hyphen_if_the_document_contains_it() -> None:
         ("its START\u00ad\nSTOP mode", "its START-STOP\nmode"),
         ("LUBRI\u00ad\nCATION of Lubrication", "LUBRICATION\nof Lubrication"),
         ("pages 12\u00ad\n13 of", "pages 12-13\nof"),
+        ("a well\u00ad\nknown man", "a well-known\nman"),
         ("an empty\u00ad\n\n", "an empty\n"),
         ("in mid-so\u00adft word", "in mid-soft word"),
     ],

@@ -120,6 +120,7 @@ PURE = [
     "tools/corpus/rendering.py",
     "tools/corpus/table_layout.py",
     "tools/corpus/table_roles.py",
+    "tools/corpus/cleaning/divided_words.py",
     "tools/corpus/cleaning/counts.py",
     "tools/corpus/cleaning/deduplicate.py",
     "tools/corpus/cleaning/gutenberg.py",

@@ -36,6 +36,11 @@ _TRAILING_PUNCTUATION = ".,;:!?)]}'"  # at the end of a link these belong to the
 _LABELLED_LINK = re.compile(rf"\[([^\[\]\n]+)\]\(https?://{_LINK_CHARACTER}{{0,1000}}?\)")
 _GAP_MARK = "\0"
 _GAP = re.compile(rf"[ \t]*{_GAP_MARK}(?=[.,;:!?)\]])|{_GAP_MARK}")
+_EMPTY_BRACKETS = re.compile(
+    rf"[ \t]*(?:\((?:(?:see|via|from|source|at|link|cf)[.:]?[ \t]+)?{_GAP_MARK}+[.,;]?\)"
+    rf"|\[{_GAP_MARK}+\]|<{_GAP_MARK}+>|“{_GAP_MARK}+”|\"{_GAP_MARK}+\")",
+    re.IGNORECASE,
+)
 _BLANK_RUN = re.compile(r"[ \t]{2,}")
 
 # Some programs write blanks into the links that a page shows in several parts.
@@ -62,6 +67,7 @@ def remove_links(text: str) -> str:
         marked = _LABELLED_LINK.sub(r"\1", joined)
         for pattern in (_LINK, _BARE_LINK):
             marked = pattern.sub(_replace_link, marked)
+        marked = _EMPTY_BRACKETS.sub(_GAP_MARK, marked)
         if marked != joined:
             text = _close_gaps(joined, _GAP.sub("", marked))
     return text

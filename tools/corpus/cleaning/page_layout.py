@@ -1,4 +1,4 @@
-"""Repairs the layout of printed pages: dot leaders, words divided at line ends. Pure.
+"""Removes tables of contents and dot leaders, and gives a step whole documents. Pure.
 
 A step sees all pages of a document as one text, separated by form feeds. Messages and tweets are not changed.
 """
@@ -19,13 +19,17 @@ MAX_PAGES = 5000  # in memory: about 15 MB of text
 
 _LEADER = re.compile(r"(?:[.·…‥][ \t]?){6,}")
 _PAGE_REFERENCE = re.compile(r"[\divxlcIVXLC.–-]{1,9}")
-_DIVIDED_WORD = re.compile(
-    r"(?<![^\W\d_])([^\W\d_]{2,})[-‐][ \t]*([\n\f][ \t\n\f]*)([^\W\d_]{2,})(\S*)(?:[ \t]*\n|[ \t]+)?"
+# A run of such lines is a table of contents if a heading says so, or if it is long and its pages grow: menus and lists
+# of prices have leaders too.
+_CONTENTS_HEADING = re.compile(
+    r"\W*(?:(?:table of )?contents|index|(?:list|table) of \w+|inhalt(?:sverzeichnis)?|sommaire|table des mati[eè]res"
+    r"|[ií]ndice|inhoud(?:sopgave)?|innehåll|indhold|chapters?(?: page)?|содержание|оглавление)"
+    r"\W*(?:page|contin\w*)?\W*",
+    re.IGNORECASE,
 )
-# A soft hyphen at a line end is always a hyphen, so other parts of words are joined too, with a hyphen.
-_SOFTLY_DIVIDED_WORD = re.compile("([^\\W_]*)\u00ad[ \t]*([\n\f][ \t\n\f]*)([^\\W_]*)(\\S*)(?:[ \t]*\n|[ \t]+)?")
-_WORD = re.compile(r"[^\W\d_]+")
-_COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+[-‐][^\W\d_]+")
+MAX_HEADING_LINES = 4  # between the heading and the first line
+MIN_CONTENTS_LINES = 8  # without a heading
+MIN_GROWING_SHARE = 0.9  # of the page numbers without a heading
 
 
 def change_documents(change: Callable[[str], str]) -> StepFunction:
@@ -72,13 +76,40 @@ def shorten_leaders(text: str) -> str:
         return text
     lines = re.split(r"([\n\f])", text)  # every second item is a separator
     filled = [at for at in range(0, len(lines), 2) if lines[at].strip()]
-    contents = {at for at in filled if _is_contents_line(lines[at])}
-    for before, after in pairwise(filled):
-        if before in contents and after in contents:
-            lines[before] = lines[after] = ""
+    for run in _find_contents(lines, filled):
+        for at in run:
+            lines[at] = ""
     for at in filled:
         lines[at] = _shorten_line(lines[at])
     return "".join(lines)
+
+
+def _find_contents(lines: Sequence[str], filled: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yields the runs of lines that are a table of contents."""
+    headed_until = -1  # index of `filled`
+    at = 0
+    while at < len(filled):
+        if _CONTENTS_HEADING.fullmatch(lines[filled[at]]):
+            headed_until = at + 1 + MAX_HEADING_LINES
+        end = at
+        while end < len(filled) and _is_contents_line(lines[filled[end]]):
+            end += 1
+        run = filled[at:end]
+        if len(run) > 1 and (at <= headed_until or _is_long_and_growing([lines[number] for number in run])):
+            yield run
+            headed_until = end + MAX_HEADING_LINES
+        at = max(at + 1, end)
+
+
+def _is_long_and_growing(run: Sequence[str]) -> bool:
+    pages = [_page_number(line) for line in run]
+    growing = sum(a <= b for a, b in pairwise(pages))
+    return len(run) >= MIN_CONTENTS_LINES and growing >= MIN_GROWING_SHARE * (len(run) - 1) and pages[0] < pages[-1]
+
+
+def _page_number(line: str) -> tuple[int, ...]:
+    """Returns the numbers of a reference such as `3-14`; those of Roman pages come first."""
+    return tuple(map(int, re.findall(r"\d{1,9}", _LEADER.split(line)[-1])))
 
 
 def _is_contents_line(line: str) -> bool:
@@ -92,45 +123,3 @@ def _shorten_line(line: str) -> str:
         return line
     parts = [part.strip() for part in _LEADER.split(line)]
     return " ... ".join(parts).strip() if any(parts) else ""
-
-
-def join_divided_words(document: str) -> str:
-    """Removes soft hyphens and joins words divided at line ends; compounds keep their hyphen."""
-    before, text = "", document
-    while before != text:
-        before = text
-        if not ("\u00ad" in text or _DIVIDED_WORD.search(text)):
-            break
-        compounds = {word.casefold() for word in _COMPOUND.findall(text)}
-        if "\u00ad" in text:
-            words = {word.casefold() for word in _WORD.findall(text)}
-            text = _SOFTLY_DIVIDED_WORD.sub(lambda match: _join_softly(match, compounds, words), text)  # noqa: B023
-        text = _DIVIDED_WORD.sub(lambda match: _join_word(match, compounds), text)  # noqa: B023 (called at once)
-    return text.replace("\u00ad", "")
-
-
-def _join_word(match: re.Match[str], compounds: set[str]) -> str:
-    first, line_end, second, punctuation = match.groups()
-    if not _is_one_word(first, second):
-        return match[0]
-    hyphen = "-" if f"{first}-{second}".casefold() in compounds else ""
-    return f"{first}{hyphen}{second}{punctuation}{_line_end(line_end)}"
-
-
-def _join_softly(match: re.Match[str], compounds: set[str], words: set[str]) -> str:
-    """Joins by the same rules; what is not one word there, such as `START-STOP`, gets a hyphen."""
-    first, line_end, second, punctuation = match.groups()
-    is_compound = f"{first}-{second}".casefold() in compounds
-    is_word = _is_one_word(first, second) or f"{first}{second}".casefold() in words
-    hyphen = "" if not (first and second) or (is_word and not is_compound) else "-"
-    return f"{first}{hyphen}{second}{punctuation}{_line_end(line_end)}"
-
-
-def _is_one_word(first: str, second: str) -> bool:
-    """Whether the case of two parts is that of one word, and not of a compound such as `Send-Receive`."""
-    return second[:1].islower() and not (first.isupper() and len(first) > 1)
-
-
-def _line_end(line_end: str) -> str:
-    """Returns the line or page break that follows the joined word."""
-    return PAGE_BREAK * line_end.count(PAGE_BREAK) or "\n"

@@ -13,9 +13,10 @@ from tools.cli.errors import ToolError
 from tools.corpus import anonymise
 from tools.corpus.cleaning import deduplicate, people, social_noise
 from tools.corpus.cleaning.counts import CleaningCounts, StepCount
+from tools.corpus.cleaning.divided_words import join_divided_words
 from tools.corpus.cleaning.gutenberg import cut_gutenberg
 from tools.corpus.cleaning.links import remove_links
-from tools.corpus.cleaning.page_layout import change_documents, join_divided_words, shorten_leaders
+from tools.corpus.cleaning.page_layout import change_documents, shorten_leaders
 from tools.corpus.cleaning.repeated_lines import remove_repeated_lines
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
