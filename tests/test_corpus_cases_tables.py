@@ -217,7 +217,10 @@ def test_tables_have_other_names_and_forms(tmp_path: Path, name: str, content: s
         ),
         ("1,2,3\n4,5,6\n", "(no header; its first row: 1 | 2 | 3); to read one nevertheless: --column N, from 1"),
         (QUESTIONS, "with several columns of texts (its columns: question, answer); choose one: --column NAME"),
-        ("milk,bread,eggs\nmilk\nbutter,bread,milk,tea\ntea,milk,bread\n", "without a column of texts (no header"),
+        (
+            "milk,bread,eggs\nmilk\nbutter,bread,milk,tea\ntea,milk,bread\n",
+            "a list without a column of texts (no header",
+        ),
         (
             "version,name,made\n1,Warty Warthog,2004\n2,Hoary Hedgehog\n3,Breezy Badger\n",
             "columns: version, name, made)",

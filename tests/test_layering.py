@@ -106,6 +106,7 @@ PURE = [
     "tools/corpus/column_profile.py",
     "tools/corpus/csv_format.py",
     "tools/corpus/csv_rows.py",
+    "tools/corpus/csv_separators.py",
     "tools/corpus/dates.py",
     "tools/corpus/encoding_guess.py",
     "tools/corpus/letter_frequencies.py",

@@ -17,9 +17,9 @@ def _split_names(*lines: str) -> tuple[str, ...]:
 TWEET_TEXT_NAMES = ("fulltext", "text", "tweet", "tweets", "tweettext")
 TEXT_NAMES = TWEET_TEXT_NAMES + _split_names(
     "rawcontent content contents body message messages msg selftext tweetcontent tweetbody posttext commenttext",
-    "commentbody messagetext messagebody statustext statusmessage texts postmessage reviewtext originaltext rawtext",
-    "sentence sentences utterance document texte textes nachricht nachrichten inhalt contenu texto textos contenido",
-    "mensaje mensagem conteudo testo testi contenuto messaggio bericht tekst inhoud",
+    "commentbody messagetext messagebody statustext statusmessage texts postmessage reviewtext originaltext",
+    "spokenwords rawtext sentence sentences utterance document texte textes nachricht nachrichten inhalt contenu texto",
+    "textos contenido mensaje mensagem conteudo testo testi contenuto messaggio bericht tekst inhoud",
 )
 # These may also be numbers of comments, ids of posts or states, or stand beside a better column.
 OTHER_TEXT_NAMES = _split_names(
@@ -30,6 +30,11 @@ OTHER_TEXT_NAMES = _split_names(
     "bildunterschrift zitat zitate satz sätze witz witze spruch sprüche gedicht gedichte eintrag zeile zeilen meldung",
     "commentaire commentaires légende citation citations blague blagues phrases poème comentario comentarios frase",
     "frases publicación publicacion commento",
+)
+# Texts may be as short as `Nice!` under these names.
+COMMENT_NAMES = _split_names(
+    "comment comments review reviews caption captions reply replies kommentar kommentare rezension commentaire",
+    "commentaires avis comentario comentarios commento commenti recensione reactie",
 )
 TITLE_NAMES = _split_names("title titles subject heading titel titre título titulo titolo betreff objet")
 DATE_NAMES = _split_names(
@@ -96,6 +101,12 @@ def text_rank(name: str) -> int | None:
     return 3 if any(word in TITLE_NAMES for word in words) else None
 
 
+def is_comment_name(name: str) -> bool:
+    """Whether the last word of a name is one of `COMMENT_NAMES`, as in `My Review`."""
+    words = _split_words(name)
+    return bool(words) and words[-1] in COMMENT_NAMES and not is_denied(name)
+
+
 def is_denied(name: str) -> bool:
     """Whether a column of this name surely holds no own texts: ids, dates, writers, texts of somebody else."""
     parent, _, last = name.rpartition(".")
@@ -103,7 +114,7 @@ def is_denied(name: str) -> bool:
     normalised = normalise_name(last)
     if normalised in DATE_NAMES or normalised in WRITER_NAMES or normalised in _OTHER_NAMES:
         return True
-    if (words and words[-1] in _NO_TEXT_WORDS) or _is_unnamed_index(name):
+    if (words and words[-1] in _NO_TEXT_WORDS) or is_unnamed(name):
         return True
     if words and words[0] in _PERSON_WORDS and words[-1] in _ABOUT_WORDS:
         return True
@@ -128,6 +139,13 @@ def is_name_like(cell: str) -> bool:
     return bool(_NAME.fullmatch(text)) and not _SENTENCE.search(text) and len(text.split()) <= _MAX_NAME_WORDS
 
 
+def is_text_title(cell: str) -> bool:
+    """Whether a cell is two or three words of which the last names texts in the plural: `My posts`."""
+    words = cell.split()
+    name = words[-1].casefold() if words else ""
+    return 2 <= len(words) <= 3 and name.endswith("s") and name in (*TEXT_NAMES, *OTHER_TEXT_NAMES)
+
+
 def is_identifier(cell: str) -> bool:
     """Whether a cell is a name as programs write it: one word in small letters, snake_case or camelCase."""
     text = cell.strip()
@@ -145,7 +163,8 @@ def _split_words(name: str) -> list[str]:
     return [word.casefold() for word in _WORD.findall(name)]
 
 
-def _is_unnamed_index(name: str) -> bool:
+def is_unnamed(name: str) -> bool:
+    """Whether pandas gave a column this name."""
     return name.strip().casefold().startswith("unnamed")
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tools.corpus.cell_texts import is_wrapped, unwrap_texts
-from tools.corpus.column_names import TEXT_NAMES, is_denied, normalise_name, text_rank
+from tools.corpus.column_names import (
+    TEXT_NAMES,
+    TWEET_TEXT_NAMES,
+    is_comment_name,
+    is_denied,
+    normalise_name,
+    text_rank,
+)
 
 ValueKind = Literal["empty", "number", "link", "flag", "list", "html", "word", "text"]
 
@@ -136,15 +143,14 @@ def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) 
     candidates = [number for number in wordy if not (names and is_denied(names[number]))]
     candidates = [number for number in candidates if ranks.get(number) == 0 or not profiles[number].is_repeated]
     for rank in range(3):
+        if rank == 1 and (short := _choose_short(names, profiles, ranks, candidates)):
+            return short
         named = [number for number in candidates if ranks.get(number) == rank]
         column = _first_by_name(names, named) if rank == 0 else _longest(named, profiles)
         if column is not None:
             return ColumnChoice(column, True, tuple(number for number in candidates if number != column))
         if named:
             return ColumnChoice(None, others=tuple(named))
-    short = [number for number in ranks if ranks[number] == 0 and profiles[number].kind == "word"]
-    if (column := _first_by_name(names, short)) is not None and not profiles[column].is_repeated:
-        return ColumnChoice(column, True, tuple(candidates))
     html = [number for number in ranks if ranks[number] < 3 and profiles[number].kind == "html"]
     if html and not candidates:
         return ColumnChoice(min(html, key=lambda number: ranks[number]), by_name=True)
@@ -154,6 +160,27 @@ def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) 
     column = _longest(candidates, profiles)
     others = tuple(number for number in candidates if number != column)
     return ColumnChoice(column, column in ranks, others)
+
+
+def _choose_short(
+    names: Sequence[str], profiles: Sequence[ColumnProfile], ranks: Mapping[int, int], candidates: Sequence[int]
+) -> ColumnChoice | None:
+    """Chooses a column of short texts or HTML by its name, whatever the lengths of the texts beside it.
+
+    Few values that return again and again under a name such as `body` may be a category: the user chooses.
+    """
+    named = [at for at in ranks if ranks[at] == 0 and profiles[at].kind in ("word", "html")]
+    column = _first_by_name(names, named)
+    if column is None:
+        named = [at for at in ranks if is_comment_name(names[at]) and profiles[at].kind == "word"]
+        column = named[0] if named and not any(ranks.get(at) == 1 for at in candidates) else None
+    if column is None:
+        return None
+    others = tuple(at for at in candidates if at != column)
+    is_sure = names[column].strip().casefold() in TWEET_TEXT_NAMES or is_comment_name(names[column])
+    if profiles[column].is_repeated and not is_sure:
+        return ColumnChoice(None, others=(column, *others)) if others else None
+    return ColumnChoice(column, True, others)
 
 
 def _first_by_name(names: Sequence[str], columns: Sequence[int]) -> int | None:

@@ -11,9 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tools.corpus import csv_rows
-from tools.corpus.column_names import is_compound_name, is_identifier, is_known_name, is_name_like
+from tools.corpus.column_names import (
+    is_compound_name,
+    is_identifier,
+    is_known_name,
+    is_name_like,
+    is_text_title,
+    is_unnamed,
+)
 from tools.corpus.column_profile import ColumnProfile, ValueKind, profile_column, value_kind
 from tools.corpus.csv_rows import CsvFormat
+from tools.corpus.csv_separators import decode_cells, encode_line, find_odd_formats, single_quoted_share
 
 DELIMITERS = ",;\t|"
 MAX_SAMPLE_ROWS = 400
@@ -21,6 +29,8 @@ MAX_RULE_CHARS = 1000
 EXACT_BONUS = 0.5  # for rows as wide as their header
 MIN_SPLIT_SHARE = 0.5  # of rows with some of the cells that the header names
 LITERAL_MALUS = 0.1  # quotes are read as quotes unless that makes more rows wrong
+ODD_BONUS = 0.05  # or a malus: for single quotes and separators that few tables have
+MIN_QUOTED_SHARE = 0.4  # of the lines with single quotes around a delimiter, if these are sure
 MIN_VALID_SHARE = 0.9  # of the rows of a table without a header that have its width
 
 _LINE_END = re.compile(r"[,;|\t]+$")
@@ -43,22 +53,40 @@ def read_candidates(lines: Sequence[str], delimiters: str) -> Iterator[FormatCan
     """Yields the ways to read the lines, with their scores."""
     for delimiter in delimiters:
         yield from _read_candidates(lines, delimiter)
+        if share := single_quoted_share(lines, delimiter):
+            format = CsvFormat(delimiter, has_single_quotes=True)
+            yield from _read_encoded(lines, format, ODD_BONUS if share > MIN_QUOTED_SHARE else -ODD_BONUS)
+    for format in find_odd_formats(lines):
+        has_delimiter = not set(DELIMITERS).isdisjoint(format.separator)
+        yield from _read_encoded(lines, format, ODD_BONUS if has_delimiter else -ODD_BONUS)
+
+
+def _read_encoded(lines: Sequence[str], format: CsvFormat, bonus: float) -> Iterator[FormatCandidate]:
+    """Yields the ways to read lines that are CSV only after `encode_line`."""
+    encoded = [encode_line(line, format) for line in lines]
+    for candidate in _read_formats(encoded, format.delimiter):
+        found = replace(candidate.format, has_single_quotes=format.has_single_quotes, separator=format.separator)
+        rows = [decode_cells(row, found) for row in candidate.rows]
+        yield replace(candidate, format=found, rows=rows, score=candidate.score + bonus if candidate.score > 0 else 0)
 
 
 def is_header_row(cells: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether cells name the columns of the rows after them."""
     filled = [cell for cell in map(str.strip, cells) if cell]
     unlike = [cell for cell in cells if not is_name_like(cell)]
-    if not filled or len(unlike) > len(cells) / 3 or len({cell.casefold() for cell in filled}) < len(filled):
+    is_twice = len({cell.casefold() for cell in filled}) < len(filled) and not all(map(is_known_name, filled))
+    if not filled or len(unlike) > len(cells) / 3 or is_twice:
         return False
     profiles = profile_columns(rows, len(cells))
     if len(cells) == 1:
         wordy = profiles[0].rows and share_of(value_kind(row[0]) == "text" for row in rows) >= MIN_VALID_SHARE
         is_other = is_identifier(cells[0]) or (len(rows) >= 10 and " " not in cells[0].strip())
+        is_other = is_other or cells[0].strip() == "0" or is_text_title(cells[0])
         return is_known_name(cells[0]) or is_compound_name(cells[0]) or bool(wordy and is_other)
     kinds = [_name_kind(cell, profile) for cell, profile in zip(cells, profiles, strict=True)]
-    if all(map(str.isdecimal, filled)):  # as pandas numbers columns without names
-        return _counts_up(filled) and any(profile.kind == "text" for profile in profiles)
+    numbers = filled[1:] if len(filled) > 1 and is_unnamed(filled[0]) else filled
+    if all(map(str.isdecimal, numbers)):  # as pandas numbers columns without names
+        return _counts_up(numbers) and any(profile.kind == "text" for profile in profiles)
     if any(kind in ("link", "list", "html", "flag") for kind in kinds) or kinds.count("number") > 1:
         return False
     if any(map(is_known_name, filled)) and not unlike:
@@ -114,7 +142,10 @@ def _read_formats(lines: Sequence[str], delimiter: str) -> Iterator[FormatCandid
         for format in (CsvFormat(delimiter, width), CsvFormat(delimiter, width, has_literal_quotes=True)):
             if format.has_literal_quotes and not _has_odd_quotes(lines, delimiter):
                 continue
-            yield _rate(_read_sample(lines, format))
+            sample = _read_sample(lines, format)
+            if format.has_literal_quotes and len(sample.rows) == 1 and sum(map(bool, map(str.strip, lines))) > 1:
+                continue  # no row has this width
+            yield _rate(sample)
 
 
 def _likely_widths(lines: Sequence[str], delimiter: str) -> set[int]:
@@ -196,10 +227,20 @@ def _rate(candidate: FormatCandidate) -> FormatCandidate:
     is_padded = all(not cell.strip() for row in everything for cell in row[1:])
     is_data = is_typed and len(everything) > 2 and not any(profile.kind == "text" for profile in profiles)
     if (is_spaced and not (is_padded or is_data)) or not (
-        is_typed or is_padded or len(everything) > 2 or delimiter in "\t|"
+        is_typed
+        or is_padded
+        or len(everything) > 2
+        or delimiter not in ",;"
+        or any(profile.kind == "list" for profile in profiles)
+        or _are_tight(everything)
     ):
         return candidate
     return replace(candidate, score=candidate.valid_share)
+
+
+def _are_tight(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether no delimiter has a blank after it, and no cell ends as a sentence does."""
+    return all(cell and not cell[0].isspace() and cell[-1] not in ".!?" for row in rows for cell in row)
 
 
 def split_glued_header(cells: Sequence[str], width: int) -> tuple[tuple[str, ...], str]:

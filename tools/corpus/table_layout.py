@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from tools.corpus import csv_rows
 from tools.corpus.cell_texts import is_wrapped
-from tools.corpus.column_names import TEXT_NAMES, normalise_name
+from tools.corpus.column_names import TEXT_NAMES, is_denied, normalise_name, text_rank
 from tools.corpus.column_profile import ColumnChoice, ColumnProfile, choose_text_column
 from tools.corpus.csv_format import (
     DELIMITERS,
@@ -30,6 +30,9 @@ MAX_DELIMITED_SHARE = 0.6  # of the texts of a list that have a comma without a 
 _TIGHT_DELIMITER = re.compile(r"[^\W\d][\"']?[,;|\t][\"']?[^\W\d]")
 _DELIMITER = re.compile(r"[,;|\t]")
 _SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel writes it before the header
+_NAMES = re.compile(r"[\w@#][\w@.'’+-]{0,39}(?<![.])|(?:[^\W\d_a-z][\w'’-]{0,20}\.?\s?){2,3}(?<![.])")
+_ADDRESS = re.compile(r"\S+@\S+\.\w+")
+MIN_NAME_SHARE = 0.9  # of the rows of a list of names
 _GLUED_TEXT = re.compile(r"[\"'A-ZÄÖÜÉ\d]")
 
 
@@ -146,6 +149,18 @@ def name_column(layout: TableLayout, column: str) -> int | None:
     return int(column) - 1 if column.isdecimal() and 0 < int(column) <= layout.width else None
 
 
+def take_header(layout: TableLayout, column: str) -> TableLayout:
+    """Returns the layout with its first row as the header, if the user names a column that this row has."""
+    if layout.names or not layout.sample or layout.header_chars is not None:
+        return layout
+    names, *rows = layout.sample
+    if normalise_name(column) not in map(normalise_name, names) or (column.isdecimal() and column not in names):
+        return layout
+    return replace(
+        layout, names=tuple(map(str.strip, names)), profiles=profile_columns(rows, layout.width), sample=rows
+    )
+
+
 def _strip_marks(line: str) -> str:
     for mark in BYTE_ORDER_MARKS:
         line = line.removeprefix(mark)
@@ -160,16 +175,27 @@ def _list_layout(lines: Sequence[str]) -> TableLayout:
         return TableLayout()
     header, *texts = rows
     if (texts and is_header_row(header, texts)) or (not texts and normalise_name(header[0]) in TEXT_NAMES):
-        profiles = profile_columns(texts, 1)
-        return TableLayout(names=(header[0].strip(),), profiles=profiles, choice=_list_choice(profiles), sample=texts)
+        profiles, name = profile_columns(texts, 1), header[0].strip()
+        is_denied_list = is_denied(name) or (_are_names(texts) and (text_rank(name) is None or _are_addresses(texts)))
+        choice = ColumnChoice(None) if is_denied_list else _list_choice(profiles)
+        return TableLayout(names=(name,), profiles=profiles, choice=choice, sample=texts)
     if length := _glued_name_length(lines[0]):
         names = (lines[0][:length].strip('"'),)
         rows[0] = [lines[0][length:].strip('"')]
         return TableLayout(names=names, profiles=profile_columns(rows, 1), header_chars=length, sample=rows)
     profiles = profile_columns(rows, 1)
     is_ragged = len(rows) > 1 and share_of(_is_delimited(row[0]) for row in rows) > MAX_DELIMITED_SHARE
-    choice = ColumnChoice(None) if is_ragged else _list_choice(profiles)
+    choice = ColumnChoice(None) if is_ragged or _are_names(rows) else _list_choice(profiles)
     return TableLayout(profiles=profiles, choice=choice, sample=rows)
+
+
+def _are_names(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether nearly all rows are single words, addresses or names of people."""
+    return len(rows) > 1 and share_of(bool(_NAMES.fullmatch(row[0].strip())) for row in rows) >= MIN_NAME_SHARE
+
+
+def _are_addresses(rows: Sequence[Sequence[str]]) -> bool:
+    return share_of(bool(_ADDRESS.fullmatch(row[0].strip())) for row in rows) >= MIN_NAME_SHARE
 
 
 def _is_delimited(text: str) -> bool:

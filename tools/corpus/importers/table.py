@@ -13,7 +13,7 @@ from tools.corpus.column_names import TWEET_TEXT_NAMES, text_rank
 from tools.corpus.column_profile import MIN_SENTENCES
 from tools.corpus.importers import table_csv, table_json
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
-from tools.corpus.table_layout import TableLayout, name_column
+from tools.corpus.table_layout import TableLayout, name_column, take_header
 from tools.corpus.table_roles import find_roles, is_tweet_table
 from tools.corpus.threads import catch_damage
 
@@ -62,6 +62,8 @@ def read_table(member: Member, column: str, is_tweets: bool) -> Iterator[ImportI
         return
     json_layout = table_json.detect_layout(member)
     layout = json_layout or table_csv.detect_layout(member) or TableLayout()
+    if column and not json_layout:
+        layout = take_header(layout, column)
     text = name_column(layout, column) if column else layout.choice.column
     if text is None:
         yield DamagedItem(member.location, _refusal(layout, column))
@@ -113,6 +115,8 @@ def _refusal(layout: TableLayout, column: str) -> str:
     option = _column_option(layout)
     if column:
         return f"a table without a column {column} ({shown}); choose one of them: {option}"
+    if layout.is_list and not layout.names:
+        return f"a list without a column of texts ({shown}); to read each line as a text: --column 1"
     if layout.choice.others:
         return f"a table with several columns of texts ({shown}); choose one: {option}"
     return f"a table without a column of texts ({shown}); to read one nevertheless: {option}"

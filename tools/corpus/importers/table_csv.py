@@ -13,6 +13,7 @@ from tools.corpus.archive import Member
 from tools.corpus.cleaning.social_noise import MAX_TWEET_CHARS, split_joined_tweets, tweet_length
 from tools.corpus.csv_format import is_rule
 from tools.corpus.csv_rows import MAX_CERTAIN_CHARS, MAX_QUOTED_CHARS, CsvRow
+from tools.corpus.csv_separators import decode_cells, encode_line
 from tools.corpus.fields import format_count
 from tools.corpus.jsonl import decode_line, iter_lines, not_utf8_message
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
@@ -85,6 +86,7 @@ def _read_row(
         problems.wrong_width.append(row.line_number)
         yield SkippedItem(location, WRONG_WIDTH)
         return
+    cells = decode_cells(cells, layout.format)
     if layout.is_header(cells):
         yield SkippedItem(location, HEADER)
         return
@@ -112,7 +114,8 @@ def _iter_lines(member: Member, layout: TableLayout, problems: _Problems) -> Ite
         text, is_utf8 = decode_line(line)
         problems.not_utf8 += not is_utf8
         text = text.removeprefix("\ufeff").removeprefix("ï»¿")
-        yield number, text.removesuffix(layout.format.line_end) if layout.format.line_end else text
+        text = text.removesuffix(layout.format.line_end) if layout.format.line_end else text
+        yield number, encode_line(text, layout.format)
 
 
 def _skip_header(lines: Iterator[tuple[int, str]], layout: TableLayout) -> Iterator[tuple[int, str]]:
