@@ -19,7 +19,7 @@ from daemon import paths
 from daemon.config_parser import Settings, check_section, merge_settings, read_config_file, read_environment
 from daemon.errors import ConfigError
 from drivers.profile import Profile
-from model.interface import PARAMETERS, THREAD_RANGE, DeviceChoice, SamplingParameters
+from model.interface import ANSWER_LENGTH, PARAMETERS, THREAD_RANGE, DeviceChoice, SamplingParameters
 from model.store import default_model
 
 BreakMarking = Literal["auto", "on", "off"]
@@ -70,7 +70,7 @@ class ModelConfig:
 class AnswerConfig(SamplingParameters):
     """[answer]: how an answer is drawn and where it ends. The keys: those of `SamplingParameters`, and `seed`."""
 
-    length: int = field(default=600, metadata=_of_sampling("length"))
+    length: int = field(default=ANSWER_LENGTH, metadata=_of_sampling("length"))
     seed: int | None = field(default=None, metadata=_of_sampling("seed", default="drawn for each session"))
 
 

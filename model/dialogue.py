@@ -66,6 +66,15 @@ def choose_speakers(persona: str, you: str, known_names: Sequence[str] = ()) -> 
     return Speakers(by_folded_name.get(persona.casefold(), persona), you, tuple(known_names))
 
 
+def stop_sequences_for(prompt: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the tags of all known speakers but the one whose message the prompt ends in: an answer ends before them.
+
+    A prompt that is no dialogue ends in nobody's message.
+    """
+    last_line = next((line for line in reversed(prompt.splitlines()) if line and not line[0].isspace()), "")
+    return tuple(f"\n{name}:" for name in names if not last_line.startswith(f"{name}:"))
+
+
 def indent_further_lines(text: str) -> str:
     """Indents all lines of a message but its first."""
     return text.replace("\n", f"\n{INDENT}")

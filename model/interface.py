@@ -11,6 +11,8 @@ SHAPE_KEY = "asr33.shape"  # key of the GPT2Config, as JSON, in the metadata of 
 MAX_SIZE = 2**31 - 1  # of a GPT2Config
 HEAD_SIZE_MULTIPLE = 8  # GroupQueryAttention needs a head size that is a multiple of this
 
+ANSWER_LENGTH = 600  # characters after which an answer ends with its sentence, at the machine and in `asr33 ask`
+
 THREAD_RANGE = (0, 256)  # 0: model.onnx.cpu chooses
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]

@@ -12,6 +12,12 @@ from pathlib import Path
 import pytest
 from fakes_model import TINY, tiny_folder
 from fakes_teletype import terminal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.config import AnswerConfig
+from model.dialogue import stop_sequences_for
+from model.interface import ANSWER_LENGTH
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,6 +53,32 @@ def test_the_same_seed_gives_the_same_text_and_another_does_not(folder: Path) ->
     assert len(first.stdout) > 10
     assert first.stdout.endswith(b"\n")
     assert asr33(*ask, folder, "--seed", "8").stdout != first.stdout
+
+
+def test_an_answer_ends_as_at_the_machine_unless_told_otherwise() -> None:
+    """The embedded model: after 600 characters the sentence ends the answer; --run-on goes on to --max-tokens."""
+    ask = ("ask", "The old telegraph office", "--model", "embedded", "--seed", "7")
+    usual, short, endless = [
+        asr33(*ask, *words).stdout.decode().rstrip("\n")
+        for words in ((), ("--length", "60"), ("--run-on", "--max-tokens", "400"))
+    ]
+    assert AnswerConfig().length == ANSWER_LENGTH <= len(usual) < ANSWER_LENGTH + 400
+    assert usual[-1] in ".!?…”’"
+    assert 60 <= len(short) < 400
+    assert usual.startswith(short)
+    assert len(endless) > len(usual) + 300
+    assert endless.startswith(usual)
+
+
+@given(st.lists(st.sampled_from(["Ann: Hi.", "Bob: Oh?\n  Ann: no", "It was", "", "Bob:", " Ann:", "Annette: a"])))
+def test_an_answer_ends_before_the_tag_of_every_other_speaker(lines: list[str]) -> None:
+    """A reference: the speaker of a prompt is the tag of its last line at the margin."""
+    prompt = "\n".join(lines)
+    margin = [line for line in prompt.split("\n") if line and line[0] != " "]
+    speaker = margin[-1].partition(":")[0] if margin else ""
+    names = ("Ann", "Bob", "Cleo")
+    assert stop_sequences_for(prompt, names) == tuple(f"\n{name}:" for name in names if name != speaker)
+    assert stop_sequences_for(prompt, ()) == ()
 
 
 def test_blanks_at_the_end_of_a_piped_prompt_are_removed(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402  torch may be missing
 
+import re
 from pathlib import Path
 from random import Random
 
@@ -96,3 +97,21 @@ def test_texts_without_speakers_have_no_person(tmp_path: Path) -> None:
     tweets.write_text("id,created_at,text,username\n" + "".join(rows), "utf-8")
     assert person_of(str(text), str(tweets), "--person", "ann") == ""
     assert inputs.read_texts([text]).person == ""
+
+
+def test_ask_ends_an_answer_before_another_speakers_tag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert person_of(str(whatsapp(tmp_path / "chat.txt")), "--person", "ames") == "Ann Ames"
+    args = fakes.parse_train_args("chat", "--name", "voice", "--steps", 300, "--hold-out", "0%", *fakes.SIZE)
+    assert command.main(args) == 0
+
+    def ask(*words: str) -> str:
+        capsys.readouterr()
+        assert main(["ask", "--model", "voice", "--max-tokens", "400", *words]) == 0
+        return capsys.readouterr().out
+
+    usual, endless = ask("Cleo: Hi.\nBob Stone:"), ask("Cleo: Hi.\nBob Stone:", "--run-on")
+    assert re.search(r"^(Ann Ames|Cleo): ", endless, re.MULTILINE)
+    assert usual.strip()
+    assert endless.startswith(usual.rstrip("\n"))
+    assert not re.search(r"^(Ann Ames|Cleo):", usual, re.MULTILINE)
+    assert not re.search(r"^(Bob Stone|Cleo|Ann Ames):", ask("It was"), re.MULTILINE)

@@ -3,6 +3,9 @@
 asr33 ask "The old telegraph office" --seed 7
 fortune | asr33 ask --length 300
 
+It ends as at the machine: with the sentence after --length characters, after --max-tokens, and before the tag `Name:`
+of another speaker of the model's corpus. --run-on lets it go on to --max-tokens.
+
 The model is on this computer, or on a server whose URL --model names.
 """
 
@@ -12,9 +15,10 @@ import argparse
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from model.interface import PARAMETERS, THREAD_RANGE, DeviceChoice, Model, Sampling
+from model.interface import ANSWER_LENGTH, PARAMETERS, THREAD_RANGE, DeviceChoice, Model, Sampling
 from model.printable import drop_half_characters
 from model.server_url import is_url
 from model.store.documents import normalise_text
@@ -31,9 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", nargs="?", default="-", metavar="PROMPT", help="the text to continue (default: -, standard input)")
     add("--model", metavar="NAME|PATH|URL", help="the model (default: the one in use)")
-    add_sampling_arguments(parser, Sampling())
+    add_sampling_arguments(parser, Sampling(length=ANSWER_LENGTH))
     stop_help = "end before this text; may be repeated (default: none)"
     add("--stop", action="append", default=[], metavar="TEXT", help=stop_help)
+    run_on_help = "go on past the ends of sentences and the tags of speakers, to --max-tokens (default: off)"
+    add("--run-on", action="store_true", help=run_on_help)
     logprobs_help = "print the log-probability of each token to standard error (default: off)"
     add("--logprobs", action="store_true", help=logprobs_help)
     threads_help = "processor threads (default 0: as many as there are cores)"
@@ -46,6 +52,8 @@ def main(args: argparse.Namespace) -> int:
     from model.store import default_model, store
 
     numbers = {name: getattr(args, name) for name in PARAMETERS}
+    if args.run_on:
+        numbers["length"] = None
     sampling = Sampling(**numbers, logprobs=args.logprobs, stop=tuple(args.stop))
     name = args.model or default_model.get_default()
     folder = None if is_url(name) else store.find_model(name)
@@ -55,6 +63,8 @@ def main(args: argparse.Namespace) -> int:
     if folder is None:
         _answer_from_server(name, prompt, sampling)
     else:
+        if not args.run_on:
+            sampling = replace(sampling, stop=(*sampling.stop, *_speaker_tags(folder, prompt)))
         _answer_locally(folder, prompt, sampling, args.threads, args.device)
     print_output("\n")
     return 0
@@ -64,7 +74,6 @@ def _answer_from_server(url: str, prompt: str, sampling: Sampling) -> None:
     """Answers from a server; the configuration says how to reach it."""
     import asyncio
     import logging
-    from dataclasses import replace
 
     from daemon import config, model_factory
     from model.interface import CompletionRequest
@@ -88,6 +97,18 @@ async def _print_stream(model: Model, prompt: str, sampling: Sampling) -> None:
                 print_message(f"{token:6} {logprob:9.4f}")
     finally:
         await model.close()
+
+
+def _speaker_tags(model_folder: Path, prompt: str) -> tuple[str, ...]:
+    """Returns the tags of the model's speakers before which an answer to this prompt ends."""
+    from model.store import store
+
+    training = store.read_manifest(model_folder).training
+    if not training.get("personas"):  # the usual case; the import would delay the first word
+        return ()
+    from model.dialogue import read_known_speakers, stop_sequences_for
+
+    return stop_sequences_for(prompt, read_known_speakers(training)[0])
 
 
 def _answer_locally(model_folder: Path, prompt: str, sampling: Sampling, threads: int, device: DeviceChoice) -> None:
