@@ -72,7 +72,7 @@ def add_paths(
         if draft.added_count:
             new_options = replace(options or draft.metadata.options, secret=draft.metadata.options.secret)
             all_batches = (*draft.metadata.batches, *result.batches)
-            result.metadata = _clean_and_commit(draft, all_batches, new_options, progress)
+            result.metadata = clean_and_commit(draft, all_batches, new_options, progress)
         elif not result.already_present:
             raise ToolError(make_printable(_no_text_message(paths, result.batches)), "damaged")
     return result
@@ -82,7 +82,7 @@ def clean_corpus(name: str, options: CleaningOptions, progress: ImportProgress) 
     """Cleans all records of a corpus again. Raises ToolError."""
     new_options = replace(options, secret=storage.read_metadata(name).options.secret)
     with storage.open_draft(name) as draft:
-        return _clean_and_commit(draft, draft.metadata.batches, new_options, progress)
+        return clean_and_commit(draft, draft.metadata.batches, new_options, progress)
 
 
 def _import_group(
@@ -129,7 +129,8 @@ def _read_group(group: ImportGroup, now: str, draft: CorpusDraft, progress: Impo
     batch = collector.to_batch(group.path, group.kind, now, left={})
     taken = Counter(detect.suffix_label(member) for member in group.members)
     records = draft.added_count - before
-    return replace(batch, members=len(group.members), taken=dict(taken), digests=group.digests, records=records)
+    files = tuple(member.location for member in group.members)
+    return replace(batch, members=len(files), taken=dict(taken), digests=group.digests, records=records, files=files)
 
 
 class _ItemCollector:
@@ -188,9 +189,10 @@ class _CountedRecords:
             yield record
 
 
-def _clean_and_commit(
+def clean_and_commit(
     draft: CorpusDraft, batches: Sequence[ImportBatch], options: CleaningOptions, progress: ImportProgress
 ) -> CorpusMetadata:
+    """Cleans all records of a draft and makes it the corpus. Raises ToolError."""
     if not options.secret:
         options = replace(options, secret=secrets.token_hex(16))
     counts = CleaningCounts()

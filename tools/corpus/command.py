@@ -68,8 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     listing = _add_action(actions, "list", "list all corpora", _run_list)
     listing.add_argument("--json", action="store_true", help="print JSON (default: off)")
-    remove = _add_action(actions, "remove", "remove a corpus; the files that it came from stay", _run_remove)
+    remove = _add_action(actions, "remove", "remove a corpus, or sources from it; your files stay", _run_remove)
     remove.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
+    source_help = "path to take out, as the report names it, or a file in that path (default: the whole corpus)"
+    remove.add_argument("sources", type=_parse_path, nargs="*", metavar="SOURCE", help=source_help)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -247,13 +249,22 @@ def _corpus_json(metadata: CorpusMetadata) -> dict[str, object]:
 
 
 def _corpus_row(metadata: CorpusMetadata) -> tuple[str, ...]:
-    megabytes = f"{metadata.kept_bytes / 1e6:,.1f}"
-    return metadata.name, f"{metadata.records:,}", f"{metadata.kept_records:,}", megabytes, ", ".join(metadata.kinds)
+    numbers = f"{metadata.records:,}", f"{metadata.kept_records:,}", f"{metadata.kept_bytes / 1e6:,.1f}"
+    return metadata.name, *numbers, ", ".join(metadata.kinds)
 
 
 def _run_remove(args: argparse.Namespace) -> int:
-    storage.remove_corpus(args.name)
-    _print(f"{args.name}: removed; the files that it came from are unchanged")
+    if not args.sources:
+        storage.remove_corpus(args.name)
+        _print(f"{args.name}: removed; the files that it came from are unchanged")
+        return 0
+    from tools.corpus import remove
+    from tools.corpus.progress import ImportProgress
+
+    with ImportProgress() as progress:
+        metadata, lines = remove.remove_sources(args.name, list(map(str, args.sources)), progress)
+    _print("\n".join(lines))
+    _print_kept(metadata)
     return 0
 
 

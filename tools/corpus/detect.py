@@ -245,7 +245,7 @@ def read_items(group: ImportGroup, column: str = "") -> Iterator[ImportItem]:
 def drop_known_files(group: ImportGroup, known: Iterable[str]) -> tuple[ImportGroup, int]:
     """Drops the files whose digest is in `known`.
 
-    Returns the group with the new files and their digests, and the number of dropped files.
+    Returns the group with the new files and their digests ("" if unreadable), and the number of dropped files.
     """
     digests = list(map(_file_digest, group.members))
     known = set(known)
@@ -263,7 +263,8 @@ def drop_known_files(group: ImportGroup, known: Iterable[str]) -> tuple[ImportGr
         elif digest not in known:
             new.setdefault(digest, member)
     members = (*new.values(), *unreadable)
-    return replace(group, members=members, digests=tuple(new)), len(group.members) - len(members)
+    new_digests = (*new, *("" for _ in unreadable))
+    return replace(group, members=members, digests=new_digests), len(group.members) - len(members)
 
 
 def _file_digest(member: Member) -> str:

@@ -18,7 +18,9 @@ FORMAT_VERSION = 1
 class ImportBatch:
     """The files of one path and kind; without a kind, the files of the path that no importer claimed.
 
-    `digests` identify the files. Only the first damaged files and warnings are listed; the last entry counts others.
+    `files` are the locations of the files; corpora of older versions have none. `digests` identify them: one for each
+    file ("" if it was not readable), or one for a whole export. Only the first damaged files and warnings are listed;
+    the last entry counts others.
     """
 
     path: str
@@ -34,14 +36,15 @@ class ImportBatch:
     left_texts: int = 0  # of these, files that --as text imports
     taken: Mapping[str, int] = field(default_factory=dict)  # number of imported files by suffix
     named: tuple[str, ...] = ()  # people that the export names, for --anonymous
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusMetadata:
     """The content of `corpus.json`.
 
-    `records` and `record_bytes` are the valid part of records.jsonl, `kept` is the file with the cleaned records, and
-    `counts` is `CleaningCounts.to_dict()` of the last cleaning.
+    `records` and `record_bytes` are the valid part of `record_file`, which has the records of batch after batch.
+    `kept` is the file with the cleaned records, and `counts` is `CleaningCounts.to_dict()` of the last cleaning.
     """
 
     name: str
@@ -54,6 +57,7 @@ class CorpusMetadata:
     generation: int = 0
     options: CleaningOptions = field(default_factory=CleaningOptions)
     counts: Mapping[str, Any] = field(default_factory=dict)
+    record_file: str = "records.jsonl"
 
     @property
     def kinds(self) -> list[str]:
@@ -96,4 +100,5 @@ def from_json(text: str) -> CorpusMetadata:
 
 def _batch_from_json(data: Mapping[str, Any]) -> ImportBatch:
     pairs = {key: tuple((str(source), str(text)) for source, text in data[key]) for key in ("damaged", "warned")}
-    return ImportBatch(**{**data, **pairs, "digests": tuple(data["digests"]), "named": tuple(data.get("named", ()))})
+    tuples = {key: tuple(data.get(key, ())) for key in ("digests", "named", "files")}
+    return ImportBatch(**{**data, **pairs, **tuples})

@@ -74,7 +74,7 @@ class CorpusReport:
         """Returns the report for JSON."""
         batches = [asdict(batch) for batch in self.batches]
         for batch in batches:
-            del batch["digests"], batch["named"]
+            del batch["digests"], batch["named"], batch["files"]
         options = asdict(self.options) | {"without": sorted(self.options.without)}
         del options["secret"]
         return {

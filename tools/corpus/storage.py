@@ -1,8 +1,9 @@
 """The folder of a corpus: all records, the cleaned records, and the metadata.
 
-`$ASR33_CORPORA/NAME`, or `asr33/corpora/NAME` in the user's data folder, holds `records.jsonl`, `kept-N.jsonl` and
-`corpus.json`. The metadata is written last and atomically. It says how many bytes of the other files are valid, so a
-process killed at any moment leaves the corpus as it was. This module knows no export format and no cleaning step.
+`$ASR33_CORPORA/NAME`, or `asr33/corpora/NAME` in the user's data folder, holds `records.jsonl` (`records-N.jsonl` after
+a removal), `kept-N.jsonl` and `corpus.json`. The metadata is written last and atomically. It says how many bytes of the
+other files are valid, so a process killed at any moment leaves the corpus as it was. This module knows no export format
+and no cleaning step.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from tools.corpus.metadata import CorpusMetadata, from_json, to_json
 from tools.corpus.record import Record
 
 METADATA_FILE = "corpus.json"
-RECORDS_FILE = "records.jsonl"
 BUFFER_BYTES = 1 << 20
 
 _DEFAULTS = {item.name: item.default for item in fields(Record)}
@@ -87,7 +87,8 @@ def read_metadata(name: str) -> CorpusMetadata:
 
 def open_records(name: str) -> RecordFile:
     """Returns all records as they were imported. Raises ToolError ("missing", "damaged")."""
-    return RecordFile(corpora_folder() / name / RECORDS_FILE, read_metadata(name).record_bytes)
+    metadata = read_metadata(name)
+    return RecordFile(corpora_folder() / name / metadata.record_file, metadata.record_bytes)
 
 
 def open_kept_records(name: str) -> RecordFile:
@@ -109,7 +110,11 @@ def remove_corpus(name: str) -> None:
 def _is_abandoned(folder: Path) -> bool:
     """Whether the folder holds only the files of an import that was killed before its first commit."""
     names = {path.name for path in folder.glob("*")}
-    return RECORDS_FILE in names and all(name == RECORDS_FILE or name.startswith("kept-") for name in names)
+    return any(map(_is_record_file, names)) and all(_is_record_file(name) or name.startswith("kept-") for name in names)
+
+
+def _is_record_file(name: str) -> bool:
+    return name.startswith("records") and name.endswith(".jsonl")
 
 
 class CorpusDraft:
@@ -119,14 +124,15 @@ class CorpusDraft:
         self.metadata = metadata
         self.added_count = 0
         self._folder = folder
-        self._record_bytes = metadata.record_bytes
+        self._record_path = folder / metadata.record_file
+        self._record_count, self._record_bytes = metadata.records, metadata.record_bytes
         self._kept_path = folder / f"kept-{metadata.generation + 1}.jsonl"
         self._kept_records = self._kept_bytes = 0
         with _translate_write_errors(folder):
-            self._file = (folder / RECORDS_FILE).open("ab", BUFFER_BYTES)
+            self._file = self._record_path.open("ab", BUFFER_BYTES)
             if missing := max(0, self._record_bytes - self._file.tell()):
                 self._file.close()
-                raise _damage_error(folder / RECORDS_FILE, f"{missing:,} bytes are missing")
+                raise _damage_error(self._record_path, f"{missing:,} bytes are missing")
             self._file.truncate(self._record_bytes)  # a killed import wrote the rest
 
     def add_record(self, record: Record) -> None:
@@ -135,13 +141,24 @@ class CorpusDraft:
         with _translate_write_errors(self._folder):
             self._file.write(line)
         self._record_bytes += len(line)
+        self._record_count += 1
         self.added_count += 1
+
+    def rewrite_records(self, records: Iterable[Record]) -> None:
+        """Replaces all records by these, in a new file; the old file is valid until the commit. Raises ToolError."""
+        old_file, self._record_path = self._file, self._folder / f"records-{self.metadata.generation + 1}.jsonl"
+        with _translate_write_errors(self._folder):
+            old_file.close()
+            self._file = self._record_path.open("wb", BUFFER_BYTES)
+        self._record_count = self._record_bytes = 0
+        for record in records:
+            self.add_record(record)
 
     def all_records(self) -> RecordFile:
         """Returns all records, the added ones included. Raises ToolError ("create")."""
         with _translate_write_errors(self._folder):
             self._file.flush()
-        return RecordFile(self._folder / RECORDS_FILE, self._record_bytes)
+        return RecordFile(self._record_path, self._record_bytes)
 
     def write_kept_records(self, cleaned: Iterable[Record]) -> None:
         """Writes the cleaned records to a new file. Raises ToolError ("create")."""
@@ -158,8 +175,9 @@ class CorpusDraft:
     def commit(self, **changes: object) -> CorpusMetadata:
         """Makes the draft the corpus. `changes` are fields of the metadata. Raises ToolError ("create")."""
         counters = {
-            "records": self.metadata.records + self.added_count,
+            "records": self._record_count,
             "record_bytes": self._record_bytes,
+            "record_file": self._record_path.name,
             "kept": self._kept_path.name,
             "kept_records": self._kept_records,
             "kept_bytes": self._kept_bytes,
@@ -187,9 +205,10 @@ class CorpusDraft:
             shutil.rmtree(self._folder, ignore_errors=True)
             return
         with suppress(OSError):  # the next draft will do this
-            os.truncate(self._folder / RECORDS_FILE, committed.record_bytes)
-            for path in self._folder.glob("kept-*"):
-                if path.name != committed.kept:
+            os.truncate(self._folder / committed.record_file, committed.record_bytes)
+            for path in self._folder.iterdir():
+                is_data = path.name.startswith("kept-") or _is_record_file(path.name)
+                if is_data and path.name not in (committed.kept, committed.record_file):
                     path.unlink()
 
 
