@@ -80,6 +80,46 @@ def test_files_beside_an_export_are_no_part_of_it(tmp_path: Path, make: type) ->
     assert sorted(kinds["signal"]) == ["signal/files/ab/c.txt", "signal/main.jsonl"]
 
 
+ARCHIVES = {  # files that claim their folder, whole and broken
+    "i.db": "SQLite format 3\0" + "\0" * 100,
+    "places.sqlite": "SQLite format 3\0",
+    "message_1.json": json.dumps(THREAD),
+    "inbox/bob_1/message_1.json": json.dumps(THREAD),
+    "message_2.json": '{"participants": [{"name": "Odo"}], "messages": [\n',
+    "tweets.js": TWEETS,
+    "data/tweets.js": TWEETS,
+    "tweet.js": "window.YTD.tweets.part0 = [ {\n",
+    "main.jsonl": '{"version":"1","backupTimeMs":"1"}\n',
+    "result.json": '{"name": "x", "type": "personal_chat", "messages": [{"id":1,\n',
+    "users.json": "[]",
+    "_chat.txt": "01.03.21, 10:00 - Odo: Is the pump fixed?\n",
+}
+
+
+@pytest.mark.parametrize("make", [make_folder, make_zip])
+@pytest.mark.parametrize("top", ["", "f/"])
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_text_beside_an_archive_file_is_read(tmp_path: Path, name: str, top: str, make: type) -> None:
+    own = [f"{top}{name.rpartition('/')[0]}/novel.txt".replace("//", "/").lstrip("/"), f"{top}notes.md"]
+    own = own[: 1 if "/" in name else 2]
+    files = dict.fromkeys(own, "The pump was stuck since Monday.\n") | {f"{top}{name}": ARCHIVES[name]}
+    if name == "users.json":
+        files |= {f"{top}{day}": content for day, content in SLACK_DAY.items()}
+    result = detect.detect_kinds(make(tmp_path / "a", files | {f"{top}README.txt": "Your archive."}))
+    assert set(own) <= {member.name for group in result.groups if group.kind == "text" for member in group.members}
+
+
+def test_a_text_deep_among_the_files_of_an_export_is_named(tmp_path: Path) -> None:
+    texts = {"h/a2.txt": "Deeper.", "h/files/b.txt": "attached", "README.txt": "Your archive", "h/c.json": "{}"}
+    result = detect.detect_kinds(make_folder(tmp_path, X | texts))
+    assert [group.kind for group in result.groups] == ["tweets"]
+    (item,) = result.damaged
+    assert item.reason == "h/a2.txt among the files of an export: to import a text, name it"
+    many = make_folder(tmp_path / "many", X | {f"h/{n}.txt": "Deeper." for n in range(7)})
+    (item,) = detect.detect_kinds(many).damaged
+    assert item.reason.startswith("h/0.txt, h/1.txt, h/2.txt, h/3.txt, h/4.txt and 2 more among")
+
+
 @pytest.mark.parametrize("top", ["", "messages/", "your_activity_across_facebook/messages/"])
 def test_an_export_without_its_outer_folder_is_detected(tmp_path: Path, top: str) -> None:
     files = {f"{top}inbox/bob_1/message_1.json": json.dumps(THREAD), "ads/no-data.txt": "none"}

@@ -24,6 +24,7 @@ from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, Sk
 from tools.corpus.storage import CorpusDraft, RecordFile
 
 MAX_REPORTED = 200  # damaged files and warnings listed one by one; others are counted
+MAX_NAMED = 3  # damaged files in an error
 
 
 @dataclass(slots=True)
@@ -209,8 +210,8 @@ def _no_text_message(paths: Sequence[Path], batches: Sequence[ImportBatch]) -> s
     damaged = [f"{source}: {reason}" if source else reason for batch in batches for source, reason in batch.damaged]
     path_list = ", ".join(map(str, paths))
     if damaged:
-        more = f" (and {len(damaged) - 1} more such)" if len(damaged) > 1 else ""
-        return f"nothing was imported: {damaged[0]}{more}"
+        more = f" (and {len(damaged) - MAX_NAMED:,} more such)" if len(damaged) > MAX_NAMED else ""
+        return f"nothing was imported: {'; also '.join(damaged[:MAX_NAMED])}{more}"
     if skipped:
         return f"{path_list}: no text, but {format_reasons(skipped)}"
     if unclaimed:

@@ -16,6 +16,7 @@ from typing import cast
 
 from tools.corpus.archive import Member, MemberError, is_zip, iter_members
 from tools.corpus.encodings import encoding_warning, read_as_utf8
+from tools.corpus.export_area import ExportArea
 from tools.corpus.file_types import (
     LICENCE,
     describe_document,
@@ -29,7 +30,6 @@ from tools.corpus.importers.registry import (
     KINDS,
     Importer,
     TableImporter,
-    export_prefixes,
     load_importer,
 )
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
@@ -148,15 +148,11 @@ def _detect_zip(
 
 
 def _assign_importers(result: DetectionResult, path: Path, unassigned: Sequence[Member], kind: str) -> None:
-    prefixes: set[str] = set()  # of names inside exports: generic importers get no file there
-
-    def is_in_export(member: Member) -> bool:
-        return member.name.startswith(tuple(prefixes))
-
+    exports = ExportArea()
     for name in (kind,) if kind else KINDS:
         if name == FIRST_LOOSE_KIND and not kind:
-            unassigned = _refuse_unread(result, unassigned, is_in_export)
-        offered = [member for member in unassigned if not (KINDS[name].is_generic and is_in_export(member))]
+            unassigned = _refuse_unread(result, unassigned, exports)
+        offered = [member for member in unassigned if not (KINDS[name].is_generic and exports.owns(member))]
         if not offered:
             continue
         claimed = _claim_members(result, load_importer(name), offered)
@@ -170,18 +166,18 @@ def _assign_importers(result: DetectionResult, path: Path, unassigned: Sequence[
             claimed_ids = set(map(id, claimed))
             unassigned = [member for member in unassigned if id(member) not in claimed_ids]
             if group.is_indivisible and not kind:
-                prefixes |= export_prefixes(name, (member.name for member in claimed))
+                exports.add_export(name, [member.name for member in claimed])
     for member in unassigned:
-        _record_unclaimed(result, member, is_expected=not (kind or is_in_export(member)))
+        _record_unclaimed(result, member, is_expected=not (kind or exports.owns(member)))
+    if left := exports.describe_texts(unassigned):
+        result.damaged.append(DamagedItem(str(path), left))
 
 
-def _refuse_unread(
-    result: DetectionResult, members: Sequence[Member], is_in_export: Callable[[Member], bool]
-) -> Sequence[Member]:
+def _refuse_unread(result: DetectionResult, members: Sequence[Member], exports: ExportArea) -> Sequence[Member]:
     """Reports the files of messages that no importer reads, and returns the others."""
     others = []
     for member in members:
-        if not is_in_export(member) and (reason := describe_unread(member)):
+        if not exports.owns(member) and (reason := describe_unread(member)):
             result.damaged.append(DamagedItem(member.location, reason))
         else:
             others.append(member)
