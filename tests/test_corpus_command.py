@@ -126,7 +126,7 @@ def test_unreadable_files_are_reported_and_the_rest_is_added(
     ("name", "data", "message"),
     [
         ("a.bin", b"\0\1\2", "no known kind of file (1 .bin); name a file, a folder or a ZIP with texts"),
-        ("a.txt", b" \n", "no text, but a file without text (1)"),
+        ("a.txt", b" \n", "is only a file without text; name a file, a folder or a ZIP with texts"),
         (
             "old.txt",
             random.Random(1).randbytes(300).replace(b"\0", b""),
@@ -142,6 +142,33 @@ def test_an_import_without_texts_is_an_error_and_creates_no_corpus(
     assert main(["corpus", "add", str(tmp_path / name), "--name", "x"]) == 65
     assert message in capsys.readouterr().err
     assert not list(home.iterdir())
+
+
+def test_an_error_names_the_first_files_that_were_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.rtf").write_text("{\\rtf1 x}")
+    assert main(["corpus", "add", str(tmp_path), "--name", "x"]) == 65
+    err = capsys.readouterr().err
+    assert all(f"/{number}.rtf: a document in RTF: save it as text or PDF" in err for number in range(3))
+    assert err.endswith("(and 2 more such)\n")
+
+
+def test_a_table_of_reviews_is_not_called_tweets_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.csv").write_text("text,date\nThe pump is fine.,2021-03-01\nIt was stuck.,2021-03-02\n")
+    assert main(["corpus", "add", str(tmp_path / "r.csv"), "--name", "x"]) == 0
+    assert "r.csv: tweets and other posts, 1 file, 2 records" in capsys.readouterr().out
+
+
+def test_records_that_cleaning_split_are_no_part_of_the_read_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "The Project Gutenberg eBook of X\n\nThis ebook is for the use of anyone anywhere.\n\nTitle: X\n\n"
+    start, end = (f"*** {word} OF THE PROJECT GUTENBERG EBOOK X ***" for word in ("START", "END"))
+    licence = "START: FULL LICENSE\n\nTHE FULL PROJECT GUTENBERG LICENSE\nPLEASE READ THIS BEFORE YOU DISTRIBUTE\n\n"
+    books = ("".join(f"On day {day} the pump was {state}.\n\n" for day in range(40)) for state in ("stuck", "fixed"))
+    (tmp_path / "b.txt").write_text("".join(f"{head}{start}\n\n{book}{end}\n\n{licence}" for book in books))
+    assert main(["corpus", "add", str(tmp_path / "b.txt"), "--name", "x", "--without", "doubles"]) == 0
+    assert capsys.readouterr().out.endswith("x: cleaning split 1 record into 2; asr33 corpus report x\n")
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

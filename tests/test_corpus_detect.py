@@ -150,6 +150,17 @@ def test_an_office_document_is_reported_with_a_cure(tmp_path: Path) -> None:
         assert [item.reason.partition(": ")[2] for item in result.damaged] == ["save it as text or PDF"]
 
 
+def test_an_office_document_without_its_list_of_parts_is_reported(tmp_path: Path) -> None:
+    kind = "application/vnd.oasis.opendocument.text"
+    make_zip(tmp_path / "a.odt", {"mimetype": kind, "content.xml": "<office:text>Hi.</office:text>"})
+    make_zip(tmp_path / "b.docx", {"word/document.xml": "<w:t>Hi.</w:t>"})
+    make_zip(tmp_path / "c.zip", {"mimetype": kind, "content.xml": "<office:text>Hi.</office:text>"})
+    for path in (tmp_path, tmp_path / "a.odt", tmp_path / "b.docx", tmp_path / "c.zip"):
+        result = detect.detect_kinds(path)
+        assert result.groups == []
+        assert {item.reason.partition(": ")[2] for item in result.damaged} == {"save it as text or PDF"}
+
+
 def test_a_forced_kind_claims_all_files(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_bytes(random.Random(1).randbytes(300).replace(b"\0", b""))
     (tmp_path / "a.json").write_text("{}")

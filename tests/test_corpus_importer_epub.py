@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def test_chapters_come_in_the_order_of_the_spine_without_the_publishers_pages(tm
     assert record.thread == "The Pump & the Oar"
     assert record.source == str(tmp_path / "a.epub")
     assert skip_reasons(items) == ["a page of the publisher"] * 2
+
+
+@pytest.mark.parametrize("damaged", ["META-INF/container.xml", "OEBPS/content.opf", "OEBPS/text/ch 2.xhtml"])
+def test_a_damaged_file_of_a_book_is_named_and_the_pages_are_read(tmp_path: Path, damaged: str) -> None:
+    path = make_zip(tmp_path / "a.epub", BOOK, zipfile.ZIP_STORED)
+    content = BOOK[damaged].encode()
+    path.write_bytes(path.read_bytes().replace(content, content.replace(b"<", b"[", 1)))
+    items = import_items(path)
+    (item,) = damaged_of(items)
+    assert item.source.endswith(damaged)
+    assert item.reason.startswith("Bad CRC-32")
+    (record,) = records_of(items)
+    assert "Tenth, but first." in record.text
+    assert record.source == str(path)
 
 
 def test_books_in_a_folder_packed_and_unpacked_are_books_of_their_own(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from corpus_items import make_folder
+from corpus_items import make_folder, records_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,6 +89,10 @@ UNREAD = {
     "discord.html": (PAGE.format("chatlog__message-container", "x"), "Discord"),
     "imessage.html": (PAGE.format("message", "sent iMessage"), "iMessage"),
     "voice.html": (PAGE.format("hChatLog hfeed", "x"), "Google Voice"),
+    "voice_sender.html": (
+        '<html><body><div class="hChatLog hfeed"><div class="message"><cite class="sender vcard">Odo</cite>: hi',
+        "Google Voice",
+    ),
     "signal.html": (PAGE.format("msg me", "body"), "Signal"),
     "any.html": (PAGE.format("msg-sender", "chat-message") * 3, "page of messages"),
     # texts
@@ -213,7 +217,13 @@ def test_messages_of_another_program_are_refused_by_name(tmp_path: Path, name: s
     assert item.source.endswith(name)
     assert what in item.reason
     assert item.reason.count("; ") == 2
-    assert item.reason.endswith("--as text")
+    option = item.reason.rpartition("--as ")[2]
+    assert option in ("text", "html", "table")
+    if not name.endswith(".crypt14"):
+        (group,) = detect.detect_kinds(tmp_path / name, option).groups
+        records = records_of(detect.read_items(group))
+        assert records
+        assert option != "table" or [record.text for record in records] == ["hi"]
 
 
 @pytest.mark.parametrize("name", [name for name in UNREAD if not name.endswith((".msg", ".crypt14"))])

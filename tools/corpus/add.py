@@ -213,7 +213,8 @@ def _no_text_message(paths: Sequence[Path], batches: Sequence[ImportBatch]) -> s
         more = f" (and {len(damaged) - MAX_NAMED:,} more such)" if len(damaged) > MAX_NAMED else ""
         return f"nothing was imported: {'; also '.join(damaged[:MAX_NAMED])}{more}"
     if skipped:
-        return f"{path_list}: no text, but {format_reasons(skipped)}"
+        what = format_reasons(skipped) if skipped.total() > 1 else next(iter(skipped))
+        return f"nothing was imported: in {path_list} is only {what}; name a file, a folder or a ZIP with texts"
     if unclaimed:
         has_texts = any(batch.left_texts for batch in batches)
         cure = "to import text files anyway: --as text" if has_texts else "name a file, a folder or a ZIP with texts"

@@ -28,7 +28,7 @@ from tools.cli.table import format_table
 from tools.corpus import storage
 from tools.corpus.cleaning import STEPS, CleaningOptions
 from tools.corpus.fields import format_count, make_printable
-from tools.corpus.importers.registry import KINDS
+from tools.corpus.importers.registry import KINDS, describe_kinds
 
 if TYPE_CHECKING:
     from tools.corpus.metadata import CorpusMetadata, ImportBatch
@@ -160,7 +160,7 @@ def _print_batch(batch: ImportBatch) -> None:
         is_mixed = all(KINDS[kind].is_generic for kind in batch.kind.split(" and "))
         endings = f" ({format_counts(Counter(batch.taken))})" if len(batch.taken) > 1 and is_mixed else ""
         counts = f"{format_count(batch.members, 'file')}{endings}, {format_count(batch.records, 'record')}"
-        _print(f"{path}: {batch.kind}, {counts}")
+        _print(f"{path}: {describe_kinds(batch.kind)}, {counts}")
     if batch.skipped:
         _print(f"{path}: left out, without text: {format_reasons(Counter(batch.skipped))}")
     if batch.left:
@@ -180,11 +180,11 @@ def _print_messages(label: str, pairs: Sequence[tuple[str, str]]) -> None:
 def _print_kept(metadata: CorpusMetadata) -> None:
     for note in metadata.counts.get("notes", ()):
         print_message(f"asr33: {make_printable(str(note))}")
-    _print(
-        f"{metadata.name}: {metadata.kept_records:,} of {format_count(metadata.records, 'record')} "
-        f"{'is' if metadata.kept_records == 1 else 'are'} left after cleaning; "
-        f"asr33 corpus report {metadata.name}"
-    )
+    records = format_count(metadata.records, "record")
+    kept = f"{metadata.kept_records:,} of {records} {'is' if metadata.kept_records == 1 else 'are'} left after cleaning"
+    if metadata.kept_records > metadata.records:
+        kept = f"cleaning split {records} into {metadata.kept_records:,}"
+    _print(f"{metadata.name}: {kept}; asr33 corpus report {metadata.name}")
 
 
 def _run_clean(args: argparse.Namespace) -> int:

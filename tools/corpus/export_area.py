@@ -1,4 +1,4 @@
-"""Tells the files of an export from a person's own texts beside it, by their names. Pure.
+"""Tells the files of an export from a person's own texts beside it, by their names.
 
 An export owns all files below its folder, so that no attached file and no list of settings becomes a text. A text in
 the very folder of one of its messages is the person's own: exports keep attached files in folders of their own.
@@ -35,7 +35,8 @@ class ExportArea:
         """Adds an export, given the names of the files that its importer claimed."""
         if prefixes := export_prefixes(kind, names):
             self._prefixes |= prefixes
-            self._folders.update(map(parent_folder, names))
+            if kind != "epub":  # the folder of a book has no texts of somebody else
+                self._folders.update(map(parent_folder, names))
 
     def owns(self, member: Member) -> bool:
         """Whether a file belongs to an export, so that no other importer may read it."""

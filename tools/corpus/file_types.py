@@ -91,7 +91,9 @@ def describe_document(member: Member) -> str:
 
 def describe_office_zip(names: Collection[str]) -> str:
     """Returns what the ZIP of an office program is, from the names inside, with the cure; "" for any other ZIP."""
-    if not {"[Content_Types].xml", "META-INF/manifest.xml", "Index/Document.iwa"} & set(names):
+    is_open_document = {"mimetype", "content.xml"} <= set(names)  # some programs write no manifest
+    marks = {"[Content_Types].xml", "META-INF/manifest.xml", "Index/Document.iwa", "word/document.xml"}
+    if not is_open_document and marks.isdisjoint(names):
         return ""
     parts = (suffix for part, suffix in _OFFICE_PARTS.items() if any(name.startswith(part) for name in names))
     return _describe(next(parts, ".odt" if "content.xml" in names else ".pages"))

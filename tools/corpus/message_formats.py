@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 READABLE = "chats of WhatsApp, Telegram, Slack, Messenger and Signal can be read"
 AS_TEXT = "to import it with its names and dates: --as text"
+AS_PAGE = "to import its text with names and dates: --as html"
+AS_MARKUP = "to import it with all its markup: --as text"
 OWN_TEXTS = "save the texts of your own messages as .txt"
 SIGNAL_ITSELF = "give Signal's own export, or its database"
-ONE_COLUMN = "the texts of one column, without names: --as table --column NAME"
 AS_CHAT_TEXT = "export each chat as text (More, Export chat)"
 
 
@@ -27,10 +28,9 @@ class UnreadFormat:
     def matches(self, text: str) -> bool:
         return all(pattern.search(text) for pattern in self.patterns)
 
-    @property
-    def reason(self) -> str:
-        """Why a file is not read, with the cure."""
-        return f"{self.what}, not read; {self.cure}; {AS_TEXT}"
+    def describe(self, option: str = AS_TEXT) -> str:
+        """Returns why a file is not read, with the cure, and the option that imports it nevertheless."""
+        return f"{self.what}, not read; {self.cure}; {option}"
 
 
 def _make_format(what: str, *patterns: str, cure: str = READABLE) -> UnreadFormat:
@@ -90,12 +90,12 @@ PAGE_FORMATS = (
         cure="request the download in JSON",
     ),
     _make_format("a chat of Discord in HTML", r"chatlog__message"),
+    _make_format("a chat of Google Voice", r"hChatLog"),
     _make_format(
         "a chat of iMessage in HTML",
         r'class="(?:message|imessage)',
         r'class="(?:sent|received|bubble|message_part|sender)',
     ),
-    _make_format("a chat of Google Voice", r"hChatLog"),
     _make_format(
         "a chat of Signal in HTML",
         r"<div class=[\"']?msg ",
@@ -152,10 +152,10 @@ FORMATS_BY_SUFFIX = {
     ".crypt14": _WHATSAPP_BACKUP,
     ".crypt15": _WHATSAPP_BACKUP,
 }
-UNKNOWN_TABLE = UnreadFormat("messages of an unknown program", ONE_COLUMN, ())
+UNKNOWN_TABLE = UnreadFormat("messages of an unknown program", READABLE, ())
 TABLES = (  # columns in lower case
-    (UnreadFormat("a chat of Discord", ONE_COLUMN, ()), {"author", "date", "content", "attachments"}),
-    (UnreadFormat("messages from a download of Discord", ONE_COLUMN, ()), {"timestamp", "contents", "attachments"}),
-    (UnreadFormat("messages of LinkedIn", ONE_COLUMN, ()), {"conversation id", "from", "content"}),
-    (UnreadFormat("a chat of KakaoTalk", ONE_COLUMN, ()), {"date", "user", "message"}),
+    (UnreadFormat("a chat of Discord", READABLE, ()), {"author", "date", "content", "attachments"}),
+    (UnreadFormat("messages from a download of Discord", READABLE, ()), {"timestamp", "contents", "attachments"}),
+    (UnreadFormat("messages of LinkedIn", READABLE, ()), {"conversation id", "from", "content"}),
+    (UnreadFormat("a chat of KakaoTalk", READABLE, ()), {"date", "user", "message"}),
 )

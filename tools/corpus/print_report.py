@@ -11,6 +11,7 @@ from tools.cli.errors import ToolError
 from tools.cli.table import format_table
 from tools.corpus import storage
 from tools.corpus.fields import format_count, make_printable
+from tools.corpus.importers.registry import describe_kinds
 from tools.corpus.rendering import render_documents
 from tools.corpus.report import THREADS, CorpusReport
 
@@ -34,13 +35,23 @@ def print_report(report: CorpusReport, stream: IO[str]) -> None:
 def report_tables(report: CorpusReport) -> Iterator[ReportTable]:
     """Yields the tables that have rows."""
     sources = [
-        (batch.path, batch.kind, f"{batch.members:,}", f"{batch.records:,}", f"{sum(batch.skipped.values()):,}")
+        (
+            batch.path,
+            describe_kinds(batch.kind),
+            f"{batch.members:,}",
+            f"{batch.records:,}",
+            f"{sum(batch.skipped.values()):,}",
+        )
         for batch in report.batches
         if batch.kind
     ]
     if sources:
         yield "Sources", ("path", "read as", "files", "texts", "left out"), sources
-    taken = [(suffix, batch.kind, f"{count:,}") for batch in report.batches for suffix, count in batch.taken.items()]
+    taken = [
+        (suffix, describe_kinds(batch.kind), f"{count:,}")
+        for batch in report.batches
+        for suffix, count in batch.taken.items()
+    ]
     if len(taken) > 1:
         yield "Files taken", ("ending", "read as", "files"), taken
     if report.skipped:

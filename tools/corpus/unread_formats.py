@@ -12,7 +12,11 @@ from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
 from tools.corpus.chat_lines import is_chat_log
+from tools.corpus.importers import table
 from tools.corpus.message_formats import (
+    AS_MARKUP,
+    AS_PAGE,
+    AS_TEXT,
     E_MAIL,
     FORMATS_BY_SUFFIX,
     JSON_FORMATS,
@@ -68,7 +72,19 @@ def describe_unread(member: Member) -> str:
     if found is None and suffix not in _PROGRAM_SUFFIXES:
         head = member.peek_head(HEAD_BYTES)
         found = None if b"\0" in head[:HEADER_CHARS] else _detect_format(head, suffix)
-    return found.reason if found else ""
+    return found.describe(_find_option(member, suffix)) if found else ""
+
+
+def _find_option(member: Member, suffix: str) -> str:
+    """Returns what imports a refused file nevertheless, with as little as possible that is no text."""
+    if suffix in _PAGE_SUFFIXES:
+        return AS_PAGE
+    if suffix in FORMATS_BY_SUFFIX:
+        return AS_TEXT
+    layout = table.detect_layout(member)
+    if layout and layout.names and layout.choice.column is not None:
+        return f"the texts of its column {layout.column_label(layout.choice.column)}, without names: --as table"
+    return AS_MARKUP if suffix in _JSON_SUFFIXES or member.peek_head(2).startswith((b"{", b"[{")) else AS_TEXT
 
 
 def _detect_format(head: bytes, suffix: str) -> UnreadFormat | None:

@@ -64,7 +64,9 @@ def _is_part(name: str) -> bool:
 
 def _read_book(root: str, book: Mapping[str, Member]) -> Iterator[ImportItem]:
     location = book[f"{root}{CONTAINER}"].location.removesuffix(CONTAINER).rstrip(":/ ")
-    title, names, left = _reading_order(root, book)
+    package, faults = _read_package(root, book)
+    yield from faults
+    title, names, left = _reading_order(book, *package)
     title = title or PurePosixPath(location).stem
     parts: list[str] = []
     volume = 1
@@ -97,11 +99,29 @@ def _book_record(location: str, title: str, volume: int, parts: Sequence[str]) -
     return Record(location, title if volume == 1 else f"{title} {volume}", "\n\n".join(parts) + "\n")
 
 
-def _reading_order(root: str, book: Mapping[str, Member]) -> tuple[str, Sequence[str], frozenset[str]]:
+def _read_package(root: str, book: Mapping[str, Member]) -> tuple[tuple[str, str], list[DamagedItem]]:
+    """Returns name and content of the package file, "" if it is damaged, and what is damaged of it and its container.
+
+    Without a package file the pages are read in the order of their names.
+    """
+    faults: list[DamagedItem] = []
+
+    def read_or_report(name: str) -> str:
+        member = book[name]
+        try:
+            return read_markup(member)
+        except MemberError as error:
+            reason = str(error).removeprefix(f"{member.location}: ")
+            faults.append(DamagedItem(member.location, f"{reason}; the order of the pages may be lost"))
+            return ""
+
+    package = _find_package(root, book, read_or_report(f"{root}{CONTAINER}"))
+    return (package, read_or_report(package) if package else ""), faults
+
+
+def _reading_order(book: Mapping[str, Member], package: str, markup: str) -> tuple[str, Sequence[str], frozenset[str]]:
     """Returns the title, the pages in the order of reading, and those of them that are the publisher's."""
     pages = sorted((name for name in book if PurePosixPath(name).suffix.lower() in PAGE_SUFFIXES), key=_natural_key)
-    package = _find_package(root, book)
-    markup = read_markup(book[package]) if package else ""
     title = match[1].strip() if (match := _TITLE.search(markup)) else ""
     items: dict[str, str] = {}
     spine: list[str] = []
@@ -121,8 +141,7 @@ def _reading_order(root: str, book: Mapping[str, Member]) -> tuple[str, Sequence
     return unescape(title), ordered, frozenset(left)
 
 
-def _find_package(root: str, book: Mapping[str, Member]) -> str:
-    container = read_markup(book[f"{root}{CONTAINER}"])
+def _find_package(root: str, book: Mapping[str, Member], container: str) -> str:
     named = [
         f"{root}{unquote(attributes.get('full-path', ''))}"
         for tag, attributes in _iter_tags(container)

@@ -81,6 +81,7 @@ class ImporterKind:
 
     `is_export`: the files belong together, so all are new or none. `is_multipart`: several paths may be parts of one
     export. `is_generic`: the importer claims almost any file, so no file inside an export is offered to it.
+    `label` is the kind as the user sees it, "" for its name.
     `has_columns`: the importer reads tables, and `read_items` takes the column of the texts.
     `export_prefix` returns the start of all names that belong to the same export as a claimed file; None if unknown.
     """
@@ -90,6 +91,7 @@ class ImporterKind:
     is_multipart: bool = False
     is_generic: bool = False
     has_columns: bool = False
+    label: str = ""
     export_prefix: Callable[[str], str | None] = lambda name: None
 
 
@@ -100,7 +102,7 @@ KINDS = {  # in the order of detection: generic importers last
     "epub": ImporterKind("epub", is_export=True, export_prefix=_epub_prefix),
     "whatsapp": ImporterKind("whatsapp"),
     "telegram": ImporterKind("telegram"),
-    "tweets": ImporterKind("tweets", has_columns=True, export_prefix=_x_prefix),
+    "tweets": ImporterKind("tweets", has_columns=True, label="tweets and other posts", export_prefix=_x_prefix),
     "log": ImporterKind("session_log", is_generic=True),
     "pdf": ImporterKind("pdf", is_generic=True),
     "html": ImporterKind("web_page", is_generic=True),
@@ -113,6 +115,11 @@ FIRST_LOOSE_KIND = "tweets"  # this importer and those after it take any table o
 def load_importer(kind: str) -> Importer:
     """Imports and returns the importer of a kind."""
     return cast(Importer, importlib.import_module(f"tools.corpus.importers.{KINDS[kind].module}"))
+
+
+def describe_kinds(kinds: str) -> str:
+    """Returns kinds, separated by `and`, as the user sees them."""
+    return " and ".join(KINDS[kind].label or kind for kind in kinds.split(" and "))
 
 
 def export_prefixes(kind: str, names: Iterable[str]) -> frozenset[str]:
