@@ -63,11 +63,12 @@ def test_odd_separators_without_names_are_read(tmp_path: Path, separator: str) -
     "texts",
     [
         ["Rowed -- and home.", "Tea -- then bed."],
-        ["**Rowed** home.", "**Tea** and bed."],
+        ["*Rowed* home.", "*Tea* and bed."],
+        ["Rowed ** home.", "Tea ** and bed."],
         ["Rowed... home", "Tea... and bed"],
         ["Rowed home :-) at six", "Tea :-) then bed"],
         ["Rowed home.  Then tea.", "Tea.  Then bed."],
-        ["Up ~~late~~ early.", "The ~~old~~ pump."],
+        ["Up ~~ late", "The ~~ old pump."],
         ["Rowed & tea", "Tea & bed"],
         ["5 > 4, as ever", "4 > 3, I say"],
     ],
@@ -192,3 +193,172 @@ def test_two_blanks_are_between_columns() -> None:
     assert encode_line("1   Rowed home.    odo  ", CsvFormat(separator=COLUMN_GAP)) == "\x1f".join(
         ("1", "Rowed home.", "odo")
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("ham\tOk lar, joking.\nspam\tFree entry, now.\n", ["Ok lar, joking.", "Free entry, now."]),
+        (
+            "1\tThe pump.\t2020-01-01\n2\tTea.\t2020-01-02\n3\tBed time, so.\t2020-01-03\n",
+            ["The pump.", "Tea.", "Bed time, so."],
+        ),
+        ("1,The pump is stuck.,2020-01-01\n2,Tea at noon.,2020-01-02\n", ["The pump is stuck.", "Tea at noon."]),
+        ("i didnt feel humiliated;sadness\ni can go so far;joy\n", ["i didnt feel humiliated", "i can go so far"]),
+        (
+            "Nr\tBeitrag\n1\tGestern gab es Tee.\n2\tHeute auch, sagt Odo.\n",
+            ["Gestern gab es Tee.", "Heute auch, sagt Odo."],
+        ),
+        ('{"text":"Rowed home, all day long.","id":1}\n', ["Rowed home, all day long."]),
+        (
+            "1234567890123456789 2021-03-01 10:00:00 +0000 <mara_q> Rowed, all day.\n"
+            "1234567890123456788 2021-03-01 09:00:00 +0000 <mara_q> Tea at noon.\n",
+            ["Rowed, all day.", "Tea at noon."],
+        ),
+        ("__label__2 Great CD: so good.\n__label__1 It died, alas.\n", ["Great CD: so good.", "It died, alas."]),
+        (
+            "L1 +++$+++ u0 +++$+++ BIANCA +++$+++ They do not!\nL2 +++$+++ u2 +++$+++ ODO +++$+++ They do to!\n",
+            ["They do not!", "They do to!"],
+        ),
+    ],
+)
+def test_small_tables_in_text_files_are_read(tmp_path: Path, content: str, texts: list[str]) -> None:
+    assert kept_texts(tmp_path, content, "table.txt") == texts
+
+
+def test_two_columns_of_texts_in_a_text_file_are_refused(tmp_path: Path) -> None:
+    licence = "CC-BY 2.0 (France) Attribution: tatoeba.org #1 (CK)"
+    content = lines_of(f"Go now.\tGeh jetzt.\t{licence}", f"The pump is stuck.\tDie Pumpe klemmt.\t{licence}")
+    with pytest.raises(ToolError) as caught:
+        kept_texts(tmp_path, content, "deu.txt")
+    assert "choose one: --column N, from 1; to read the file as one text: --as text" in str(caught.value)
+    assert kept_texts(tmp_path, content, "deu.txt", column="2") == ["Geh jetzt.", "Die Pumpe klemmt."]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Roses are red, violets are blue;\nsugar is sweet, and so are you;\n",
+        "\tRowed home at six.\n\tTea at noon, and bed.\n\tUp again.\n",
+        "Soup;\nFish;\nTea;\n",
+        "Rowed home -- and tea.\nTea -- then bed.\n",
+        "The pump is stuck.  Tea.\nWe rowed.  Bed.\n",
+        "Mara, the pilot.\nOdo, the cook.\n",
+    ],
+)
+def test_prose_in_a_text_file_is_no_table(tmp_path: Path, content: str) -> None:
+    kept_texts(tmp_path, content, "a.txt")
+    (record,) = storage.open_records("x")
+    assert record.text.strip("\n") == content.strip("\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        *((name, ("t", "f")) for name in ("is_retweeted", "isRetweeted", "rt_flag", "is_a_retweet", "tweet_is_rt")),
+        ("RT", ("RT", "")),
+        ("RT", ("True", "False")),
+        ("Is Retweet?", ("yes", "no")),
+        ("retweet_flag", ("1", "0")),
+        ("is_retweeted", ("1.0", "0.0")),
+        ("verb", ("share", "post")),
+    ],
+)
+def test_more_flags_of_retweets(tmp_path: Path, name: str, values: tuple[str, str]) -> None:
+    content = f"id,{name},text\n1,{values[0]},The words of another.\n2,{values[1]},My own words.\n"
+    assert kept_texts(tmp_path, content) == ["My own words."]
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("Rowed.<br /><br />It was <i>very</i> good.", "Rowed.\n\nIt was very good."),
+        ("Rowed <i>home</i>\nand back", "Rowed home\nand back"),
+        ('Ask <a href=""http://x.example"">them</a> all.', "Ask them all."),
+        ("<p>Rowed <b>home</b>.</p><p>Tea &amp; bed.</p>", "Rowed home.\n\nTea & bed."),
+        ("I <3 tea, and 5 < 6 > 4.", "I <3 tea, and 5 < 6 > 4."),
+        ("**Rowed** home, see [this](http://x.example).", "Rowed home, see this."),
+        ("Tea ~~then~~ bed, 2 ** 3 ** 4.", "Tea then bed, 2 ** 3 ** 4."),
+        ("Rowed_x000D_\nhome.", "Rowed\nhome."),
+        ('=""Rowed home""', "Rowed home"),
+        ("'=Tea then bed.", "=Tea then bed."),
+        ("'tis tea time.", "'tis tea time."),
+        ("Rowed \\u201chome\\u201d in \\ud83d\\udea3.", "Rowed \u201chome\u201d in \U0001f6a3."),
+        ("It\\xe2\\x80\\x99s caf\\xe9.", "It\u2019s caf\xe9."),
+        ("Rowed\\nhome.", "Rowed\nhome."),
+        ("See C:\\new\\table for it.", "See C:\\new\\table for it."),
+        ("dwindling\\band of cynics", "dwindling\\band of cynics"),
+        (
+            "Message-ID: <1@x>\nDate: Mon, 14 May 2001\nFrom: odo@x.example\nSubject: \n\nHere is our forecast.",
+            "Here is our forecast.",
+        ),
+        ('{""text"":""Thanks, ""},{""text"":""@odo""}', "Thanks, @odo"),
+    ],
+)
+def test_cells_lose_what_programs_add(tmp_path: Path, cell: str, text: str) -> None:
+    path = make_folder(tmp_path / "files", {"table.csv": f'id,text\n1,"{cell}"\n'}) / "table.csv"
+    with ImportProgress() as progress:
+        add.add_paths("x", [path], "", CleaningOptions(), progress)
+    assert [record.text for record in storage.open_records("x")] == [text]
+
+
+@pytest.mark.parametrize("error", ["#NAME?", "#REF!", "#VALUE!", "#DIV/0!"])
+def test_errors_of_spreadsheets_are_no_texts(tmp_path: Path, error: str) -> None:
+    assert kept_texts(tmp_path, f"text\nRowed home.\n{error}\n") == ["Rowed home."]
+
+
+def test_the_author_of_a_book_did_not_write_the_review(tmp_path: Path) -> None:
+    content = "Title,Author,My Review\nThe Pump,F. Scott Brink,A fine book with a boat in it.\n"
+    kept_texts(tmp_path, content)
+    assert [record.who for record in storage.open_records("x")] == [""]
+
+
+@pytest.mark.parametrize(
+    "header", ["ProductId,UserId,Time,Summary,Text", "title,text,subject,date,x", "by,id,kids,time,text"]
+)
+def test_reviews_and_articles_are_no_tweets(tmp_path: Path, header: str) -> None:
+    cells = {"Text": ROWED, "text": ROWED}
+    kept_texts(tmp_path, lines_of(header, ",".join(f'"{cells.get(name, "1")}"' for name in header.split(","))))
+    assert [(record.kind, record.text) for record in storage.open_records("x")] == [("document", ROWED)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", '{"headline": "Rowed home all day", "id": 1}\n{"headline": "Tea at noon or so", "id": 2}\n'),
+        ("a.json", '{"text": "Rowed home all day", "id": 1},\n{"text": "Tea at noon or so", "id": 2},\n'),
+        ("a.json", '[["id", "text"], ["1", "Rowed home all day"], ["2", "Tea at noon or so"]]'),
+        ("a.json", '[[1, "Rowed home all day"], [2, "Tea at noon or so"]]'),
+        ("a.jsonl", '{"text": "Rowed home all day"}\n{"text": "Tea at noon or so"}\n'),
+    ],
+)
+def test_json_that_is_given_alone_is_read(tmp_path: Path, name: str, content: str) -> None:
+    path = make_folder(tmp_path / "files", {name: content}) / name
+    with ImportProgress() as progress:
+        add.add_paths("x", [path], "", CleaningOptions(), progress)
+    assert [record.text for record in storage.open_records("x")] == ["Rowed home all day", "Tea at noon or so"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"color":"DEFAULT","textContent":"Buy rope.","title":"Boat"}',
+        '[{"id":"1","turns":[{"who":"human","value":"Is it?"}]}]',
+        '{"data":[{"paragraphs":[{"context":"The pump was stuck."}]}]}',
+        "{'text': 'Rowed home all day.'}\n",
+        "[1, 2, 3]",
+        '{"a": 1}',
+    ],
+)
+def test_json_without_texts_is_refused_with_its_keys(tmp_path: Path, content: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        kept_texts(tmp_path, content, "a.json")
+    assert "JSON without a list of texts" in str(caught.value)
+    assert "to read it with all its keys and brackets: --as text" in str(caught.value)
+
+
+def test_json_of_a_program_in_a_folder_is_left_out(tmp_path: Path) -> None:
+    path = make_folder(tmp_path / "files", {"package.json": '{"name": "pump", "version": "1"}', "a.txt": ROWED + "\n"})
+    with ImportProgress() as progress:
+        add.add_paths("x", [path], "", CleaningOptions(), progress)
+    assert [record.text.strip() for record in storage.open_records("x")] == [ROWED]

@@ -107,6 +107,11 @@ def is_comment_name(name: str) -> bool:
     return bool(words) and words[-1] in COMMENT_NAMES and not is_denied(name)
 
 
+def is_own_name(name: str) -> bool:
+    """Whether a name says that the user wrote the texts: `My Review`."""
+    return _split_words(name)[:1] in (["my"], ["mein"], ["meine"], ["mon"], ["mes"], ["mi"], ["mis"])
+
+
 def is_denied(name: str) -> bool:
     """Whether a column of this name surely holds no own texts: ids, dates, writers, texts of somebody else."""
     parent, _, last = name.rpartition(".")

@@ -24,6 +24,7 @@ TYPED_SHARE = 0.9  # of the values of a column of numbers, links or flags
 TEXT_SHARE = 0.4  # of the values of a column of texts that have several words
 MIN_SENTENCES = 0.2  # of values that are more than names
 MIN_WORDS = 4.0
+MAX_LABEL_WORDS = 1.2  # in the mean
 CLEAR_LEAD = 2.0  # by which the longest texts must lead if no name decides
 MAX_REPEATED = 0.4  # share of distinct values where few values return again and again
 FEW_ROWS = 4  # in so few rows repeated values say nothing
@@ -36,6 +37,7 @@ _DATE_WORD = (
 )
 _NUMBER = re.compile(rf"(?=.*\d)(?:[\d\W_]|(?:{_DATE_WORD})(?![^\W\d_]))+", re.IGNORECASE)
 _LINK = re.compile(r"(?:(?:https?://|www\.)\S+|/\S+/\S*)(?:[ ,;]+(?:https?://|www\.)\S+)*", re.IGNORECASE)
+_LICENCE = re.compile(r"CC[- ]BY\b|CC0\b")  # of sentences and pictures
 _HTML = re.compile(r"\s*<[a-zA-Z][^<>]*>.*</?[a-zA-Z][^<>]*>\s*", re.DOTALL)
 _WORDS = re.compile(r"[^\W\d_]\W*\s\W*[\w@#]*[^\W\d_]")
 # Scripts that write no blanks between words: Thai to Khmer, kana, Chinese; Korean has few.
@@ -70,6 +72,11 @@ class ColumnProfile:
         return self.kind in ("number", "link", "flag")
 
     @property
+    def is_label(self) -> bool:
+        """Whether the values are single words, as those of a label."""
+        return self.kind == "word" and self.words < MAX_LABEL_WORDS and not self.sentences
+
+    @property
     def is_repeated(self) -> bool:
         """Whether few values return again and again, as those of a label or of a device."""
         return self.rows > FEW_ROWS and self.distinct <= MAX_REPEATED
@@ -98,7 +105,7 @@ def value_kind(value: str) -> ValueKind:
         return "flag"
     if len(text) <= _MAX_NUMBER_CHARS and _NUMBER.fullmatch(text):
         return "number"
-    if _LINK.fullmatch(text):
+    if _LINK.fullmatch(text) or _LICENCE.match(text):  # neither has words of anybody
         return "link"
     if _HTML.fullmatch(text):
         return "html"

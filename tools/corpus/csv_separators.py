@@ -19,6 +19,10 @@ SURE_CHARS = 3  # of a separator that is no part of a text
 
 _CHARS = re.compile(r"([~^§¦¬¤¶\x01-\x08\x0b\x0c\x0e-\x1f])(?<!\1\1)(?!\1)")  # no text has one in each line
 _RUNS = re.compile(r"[~^|:;,#@$%&+=<>\\!*-]{2,9}")
+LINE_FORMS = {  # of programs that write no table, by a name that stands for the separator
+    "twint": re.compile(r"(\d{5,20}) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S{1,6}) <(\w{1,40})> (.*)"),
+    "fastText": re.compile(r"((?:__label__\S+ ?)+)[ ,]\s*(.*)"),
+}
 _TEXT_RUNS = re.compile(r"([-=!*~#<>])\1+|[,;|\t]+|[:;=>]-?")  # dashes, emphasis, empty cells, faces
 _GAP = re.compile(r" {2,}")
 _SWAPPED_QUOTES = str.maketrans("\"'", "'\"")
@@ -28,6 +32,9 @@ def encode_line(line: str, format: CsvFormat) -> str:
     """Returns a line as ordinary CSV with the delimiter of the format."""
     if format.separator == COLUMN_GAP:
         line = _GAP.sub(SEPARATOR_CHAR, line.strip())
+    elif format.separator in LINE_FORMS:
+        match = LINE_FORMS[format.separator].fullmatch(line)
+        line = SEPARATOR_CHAR.join(match.groups()) if match else line
     elif format.separator:
         line = line.replace(format.separator, SEPARATOR_CHAR)
     return line.translate(_SWAPPED_QUOTES) if format.has_single_quotes else line
@@ -55,6 +62,9 @@ def find_odd_formats(lines: Sequence[str]) -> Iterator[CsvFormat]:
             is_char = len(separator) == 1
             delimiter = separator if is_char else SEPARATOR_CHAR
             yield CsvFormat(delimiter, count + 1, separator="" if is_char else separator)
+    for name, form in LINE_FORMS.items():
+        if sum(form.fullmatch(line) is not None for line in filled) >= MIN_SHARE * len(filled):
+            yield CsvFormat(SEPARATOR_CHAR, form.groups, separator=name)
     if _has_column_gaps(filled):
         yield CsvFormat(SEPARATOR_CHAR, len(_GAP.split(filled[0].strip())), separator=COLUMN_GAP)
 

@@ -69,7 +69,7 @@ def not_utf8_message(count: int) -> str:
 
 def _parse_object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
+        value = json.loads(text.rstrip().removesuffix(","))  # each line may be a part of an array
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tools.corpus import dates
-from tools.corpus.cell_texts import is_no_value, remove_tags, unwrap_texts
-from tools.corpus.column_names import DATE_NAMES, WRITER_NAMES, find_column, normalise_name
+from tools.corpus.cell_texts import clean_cell, have_escapes, is_no_value, unwrap_texts
+from tools.corpus.column_names import DATE_NAMES, WRITER_NAMES, find_column, is_own_name, normalise_name
 from tools.corpus.column_profile import FALSE_VALUES, TRUE_VALUES
 from tools.corpus.fields import as_text, as_timestamp
 from tools.corpus.record import ImportItem, Record, SkippedItem
@@ -21,8 +22,10 @@ OTHER_WRITER = "a tweet of another user"
 OWNER_SHARE = 0.8  # of the sampled tweets that the owner of a table wrote
 MIN_OWNER_TWEETS = 5
 
-_FLAG_NAMES = ("isretweet", "isrt", "retweetflag")
+_FLAG_NAME = re.compile(r"(?:tweet)?(?:(?:is|was)(?:an?)?)?(?:rt|retweet|retweeted)(?:flag)?")
 _UNSURE_FLAG_NAMES = ("retweet", "retweeted", "rt")  # these may also be numbers of retweets
+_RETWEET_VALUES = frozenset(("rt", "retweet", "retweeted"))
+_TRUE_FLAGS = TRUE_VALUES | _RETWEET_VALUES | {"1.0"}
 _RETWEET_ID_NAMES = ("retweetid", "retweettweetid", "userrt", "userrtid", "rtid", "retweetdate", "rtuser")
 _RETWEET_STARTS = (
     "retweetedstatus",
@@ -32,13 +35,18 @@ _RETWEET_STARTS = (
     "retweeteduser",
     "retweetedscreen",
 )
-_TYPE_NAMES = ("type", "tweettype", "posttype", "referencedtweets", "referencedtype")
+_TYPE_NAMES = ("type", "tweettype", "posttype", "referencedtweets", "referencedtype", "verb")
+_RETWEET_TYPE = re.compile(r"retweet|^\s*share\s*$", re.IGNORECASE)
 _NO_IDS = frozenset({"", "0", "0.0", "-1", "nan", "none", "null", "false", "f", "no", "[]", "{}", "-"})
 _TWEET_NAMES = frozenset(
     (
         *("favorites", "favoritecount", "favourites", "favouritescount", "screenname", "userscreenname", "rawcontent"),
         *("renderedcontent", "isretweet", "inreplytostatusid", "inreplytouserid", "inreplytoscreenname", "fulltext"),
     )
+)
+# Of reviews, articles and comments, which have a text, a date and a writer too.
+_REVIEW_NAMES = frozenset(
+    ("stars", "productid", "asin", "isbn", "businessid", "reviewid", "summary", "title", "subject", "by", "kids")
 )
 _EPOCH_DIGITS = {10: 1, 13: 1000}  # units per second by the number of digits
 
@@ -57,14 +65,14 @@ class TableRoles:
     owner: str = ""
     has_wrapped_texts: bool = False
     has_html: bool = False
+    has_escapes: bool = False
     is_tweets: bool = False
 
     def make_items(self, cells: Sequence[str], location: str) -> Iterator[ImportItem]:
         """Yields the records of a row, or why it has none."""
         texts = unwrap_texts(cells[self.text]) if self.has_wrapped_texts else [cells[self.text]]
-        is_missing = len(cells) > 1 and is_no_value(cells[self.text])
-        if self.has_html:
-            texts = list(map(remove_tags, texts))
+        is_missing = is_no_value(cells[self.text], is_list=len(cells) == 1)
+        texts = [clean_cell(text, self.has_html, self.has_escapes) for text in texts]
         for text in [as_text(text) for text in texts] or [""]:
             if not text or is_missing:
                 yield SkippedItem(location, NO_TEXT if self.is_tweets else NO_ROW_TEXT)
@@ -85,16 +93,18 @@ class TableRoles:
 
     def _is_flagged_retweet(self, cells: Sequence[str]) -> bool:
         return (
-            any(cells[at].strip().casefold() in TRUE_VALUES for at in self.flags)
+            any(cells[at].strip().casefold() in _TRUE_FLAGS for at in self.flags)
             or any(cells[at].strip().casefold() not in _NO_IDS for at in self.ids)
-            or any("retweet" in cells[at].casefold() for at in self.types)
+            or any(_RETWEET_TYPE.search(cells[at]) for at in self.types)
         )
 
 
 def find_roles(layout: TableLayout, text: int, is_tweets: bool) -> TableRoles:
     """Returns the roles of the columns of a table whose texts are in the column `text`."""
     names = list(map(normalise_name, layout.names))
-    who = find_column(layout.names, WRITER_NAMES)
+    # beside `My Review` an author is that of a book
+    is_own = bool(layout.names) and is_own_name(layout.names[text])
+    who = None if is_own else find_column(layout.names, WRITER_NAMES)
     when = _find_date_column(layout)
     time = find_column(layout.names, ("time", "uhrzeit", "heure", "hora"))
     return TableRoles(
@@ -108,6 +118,7 @@ def find_roles(layout: TableLayout, text: int, is_tweets: bool) -> TableRoles:
         _find_owner(layout, who) if is_tweets and who is not None else "",
         has_wrapped_texts(layout, text),
         layout.profiles[text].kind == "html",
+        have_escapes(row[text] for row in layout.sample if text < len(row)),
         is_tweets,
     )
 
@@ -117,6 +128,8 @@ def is_tweet_table(layout: TableLayout, text_names: Sequence[str]) -> bool:
     names = set(map(normalise_name, layout.names))
     if any("tweet" in name for name in names) or names & _TWEET_NAMES:
         return True
+    if names & _REVIEW_NAMES:
+        return False
     has_text = any(name in text_names for name in names)
     return has_text and (len(names) == 1 or bool(names & {*DATE_NAMES, *WRITER_NAMES}))
 
@@ -131,10 +144,10 @@ def parse_moment(text: str) -> float | None:
 
 
 def _is_flag(name: str, at: int, layout: TableLayout) -> bool:
-    if name in _FLAG_NAMES:
-        return True
+    if name not in _UNSURE_FLAG_NAMES:
+        return bool(_FLAG_NAME.fullmatch(name))
     values = {row[at].strip().casefold() for row in layout.sample if at < len(row)} - {""}
-    return name in _UNSURE_FLAG_NAMES and bool(values) and values <= (TRUE_VALUES | FALSE_VALUES) - {"0", "1"}
+    return bool(values) and values <= (TRUE_VALUES | FALSE_VALUES | _RETWEET_VALUES) - {"0", "1"}
 
 
 def _find_date_column(layout: TableLayout) -> int | None:

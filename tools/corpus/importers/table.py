@@ -20,17 +20,25 @@ from tools.corpus.threads import catch_damage
 CSV_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".dat", ""})  # a file with one of these may be a table
 SURE_SCORE = 3.4  # two known names, nearly all rows of one width
-MIN_SURE_ROWS = 5  # of a table without known names
+MIN_SCORE = 0.9  # nearly all rows of one width
+MIN_SURE_ROWS = 2  # of a table without known names
+MIN_FILLED = 0.5  # of the rows that have a value in two columns
 MAX_LISTED_NAMES = 30
 MAX_NAME_CHARS = 40
 LONG_TEXT_SHARE = 0.2  # of texts that are too long for tweets
 MIN_LONG_ROWS = 10
 ALIKE_CHARS = 20
+JSON_LINE = '{"text": "..."}'
 NO_TEXT = "a file without text"
 
 
 def claim(members: Sequence[Member]) -> Sequence[Member]:
-    """Returns the tables; of the files whose name says nothing, only those that surely are tables."""
+    """Returns the tables; of the files whose name says nothing, only those that surely are tables.
+
+    JSON that is given alone is read or refused with its keys; among other files it may be that of a program.
+    """
+    if len(members) == 1 and "/" not in members[0].name and table_json.looks_like_json(members[0]):
+        return members
     return [member for member in members if _is_table(member)]
 
 
@@ -61,15 +69,18 @@ def read_table(member: Member, column: str, is_tweets: bool) -> Iterator[ImportI
         yield SkippedItem(member.location, NO_TEXT)
         return
     json_layout = table_json.detect_layout(member)
+    if table_json.looks_like_json(member) and (json_layout is None or not _has_texts(json_layout)):
+        yield DamagedItem(member.location, _json_refusal(json_layout))
+        return
     layout = json_layout or table_csv.detect_layout(member) or TableLayout()
     if column and not json_layout:
         layout = take_header(layout, column)
     text = name_column(layout, column) if column else layout.choice.column
     if text is None:
-        yield DamagedItem(member.location, _refusal(layout, column))
+        yield DamagedItem(member.location, _refusal(layout, column) + _text_option(member))
         return
     if not column and (note := _choice_note(layout)):
-        yield SourceWarning(member.location, note)
+        yield SourceWarning(member.location, note + _text_option(member))
     roles = find_roles(layout, text, is_tweets)
     read_rows = table_json.read_rows if json_layout else table_csv.read_rows
     yield from read_rows(member, layout, roles)
@@ -97,18 +108,22 @@ def _is_json_text(layout: TableLayout) -> bool:
 
 def _is_sure(layout: TableLayout) -> bool:
     """Whether a text can only be a table."""
-    if layout.is_list or layout.choice.column is None:
+    if layout.is_list or (layout.choice.column is None and not layout.choice.others):
         return False
-    is_typed = any(profile.is_typed or (profile.kind == "word" and profile.is_repeated) for profile in layout.profiles)
-    return layout.score >= SURE_SCORE or (layout.score >= 1 and is_typed and len(layout.sample) >= MIN_SURE_ROWS)
+    if sum(profile.filled > MIN_FILLED for profile in layout.profiles) < 2:
+        return False  # indented lines
+    if layout.format.delimiter not in ",;" and layout.score >= MIN_SCORE:
+        return True
+    labels = [profile for profile in layout.profiles if profile.is_typed or profile.is_label]
+    if layout.choice.column is None or not labels:
+        return layout.score >= SURE_SCORE and layout.choice.column is not None
+    return layout.score >= MIN_SCORE and len(layout.sample) >= MIN_SURE_ROWS
 
 
 def _refusal(layout: TableLayout, column: str) -> str:
     """Returns why a table is not read, with its header."""
     if layout.names:
-        columns = ", ".join(name[:MAX_NAME_CHARS] or "-" for name in layout.names[:MAX_LISTED_NAMES])
-        more = ", ..." if len(layout.names) > MAX_LISTED_NAMES else ""
-        shown = f"its columns: {columns}{more}"
+        shown = f"its columns: {_list_names(layout.names)}"
     else:
         first = " | ".join(cell.strip()[:MAX_NAME_CHARS] for cell in layout.sample[0][:MAX_LISTED_NAMES])
         shown = f"no header; its first row: {first}"
@@ -120,6 +135,26 @@ def _refusal(layout: TableLayout, column: str) -> str:
     if layout.choice.others:
         return f"a table with several columns of texts ({shown}); choose one: {option}"
     return f"a table without a column of texts ({shown}); to read one nevertheless: {option}"
+
+
+def _text_option(member: Member) -> str:
+    is_table = PurePosixPath(member.name).suffix.lower() not in TEXT_SUFFIXES
+    return "" if is_table else "; to read the file as one text: --as text"
+
+
+def _has_texts(layout: TableLayout) -> bool:
+    return any(profile.kind in ("text", "word", "html") for profile in layout.profiles)
+
+
+def _json_refusal(layout: TableLayout | None) -> str:
+    keys = f" (its keys: {_list_names(layout.names)})" if layout and any(layout.names) else ""
+    as_text = "to read it with all its keys and brackets: --as text"
+    return f"JSON without a list of texts{keys}; save the texts as CSV, or one object a line: {JSON_LINE}; {as_text}"
+
+
+def _list_names(names: Sequence[str]) -> str:
+    listed = ", ".join(name[:MAX_NAME_CHARS] or "-" for name in names[:MAX_LISTED_NAMES])
+    return f"{listed}, ..." if len(names) > MAX_LISTED_NAMES else listed
 
 
 def _column_option(layout: TableLayout) -> str:

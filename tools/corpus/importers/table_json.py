@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import PurePosixPath
@@ -15,6 +15,7 @@ from typing import Any
 
 from tools.corpus import json_stream
 from tools.corpus.archive import Member, MemberError
+from tools.corpus.column_names import TEXT_NAMES, is_known_name, is_name_like, normalise_name
 from tools.corpus.column_profile import ColumnChoice, choose_text_column, profile_column
 from tools.corpus.csv_rows import CsvFormat
 from tools.corpus.fields import repair_surrogates
@@ -61,6 +62,11 @@ def detect_layout(member: Member) -> TableLayout | None:
     return _find_layout(values)
 
 
+def looks_like_json(member: Member) -> bool:
+    """Whether a file with the name of JSON begins as JSON does."""
+    return is_json(member) and member.peek_head(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
 def is_json(member: Member) -> bool:
     """Whether a file can only be JSON."""
     return PurePosixPath(member.name).suffix.lower() in SUFFIXES
@@ -94,7 +100,7 @@ def _iter_values(member: Member) -> Iterator[Any]:
     """Yields the values of the rows, and ImportItems about damage. Raises MemberError."""
     head = member.peek_head(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"["):
-        yield from json_stream.iter_array(member)
+        yield from _name_cells(json_stream.iter_array(member))
     elif _are_lines(head, member.name):
         for item in iter_objects(member):
             yield item[1] if isinstance(item, tuple) else item
@@ -106,17 +112,38 @@ def _iter_values(member: Member) -> Iterator[Any]:
         yield from columns
 
 
+def _name_cells(values: Iterable[Any]) -> Iterator[Any]:
+    """Yields the values; those that are lists become objects, with the names of the first list or with numbers."""
+    names: list[str] = []
+    for value in values:
+        if not isinstance(value, list):
+            yield value
+            continue
+        cells = list(map(_to_cell, value))
+        is_header = not names and len(cells) > 1 and any(map(is_known_name, cells)) and all(map(is_name_like, cells))
+        names = names or (cells if is_header else list(map(str, range(1, len(cells) + 1))))
+        if not is_header:
+            yield dict(zip(names, cells, strict=False))
+
+
 def _are_lines(head: bytes, name: str) -> bool:
     if PurePosixPath(name).suffix.lower() in LINE_SUFFIXES:
         return True
     lines = [line for line in head.split(b"\n")[:3] if line.strip()]
-    return len(lines) > 1 and all(line.lstrip().startswith(b"{") and _is_object(line) for line in lines[:2])
+    if len(lines) == 1:
+        return any(
+            normalise_name(key) in TEXT_NAMES and isinstance(value, str)
+            for key, value in _parse_object(lines[0]).items()
+        )
+    return all(line.lstrip().startswith(b"{") and _parse_object(line) for line in lines[:2])
 
 
-def _is_object(line: bytes) -> bool:
+def _parse_object(line: bytes) -> dict[str, Any]:
+    """Returns an object, which a comma may follow; an empty one for anything else."""
     with suppress(ValueError, RecursionError):
-        return isinstance(json.loads(line), dict)
-    return False
+        value = json.loads(line.strip().removesuffix(b","))
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def _read_columns(member: Member, head: bytes) -> Iterator[dict[str, Any]]:
