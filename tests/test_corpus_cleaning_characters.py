@@ -2,10 +2,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tools.corpus.cleaning.mojibake import repair_mojibake
 from tools.corpus.cleaning.steps import (
     normalise_characters,
     normalise_whitespace,
-    repair_mojibake,
     strip_whitespace,
     unescape_entities,
 )

@@ -126,6 +126,7 @@ PURE = [
     "tools/corpus/cleaning/deduplicate.py",
     "tools/corpus/cleaning/gutenberg.py",
     "tools/corpus/cleaning/links.py",
+    "tools/corpus/cleaning/mojibake.py",
     "tools/corpus/cleaning/repeated_lines.py",
     "tools/corpus/cleaning/running_heads.py",
     "tools/corpus/cleaning/social_noise.py",

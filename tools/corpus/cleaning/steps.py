@@ -7,8 +7,10 @@ import html
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from drivers.text.control_sequences import remove_control_sequences
 from tools.cli.errors import ToolError
 from tools.corpus import anonymise
 from tools.corpus.cleaning import deduplicate, people, social_noise
@@ -16,11 +18,12 @@ from tools.corpus.cleaning.counts import CleaningCounts, StepCount
 from tools.corpus.cleaning.divided_words import join_divided_words
 from tools.corpus.cleaning.gutenberg import cut_gutenberg
 from tools.corpus.cleaning.links import remove_links
+from tools.corpus.cleaning.mojibake import decode_quoted_printable, repair_mojibake, replace_c1_controls
 from tools.corpus.cleaning.page_layout import change_documents, shorten_leaders
 from tools.corpus.cleaning.repeated_lines import remove_repeated_lines
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
-from tools.corpus.fields import repair_latin1, repair_surrogates
+from tools.corpus.fields import format_count, repair_surrogates
 from tools.corpus.record import Record, RecordKind
 
 
@@ -43,21 +46,10 @@ class CleaningOptions:
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # ZERO WIDTH JOINER and the direction marks belong to texts; these characters do not.
 _CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
+# Bold and underlined words of a printing terminal: `T BS T`, `_ BS T`.
+_UNDERSCORE_OVERSTRIKE = re.compile("([^\b\n])\b_(?!\b)")
+_OVERSTRIKE = re.compile("(?:[^\b\n]\b)+([^\b\n])")
 _LINE_END = re.compile("\r\n?|[\x85\u2028\u2029\x0b]")
-# UTF-8 that was decoded as Windows-1252, inside correct text. Ambiguous sequences, such as a capital letter before a
-# closing quote, are kept.
-_CONTINUATION = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # the characters of bytes 80 to BF
-_LOW_CONTINUATION = "[\u0080-\u009f€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # of bytes 80 to 9F
-_MOJIBAKE = re.compile(
-    f"â{_LOW_CONTINUATION}{_CONTINUATION}|ð[\u009fŸ]{_CONTINUATION}{{2}}|Ã[¢-ª¬-º¼-¾€‚ƒ„†‡ˆ‰ŠŒŽ‘•˜™šœžŸ]|Â[\u00a0¢-ª¬-º¼-¾]"
-)
-# The same, after a program has replaced or dropped what looked like a no-break space or a control character.
-_LOST_PARTNERS = (
-    (re.compile("(?<![^\\W\\d_])Ã  ?(?=[^\\W\\d_])"), "à "),
-    (re.compile("(?<=[a-zß-ÿ])Ã(?: (?= )|(?= |$))", re.MULTILINE), "à"),
-    (re.compile(f"â€(?!{_CONTINUATION})"), "”"),
-    (re.compile("(?<![A-ZÀ-Þ\\s])Â(?=[ \t]|$)|(?:^|(?<=\\s))Â(?=[ \t])", re.MULTILINE), ""),
-)
 _UNUSUAL_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _LEADING_EMPTY_LINES = re.compile(r"\A(?:[ \t]*\n)+")
@@ -68,35 +60,12 @@ def unescape_entities(text: str) -> str:
     return _ENTITY.sub(lambda match: html.unescape(match[0]), text) if "&" in text else text
 
 
-def repair_mojibake(text: str) -> str:
-    """Repairs UTF-8 that was decoded as Latin-1 or Windows-1252."""
-    if text.isascii():
-        return text
-    text = _MOJIBAKE.sub(_repair_match, repair_latin1(text))
-    if "Ã" in text or "â€" in text or "Â" in text:
-        for pattern, letter in _LOST_PARTNERS:
-            text = pattern.sub(letter, text)
-    return text
-
-
-def _repair_match(match: re.Match[str]) -> str:
-    try:
-        return b"".join(map(_to_byte, match[0])).decode("utf-8")
-    except UnicodeError:
-        return match[0]
-
-
-def _to_byte(character: str) -> bytes:
-    try:
-        return character.encode("cp1252")
-    except UnicodeEncodeError:
-        return character.encode("latin-1")
-
-
 def normalise_characters(text: str) -> str:
     """Returns the text in NFC with one kind of line end, without control characters and surrogates. Form feeds stay."""
     if text.isascii() and text.isprintable():
         return text
+    if "\b" in text or "\x1b" in text:
+        text = _OVERSTRIKE.sub(r"\1", remove_control_sequences(_UNDERSCORE_OVERSTRIKE.sub(r"\1", text)))
     text = _LINE_END.sub("\n", repair_surrogates(text))
     return unicodedata.normalize("NFC", _CONTROL_CHARACTER.sub("", text))
 
@@ -121,6 +90,20 @@ def _normalise_whitespace(records: Iterator[Record], count: StepCount) -> Iterat
     return change_texts(normalise_whitespace, ("document",))(changed, count)
 
 
+def _repair_encoding(text: str) -> str:
+    return replace_c1_controls(repair_mojibake(decode_quoted_printable(text)))
+
+
+def _repair_encodings(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
+    """Repairs the texts, and the names with them."""
+    repair_name = lru_cache(1 << 12)(_repair_encoding)
+    for record in change_texts(_repair_encoding)(records, count):
+        if record.who.isascii() and record.thread.isascii():
+            yield record
+        else:
+            yield replace(record, who=repair_name(record.who), thread=repair_name(record.thread))
+
+
 def _drop_retweets(records: Iterator[Record], count: StepCount) -> Iterator[Record]:
     own = drop_records(social_noise.is_retweet, ("tweet",))(records, count)
     return change_texts(social_noise.cut_retweet, ("tweet",))(own, count)
@@ -136,7 +119,7 @@ def _remove_heads(document: str) -> str:
 _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
     ("rows", "split tweets that an unbalanced quote joined", split_records(social_noise.split_rows, ("tweet",))),
     ("entities", "replace &amp; and other entities by their characters", change_texts(unescape_entities)),
-    ("mojibake", "repair UTF-8 that was read as Latin-1", change_texts(repair_mojibake)),
+    ("mojibake", "repair UTF-8 that was read in a wrong encoding, quoted-printable", _repair_encodings),
     (
         "characters",
         "use one form of each letter and line end, remove control characters",
@@ -178,6 +161,8 @@ def _run_steps(
     records: Iterable[Record], options: CleaningOptions, counts: CleaningCounts, known_people: Collection[str]
 ) -> Iterator[Record]:
     stream = _count_read(records, counts)
+    if "mojibake" not in options.without:
+        known_people = {*known_people, *map(_repair_encoding, known_people)}
     if options.since is not None:
         stream = people.keep_since(stream, options.since, counts)
     for step in STEPS.values():
@@ -192,9 +177,16 @@ def _run_steps(
     if options.anonymous:
         pseudonymiser = anonymise.Pseudonymiser(people.require_writers(records).union(known_people), options.secret)
         stream = people.anonymise_records(stream, pseudonymiser, counts)
+    unreadable = unreadable_texts = 0
     for record in stream:
         counts.kept += 1
+        if "\ufffd" in record.text:
+            unreadable_texts += 1
+            unreadable += record.text.count("\ufffd")
         yield record
+    if unreadable:
+        texts = f"in {format_count(unreadable_texts, 'text')}"
+        counts.notes.append(f"{format_count(unreadable, 'character')} {texts} were lost before, and are \ufffd")
     counts.notes += filter(None, (count.cut_note(step) for step, count in counts.steps.items()))
 
 
