@@ -27,12 +27,12 @@ _TIME = (
 _HALF = r"(?:[^\W\d_A-Za-z]{1,4} ?)?"  # 오전, 下午: before the time
 _MONTH_DATE = r"[^\W\d_]{3,10}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}|\d{1,2}\.?[ -][^\W\d_]{3,10}\.?,?[ -]\d{2,4}"
 _NUMBER_DATE = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}\.?|\d{4}년 \d{1,2}월 \d{1,2}일|\d{4}年\d{1,2}月\d{1,2}日"
-_DATE = rf"(?:[^\W\d_]{{2,10}}\.?,? )?(?:{_NUMBER_DATE}|{_MONTH_DATE})"
+_DATE = rf"(?:[^\W\d_]{{2,10}}\.?,? )?(?:{_NUMBER_DATE}|{_MONTH_DATE})(?!\d)"
 _MONTH = (
     r"(?i:jan|feb|fév|mar|mär|apr|abr|avr|may|mai|maj|mag|jun|jui|giu|jul|lug|aug|ago|aoû|sep|set|oct|okt|ott|out|nov"
     r"|dec|dez|dic|déc)[^\W\d_]{0,6}\.?"
 )
-_SHORT_DATE = rf"(?:\d{{1,2}}[./]\d{{1,2}}\.?|\d{{1,2}}\.? {_MONTH}|{_MONTH} \d{{1,2}})"  # without a year
+_SHORT_DATE = rf"(?:(?<=[\[(])\d{{1,2}}[./]\d{{1,2}}\.?|\d{{1,2}}\.? {_MONTH}|{_MONTH} \d{{1,2}})"  # without a year
 _GAP = r"(?:\]\[|[,T ]| at| um| à)+ ?"  # between a date and a time
 _STAMP = (
     rf"[\[(]? ?(?:(?P<date>{_DATE})(?:{_GAP}{_HALF}(?P<time>{_TIME}))?|{_SHORT_DATE}{_GAP}{_HALF}(?P<short>{_TIME})"
@@ -56,9 +56,16 @@ _MOMENT = (
 )
 _NAME_STAMP = re.compile(rf"(?P<name>{_NAME}) ?(?:\[{_MOMENT}\]:? |\({_MOMENT.replace('?P<', '?P<round_')}\): )\S")
 _HEADING = re.compile(
-    rf"(?:{_STAMP}[\s,|–—-]*(?P<after>{_NAME})|(?P<before>{_NAME})[\s,|–—-]+(?P<opened>[\[(])?{_MOMENT}[\])]?)\s*"
+    rf"(?:{_STAMP}[\s,|–—-]*(?P<after>{_NAME})|\[?(?P<before>{_NAME})\]?[\s,|–—-]+(?P<opened>[\[(])?{_MOMENT}[\])]?:?)\s*"
 )
-_BARE_STAMP = re.compile(rf"{_STAMP}(?: \([^()\n]*\))?\s*")
+_WEEKDAYS = frozenset(
+    """
+    monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur thurs fri sat sun montag dienstag
+    mittwoch donnerstag freitag samstag sonnabend sonntag mo di mi do fr sa so lundi mardi mercredi jeudi vendredi
+    samedi dimanche lunes martes miércoles jueves viernes sábado domingo
+    """.split()  # noqa: SIM905
+)
+_BARE_STAMP = re.compile(rf"(?:(?i:{'|'.join(_WEEKDAYS)}) )?{_STAMP}(?: \([^()\n]*\))?\s*")
 
 
 _SENTENCE_END = re.compile(r"(?:[!?…]|[^\W\d_A-Z]{3}\.)\s*\Z")  # no name ends so, but for an initial
@@ -129,11 +136,14 @@ def _has_headings(lines: Sequence[str], starts: set[int]) -> bool:
     found: dict[int, _ChatLine] = {}
     dated = 0
     for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True)):
-        line = line.replace("*", "")
+        line, at = line.replace("*", ""), number
         stamp, heading, name, clock, is_dated = _BARE_STAMP.fullmatch(line), _HEADING.fullmatch(line), "", "", False
         if stamp and stamp["time"]:
-            name = following if not _HEADING.fullmatch(following) else ""
+            is_phrase = following[:1].islower() and " " in following
+            name = "" if is_phrase or _HEADING.fullmatch(following) else following
             is_dated = True
+        elif stamp and stamp["only"] and number and number not in starts and number - 1 not in found:
+            at, name, clock = number - 1, lines[number - 1], stamp["only"]
         elif heading and not stamp and heading["before"]:
             name, clock = heading["before"], heading["clock"]
             is_dated = bool(heading["opened"] and (heading["dated"] or heading["dated_late"]))
@@ -141,7 +151,7 @@ def _has_headings(lines: Sequence[str], starts: set[int]) -> bool:
             name, clock = heading["after"] or "", _clock_without_date(heading)
             is_dated = bool(heading["date"])
         if _is_name(name) and not _SENTENCE_END.search(name):
-            found[number] = _ChatLine(name.strip(), clock, bool(heading and heading["opened"]) and is_dated)
+            found[at] = _ChatLine(name.strip(), clock, bool(heading and heading["opened"]) and is_dated)
             dated += is_dated
     names = Counter(message.name for message in found.values())
     if len(found) < 2:
@@ -171,6 +181,8 @@ def _has_digit(text: str) -> bool:
 
 
 def _is_name(name: str) -> bool:
+    if name.strip().casefold() in _WEEKDAYS:
+        return False
     return 0 < len(name.strip()) <= MAX_NAME_CHARS and len(name.split()) <= MAX_NAME_WORDS
 
 

@@ -107,8 +107,9 @@ TEXT_FORMATS = (
     _make_format("chats of Snapchat", r"^From: [^\n]*\nMedia Type: "),
     _make_format(
         "conversations with an assistant",
-        r"^(?:#+ |\*\*)(?:User|Human|You|You said|Prompt):?(?:\*\*:?)?(?=\s)",
-        r"^(?:#+ |\*\*)(?:Assistant|ChatGPT|Claude|Gemini|Copilot|Bot|AI|LLM|Response)(?: said)?:?(?:\*\*:?)?(?=\s)",
+        r"^(?:\*\*(?:User|Human|You|Me|Prompt)(?::\*\*|\*\*:)|#+ (?:User|Human|You|Me):?[ \t]*$|(?:#+ )?You said:)",
+        r"^(?:\*\*(?:Assistant|ChatGPT|Claude|Gemini|Copilot|Bot|AI|LLM|Response)(?::\*\*|\*\*:)"
+        r"|#+ (?:Assistant|ChatGPT|Claude|Gemini|Copilot):?[ \t]*$|(?:#+ )?(?:ChatGPT|Claude|Gemini|Copilot) said:)",
     ),
     _make_format("a mailbox", r"\A>?From [^\n]*\d\d:\d\d[^\n]*\n(?:[A-Za-z][\w-]*:|>From )", cure=OWN_TEXTS),
     _make_format(
