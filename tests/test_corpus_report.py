@@ -1,5 +1,6 @@
 """The report of a corpus, its warnings and the sample of documents."""
 
+import argparse
 import io
 import json
 import random
@@ -26,6 +27,7 @@ from tools.corpus.statistics import (
     drop_pattern,
     find_warnings,
 )
+from tools.train import options as train_options
 
 HOUR = 3600.0
 ROOT = Path(__file__).resolve().parents[1]
@@ -350,3 +352,43 @@ def test_the_report_of_an_anonymous_corpus_names_no_folders() -> None:
     assert attic.batches[0].damaged == (("facebook.zip", "facebook.zip is cut"),)
     make_corpus(TALK, "named", batch=batch)
     assert "annelee" in printed_report("named")
+
+
+@given(st.integers(0, 10**9), st.sampled_from([64, 512, 1024]), st.integers(1, 64))
+def test_the_advised_steps_are_some_epochs_and_never_too_few(tokens: int, context: int, batch: int) -> None:
+    steps, trained = report.advise_steps(tokens, context, batch), int(report.TRAINED_SHARE * tokens)
+    if trained <= context * batch + context:
+        assert steps == 0
+        return
+    exact = max(report.MIN_ADVISED_STEPS, report.ADVISED_EPOCHS * trained / (context * batch))
+    assert exact <= steps <= 1.1 * exact + 1
+    assert len(str(steps).rstrip("0")) <= 2
+    assert report.advise_steps(tokens + 1000, context, batch) >= steps
+
+
+def test_the_report_names_a_command_that_trains_on_it(tmp_path: Path) -> None:
+    words = ["The carriage", "returns", "with a thump", "and the bell", "rings"]
+    rng = random.Random(1)
+    texts = [message(f"{' '.join(rng.choices(words, k=9))} {number}.", when=60.0 * number) for number in range(4000)]
+    make_corpus(texts)
+    training = report.build_report("attic").training
+    [line] = [line for line in printed_report().splitlines() if line.startswith("to train: asr33 train ")]
+    parser = argparse.ArgumentParser()
+    train_options.add_arguments(parser)
+    args = parser.parse_args(line.split()[4:])
+    assert train_options.parse_options(args).length.steps == training.advised_steps >= 100
+    assert (str(args.texts[0]), args.base) == ("attic", "embedded")
+    assert f"{report.ADVISED_EPOCHS} epochs and at least {report.MIN_ADVISED_STEPS} steps" in printed_report()
+    page = (ROOT / "docs/training.md").read_text("utf-8")
+    assert f"{report.ADVISED_EPOCHS} epochs" in page
+    assert f"at least {report.MIN_ADVISED_STEPS} steps" in page
+
+
+def test_a_corpus_that_is_too_small_once_a_tenth_is_held_out_has_a_warning_and_no_steps() -> None:
+    make_corpus([message(f"{number} {'word ' * 40}", when=60.0 * number) for number in range(108)])
+    small = report.build_report("attic")
+    window = small.training.context * (small.training.batch + 1) + 1
+    assert window < small.training.tokens < window / report.TRAINED_SHARE
+    assert small.training.advised_steps == 0
+    assert "too few for one step" in printed_report()
+    assert "to train:" not in printed_report()

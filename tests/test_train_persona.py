@@ -61,6 +61,10 @@ def test_the_person_of_a_corpus_answers_by_default(
     card = (home / "voice" / store.CARD_FILE).read_text("utf-8")
     assert "`asr33 run` answers as Ann Ames." in card
     assert '    persona = "Ann Ames"\n    you = "Bob Stone"\n' in card
+    assert main(["model", "show", "voice"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search("^speakers +Bob Stone, Cleo, Ann Ames$", shown, re.MULTILINE)
+    assert re.search("^persona +Ann Ames$", shown, re.MULTILINE)
     speakers = load_speakers(Config(model=ModelConfig(name="voice")))
     assert (speakers.persona, speakers.you) == ("Ann Ames", "Bob Stone")
     chosen = Config(model=ModelConfig(name="voice"), conversation=ConversationConfig("cleo"))
@@ -83,6 +87,24 @@ def test_the_person_of_an_anonymous_corpus_has_the_invented_name(tmp_path: Path)
     texts = inputs.read_texts([Path("chat")])
     assert person not in ("", "Ann Ames", "Bob Stone", "Cleo")
     assert all(document.splitlines()[-1].startswith(f"{person}: ") for document in texts.documents)
+
+
+@pytest.mark.parametrize(
+    "name", ["@ann_b", "+49 170 1234567", "😀 Ann", "Zoë Müller-Lüdenscheidt", "3PO", "Ann (work)"]
+)
+def test_any_name_of_a_person_answers(tmp_path: Path, name: str) -> None:
+    person = person_of(str(whatsapp(tmp_path / "chat.txt", ("Bob Stone", name))), "--person", name)
+    assert person == name
+    personas = inputs.count_personas(inputs.read_texts([Path("chat")]).documents, person)
+    assert person in personas
+    assert "Bob Stone" in personas
+
+
+def test_a_person_who_writes_little_is_among_the_speakers() -> None:
+    lines = [f"Speaker {'abcdefghij'[n % 10]}{'abcdefghijklmnopqrstuvwxyz'[n // 10 % 26]}: Hi." for n in range(1000)]
+    personas = inputs.count_personas(["\n".join([*lines, "Zoe: Oh.", "Zoe: No."])], "Zoe")
+    assert len(personas) == inputs.MAX_PERSONAS + 1
+    assert personas["Zoe"] == 2
 
 
 def test_of_two_people_with_the_name_the_more_talkative_answers(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tools.corpus import storage
 from tools.corpus.fields import format_count, make_printable
 from tools.corpus.importers.registry import describe_kinds
 from tools.corpus.rendering import render_documents
-from tools.corpus.report import THREADS, CorpusReport
+from tools.corpus.report import ADVISED_EPOCHS, MIN_ADVISED_STEPS, THREADS, CorpusReport
 
 MAX_SHOWN_CHARS = 2000  # of one document
 MAX_DAMAGED = 20  # damaged files listed
@@ -107,6 +107,13 @@ def _training_lines(report: CorpusReport) -> Iterator[str]:
         f"about {format_duration(training.seconds)} and {training.memory / 1e9:.1f} GB of memory"
     )
     yield f"estimated for {THREADS} cores of a server, in float32; a Pi takes ten times as long, a GPU a hundredth"
+    if training.advised_steps:
+        base = shlex.quote(training.base)
+        yield f"to train: asr33 train {report.name} --name voice --base {base} --steps {training.advised_steps}"
+        yield (
+            f"these are {ADVISED_EPOCHS} epochs and at least {MIN_ADVISED_STEPS} steps, about "
+            f"{format_duration(training.advised_seconds)}; the run ends earlier if the text held out gets no better"
+        )
 
 
 def format_duration(seconds: float) -> str:

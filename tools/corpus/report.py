@@ -5,6 +5,7 @@ It reads the corpus's folder and the vocabulary of a base model.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -28,13 +29,18 @@ BYTES_PER_TOKEN = 4.0  # of English with GPT-2's vocabulary; used if the engine 
 THREADS = 2  # as `asr33 train` uses by default
 # Operations per second and core. Measured on two cores in runs of hours with float32: 83e9 to 190e9.
 OPERATIONS_PER_SECOND = 65e9
+# The advised steps. More passes over the same text gain little: Muennighoff et al. 2023, arXiv:2305.16264, find four as
+# good as new text. In fewer steps the rate, which rises for 50, hardly moves a base. docs/training.md has measurements.
+ADVISED_EPOCHS, MIN_ADVISED_STEPS = 4, 100
+TRAINED_SHARE = 0.9  # of a corpus: `asr33 train` holds out a tenth
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingEstimate:
-    """The cost of one epoch. `counted`: all tokens were counted, not estimated from a part.
+    """The cost of one epoch, and a number of steps to train with; 0: there are too few tokens for one step.
 
-    `memory` is in bytes; `seconds` are for `THREADS` cores of a server of the 2020s.
+    `counted`: all tokens were counted, not estimated from a part. `memory` is in bytes; `seconds` are for `THREADS`
+    cores of a server of the 2020s.
     """
 
     base: str
@@ -46,6 +52,11 @@ class TrainingEstimate:
     steps: int
     seconds: float
     memory: int
+    advised_steps: int
+
+    @property
+    def advised_seconds(self) -> float:
+        return self.advised_steps * self.batch * self.context * self.seconds / max(1, self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ def build_report(name: str, base: str = store.EMBEDDED) -> CorpusReport:
     tokens, counted = _count_tokens(collector, folder, metadata.kept_bytes)
     statistics = collector.to_statistics()
     training = _estimate_training(base, store.read_manifest(folder).shape, tokens, counted)
-    window = training.context * (training.batch + 1) + 1
+    window = math.ceil((training.context * (training.batch + 1) + 1) / TRAINED_SHARE)
     return CorpusReport(
         name=name,
         batches=metadata.batches,
@@ -179,4 +190,18 @@ def _estimate_training(base: str, shape: GPT2Config, tokens: int, counted: bool)
         steps=max(0, tokens - 1) // (shape.n_positions * DEFAULT_BATCH),
         seconds=tokens * operations / (THREADS * OPERATIONS_PER_SECOND),
         memory=estimate.total_bytes,
+        advised_steps=advise_steps(tokens, shape.n_positions, DEFAULT_BATCH),
     )
+
+
+def advise_steps(tokens: int, context: int, batch: int) -> int:
+    """Returns a number of steps for a corpus, in two digits: ADVISED_EPOCHS, and at least MIN_ADVISED_STEPS.
+
+    It is 0 if what is not held out is too short for a step.
+    """
+    trained = int(TRAINED_SHARE * tokens)
+    if trained < context * (batch + 1) + 1:
+        return 0
+    steps = max(MIN_ADVISED_STEPS, math.ceil(ADVISED_EPOCHS * trained / (context * batch)))
+    unit = int("1" + "0" * (len(str(steps)) - 2))
+    return math.ceil(steps / unit) * unit

@@ -9,9 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from model.dialogue import read_known_speakers
 from model.store import default_model, store
 from model.store.store import Manifest
 from tools.cli.output import print_output
+
+MAX_SPEAKERS = 20  # listed by name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +53,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if "as" in training:
         yield "stored as", str(training["as"])
     yield from _quality(training)
+    yield from _speakers(training)
     yield "licence", str(training.get("licence") or "not stated; see the card, and the model's repository")
 
 
@@ -73,6 +77,14 @@ def _quality(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
     match training.get("bits_per_byte"):
         case float() | int() as bits:
             yield "bits/byte", f"{bits:.3f}, on the texts held out"
+
+
+def _speakers(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    names, persona = read_known_speakers(training)
+    if names:
+        more = f" and {len(names) - MAX_SPEAKERS} more" if len(names) > MAX_SPEAKERS else ""
+        yield "speakers", ", ".join(names[:MAX_SPEAKERS]) + more
+        yield "persona", persona or "none: it continues the typed text, unless --persona names a speaker"
 
 
 def _read_card(folder: Path) -> str:

@@ -128,15 +128,26 @@ def _hash_documents(documents: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def count_personas(documents: Iterable[str]) -> dict[str, int]:
-    """The speakers of dialogues, from tags `Name: text`, with their number of lines, the most talkative first."""
+def count_personas(documents: Iterable[str], person: str = "") -> dict[str, int]:
+    """The speakers of dialogues, from tags `Name: text`, with their number of lines, the most talkative first.
+
+    `person` is a speaker whatever the name looks like: a telephone number, or with an emoji first.
+    """
     counts: Counter[str] = Counter()
     for document in documents:
         # An indented line belongs to the message above it.
         lines = [line for line in document.splitlines() if line.strip() and not line[0].isspace()]
-        names = [match[1] for line in lines if (match := TAG.match(line))]
+        names = [name for line in lines if (name := _find_speaker(line, person))]
         if len(names) > 1 and len(names) >= MIN_TAGGED_SHARE * len(lines):
             counts.update(names)
     # Equal counts are ordered by name, so the same text gives the same list.
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return {name: count for name, count in ranked[:MAX_PERSONAS] if count > 1}
+    listed = [*ranked[:MAX_PERSONAS], *(item for item in ranked[MAX_PERSONAS:] if item[0] == person)]
+    return {name: count for name, count in listed if count > 1}
+
+
+def _find_speaker(line: str, person: str) -> str:
+    if person and line.startswith(f"{person}:"):
+        return person
+    match = TAG.match(line)
+    return match[1] if match else ""

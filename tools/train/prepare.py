@@ -95,7 +95,7 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
     display.print_line(f"{len(train_ids):,} tokens to train on, {_describe_held_out(held_out_ids, shape)}")
     data.require_windows(train_ids, shape.n_positions, options.batch)
     plan = defaults.make_plan(options, config, shape, display)
-    personas = inputs.count_personas(corpus.train)
+    personas = inputs.count_personas(corpus.train, texts.person)
     torch.manual_seed(options.seed)
     return PreparedRun(
         is_resumed,
