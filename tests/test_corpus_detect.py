@@ -109,6 +109,15 @@ def test_a_text_beside_an_archive_file_is_read(tmp_path: Path, name: str, top: s
     assert set(own) <= {member.name for group in result.groups if group.kind == "text" for member in group.members}
 
 
+@pytest.mark.parametrize("name", ["i.db", "message_1.json", "tweets.js", "message_2.json"])
+def test_a_table_and_a_page_beside_an_archive_file_are_read(tmp_path: Path, name: str) -> None:
+    table = "id,remark,label\n1,The pump was stuck.,odo\n2,We rowed home.,mara\n"
+    own = {"f/t.csv": table, "f/p.html": "<p>The pump was stuck since Monday.</p>"}
+    files = own | {f"f/{name}": ARCHIVES[name], "f/Your archive.html": "<p>Open</p>"}
+    kinds = detected_kinds(make_folder(tmp_path, files))
+    assert (kinds["table"], kinds["html"]) == (["f/t.csv"], ["f/p.html"])
+
+
 def test_a_text_deep_among_the_files_of_an_export_is_named(tmp_path: Path) -> None:
     texts = {"h/a2.txt": "Deeper.", "h/files/b.txt": "attached", "README.txt": "Your archive", "h/c.json": "{}"}
     result = detect.detect_kinds(make_folder(tmp_path, X | texts))

@@ -227,6 +227,8 @@ def test_messages_of_another_program_are_refused_by_name(tmp_path: Path, name: s
     assert item.reason.count("; ") == 2
     option = item.reason.rpartition("--as ")[2]
     assert option in ("text", "html", "table")
+    assert option == "table" or not name.endswith(".csv") or name == "viber.csv"
+    assert (option == "html") == name.endswith(".html")
     if not name.endswith(".crypt14"):
         (group,) = detect.detect_kinds(tmp_path / name, option).groups
         records = records_of(detect.read_items(group))

@@ -14,10 +14,13 @@ from pathlib import PurePosixPath
 from tools.corpus.archive import Member, parent_folder
 from tools.corpus.importers.registry import export_prefixes
 
-OWN_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown", ".pdf"})  # exports write messages with other endings
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown", ".pdf"})  # exports write messages with other endings
+OWN_SUFFIXES = TEXT_SUFFIXES | {".csv", ".tsv", ".html", ".htm"}  # deeper in its folders an export has some too
 MAX_LISTED = 5  # names of texts
 
-_TEXT_OF_EXPORT = re.compile(r"(?:no-data|read[-_ ]?me\w*|index|licen[cs]e|terms)\.\w+", re.IGNORECASE)
+_TEXT_OF_EXPORT = re.compile(
+    r"(?:no-data|read[-_ ]?me\w*|index|licen[cs]e|terms|your[ _-]archive|start_here)\.\w+", re.IGNORECASE
+)
 _ATTACHED_FOLDER = re.compile(
     r"(?:^|/)(?:files?|attachments?|media|photos?|videos?|audio|gifs|stickers\w*|__uploads|uploads|documents)/",
     re.IGNORECASE,
@@ -42,18 +45,19 @@ class ExportArea:
         """Whether a file belongs to an export, so that no other importer may read it."""
         if not member.name.startswith(tuple(self._prefixes)):
             return False
-        return not (parent_folder(member.name) in self._folders and _is_own_name(member.name))
+        return not (parent_folder(member.name) in self._folders and _has_suffix(member.name, OWN_SUFFIXES))
 
     def describe_texts(self, members: Iterable[Member]) -> str:
         """Returns the names of texts that may be the person's own although an export owns them, with the cure."""
-        names = [member.name for member in members if self.owns(member) and _is_own_name(member.name)]
+        names = [member.name for member in members if self.owns(member) and _has_suffix(member.name, TEXT_SUFFIXES)]
         names = [name for name in names if not _ATTACHED_FOLDER.search(name)]
         return f"{_list_names(names)} among the files of an export: to import a text, name it" if names else ""
 
 
-def _is_own_name(name: str) -> bool:
+def _has_suffix(name: str, suffixes: Collection[str]) -> bool:
+    """Whether a name has a suffix, and is none that exports give to texts of their own."""
     path = PurePosixPath(name)
-    return path.suffix.lower() in OWN_SUFFIXES and not _TEXT_OF_EXPORT.fullmatch(path.name)
+    return path.suffix.lower() in suffixes and not _TEXT_OF_EXPORT.fullmatch(path.name)
 
 
 def _list_names(names: Sequence[str]) -> str:
