@@ -29,9 +29,9 @@ BYTES_PER_TOKEN = 4.0  # of English with GPT-2's vocabulary; used if the engine 
 THREADS = 2  # as `asr33 train` uses by default
 # Operations per second and core. Measured on two cores in runs of hours with float32: 83e9 to 190e9.
 OPERATIONS_PER_SECOND = 65e9
-# The advised steps. More passes over the same text gain little: Muennighoff et al. 2023, arXiv:2305.16264, find four as
-# good as new text. In fewer steps the rate, which rises for 50, hardly moves a base. docs/training.md has measurements.
-ADVISED_EPOCHS, MIN_ADVISED_STEPS = 4, 100
+# The advised steps: where the embedded model was best on 28,000 and 114,000 tokens of manuals, in docs/training.md.
+# Muennighoff et al. 2023, arXiv:2305.16264, find four epochs as good as new text, and a gain that fades after these.
+ADVISED_EPOCHS, MIN_ADVISED_STEPS = 6, 100
 TRAINED_SHARE = 0.9  # of a corpus: `asr33 train` holds out a tenth
 
 
