@@ -32,6 +32,18 @@ from tools.corpus.markdown_text import strip_markdown
         ("- one\n* two\n1. three\n", "- one\n* two\n1. three\n"),
         ("| a | b |\n|---|:-:|\n| 1 | 2 |\n", "a  b\n1  2\n"),
         ("<!-- hidden -->Rowed <b>home</b> {% include x %}<https://x.example>\n", "Rowed home\n"),
+        (
+            "The pump[^1] is stuck.\n\n[^1]: A pump is a machine.\n    And more of it.\n\n    A second part.\n\n"
+            "End.^[Aside.]\n",
+            "The pump is stuck.\n\nA pump is a machine.\nAnd more of it.\n\nA second part.\n\nEnd. (Aside.)\n",
+        ),
+        ("[^a]: One.\n[^b-2]: Two.\n\tMore.\n[1]: http://x\n", "One.\nTwo.\nMore.\n"),
+        (
+            "See [[Pump|the pump]] and [[Oar]].![[x.png]]%% hidden\nwords %% ==Now== go ^a1b2c3\n",
+            "See the pump and Oar. Now go\n",
+        ),
+        ("It is 50%% or 20%% of a == b == c, x ^2\n", "It is 50%% or 20%% of a == b == c, x ^2\n"),
+        ("> [!note] Mind\n> the oar\n", "Mind\nthe oar\n"),
         ("\\*not emphasis\\* and 1\\. here\n", "*not emphasis* and 1. here\n"),
     ],
 )
@@ -45,7 +57,28 @@ def test_no_word_is_lost_outside_code_images_and_tags(text: str) -> None:
     assert strip_markdown(bare).count("a") == bare.count("a")
 
 
-UNITS = ["*", "_a", "[", "![", "[a](", "`", "<!--", "{%", "#", ">", "|", "```\n", "~~~ \n", "---\n", "<a "]
+UNITS = [
+    "[[",
+    "%%",
+    "==",
+    "[^a]: b\n ",
+    "^[",
+    "*",
+    "_a",
+    "[",
+    "![",
+    "[a](",
+    "`",
+    "<!--",
+    "{%",
+    "#",
+    ">",
+    "|",
+    "```\n",
+    "~~~ \n",
+    "---\n",
+    "<a ",
+]
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -125,6 +125,7 @@ PURE = [
     "tools/corpus/cleaning/counts.py",
     "tools/corpus/cleaning/deduplicate.py",
     "tools/corpus/cleaning/gutenberg.py",
+    "tools/corpus/cleaning/library_notices.py",
     "tools/corpus/cleaning/links.py",
     "tools/corpus/cleaning/mojibake.py",
     "tools/corpus/cleaning/repeated_lines.py",

@@ -17,7 +17,18 @@ _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)|\{%.*?%\}|\{\{[<%].*?[%>]\}\}", re.DOT
 _TARGET = r"(?:\([^()\n]{0,1000}(?:\([^()\n]{0,200}\)[^()\n]{0,1000})?\)|\[[^\]\n]{0,200}\])"
 _IMAGE = re.compile(rf"!\[[^\]\n]{{0,500}}\]{_TARGET}")
 _LINK = re.compile(rf"(?<!!)\[([^\[\]\n]{{0,500}})\]{_TARGET}")
-_DEFINITION = re.compile(r"^[ ]{0,3}\[[^\]\n]{1,200}\]:[ \t]*\S.*\n?", re.MULTILINE)
+_FOOTNOTE = re.compile(r"^[ ]{0,3}\[\^[^\]\s]{1,50}\]:[ \t]*(.*(?:\n(?:[ \t]*\n)*(?: {2,}|\t).*)*)", re.MULTILINE)
+_FOOTNOTE_MARK = re.compile(r"(?<!^)\[\^[^\]\s]{1,50}\]", re.MULTILINE)
+_INLINE_NOTE = re.compile(r"\^\[([^\[\]\n]{1,1000})\]")
+_INDENT = re.compile(r"^(?: {1,4}|\t)", re.MULTILINE)
+# Obsidian and wikis: `[[Pump|the pump]]`, `![[pump.png]]`, `%% hidden %%`, `==marked==`.
+_WIKI_EMBED = re.compile(r"!\[\[[^\[\]\n]{1,300}\]\]")
+_WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|\n]{1,300}\|)?([^\[\]|\n]{1,300})\]\]")
+_HIDDEN = re.compile(r"(?<![\w%])%%(?!%).{0,5000}?%%(?!\w)", re.DOTALL)
+_HIGHLIGHT = re.compile(r"(?<![=\w])==(?=[^\s=])([^=\n]{1,500}?)(?<=\S)==(?![=\w])")
+_BLOCK_NAME = re.compile(r"(?<=\S)[ \t]+\^[a-f0-9]{6}[ \t]*$", re.MULTILINE)
+_CALLOUT = re.compile(r"^\[!\w{1,20}\][+-]?[ \t]*", re.MULTILINE)
+_DEFINITION = re.compile(r"^[ ]{0,3}\[(?!\^)[^\]\n]{1,200}\]:[ \t]*\S.*\n?", re.MULTILINE)
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9-]{0,20}(?:[ \t\n][^<>]{0,500})?/?>")
 _AUTOLINK = re.compile(r"<(?:https?|mailto|ftp):[^<>\s]{1,1000}>")
 _HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
@@ -39,16 +50,18 @@ _EMPTY_LINES = re.compile(r"\n{3,}")
 def strip_markdown(text: str) -> str:
     """Returns the words of a Markdown text, with its paragraphs and lists."""
     text = _drop_fences(_FRONT_MATTER.sub("", text, count=1))
-    text = _COMMENT.sub("", text)
+    text = _WIKI_LINK.sub(r"\1", _WIKI_EMBED.sub("", _HIDDEN.sub("", _COMMENT.sub("", text))))
     text = _TABLE_RULE.sub("", _RULE.sub("", _UNDERLINE.sub("", text)))
-    text = _HEADING.sub(r"\1", _QUOTE.sub("", text))
+    text = _CALLOUT.sub("", _HEADING.sub(r"\1", _QUOTE.sub("", text)))
+    text = _FOOTNOTE.sub(lambda note: _INDENT.sub("", note[1]), text)
+    text = _INLINE_NOTE.sub(r" (\1)", _FOOTNOTE_MARK.sub("", _BLOCK_NAME.sub("", text)))
     text = _LINK.sub(r"\1", _IMAGE.sub("", _DEFINITION.sub("", text)))
     text = _LINK.sub(r"\1", text)  # a link around an image
     text = _TAG.sub("", _AUTOLINK.sub("", text))
     text = _TABLE_ROW.sub(lambda row: "  ".join(cell.strip() for cell in row[1].split("|")), text)
     for _ in range(2):  # emphasis inside emphasis
         text = _EMPHASIS.sub(lambda match: match[2] or match[4] or match[6], text)
-    text = _CODE.sub(r"\2", _STRONG_IN_WORD.sub(r"\1", text))
+    text = _CODE.sub(r"\2", _HIGHLIGHT.sub(r"\1", _STRONG_IN_WORD.sub(r"\1", text)))
     lines = (line.rstrip() for line in _ESCAPE.sub(r"\1", text).split("\n"))
     return _EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip("\n") + "\n"
 

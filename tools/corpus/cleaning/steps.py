@@ -17,6 +17,7 @@ from tools.corpus.cleaning import deduplicate, people, social_noise
 from tools.corpus.cleaning.counts import CleaningCounts, StepCount
 from tools.corpus.cleaning.divided_words import join_divided_words
 from tools.corpus.cleaning.gutenberg import cut_gutenberg
+from tools.corpus.cleaning.library_notices import cut_library_notices
 from tools.corpus.cleaning.links import remove_links
 from tools.corpus.cleaning.mojibake import decode_quoted_printable, repair_mojibake, replace_c1_controls
 from tools.corpus.cleaning.page_layout import change_documents, shorten_leaders
@@ -126,6 +127,7 @@ _STEP_TABLE: tuple[tuple[str, str, StepFunction], ...] = (
         change_texts(normalise_characters),
     ),
     ("gutenberg", "cut the header and licence of Project Gutenberg", cut_gutenberg),
+    ("imprints", "cut the notices of Google Books, Wikisource and other digital libraries", cut_library_notices),
     ("heads", "remove running heads and page numbers", change_documents(_remove_heads)),
     ("leaders", "shorten dot leaders, remove tables of contents", change_documents(shorten_leaders)),
     ("hyphens", "join words divided at line ends, remove soft hyphens", change_documents(join_divided_words)),
