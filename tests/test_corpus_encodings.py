@@ -124,6 +124,43 @@ def test_a_few_nuls_make_no_binary_file(tmp_path: Path) -> None:
     assert text.replace("\0", "") == "The café was shut. We rowed home, and had tea.\n" * 3
 
 
+ROWED = "The pump was stuck since Monday, and we rowed home over the lake.\n"
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-8"])
+@pytest.mark.parametrize(
+    "text",
+    ["The pump\0 was stuck.\n", "\0The pump was stuck.\n", ROWED * 60 + "\0" + ROWED * 60, ROWED * 9000 + "\0\n"],
+)
+def test_a_nul_in_a_text_is_left_out_and_told(text: str, encoding: str) -> None:
+    assert decode(text.encode(), encoding) == (text.replace("\0", ""), "1 character NUL left out")
+
+
+def test_the_named_encoding_wins_over_a_nul() -> None:
+    assert decode("Café\0 fermé.\n".encode("cp1252"), "cp1252")[0] == "Café fermé.\n"
+    assert decode("The pump\0 was stuck.\n".encode("utf-16-le"), "utf-16-le")[0] == "The pump\0 was stuck.\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("iso2022_jp", "ポンプが止まった。\n月曜日でした。\n"),
+        ("iso2022_jp_2", "Pump: ポンプ\n"),
+        ("iso2022_kr", "펌프가 멈췄다.\n"),
+        ("hz", "水泵星期一停了。\n"),
+    ],
+)
+def test_letters_in_seven_bits_are_read(encoding: str, text: str) -> None:
+    read, warning = decode((text * 40).encode(encoding))
+    assert read == text * 40
+    assert "read as " in warning
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mRed\x1b[0m and ~{x} here\n", "\x1b(B plain\n", "a ~{ b ~} c\n"])
+def test_codes_of_terminals_are_no_letters_in_seven_bits(text: str) -> None:
+    assert decode(text.encode()) == (text, "")
+
+
 def test_a_letter_far_behind_decides_for_the_whole_file() -> None:
     text = "The pump is fine.\n" * 40_000 + "“Éternelle” café\n"
     assert decode(text.encode("mac_roman"))[0] == text

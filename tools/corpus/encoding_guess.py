@@ -40,10 +40,6 @@ MAX_PLACES = 200_000  # places examined: the start of a huge file is enough
 MIN_MEAN_SCORE = -5.0  # for each place; measured: right readings of a line are above -3.7, noise is below -5.8
 FEW_PLACES_SCORE = 2.5  # so much lower for one place: a rare letter
 MAX_DAMAGED_SHARE = 0.02  # of the bytes of a text in UTF-8 with damage
-MAX_CONTROL_SHARE = 0.02  # of the first characters of a text; noise has four times as many
-MAX_NUL_SHARE = 0.1  # of the same
-MIN_LETTER_SHARE = 0.9  # of the characters of UTF-16 without a mark
-WIDE_ENCODINGS = {"utf-32-le": 4, "utf-32-be": 4, "utf-16-le": 2, "utf-16-be": 2}
 SAMPLE_LETTERS = 6  # named in a warning
 SAMPLE_BYTES = 4096  # in which an encoding of two bytes is looked for
 
@@ -53,7 +49,6 @@ _VALID = (
 )
 _PLACE = re.compile(rb"(" + _VALID + rb")|[\x80-\xff]")
 _DECLARATION = re.compile(rb"(?i)(?:charset|encoding|coding)(?: encoding)?\s*[=:]\s*[\"']?\s*([A-Za-z][\w.:-]{2,30})")
-_CONTROL = re.compile("[\0-\6\x0e-\x19\x1c-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _OPENING = frozenset("“‘„«‚‹¿¡")
 _CLOSING = frozenset("”»›")
 _UNSEEN = math.log(OTHER_LETTER / 1000)
@@ -254,26 +249,3 @@ def _sample_letters(evidence: EncodingEvidence, encoding: str) -> str:
         counts[table[byte]] += count
     shown = (character for character, _ in counts.most_common() if character.isprintable() and character != "\ufffd")
     return " ".join(list(shown)[:SAMPLE_LETTERS])
-
-
-def is_text(head: bytes, encoding: str) -> bool:
-    """Whether the first bytes of a file are text in this encoding, with few controls and damaged characters."""
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
-    return len(_CONTROL.findall(text)) + text.count("\ufffd") <= MAX_CONTROL_SHARE * len(text)
-
-
-def guess_wide(head: bytes) -> str:
-    """Returns the encoding of a text with two or four bytes a character and without a mark, or ""."""
-    shares = {name: _letter_share(head, name, width) for name, width in WIDE_ENCODINGS.items()}
-    best = max(shares, key=lambda name: shares[name])
-    return best if shares[best] > MIN_LETTER_SHARE else ""
-
-
-def _letter_share(head: bytes, encoding: str, width: int) -> float:
-    """Returns the share of letters and marks that texts have, or 0; ASCII and blanks count twice."""
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(head[: len(head) // width * width])
-    if len(text) < 2 or "\ufffd" in text or _CONTROL.search(text):
-        return 0.0
-    share = sum(c < "\u0600" or (unicodedata.category(c)[0] in "LNP" and c >= "\u2010") for c in text) / len(text)
-    ascii_share = sum(c < "\x7f" for c in text) / len(text)
-    return share + ascii_share if share > MIN_LETTER_SHARE and ascii_share else 0.0

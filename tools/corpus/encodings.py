@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import difflib
 import encodings.aliases
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -19,30 +18,23 @@ from typing import IO, Protocol, cast
 
 from tools.cli.errors import ToolError
 from tools.corpus.archive import READ_ERRORS, Member, MemberError
-from tools.corpus.encoding_guess import (
-    MAX_CONTROL_SHARE,
-    MAX_NUL_SHARE,
+from tools.corpus.byte_signatures import (
+    MARKS,
+    NO_TEXT_MAGIC,
     WIDE_ENCODINGS,
-    EncodingEvidence,
-    guess_encoding,
+    guess_escaped,
     guess_wide,
+    has_many_controls,
+    has_many_nuls,
     is_text,
+    is_utf8_with_nuls,
 )
+from tools.corpus.encoding_guess import EncodingEvidence, guess_encoding
 
 CHUNK_BYTES = 1 << 18
 SNIFF_BYTES = 4096  # in which UTF-16 without a mark is looked for
 
 _NO_TEXT_CODECS = {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"}
-_MARKS = {  # the longer marks first
-    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
-    codecs.BOM_UTF8: "utf-8",
-}  # fmt: skip
-_NO_TEXT_MAGIC = (
-    b"%PDF-", b"PK\x03\x04", b"PK\x05\x06", b"\xfd7zXZ\x00", b"\x1f\x8b", b"SQLite format 3\x00", b"\x89PNG",
-    b"\xff\xd8\xff", b"\xd0\xcf\x11\xe0",
-)  # fmt: skip
-_CONTROL_BYTE = re.compile(rb"[\1-\6\x0e-\x19\x1c-\x1f]")
 
 
 class _Decoder(Protocol):
@@ -87,30 +79,32 @@ class _Utf8Opener:
         self.named = named
         self.encoding = ""
         self.is_mixed = self.is_raw = self.is_binary = False
-        self.decoded = self.unreadable = 0
+        self.decoded = self.unreadable = self.nuls = 0
         self._letters = ""
         self._has_utf8_mark = False
 
     def __call__(self) -> IO[bytes]:
-        self.decoded = self.unreadable = 0
+        self.decoded = self.unreadable = self.nuls = 0
         return cast(IO[bytes], _Utf8Stream(self))
 
     def recognise(self, head: bytes) -> None:
         """Sets the encoding if the first bytes show it; for others `examine` reads the file."""
-        mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
+        mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
         if mark == codecs.BOM_UTF8:
             self._has_utf8_mark = True
-        elif mark and is_text(head[:SNIFF_BYTES], _MARKS[mark]):
-            self.encoding = _MARKS[mark]
-        elif head.startswith(_NO_TEXT_MAGIC):
+        elif mark and is_text(head[:SNIFF_BYTES], MARKS[mark]):
+            self.encoding = MARKS[mark]
+        elif head.startswith(NO_TEXT_MAGIC):
             self.is_raw = self.is_binary = True
-        elif self.named and (b"\0" not in head or self.named.startswith(("utf-16", "utf-32"))):
+        elif self.named and (not has_many_nuls(head) or self.named.startswith(("utf-16", "utf-32"))):
             is_wide = self.named in ("utf-16", "utf-32")  # their codecs need a mark
             self.encoding = (guess_wide(head[:SNIFF_BYTES]) or f"{self.named}-le") if is_wide else self.named
-        elif b"\0" in head[:SNIFF_BYTES]:
+        elif escaped := guess_escaped(head):
+            self.encoding = escaped
+        elif b"\0" in head[:SNIFF_BYTES] and not is_utf8_with_nuls(head[:SNIFF_BYTES]):
             self.encoding = guess_wide(head[:SNIFF_BYTES])
-            self.is_raw = self.is_binary = not self.encoding and _has_many_controls(head)
-        elif _has_many_controls(head):
+            self.is_raw = self.is_binary = not self.encoding and has_many_controls(head)
+        elif has_many_controls(head):
             self.is_raw = self.is_binary = True
 
     def examine(self) -> None:
@@ -125,6 +119,13 @@ class _Utf8Opener:
         self.encoding, self._letters = guess.encoding or "utf-8", guess.letters
         self.is_mixed = guess.is_mixed or self._has_utf8_mark
         self.is_raw = not guess.encoding and not self.is_mixed
+
+    def drop_nuls(self, data: bytes) -> bytes:
+        """Returns the bytes of a text without NULs, which some programs leave in it, and counts them."""
+        if self.is_binary or self.encoding.startswith(("utf-16", "utf-32")) or b"\0" not in data:
+            return data
+        self.nuls += data.count(0)
+        return data.replace(b"\0", b"")
 
     def make_decoder(self) -> _Decoder:
         base = "utf-8" if self.is_mixed else self.encoding
@@ -153,6 +154,8 @@ class _Utf8Opener:
             some = _format_characters(self.decoded)
             kind = "UTF-8, but for" if self.is_mixed else "not UTF-8:"
             parts.append(f"{kind} {some} read as {self.encoding}{letters}; {cure}")
+        if self.nuls:
+            parts.append(f"{_format_characters(self.nuls)} NUL left out")
         if self.unreadable:
             parts.append(f"{_format_characters(self.unreadable)} could not be read and became \ufffd")
         return "; ".join(parts)
@@ -160,12 +163,6 @@ class _Utf8Opener:
 
 def _format_characters(count: int) -> str:
     return "1 character" if count == 1 else f"{count:,} characters"
-
-
-def _has_many_controls(head: bytes) -> bool:
-    """Whether the first bytes have more controls than a damaged text; some programs leave a few NULs in one."""
-    controls = len(_CONTROL_BYTE.findall(head)) > MAX_CONTROL_SHARE * len(head)
-    return controls or head.count(0) > MAX_NUL_SHARE * len(head)
 
 
 class _Utf8Stream:
@@ -205,6 +202,7 @@ class _Utf8Stream:
             self._is_at_start = False
             if not (opener.is_raw or opener.encoding):
                 opener.recognise(data)
+        data = opener.drop_nuls(data)
         if opener.is_raw:
             return data
         if self._decoder is None:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
-from tools.corpus.encoding_guess import MAX_NUL_SHARE
+from tools.corpus.byte_signatures import MAX_NUL_SHARE
 from tools.corpus.markdown_text import MARKDOWN_SUFFIXES, strip_markdown
 from tools.corpus.prose import describe_non_prose, has_sentences
 
@@ -36,6 +36,7 @@ _DOCUMENTS: dict[str, tuple[str, str]] = {  # suffixes, what it is, cure
     ".mobi .azw .azw3 .kfx .prc .lit .pdb .fb2 .chm .lrf": ("an e-book", _AS_EPUB),
     ".djvu .djv .ps .eps .xps .dvi": ("a printed document", "convert it to PDF"),
     ".gz .tgz .bz2 .7z .rar .tar .zst": ("an archive", "extract it, or make a ZIP of it"),
+    ".opml": ("an outline", "export it as text or Markdown"),
     ".mht .mhtml .webarchive": ("a saved web page", "save it as HTML"),
 }
 _DOCUMENT_BY_SUFFIX = {suffix: entry for suffixes, entry in _DOCUMENTS.items() for suffix in suffixes.split()}
@@ -48,7 +49,9 @@ _DOCUMENT_BY_MAGIC = {
     b"7z\xbc\xaf\x27\x1c": ".7z",
     b"Rar!": ".rar",
 }
-_TEXT_DOCUMENTS = frozenset({".rtf", ".fb2", ".fodt", ".ps", ".eps", ".mht", ".mhtml"})  # others have binary data
+_TEXT_DOCUMENTS = frozenset(
+    {".rtf", ".fb2", ".opml", ".fodt", ".ps", ".eps", ".mht", ".mhtml"}
+)  # others have binary data
 _KINDLE = (b"BOOKMOBI", b"TEXtREAd")
 _KINDLE_OFFSET = 60
 _OFFICE_PARTS = {"word/": ".docx", "xl/": ".xlsx", "ppt/": ".pptx", "Index/": ".pages"}

@@ -30,7 +30,8 @@ _ENCODED_LINE = re.compile(r"[A-Za-z0-9+/=_-]{40,}\s*$|[!-`]{50,62}\s*$|-----(?:
 _LOG_LINE = re.compile(
     r"\W{0,2}(?:\d{4}[-/.]\d\d[-/.]\d\d|\d\d[-/.]\d\d[-/.]\d{2,4}|[A-Z][a-z]{2} +\d\d? )[T ,]*\d\d?:\d\d"
     r"|\W{0,2}\d\d:\d\d:\d\d[.,\] ]|\[? *\d+\.\d{4,}\] |(?:\[?(?:DEBUG|INFO|WARN(?:ING)?|ERROR|TRACE|FATAL)\]?[: ])"
-    r"|\d{1,3}(?:\.\d{1,3}){3} - "
+    r"|\d{1,3}(?:\.\d{1,3}){3} - |\[[A-Z][a-z]{2} [A-Z][a-z]{2} +\d\d? \d\d:\d\d:\d\d|\[\d\d/[A-Z][a-z]{2}/\d{4}"
+    r"|[IWEF]\d{4} \d\d:\d\d:\d\d\.|<\d{1,3}>\d? ?\w|(?:[a-z_]{1,20}=\S+ ){3}"
 )
 _SETTING_LINE = re.compile(
     r"[#;!]|\[[^\]]+\]\s*$|[\w.$/\"'-]+(?: [\w.-]+)?\s*(?:=|:=|\?=|\+=|==|>=|~=)"
@@ -58,7 +59,8 @@ _CODE_LINE = re.compile(
 )
 _MARKUP_LINE = re.compile(r"\s*</?[A-Za-z!?][^>]*>.*(?:>\s*)?$|\s*[^<>]*/?>\s*$")
 _NUMBER = re.compile(r"[-+(]?[\d.,:/%$€£°'\"-]*\d[\d.,:/%°)eE+-]*")
-_WORDS_LINE = re.compile(r"\s*\S+(?:[ \t]+[\d.]+|\t\S+)*\s*$")
+_SENTENCE_MARKS = frozenset('.,;:!?—-"”’。．！？、」』｡')
+_WORDS_LINE = re.compile(r"\s*\S{1,40}(?:[ \t]+[\d.]+|\t\S+)*\s*$")
 
 
 def describe_non_prose(text: str) -> str:
@@ -66,7 +68,8 @@ def describe_non_prose(text: str) -> str:
     lines = [line[:MAX_LINE_CHARS] for line in text.split("\n") if line.strip()]
     if not lines:
         return ""
-    if len(text) / len(lines) > LONG_LINE_CHARS and _mean_word_chars(text) > 12:
+    is_latin = sum(map(str.isascii, text[:MAX_LINE_CHARS])) > len(text[:MAX_LINE_CHARS]) / 2
+    if is_latin and len(text) / len(lines) > LONG_LINE_CHARS and _mean_word_chars(text) > 12:
         return "minified or encoded data"
     if len(lines) < MIN_LINES:
         return ""
@@ -119,5 +122,5 @@ def _is_word_list(lines: Sequence[str]) -> bool:
     """Whether almost every line is a word, or a word and a number or another word, without marks of sentences."""
     if len(lines) < MIN_LIST_LINES:
         return False
-    is_short = [_WORDS_LINE.match(line) is not None and line.rstrip()[-1] not in '.,;:!?—-"”’' for line in lines]
+    is_short = [_WORDS_LINE.match(line) is not None and line.rstrip()[-1] not in _SENTENCE_MARKS for line in lines]
     return sum(is_short) > 0.9 * len(lines)

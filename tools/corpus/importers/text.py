@@ -19,8 +19,9 @@ from model.interface import END_OF_TEXT
 from tools.corpus.archive import MAX_MEMBER_BYTES, Member, MemberError, has_bomb_ratio
 from tools.corpus.encodings import encoding_warning, read_as_utf8
 from tools.corpus.fields import format_count
-from tools.corpus.file_types import CODE_SUFFIXES, DATA_SUFFIXES, describe_left, has_binary_data
+from tools.corpus.file_types import CODE_SUFFIXES, DATA_SUFFIXES, SAMPLE_BYTES, describe_left, has_binary_data
 from tools.corpus.markdown_text import MARKDOWN_SUFFIXES, strip_markdown
+from tools.corpus.markup_kinds import describe_markup
 from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 
@@ -79,11 +80,11 @@ class _TextReader:
     def read_items(self) -> Iterator[ImportItem]:
         number = 0
         for text in self._iter_documents():
+            text = strip_markdown(text) if self._name.suffix.lower() in MARKDOWN_SUFFIXES else text
             if not text.strip():
                 yield SkippedItem(self._location, "a blank document")
                 continue
             number += 1
-            text = strip_markdown(text) if self._name.suffix.lower() in MARKDOWN_SUFFIXES else text
             yield Record(self._location, str(self._name) if number == 1 else f"{self._name} {number}", text)
         if not number:
             yield SkippedItem(self._location, "a file without text")
@@ -93,6 +94,8 @@ class _TextReader:
         suffix = self._name.suffix.lower()
         if suffix in DATA_SUFFIXES or suffix in CODE_SUFFIXES:
             yield f"imported with its markup, although its name ends in {self._name.suffix}"
+        elif suffix not in MARKDOWN_SUFFIXES and (warning := describe_markup(self._sample())):
+            yield warning
         if self._is_xz and (warning := encoding_warning(self._member)):
             yield warning
         if self._unreadable:
@@ -103,6 +106,12 @@ class _TextReader:
         if self._cuts:
             millions = MAX_DOCUMENT_CHARS >> 20
             yield f"a document of over {millions} million characters was split into {self._cuts + 1} parts"
+
+    def _sample(self) -> str:
+        try:
+            return self._member.peek_head(SAMPLE_BYTES).decode("utf-8", "ignore")
+        except MemberError:
+            return ""
 
     def _iter_documents(self) -> Iterator[str]:
         parts: list[str] = []
