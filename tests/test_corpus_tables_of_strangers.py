@@ -13,8 +13,9 @@ from tools.cli.errors import ToolError
 from tools.corpus import add, storage
 from tools.corpus.cleaning import CleaningOptions
 from tools.corpus.csv_rows import CsvFormat
-from tools.corpus.csv_separators import COLUMN_GAP, SEPARATOR_CHAR, decode_cells, encode_line
+from tools.corpus.csv_separators import COLUMN_GAP, QUOTES, SEPARATOR_CHAR, decode_cells, encode_line
 from tools.corpus.progress import ImportProgress
+from tools.corpus.report import build_report
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,31 @@ UP = "Up at six, alas."
 
 
 @pytest.mark.parametrize(
-    "separator", ["~", "^", "\x01", "\x1f", "¦", ":::", "|~|", " +++$+++ ", "#$#", "::", "^|^", "§"]
+    "separator",
+    [
+        "~",
+        "^",
+        "\x01",
+        "\x1f",
+        "¦",
+        ":::",
+        "|~|",
+        " +++$+++ ",
+        "#$#",
+        "::",
+        "^|^",
+        "§",
+        " - ",
+        "/",
+        "#",
+        ":",
+        "@",
+        "*",
+        "<>",
+        "___",
+        "\\t",
+        " ~ ",
+    ],
 )
 def test_odd_separators_with_names_are_read(tmp_path: Path, separator: str) -> None:
     rows = [("id", "text", "user"), ("1", ROWED, "odo"), ("2", BED, "odo")]
@@ -68,6 +93,7 @@ def test_odd_separators_without_names_are_read(tmp_path: Path, separator: str) -
         ["Rowed... home", "Tea... and bed"],
         ["Rowed home :-) at six", "Tea :-) then bed"],
         ["Rowed home.  Then tea.", "Tea.  Then bed."],
+        ["Row, row and row ~ Odo", "Tea is tea ~ Mara"],
         ["Up ~~ late", "The ~~ old pump."],
         ["Rowed & tea", "Tea & bed"],
         ["5 > 4, as ever", "4 > 3, I say"],
@@ -87,6 +113,13 @@ def test_marks_of_texts_are_no_separators(tmp_path: Path, texts: list[str]) -> N
         ("id,'text','user'\n1,'He said, stop','odo'\n2,'It''s tea','odo'\n", ["He said, stop", "It's tea"]),
         ("id;text\n1;'He said; stop'\n2;Tea at noon\n", ["He said; stop", "Tea at noon"]),
         ("1,'He said \"no\", twice.',2020-01-01\n2,'Rowed, so.',2020-01-02\n", ['He said "no", twice.', "Rowed, so."]),
+        ("id,text\n1,'He said, it's me'\n2,'Rowed, home'\n", ["He said, it's me", "Rowed, home"]),
+        ("`id`,`text`\n1,`He said, stop`\n2,`Rowed, home`\n", ["He said, stop", "Rowed, home"]),
+        ("id,text\n1,“He said, no”\n2,“Rowed, home”\n", ["He said, no", "Rowed, home"]),
+        ('"id"~"text"\n"1"~"Rowed ~ home"\n"2"~"Tea at noon"\n', ["Rowed ~ home", "Tea at noon"]),
+        ('id, user, tweet\n1,odo,"Rowed, so, all day"\n', ["Rowed, so, all day"]),
+        ("text~label\nRowed ~ home.~1\nTea at noon.~0\n", ["Rowed ~ home.", "Tea at noon."]),
+        ("Rowed home, so.~odo\nTea at noon.~mara\n", ["Rowed home, so.", "Tea at noon."]),
         ("id,text\n1,'tis tea\n2,odo' boat is here\n", ["'tis tea", "odo' boat is here"]),
     ],
 )
@@ -117,6 +150,7 @@ A_PICTURE = "A picture of a boat number {} on the sea at night"
         ("id,comment,title", 1, [(str(at), word, A_PICTURE) for at, word in enumerate(["Nice", "Wow", "Fine"] * 20)]),
         ("username,description,tweet", 2, [("mara", "I row boats", "Rowed."), ("odo", "Nothing to say", "Tea.")]),
         ("review,product", 0, [("Great!", A_PICTURE), ("Bad.", A_PICTURE)]),
+        ("post,title", 0, [("Nice", A_PICTURE), ("Wow", A_PICTURE)]),
         ("caption,alt", 0, [("Tea", A_PICTURE), ("Bed", A_PICTURE)]),
         ("product,My Review", 1, [(A_PICTURE, "Great!"), (A_PICTURE, "Bad.")]),
         ("raw_text,spoken_words", 1, [("Lisa: Well, no.", "Well, no."), ("Bart: Oh, yes it is.", "Oh, yes it is.")]),
@@ -178,14 +212,20 @@ def test_the_first_row_is_a_header_if_the_user_names_it(tmp_path: Path) -> None:
     assert kept_texts(tmp_path, content, column="Statement, edited") == ["The pump was stuck.", BED]
 
 
+def test_a_first_row_that_may_be_a_header_is_told(tmp_path: Path) -> None:
+    content = '"Statement, edited"\n"The pump was stuck."\n"Tea, then bed."\n'
+    assert kept_texts(tmp_path, content) == ["Statement, edited", "The pump was stuck.", BED]
+    assert "if it names the column: --column 'Statement, edited'" in str(build_report("x").warnings)
+
+
 def test_pandas_numbers_columns_after_an_index(tmp_path: Path) -> None:
     content = "Unnamed: 0,0,1\n0,odo,The pump was stuck since Monday.\n1,mara,Tea then bed.\n"
     assert kept_texts(tmp_path, content) == ["The pump was stuck since Monday.", "Tea then bed."]
 
 
-@given(st.text(st.sampled_from("ab \"'~:")), st.sampled_from(["", ":::", "~~~"]), st.booleans())
-def test_an_encoded_line_can_be_decoded(line: str, separator: str, has_single_quotes: bool) -> None:
-    format = CsvFormat(SEPARATOR_CHAR, separator=separator, has_single_quotes=has_single_quotes)
+@given(st.text(st.sampled_from("ab \"'~:")), st.sampled_from(["", ":::", "~~~"]), st.sampled_from(["", *QUOTES]))
+def test_an_encoded_line_can_be_decoded(line: str, separator: str, quotes: str) -> None:
+    format = CsvFormat(SEPARATOR_CHAR, separator=separator, quotes=quotes)
     assert decode_cells([encode_line(line, format)], format) == [line]
 
 
@@ -279,6 +319,8 @@ def test_more_flags_of_retweets(tmp_path: Path, name: str, values: tuple[str, st
         ("I <3 tea, and 5 < 6 > 4.", "I <3 tea, and 5 < 6 > 4."),
         ("**Rowed** home, see [this](http://x.example).", "Rowed home, see this."),
         ("Tea ~~then~~ bed, 2 ** 3 ** 4.", "Tea then bed, 2 ** 3 ** 4."),
+        ("Rowed&lt;br /&gt;home &amp;amp; back", "Rowed\nhome & back"),
+        ("<script>x()</script>Rowed <b>home</b>", "Rowed home"),
         ("Rowed_x000D_\nhome.", "Rowed\nhome."),
         ('=""Rowed home""', "Rowed home"),
         ("'=Tea then bed.", "=Tea then bed."),

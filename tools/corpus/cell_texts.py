@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import re
 from collections.abc import Iterable
@@ -17,13 +18,14 @@ MIN_MAIL_FIELDS = 3
 
 _BYTES_PREFIXES = ("b'", 'b"')
 _BLOCK_TAGS = r"blockquote|br|center|d[dlt]|div|figure|h[1-6]|hr|li|ol|p|pre|table|tbody|t[dhr]|ul"
-_INLINE_TAGS = r"a|abbr|b|big|cite|code|del|em|font|i|img|ins|kbd|q|s|small|span|strike|strong|su[bp]|tt|u"
+_INLINE_TAGS = r"a|abbr|b|big|cite|code|del|em|font|i|img|ins|kbd|q|s|script|small|span|strike|strong|style|su[bp]|tt|u"
 _BLOCK = re.compile(rf"</?(?:{_BLOCK_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _MARKUP = re.compile(rf"</?(?:{_BLOCK_TAGS}|{_INLINE_TAGS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _MARKDOWN = re.compile(
     r"(?<!\*)\*\*(?=[^\s*])([^*\n]{1,1000})(?<=\S)\*\*(?!\*)|(?<!~)~~(?=[^\s~])([^~\n]{1,1000})(?<=\S)~~(?!~)"
     r"|(?<!!)\[([^\[\]\n]{1,500})\]\((?:https?://|/)[^()\s]{0,1000}\)"
 )
+_ESCAPED_BREAK = re.compile(r"&lt;(?:br|/?p)\s*/?&gt;", re.IGNORECASE)
 _FORMULA = re.compile(r"=\"(.*)\"", re.DOTALL)
 _EXCEL_CHAR = re.compile(r"_x(000[9AaDd])_[ \n]?")
 _ESCAPE = re.compile(r"((?:\\x[0-9a-fA-F]{2})+)|((?:\\u[0-9a-fA-F]{4})+)|\\([nrt\"'/\\])")
@@ -89,6 +91,8 @@ def clean_cell(cell: str, has_html: bool = False, has_escapes: bool = False) -> 
     if has_escapes:
         text = _ESCAPE.sub(_decode_escape, text)
     text = _strip_mail_header(text)
+    if _ESCAPED_BREAK.search(text):
+        text = html.unescape(text)
     if has_html or _MARKUP.search(text):
         text = html_to_text(text if _BLOCK.search(text) else text.replace("\n", "<br>"))
     return _MARKDOWN.sub(lambda match: match[1] or match[2] or match[3], text)

@@ -34,7 +34,7 @@ OTHER_TEXT_NAMES = _split_names(
 # Texts may be as short as `Nice!` under these names.
 COMMENT_NAMES = _split_names(
     "comment comments review reviews caption captions reply replies kommentar kommentare rezension commentaire",
-    "commentaires avis comentario comentarios commento commenti recensione reactie",
+    "commentaires avis comentario comentarios commento commenti recensione reactie post posts joke jokes quote quotes",
 )
 TITLE_NAMES = _split_names("title titles subject heading titel titre título titulo titolo betreff objet")
 DATE_NAMES = _split_names(

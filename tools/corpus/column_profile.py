@@ -149,13 +149,15 @@ def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) 
     ranks = {number: rank for number, name in enumerate(names) if (rank := text_rank(name)) is not None}
     candidates = [number for number in wordy if not (names and is_denied(names[number]))]
     candidates = [number for number in candidates if ranks.get(number) == 0 or not profiles[number].is_repeated]
+    # Their names say texts, their values only words.
+    unsure = [at for at in ranks if ranks[at] < 3 and profiles[at].kind == "word" and not profiles[at].is_repeated]
     for rank in range(3):
         if rank == 1 and (short := _choose_short(names, profiles, ranks, candidates)):
             return short
         named = [number for number in candidates if ranks.get(number) == rank]
         column = _first_by_name(names, named) if rank == 0 else _longest(named, profiles)
         if column is not None:
-            return ColumnChoice(column, True, tuple(number for number in candidates if number != column))
+            return ColumnChoice(column, True, tuple(number for number in (*candidates, *unsure) if number != column))
         if named:
             return ColumnChoice(None, others=tuple(named))
     html = [number for number in ranks if ranks[number] < 3 and profiles[number].kind == "html"]
@@ -165,7 +167,7 @@ def choose_text_column(names: Sequence[str], profiles: Sequence[ColumnProfile]) 
         return ColumnChoice(min(ranks, key=lambda number: ranks[number], default=0), by_name=True)
     candidates = [number for number in candidates if profiles[number].is_prose or number in ranks]
     column = _longest(candidates, profiles)
-    others = tuple(number for number in candidates if number != column)
+    others = tuple(number for number in (*candidates, *unsure) if number != column)
     return ColumnChoice(column, column in ranks, others)
 
 

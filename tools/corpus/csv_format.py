@@ -21,7 +21,7 @@ from tools.corpus.column_names import (
 )
 from tools.corpus.column_profile import ColumnProfile, ValueKind, profile_column, value_kind
 from tools.corpus.csv_rows import CsvFormat
-from tools.corpus.csv_separators import decode_cells, encode_line, find_odd_formats, single_quoted_share
+from tools.corpus.csv_separators import QUOTES, decode_cells, encode_line, find_odd_formats, quoted_share
 
 DELIMITERS = ",;\t|"
 MAX_SAMPLE_ROWS = 400
@@ -53,8 +53,10 @@ def read_candidates(lines: Sequence[str], delimiters: str) -> Iterator[FormatCan
     """Yields the ways to read the lines, with their scores."""
     for delimiter in delimiters:
         yield from _read_candidates(lines, delimiter)
-        if share := single_quoted_share(lines, delimiter):
-            format = CsvFormat(delimiter, has_single_quotes=True)
+        for quotes in QUOTES:
+            if not (share := quoted_share(lines, delimiter, quotes)):
+                continue
+            format = CsvFormat(delimiter, quotes=quotes)
             yield from _read_encoded(lines, format, ODD_BONUS if share > MIN_QUOTED_SHARE else -ODD_BONUS)
     for format in find_odd_formats(lines):
         has_delimiter = not set(DELIMITERS).isdisjoint(format.separator)
@@ -65,7 +67,7 @@ def _read_encoded(lines: Sequence[str], format: CsvFormat, bonus: float) -> Iter
     """Yields the ways to read lines that are CSV only after `encode_line`."""
     encoded = [encode_line(line, format) for line in lines]
     for candidate in _read_formats(encoded, format.delimiter):
-        found = replace(candidate.format, has_single_quotes=format.has_single_quotes, separator=format.separator)
+        found = replace(candidate.format, quotes=format.quotes, separator=format.separator)
         rows = [decode_cells(row, found) for row in candidate.rows]
         yield replace(candidate, format=found, rows=rows, score=candidate.score + bonus if candidate.score > 0 else 0)
 

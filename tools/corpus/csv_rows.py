@@ -21,8 +21,8 @@ class CsvFormat:
     """How the rows of a table are written.
 
     `has_literal_quotes`: a quote is a character like others. `has_blanks`: a blank follows each delimiter.
-    `line_end` follows each row, as in `text;date;;;`. `has_single_quotes`: they are around cells, as double ones are
-    in CSV. `separator` is that of several characters, for which the delimiter stands; see `csv_separators`.
+    `line_end` follows each row, as in `text;date;;;`. `quotes` are those around cells, if they are not
+    double ones. `separator` is that of several characters, for which the delimiter stands; see `csv_separators`.
     """
 
     delimiter: str = ","
@@ -30,7 +30,7 @@ class CsvFormat:
     has_literal_quotes: bool = False
     has_blanks: bool = False
     line_end: str = ""
-    has_single_quotes: bool = False
+    quotes: str = ""
     separator: str = ""
 
 

@@ -1,6 +1,6 @@
-"""Turns rows with odd separators or single quotes into rows of CSV, and their cells back. Pure.
+"""Turns rows with odd separators or quotes into rows of CSV, and their cells back. Pure.
 
-A separator of several characters, such as `:::`, becomes one character; single and double quotes change places.
+A separator of several characters, such as `:::`, becomes one character; other quotes become double ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ LINE_FORMS = {  # of programs that write no table, by a name that stands for the
 }
 _TEXT_RUNS = re.compile(r"([-=!*~#<>])\1+|[,;|\t]+|[:;=>]-?")  # dashes, emphasis, empty cells, faces
 _GAP = re.compile(r" {2,}")
-_SWAPPED_QUOTES = str.maketrans("\"'", "'\"")
+_WORD_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)")
+_HEADER_BORDER = re.compile(r"\\t|[^\w\"]+|_{2,}")
+QUOTES = ("''", "``", "“”", "«»")  # around cells, instead of double ones
+_DOUBLE, _APOSTROPHE = "\x1e", "\x1d"  # stand for characters that are no quotes of a cell
 
 
 def encode_line(line: str, format: CsvFormat) -> str:
@@ -37,14 +40,31 @@ def encode_line(line: str, format: CsvFormat) -> str:
         line = SEPARATOR_CHAR.join(match.groups()) if match else line
     elif format.separator:
         line = line.replace(format.separator, SEPARATOR_CHAR)
-    return line.translate(_SWAPPED_QUOTES) if format.has_single_quotes else line
+    if not format.quotes:
+        return line
+    line = line.replace('"', _DOUBLE)
+    if format.quotes[0] == "'":
+        line = _WORD_APOSTROPHE.sub(_APOSTROPHE, line)
+    return line.replace(format.quotes[0], '"').replace(format.quotes[1], '"')
 
 
 def decode_cells(cells: Sequence[str], format: CsvFormat) -> list[str]:
     """Returns the cells of an encoded line as they were written."""
-    if format.has_single_quotes:
-        cells = [cell.translate(_SWAPPED_QUOTES) for cell in cells]
+    if format.quotes:
+        cells = [cell.replace('"', format.quotes[0]).replace(_DOUBLE, '"').replace(_APOSTROPHE, "'") for cell in cells]
     return [cell.replace(SEPARATOR_CHAR, format.separator) for cell in cells] if format.separator else list(cells)
+
+
+def find_header_separator(line: str) -> str:
+    """Returns the separator of a header that has nothing but names of columns, "" for another line."""
+    separators = set(_HEADER_BORDER.findall(line.strip()))
+    if len(separators) != 1:
+        return ""
+    separator = separators.pop()
+    names = line.strip().replace('"', "").split(separator)
+    is_header = len(names) > 1 and all(map(is_known_name, names)) and len(set(names)) == len(names)
+    is_usual = separator.strip() in (",", ";", "|", "") and separator != " "
+    return separator if is_header and not is_usual else ""
 
 
 def find_odd_formats(lines: Sequence[str]) -> Iterator[CsvFormat]:
@@ -53,15 +73,16 @@ def find_odd_formats(lines: Sequence[str]) -> Iterator[CsvFormat]:
     if len(filled) < 2:
         return
     runs = [Counter(_CHARS.findall(line) + _RUNS.findall(line)) for line in filled]
+    if separator := find_header_separator(filled[0]):
+        yield _make_format(separator, filled[0].count(separator) + 1)
     for separator, count in runs[0].items():
         same = sum(run[separator] == count for run in runs)
         if same < MIN_SHARE * len(runs) or (len(separator) > 1 and _TEXT_RUNS.fullmatch(separator)):
             continue
-        is_sure = count > 1 or len(separator) >= SURE_CHARS or not separator.isprintable()
+        is_tight = all(" " not in (border[:1], border[-1:]) for line in filled for border in line.split(separator))
+        is_sure = count > 1 or len(separator) >= SURE_CHARS or (len(separator) == 1 and is_tight)
         if is_sure or any(map(is_known_name, filled[0].split(separator))):
-            is_char = len(separator) == 1
-            delimiter = separator if is_char else SEPARATOR_CHAR
-            yield CsvFormat(delimiter, count + 1, separator="" if is_char else separator)
+            yield _make_format(separator, count + 1)
     for name, form in LINE_FORMS.items():
         if sum(form.fullmatch(line) is not None for line in filled) >= MIN_SHARE * len(filled):
             yield CsvFormat(SEPARATOR_CHAR, form.groups, separator=name)
@@ -69,11 +90,18 @@ def find_odd_formats(lines: Sequence[str]) -> Iterator[CsvFormat]:
         yield CsvFormat(SEPARATOR_CHAR, len(_GAP.split(filled[0].strip())), separator=COLUMN_GAP)
 
 
-def single_quoted_share(lines: Sequence[str], delimiter: str) -> float:
-    """Returns the share of the lines that have single quotes around a cell with the delimiter in it."""
-    border = re.escape(delimiter)
-    quoted = re.compile(rf"(?:^|{border}) ?'(?:[^']|'')*{border}(?:[^']|'')*'\s*(?:{border}|$)")
-    return sum(quoted.search(line) is not None for line in lines) / max(1, len(lines))
+def _make_format(separator: str, width: int) -> CsvFormat:
+    is_char = len(separator) == 1
+    return CsvFormat(separator if is_char else SEPARATOR_CHAR, width, separator="" if is_char else separator)
+
+
+def quoted_share(lines: Sequence[str], delimiter: str, quotes: str) -> float:
+    """Returns the share of the lines that have quotes around a cell with the delimiter in it."""
+    border, start, end = re.escape(delimiter), *quotes
+    inside = rf"(?:[^{start}{end}]|{end}{end}|(?<=\w){end}(?=\w))*"
+    quoted = re.compile(rf"(?:^|{border}) ?{start}{inside}{border}{inside}{end}\s*(?:{border}|$)")
+    found = [start in line and quoted.search(line) is not None for line in lines]
+    return sum(found) / max(1, len(lines))
 
 
 def _has_column_gaps(lines: Sequence[str]) -> bool:

@@ -22,6 +22,7 @@ from tools.corpus.csv_format import (
     split_glued_header,
 )
 from tools.corpus.csv_rows import CsvFormat
+from tools.corpus.csv_separators import find_header_separator
 
 MAX_TITLE_LINES = 12  # before a header
 MIN_TITLED_SCORE = 2.8  # of a table behind a title: at least two known names
@@ -185,6 +186,7 @@ def _list_layout(lines: Sequence[str]) -> TableLayout:
         return TableLayout(names=names, profiles=profile_columns(rows, 1), header_chars=length, sample=rows)
     profiles = profile_columns(rows, 1)
     is_ragged = len(rows) > 1 and share_of(_is_delimited(row[0]) for row in rows) > MAX_DELIMITED_SHARE
+    is_ragged = is_ragged or bool(len(rows) > 1 and find_header_separator(rows[0][0]))
     choice = ColumnChoice(None) if is_ragged or _are_names(rows) else _list_choice(profiles)
     return TableLayout(profiles=profiles, choice=choice, sample=rows)
 

@@ -5,12 +5,13 @@ The column is found by its name or by its values. A table without a clear column
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
 from tools.corpus.column_names import TWEET_TEXT_NAMES, text_rank
-from tools.corpus.column_profile import MIN_SENTENCES
+from tools.corpus.column_profile import MIN_SENTENCES, profile_column
 from tools.corpus.importers import table_csv, table_json
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
 from tools.corpus.table_layout import TableLayout, name_column, take_header
@@ -26,6 +27,9 @@ MIN_FILLED = 0.5  # of the rows that have a value in two columns
 MAX_LISTED_NAMES = 30
 MAX_NAME_CHARS = 40
 LONG_TEXT_SHARE = 0.2  # of texts that are too long for tweets
+MIN_LIST_ROWS = 3  # of a list whose first row may be a header
+MIN_LIST_SENTENCES = 0.8
+MAX_NAME_WORDS = 4
 MIN_LONG_ROWS = 10
 ALIKE_CHARS = 20
 JSON_LINE = '{"text": "..."}'
@@ -165,7 +169,7 @@ def _choice_note(layout: TableLayout) -> str:
     """Returns which column was chosen if a careful reader could choose another one."""
     choice = layout.choice
     if choice.column is None or layout.is_list:
-        return ""
+        return _first_row_note(layout)
     chosen = layout.column_label(choice.column)
     others = [number for number in choice.others if not _are_alike(layout, choice.column, number)]
     if others:
@@ -174,6 +178,17 @@ def _choice_note(layout: TableLayout) -> str:
     if choice.by_name:
         return ""
     return f"the texts are those of column {chosen}, found by its values; for another: {_column_option(layout)}"
+
+
+def _first_row_note(layout: TableLayout) -> str:
+    """Returns the first row of a list if it is no sentence and nearly all others are: it may name the column."""
+    if layout.names or len(layout.sample) < MIN_LIST_ROWS:
+        return ""
+    first, *others = layout.sample
+    ends = profile_column([row[0] for row in others]).sentences
+    if ends < MIN_LIST_SENTENCES or len(first[0].split()) > MAX_NAME_WORDS or profile_column(first).sentences:
+        return ""
+    return f"the first row is read as a text; if it names the column: --column {shlex.quote(first[0].strip())}"
 
 
 def _are_alike(layout: TableLayout, column: int, other: int) -> bool:
