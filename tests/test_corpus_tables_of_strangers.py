@@ -284,6 +284,8 @@ def test_two_columns_of_texts_in_a_text_file_are_refused(tmp_path: Path) -> None
         "Rowed home -- and tea.\nTea -- then bed.\n",
         "The pump is stuck.  Tea.\nWe rowed.  Bed.\n",
         "Mara, the pilot.\nOdo, the cook.\n",
+        "Subject: Lyrics\nDate: Friday\nTo: Mara\n\nRowed home.\n",
+        "Date/Time\nRowed home and/or tea.\nBed and/or tea.\n",
     ],
 )
 def test_prose_in_a_text_file_is_no_table(tmp_path: Path, content: str) -> None:

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tools.corpus.column_names import is_known_name, is_name_like
+from tools.corpus.column_names import TEXT_NAMES, is_known_name, is_name_like, normalise_name
 from tools.corpus.csv_rows import CsvFormat
 
 SEPARATOR_CHAR = "\x1f"  # stands for a separator of several characters
@@ -62,7 +62,9 @@ def find_header_separator(line: str) -> str:
         return ""
     separator = separators.pop()
     names = line.strip().replace('"', "").split(separator)
-    is_header = len(names) > 1 and all(map(is_known_name, names)) and len(set(names)) == len(names)
+    # `Subject: Poem` is a line of a letter or a title
+    is_sure = len(names) > 2 or (" " not in separator and any(normalise_name(name) in TEXT_NAMES for name in names))
+    is_header = is_sure and len(names) > 1 and all(map(is_known_name, names)) and len(set(names)) == len(names)
     is_usual = separator.strip() in (",", ";", "|", "") and separator != " "
     return separator if is_header and not is_usual else ""
 
