@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
-from tools.corpus.cleaning.repeated_lines import remove_repeated_lines
+from tools.corpus.cleaning.repeated_lines import remove_page_marks, remove_repeated_lines
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.record import Record
 
@@ -171,3 +171,71 @@ def test_pathological_texts_are_processed_quickly(unit: str) -> None:
     start = time.process_time()
     remove_repeated_lines(unit * (400_000 // len(unit)))
     assert time.process_time() - start < 3
+
+
+SMALL_TEXT = "pump was stuck since and nobody could mend it they rowed home over bay had tea with before wind came up"
+
+
+def small_page(number: int, end: str = "") -> str:
+    """Returns a page of a pocket book, about 600 characters that end in mid-sentence."""
+    generator = random.Random(number)
+    return "\n".join(" ".join(generator.choice(SMALL_TEXT.split()) for _ in range(11)) for _ in range(12)) + end
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "THE HISTORY OF PUMPS. {}",
+        "- {} -",
+        "Page {}",
+        "{}",
+        "[{}]",
+        "{{{}}}",
+        "[Pg {}]",
+        "[p. {}]",
+        "CHAPTER IV {}",
+        "{} Odo",
+    ],
+)
+def test_heads_of_small_pages_without_page_breaks_go(head: str) -> None:
+    for gap in ("\n\n", "\n"):
+        pages = [f"{head.format(number)}{gap}{small_page(number)}" for number in range(12, 42)]
+        text = remove_page_marks(remove_repeated_lines("\n\n".join(pages)))
+        assert text.split() == " ".join(map(small_page, range(12, 42))).split()
+
+
+def test_alternating_and_misread_heads_go() -> None:
+    heads = [f"{n} THE H1STORY 0F PUMPS" if n % 6 == 0 else f"{n} THE HISTORY OF PUMPS" for n in range(12, 42)]
+    heads = [head if n % 2 == 0 else f"CHAPTER IV {n}" for n, head in enumerate(heads, 12)]
+    text = "\n\n".join(f"{head}\n\n{small_page(n)}" for n, head in enumerate(heads, 12))
+    assert remove_repeated_lines(text).split() == " ".join(map(small_page, range(12, 42))).split()
+
+
+@pytest.mark.parametrize(
+    "misread", ["THE H1STORY OF PUMPS", "THE HISTCRY OF PUMPS", "THE HISTORY 0F PUMP5.", "TBE HISTORY OF PUMPS"]
+)
+def test_misread_heads_at_page_borders_go(misread: str) -> None:
+    heads = [misread if n % 5 == 3 else "THE HISTORY OF PUMPS" for n in range(30)]
+    text = "\f".join(f"{head}\n\n{small_page(n)}" for n, head in enumerate(heads))
+    assert remove_running_heads(text).split() == "\f".join(map(small_page, range(30))).split()
+
+
+def test_a_first_line_that_is_longer_than_the_head_stays() -> None:
+    first = ["The history of pumps begins" if n % 5 == 3 else "THE HISTORY OF PUMPS" for n in range(30)]
+    text = "\f".join(f"{line}\n{small_page(n)}" for n, line in enumerate(first))
+    assert remove_running_heads(text).count("The history of pumps begins") == 6
+
+
+@pytest.mark.parametrize(
+    "mark", ["{}", "Page {}", "§ {}", "Verse {}", "CHAPTER {}", "CHAPTER {}\n\nThe Pump", "Psalm {}, 1"]
+)
+def test_numbers_behind_the_end_of_a_sentence_stay(mark: str) -> None:
+    text = "\n\n".join(f"{mark.format(n)}\n\n{small_page(n, '.')}" for n in range(1, 31))
+    assert remove_page_marks(remove_repeated_lines(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["See [p. 3], [p. 9], [p. 1], [p. 7], [p. 2] and [p. 5].", "{1} {2} {3}", "[Pg 1] and [Pg 2]"]
+)
+def test_a_few_references_to_pages_stay(text: str) -> None:
+    assert remove_page_marks(text) == text

@@ -9,15 +9,22 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import pairwise
 
 PAGE_BREAK = "\f"
 BORDER_LINES = 2  # at the top and at the bottom of a page, which may be heads
 MIN_REPEATS, MAX_PAGE_SPAN = 3, 6  # repeats within that many pages; left and right pages differ
 MIN_LIST_MARK_REPEATS = 6  # pages with which a list mark, `2.`, must grow to be a page number
+MIN_MISREAD_CHARS = 8  # of a head that may be misread
+MAX_MISREAD_LENGTH, MIN_MISREAD_RATIO = 2, 0.8  # characters more or less; share of those that agree
 
 _NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
 _WORD = re.compile(r"[^\W\d_]{3,}")
+# Digits that a scanner's program read for letters: `h1story 0f`.
+_MISREAD_DIGIT = re.compile(r"(?<=[^\W\d_])[0158](?=[^\W\d_])|\b0(?=[^\W\d_])")
+_LETTER_BY_DIGIT = {"0": "o", "1": "i", "5": "s", "8": "b"}
 _PAGE_NUMBER = re.compile(r"[^\w#]*(?:page )?#(?: of #)?[^\w#]*")
 _LIST_MARK = re.compile(r"\(?#[.)]\s*")
 _ROMAN_DIGITS = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
@@ -55,7 +62,7 @@ def _find_heads(lines: Sequence[_BorderLine]) -> set[_BorderLine]:
     by_pattern: dict[str, list[_BorderLine]] = defaultdict(list)
     for line in lines:
         if _WORD.search(line.pattern):
-            by_text[line.text].append(line)
+            by_text[_MISREAD_DIGIT.sub(lambda digit: _LETTER_BY_DIGIT[digit[0]], line.text)].append(line)
         if line.numbers:
             by_pattern[line.pattern].append(line)
     heads = {line for group in by_text.values() for run in _iter_runs(group, MIN_REPEATS) for line in run}
@@ -64,7 +71,28 @@ def _find_heads(lines: Sequence[_BorderLine]) -> set[_BorderLine]:
         numbered = [run for run in runs if _grows_with_pages(run)]
         # Where each chapter restarts its page numbers, some runs do not grow.
         heads.update(line for run in (runs if numbered and _WORD.search(pattern) else numbered) for line in run)
-    return heads
+    return heads | _find_misread(lines, heads)
+
+
+def _find_misread(lines: Sequence[_BorderLine], heads: set[_BorderLine]) -> set[_BorderLine]:
+    """Returns the lines that a scanner's program misread: nearly the same as a head on a near page."""
+    by_page: dict[int, set[str]] = defaultdict(set)
+    for head in heads:
+        by_page[head.page].add(head.pattern)
+    return {
+        line
+        for line in lines
+        if line not in heads and len(line.pattern) >= MIN_MISREAD_CHARS and _WORD.search(line.pattern)
+        for page in (line.page - 2, line.page - 1, line.page + 1, line.page + 2)
+        if any(_is_nearly_same(line.pattern, pattern) for pattern in by_page.get(page, ()))
+    }
+
+
+@lru_cache(1 << 12)
+def _is_nearly_same(first: str, second: str) -> bool:
+    if abs(len(first) - len(second)) > MAX_MISREAD_LENGTH:
+        return False
+    return SequenceMatcher(None, first, second, autojunk=False).ratio() >= MIN_MISREAD_RATIO
 
 
 def _iter_runs(group: Sequence[_BorderLine], count: int) -> Iterator[Sequence[_BorderLine]]:
@@ -103,6 +131,7 @@ def _border_line(page: int, line: str) -> _BorderLine:
 
 def head_pattern(text: str) -> tuple[str, tuple[int, ...]]:
     """Returns a folded line with `#` for each number, and the numbers, Roman ones too."""
+    text = _MISREAD_DIGIT.sub(lambda digit: _LETTER_BY_DIGIT[digit[0]], text)
     return _NUMBER.sub("#", text), tuple(map(_number_value, _NUMBER.findall(text)))
 
 

@@ -21,7 +21,7 @@ from tools.corpus.cleaning.library_notices import cut_library_notices
 from tools.corpus.cleaning.links import remove_links
 from tools.corpus.cleaning.mojibake import decode_quoted_printable, repair_mojibake, replace_c1_controls
 from tools.corpus.cleaning.page_layout import change_documents, shorten_leaders
-from tools.corpus.cleaning.repeated_lines import remove_repeated_lines
+from tools.corpus.cleaning.repeated_lines import remove_page_marks, remove_repeated_lines
 from tools.corpus.cleaning.running_heads import remove_running_heads
 from tools.corpus.cleaning.step import CleaningStep, StepFunction, change_texts, drop_records, split_records
 from tools.corpus.fields import format_count, repair_surrogates
@@ -112,7 +112,7 @@ def _drop_retweets(records: Iterator[Record], count: StepCount) -> Iterator[Reco
 
 def _remove_heads(document: str) -> str:
     """Removes running heads at page borders, then those inside pages and in texts without pages."""
-    return remove_repeated_lines(remove_running_heads(document))
+    return remove_page_marks(remove_repeated_lines(remove_running_heads(document)))
 
 
 # Each step needs the result of the earlier ones: rows before entities, characters before words, links before blanks,
