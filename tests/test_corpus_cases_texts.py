@@ -149,3 +149,30 @@ def test_as_text_is_not_offered_where_it_does_not_work(
     assert "--as text" not in capsys.readouterr().err
     assert add(path, "--as", "text") == 65
     assert "\n" not in capsys.readouterr().err.strip()
+
+
+def test_a_diary_about_project_gutenberg_is_imported_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    days = "\n\n".join(f"On day {n} I rowed to the pump, and it was stuck as before." for n in range(60))
+    diary = f"{days}\n\nEnd of Project Gutenberg for me, I said, and went on.\n\n{days}"
+    (tmp_path / "diary.txt").write_text(diary)
+    assert add(tmp_path / "diary.txt") == 0
+    assert documents() == [diary]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_cut_and_lost_characters_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notice = "Copyright pages exist to tell you that you can't do something. Unlike them, this page says yes. " * 3
+    text = f"The pump\ufffds stuck.\n\nUncopyright\n\nMay you do good and not evil.\n\n{notice}\n"
+    (tmp_path / "pump.txt").write_text(text)
+    assert add(tmp_path / "pump.txt") == 0
+    assert documents() == ["The pump\ufffds stuck."]
+    err = capsys.readouterr().err
+    assert "asr33: 1 unreadable character (\ufffd) in 1 text: look at the file" in err
+    assert "to keep them: --without imprints" in err
+
+
+def test_the_letters_of_a_table_are_repaired_with_its_names(tmp_path: Path) -> None:
+    table = "text,date\nThe pump\x92s stuck \x96 now.,2020-01-01\nIt‚Äôs at the caf√©.,2020-01-02\n"
+    (tmp_path / "tweets.csv").write_text(table)
+    assert add(tmp_path / "tweets.csv") == 0
+    assert documents() == ["The pump’s stuck – now.", "It’s at the café."]

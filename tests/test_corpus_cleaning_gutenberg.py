@@ -183,6 +183,19 @@ def test_a_header_without_small_print_is_cut() -> None:
     assert cut(f"{header}\n{BOOK}") == [BOOK]
 
 
+@pytest.mark.parametrize(
+    "second", ["", "*****The Project Gutenberg Etext of The Pump*****\n", "Project Gutenberg Etexts, a list\n"]
+)
+def test_two_pages_about_the_project_before_the_small_print_are_cut(second: str) -> None:
+    about = "".join(f"We produce Etexts worth two million dollars for each hour we work, {n}.\n" for n in range(80))
+    pages = f"{second}Information about Project Gutenberg (one page)\n\n{about}\n{second}{about}"
+    header = OLD_HEADER.replace("***START", f"{pages}\n***START", 1)
+    book = f"{OWN}\n\n" * 5 + OWN
+    assert cut(header + OWN) == [OWN]
+    assert cut(header + book) == [book]
+    assert cut(f"{header}{book}\n\n{header}{book}") == [book, book]
+
+
 def test_the_small_print_behind_a_short_book_is_no_document() -> None:
     small_print = OLD_HEADER[OLD_HEADER.index("***START") :]
     assert cut(f"{BOOK}\n\n{small_print}") == [BOOK]

@@ -153,4 +153,4 @@ def test_names_are_repaired_with_the_texts() -> None:
 
 def test_characters_that_were_lost_before_are_told() -> None:
     _, notes = clean(Record("a", "a", "The pump\ufffds stuck in the caf\ufffd."), Record("b", "b", "Rowed."))
-    assert notes == ["2 characters were unreadable, and are \ufffd in 1 text"]
+    assert notes == ["2 unreadable characters (\ufffd) in 1 text: look at the file"]

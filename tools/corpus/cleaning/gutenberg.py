@@ -65,6 +65,7 @@ MAX_HEADER_GAP = 3000  # characters between the words of one header
 MAX_LICENCE_CHARS = 40_000
 MAX_LICENCE_GAP = 900  # characters between the legal words of a licence
 MAX_FIRST_CHARS = 3000  # of a licence, with its first words
+MIN_LEGAL_WORDS = 4  # such as Etext and donation, of pages about the project
 MIN_BOOK_CHARS = 200  # between a header and the small print, so that they are no neighbours
 MAX_TITLE_CHARS = 300  # behind `End of Project Gutenberg's`
 _CREDIT = re.compile(
@@ -159,6 +160,9 @@ def _find_header_start(text: str, floor: int, at: int) -> int | None:
     if not text[floor:at].strip(" \t\n\ufeff"):
         return floor
     first = max(floor, at - MAX_HEADER_CHARS)
+    top = _HEADER.search(text, floor, min(at, floor + MAX_TITLE_CHARS))
+    if top and first == floor and _HEADER_WORDS.search(text, top.start(), at):
+        return top.start()
     start, nearest = None, at
     for header in reversed(list(_HEADER.finditer(text, first, at))):
         if _HEADER_WORDS.search(text, header.start(), at) and (
@@ -188,8 +192,17 @@ def _find_lone_header(text: str, marks: list[re.Match[str]]) -> Span | None:
     if len(set(found)) < MIN_LONE_HEADER_WORDS:
         return None
     end = _skip_credits(text, _paragraph_end(text, end))
-    has_book = mark is None or len(text[end : mark.start()].strip()) > MIN_BOOK_CHARS
+    has_book = mark is None or _has_book(text, end, mark, marks)
     return (header.start(), end) if has_book else None
+
+
+def _has_book(text: str, at: int, mark: re.Match[str], marks: list[re.Match[str]]) -> bool:
+    """Whether a short book lies between a header and the small print, and not two pages about the project."""
+    between = text[at : mark.start()].strip()
+    last = max(other.end() for other in marks if other.start() < mark.start() + MAX_LICENCE_CHARS)
+    behind = len(text[last:].strip())
+    is_book = not behind or (len(between) > behind and len(_LEGAL_WORD.findall(between)) < MIN_LEGAL_WORDS)
+    return is_book and len(between) > MIN_BOOK_CHARS
 
 
 def _find_licence(text: str, mark: re.Match[str]) -> Span | None:

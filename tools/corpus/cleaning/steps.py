@@ -187,8 +187,8 @@ def _run_steps(
             unreadable += record.text.count("\ufffd")
         yield record
     if unreadable:
-        lost = "1 character was" if unreadable == 1 else f"{unreadable:,} characters were"
-        counts.notes.append(f"{lost} unreadable, and are \ufffd in {format_count(unreadable_texts, 'text')}")
+        where = f"in {format_count(unreadable_texts, 'text')}"
+        counts.notes.append(f"{format_count(unreadable, 'unreadable character')} (\ufffd) {where}: look at the file")
     counts.notes += filter(None, (count.cut_note(step) for step, count in counts.steps.items()))
 
 
