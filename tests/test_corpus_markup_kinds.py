@@ -62,6 +62,28 @@ def test_the_import_of_a_text_warns_and_one_of_markdown_does_not(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "a.fb2",
+            "<FictionBook><body><p>The pump was stuck since Monday, and nobody could mend it.</p></body></FictionBook>",
+        ),
+        (
+            "a.opml",
+            "<opml><body><outline text='The pump was stuck since Monday, and nobody could mend it.'/></body></opml>",
+        ),
+        ("a.azw3", "x\0" * 60 + "BOOKMOBI"),
+    ],
+)
+def test_a_document_with_markup_beside_a_text_is_named(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / "b.txt").write_text(PROSE)
+    (tmp_path / name).write_text(content)
+    found = detect.detect_kinds(tmp_path)
+    assert texts_of([item for group in found.groups for item in detect.read_items(group)]) == [PROSE]
+    assert [item.source.endswith(name) for item in found.damaged] == [True]
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "[Mon Mar 01 10:00:00 2021] [error] [client 10.0.0.1] File does not exist",

@@ -52,6 +52,8 @@ _DOCUMENT_BY_MAGIC = {
 _TEXT_DOCUMENTS = frozenset(
     {".rtf", ".fb2", ".opml", ".fodt", ".ps", ".eps", ".mht", ".mhtml"}
 )  # others have binary data
+MIN_BOOK_WORDS = 20  # at the start of a text that has the ending of an e-book
+_E_BOOKS = frozenset({".mobi", ".azw", ".azw3", ".kfx", ".prc", ".lit", ".pdb", ".chm", ".lrf"})
 _KINDLE = (b"BOOKMOBI", b"TEXtREAd")
 _KINDLE_OFFSET = 60
 _OFFICE_PARTS = {"word/": ".docx", "xl/": ".xlsx", "ppt/": ".pptx", "Index/": ".pages"}
@@ -88,7 +90,9 @@ def describe_document(member: Member) -> str:
     head = member.peek_head(_KINDLE_OFFSET + 8)
     found = next((name for magic, name in _DOCUMENT_BY_MAGIC.items() if head.startswith(magic)), suffix)
     found = ".mobi" if head[_KINDLE_OFFSET:] in _KINDLE else found
-    is_sure = found != suffix or found in _TEXT_DOCUMENTS or b"\0" in head
+    words = member.peek_head(HEAD_BYTES).split() if found in _E_BOOKS else []
+    is_book = found in _E_BOOKS and len(words) < MIN_BOOK_WORDS
+    is_sure = found != suffix or found in _TEXT_DOCUMENTS or is_book or b"\0" in head
     return _describe(found) if found in _DOCUMENT_BY_SUFFIX and is_sure else ""
 
 

@@ -19,7 +19,14 @@ from model.interface import END_OF_TEXT
 from tools.corpus.archive import MAX_MEMBER_BYTES, Member, MemberError, has_bomb_ratio
 from tools.corpus.encodings import encoding_warning, read_as_utf8
 from tools.corpus.fields import format_count
-from tools.corpus.file_types import CODE_SUFFIXES, DATA_SUFFIXES, SAMPLE_BYTES, describe_left, has_binary_data
+from tools.corpus.file_types import (
+    CODE_SUFFIXES,
+    DATA_SUFFIXES,
+    SAMPLE_BYTES,
+    describe_document,
+    describe_left,
+    has_binary_data,
+)
 from tools.corpus.markdown_text import MARKDOWN_SUFFIXES, strip_markdown
 from tools.corpus.markup_kinds import describe_markup
 from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
@@ -43,7 +50,8 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 def claim(members: Sequence[Member]) -> Sequence[Member]:
     """Returns the members that begin with text that may have sentences, without those that are for programs by name."""
     offered = (member for member in members if PurePosixPath(member.name).suffix.lower() not in DATA_SUFFIXES)
-    return [member for member in offered if _is_text(member) and not describe_left(_decompress_if_xz(member))]
+    texts = (member for member in offered if _is_text(member) and not describe_document(member))
+    return [member for member in texts if not describe_left(_decompress_if_xz(member))]
 
 
 def read_items(members: Sequence[Member]) -> Iterator[ImportItem]:
