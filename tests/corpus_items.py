@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tools.corpus.archive import Member, iter_members
-from tools.corpus.encodings import encoding_warning, read_as_utf8
+from tools.corpus.decoding.encodings import encoding_warning, read_as_utf8
 from tools.corpus.importers.registry import Importer
 from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record, SkippedItem, SourceWarning
 

@@ -12,10 +12,11 @@ from encoded_texts import ENGLISH, FRENCH, GERMAN, RUSSIAN, TEXTS, encodable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpus import detect, encodings
+from tools.corpus import detect
 from tools.corpus.archive import Member
-from tools.corpus.encoding_guess import EncodingEvidence, guess_encoding
-from tools.corpus.encodings import encoding_warning, read_as_utf8
+from tools.corpus.decoding import encodings
+from tools.corpus.decoding.encoding_guess import EncodingEvidence, guess_encoding
+from tools.corpus.decoding.encodings import encoding_warning, read_as_utf8
 from tools.corpus.record import ImportItem
 
 CASES = [(language, name, text) for language, names, text in TEXTS for name in names]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.interface import END_OF_TEXT
 from model.store.documents import read_documents
 from tools.corpus.archive import Member
-from tools.corpus.encodings import encoding_warning, read_as_utf8
+from tools.corpus.decoding.encodings import encoding_warning, read_as_utf8
 from tools.corpus.importers import text
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
 

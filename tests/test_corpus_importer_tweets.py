@@ -12,10 +12,11 @@ from corpus_items import import_path, make_folder, make_zip, members_of, records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpus import csv_rows, dates
+from tools.corpus import dates
 from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpus.importers import tweets
 from tools.corpus.record import DamagedItem, ImportItem, KnownPerson, Record
+from tools.corpus.tables import csv_rows
 
 V1 = "source,text,created_at,retweet_count,favorite_count,is_retweet,id_str"
 V2 = "id,text,isRetweet,isDeleted,device,favorites,retweets,date,isFlagged"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.corpus.archive import Member
-from tools.corpus.encodings import read_as_utf8
+from tools.corpus.decoding.encodings import read_as_utf8
 from tools.corpus.html_text import html_to_text
 from tools.corpus.importers import web_page
 

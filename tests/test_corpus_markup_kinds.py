@@ -7,8 +7,8 @@ import pytest
 from corpus_items import texts_of, warnings_of
 
 from tools.corpus import detect
-from tools.corpus.markup_kinds import describe_markup
-from tools.corpus.prose import describe_non_prose
+from tools.corpus.formats.markup_kinds import describe_markup
+from tools.corpus.formats.prose import describe_non_prose
 
 PROSE = "The pump is stuck since Monday, and we rowed home over the lake. Tea was made, and Mara slept.\n"
 MARKED = {

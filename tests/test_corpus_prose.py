@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.corpus.prose import describe_non_prose, has_sentences
+from tools.corpus.formats.prose import describe_non_prose, has_sentences
 
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT / "../shared/corpus"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tools.cli.errors import ToolError
 from tools.corpus import add, storage
 from tools.corpus.cleaning import CleaningOptions
-from tools.corpus.csv_rows import CsvFormat
-from tools.corpus.csv_separators import COLUMN_GAP, QUOTES, SEPARATOR_CHAR, decode_cells, encode_line
 from tools.corpus.progress import ImportProgress
 from tools.corpus.report import build_report
+from tools.corpus.tables.csv_rows import CsvFormat
+from tools.corpus.tables.csv_separators import COLUMN_GAP, QUOTES, SEPARATOR_CHAR, decode_cells, encode_line
 
 
 @pytest.fixture(autouse=True)

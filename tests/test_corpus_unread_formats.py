@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.corpus import detect
-from tools.corpus.chat_lines import is_chat_log
-from tools.corpus.unread_formats import describe_unread
+from tools.corpus.formats.chat_lines import is_chat_log
+from tools.corpus.formats.unread_formats import describe_unread
 
 PAGE = '<html><body><div class="{}">Odo</div><div class="{}">Is the pump fixed?</div></body></html>'
 MAIL = "From: Odo <odo@example.com>\nSubject: pump\nDate: Mon, 1 Mar 2021 10:00:00 +0000\n\nIs the pump fixed?\n"

@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
     """Raises DaemonError, DriverError, ToolError."""
     log_to_stderr(logging.WARNING)
     if args.encoding is not None:
-        from tools.corpus.encodings import check_encoding
+        from tools.corpus.decoding.encodings import check_encoding
 
         args.encoding = check_encoding(args.encoding)
     chosen = config_from_line_arguments(args)

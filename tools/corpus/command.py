@@ -127,7 +127,7 @@ def _cleaning_options(args: argparse.Namespace) -> CleaningOptions | None:
 
 def _run_add(args: argparse.Namespace) -> int:
     from tools.corpus import add
-    from tools.corpus.encodings import check_encoding
+    from tools.corpus.decoding.encodings import check_encoding
     from tools.corpus.progress import ImportProgress
 
     encoding = check_encoding(args.encoding) if args.encoding else ""

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from tools.corpus.archive import Member, MemberError, is_zip, iter_members
-from tools.corpus.encodings import encoding_warning, read_as_utf8
-from tools.corpus.export_area import ExportArea
-from tools.corpus.file_types import (
+from tools.corpus.decoding.encodings import encoding_warning, read_as_utf8
+from tools.corpus.formats.export_area import ExportArea
+from tools.corpus.formats.file_types import (
     LICENCE,
     describe_document,
     describe_left,
@@ -25,6 +25,7 @@ from tools.corpus.file_types import (
     has_binary_data,
     is_licence,
 )
+from tools.corpus.formats.unread_formats import describe_unread
 from tools.corpus.importers.registry import (
     FIRST_LOOSE_KIND,
     KINDS,
@@ -33,7 +34,6 @@ from tools.corpus.importers.registry import (
     load_importer,
 )
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
-from tools.corpus.unread_formats import describe_unread
 
 X_ARCHIVE_SUFFIX = ".js"  # tweets with this suffix are an export; tables of tweets are not
 MEDIA_SUFFIX = re.compile(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from tools.corpus.encoding_guess import OTHER_ALPHABETS, EncodingEvidence, guess_encoding
+from tools.corpus.decoding.encoding_guess import OTHER_ALPHABETS, EncodingEvidence, guess_encoding
 from tools.corpus.fields import repair_latin1
 
 MAX_PASSES = 4  # a text may have been decoded wrongly more than once, and in several ways

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tools.corpus import csv_rows
 from tools.corpus.archive import Member
-from tools.corpus.csv_rows import CsvRow
 from tools.corpus.fields import as_text, as_timestamp, describe_attachment, format_numbers
 from tools.corpus.importers.signal_message import MENTION_MARK, UNKNOWN_NAME, is_outgoing, skip_reason
 from tools.corpus.importers.signal_xml import SmsElement, iter_elements
 from tools.corpus.jsonl import decode_line, iter_lines, not_utf8_message
 from tools.corpus.record import DamagedItem, ImportItem, Record, SkippedItem, SourceWarning
+from tools.corpus.tables import csv_rows
+from tools.corpus.tables.csv_rows import CsvRow
 from tools.corpus.threads import catch_damage, sort_by_thread
 
 _REQUIRED_COLUMNS = {"thread_id", "body"}

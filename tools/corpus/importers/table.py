@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
-from tools.corpus.column_names import TWEET_TEXT_NAMES, text_rank
-from tools.corpus.column_profile import MIN_SENTENCES, profile_column
 from tools.corpus.importers import table_csv, table_json
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
-from tools.corpus.table_layout import TableLayout, name_column, take_header
-from tools.corpus.table_roles import find_roles, is_tweet_table
+from tools.corpus.tables.column_names import TWEET_TEXT_NAMES, text_rank
+from tools.corpus.tables.column_profile import MIN_SENTENCES, profile_column
+from tools.corpus.tables.table_layout import TableLayout, name_column, take_header
+from tools.corpus.tables.table_roles import find_roles, is_tweet_table
 from tools.corpus.threads import catch_damage
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".psv"})

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tools.corpus import csv_rows
 from tools.corpus.archive import Member
 from tools.corpus.cleaning.social_noise import MAX_TWEET_CHARS, split_joined_tweets, tweet_length
-from tools.corpus.csv_format import is_rule
-from tools.corpus.csv_rows import MAX_CERTAIN_CHARS, MAX_QUOTED_CHARS, CsvRow
-from tools.corpus.csv_separators import decode_cells, encode_line
 from tools.corpus.fields import format_count
 from tools.corpus.jsonl import decode_line, iter_lines, not_utf8_message
 from tools.corpus.record import DamagedItem, ImportItem, SkippedItem, SourceWarning
-from tools.corpus.table_layout import TableLayout, find_layout
-from tools.corpus.table_roles import TableRoles
+from tools.corpus.tables import csv_rows
+from tools.corpus.tables.csv_format import is_rule
+from tools.corpus.tables.csv_rows import MAX_CERTAIN_CHARS, MAX_QUOTED_CHARS, CsvRow
+from tools.corpus.tables.csv_separators import decode_cells, encode_line
+from tools.corpus.tables.table_layout import TableLayout, find_layout
+from tools.corpus.tables.table_roles import TableRoles
 
 SAMPLE_BYTES = 1 << 16
 MAX_HEADER_LINES = 20

@@ -15,14 +15,14 @@ from typing import Any
 
 from tools.corpus import json_stream
 from tools.corpus.archive import Member, MemberError
-from tools.corpus.column_names import TEXT_NAMES, is_known_name, is_name_like, normalise_name
-from tools.corpus.column_profile import ColumnChoice, choose_text_column, profile_column
-from tools.corpus.csv_rows import CsvFormat
 from tools.corpus.fields import repair_surrogates
 from tools.corpus.jsonl import iter_objects
 from tools.corpus.record import ImportItem, SkippedItem
-from tools.corpus.table_layout import TableLayout
-from tools.corpus.table_roles import TableRoles
+from tools.corpus.tables.column_names import TEXT_NAMES, is_known_name, is_name_like, normalise_name
+from tools.corpus.tables.column_profile import ColumnChoice, choose_text_column, profile_column
+from tools.corpus.tables.csv_rows import CsvFormat
+from tools.corpus.tables.table_layout import TableLayout
+from tools.corpus.tables.table_roles import TableRoles
 
 LINE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".jl"})
 SUFFIXES = LINE_SUFFIXES | {".json"}

@@ -1,7 +1,7 @@
 """Imports plain text: a document for each file, or several separated by <|endoftext|> or by gpt-2-simple's sample line.
 
-Members are in UTF-8 (`tools/corpus/encodings.py`); a file in .xz is decompressed, and decoded as others are. HTML, JSON
-and source code are imported as they are.
+Members are in UTF-8 (`tools/corpus/decoding/encodings.py`); a file in .xz is decompressed, and decoded as others are.
+HTML, JSON and source code are imported as they are.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import IO, cast
 
 from model.interface import END_OF_TEXT
 from tools.corpus.archive import MAX_MEMBER_BYTES, Member, MemberError, has_bomb_ratio
-from tools.corpus.encodings import encoding_warning, read_as_utf8
+from tools.corpus.decoding.encodings import encoding_warning, read_as_utf8
 from tools.corpus.fields import format_count
-from tools.corpus.file_types import (
+from tools.corpus.formats.file_types import (
     CODE_SUFFIXES,
     DATA_SUFFIXES,
     SAMPLE_BYTES,
@@ -27,8 +27,8 @@ from tools.corpus.file_types import (
     describe_left,
     has_binary_data,
 )
+from tools.corpus.formats.markup_kinds import describe_markup
 from tools.corpus.markdown_text import MARKDOWN_SUFFIXES, strip_markdown
-from tools.corpus.markup_kinds import describe_markup
 from tools.corpus.record import ImportItem, Record, SkippedItem, SourceWarning
 from tools.corpus.threads import catch_damage
 

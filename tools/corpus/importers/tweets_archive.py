@@ -18,7 +18,7 @@ from tools.corpus.archive import Member, MemberError
 from tools.corpus.fields import as_text, get_nested
 from tools.corpus.importers.tweets_notes import TweetNotes
 from tools.corpus.record import ImportItem, KnownPerson, Record, SkippedItem
-from tools.corpus.table_roles import FLAGGED_RETWEET, NO_TEXT, OTHER_WRITER
+from tools.corpus.tables.table_roles import FLAGGED_RETWEET, NO_TEXT, OTHER_WRITER
 from tools.corpus.threads import catch_damage
 
 DELETED = "a tweet that was deleted"

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from tools.corpus import csv_rows
-from tools.corpus.cell_texts import is_wrapped
-from tools.corpus.column_names import TEXT_NAMES, is_denied, normalise_name, text_rank
-from tools.corpus.column_profile import ColumnChoice, ColumnProfile, choose_text_column
-from tools.corpus.csv_format import (
+from tools.corpus.tables import csv_rows
+from tools.corpus.tables.cell_texts import is_wrapped
+from tools.corpus.tables.column_names import TEXT_NAMES, is_denied, normalise_name, text_rank
+from tools.corpus.tables.column_profile import ColumnChoice, ColumnProfile, choose_text_column
+from tools.corpus.tables.csv_format import (
     DELIMITERS,
     MAX_SAMPLE_ROWS,
     FormatCandidate,
@@ -21,8 +21,8 @@ from tools.corpus.csv_format import (
     share_of,
     split_glued_header,
 )
-from tools.corpus.csv_rows import CsvFormat
-from tools.corpus.csv_separators import find_header_separator
+from tools.corpus.tables.csv_rows import CsvFormat
+from tools.corpus.tables.csv_separators import find_header_separator
 
 MAX_TITLE_LINES = 12  # before a header
 MIN_TITLED_SCORE = 2.8  # of a table behind a title: at least two known names

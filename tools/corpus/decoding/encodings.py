@@ -18,7 +18,7 @@ from typing import IO, Protocol, cast
 
 from tools.cli.errors import ToolError
 from tools.corpus.archive import READ_ERRORS, Member, MemberError
-from tools.corpus.byte_signatures import (
+from tools.corpus.decoding.byte_signatures import (
     MARKS,
     NO_TEXT_MAGIC,
     WIDE_ENCODINGS,
@@ -29,7 +29,7 @@ from tools.corpus.byte_signatures import (
     is_text,
     is_utf8_with_nuls,
 )
-from tools.corpus.encoding_guess import EncodingEvidence, guess_encoding
+from tools.corpus.decoding.encoding_guess import EncodingEvidence, guess_encoding
 
 CHUNK_BYTES = 1 << 18
 SNIFF_BYTES = 4096  # in which UTF-16 without a mark is looked for

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tools.corpus.cell_texts import is_wrapped, unwrap_texts
-from tools.corpus.column_names import (
+from tools.corpus.tables.cell_texts import is_wrapped, unwrap_texts
+from tools.corpus.tables.column_names import (
     TEXT_NAMES,
     TWEET_TEXT_NAMES,
     is_comment_name,

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tools.corpus import dates
-from tools.corpus.cell_texts import clean_cell, have_escapes, is_no_value, unwrap_texts
-from tools.corpus.column_names import DATE_NAMES, WRITER_NAMES, find_column, is_own_name, normalise_name
-from tools.corpus.column_profile import FALSE_VALUES, TRUE_VALUES
 from tools.corpus.fields import as_text, as_timestamp
 from tools.corpus.record import ImportItem, Record, SkippedItem
-from tools.corpus.table_layout import TableLayout, has_wrapped_texts
+from tools.corpus.tables.cell_texts import clean_cell, have_escapes, is_no_value, unwrap_texts
+from tools.corpus.tables.column_names import DATE_NAMES, WRITER_NAMES, find_column, is_own_name, normalise_name
+from tools.corpus.tables.column_profile import FALSE_VALUES, TRUE_VALUES
+from tools.corpus.tables.table_layout import TableLayout, has_wrapped_texts
 
 NO_TEXT = "a tweet without a text"
 NO_ROW_TEXT = "a row without a text"

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
-from tools.corpus.byte_signatures import MAX_NUL_SHARE
+from tools.corpus.decoding.byte_signatures import MAX_NUL_SHARE
+from tools.corpus.formats.prose import describe_non_prose, has_sentences
 from tools.corpus.markdown_text import MARKDOWN_SUFFIXES, strip_markdown
-from tools.corpus.prose import describe_non_prose, has_sentences
 
 HEAD_BYTES = 4096
 SAMPLE_BYTES = 1 << 16

@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tools.corpus.column_names import TEXT_NAMES, is_known_name, is_name_like, normalise_name
-from tools.corpus.csv_rows import CsvFormat
+from tools.corpus.tables.column_names import TEXT_NAMES, is_known_name, is_name_like, normalise_name
+from tools.corpus.tables.csv_rows import CsvFormat
 
 SEPARATOR_CHAR = "\x1f"  # stands for a separator of several characters
 COLUMN_GAP = "  "  # the separator of columns of fixed width: two blanks or more

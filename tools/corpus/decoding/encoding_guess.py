@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from tools.corpus.letter_frequencies import (
+from tools.corpus.decoding.letter_frequencies import (
     ASIAN_ENCODINGS,
     DRAWING,
     LETTERS,

@@ -11,9 +11,8 @@ from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 
 from tools.corpus.archive import Member
-from tools.corpus.chat_lines import is_chat_log
-from tools.corpus.importers import table
-from tools.corpus.message_formats import (
+from tools.corpus.formats.chat_lines import is_chat_log
+from tools.corpus.formats.message_formats import (
     AS_MARKUP,
     AS_PAGE,
     AS_TEXT,
@@ -29,7 +28,8 @@ from tools.corpus.message_formats import (
     UNKNOWN_TABLE,
     UnreadFormat,
 )
-from tools.corpus.table_layout import find_layout
+from tools.corpus.importers import table
+from tools.corpus.tables.table_layout import find_layout
 
 HEAD_BYTES = 1 << 16
 FIRST_OBJECTS_CHARS = 8000  # of JSON, whose keys are examined

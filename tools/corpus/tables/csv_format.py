@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tools.corpus import csv_rows
-from tools.corpus.column_names import (
+from tools.corpus.tables import csv_rows
+from tools.corpus.tables.column_names import (
     is_compound_name,
     is_identifier,
     is_known_name,
@@ -19,9 +19,9 @@ from tools.corpus.column_names import (
     is_text_title,
     is_unnamed,
 )
-from tools.corpus.column_profile import ColumnProfile, ValueKind, profile_column, value_kind
-from tools.corpus.csv_rows import CsvFormat
-from tools.corpus.csv_separators import QUOTES, decode_cells, encode_line, find_odd_formats, quoted_share
+from tools.corpus.tables.column_profile import ColumnProfile, ValueKind, profile_column, value_kind
+from tools.corpus.tables.csv_rows import CsvFormat
+from tools.corpus.tables.csv_separators import QUOTES, decode_cells, encode_line, find_odd_formats, quoted_share
 
 DELIMITERS = ",;\t|"
 MAX_SAMPLE_ROWS = 400
