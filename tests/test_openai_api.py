@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.config import AnswerConfig
-from model.interface import PARAMETERS, CompletionRequest, FinishReason, Opening, Sampling
+from model.interface import ANSWER_LENGTH, PARAMETERS, CompletionRequest, FinishReason, Opening, Sampling
 from model.openai_api import response
 from model.openai_api.fields import InvalidRequest
 from model.openai_api.models import ModelInfo, decode_models, encode_models
@@ -82,7 +82,7 @@ def test_a_parameter_is_declared_once_and_known_everywhere() -> None:
     ask.add_arguments(parser)
     request = OpenAIRequest("m", CompletionRequest("", Sampling(length=1))).to_json()
     for name, parameter in PARAMETERS.items():
-        assert getattr(parser.parse_args([]), name) == getattr(Sampling(), name)
+        assert getattr(parser.parse_args([]), name) == getattr(Sampling(length=ANSWER_LENGTH), name)
         assert name in {key.name for key in fields(AnswerConfig)}
         body = request["asr33"] if parameter.is_extension else request
         assert all(key in body for key in parameter.json_names)
