@@ -16,8 +16,6 @@ from daemon import commands, systemd
 from daemon.farewell import MARK_LIMIT_S, WORD_LIMIT_S
 from drivers.text.charset import fold_text
 
-pytestmark = pytest.mark.pace
-
 MARK = "\n-- STOPPED --\n"
 
 
@@ -40,7 +38,8 @@ def known_words(sandbox: Sandbox) -> set[str]:
 @pytest.mark.parametrize(
     ("when", "number"),
     [
-        *[(f"answer {strokes}", signal.SIGTERM) for strokes in (11, 24, 37, 52)],
+        *[(f"answer {strokes}", signal.SIGTERM) for strokes in (11, 37)],
+        *[pytest.param(f"answer {strokes}", signal.SIGTERM, marks=pytest.mark.soak) for strokes in (24, 52)],
         ("answer 30", signal.SIGINT),
         ("greeting", signal.SIGHUP),
         ("typed", signal.SIGTERM),
@@ -84,6 +83,7 @@ def test_the_paper_ends_with_a_word_and_a_mark(sandbox: Sandbox, when: str, numb
         assert b"stopping" in messages
 
 
+@pytest.mark.pace
 def test_a_paused_machine_gets_no_mark_and_delays_no_stop(sandbox: Sandbox) -> None:
     machine = sandbox.start_machine()
     daemon = sandbox.start("run", "--line", str(sandbox.link), "--length", "400")
