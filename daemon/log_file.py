@@ -1,6 +1,6 @@
 """A file of lines that one process appends to: each line whole, or not at all.
 
-It notices when its file was removed, moved, replaced or truncated by somebody else. It does not know what the lines
+It notices when its file was removed, moved, replaced or truncated by another program. It does not know what the lines
 mean.
 """
 
@@ -14,6 +14,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+
+from model.store.atomic_file import fsync_path
 
 Change = Literal["", "removed", "moved", "truncated"]
 
@@ -29,12 +31,12 @@ class LogFile:
         self._is_torn = False
         fcntl.flock(self._fd, fcntl.LOCK_EX)  # `repair_torn_files` of another daemon may hold it for a moment
         with contextlib.suppress(OSError):  # a folder that may be written but not read
-            _sync_folder(path.parent)
+            fsync_path(path.parent)
         # On a file system whose inode numbers vary, each look would report a change.
         self._is_stable = self.detect_change() == ""
 
     def detect_change(self) -> Change:
-        """Returns what somebody else did to the file; "" if it is in its place, or if that cannot be known."""
+        """Returns what another program did to the file; "" if it is in its place, or if that cannot be known."""
         own = os.fstat(self._fd)
         try:
             found = self.path.stat()
@@ -129,11 +131,3 @@ def _cut_torn_line(fd: int) -> bool:
         end = start
     os.ftruncate(fd, end)
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,3 +30,12 @@ def replace_atomically(target: Path, temporary: Path | None = None) -> Iterator[
 def temporary_path(target: Path) -> Path:
     """Returns the path beside the target that this process writes to first."""
     return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+def fsync_path(path: Path) -> None:
+    """Flushes a file's content, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from model.errors import ModelError
 from model.interface import GPT2Config
+from model.store.atomic_file import fsync_path
 from model.store.manifest import CARD_FILE, DATA_FILE, GRAPH_FILE, TOKENIZER_FILE, Manifest, record_file, write_manifest
 
 
@@ -93,15 +94,6 @@ def try_lock(handle: int) -> bool:
     except OSError:
         pass  # some file servers cannot lock folders
     return True
-
-
-def fsync_path(path: Path) -> None:
-    """Flushes a file's content, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _is_same_folder(folder: Path, handle: int) -> bool:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import ModelError, ModelNotFound
+from model.store.atomic_file import fsync_path as fsync_path
 from model.store.draft import commit_draft as commit_draft
-from model.store.draft import fsync_path as fsync_path
 from model.store.draft import lock_folder, sibling_folder
 from model.store.draft import open_draft as open_draft
 from model.store.draft import try_lock as try_lock
