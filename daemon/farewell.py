@@ -26,7 +26,7 @@ async def finish_word(tty: Teletype) -> None:
 
 
 async def print_stop_mark(tty: Teletype) -> None:
-    """Prints the mark on a line of its own, and waits until it is struck. Nobody else may print any more.
+    """Prints the mark on a line of its own, and waits until it is struck. No other caller may print any more.
 
     A machine whose line is lost, that the operator has paused, or whose motor is off gets no mark.
     """

@@ -171,7 +171,7 @@ class SessionLog:
         self.path, self.is_kept = self._file.path, True
 
     def _note_change(self, file: LogFile, change: Change, t: float) -> None:
-        """Leaves a file that somebody else removed, moved or truncated; the gap is what is no longer in it."""
+        """Leaves a file that another program removed, moved or truncated; the gap is what is no longer in it."""
         lost = 0 if change == "moved" else self._records_in_file
         is_same_file = change == "truncated" and file.restart_if_empty()
         _log.warning("%s was %s; the record is begun anew", self.path, change)

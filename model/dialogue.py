@@ -69,7 +69,7 @@ def choose_speakers(persona: str, you: str, known_names: Sequence[str] = ()) -> 
 def stop_sequences_for(prompt: str, names: Sequence[str]) -> tuple[str, ...]:
     """Returns the tags of all known speakers but the one whose message the prompt ends in: an answer ends before them.
 
-    A prompt that is no dialogue ends in nobody's message.
+    A prompt that is no dialogue ends in no speaker's message.
     """
     last_line = next((line for line in reversed(prompt.splitlines()) if line and not line[0].isspace()), "")
     return tuple(f"\n{name}:" for name in names if not last_line.startswith(f"{name}:"))

@@ -173,7 +173,7 @@ async def test_nothing_is_struck_before_the_line_has_held() -> None:
         await line.close()
 
 
-# Somebody else on the line.
+# Another program on the line.
 
 
 def start_reader(path: str, *, as_terminal: bool) -> subprocess.Popen[bytes]:

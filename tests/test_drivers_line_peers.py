@@ -268,23 +268,13 @@ async def test_every_byte_passes_ser2net_by_telnet(scheme, tmp_path):
 
 
 @needs("ser2net")
-async def test_a_plain_socket_to_a_telnet_server_is_told_the_cure(tmp_path):
+@pytest.mark.parametrize(("scheme", "fault"), [("socket", "speaks telnet: write"), ("rfc2217", "RFC 2217.*: write")])
+async def test_another_scheme_for_a_telnet_server_is_told_the_cure(tmp_path, scheme, fault):
     async with VirtualTeletype(WallClock(), character_s=0) as machine:
         port = free_port()
         with serve_tty(tmp_path, machine.path, port, PROTOCOLS["telnet"]):
-            line = await open_when_ready(f"socket://127.0.0.1:{port}")
-            with raises_driver_error("unavailable", match=f"speaks telnet: write telnet://127.0.0.1:{port}"):
-                await await_greeting(line, 1.0)
-            await line.close()
-
-
-@needs("ser2net")
-async def test_rfc_2217_to_a_server_without_it_is_told_the_cure(tmp_path):
-    async with VirtualTeletype(WallClock(), character_s=0) as machine:
-        port = free_port()
-        with serve_tty(tmp_path, machine.path, port, PROTOCOLS["telnet"]):
-            line = await open_when_ready(f"rfc2217://127.0.0.1:{port}")
-            with raises_driver_error("unavailable", match=f"RFC 2217.*: write telnet://127.0.0.1:{port}"):
+            line = await open_when_ready(f"{scheme}://127.0.0.1:{port}")
+            with raises_driver_error("unavailable", match=f"{fault} telnet://127.0.0.1:{port}"):
                 await await_greeting(line, 1.0)
             await line.close()
 

@@ -102,7 +102,7 @@ async def open_line(
 
 
 def _require_no_terminal(line: LineTransport) -> None:
-    """Raises DriverError for a pty at which somebody works: a link to the pty of a dead machine may lead there."""
+    """Raises DriverError for a pty at which a user works: a link to the pty of a dead machine may lead there."""
     if line.kind == "pty" and (user := find_terminal_user(line.name)):
         raise DriverError(
             f"{line.name} is the terminal of {user.name} (process {user.pid}): "

@@ -38,7 +38,7 @@ class ExportArea:
         """Adds an export, given the names of the files that its importer claimed."""
         if prefixes := export_prefixes(kind, names):
             self._prefixes |= prefixes
-            if kind != "epub":  # the folder of a book has no texts of somebody else
+            if kind != "epub":  # the folder of a book has no texts of others
                 self._folders.update(map(parent_folder, names))
 
     def owns(self, member: Member) -> bool:

@@ -55,7 +55,7 @@ class _Account:
     display_name: str = ""
 
     def is_other(self, user: object) -> bool:
-        """Whether a tweet's user is somebody else. Names change, so the ids decide where both are known."""
+        """Whether a tweet's user is not the owner. Names change, so the ids decide where both are known."""
         user_id, name = as_text(get_nested(user, "id_str")), as_text(get_nested(user, "screen_name"))
         if self.id and user_id:
             return self.id != user_id

@@ -32,7 +32,7 @@ HEAD_BYTES = 1 << 16  # in which a line with a name must occur: a large group be
 MAX_NAME_CHARS = 100
 MAX_COLONS = 3  # in a name
 MIN_LINES = 4  # by which a name with a colon is known
-MAX_CUT_LINES = 30  # before the first stamp, if somebody cut the file
+MAX_CUT_LINES = 30  # before the first stamp, if its user cut the file
 MIN_STAMP_SHARE = 0.3  # of the lines of such a file
 SAME_MINUTE_S = 59
 
@@ -74,7 +74,7 @@ def is_chat(member: Member) -> bool:
     lines = [line for line in decode_line(member.peek_head(HEAD_BYTES))[0].split("\n") if line.strip()]
     stamps = [(line, stamp) for line in lines if (stamp := parse_stamp(line)) and stamp.style == first.style]
     named = sum(": " in line[stamp.end :] for line, stamp in stamps)
-    if number == 0 and not named:  # a chat in which nobody wrote
+    if number == 0 and not named:  # a chat without a message
         return len(stamps) == len(lines) and any(is_encryption_notice(line) for line in lines)
     return named > 0 if number == 0 else named >= MIN_LINES and len(stamps) >= MIN_STAMP_SHARE * len(lines)
 

@@ -66,7 +66,7 @@ _NO_TEXT_WORDS = frozenset(
         "datum sprache langue permalink slug path file filename phone address thread at by utc",
     )
 )
-# A column whose name has one of these words holds words of somebody else.
+# A column whose name has one of these words holds words of others.
 _FOREIGN_WORDS = frozenset(("quoted", "retweeted", "retweet", "rt", "parent"))
 # `user_description` is about the writer.
 _PERSON_WORDS = frozenset(("user", "author", "profile", "account", "sender", "channel"))
@@ -113,7 +113,7 @@ def is_own_name(name: str) -> bool:
 
 
 def is_denied(name: str) -> bool:
-    """Whether a column of this name surely holds no own texts: ids, dates, writers, texts of somebody else."""
+    """Whether a column of this name surely holds no own texts: ids, dates, writers, texts of others."""
     parent, _, last = name.rpartition(".")
     words = _split_words(last)
     normalised = normalise_name(last)
