@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from model.interface import GPT2Config
-from tools.train import device, memory
+from tools.train import device, memory, schedule
 from tools.train.display import TrainDisplay
 from tools.train.holdout import HoldOut
 from tools.train.inputs import TrainingTexts
 from tools.train.memory import MemoryEstimate
 from tools.train.options import DEFAULT_PATIENCE, TrainOptions
 from tools.train.run_config import HashedSource, ModelSize, RunConfig
-from tools.train.schedule import BASE_LEARNING_RATES, LEARNING_RATES, LOOK_EVERY, LORA_LEARNING_RATES, TrainPlan
+from tools.train.schedule import LOOK_EVERY, TrainPlan
 
 
 def make_config(
@@ -39,6 +39,7 @@ def make_config(
         dropout=options.dropout,
         decay=options.decay,
         average=options.average,
+        rate=options.rate or 0,
         corpus=texts.has_corpus,
     )
 
@@ -49,7 +50,7 @@ def make_plan(options: TrainOptions, config: RunConfig, shape: GPT2Config, displ
     is_bfloat16, precision = device.choose_precision(options.precision, torch_device, shape.n_embd)
     full = _estimate_memory(options, shape, torch_device, is_bfloat16)
     estimate = memory.fit_to_memory(full, device.free_memory(torch_device))
-    rates = LEARNING_RATES if options.base is None else LORA_LEARNING_RATES if options.lora else BASE_LEARNING_RATES
+    rates = schedule.choose_rates(has_base=config.base is not None, has_adapters=bool(config.lora), percent=config.rate)
     place = f"{device.device_name(torch_device)}, {precision}"
     plan = TrainPlan(
         options.length,

@@ -12,7 +12,7 @@ from model.interface import HEAD_SIZE_MULTIPLE, PARAMETERS, THREAD_RANGE, Device
 from model.store import store
 from tools.cli.errors import ToolError
 from tools.train.holdout import HoldOut, parse_hold_out
-from tools.train.run_config import DEFAULT_BATCH, DEFAULT_DECAY, DEFAULT_FALL, DEFAULT_SEED, ModelSize, RunLength
+from tools.train.run_config import BASE_RATE_SHARE, DEFAULT_BATCH, DEFAULT_DECAY, DEFAULT_FALL, DEFAULT_SEED, ModelSize, RunLength
 
 PrecisionChoice = Literal["auto", "bfloat16", "float32"]
 
@@ -20,7 +20,7 @@ MIN_VOCABULARY = 257  # of a byte-level vocabulary: 256 bytes and the end of tex
 DEFAULT_COPIED_WORDS = 5000
 DEFAULT_PATIENCE = 3  # evaluations, or eighths of the run
 MAX_LORA_RANK = 1024  # beyond it, training the whole net is cheaper
-LIMITS = {"dropout": 0.9, "decay": 1, "lora": MAX_LORA_RANK, "patience": 10**6, "copied": 10**6}  # the highest values
+LIMITS = {"dropout": 0.9, "decay": 1, "lora": MAX_LORA_RANK, "rate": 500, "patience": 10**6, "copied": 10**6}  # the highest values
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class TrainOptions:
     """The options of one run. `size` is None if the base gives it; `hold_out` and `patience` None mean the defaults.
 
     `average` and `dropout` are shares, 0 to 1. `copied` is the number of words that the model writes to measure
-    memorisation.
+    memorisation. `rate` is in per cent; None means the default.
     """
 
     texts: tuple[Path, ...]
@@ -50,6 +50,7 @@ class TrainOptions:
     dropout: float = 0.0
     decay: float = DEFAULT_DECAY
     average: float = 0.0
+    rate: float | None = None
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
     copied: int = DEFAULT_COPIED_WORDS
@@ -113,6 +114,8 @@ def _add_learning_arguments(parser: argparse.ArgumentParser) -> None:
     add("--decay", type=float, default=DEFAULT_DECAY, metavar="D", help=decay)
     average = "last part of the run, in percent, whose mean weights are kept (default 0: the last weights)"
     add("--average", type=float, default=0.0, metavar="PERCENT", help=average)
+    rate = "learning rate, in percent of that for random weights; 100 suits much new text on a base"
+    add("--rate", type=float, metavar="PERCENT", help=f"{rate} (default 100, with a base {100 * BASE_RATE_SHARE:g})")
     device = "device to train on (default auto: cuda if available)"
     add("--device", choices=get_args(DeviceChoice), default="auto", help=device)
     precision = "number format of the products; weights are float32 (default auto: bfloat16 where it is faster)"
@@ -128,7 +131,7 @@ def parse_options(args: argparse.Namespace) -> TrainOptions:
         raise _usage_error(f"--name {args.name}: a model cannot be its own base; give the new one another --name")
     if any(str(text) == "-" for text in args.texts):
         raise _usage_error("-: a run may have to read its texts again, so give files")
-    for option in ("steps", "minutes", "batch", "threads", "save_every", "fall", "look_every"):
+    for option in ("steps", "minutes", "batch", "threads", "save_every", "fall", "look_every", "rate"):
         _require_positive(option, getattr(args, option))
     _check_learning(args)
     if args.fall > 100:
@@ -157,6 +160,7 @@ def parse_options(args: argparse.Namespace) -> TrainOptions:
         dropout=args.dropout,
         decay=args.decay,
         average=args.average / 100,
+        rate=args.rate,
         device=args.device,
         precision=args.precision,
         copied=args.copied,

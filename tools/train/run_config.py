@@ -16,11 +16,14 @@ from tools.cli.errors import ToolError
 from tools.train.holdout import HoldOut
 
 FORMAT = 1
-LATER_FIELDS = ("patience", "look_every", "lora", "dropout", "decay", "average")  # added later: old records lack them
+LATER_FIELDS = ("patience", "look_every", "lora", "dropout", "decay", "average", "rate")  # old records lack them
 DEFAULT_BATCH = 8
 DEFAULT_SEED = 33
 DEFAULT_FALL = 0.5
 DEFAULT_DECAY = 0.05
+# From a base the learning rates are a fifth. A step of Muon has the same length whatever the gradient, and fifty steps
+# at the full rate would overwrite the base before the fall of the rate could repair it.
+BASE_RATE_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class RunConfig:
     """All settings that decide the result of a run, except its length and the machine's rounding.
 
     `hold_out` has numbers of documents; or `hold_share` per cent are drawn by the seed. `patience` 0 means no early
-    end, `look_every` 0 the default. `corpus` says whether one of the texts is a corpus.
+    end, `look_every` 0 and `rate` 0 (in per cent) the default. `corpus` says whether one of the texts is a corpus.
     """
 
     texts: tuple[HashedSource, ...]
@@ -79,6 +82,7 @@ class RunConfig:
     dropout: float = 0.0
     decay: float = DEFAULT_DECAY
     average: float = 0.0
+    rate: float = 0.0
     corpus: bool = False
 
 

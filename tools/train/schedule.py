@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tools.train.checkpoint import TrainState
-from tools.train.run_config import DEFAULT_DECAY, RunLength
+from tools.train.run_config import BASE_RATE_SHARE, DEFAULT_DECAY, RunLength
 
 LEARNING_RATES = (0.02, 3e-3)  # matrices, vectors
-# From a base the rates are a fifth. A step of Muon has the same length whatever the gradient, and fifty steps at the
-# full rate would overwrite the base before the fall of the rate could repair it.
-BASE_LEARNING_RATES = (0.004, 6e-4)
 LORA_LEARNING_RATES = (0.0, 2e-3)  # adapters begin at zero and are small: AdamW alone, and a higher rate
 WARM_UP_STEPS = 50
 FINAL_RATE_SHARE = 0.02
@@ -56,6 +53,13 @@ class TrainPlan:
         """The unit of patience in steps: the given interval of evaluations, or an eighth of the run."""
         steps = self.length.steps or PATIENCE_SPANS * LOOK_EVERY
         return self.look_every or max(MIN_PATIENCE_SPAN, min(LOOK_EVERY, steps // PATIENCE_SPANS))
+
+
+def choose_rates(has_base: bool, has_adapters: bool, percent: float) -> tuple[float, float]:
+    """The rates of matrices and of vectors. `percent` 0 means the default."""
+    rates = LORA_LEARNING_RATES if has_adapters else LEARNING_RATES
+    share = percent / 100 if percent else BASE_RATE_SHARE if has_base and not has_adapters else 1.0
+    return rates[0] * share, rates[1] * share
 
 
 def is_evaluation_step(plan: TrainPlan, step: int) -> bool:
