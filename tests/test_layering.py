@@ -83,6 +83,7 @@ PURE = [
     "model/server/metrics.py",
     "model/dialogue.py",
     "model/opening.py",
+    "daemon/archive/answer_code.py",
     "daemon/conversation.py",
     "daemon/control/protocol.py",
     "daemon/commands.py",
@@ -204,7 +205,7 @@ FLOORS = {
     ],
     "daemon": [
         "errors paths log_file",
-        "config config_parser conversation commands session_log line_connection model_factory lease_queue",
+        "config config_parser conversation commands archive session_log line_connection model_factory lease_queue",
         "observers exchange farewell",
         "session",
         "control systemd",

@@ -12,7 +12,15 @@ from model.interface import HEAD_SIZE_MULTIPLE, PARAMETERS, THREAD_RANGE, Device
 from model.store import store
 from tools.cli.errors import ToolError
 from tools.train.holdout import HoldOut, parse_hold_out
-from tools.train.run_config import BASE_RATE_SHARE, DEFAULT_BATCH, DEFAULT_DECAY, DEFAULT_FALL, DEFAULT_SEED, ModelSize, RunLength
+from tools.train.run_config import (
+    BASE_RATE_SHARE,
+    DEFAULT_BATCH,
+    DEFAULT_DECAY,
+    DEFAULT_FALL,
+    DEFAULT_SEED,
+    ModelSize,
+    RunLength,
+)
 
 PrecisionChoice = Literal["auto", "bfloat16", "float32"]
 
@@ -20,7 +28,14 @@ MIN_VOCABULARY = 257  # of a byte-level vocabulary: 256 bytes and the end of tex
 DEFAULT_COPIED_WORDS = 5000
 DEFAULT_PATIENCE = 3  # evaluations, or eighths of the run
 MAX_LORA_RANK = 1024  # beyond it, training the whole net is cheaper
-LIMITS = {"dropout": 0.9, "decay": 1, "lora": MAX_LORA_RANK, "rate": 500, "patience": 10**6, "copied": 10**6}  # the highest values
+LIMITS = {
+    "dropout": 0.9,
+    "decay": 1,
+    "lora": MAX_LORA_RANK,
+    "rate": 500,
+    "patience": 10**6,
+    "copied": 10**6,
+}  # the highest values
 
 
 @dataclass(frozen=True, slots=True)
