@@ -57,6 +57,14 @@ def test_encoding_goes_line_by_line_with_an_end_of_text_before_each_document(mon
     assert len(progress) > 5
 
 
+def test_a_document_may_come_several_times() -> None:
+    texts = fakes.make_documents(3)
+    encoder = tokenizer.train_tokenizer(texts, 300)
+    once = [data.encode_documents([text], encoder).tolist() for text in texts]
+    row = data.encode_documents(texts, encoder, times=[1, 3, 2])
+    assert row.tolist() == [*once[0], *once[1] * 3, *once[2] * 2]
+
+
 def test_too_little_text_is_an_error_with_a_cure() -> None:
     with fakes.raises("damaged", match=r"too few for 8 windows of 64: add text, or lower --batch or --context"):
         next(data.iter_batches(fakes.make_token_row(300), 64, 8, seed=1))

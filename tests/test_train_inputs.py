@@ -158,3 +158,11 @@ def test_a_share_is_written_with_all_digits(percent: float) -> None:
 def test_an_empty_hold_out_holds_nothing_out() -> None:
     assert not HoldOut()
     assert choose_documents(HoldOut(), [1, 2], [1, 1], Random(1)) == ()
+
+
+def test_each_document_of_a_text_comes_as_often_as_the_text(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    paths[0].write_text("one\n<|endoftext|>\ntwo\n")
+    paths[1].write_text("three\n")
+    assert inputs.read_texts(paths).times == [1, 1, 1]
+    assert inputs.read_texts(paths, (2, 5)).times == [2, 2, 5]

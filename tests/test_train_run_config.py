@@ -47,6 +47,10 @@ CONFIG = RunConfig(
         ("--steps 9 --threads 257", "--threads 257: give at most 256"),
         ("--steps 9 --layers 0", "--layers 0: give"),
         ("--steps 9 --heads 0", "--heads 0: give"),
+        ("--steps 9 --rate 0", "--rate 0: give a number above zero"),
+        ("--steps 9 --rate 501", "--rate 501: give a number from 0 to 500"),
+        ("--steps 9 --times 1,2", "--times 1,2: give a number from 1 to 1,000 for each of the 1 texts"),
+        ("--steps 9 --times 0", "--times 0: give a number from 1"),
         ("--steps 9 --seed -1", "--seed -1: give a number from 0"),
         (f"--steps 9 --seed {2**63}", f"--seed {2**63}: give a number from 0 to below"),
         ("--steps 9 --vocabulary 256", "--vocabulary 256: give at least 257"),
@@ -101,6 +105,7 @@ def test_a_file_that_is_no_run_record_is_refused(text: str) -> None:
         (replace(CONFIG, seed=8), "begun with --seed 7, not --seed 8"),
         (replace(CONFIG, batch=4), "begun with --batch 8, not --batch 4"),
         (replace(CONFIG, size=ModelSize(width=128)), "begun with --width 256, not --width 128"),
+        (replace(CONFIG, times=(1, 9)), "begun with each text once, not --times 1,9"),
         (replace(CONFIG, hold_out=()), "begun with --hold-out 2,5, not nothing held out"),
         (replace(CONFIG, base=HashedSource("b", "")), "begun with no --base, not --base b"),
         (replace(CONFIG, texts=CONFIG.texts[1:]), "begun with 'a b.txt' c.txt.xz, not c.txt.xz"),
@@ -138,6 +143,7 @@ def test_the_train_command_has_all_options_that_are_not_defaults() -> None:
         (RunConfig(CONFIG.texts, (2,), HashedSource("gpt2", ""), average=0.1), " --seed 33 --average 10"),
         (RunConfig(CONFIG.texts, (2,), HashedSource("gpt2", ""), patience=3), " --seed 33 --patience 3"),
         (RunConfig(CONFIG.texts, (), HashedSource("gpt2", "")), " --seed 33"),
+        (RunConfig(CONFIG.texts, rate=50, times=(1, 9)), " --seed 33 --times 1,9 --rate 50"),
     ],
 )
 def test_the_train_command_disables_defaults_of_bases_and_corpora(config: RunConfig, ending: str) -> None:

@@ -18,7 +18,7 @@ from tools.train.split_documents import MIN_PART_CHARS, choose_held_out, split_d
 def texts(*threads: list[str]) -> TrainingTexts:
     documents = [document for thread in threads for document in thread]
     units = [number for number, thread in enumerate(threads, 1) for _ in thread]
-    return TrainingTexts((), documents, units, True)
+    return TrainingTexts((), documents, units, True, times=[1] * len(documents))
 
 
 def chat(lines: int) -> str:

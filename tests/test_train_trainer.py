@@ -19,7 +19,7 @@ import fakes_training as fakes
 from safetensors.torch import load_file, save_file
 
 from model.errors import ModelDamaged
-from tools.train import checkpoint, data, device, loop, microbatches
+from tools.train import checkpoint, data, device, loop, microbatches, schedule
 from tools.train.gpt2 import DropoutFunction, Gpt2, no_dropout
 from tools.train.loop import StepReport
 from tools.train.microbatches import BatchSettings, make_dropout
@@ -266,3 +266,11 @@ def test_each_step_and_microbatch_has_another_dropout(tmp_path: Path, monkeypatc
     mean = float(sum(losses).detach()) / 2
     assert compute_gradient(tiny(), twice, BatchSettings(dropout=0.2), (3, 0)) == pytest.approx(mean, rel=1e-5)
     assert float(losses[0].detach()) != float(losses[1].detach())
+
+
+def test_the_rates_on_a_base_are_a_fifth_unless_given() -> None:
+    full, lora = schedule.LEARNING_RATES, schedule.LORA_LEARNING_RATES
+    assert schedule.choose_rates(has_base=False, has_adapters=False, percent=0) == full
+    assert schedule.choose_rates(has_base=True, has_adapters=False, percent=0) == (full[0] / 5, full[1] / 5)
+    assert schedule.choose_rates(has_base=True, has_adapters=False, percent=100) == full
+    assert schedule.choose_rates(has_base=True, has_adapters=True, percent=50) == (lora[0] / 2, lora[1] / 2)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from tools.cli.errors import ToolError
 from tools.corpus import detect, storage
 from tools.corpus.cleaning import CleaningCounts, CleaningOptions, clean_records
 from tools.corpus.detect import DetectionResult, ImportGroup
+from tools.corpus.dialogue import Convert
 from tools.corpus.fields import make_printable
 from tools.corpus.importers.registry import KINDS
 from tools.corpus.metadata import CorpusMetadata, ImportBatch, sum_counts
@@ -51,11 +52,12 @@ def add_paths(
     progress: ImportProgress,
     encoding: str = "",
     column: str = "",
+    convert: Convert | None = None,
 ) -> AddResult:
     """Adds all new files of the paths. Without `options`, those of the last cleaning apply.
 
     `kind` and `encoding` are those of all files; "" lets them be recognised. `column` names or numbers the column of
-    the texts of tables.
+    the texts of tables. `convert` replaces the items of each group of files by others.
 
     Raises ToolError ("damaged" if no path has a text, "argument" if there is a column but no table).
     """
@@ -68,7 +70,7 @@ def add_paths(
         if column and not any(KINDS[group.kind].has_columns for group in groups):
             raise ToolError(f"--column {column}: no path is a table; to read one as such: --as table", "argument")
         for group in groups:
-            _import_group(group, draft, known, result, progress, column)
+            _import_group(group, draft, known, result, progress, column, convert)
         result.batches += [batch for path, kinds in detected for batch in _unclaimed_batches(path, kinds)]
         if draft.added_count:
             new_options = replace(options or draft.metadata.options, secret=draft.metadata.options.secret)
@@ -93,6 +95,7 @@ def _import_group(
     result: AddResult,
     progress: ImportProgress,
     column: str,
+    convert: Convert | None,
 ) -> None:
     progress.start_phase("comparing", sum(member.size for member in group.members))
     new, known_count = detect.drop_known_files(group, known)
@@ -101,7 +104,8 @@ def _import_group(
     if new.members:
         known.update(new.digests)
         progress.start_phase(f"reading {new.kind}", sum(member.size for member in new.members))
-        result.batches.append(_read_group(new, _timestamp(), draft, progress, column))
+        items = detect.read_items(new, column)
+        result.batches.append(_read_group(new, convert(items) if convert else items, _timestamp(), draft, progress))
 
 
 def _unclaimed_batches(path: Path, detected: DetectionResult) -> Iterator[ImportBatch]:
@@ -118,10 +122,12 @@ def _timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _read_group(group: ImportGroup, now: str, draft: CorpusDraft, progress: ImportProgress, column: str) -> ImportBatch:
+def _read_group(
+    group: ImportGroup, items: Iterable[ImportItem], now: str, draft: CorpusDraft, progress: ImportProgress
+) -> ImportBatch:
     collector = _ItemCollector()
     before = draft.added_count
-    for item in detect.read_items(group, column):
+    for item in items:
         progress.count_record()
         if isinstance(item, Record):
             draft.add_record(item)

@@ -17,16 +17,21 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.store import store
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message, print_output
 from tools.cli.table import format_table
 from tools.corpus import storage
-from tools.corpus.cleaning import STEPS, CleaningOptions
+from tools.corpus.arguments import (
+    add_cleaning_arguments,
+    parse_count,
+    parse_name,
+    parse_numbers,
+    parse_path,
+    read_cleaning_options,
+)
+from tools.corpus.cleaning import CleaningOptions
 from tools.corpus.fields import format_count, make_printable
 from tools.corpus.importers.registry import KINDS, describe_kinds
 
@@ -39,39 +44,43 @@ MAX_LINES = 20  # damaged files, and warnings, printed for one path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     add = _add_action(actions, "add", "add files, folders and ZIPs to a new or existing corpus", _run_add)
-    add.add_argument("paths", type=_parse_path, nargs="+", metavar="PATH", help="file, folder or ZIP")
-    add.add_argument("--name", type=_parse_name, required=True, metavar="NAME", help="name of the corpus (required)")
+    add.add_argument("paths", type=parse_path, nargs="+", metavar="PATH", help="file, folder or ZIP")
+    add.add_argument("--name", type=parse_name, required=True, metavar="NAME", help="name of the corpus (required)")
     kind_help = "kind of all paths (default: detect it)"
     add.add_argument("--as", dest="kind", choices=sorted(KINDS), default="", help=kind_help)
     encoding_help = "encoding of all files, as cp1252 or mac_roman (default: recognise it in each file)"
     add.add_argument("--encoding", default="", metavar="NAME", help=encoding_help)
     column_help = "column of the texts in tables, by name or by number from 1 (default: find it)"
     add.add_argument("--column", default="", metavar="NAME|N", help=column_help)
-    _add_cleaning_arguments(add, "without any of these options: the options of the last cleaning")
+    dialogue_help = "take only the conversations of stories, as messages of You and Teletype in turn (default: off)"
+    add.add_argument("--dialogue", action="store_true", help=dialogue_help)
+    leave_help = "numbers of documents to leave out, such as those that a model is scored on (default: none)"
+    add.add_argument("--leave-out", type=parse_numbers, default=frozenset(), metavar="N,N", help=leave_help)
+    add_cleaning_arguments(add, "without any of these options: the options of the last cleaning")
 
     clean = _add_action(actions, "clean", "clean a corpus again, with other options", _run_clean)
-    clean.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
-    _add_cleaning_arguments(clean, "without any of these options: all steps, all people")
+    clean.add_argument("name", type=parse_name, metavar="NAME", help="name of the corpus")
+    add_cleaning_arguments(clean, "without any of these options: all steps, all people")
 
     report_help = "print the content, what was left out and why, and the cost of training"
     report = _add_action(actions, "report", report_help, _run_report)
-    report.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
+    report.add_argument("name", type=parse_name, metavar="NAME", help="name of the corpus")
     base_help = "base model whose vocabulary counts the tokens (default %(default)s)"
     report.add_argument("--base", default="embedded", metavar="NAME", help=base_help)
     report.add_argument("--json", action="store_true", help="print JSON (default: off)")
 
     show = _add_action(actions, "show", "print some documents as the model will see them", _run_show)
-    show.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
+    show.add_argument("name", type=parse_name, metavar="NAME", help="name of the corpus")
     count_help = "number of documents, 1 to 1000 (default %(default)s)"
-    show.add_argument("count", type=_parse_count, nargs="?", default=5, metavar="N", help=count_help)
+    show.add_argument("count", type=parse_count, nargs="?", default=5, metavar="N", help=count_help)
     show.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the selection (default %(default)s)")
 
     listing = _add_action(actions, "list", "list all corpora", _run_list)
     listing.add_argument("--json", action="store_true", help="print JSON (default: off)")
     remove = _add_action(actions, "remove", "remove a corpus, or sources from it; your files stay", _run_remove)
-    remove.add_argument("name", type=_parse_name, metavar="NAME", help="name of the corpus")
+    remove.add_argument("name", type=parse_name, metavar="NAME", help="name of the corpus")
     source_help = "path to take out, as the report names it, or a file in that path (default: the whole corpus)"
-    remove.add_argument("sources", type=_parse_path, nargs="*", metavar="SOURCE", help=source_help)
+    remove.add_argument("sources", type=parse_path, nargs="*", metavar="SOURCE", help=source_help)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -101,41 +110,19 @@ def _add_action(
     return parser
 
 
-def _add_cleaning_arguments(parser: argparse.ArgumentParser, description: str) -> None:
-    cleaning = parser.add_argument_group("cleaning", description)
-    person_help = "part of a name: keep this person's texts and the messages before them (default: all people)"
-    cleaning.add_argument("--person", metavar="NAME", help=person_help)
-    since_help = "first date to keep, as 2019 or 2019-06-30 (default: all dates)"
-    cleaning.add_argument("--since", type=_parse_date, metavar="DATE", help=since_help)
-    anonymous_help = "replace names, numbers and addresses by invented ones (default: off)"
-    cleaning.add_argument("--anonymous", action="store_true", help=anonymous_help)
-    drop_help = "whole text to drop, * for any characters; may be repeated (default: none)"
-    cleaning.add_argument("--drop", action="append", default=[], metavar="TEXT", help=drop_help)
-    without_help = "steps to leave out, separated by commas (default: none); the steps are listed below"
-    cleaning.add_argument("--without", action="append", metavar="STEP", help=without_help)
-    width = max(map(len, STEPS))
-    steps = (f"  {step.name:{width}}  {step.description}" for step in STEPS.values())
-    parser.epilog = "cleaning steps:\n" + "\n".join(steps)
-
-
-def _cleaning_options(args: argparse.Namespace) -> CleaningOptions | None:
-    """Returns the options on the command line, or None if there are none."""
-    without = frozenset(step.strip() for value in args.without or () for step in value.split(",") if step.strip())
-    options = CleaningOptions(args.person or "", args.since, args.anonymous, without, drop=tuple(args.drop))
-    return None if options == CleaningOptions() else options
-
-
 def _run_add(args: argparse.Namespace) -> int:
     from tools.corpus import add
     from tools.corpus.decoding.encodings import check_encoding
+    from tools.corpus.dialogue import make_converter
     from tools.corpus.progress import ImportProgress
 
     encoding = check_encoding(args.encoding) if args.encoding else ""
     existed = storage.corpus_exists(args.name)
     try:
         with ImportProgress() as progress:
-            options = _cleaning_options(args)
-            result = add.add_paths(args.name, args.paths, args.kind, options, progress, encoding, args.column)
+            options = read_cleaning_options(args)
+            convert = make_converter(args.dialogue, args.leave_out)
+            result = add.add_paths(args.name, args.paths, args.kind, options, progress, encoding, args.column, convert)
     except KeyboardInterrupt:
         print_message(f"asr33: stopped; {args.name} {'is unchanged' if existed else 'was not created'}")
         raise
@@ -192,7 +179,7 @@ def _run_clean(args: argparse.Namespace) -> int:
     from tools.corpus.progress import ImportProgress
 
     with ImportProgress() as progress:
-        metadata = add.clean_corpus(args.name, _cleaning_options(args) or CleaningOptions(), progress)
+        metadata = add.clean_corpus(args.name, read_cleaning_options(args) or CleaningOptions(), progress)
     _print_kept(metadata)
     return 0
 
@@ -266,33 +253,6 @@ def _run_remove(args: argparse.Namespace) -> int:
     _print("\n".join(lines))
     _print_kept(metadata)
     return 0
-
-
-def _parse_name(text: str) -> str:
-    if not store.MODEL_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: use letters, digits, dots, dashes and underlines")
-    return text
-
-
-def _parse_path(text: str) -> Path:
-    if not text:  # an unset shell variable; Path("") would be the working folder
-        raise argparse.ArgumentTypeError("an empty path; name a file, a folder or a ZIP")
-    return Path(text)
-
-
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
-    return int(text)
-
-
-def _parse_date(text: str) -> float:
-    """Returns the start of the year, month or day, in UTC."""
-    try:
-        year, month, day = ([int(part) for part in text.split("-")] + [1, 1])[:3]
-        return datetime(year, month, day, tzinfo=UTC).timestamp()
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2019, 2019-06 or 2019-06-30") from None
 
 
 def _print(line: str) -> None:

@@ -24,10 +24,16 @@ def iter_lines(documents: Sequence[str], advance: OnAdvance) -> Iterator[str]:
             yield line
 
 
-def encode_documents(documents: Sequence[str], tokenizer: Tokenizer, advance: OnAdvance = lambda _: None) -> TokenIds:
-    """All documents in one row, each after an end of text. Encodes line by line, as the machine does."""
+def encode_documents(
+    documents: Sequence[str], tokenizer: Tokenizer, advance: OnAdvance = lambda _: None, times: Sequence[int] = ()
+) -> TokenIds:
+    """All documents in one row, each after an end of text, and document i `times[i]` times.
+
+    Encodes line by line, as the machine does.
+    """
     rows: list[TokenIds] = []
-    for document in documents:
+    for document, often in zip(documents, times or [1] * len(documents), strict=True):
+        first_row = len(rows)
         rows.append(np.array([tokenizer.end_of_text], dtype=np.int32))
         lines = document.splitlines(keepends=True)
         for start in range(0, len(lines), LINES_AT_ONCE):
@@ -35,6 +41,7 @@ def encode_documents(documents: Sequence[str], tokenizer: Tokenizer, advance: On
             encoded = tokenizer.encode_many(part)
             rows.append(np.fromiter((token for line in encoded for token in line), dtype=np.int32))
             advance(sum(map(len, part)))
+        rows += rows[first_row:] * (often - 1)
     return np.concatenate(rows) if rows else np.empty(0, dtype=np.int32)
 
 

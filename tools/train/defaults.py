@@ -40,6 +40,7 @@ def make_config(
         decay=options.decay,
         average=options.average,
         rate=options.rate or 0,
+        times=options.times,
         corpus=texts.has_corpus,
     )
 

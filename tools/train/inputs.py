@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ MIN_TAGGED_SHARE = 0.5  # of a document's lines in dialogue; prose has a colon n
 @dataclass(frozen=True, slots=True)
 class TrainingTexts:
     """The texts of a run. `units[i]` is the number, from 1, of the book or thread of document i: a unit of hold-out.
+    `times[i]` says how often an epoch has document i.
 
     `person` is the speaker whom the --person of a corpus kept, or "".
     """
@@ -37,6 +38,7 @@ class TrainingTexts:
     units: list[int]
     has_corpus: bool
     person: str = ""
+    times: list[int] = field(default_factory=list)
 
 
 def require_readable(paths: Sequence[Path]) -> None:
@@ -50,13 +52,17 @@ def require_readable(paths: Sequence[Path]) -> None:
             raise ModelError(f"{path}: there is no such file or corpus, or it cannot be read; {cure}", "missing")
 
 
-def read_texts(paths: Sequence[Path]) -> TrainingTexts:
-    """The documents of all texts and corpora, in order. Raises ModelError and ToolError."""
+def read_texts(paths: Sequence[Path], times: Sequence[int] = ()) -> TrainingTexts:
+    """The documents of all texts and corpora, in order. An epoch has those of text i `times[i]` times.
+
+    Raises ModelError and ToolError.
+    """
     sources: list[HashedSource] = []
     documents: list[str] = []
     units: list[int] = []
+    repeats: list[int] = []
     has_corpus, person = False, ""
-    for path in paths:
+    for path, often in zip(paths, times or [1] * len(paths), strict=True):
         if not path.is_file() and is_corpus(path):
             keyed = list(_render_corpus(str(path)))
             sources.append(HashedSource(str(path), _hash_documents(document for _, document in keyed)))
@@ -72,7 +78,8 @@ def read_texts(paths: Sequence[Path]) -> TrainingTexts:
             unit_documents = [document for _, document in group]
             documents += unit_documents
             units += [number] * len(unit_documents)
-    return TrainingTexts(tuple(sources), documents, units, has_corpus, person)
+            repeats += [often] * len(unit_documents)
+    return TrainingTexts(tuple(sources), documents, units, has_corpus, person, repeats)
 
 
 def is_corpus(path: Path) -> bool:

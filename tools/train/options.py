@@ -27,15 +27,10 @@ PrecisionChoice = Literal["auto", "bfloat16", "float32"]
 MIN_VOCABULARY = 257  # of a byte-level vocabulary: 256 bytes and the end of text
 DEFAULT_COPIED_WORDS = 5000
 DEFAULT_PATIENCE = 3  # evaluations, or eighths of the run
+MAX_TIMES = 1000
 MAX_LORA_RANK = 1024  # beyond it, training the whole net is cheaper
-LIMITS = {
-    "dropout": 0.9,
-    "decay": 1,
-    "lora": MAX_LORA_RANK,
-    "rate": 500,
-    "patience": 10**6,
-    "copied": 10**6,
-}  # the highest values
+# The highest values.
+LIMITS = {"dropout": 0.9, "decay": 1, "lora": MAX_LORA_RANK, "rate": 500, "patience": 10**6, "copied": 10**6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +38,8 @@ class TrainOptions:
     """The options of one run. `size` is None if the base gives it; `hold_out` and `patience` None mean the defaults.
 
     `average` and `dropout` are shares, 0 to 1. `copied` is the number of words that the model writes to measure
-    memorisation. `rate` is in per cent; None means the default.
+    memorisation. `rate` is in per cent; None means the default. `times` says how often
+    an epoch has each of the texts; empty means once.
     """
 
     texts: tuple[Path, ...]
@@ -66,6 +62,7 @@ class TrainOptions:
     decay: float = DEFAULT_DECAY
     average: float = 0.0
     rate: float | None = None
+    times: tuple[int, ...] = ()
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
     copied: int = DEFAULT_COPIED_WORDS
@@ -79,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all texts; or the name of a corpus (asr33 corpus list), whose threads and books are counted"
     )
     add("texts", type=Path, nargs="+", metavar="TEXT|CORPUS", help=texts)
+    times = "how often an epoch has each text, in their order, as 1,1,40 (default: each once)"
+    add("--times", metavar="N,N", help=times)
     add("--name", required=True, help="name of the model; the same name resumes its run (required)")
     base = "model to start from, with its shape and vocabulary: a model of asr33 or a folder of the hub's files"
     add("--base", metavar="NAME|PATH", help=f"{base} (default: random weights)")
@@ -176,6 +175,7 @@ def parse_options(args: argparse.Namespace) -> TrainOptions:
         decay=args.decay,
         average=args.average / 100,
         rate=args.rate,
+        times=_parse_times(args.times, len(args.texts)),
         device=args.device,
         precision=args.precision,
         copied=args.copied,
@@ -200,6 +200,15 @@ def _check_learning(args: argparse.Namespace) -> None:
         raise _usage_error(f"--decay {args.decay:g} with --lora: adapters have no decay; leave one out")
     if args.lora and args.base is None:
         raise _usage_error(f"--lora {args.lora}: adapters need a base; name one with --base")
+
+
+def _parse_times(text: str | None, texts: int) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    numbers = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if len(numbers) != texts or not all(1 <= number <= MAX_TIMES for number in numbers):
+        raise _usage_error(f"--times {text}: give a number from 1 to {MAX_TIMES:,} for each of the {texts} texts")
+    return tuple(numbers) if set(numbers) != {1} else ()
 
 
 def _require_positive(option: str, number: float | None) -> None:

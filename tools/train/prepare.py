@@ -73,7 +73,7 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
 
     Raises ModelError and ToolError.
     """
-    texts = inputs.read_texts(options.texts)
+    texts = inputs.read_texts(options.texts, options.times)
     if not texts.documents:
         raise ModelError("no text to train on: every document is blank", "damaged")
     hold_out = _choose_hold_out(options, texts)
@@ -90,7 +90,8 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
         encoder = _make_tokenizer(config.size.vocabulary, corpus.train, base, display)
     shape = base.shape if base is not None else _make_shape(config.size, encoder)
     with display.show_work("reading", sum(map(len, texts.documents))) as advance:
-        train_ids = data.encode_documents(corpus.train, encoder, advance)
+        times = [often for number, often in enumerate(texts.times, 1) if number not in held_out_numbers]
+        train_ids = data.encode_documents(corpus.train, encoder, advance, times)
         held_out_ids = data.encode_documents(corpus.held_out, encoder, advance)
     display.print_line(f"{len(train_ids):,} tokens to train on, {_describe_held_out(held_out_ids, shape)}")
     data.require_windows(train_ids, shape.n_positions, options.batch)

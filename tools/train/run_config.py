@@ -66,7 +66,8 @@ class RunConfig:
     """All settings that decide the result of a run, except its length and the machine's rounding.
 
     `hold_out` has numbers of documents; or `hold_share` per cent are drawn by the seed. `patience` 0 means no early
-    end, `look_every` 0 and `rate` 0 (in per cent) the default. `corpus` says whether one of the texts is a corpus.
+    end, `look_every` 0 and `rate` 0 (in per cent) the default. `times` says how often an epoch
+    has each text; empty means once. `corpus` says whether one of the texts is a corpus.
     """
 
     texts: tuple[HashedSource, ...]
@@ -83,6 +84,7 @@ class RunConfig:
     decay: float = DEFAULT_DECAY
     average: float = 0.0
     rate: float = 0.0
+    times: tuple[int, ...] = ()
     corpus: bool = False
 
 
@@ -98,7 +100,7 @@ def train_command(name: str, config: RunConfig, length: RunLength) -> str:
         words += ["--base", shlex.quote(config.base.name)]
     if hold_out_of(config):
         words.append(options["hold_out"])
-    words += [str(length), options["seed"]]
+    words += [str(length), options["seed"], *([options["times"]] if config.times else [])]
     size = () if config.base is not None else tuple(item.name for item in fields(ModelSize))
     words += [options[key] for key in ("batch", *size, *LATER_FIELDS) if options[key] != defaults[key]]
     return " ".join([*words, *_disabling_options(config)])
@@ -153,6 +155,7 @@ def _config_from_json(record: dict[str, Any]) -> RunConfig:
     return RunConfig(
         texts=tuple(HashedSource(**text) for text in record["texts"]),
         hold_out=tuple(record["hold_out"]),
+        times=tuple(record.get("times", ())),
         base=None if base is None else HashedSource(**base),
         seed=record["seed"],
         batch=record["batch"],
@@ -170,6 +173,7 @@ def _command_options(config: RunConfig) -> Iterator[tuple[str, str]]:
     yield "batch", f"--batch {config.batch}"
     for key, number in asdict(config.size).items():
         yield key, f"--{key} {number}"
+    yield "times", f"--times {','.join(map(str, config.times))}" if config.times else "each text once"
     for key in LATER_FIELDS:
         number = getattr(config, key)
         text = str(number) if isinstance(number, int) else f"{100 * number if key == 'average' else number:g}"

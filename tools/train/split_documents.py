@@ -46,15 +46,17 @@ def split_large_units(texts: TrainingTexts, percent: float) -> TrainingTexts:
     max_chars = max(MIN_PART_CHARS, round(total * percent / 100 / MIN_HELD_OUT_PARTS))
     parts: list[str] = []
     units: list[int] = []
+    times: list[int] = []
     last, number = 0, 0
-    for unit, document in zip(texts.units, texts.documents, strict=True):
+    for unit, document, often in zip(texts.units, texts.documents, texts.times, strict=True):
         is_large = sizes[unit] > LARGE_UNIT_FACTOR * total * percent / 100
         for part in split_document(document, max_chars) if is_large else [document]:
             number += is_large or unit != last
             last = unit
             parts.append(part)
             units.append(number)
-    return replace(texts, documents=parts, units=units)
+            times.append(often)
+    return replace(texts, documents=parts, units=units, times=times)
 
 
 def split_document(document: str, max_chars: int) -> list[str]:
