@@ -26,6 +26,7 @@ COMMANDS = {
     "corpus": "prepares your texts, tweets and messages for training",
     "train": "trains a model of your own on your texts",
     "model": "lists, pulls, makes, verifies, scores and removes the models on this disk",
+    "log": "lists, shows, searches and forgets the sessions of the past",
     "bench": "measures how fast a model is on this machine, beside other engines",
 }
 
@@ -36,8 +37,16 @@ EXTRAS |= dict.fromkeys(_ENGINE_MODULES, "cpu") | dict.fromkeys(("starlette", "u
 
 # They need no linear algebra of numpy, whose threads take memory.
 WITHOUT_BLAS_THREADS = ("ask", "calibrate", "demo", "print", "punch", "run", "serve", "virtual")
-NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "model")  # the others need none, or check it themselves
-COMMAND_PACKAGES = ("bench", "calibrate", "corpus", "model", "train", "virtual")  # every other command is one file
+NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "log", "model")  # the others need none, or check it themselves
+COMMAND_PACKAGES = (
+    "bench",
+    "calibrate",
+    "corpus",
+    "log",
+    "model",
+    "train",
+    "virtual",
+)  # every other command is one file
 
 STDOUT_CLOSED = "standard output is closed: redirect it to a file or a terminal"
 USAGE = 2

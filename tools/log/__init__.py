@@ -1,0 +1,1 @@
+"""The commands for the logs of past sessions. They know the archive and no file format of their own."""
