@@ -1,9 +1,11 @@
+import json
 import re
 from itertools import combinations, pairwise
 
 import pytest
 
-from drivers.paper.glyphs import BASELINE, CAP_LINE, HEIGHT, PEN_WIDTH, WIDTH, pen_strokes, svg_path
+from drivers.paper.glyphs import BASELINE, CAP_LINE, HEIGHT, PEN_WIDTH, WIDTH, glyph_table, pen_strokes, svg_path
+from drivers.profile import Profile
 
 WHEEL = [chr(code) for code in range(0x20, 0x60)]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -107,3 +109,13 @@ def test_an_svg_path_has_the_same_points():
 def test_characters_that_are_not_on_the_wheel_are_refused(glyph):
     with pytest.raises(ValueError, match="not on the type wheel"):
         pen_strokes(glyph)
+
+
+def test_the_table_for_a_browser_has_the_strokes_of_the_wheel_and_the_margins_of_the_machine():
+    table = json.loads(json.dumps(glyph_table(Profile(wheel="1963", columns=86, auto_return=True))))
+    assert sorted(table["glyphs"]) == sorted(WHEEL)
+    for glyph, strokes in table["glyphs"].items():
+        expected = [[number for point in stroke for number in point] for stroke in pen_strokes(glyph, "1963")]
+        assert strokes == expected
+    assert (table["columns"], table["pitch"], table["auto_return"]) == (86, 12, True)
+    assert glyph_table()["columns"] == 72

@@ -208,7 +208,7 @@ FLOORS = {
         "config config_parser conversation commands archive session_log line_connection model_factory lease_queue",
         "observers exchange farewell",
         "session",
-        "control systemd",
+        "control systemd web",
         "build",
     ],
 }

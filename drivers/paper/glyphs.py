@@ -7,8 +7,9 @@ letters are our own drawings after the machine's print.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
-from drivers.profile import TypeWheel
+from drivers.profile import Profile, TypeWheel, pitch_of
 
 Point = tuple[int, int]
 PenStroke = tuple[Point, ...]
@@ -113,6 +114,29 @@ def svg_path(glyph: str, wheel: TypeWheel = "1968", *, slashed_zero: bool = Fals
     """Returns a glyph as the `d` of an SVG path, for round caps and joins, PEN_WIDTH wide; empty for a blank."""
     strokes = pen_strokes(glyph, wheel, slashed_zero=slashed_zero)
     return "".join("M" + "L".join(f"{x} {y}" for x, y in stroke) for stroke in strokes)
+
+
+def glyph_table(profile: Profile | None = None) -> dict[str, Any]:
+    """Returns the type wheel and the margins of a machine as plain data for JSON: `sheet.js` draws its sheet from it.
+
+    `glyphs` maps each of the 64 glyphs to its strokes, a flat list of x and y each, in a box of `width` by `height`.
+    """
+    profile = profile or Profile()
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "pen": PEN_WIDTH,
+        "wheel": profile.wheel,
+        "columns": profile.columns,
+        "pitch": pitch_of(profile.columns),
+        "auto_return": profile.auto_return,
+        "return_feeds": profile.return_feeds,
+        "feed_returns": profile.feed_returns,
+        "glyphs": {
+            glyph: [[number for point in stroke for number in point] for stroke in pen_strokes(glyph, profile.wheel)]
+            for glyph in map(chr, range(0x20, 0x60))
+        },
+    }
 
 
 def _parse_stroke(words: list[str]) -> PenStroke:
