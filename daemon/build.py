@@ -17,7 +17,7 @@ from daemon.config import Config, resolve_log_folder
 from daemon.control import server
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
-from daemon.model_factory import load_speakers
+from daemon.model_factory import load_conversation
 from daemon.observers import MotorHours, log_events_to
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
@@ -44,8 +44,8 @@ async def build_session(
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(model.close)
-        speakers = load_speakers(config)
-        if speakers.persona:
+        conversation = load_conversation(config)
+        if (speakers := conversation.speakers).persona:
             _log.info("%s answers as %s, to %s", model.name, speakers.persona, speakers.you)
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
         try:
@@ -69,7 +69,7 @@ async def build_session(
             line, WallClock(), config.machine, on_event=on_event, character_s=character_s, wait_for_line=reconnects
         )
         stack.push_async_callback(_shut_down_machine, tty)
-        session = TeletypeSession(tty, model, config, log, verdict, speakers)
+        session = TeletypeSession(tty, model, config, log, verdict, conversation)
         if serve_control:  # after all that prints is closed
             stack.push_async_callback(_print_stop_mark, session)
         if reconnects:

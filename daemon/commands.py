@@ -19,6 +19,8 @@ class CommandTarget(Protocol):
 
     def forget_conversation(self) -> Awaitable[None]: ...
 
+    def switch_mode(self) -> Awaitable[None]: ...
+
     def answer_tape(self) -> Awaitable[None]: ...
 
     def print_status(self) -> Awaitable[None]: ...
@@ -35,13 +37,14 @@ class OperatorCommand:
 OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
     ".HELP": OperatorCommand("THIS", lambda session: session.print_message(HELP_TEXT)),
     ".NEW": OperatorCommand("FORGET WHAT WAS SAID", lambda session: session.forget_conversation()),
+    ".MODE": OperatorCommand("ANSWER YOU, OR GO ON WITH YOUR TEXT", lambda session: session.switch_mode()),
     ".READ": OperatorCommand("TAKE THE LINE FROM TAPE", lambda session: session.answer_tape()),
     ".STATUS": OperatorCommand("HOW THE MACHINE IS", lambda session: session.print_status()),
     ".BYE": OperatorCommand("LEAVE", lambda session: session.leave()),
 }
 
 HELP_TEXT: str = """\
-TYPE A LINE AND PRESS RETURN: THE MACHINE GOES ON FROM THERE.
+TYPE A LINE AND PRESS RETURN: THE MACHINE ANSWERS.
 RUBOUT TAKES A LETTER BACK, CTRL-W A WORD, CTRL-U THE WHOLE LINE.
 CTRL-R PRINTS THE LINE AGAIN. LINE FEED GOES ON BELOW.
 CTRL-S HOLDS THE PAPER, CTRL-Q LETS IT GO ON. BREAK STOPS AN ANSWER.
@@ -70,6 +73,11 @@ def format_greeting(model: str, now: datetime) -> str:
 def format_no_model(kind: str) -> str:
     """Returns the last words of a session whose model cannot be loaded; `kind` is that of the ModelError."""
     return "-- NO MODEL --\n" + NO_MODEL_REASONS.get(kind, "")
+
+
+def format_mode(persona: str) -> str:
+    """Returns the message after a change of the mode; `persona` answers, or "" if the typed text is continued."""
+    return f"{persona} ANSWERS YOU.\n" if persona else "THE MACHINE GOES ON WITH YOUR TEXT.\n"
 
 
 def format_unknown_command(name: str) -> str:

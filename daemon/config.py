@@ -83,6 +83,11 @@ class ConversationConfig:
         'speaker that answers, as in the model\'s corpus; "": the typed text is continued',
         default="the `--person` of the model's corpus, or none",
     )
+    cue: str | None = _setting(
+        None,
+        "text before each conversation with a persona, which tells a model that knows no speakers how to answer",
+        default="for a model of the hub a visitor's talk with Teletype, else none",
+    )
     you: str = _setting(
         "", "speaker of the typed lines", default="the other speaker with most lines in the corpus, or `You`"
     )

@@ -1,7 +1,7 @@
 """Builds the prompt: the memory of the conversation and the typed line in mixed case.
 
 With a persona the prompt is a dialogue of lines `Name: text`, as in a corpus of messages: the operator's line begins
-with `You: `, and the prompt ends with the persona's tag.
+with `You: `, and the prompt ends with the persona's tag. A cue, if there is one, stays before the dialogue.
 
 A Model 33 types upper case only, and GPT-2 answers capitals with capitals. So typed text becomes sentence case; `\\`
 before a letter keeps it a capital, `\\\\` is a backslash.
@@ -67,6 +67,7 @@ class Conversation:
 
     memory: str = ""
     speakers: Speakers = NO_PERSONA
+    other_speakers: Speakers = NO_PERSONA  # of the other mode
 
     def build_prompt(self, typed: str) -> str:
         """Returns the memory, the typed line, and the persona's tag.
@@ -82,7 +83,7 @@ class Conversation:
         if self.speakers.persona and line:
             # Further lines of a message are indented, so that none looks like a tag.
             line = f"{self.speakers.you}: " + indent_further_lines(line)
-        return f"{self.memory.rstrip()}\n{line}".strip()
+        return "\n".join(part for part in (self.speakers.cue, self.memory.rstrip(), line) if part).strip()
 
     def choose_opening(self, typed: str) -> Opening:
         """Returns how the answer to this line may begin: RETURN ends a word."""
@@ -103,8 +104,13 @@ class Conversation:
         return before - len(self.memory)
 
     def add_answer(self, prompt: str, answer: str, forgotten_chars: int = 0) -> None:
-        """Remembers prompt and answer, without the oldest characters that the model has dropped."""
-        self.memory = (prompt + answer)[forgotten_chars:].rstrip()
+        """Remembers prompt and answer, without the cue and the oldest characters that the model has dropped."""
+        self.memory = (prompt + answer)[max(forgotten_chars, len(self.speakers.cue)) :].strip()
 
     def clear(self) -> None:
         self.memory = ""
+
+    def switch_mode(self) -> None:
+        """Changes between answers of a persona and the continuation of the typed text; begins anew."""
+        self.speakers, self.other_speakers = self.other_speakers, self.speakers
+        self.clear()

@@ -12,10 +12,11 @@ from dataclasses import replace
 from functools import partial
 
 from daemon.config import Config, ConversationConfig, ModelConfig
+from daemon.conversation import Conversation
 from daemon.errors import ConfigError
 from drivers.clock import CHARACTER_S
 from drivers.text.charset import is_printable
-from model.dialogue import Speakers, choose_speakers, read_known_speakers
+from model.dialogue import MACHINE_PERSONA, NO_PERSONA, Speakers, choose_speakers, read_known_speakers
 from model.errors import ModelError
 from model.interface import CompletionRequest, Model, Sampling
 from model.server_url import is_url
@@ -100,10 +101,11 @@ def open_remote_model(
     return FailoverModel(servers, fallback, rng=random.Random(), max_tries=max_tries)
 
 
-def load_speakers(config: Config) -> Speakers:
-    """Returns the configured speakers; the default is the persona in the manifest of a local model.
+def load_conversation(config: Config) -> Conversation:
+    """Returns a conversation of the configured speakers, with those of the other mode.
 
-    Raises ConfigError if the manifest lacks the configured persona.
+    The default is the persona in the manifest of a local model. A model of the hub knows no speakers: it plays the
+    machine, by a cue. Raises ConfigError if the manifest lacks the configured persona.
     """
     from model.store import store
 
@@ -112,7 +114,16 @@ def load_speakers(config: Config) -> Speakers:
         training = store.read_manifest(store.find_model(config.model.name)).training
     names, persona = read_known_speakers(training)
     chosen = config.conversation
-    return resolve_speakers(chosen if chosen.persona is not None else replace(chosen, persona=persona), names)
+    if names:
+        in_person = resolve_speakers(replace(chosen, persona=chosen.persona or persona or names[0]), names)
+    elif chosen.persona:
+        in_person = resolve_speakers(chosen)
+    else:
+        in_person = MACHINE_PERSONA
+    in_person = in_person if chosen.cue is None else replace(in_person, cue=chosen.cue)
+    plain = Speakers(you=chosen.you or NO_PERSONA.you)
+    is_in_person = bool(chosen.persona) or (chosen.persona is None and (bool(persona) or "repository" in training))
+    return Conversation("", in_person, plain) if is_in_person else Conversation("", plain, in_person)
 
 
 def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()) -> Speakers:

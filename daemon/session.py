@@ -24,7 +24,6 @@ from daemon.session_log import SessionLog
 from drivers import tape, tape_units
 from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
 from drivers.teletype import Teletype
-from model.dialogue import NO_PERSONA, Speakers
 from model.engine_errors import engine_errors
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
@@ -46,7 +45,7 @@ class TeletypeSession:
         config: Config,
         log: SessionLog,
         adapter_info: str = "",
-        speakers: Speakers = NO_PERSONA,
+        conversation: Conversation | None = None,
     ) -> None:
         """`adapter_info` is the verdict of the speed test at the start."""
         self.activity: Activity = "starting"
@@ -62,7 +61,7 @@ class TeletypeSession:
         self._log = log
         self._answer_config = config.answer
         self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
-        self._conversation = Conversation(speakers=speakers)
+        self._conversation = conversation or Conversation()
         # A copy that includes the line being typed; it is dropped if the line is not answered.
         self._pending_conversation = replace(self._conversation)
 
@@ -194,6 +193,10 @@ class TeletypeSession:
     async def forget_conversation(self) -> None:
         self._conversation.clear()
         await self.print_message("ALL FORGOTTEN.\n")
+
+    async def switch_mode(self) -> None:
+        self._conversation.switch_mode()
+        await self.print_message(commands.format_mode(self._conversation.speakers.persona))
 
     async def print_status(self) -> None:
         status, profile, model = self.tty.status(), self.tty.profile, self._model

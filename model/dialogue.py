@@ -16,11 +16,12 @@ INDENT = "  "  # before further lines of a message, so that none looks like a ta
 
 @dataclass(frozen=True, slots=True)
 class Speakers:
-    """`persona` is empty if the model continues the text without speakers."""
+    """`persona` is empty if the model continues the text without speakers. `cue` is the text before the dialogue."""
 
     persona: str = ""
     you: str = "You"
     others: tuple[str, ...] = ()
+    cue: str = ""
 
     @property
     def persona_tag(self) -> str:
@@ -35,6 +36,17 @@ class Speakers:
 
 
 NO_PERSONA = Speakers()
+# The machine in person, for a GPT-2 that was trained on no dialogue: it goes on in the manner of this text.
+MACHINE_PERSONA = Speakers(
+    "Teletype",
+    cue="""\
+A visitor talks to Teletype, an old machine that types its answers. The answers are short and friendly.
+
+You: Good morning!
+Teletype: Good morning. I am glad that you came. What would you like to know?
+You: Are you a computer?
+Teletype: No, I am only a typewriter with a motor. A computer sends me the words.""",
+)
 
 
 def read_known_speakers(training: Mapping[str, object]) -> tuple[tuple[str, ...], str]:

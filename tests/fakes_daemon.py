@@ -12,6 +12,7 @@ from typing import Any
 from fakes_teletype import TeletypeBench
 
 from daemon.config import AnswerConfig, Config
+from daemon.conversation import Conversation
 from daemon.observers import log_events_to
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
@@ -88,6 +89,7 @@ class DaemonBench:
         wait_for_line: bool = False,
         line: Any = None,
         speakers: Speakers = NO_PERSONA,
+        other_speakers: Speakers = NO_PERSONA,
     ) -> None:
         profile = profile or Profile(duplex="full")
         self.bench = TeletypeBench(profile=profile)
@@ -96,9 +98,8 @@ class DaemonBench:
         self.tty = Teletype(
             self.line, self.bench.clock, profile, on_event=log_events_to(self.log), wait_for_line=wait_for_line
         )
-        self.session = TeletypeSession(
-            self.tty, model, Config(answer=AnswerConfig(seed=seed)), self.log, speakers=speakers
-        )
+        config, conversation = Config(answer=AnswerConfig(seed=seed)), Conversation("", speakers, other_speakers)
+        self.session = TeletypeSession(self.tty, model, config, self.log, conversation=conversation)
         self.running = asyncio.ensure_future(self.session.run())
 
     async def type(self, line: str) -> None:

@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import config
+from daemon.conversation import Conversation
 from daemon.errors import ConfigError
-from daemon.model_factory import load_speakers
-from model.dialogue import Speakers, SpeakerTagFilter
+from daemon.model_factory import load_conversation
+from model.dialogue import MACHINE_PERSONA, Speakers, SpeakerTagFilter
 from model.generate.generate import generate
 from model.interface import Sampling, TextChunk
 from model.store import store
@@ -110,6 +111,10 @@ def load_toml(tmp_path: Path, toml: str) -> config.Config:
     return config.load_config({}, {}, named, system_folder=tmp_path)
 
 
+def speakers_of(tmp_path: Path, toml: str) -> Speakers:
+    return load_conversation(load_toml(tmp_path, toml)).speakers
+
+
 def model_of(tmp_path: Path, **training: object) -> str:
     """Returns the start of a configuration whose model has this in its manifest."""
     folder = tiny_folder(tmp_path)
@@ -121,24 +126,22 @@ def model_of(tmp_path: Path, **training: object) -> str:
 
 def test_the_persona_must_be_in_the_models_manifest(tmp_path: Path) -> None:
     model = model_of(tmp_path, personas={"Ann": 9, "Bob Stone": 2})
-    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\nyou = "you"\n')) == replace(ANN, you="you")
-    assert load_speakers(load_toml(tmp_path, f'{model}persona = "ANN"\n')).stop_sequences == ("\nBob Stone:",)
-    assert load_speakers(load_toml(tmp_path, f'{model}persona = "bob stone"\n')).you == "Ann"
-    assert load_speakers(load_toml(tmp_path, model)) == Speakers()
+    assert speakers_of(tmp_path, f'{model}persona = "ANN"\nyou = "you"\n') == replace(ANN, you="you")
+    assert speakers_of(tmp_path, f'{model}persona = "ANN"\n').stop_sequences == ("\nBob Stone:",)
+    assert speakers_of(tmp_path, f'{model}persona = "bob stone"\n').you == "Ann"
+    assert speakers_of(tmp_path, model) == Speakers()
     with pytest.raises(ConfigError, match="did you mean 'Bob Stone'"):
-        load_speakers(load_toml(tmp_path, f'{model}persona = "BOB STONES"\n'))
-    assert load_speakers(load_toml(tmp_path, '[model]\nname = "gone"\n[conversation]\npersona = "Zoe"\n')) == Speakers(
-        "Zoe"
-    )
+        speakers_of(tmp_path, f'{model}persona = "BOB STONES"\n')
+    assert speakers_of(tmp_path, '[model]\nname = "gone"\n[conversation]\npersona = "Zoe"\n') == Speakers("Zoe")
 
 
 def test_the_model_names_the_persona_that_answers_unless_another_is_configured(tmp_path: Path) -> None:
     known = ("Bob Stone", "Ann")
     model = model_of(tmp_path, personas={"Bob Stone": 9, "Ann": 2}, persona="Ann")
-    assert load_speakers(load_toml(tmp_path, model)) == Speakers("Ann", "Bob Stone", known)
-    assert load_speakers(load_toml(tmp_path, f'{model}you = "Cleo"')) == Speakers("Ann", "Cleo", known)
-    assert load_speakers(load_toml(tmp_path, f'{model}persona = "bob stone"')) == Speakers("Bob Stone", "Ann", known)
-    assert load_speakers(load_toml(tmp_path, f'{model}persona = ""')) == Speakers()
+    assert speakers_of(tmp_path, model) == Speakers("Ann", "Bob Stone", known)
+    assert speakers_of(tmp_path, f'{model}you = "Cleo"') == Speakers("Ann", "Cleo", known)
+    assert speakers_of(tmp_path, f'{model}persona = "bob stone"') == Speakers("Bob Stone", "Ann", known)
+    assert speakers_of(tmp_path, f'{model}persona = ""') == Speakers()
 
     toml = tmp_path / "config.toml"
     toml.write_text(f'{model}persona = "Ann"\nyou = "Ann"\n', "utf-8")
@@ -149,7 +152,9 @@ def test_the_model_names_the_persona_that_answers_unless_another_is_configured(t
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environ.items():
                 patch.setenv(name, value)
-            return load_speakers(run.config_from_arguments(parser.parse_args(["--config", str(toml), *words])))
+            return load_conversation(
+                run.config_from_arguments(parser.parse_args(["--config", str(toml), *words]))
+            ).speakers
 
     assert by_flags("--persona", "BOB STONE", "--you", "Cleo") == Speakers("Bob Stone", "Cleo", known)
     assert by_flags("--persona", "") == Speakers(you="Ann")
@@ -163,7 +168,63 @@ def test_the_model_names_the_persona_that_answers_unless_another_is_configured(t
 def test_a_manifest_with_an_impossible_persona_has_none(
     tmp_path: Path, training: dict[str, object], persona: object
 ) -> None:
-    assert load_speakers(load_toml(tmp_path, model_of(tmp_path, **training))) == Speakers()
+    assert speakers_of(tmp_path, model_of(tmp_path, **training)) == Speakers()
     (tmp_path / "other").mkdir()
     model = model_of(tmp_path / "other", personas={"Ann": 1, "Bob": 2}, persona=persona)
-    assert load_speakers(load_toml(tmp_path, model)) == Speakers()
+    assert speakers_of(tmp_path, model) == Speakers()
+
+
+def test_each_model_has_two_modes_and_a_model_of_the_hub_plays_the_machine_by_a_cue(tmp_path: Path) -> None:
+    def modes(name: str, setting: str = "", **training: object) -> tuple[Speakers, Speakers]:
+        (tmp_path / name).mkdir()
+        model = model_of(tmp_path / name, **training)
+        conversation = load_conversation(load_toml(tmp_path, model + setting))
+        return conversation.speakers, conversation.other_speakers
+
+    known = {"Bob": 9, "Ann": 2}
+    assert modes("trained", personas=known, persona="Ann") == (Speakers("Ann", "Bob", ("Bob", "Ann")), Speakers())
+    assert modes("all", personas=known) == (Speakers(), Speakers("Bob", "Ann", ("Bob", "Ann")))
+    assert modes("plain") == (Speakers(), MACHINE_PERSONA)
+    assert modes("hub", repository="openai-community/gpt2") == (MACHINE_PERSONA, Speakers())
+    assert modes("off", 'persona = ""', repository="gpt2") == (Speakers(), MACHINE_PERSONA)
+    assert modes("own", 'cue = "Be brief."', repository="gpt2")[0] == replace(MACHINE_PERSONA, cue="Be brief.")
+    assert modes("zoe", 'persona = "Zoe"\ncue = "Zoe sings."') == (Speakers("Zoe", cue="Zoe sings."), Speakers())
+
+
+def test_mode_changes_between_a_persona_and_the_typed_text(tmp_path: Path) -> None:
+    cued = Speakers("Ann", cue="Ann is kind.")
+
+    async def main() -> None:
+        model = RecordingModel(split_words("so am I."))
+        daemon = DaemonBench(tmp_path, model, speakers=cued, other_speakers=Speakers())
+        await daemon.type("I AM LATE")
+        assert model.last_prompt == "Ann is kind.\nYou: I am late\nAnn:"
+        await daemon.type("WHY")
+        assert model.last_prompt == "Ann is kind.\nYou: I am late\nAnn: so am I.\nYou: Why\nAnn:"
+        await daemon.type(".MODE")
+        await daemon.type("ONCE UPON")
+        assert model.last_prompt == "Once upon"
+        assert model.stop == ()
+        await daemon.type(".MODE")
+        await daemon.type("HELLO")
+        assert model.last_prompt == "Ann is kind.\nYou: Hello\nAnn:"
+        assert "THE MACHINE GOES ON WITH YOUR TEXT." in daemon.paper
+        assert "ANN ANSWERS YOU." in daemon.paper
+        assert "KIND" not in daemon.paper
+        daemon.running.cancel()
+
+    run_jumping(main())
+
+
+@given(st.lists(st.text(alphabet="AB .", min_size=1, max_size=30), max_size=6), st.integers(20, 80))
+def test_the_cue_stays_however_long_the_conversation_grows(lines: list[str], limit: int) -> None:
+    talk = Conversation("", Speakers("Ann", cue="Cue."))
+    for line in lines:
+        pending = replace(talk)
+        pending.drop_oldest_lines(line, len, limit, limit // 2)
+        prompt = pending.build_prompt(line)
+        assert prompt.startswith("Cue.\n")
+        assert prompt.endswith("\nAnn:")
+        talk = pending
+        talk.add_answer(prompt, " yes.")
+        assert "Cue" not in talk.memory

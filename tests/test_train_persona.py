@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.train]
 import fakes_training as fakes
 
 from daemon.config import Config, ConversationConfig, ModelConfig
-from daemon.model_factory import load_speakers
+from daemon.model_factory import load_conversation
 from model.store import store
 from tools.main import main
 from tools.train import command, inputs
@@ -65,10 +65,10 @@ def test_the_person_of_a_corpus_answers_by_default(
     shown = capsys.readouterr().out
     assert re.search("^speakers +Bob Stone, Cleo, Ann Ames$", shown, re.MULTILINE)
     assert re.search("^persona +Ann Ames$", shown, re.MULTILINE)
-    speakers = load_speakers(Config(model=ModelConfig(name="voice")))
+    speakers = load_conversation(Config(model=ModelConfig(name="voice"))).speakers
     assert (speakers.persona, speakers.you) == ("Ann Ames", "Bob Stone")
     chosen = Config(model=ModelConfig(name="voice"), conversation=ConversationConfig("cleo"))
-    assert load_speakers(chosen).persona == "Cleo"
+    assert load_conversation(chosen).speakers.persona == "Cleo"
 
 
 def test_without_a_person_the_text_is_continued_and_the_command_names_a_speaker(
@@ -79,7 +79,7 @@ def test_without_a_person_the_text_is_continued_and_the_command_names_a_speaker(
     assert command.main(args) == 0
     assert "\nat the machine: asr33 run --model voice --persona 'Bob Stone'\n" in capsys.readouterr().out
     assert "persona" not in store.verify_model(home / "voice").training
-    assert load_speakers(Config(model=ModelConfig(name="voice"))).persona == ""
+    assert load_conversation(Config(model=ModelConfig(name="voice"))).speakers.persona == ""
 
 
 def test_the_person_of_an_anonymous_corpus_has_the_invented_name(tmp_path: Path) -> None:
