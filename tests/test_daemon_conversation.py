@@ -173,9 +173,9 @@ def test_the_partial_prompt_to_a_persona_is_a_prefix_of_its_prompt(typed: str, m
         (ConversationConfig(), PEOPLE, Speakers()),
         (ConversationConfig("ANN:"), PEOPLE, Speakers("Ann", "Bob Stone", PEOPLE)),
         (ConversationConfig("bob stone"), PEOPLE, Speakers("Bob Stone", "Ann", PEOPLE)),
-        (ConversationConfig("Ann", "You"), PEOPLE, ANN),
-        (ConversationConfig("", "Ann"), PEOPLE, Speakers(you="Ann")),
-        (ConversationConfig("ann", "BOB STONE"), PEOPLE, Speakers("Ann", "Bob Stone", PEOPLE)),
+        (ConversationConfig("Ann", you="You"), PEOPLE, ANN),
+        (ConversationConfig("", you="Ann"), PEOPLE, Speakers(you="Ann")),
+        (ConversationConfig("ann", you="BOB STONE"), PEOPLE, Speakers("Ann", "Bob Stone", PEOPLE)),
         (ConversationConfig("Zoe "), (), Speakers("Zoe")),
     ],
 )
