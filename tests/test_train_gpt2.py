@@ -15,10 +15,11 @@ import fakes_training as fakes
 import torch.nn.functional as F
 
 from model.errors import ModelDamaged
+from model.interface import GPT2Config
 from tools.train import export_onnx, gpt2, prepare
 from tools.train.attention import attend
 from tools.train.gpt2 import Gpt2
-from tools.train.muon import Muon, orthogonalise
+from tools.train.muon import Muon, choose_interval, orthogonalise
 
 
 def tiny() -> Gpt2:
@@ -129,3 +130,32 @@ def test_a_stored_model_is_read_as_a_base(tmp_path: Path) -> None:
         stored = value.astype(np.float16).astype(np.float32) if value.ndim > 1 else value
         assert np.array_equal(base.net.state_dict()[name].numpy(), stored), name
     assert all(p.requires_grad for p in base.net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens", "interval"),
+    [
+        (GPT2Config(8192, 512, 320, 6, 5), 16 * 512, 1),  # the embedded model
+        (GPT2Config(50257, 1024, 768, 12, 12), 4 * 512, 4),  # GPT-2 124M, 4 sequences: Muon would be half of a step
+        (GPT2Config(50257, 1024, 768, 12, 12), 32 * 512, 1),
+    ],
+)
+def test_matrices_take_a_step_after_several_small_batches(shape: GPT2Config, tokens: int, interval: int) -> None:
+    with torch.device("meta"):
+        net = Gpt2(shape)
+    matrices = [p for name, p in net.named_parameters() if name.startswith("h.") and p.ndim == 2]
+    assert choose_interval(matrices, sum(p.numel() for p in net.parameters()), tokens) == interval
+
+
+def test_a_step_that_is_not_due_changes_the_momentum_alone() -> None:
+    weight = torch.nn.Parameter(torch.randn(8, 8))
+    before = weight.detach().clone()
+    muon = Muon([weight], lr=0.1)
+    weight.grad = torch.randn(8, 8)
+    muon.param_groups[0]["is_due"] = False
+    muon.step()
+    assert torch.equal(weight, before)
+    assert muon.state[weight]["momentum"].abs().sum() > 0
+    muon.param_groups[0]["is_due"] = True
+    muon.step()
+    assert not torch.equal(weight, before)

@@ -7,7 +7,7 @@ key and value matrices side by side; each of the three is orthogonalised apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -18,11 +18,18 @@ from tools.train.microbatches import ParallelMap
 
 # The quintic of the Newton-Schulz iteration (Jordan 2024): steepest at zero, every singular value ends near 1.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
 MATRICES_AT_ONCE = 6  # of one size, that a thread orthogonalises together
+# The cost of the matrices' step depends on their size alone. Beside a small batch of a large net it would be half of
+# the time, so the matrices then take a longer step after several batches; the momentum has them all.
+MAX_COST_SHARE, MAX_INTERVAL = 0.25, 4  # of the products of the passes; batches
 
 
 class Muon(torch.optim.Optimizer):
-    """Parameters are matrices [in, out]. A matrix three times as wide as high is split into query, key and value."""
+    """Parameters are matrices [in, out]. A matrix three times as wide as high is split into query, key and value.
+
+    The caller may set `is_due` of a group to False: a step then adds to the momentum alone.
+    """
 
     def __init__(
         self,
@@ -30,11 +37,11 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         decay: float = 0.05,
-        steps: int = 5,
+        steps: int = NEWTON_SCHULZ_STEPS,
         parallel_map: ParallelMap = map,
         is_bfloat16: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "steps": steps})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay, "steps": steps, "is_due": True})
         self._parallel_map = parallel_map
         # Precise enough for the iteration (Jordan 2024).
         self._dtype = torch.bfloat16 if is_bfloat16 else torch.float32
@@ -64,9 +71,11 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum"] = torch.zeros_like(p)
             state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+            if not group["is_due"]:
+                continue
             nesterov = p.grad.lerp(state["momentum"], group["momentum"])
             p.mul_(1 - group["lr"] * group["decay"])
-            parts = 3 if p.shape[1] == 3 * p.shape[0] else 1
+            parts = _count_parts(p)
             for weight, grad in zip(p.chunk(parts, dim=1), nesterov.chunk(parts, dim=1), strict=True):
                 # The scale is for a matrix [out, in]; these are stored [in, out].
                 scale = math.sqrt(max(1.0, weight.shape[1] / weight.shape[0]))
@@ -80,6 +89,21 @@ class Muon(torch.optim.Optimizer):
         for job, steps in zip(jobs, results, strict=True):
             for (weight, _, scale), direction in zip(job, steps, strict=True):
                 weight.add_(direction, alpha=-group["lr"] * scale)
+
+
+def choose_interval(matrices: Sequence[Tensor], parameters: int, tokens: int) -> int:
+    """The number of batches of so many tokens from one step of the matrices to the next, 1 to MAX_INTERVAL."""
+    flops = 0
+    for matrix in matrices:
+        parts = _count_parts(matrix)
+        rows, columns = sorted((matrix.shape[0], matrix.shape[1] // parts))
+        flops += parts * NEWTON_SCHULZ_STEPS * (4 * rows * rows * columns + 2 * rows**3)
+    pass_flops = 6 * parameters * tokens  # forward and backward: three products of two operations each
+    return max(1, min(MAX_INTERVAL, round(flops / (MAX_COST_SHARE * pass_flops))))
+
+
+def _count_parts(matrix: Tensor) -> int:
+    return 3 if matrix.shape[1] == 3 * matrix.shape[0] else 1
 
 
 @torch.no_grad()

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from tools.cli.errors import ToolError
-from tools.train import checkpoint, microbatches, schedule
+from tools.train import checkpoint, microbatches, muon, schedule
 from tools.train.checkpoint import TrainState
 from tools.train.data import TokenIds
 from tools.train.gpt2 import Gpt2
 from tools.train.microbatches import BatchSettings, ParallelMap
-from tools.train.muon import Muon
 from tools.train.schedule import TrainPlan
 
 BEST_FILE = "best.safetensors"  # beside the checkpoint
@@ -52,8 +51,9 @@ def make_optimisers(net: Gpt2, plan: TrainPlan, parallel_map: ParallelMap = map)
     adam = torch.optim.AdamW(vectors, lr=plan.vector_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     if not matrices:
         return {"adam": adam}
-    muon = Muon(matrices, plan.matrix_rate, decay=plan.decay, parallel_map=parallel_map, is_bfloat16=plan.is_bfloat16)
-    return {"muon": muon, "adam": adam}
+    rate, decay, is_bfloat16 = plan.matrix_rate, plan.decay, plan.is_bfloat16
+    by_muon = muon.Muon(matrices, rate, decay=decay, parallel_map=parallel_map, is_bfloat16=is_bfloat16)
+    return {"muon": by_muon, "adam": adam}
 
 
 class Trainer:
@@ -87,11 +87,19 @@ class Trainer:
         loss = self._compute_gradient(torch.from_numpy(batch).to(plan.device).long())
         # Muon's step has the same length whatever the gradient's; only AdamW needs the clip.
         torch.nn.utils.clip_grad_norm_(self._optimisers["adam"].param_groups[0]["params"], 1.0)
-        for label, optimiser in self._optimisers.items():
-            optimiser.param_groups[0]["lr"] = share * (plan.matrix_rate if label == "muon" else plan.vector_rate)
+        self._optimisers["adam"].param_groups[0]["lr"] = share * plan.vector_rate
+        if "muon" in self._optimisers:
+            self._set_matrix_step(share * plan.matrix_rate, batch.shape[0] * (batch.shape[1] - 1))
+        for optimiser in self._optimisers.values():
             optimiser.step()
             optimiser.zero_grad()
         return loss
+
+    def _set_matrix_step(self, rate: float, tokens: int) -> None:
+        """Sets the rate of the matrices; after some batches only, if their step costs much beside one."""
+        group = self._optimisers["muon"].param_groups[0]
+        interval = muon.choose_interval(group["params"], sum(p.numel() for p in self._net.parameters()), tokens)
+        group["is_due"], group["lr"] = (self.state.step + 1) % interval == 0, rate * interval
 
     def count_step(self, tokens: int, took_s: float) -> None:
         """Records a step whose loss is a number, with its tokens and seconds."""
