@@ -114,6 +114,7 @@ class ArchivedSession:
     jobs: list[LoggedJob] = field(default_factory=list)
     gaps: list[LostSpan] = field(default_factory=list)
     is_closed: bool = False
+    is_half_duplex: bool = False  # the machine has printed its own keys, which are no strokes
 
     @property
     def started_at(self) -> datetime:
@@ -169,7 +170,7 @@ class _SessionBuilder:
     """Adds up the records of a log."""
 
     def __init__(self, path: Path, header: SessionHeader) -> None:
-        self._session = ArchivedSession(path, path.stem, header)
+        self._session = ArchivedSession(path, path.stem, header, is_half_duplex=header.profile.get("duplex") == "half")
         self._prompts = 0
         self._typed = ""
         self._open_turn: Turn | None = None
@@ -199,6 +200,8 @@ class _SessionBuilder:
                 self._end_job()
             case "gap":
                 self._add_gap(record, t)
+            case "learned" if record.get("what") == "duplex":
+                session.is_half_duplex = record.get("value") == "half"
             case "clock":
                 session.clock_offset_s = _seconds(record, "offset", 0.0)
             case "close":

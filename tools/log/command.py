@@ -18,6 +18,7 @@ from tools.log.log_folder import add_folder_arguments
 # Each action is a module of this folder with add_arguments(parser) and run(args).
 ACTIONS = {
     "list": "list the sessions",
+    "export": "write a session as asciicast, text, HTML, SVG, PNG or paper tape",
 }
 
 

@@ -1,0 +1,104 @@
+"""Write a session as a file of another format. It has the paper, its times and the model's name.
+
+asciicast  for asciinema's players; each answer is a marker
+text       the sheet as text
+html       a page that plays by itself, without a network
+svg, png   the sheet as a picture, with overstrike; a long PNG becomes NAME.png, NAME-2.png and so on
+tape       the rows of a paper tape, for asr33 punch --binary
+
+--redact and --names replace words by * on the paper, in each format. Columns and times stay.
+
+asr33 log export LAST --format html
+asr33 log export 2026-11-30 --format png --names "Ada Lovelace,Babbage" --output sheet.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from daemon.archive.session_reader import read_session
+from tools.cli.errors import ToolError
+from tools.cli.output import check_writable, print_message, stdout_errors, write_atomic
+from tools.cli.progress import ProgressLine
+from tools.log.formats.registry import FORMATS, ExportFormat
+from tools.log.log_folder import LAST, find_session, resolve_folder
+from tools.log.recording import SheetRecording, record_sheet
+from tools.log.redaction import compile_patterns, redact
+
+_LARGE_BYTES = 4_000_000  # of a log: more takes over two seconds
+_SUFFIXES = {chosen.suffix: name for name, chosen in FORMATS.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("session", nargs="?", default=LAST, metavar="SESSION", help="the session (default: LAST)")
+    format_help = "the format: asciicast, text, html, svg, png or tape (default: told by the name of --output, or text)"
+    add("--format", choices=FORMATS, metavar="FORMAT", help=format_help)
+    output_help = "the file; -: standard output (default: the session's name and the suffix of the format)"
+    add("--output", metavar="FILE", help=output_help)
+    redact_help = "regular expression for what to replace; may be repeated (default: none)"
+    add("--redact", action="append", default=[], metavar="RE", help=redact_help)
+    add("--names", action="append", default=[], metavar="NAME,NAME", help="names to replace (default: none)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Raises ToolError, DaemonError, DriverError, and ModuleNotFoundError if Pillow is missing."""
+    names = [name for group in args.names for name in group.split(",")]
+    patterns = compile_patterns(args.redact, names)
+    path = find_session(resolve_folder(args), args.session)
+    name, chosen = choose_format(args.format, args.output)
+    output = args.output or path.with_suffix(chosen.suffix).name
+    is_stdout = output == "-"
+    if is_stdout and sys.stdout.isatty() and not chosen.is_text:
+        raise ToolError(f"{name} is no text for a terminal: name a file with --output", "usage")
+    if not is_stdout:
+        check_writable(Path(output))
+    with ProgressLine() as progress:
+        progress.show(f"reading {path.name}", now=path.stat().st_size > _LARGE_BYTES)
+        recording, passages = record_sheet(read_session(path))
+        if patterns:
+            result = redact(recording, passages, patterns)
+            recording = result.recording
+            _report_redaction(result.places, result.strokes)
+        pages = chosen.encode(recording)
+    if is_stdout:
+        _write_stdout(pages)
+    else:
+        _write_files(Path(output), pages, recording)
+    return 0
+
+
+def choose_format(name: str | None, output: str | None) -> tuple[str, ExportFormat]:
+    """Returns the format with this name, or the one that the suffix of the output tells. Raises ToolError."""
+    suffix = Path(output or "").suffix.lower()
+    if name is None and suffix and suffix not in _SUFFIXES:
+        known = ", ".join(_SUFFIXES)
+        raise ToolError(f"{output}: its suffix names no format ({known}): choose one with --format", "usage")
+    name = name or _SUFFIXES.get(suffix, "text")
+    return name, FORMATS[name]
+
+
+def _report_redaction(places: int, strokes: int) -> None:
+    if places:
+        noun = "place" if places == 1 else "places"
+        print_message(f"asr33: {places:,} {noun} redacted, {strokes:,} characters")
+    else:
+        print_message("asr33: nothing on the sheet matches --redact and --names: check their spelling")
+
+
+def _write_stdout(pages: Sequence[bytes]) -> None:
+    if len(pages) > 1:
+        raise ToolError(f"the sheet takes {len(pages)} pictures: name a file with --output", "usage")
+    with stdout_errors():
+        sys.stdout.buffer.write(pages[0])
+        sys.stdout.buffer.flush()
+
+
+def _write_files(path: Path, pages: Sequence[bytes], recording: SheetRecording) -> None:
+    for number, page in enumerate(pages, start=1):
+        write_atomic(path if number == 1 else path.with_stem(f"{path.stem}-{number}"), page)
+    more = f" and {len(pages) - 1} more" if len(pages) > 1 else ""
+    print_message(f"asr33: {path}{more}: {len(recording.strokes):,} strokes")
