@@ -31,8 +31,9 @@ READY_TEST := $(VENV)/ready-test-$(TRAIN)
 comma      := ,
 EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 
-# The programs that the peer tests run against the driver; a test whose program is not installed is skipped.
-PEERS       := socat ser2net picocom tio minicom
+# The programs that tests run: peers of the driver, and for the live page a browser and a proxy. A test whose program is
+# not installed is skipped.
+PEERS       := socat ser2net picocom tio minicom chromium nginx
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
 .PHONY: demo test soak thin pi peers clients npm ray programs clean
@@ -134,7 +135,7 @@ $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(READY_RUN)
 
-# The package of ser2net starts a service on this computer's ports; the tests need only the program, so the service is disabled.
+# The packages of ser2net and nginx start a service on this computer's ports; the tests need only the program.
 programs:
 	@absent="$(PEERS_ABSENT)"; [ -z "$$absent" ] && exit; \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
@@ -144,7 +145,7 @@ programs:
 	for one in $$absent; do \
 	  apt-get install -qq --no-install-recommends $$one >/dev/null 2>&1 || \
 	    { echo "apt-get could not install $$one: the tests that need it are skipped"; continue; }; \
-	  [ $$one != ser2net ] || [ ! -d /run/systemd/system ] || systemctl -q disable --now ser2net || true; \
+	  case $$one in ser2net|nginx) [ ! -d /run/systemd/system ] || systemctl -q disable --now $$one || true; esac; \
 	done
 
 clean:

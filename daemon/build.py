@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon import paths, session_log
 from daemon.config import Config, resolve_log_folder
 from daemon.control import server
+from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
 from daemon.model_factory import load_conversation
@@ -26,6 +27,9 @@ from drivers.errors import DriverError
 from drivers.events import Event
 from drivers.teletype import Teletype
 from model.interface import Model
+
+if TYPE_CHECKING:
+    from daemon.web.server import WebObserver
 
 _LAST_CHARACTERS_S = 1.0  # before the motor is switched off
 
@@ -47,6 +51,7 @@ async def build_session(
         conversation = load_conversation(config)
         if (speakers := conversation.speakers).persona:
             _log.info("%s answers as %s, to %s", model.name, speakers.persona, speakers.you)
+        page = await stack.enter_async_context(_open_page(config))
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
         try:
             log = session_log.open_new_log(resolve_log_folder(config), datetime.now(), started_at)
@@ -60,6 +65,8 @@ async def build_session(
         _log_session_start(log, started_at, config, port, model.name)
         reconnects = serve_control and config.line.reconnect
         observers = _observers(log, config, port, stack)
+        if page is not None:
+            observers.append(page.on_event)
 
         def on_event(event: Event) -> None:
             for observe in observers:
@@ -70,6 +77,8 @@ async def build_session(
         )
         stack.push_async_callback(_shut_down_machine, tty)
         session = TeletypeSession(tty, model, config, log, verdict, conversation)
+        if page is not None:
+            page.show(session, conversation)
         if serve_control:  # after all that prints is closed
             stack.push_async_callback(_print_stop_mark, session)
         if reconnects:
@@ -108,6 +117,21 @@ def _observers(log: SessionLog, config: Config, port: str, stack: AsyncExitStack
         _log.info("the machine's motor has run for %.1f hours", hours.total_s / 3600)
         observers.append(hours.on_event)
     return observers
+
+
+@asynccontextmanager
+async def _open_page(config: Config) -> AsyncIterator[WebObserver | None]:
+    """Serves the live page, if there is to be one. Raises ConfigError, DaemonError."""
+    if not config.web.listen:
+        yield None
+        return
+    try:
+        from daemon.web.server import serve_page
+    except ImportError as error:
+        cure = "in asr33's folder, pip install '.[web]'"
+        raise ConfigError(f"[web] the live page needs {error.name}: {cure}") from None
+    async with serve_page(config) as page:
+        yield page
 
 
 async def _print_stop_mark(session: TeletypeSession) -> None:

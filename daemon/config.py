@@ -103,6 +103,16 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebConfig:
+    """[web]: the live page of the paper, for browsers."""
+
+    listen: str = _setting("", 'port, or ADDRESS:PORT, of the live page; "": there is no page')
+    key_file: Path | None = _setting(None, "file with the keys to the page, one a line; other computers need one")
+    typing: bool = _setting(False, "viewers may type a line, which is printed and answered")
+    archive: bool = _setting(True, "the page plays the kept sessions")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     line: LineConfig = field(default_factory=LineConfig)
     machine: Profile = field(default_factory=Profile)
@@ -110,6 +120,7 @@ class Config:
     answer: AnswerConfig = field(default_factory=AnswerConfig)
     conversation: ConversationConfig = field(default_factory=ConversationConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    web: WebConfig = field(default_factory=WebConfig)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)

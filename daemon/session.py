@@ -16,14 +16,16 @@ from datetime import datetime
 from typing import Any, Literal
 
 from daemon import commands
-from daemon.config import Config
+from daemon.config import AnswerConfig, Config
 from daemon.conversation import Conversation
 from daemon.exchange import exchange
 from daemon.lease_queue import LeaseQueue
 from daemon.session_log import SessionLog
+from daemon.tape_prompt import read_tape_prompt
 from drivers import tape, tape_units
-from drivers.errors import EndOfInput, Interrupted, LineLost, TapeDamaged
+from drivers.errors import EndOfInput, Interrupted, LineLost
 from drivers.teletype import Teletype
+from model.dialogue import Speakers
 from model.engine_errors import engine_errors
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
@@ -190,6 +192,26 @@ class TeletypeSession:
         else:
             await self._answer_line(typed)
 
+    async def run_line(self, typed: str, answer: AnswerConfig, speakers: Speakers) -> None:
+        """Prints a line from elsewhere as if it were typed, and runs or answers it with these settings.
+
+        The caller holds the lease of the machine. Raises DriverError.
+        """
+        config, conversation = self._answer_config, self._conversation
+        is_same_mode = bool(speakers.persona) == bool(conversation.speakers.persona)
+        memory = conversation.memory if is_same_mode else ""
+        self._answer_config, self._conversation = answer, replace(conversation, speakers=speakers, memory=memory)
+        self._pending_conversation = replace(self._conversation)
+        try:
+            async with self.tty.until_break() as scope:
+                await self.tty.print(typed + "\n")
+            if not scope.is_broken:
+                await self._dispatch(typed)
+        finally:
+            if is_same_mode:
+                conversation.memory = self._conversation.memory
+            self._answer_config, self._conversation = config, conversation
+
     async def forget_conversation(self) -> None:
         self._conversation.clear()
         await self.print_message("ALL FORGOTTEN.\n")
@@ -207,23 +229,9 @@ class TeletypeSession:
 
     async def answer_tape(self) -> None:
         """Reads a prompt from the tape reader and answers it."""
-        if not self.tty.profile.auto_reader:
-            await self.print_message("START THE READER.\n")
         self.activity = "reading"
-        async with self.tty.until_break() as scope:
-            rows = await tape_units.read_tape(self.tty)
-        if scope.is_broken:
-            return
-        self._log.write(time.monotonic(), "tape", rows=rows.hex())
-        try:
-            text = tape.decode_text(rows, tape.detect_parity(rows))
-        except TapeDamaged as error:
-            await self.print_message(f"-- {error} --\n")
-            return
-        if text.strip():
-            await self._answer_line(text.strip("\n"))
-        else:
-            await self.print_message("-- NO TAPE WAS READ --\n")
+        if text := await read_tape_prompt(self.tty, self._log, self.print_message):
+            await self._answer_line(text)
 
     async def _answer_line(self, typed: str) -> None:
         sampling = Sampling(

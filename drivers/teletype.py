@@ -256,7 +256,9 @@ class Teletype:
         """Returns an `async with` scope whose body BREAK or ^C cancels; see its `is_broken` and `route` afterwards."""
         return BreakScope(self._input)
 
-    # For the tape units.
+    def press_break(self) -> None:
+        """Does what the BREAK key does, for a viewer elsewhere."""
+        self._input.press_break()
 
     def capture_input(self, mode: CaptureMode = "tape") -> contextlib.AbstractContextManager[bytearray]:
         """Collects the bytes from the line as raw rows, not as keys, while the context is open."""
@@ -281,8 +283,6 @@ class Teletype:
     async def switch_motor(self, on: bool) -> None:
         """Switches the motor on or off. Raises DriverError."""
         await (self._motor.switch_on() if on else self._motor.switch_off())
-
-    # The line.
 
     def _receive(self, line_input: LineInput) -> None:
         self._motor.note_use()

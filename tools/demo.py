@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from daemon import build, model_factory
 from daemon.config import Config
 from daemon.session import TeletypeSession
+from daemon.web.access import parse_address
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.paper.paper import BEL
 from drivers.text.charset import fold_text
@@ -63,6 +64,9 @@ async def _run_demo(chosen: Config, prompt: str | None, character_s: float) -> i
     has_screen = can_move_cursor(sys.stdout)
     on_strike = _ring_bell if has_screen else _show_strike
     columns = chosen.machine.columns
+    if chosen.web.listen:
+        host, port = parse_address(chosen.web.listen)
+        print_message(f"asr33: the live page is http://{f'[{host}]' if ':' in host else host}:{port}/")
     machine = VirtualTeletype(WallClock(), columns=columns, character_s=character_s, on_strike=on_strike)
     model = model_factory.open_model(chosen, character_s)
     with contextlib.ExitStack() as signal_handlers:  # they stay until the session is closed

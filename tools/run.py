@@ -27,6 +27,7 @@ from daemon.config_parser import Settings
 from daemon.errors import ConfigError
 from daemon.farewell import finish_word
 from daemon.systemd import SHUTDOWN_LIMIT_S, SystemdNotifier, format_status_line, run_watchdog
+from daemon.web.access import DEFAULT_ADDRESS
 from model.log_format import log_to_stderr
 from tools.cli.arguments import add_sampling_arguments
 from tools.cli.signals import handle_in_loop
@@ -64,6 +65,8 @@ def add_answer_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling_arguments(parser, AnswerConfig(), SAMPLING_FLAGS, is_configured=True)
     add("--threads", type=int, metavar="N", help="processor threads for the model (default 0: as many as fit)")
     add("--log", type=Path, metavar="FOLDER", help="folder of the session logs (default: the state folder of the user)")
+    web_help = "show the paper to browsers at this port, or ADDRESS:PORT (default: as configured; 8034 without PORT)"
+    add("--web", nargs="?", const=DEFAULT_ADDRESS, metavar="PORT", help=web_help)
     add_config_argument(parser)
 
 
@@ -75,6 +78,7 @@ def config_from_arguments(args: argparse.Namespace, port: str | None = None) -> 
         "answer": {name: getattr(args, name) for name in SAMPLING_FLAGS},
         "conversation": {"persona": args.persona, "you": args.you},
         "log": {"folder": args.log},
+        "web": {"listen": args.web},
     }
     return config.load_config(flags, config_file=args.config, machine_file=getattr(args, "machine", None))
 

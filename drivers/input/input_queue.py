@@ -157,6 +157,10 @@ class InputQueue:
         if self.receiver.echo_canceller.duplex is None:
             self._echo_timer.schedule(start + self._character_s + 1.1 * ECHO_WINDOW_S)
 
+    def press_break(self) -> None:
+        """Handles a BREAK that does not come from the line."""
+        self._handle_break(self._clock.now(), "break")
+
     async def _check_echo_timeout(self) -> None:
         """Decides the duplex if no echo has come in time."""
         now = self._clock.now()
