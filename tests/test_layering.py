@@ -180,6 +180,12 @@ DOORS = {
     "h11": {"model/server/http/server.py", "model/server/http/request_parser.py"},
     "huggingface_hub": {"model/build/hub_client.py"},
     "ray": {"model/server/ray_cluster.py"},
+    "sqlite3": {
+        "daemon/archive/session_index.py",
+        "tools/corpus/importers/signal_database.py",  # the database of another program
+        "tools/corpus/importers/signal_schema.py",
+        "tools/corpus/threads.py",
+    },
     "pypdf": {"tools/corpus/importers/pdf.py"},
     "ctranslate2": {"tools/bench/peers/ctranslate2_runner.py"},
     "llama_cpp": {"tools/bench/peers/llama_runner.py"},

@@ -15,29 +15,35 @@ from daemon.archive.session_reader import FORGOTTEN, read_header
 HEAD_BYTES = 65536  # about 800 characters of paper: the greeting and the first line
 TAIL_BYTES = 4096
 MAX_LINE_CHARS = 200  # of the first line
-# These records are most of a log, and a summary needs none of them.
-_SKIPPED = (b'"ev":"tx"', b'"ev":"rx"')
+MAX_OFFSET_S = 1e9  # thirty years
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
     """One session: `first_line` is its first line that was answered, and `code` the code of that answer.
 
-    Both are "" if there is none. `started_at` is corrected if the log says early or late that the clock was wrong.
+    Both are "" if there is none. `clock_offset_s` corrects `wall`; it is 0 if the log has it in the middle.
     """
 
     path: Path
-    started_at: datetime
+    wall: datetime
+    clock_offset_s: float
     duration_s: float
     model: str
     first_line: str
     code: str
     is_closed: bool
     is_forgotten: bool = False
+    persona: str = ""
+    you: str = ""
 
     @property
     def id(self) -> str:
         return self.path.stem
+
+    @property
+    def started_at(self) -> datetime:
+        return self.wall + timedelta(seconds=self.clock_offset_s)
 
 
 def session_paths(folder: Path) -> list[Path]:
@@ -63,33 +69,28 @@ def read_summary(path: Path) -> SessionSummary | None:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
             size = file.seek(0, 2)
-            start = max(0, size - TAIL_BYTES)
-            file.seek(start)
-            tail = head[start:] if size <= len(head) else file.read(TAIL_BYTES)
+            file.seek(max(0, size - TAIL_BYTES))
+            tail = head[-TAIL_BYTES:] if size <= len(head) else file.read(TAIL_BYTES)
     except OSError:
         return None
-    head_records = _parse_lines(head)
-    if not head_records or head_records[0]["ev"] != "session":
+    header_record = parse_record(head[: head.find(b"\n") + 1])
+    if header_record is None or header_record["ev"] != "session":
         return None
-    last = _last_record(tail) or head_records[-1]
-    header = read_header(head_records[0])
-    first_line, code = _find_first_answer(path.stem, head_records)
+    header, last = read_header(header_record), _last_record(tail) or header_record
+    first_line, code, is_forgotten = _find_first_answer(path.stem, head)
     return SessionSummary(
         path=path,
-        started_at=header.wall + timedelta(seconds=_find_offset(head_records, tail)),
+        wall=header.wall,
+        clock_offset_s=_find_offset(head, tail),
         duration_s=max(float(last["t"]), 0.0),
         model=header.model,
         first_line=first_line,
         code=code,
         is_closed=last["ev"] == "close",
-        is_forgotten=any(record["ev"] == "gap" and record.get("why") == FORGOTTEN for record in head_records),
+        is_forgotten=is_forgotten,
+        persona=header.persona,
+        you=header.you,
     )
-
-
-def _parse_lines(data: bytes) -> list[Record]:
-    """Returns the records that a summary may need; the header is the first."""
-    parsed = (parse_record(line) for line in data.split(b"\n") if not any(mark in line[:40] for mark in _SKIPPED))
-    return [record for record in parsed if record is not None]
 
 
 def _last_record(tail: bytes) -> Record | None:
@@ -97,30 +98,44 @@ def _last_record(tail: bytes) -> Record | None:
     return next((record for line in reversed(lines) if (record := parse_record(line)) is not None), None)
 
 
-def _find_offset(head: list[Record], tail: bytes) -> float:
-    clocks = [record for record in (*head, *_parse_lines(tail)) if record["ev"] == "clock"]
-    offset: Any = clocks[-1].get("offset") if clocks else 0.0
-    return float(offset) if is_time(offset) and abs(offset) < 1e9 else 0.0
+def _find_offset(head: bytes, tail: bytes) -> float:
+    for data in (tail, head):
+        start = data.rfind(b'"ev":"clock"')
+        if start >= 0:
+            record = parse_record(data[data.rfind(b"\n", 0, start) + 1 :].partition(b"\n")[0])
+            offset: Any = record.get("offset") if record is not None else None
+            if is_time(offset) and abs(offset) < MAX_OFFSET_S:
+                return float(offset)
+    return 0.0
 
 
-def _find_first_answer(session_id: str, records: list[Record]) -> tuple[str, str]:
-    """Returns the first answered line, shortened, and the code of its answer; the answer's words if it is unknown."""
-    typed, code, forgotten = "", "", 0
+def _find_first_answer(session_id: str, head: bytes) -> tuple[str, str, bool]:
+    """Returns the first answered line, shortened, the code of its answer, and whether records before were forgotten.
+
+    If the log has no line, it is the beginning of the answer.
+    """
+    typed, code, forgotten, is_forgotten = "", "", 0, False
     answer: list[str] = []
-    for record in records:
+    for line in head.split(b"\n"):
+        # These records are most of a log, and a summary needs none of them.
+        if line.find(b'"ev":"tx"', 0, 40) > 0 or line.find(b'"ev":"rx"', 0, 40) > 0:
+            continue
+        if (record := parse_record(line)) is None:
+            continue
         match record["ev"]:
             case "typed" if not code:
                 typed = str(record.get("text", ""))
             case "gap" if not code:
                 prompts = record.get("prompts")
                 forgotten += prompts if isinstance(prompts, int) else 0
-            case "prompt" if code:
-                break
-            case "prompt":
+                is_forgotten = is_forgotten or record.get("why") == FORGOTTEN
+            case "prompt" if not code:
                 code = str(record.get("code") or compute_answer_code(session_id, forgotten + 1))
+                if typed.strip():
+                    break
             case "piece" if code:
                 answer.append(str(record.get("text", "")))
-            case "end" if code:
+            case "end" | "prompt" if code:
                 break
-    line = typed if code and typed.strip() else "".join(answer)
-    return " ".join(line.split())[:MAX_LINE_CHARS], code
+    text = typed if code and typed.strip() else "".join(answer)
+    return " ".join(text.split())[:MAX_LINE_CHARS], code, is_forgotten

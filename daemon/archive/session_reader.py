@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.archive.answer_code import compute_answer_code
-from daemon.archive.log_records import Record, is_time, iter_records
+from daemon.archive.log_records import Record, is_time, iter_records, parse_record
 from daemon.errors import DaemonError
 
 FORGOTTEN = "forgotten"  # `why` of a gap that `asr33 log forget` made
@@ -145,6 +145,16 @@ def parse_session(path: Path, records: Iterable[Record]) -> ArchivedSession:
     if reader is None:
         raise DaemonError(f"{path}: it does not begin with the record of a session, so it is no session log")
     return reader.finish()
+
+
+def read_log_header(path: Path) -> SessionHeader | None:
+    """Returns the header of a log; None if the file is none or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            record = parse_record(file.readline())
+    except OSError:
+        return None
+    return read_header(record) if record is not None and record["ev"] == "session" else None
 
 
 def read_header(record: Record) -> SessionHeader:

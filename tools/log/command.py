@@ -18,6 +18,9 @@ from tools.log.log_folder import add_folder_arguments
 # Each action is a module of this folder with add_arguments(parser) and run(args).
 ACTIONS = {
     "list": "list the sessions",
+    "show": "print a session, or one answer with its prompt",
+    "search": "search lines, answers and printed texts",
+    "codes": "list the answers of a session, with their codes",
     "export": "write a session as asciicast, text, HTML, SVG, PNG or paper tape",
 }
 

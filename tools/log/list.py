@@ -6,13 +6,16 @@ import argparse
 import json
 import sys
 from itertools import islice
+from pathlib import Path
 
 from daemon.archive.session_list import SessionSummary, iter_summaries
+from daemon.archive.transcript import format_date
+from daemon.errors import DaemonError
 from tools.cli.arguments import ranged_number
 from tools.cli.output import print_message, print_output, terminal_width
-from tools.cli.progress import ProgressLine, StageProgress, format_duration
+from tools.cli.progress import format_duration
 from tools.cli.table import format_table
-from tools.log.log_folder import format_date, list_logs, resolve_folder
+from tools.log.log_folder import list_logs, open_fresh_index, resolve_folder
 
 DEFAULT_COUNT = 20
 COLUMNS = ("DATE", "LENGTH", "MODEL", "CODE", "FIRST LINE")
@@ -29,14 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Raises ToolError, ConfigError."""
-    paths = list_logs(resolve_folder(args))
-    with ProgressLine() as line:
-        progress = StageProgress(line)
-        entries: list[SessionSummary] = []
-        for entry in islice(iter_summaries(reversed(paths)), None if args.all else args.count):
-            entries.append(entry)
-            progress.update("reading the logs", len(entries), len(paths))
-    entries.reverse()
+    folder = resolve_folder(args)
+    paths = list_logs(folder)
+    entries = _read_all(folder, paths) if args.all else list(islice(iter_summaries(reversed(paths)), args.count))[::-1]
     if args.json:
         print_output(json.dumps([_json_fields(entry) for entry in entries], indent=2, ensure_ascii=False) + "\n")
         return 0
@@ -47,6 +45,15 @@ def run(args: argparse.Namespace) -> int:
     if len(entries) == args.count < len(paths) and not args.all:
         print_message(f"asr33: {len(paths) - len(entries):,} older sessions: asr33 log list --all")
     return 0
+
+
+def _read_all(folder: Path, paths: list[Path]) -> list[SessionSummary]:
+    """Returns all summaries: from the index, which reads new logs only, or from the logs if it cannot be used."""
+    try:
+        with open_fresh_index(folder, summaries_only=True) as index:
+            return index.list_summaries()
+    except DaemonError:
+        return list(iter_summaries(paths))
 
 
 def _row(entry: SessionSummary) -> tuple[str, ...]:

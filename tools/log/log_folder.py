@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from daemon import config
+from daemon.archive.answer_code import normalise_code
+from daemon.archive.session_index import SessionIndex, open_index
 from daemon.archive.session_list import iter_summaries, session_paths
+from daemon.archive.session_reader import read_session
+from daemon.archive.transcript import format_date
+from daemon.errors import DaemonError
 from tools.cli.errors import ToolError
+from tools.cli.output import print_message
+from tools.cli.progress import ProgressLine, StageProgress
 
 LAST = "LAST"
 SYSTEM_FOLDER = Path("/var/log/asr33")  # of the daemons that systemd runs
@@ -70,12 +79,71 @@ def find_session(folder: Path, reference: str) -> Path:
     raise ToolError(f"{reference!r} may be {len(found)} sessions; the last of them are {few}", "usage")
 
 
+@contextmanager
+def open_fresh_index(folder: Path, *, summaries_only: bool = False) -> Iterator[SessionIndex]:
+    """Yields the index of the folder, brought up to date; it shows its progress. Raises DaemonError."""
+    with open_index(folder) as index:
+        if index.is_in_memory:
+            print_message(f"asr33: {folder} may not be written, so the index is built for this command alone")
+        with ProgressLine() as line:
+            progress = StageProgress(line)
+            (index.refresh_summaries if summaries_only else index.refresh)(progress.update)
+        yield index
+
+
+def find_session_or_answer(folder: Path, reference: str) -> tuple[Path, int | None]:
+    """Returns the log that the user names, and the number of the prompt if it is a code. Raises ToolError."""
+    if reference.upper() != LAST and normalise_code(reference.rpartition(":")[2]):
+        return find_answer(folder, reference)
+    return find_session(folder, reference), None
+
+
+def find_answer(folder: Path, reference: str) -> tuple[Path, int]:
+    """Returns the log and the number of the prompt that CODE, SESSION:CODE or LAST names.
+
+    A code of the newest session is found first; LAST is its last answer. Raises ToolError if it is none or several.
+    """
+    session, _, text = reference.rpartition(":")
+    if text.upper() == LAST and not session:
+        return _find_last_answer(folder)
+    if (code := normalise_code(text)) is None:
+        raise ToolError(f"{text!r} is no code of an answer: asr33 log codes shows them", "usage")
+    newest = find_session(folder, session or LAST)
+    if numbers := [turn.number for turn in read_session(newest).turns if turn.code == code]:
+        return newest, numbers[-1]
+    found: list[tuple[Path, int]] = []
+    if not session:
+        with open_fresh_index(folder) as index:
+            found = index.find_code(code)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ToolError(f"no answer has the code {code} in {session or folder}: asr33 log codes shows them", "missing")
+    names = ", ".join(f"{path.stem}:{code}" for path, _ in found)
+    raise ToolError(f"{len(found)} answers have the code {code}; name one with its session: {names}", "usage")
+
+
+def _find_last_answer(folder: Path) -> tuple[Path, int]:
+    for path in reversed(list_logs(folder)):
+        with suppress(DaemonError):  # a file that is no log
+            if turns := read_session(path).turns:
+                return path, turns[-1].number
+    raise ToolError(f"no answer in the sessions of {folder}", "missing")
+
+
 def _find_last(paths: list[Path], folder: Path) -> Path:
     for entry in iter_summaries(reversed(paths)):
         return entry.path
     raise no_sessions(folder)
 
 
-def format_date(moment: datetime) -> str:
-    """Returns the local time to the second."""
-    return moment.astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+def parse_date(text: str) -> datetime:
+    """Returns the start of the year, month, day or minute, in local time, for argparse."""
+    match = re.fullmatch(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[T ](\d\d?):(\d\d)(?::(\d\d))?)?)?)?", text)
+    try:
+        if match is not None:
+            year, month, day, hour, minute, second = (int(part) if part else 0 for part in match.groups())
+            return datetime(year, month or 1, day or 1, hour, minute, second).astimezone()
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026, 2026-11-30 or 2026-11-30T18:00")
