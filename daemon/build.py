@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,20 +19,25 @@ from daemon.control import server
 from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
-from daemon.model_factory import load_conversation
+from daemon.model_factory import find_model_hash, load_conversation
 from daemon.observers import MotorHours, log_events_to
+from daemon.privacy import Privacy
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError
 from drivers.events import Event
+from drivers.profile import Profile
 from drivers.teletype import Teletype
+from model.dialogue import Speakers
 from model.interface import Model
 
 if TYPE_CHECKING:
     from daemon.web.server import WebObserver
 
 _LAST_CHARACTERS_S = 1.0  # before the motor is switched off
+
+OnEvent = Callable[[Event], None]
 
 _log = logging.getLogger("asr33")
 
@@ -54,19 +60,29 @@ async def build_session(
         page = await stack.enter_async_context(_open_page(config))
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
         try:
-            log = session_log.open_new_log(resolve_log_folder(config), datetime.now(), started_at)
+            folder = resolve_log_folder(config)
+            log = session_log.open_new_log(
+                folder,
+                datetime.now(),
+                started_at,
+                call_later=asyncio.get_running_loop().call_later,
+                keeps_input=config.log.input,
+            )
         except BaseException:
             await line.close()
             raise
         stack.callback(log.close)
-        stack.callback(lambda: log.write(time.monotonic(), "close"))
+        stack.callback(lambda: log.write_close(time.monotonic()))
         connection = ReconnectingLine(line, lambda: reopen_line(config, port))
         stack.push_async_callback(connection.close)  # before the log, which still records the last bytes
-        _log_session_start(log, started_at, config, port, model.name)
+        _log_session_start(log, started_at, config, port, model.name, speakers)
+        privacy = Privacy(folder / f"{paths.line_file_name(port)}.private" if serve_control else None)
+        if privacy.is_on:
+            _log.info("the session is private: what is struck is on the paper only, until the operator types .PUBLIC")
+            log.switch_private(time.monotonic(), True)
         reconnects = serve_control and config.line.reconnect
-        observers = _observers(log, config, port, stack)
-        if page is not None:
-            observers.append(page.on_event)
+        viewers = [] if page is None else [page.on_event]
+        observers = _observers(log, privacy, viewers, config, port, stack)
 
         def on_event(event: Event) -> None:
             for observe in observers:
@@ -76,7 +92,7 @@ async def build_session(
             line, WallClock(), config.machine, on_event=on_event, character_s=character_s, wait_for_line=reconnects
         )
         stack.push_async_callback(_shut_down_machine, tty)
-        session = TeletypeSession(tty, model, config, log, verdict, conversation)
+        session = TeletypeSession(tty, model, config, log, verdict, conversation, privacy)
         if page is not None:
             page.show(session, conversation)
         if serve_control:  # after all that prints is closed
@@ -91,7 +107,11 @@ async def build_session(
         yield session, log
 
 
-def _log_session_start(log: SessionLog, started_at: float, config: Config, port: str, model: str) -> None:
+def _log_session_start(
+    log: SessionLog, started_at: float, config: Config, port: str, model: str, speakers: Speakers
+) -> None:
+    defaults, machine = asdict(Profile()), asdict(config.machine)
+    profile = {name: value for name, value in machine.items() if value != defaults[name] or name == "columns"}
     log.write(
         started_at,
         "session",
@@ -102,13 +122,22 @@ def _log_session_start(log: SessionLog, started_at: float, config: Config, port:
         line=port,
         model=model,
         machine=config.machine.name,
+        profile=profile,
+        model_hash=find_model_hash(config),
+        seed=config.answer.seed,
+        settings=asdict(config.answer),
+        persona=speakers.persona,
+        you=speakers.you,
+        **({} if log.keeps_input else {"input": False}),
     )
 
 
-def _observers(log: SessionLog, config: Config, port: str, stack: AsyncExitStack) -> list[Callable[[Event], None]]:
-    """Returns the observers of the teletype's events: the session log, and the hours of a switched motor.
+def _observers(
+    log: SessionLog, privacy: Privacy, viewers: list[OnEvent], config: Config, port: str, stack: AsyncExitStack
+) -> list[OnEvent]:
+    """Returns the observers of the teletype's events: the session log, the hours of a switched motor, and viewers.
 
-    A further observer, such as a live view of the paper, is one more entry of this list.
+    `viewers` show or copy the paper, such as a live page: they get nothing in a private time.
     """
     observers = [log_events_to(log)]
     if config.machine.motor != "always":
@@ -116,7 +145,7 @@ def _observers(log: SessionLog, config: Config, port: str, stack: AsyncExitStack
         stack.callback(lambda: hours.close(time.monotonic()))
         _log.info("the machine's motor has run for %.1f hours", hours.total_s / 3600)
         observers.append(hours.on_event)
-    return observers
+    return [*observers, *map(privacy.hide_from, viewers)]
 
 
 @asynccontextmanager

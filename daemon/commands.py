@@ -25,6 +25,10 @@ class CommandTarget(Protocol):
 
     def print_status(self) -> Awaitable[None]: ...
 
+    def begin_private(self) -> Awaitable[None]: ...
+
+    def end_private(self) -> Awaitable[None]: ...
+
     def leave(self) -> Awaitable[None]: ...
 
 
@@ -40,6 +44,8 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
     ".MODE": OperatorCommand("ANSWER YOU, OR GO ON WITH YOUR TEXT", lambda session: session.switch_mode()),
     ".READ": OperatorCommand("TAKE THE LINE FROM TAPE", lambda session: session.answer_tape()),
     ".STATUS": OperatorCommand("HOW THE MACHINE IS", lambda session: session.print_status()),
+    ".PRIVATE": OperatorCommand("KEEP THE NEXT LINES ON THE PAPER ONLY", lambda session: session.begin_private()),
+    ".PUBLIC": OperatorCommand("LOG THE LINES AGAIN", lambda session: session.end_private()),
     ".BYE": OperatorCommand("LEAVE", lambda session: session.leave()),
 }
 
@@ -54,6 +60,8 @@ CTRL-S HOLDS THE PAPER, CTRL-Q LETS IT GO ON. BREAK STOPS AN ANSWER.
 # Printed between two words of an answer: a local model continues it, or no server is reachable at present.
 NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
 
+STILL_PRIVATE = "PRIVATE: ON THE PAPER ONLY, UNTIL .PUBLIC\n"
+PUBLIC_AGAIN = "PUBLIC: THE LINES ARE LOGGED AGAIN.\n"
 STOP_MARK = "-- STOPPED --\n"  # the last line of a daemon that a signal ends
 NO_MODEL_REASONS = {
     "system": "THIS COMPUTER HAS TOO LITTLE MEMORY OR TOO FEW THREADS FOR IT.\n",
@@ -68,6 +76,11 @@ def format_greeting(model: str, now: datetime) -> str:
         "TYPE A LINE, PRESS RETURN.\n"
         ".HELP FOR HELP, .NEW TO START AFRESH, .BYE TO LEAVE\n"
     )
+
+
+def format_private(survives_restart: bool) -> str:
+    """Returns the answer to .PRIVATE."""
+    return STILL_PRIVATE + ("" if survives_restart else "A RESTART ENDS IT TOO: IT CANNOT BE NOTED ON THE DISK.\n")
 
 
 def format_no_model(kind: str) -> str:

@@ -19,7 +19,15 @@ from daemon import paths
 from daemon.config_parser import Settings, check_section, merge_settings, read_config_file, read_environment
 from daemon.errors import ConfigError
 from drivers.profile import Profile
-from model.interface import ANSWER_LENGTH, PARAMETERS, THREAD_RANGE, DeviceChoice, SamplingParameters
+from model.interface import (
+    ANSWER_LENGTH,
+    PARAMETERS,
+    THREAD_RANGE,
+    DeviceChoice,
+    Opening,
+    Sampling,
+    SamplingParameters,
+)
 from model.store import default_model
 
 BreakMarking = Literal["auto", "on", "off"]
@@ -73,6 +81,11 @@ class AnswerConfig(SamplingParameters):
     length: int = field(default=ANSWER_LENGTH, metadata=_of_sampling("length"))
     seed: int | None = field(default=None, metadata=_of_sampling("seed", default="drawn for each session"))
 
+    def make_sampling(self, seed: int, stop: tuple[str, ...], opening: Opening) -> Sampling:
+        """Returns the sampling of one answer, with its own seed."""
+        values = {name: getattr(self, name) for name in PARAMETERS} | {"seed": seed}
+        return Sampling(**values, stop=stop, opening=opening)
+
 
 @dataclass(frozen=True, slots=True)
 class ConversationConfig:
@@ -100,6 +113,7 @@ class LogConfig:
     folder: Path | None = _setting(
         None, "folder of the session logs", default="`$LOGS_DIRECTORY`, or `~/.local/state/asr33/sessions`"
     )
+    input: bool = _setting(True, "keep what the operator types; false: for a public place")
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,10 @@ class Conversation:
     def clear(self) -> None:
         self.memory = ""
 
+    def restore(self, earlier: Conversation) -> None:
+        """Returns to the speakers and the memory of an earlier copy."""
+        self.memory, self.speakers, self.other_speakers = earlier.memory, earlier.speakers, earlier.other_speakers
+
     def switch_mode(self) -> None:
         """Changes between answers of a persona and the continuation of the typed text; begins anew."""
         self.speakers, self.other_speakers = self.other_speakers, self.speakers

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+POLL_INTERVAL_S = 0.5  # checks whether the operator has deleted a begun line
 
 
 class Lease:
@@ -49,6 +52,30 @@ class LeaseQueue:
         self._update_requested()
         lease.granted.set()
         await lease.returned.wait()
+
+    async def wait_until_read(self, reading: asyncio.Future[str], has_partial_line: Callable[[], bool]) -> bool:
+        """Waits until the operator's line is read; returns False if a caller waits and the operator has begun none.
+
+        An operator who is typing ahead goes before callers.
+        """
+        if self._waiting:
+            await asyncio.wait({reading}, timeout=POLL_INTERVAL_S)
+        while not reading.done():
+            if self._waiting and not has_partial_line():
+                return False
+            await self._wait_for_line_or_caller(reading)
+        return True
+
+    async def _wait_for_line_or_caller(self, reading: asyncio.Future[str]) -> None:
+        if self._waiting:
+            await asyncio.wait({reading}, timeout=POLL_INTERVAL_S)
+            return
+        requested = asyncio.ensure_future(self.requested.wait())
+        try:
+            either: set[asyncio.Future[Any]] = {reading, requested}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            requested.cancel()
 
     def _update_requested(self) -> None:
         if not self._waiting:

@@ -55,23 +55,28 @@ class LogFile:
         self.size, self._is_torn = 0, False
         return True
 
-    def append(self, lines: bytes) -> None:
-        """Appends whole lines, as a rule with one write. Raises OSError; then nothing of them stays in the file."""
+    def append(self, lines: bytes, *, keeps_first: bool = False) -> None:
+        """Appends whole lines, as a rule with one write. Raises OSError; then nothing of them stays in the file.
+
+        With `keeps_first` the first lines stay, as many as a full disk took; `size` says how many bytes they have.
+        """
         if self._is_torn:  # the torn line could not be cut off: it is closed as a line of its own
-            lines = b"\n" + lines
+            lines, keeps_first = b"\n" + lines, False
         written = 0
         try:
             while written < len(lines):  # a full disk takes a part first, and the next write tells why
                 written += os.write(self._fd, lines[written:])
         except OSError:
             if written:
-                self._cut_off(written)
+                self._cut_off(written, lines.rfind(b"\n", 0, written) + 1 if keeps_first else 0)
             raise
         self.size, self._is_torn = self.size + written, False
 
-    def _cut_off(self, written: int) -> None:
+    def _cut_off(self, written: int, kept: int) -> None:
         try:
-            os.ftruncate(self._fd, self.size)
+            if kept < written:
+                os.ftruncate(self._fd, self.size + kept)
+            self.size += kept
         except OSError:
             self.size, self._is_torn = self.size + written, True
 

@@ -101,6 +101,15 @@ def open_remote_model(
     return FailoverModel(servers, fallback, rng=random.Random(), max_tries=max_tries)
 
 
+def find_model_hash(config: Config) -> str:
+    """Returns the sha256 of a local model's graph; "" for a model on a server, or one that is not there."""
+    from model.store import store
+
+    with contextlib.suppress(ModelError, KeyError):
+        return store.read_manifest(store.find_model(config.model.name)).graph_sha256
+    return ""
+
+
 def load_conversation(config: Config) -> Conversation:
     """Returns a conversation of the configured speakers, with those of the other mode.
 

@@ -23,7 +23,7 @@ _log, _log_errors = logging.getLogger("asr33"), logging.getLogger("asr33.log")
 
 
 def log_events_to(log: SessionLog) -> Callable[[Event], None]:
-    """Returns an observer that writes all events to the log; the log is synced after each line."""
+    """Returns an observer that writes all events to the log."""
     return partial(_log_event, log, set())
 
 
@@ -32,15 +32,12 @@ def _log_event(log: SessionLog, told: set[str], event: Event) -> None:
         case CharacterStruck(at=at, byte=byte, queued=queued, column=column):
             q, at = log.log_time(queued), log.log_time(at)
             log.write(time.monotonic(), "tx", b=f"{byte:02x}", q=q, at=at, col=column)
-            if byte == 0x0A:
-                log.sync()
         case events.KeyReceived(at=at, byte=byte, damaged=damaged):
             log.write(at, "rx", b=f"{byte:02x}", **({"bad": True} if damaged else {}))
         case events.BreakPressed(at=at, route=route, unprinted=unprinted):
             log.write(at, "break", route=route, unprinted=unprinted)
         case events.LineDisconnected(at=at, reason=reason):
             log.write(at, "lost", text=reason)
-            log.sync()
         case events.LineReconnected(at=at, name=name, resent=again):
             log.write(at, "found", line=name, again=again)
         case events.ParameterDetected(at=at, parameter=what, value=value):

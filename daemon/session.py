@@ -11,15 +11,17 @@ import logging
 import re
 import secrets
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from daemon import commands
+from daemon.answer_log import AnswerLog
 from daemon.config import AnswerConfig, Config
 from daemon.conversation import Conversation
 from daemon.exchange import exchange
 from daemon.lease_queue import LeaseQueue
+from daemon.privacy import Privacy
 from daemon.session_log import SessionLog
 from daemon.tape_prompt import read_tape_prompt
 from drivers import tape, tape_units
@@ -29,10 +31,9 @@ from model.dialogue import Speakers
 from model.engine_errors import engine_errors
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
-from model.interface import Model, Sampling, TextChunk
+from model.interface import Model, TextChunk
 
 Activity = Literal["starting", "listening", "thinking", "printing", "reading", "lent", "leaving"]
-POLL_INTERVAL_S = 0.5  # checks whether the operator has deleted a begun line
 
 _log = logging.getLogger("asr33")
 
@@ -48,6 +49,7 @@ class TeletypeSession:
         log: SessionLog,
         adapter_info: str = "",
         conversation: Conversation | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         """`adapter_info` is the verdict of the speed test at the start."""
         self.activity: Activity = "starting"
@@ -56,14 +58,15 @@ class TeletypeSession:
         self.leases = LeaseQueue()
         self.tty = tty
         self.adapter_info = adapter_info
+        self.privacy = privacy or Privacy()
         self._answer_count = 0
-        self._forgotten_chars = 0  # dropped from the current prompt and answer
         self._answerback = ""  # the text that the HERE IS key sends
         self._model = model
         self._log = log
         self._answer_config = config.answer
         self._seed = secrets.randbits(31) if config.answer.seed is None else config.answer.seed
         self._conversation = conversation or Conversation()
+        self._public_conversation = replace(self._conversation)  # as it was before a private time
         # A copy that includes the line being typed; it is dropped if the line is not answered.
         self._pending_conversation = replace(self._conversation)
 
@@ -81,6 +84,8 @@ class TeletypeSession:
         try:
             await self._read_answerback()
             await self._greet()
+            if self.privacy.is_on:
+                await self.print_message(commands.STILL_PRIVATE)
             while True:
                 await self._run_turn()
         except EndOfInput:
@@ -127,6 +132,7 @@ class TeletypeSession:
         await self.tty.print("\nREADY\n")
         self._pending_conversation = replace(self._conversation)
         self.activity = "listening"
+        self._log.is_typing = True
         self.listening.set()
         try:
             typed = await self._read_line_or_yield()
@@ -134,6 +140,7 @@ class TeletypeSession:
             return
         finally:
             self.listening.clear()
+            self._log.is_typing = False
             self.activity = "printing"
         if typed is None:
             await self._lend_machine()
@@ -144,13 +151,8 @@ class TeletypeSession:
         """Returns the typed line; None if a command waits for the machine and the operator has begun no line."""
         reading = asyncio.ensure_future(self.tty.read_line(on_key=self._prefill_line))
         try:
-            if self.leases:  # the operator at the machine goes before commands
-                await asyncio.wait({reading}, timeout=POLL_INTERVAL_S)
-            while not reading.done():
-                if self.leases and not self.tty.has_partial_line:
-                    return None
-                await self._wait_for_line_or_lease(reading)
-            return reading.result()
+            is_read = await self.leases.wait_until_read(reading, lambda: self.tty.has_partial_line)
+            return reading.result() if is_read else None
         finally:
             reading.cancel()  # the keys of the partial line stay, as if typed ahead
             await asyncio.wait({reading})
@@ -162,17 +164,6 @@ class TeletypeSession:
                 self._fit_context(text)
                 self._model.prefill(self._pending_conversation.build_partial_prompt(text))
 
-    async def _wait_for_line_or_lease(self, reading: asyncio.Future[str]) -> None:
-        if self.leases:
-            await asyncio.wait({reading}, timeout=POLL_INTERVAL_S)
-            return
-        requested = asyncio.ensure_future(self.leases.requested.wait())
-        try:
-            either: set[asyncio.Future[Any]] = {reading, requested}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            requested.cancel()
-
     async def _lend_machine(self) -> None:
         self.activity = "lent"
         self._log.write(time.monotonic(), "lent")
@@ -181,7 +172,6 @@ class TeletypeSession:
 
     async def _dispatch(self, typed: str) -> None:
         self._log.write(time.monotonic(), "typed", text=typed)
-        self._log.sync()
         name = typed.strip().upper()
         if not name or name == self._answerback:
             return
@@ -203,17 +193,21 @@ class TeletypeSession:
         self._answer_config, self._conversation = answer, replace(conversation, speakers=speakers, memory=memory)
         self._pending_conversation = replace(self._conversation)
         try:
+            self._log.is_typing = True
             async with self.tty.until_break() as scope:
                 await self.tty.print(typed + "\n")
+            self._log.is_typing = False
             if not scope.is_broken:
                 await self._dispatch(typed)
         finally:
+            self._log.is_typing = False
             if is_same_mode:
                 conversation.memory = self._conversation.memory
             self._answer_config, self._conversation = config, conversation
 
     async def forget_conversation(self) -> None:
         self._conversation.clear()
+        self._public_conversation.clear()
         await self.print_message("ALL FORGOTTEN.\n")
 
     async def switch_mode(self) -> None:
@@ -222,7 +216,28 @@ class TeletypeSession:
 
     async def print_status(self) -> None:
         status, profile, model = self.tty.status(), self.tty.profile, self._model
-        await self.print_message(commands.format_status(status, profile, self.adapter_info, model.name, model.device))
+        report = commands.format_status(status, profile, self.adapter_info, model.name, model.device)
+        await self.print_message(report + (commands.STILL_PRIVATE if self.privacy.is_on else ""))
+
+    async def begin_private(self) -> None:
+        """Keeps what follows on the paper only, after a restart too; says so when that holds."""
+        if self.privacy.is_on:
+            await self.print_message(commands.STILL_PRIVATE)
+            return
+        self._public_conversation = replace(self._conversation)
+        self._log.switch_private(time.monotonic(), True)
+        await self.print_message(commands.format_private(self.privacy.switch_on()))
+
+    async def end_private(self) -> None:
+        """Ends a private time, and forgets what was said in it."""
+        if self.privacy.is_on:
+            async with self.tty.until_break():  # after a hang-up a line that is not struck would be sent again
+                await self.tty.fresh_line()
+                await self.tty.finish()
+            self._conversation.restore(self._public_conversation)
+            self.privacy.switch_off()
+            self._log.switch_private(time.monotonic(), False)
+        await self.print_message(commands.PUBLIC_AGAIN)
 
     async def leave(self) -> None:
         raise EndOfInput
@@ -234,38 +249,39 @@ class TeletypeSession:
             await self._answer_line(text)
 
     async def _answer_line(self, typed: str) -> None:
-        sampling = Sampling(
-            **{name: value for name, value in asdict(self._answer_config).items() if name != "seed"},
-            seed=self._seed + self._answer_count,
-            stop=self._conversation.speakers.stop_sequences,
-            opening=self._conversation.choose_opening(typed),
-        )
+        stop, opening = self._conversation.speakers.stop_sequences, self._conversation.choose_opening(typed)
+        sampling = self._answer_config.make_sampling(self._seed + self._answer_count, stop, opening)
         self.activity = "thinking"
-        finish, self._forgotten_chars = "stopped", 0
+        finish, answer_log = "stopped", AnswerLog(self._log)
         try:
             self._fit_context(typed)
             prompt = self._pending_conversation.build_prompt(typed)
-            self._log_forgotten(len(self._conversation.memory) - len(self._pending_conversation.memory))
-            self._log.write(time.monotonic(), "prompt", text=prompt, seed=sampling.seed)
+            forgotten = len(self._conversation.memory) - len(self._pending_conversation.memory)
+            answer_log.write_prompt(prompt, sampling, forgotten)
+
+            def on_chunk(chunk: TextChunk) -> None:
+                self.activity = "printing"
+                answer_log.write_chunk(chunk)
+
             tag = self._conversation.speakers.persona_tag
             with engine_errors():
-                answer, finish = await exchange(self.tty, self._model, prompt, sampling, self._on_chunk, tag)
+                answer, finish = await exchange(self.tty, self._model, prompt, sampling, on_chunk, tag)
         except ModelError as error:
             # The session goes on: the next line may be answered.
             finish = "error"
-            _log.error("%s", error)
-            self._log.write(time.monotonic(), "error", text=str(error))
+            _log.error("%s", "the model failed; the session is private" if self.privacy.is_on else error)
+            answer_log.write_error(str(error))
             await self.print_message(f"-- {error} --\n")
         except LineLost:
             finish = "lost"
             raise
         else:
-            self._conversation.add_answer(prompt, answer, self._forgotten_chars)
+            self._conversation.add_answer(prompt, answer, answer_log.forgotten_chars)
             self._answer_count += 1
             if finish == "break":
                 await self._mark_break()
         finally:
-            self._log.write(time.monotonic(), "end", finish=finish)
+            answer_log.write_end(finish)
 
     async def _mark_break(self) -> None:
         """Prints ^C after the answer: the sheet shows that the operator ended it."""
@@ -279,20 +295,3 @@ class TeletypeSession:
         # A token has three characters or more. During an answer over a quarter of the context the model drops lines.
         limit = context - min(context // 4, self._answer_config.length // 3 + 64)
         self._pending_conversation.drop_oldest_lines(typed, self._model.count_tokens, limit, tokens_to_keep(context))
-
-    def _log_forgotten(self, characters: int) -> None:
-        if characters:
-            self._log.write(time.monotonic(), "forgot", characters=characters)
-
-    def _on_chunk(self, chunk: TextChunk) -> None:
-        self.activity = "printing"
-        self._forgotten_chars += chunk.dropped_chars
-        self._log_forgotten(chunk.dropped_chars)
-        self._log.write(
-            time.monotonic(),
-            "piece",
-            text=chunk.text,
-            tokens=list(chunk.tokens),
-            made=self._log.log_time(chunk.created_at),
-            **({"notice": chunk.notice} if chunk.notice else {}),
-        )

@@ -1,19 +1,27 @@
-"""The session log: JSON Lines, one record per event, each appended with one write. All statistics come from it.
+"""The session log: JSON Lines, one record per event. All statistics and the archive come from it.
+
+Records are collected, and one write appends them: at each line of paper, at RETURN, at the end of an answer, at a
+hang-up, and after a second without a record. A daemon that is killed loses no record of an earlier line of paper.
 
 `t` and all other times are seconds since the start of the session, on the monotonic clock; the first record has the
 wall clock too. A disk that is full, read-only, failing or not permitted never stops the paper: the lost records are
 counted, and a `gap` record follows when the disk takes records again. A log that was removed, moved or truncated is
 begun anew, with the `session` record and a gap.
 
-The records, by `ev`:
+The records, by `ev`; a reader ignores fields and records that it does not know:
 
-    session  the first record: format version, wall clock, monotonic clock, line, model, machine
+    session  the first record: format version, wall clock, monotonic clock, line, model, machine; newer
+             logs have `profile` too (the fields of [machine] that are not the default, and `columns`), `model_hash`
+             (of the graph; "" for a server's model), `seed` (as configured, or null), `settings` ([answer]),
+             `persona`, `you`, and `input` false if nothing is kept that the operator types
+    clock    the system clock is known to be right, or was set: `offset`, seconds to add to `wall` of the first record
     typed    the operator submitted a line: text
-    prompt   the model got a prompt: text, seed
+    prompt   the model got a prompt: text ("" without input), `code` of the answer, `seed` and `parameters` in use
     piece    a chunk of the answer: text, tokens, `made` when its last token was generated, `t` when the paper took it
     forgot   the context was full: number of `characters` dropped, in the oldest lines
     end      the answer ended: the model's finish reason, or "break", "error", "lost", "stopped"
-    tx       a byte sent to the line: b (hex), q when queued, at when its strike begins, col
+    tx       a byte sent to the line: b (hex), at when its strike begins, col, and q when it was queued; without q: at
+             the same time as the tx record before it
     rx       a byte received, with its parity bit: b (hex), and bad if it came damaged
     break    the operator pressed BREAK: its route, and the number of unprinted characters
     error    the model failed: text
@@ -24,56 +32,47 @@ The records, by `ev`:
     resumed  printing goes on: `after` seconds, `forgotten` if the pause timed out
     answerback  the answer to ENQ: b (hex, raw), empty if there was none
     garbled  half duplex: the echo differs from the character: sent, b (hex)
+    noise    noise comes from the line, `on`, or keys again; count of its characters
     motor    the motor was switched: on, and when off `ran`, the seconds it had run
     tape     a prompt was read from tape: rows (hex, raw)
     lent     a command got the machine; `returned`: it is back
-    gap      records were lost: `from` and `to`, when; `lost`, how many; `why`. A chunk of an answer may be among them
+    private  the operator typed .PRIVATE, `on`, or .PUBLIC. Between them only the records of `KEPT_IN_PRIVATE` are kept
+    rotated  the oldest logs of the folder were deleted: how many `files`, how many `bytes`
+    gap      records were lost: `from` and `to`, when; `lost`, how many; `why`. A chunk of an answer may be among them.
+             why "private": what was struck is on the paper only; "forgotten": `asr33 log forget` removed them
     close    the last record of a session that was not killed
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
-import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from daemon.archive.answer_code import compute_answer_code
 from daemon.errors import DaemonError
-from daemon.log_file import Change, LogFile, create_unique_file, repair_torn_files
-from model.printable import escape_controls
+from daemon.log_file import repair_torn_files
+from daemon.log_writer import LogWriter, encode_record
 
 VERSION = 1
-RETRY_S = 1.0  # between two attempts to begin a log
-TELL_INTERVAL_S = 60.0  # a disk that fails on and off is reported no more often
-# A path that can never be a folder is a mistake of the configuration; every other error may pass.
-IMPOSSIBLE_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
-CURES = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room, or raise this user's quota",
-    errno.EFBIG: "raise the limit of the file size (ulimit -f)",
-    errno.EROFS: "mount the disk writable, or choose another folder with --log",
-    errno.EACCES: "let this user write there, or choose another folder with --log",
-    errno.EPERM: "let this user write there, or choose another folder with --log",
+IDLE_S = 1.0  # records wait no longer for the end of their line
+MAX_WAITING_S = 10  # nor longer than this while more records come: a line of paper takes seven seconds
+MAX_WAITING_BYTES = 1 << 16
+SYNC_DELAY_S = 20.0  # of a sync that the budget does not allow
+# With these the waiting records are written at once.
+LAST_OF_BATCH = {"session", "typed", "end", "lost", "error", "clock", "private", "rotated", "close"}
+KEPT_IN_PRIVATE = {
+    *("session", "clock", "private", "rotated", "gap", "close"),
+    *("lost", "found", "learned", "noise", "motor"),
 }
-OTHER_CURE = "see to the disk, or choose another folder with --log"
-LogValue = str | int | float | bool | None | list[int] | dict[str, str]
+INPUT_RECORDS = {"rx", "typed", "tape", "garbled"}
+
+LogValue = Any  # what JSON can hold
+CallLater = Callable[[float, Callable[[], None]], object]
 
 _log = logging.getLogger("asr33.log")
-
-
-@dataclass(slots=True)
-class _Gap:
-    """Records that were lost, in seconds of the log; `is_told`: the operator got a message."""
-
-    since: float
-    why: str
-    lost: int = 0
-    is_told: bool = False
 
 
 class SessionLog:
@@ -82,139 +81,151 @@ class SessionLog:
     `path` is the file in use, or the file that it will begin once the disk permits it (`is_kept` False).
     """
 
-    def __init__(self, path: Path, started_at: float) -> None:
-        """Begins the file. Raises OSError only if its folder can never be one; no other method raises it."""
-        self.path, self.is_kept, self.lost_records = path, False, 0
-        self.error: OSError | None = None  # of the last attempt, while no record can be written
+    def __init__(
+        self, path: Path, started_at: float, *, call_later: CallLater | None = None, keeps_input: bool = True
+    ) -> None:
+        """Begins the file. Raises OSError only if its folder can never be one; no other method raises it.
+
+        `call_later` of the event loop lets records wait for the end of their line; without it each is written at once.
+        `keeps_input` False: nothing that the operator types is kept.
+        """
+        self.keeps_input = keeps_input
+        self.is_typing = False  # the operator types a line: what is struck is its echo
+        self.is_private = False
         self._started_at = started_at
-        self._wanted_path = path
-        self._file: LogFile | None = None
-        self._is_closed = False
-        self._header = b""  # the first record, which begins each new file
-        self._records_in_file = 0
-        self._gap: _Gap | None = None
-        self._retry_at = self._tell_at = float("-inf")
-        self._sync_due, self._sync_error_told = threading.Event(), False
-        self._syncer = _start_syncer()
-        try:
-            self._begin_file()
-        except OSError as error:
-            if error.errno in IMPOSSIBLE_FOLDER:
-                self.close()
-                raise
-            self._note_lost(error, 0.0, records=0)
+        self._call_later = call_later
+        self._writer = LogWriter(path)
+        self._prompts = 0
+        self._private_since, self._private_records = 0.0, 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes, self._waiting_since, self._last_t = 0, 0.0, 0.0
+        self._idle_checks, self._records_at_check, self._records = 0, 0, 0
+        self._queued_at: LogValue = None  # `q` of the tx record before in this batch
+        self._is_sync_delayed = False
+
+    @property
+    def path(self) -> Path:
+        return self._writer.path
+
+    @property
+    def is_kept(self) -> bool:
+        return self._writer.is_kept
+
+    @property
+    def lost_records(self) -> int:
+        """Records that could not be written; those of a private time are not among them."""
+        return self._writer.lost_records
 
     def log_time(self, moment: float) -> float:
-        """Converts a monotonic time to seconds of the log."""
-        return round(moment - self._started_at, 4)
+        """Converts a monotonic time to seconds of the log, to the millisecond."""
+        return round(moment - self._started_at, 3)
 
     def write(self, moment: float, ev: str, /, **fields: LogValue) -> None:
-        """Appends one record; `moment` is monotonic time."""
+        """Appends one record; `moment` is monotonic time. What the operator keeps private is counted only."""
+        if self.is_private and ev not in KEPT_IN_PRIVATE:
+            self._private_records += 1
+            return
+        if not self.keeps_input and (ev in INPUT_RECORDS or (ev == "tx" and self.is_typing)):
+            return
+        if ev == "tx" and "q" in fields:
+            if fields["q"] == self._queued_at:
+                del fields["q"]
+            else:
+                self._queued_at = fields["q"]
         t = self.log_time(moment)
-        record = _encode_record(t, ev, fields)
+        record = encode_record(t, ev, fields)
         if ev == "session":
-            self._header = record
-        try:
-            self._append(record, t)
-        except OSError as error:
-            self._note_lost(error, t)
+            self._writer.header = record
+        self._add(record, t)
+        is_line_feed = ev == "tx" and fields.get("b") == "0a"
+        if self._call_later is None or is_line_feed or ev in LAST_OF_BATCH or self._waiting_bytes > MAX_WAITING_BYTES:
+            self.flush()
 
-    def sync(self) -> None:
-        """Starts a sync to disk; returns at once."""
-        if self._syncer is not None and not self._sync_due.is_set():
-            self._sync_due.set()
-            self._syncer.submit(self._sync)
+    def write_prompt(self, moment: float, text: str, seed: int, parameters: dict[str, LogValue]) -> None:
+        """Appends the record of a prompt, with the code of its answer."""
+        if not self.is_private:
+            self._prompts += 1
+        code = compute_answer_code(self.path.stem, self._prompts)
+        shown = text if self.keeps_input else ""
+        self.write(moment, "prompt", text=shown, code=code, seed=seed, parameters=parameters)
+
+    def switch_private(self, moment: float, on: bool) -> None:
+        """Begins or ends a private time. Its records are not kept; a gap at its end says how many there were."""
+        if on and not self.is_private:
+            self.write(moment, "private", on=True)
+            self._writer.sync()
+            self.is_private, self._private_since, self._private_records = True, self.log_time(moment), 0
+        elif self.is_private and not on:
+            self._end_private(moment)
+            self.write(moment, "private", on=False)
+
+    def flush(self) -> None:
+        """Writes the waiting records with one write, and syncs them, now or as soon as the budget allows it."""
+        if not self._waiting:
+            return
+        batch, records, since = b"".join(self._waiting), len(self._waiting), self._waiting_since
+        self._waiting.clear()
+        self._waiting_bytes, self._queued_at = 0, None
+        self._writer.append(batch, records, since, self._last_t)
+        self._sync_soon()
 
     def close(self) -> None:
-        """Syncs and closes; a later record is counted as lost."""
-        if self._syncer is not None:
-            self._syncer.shutdown()
-        self._sync()
-        self._is_closed = True
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Writes, syncs and closes; a later record is counted as lost."""
+        self.flush()
+        self._writer.close()
 
-    def _append(self, record: bytes, t: float) -> None:
-        """Appends a record, after the gap before it and, in a new file, the first record. Raises OSError."""
-        if self._is_closed:
-            raise OSError(errno.EBADF, "the log is closed")
-        if self._file is not None and (change := self._file.detect_change()):
-            self._note_change(self._file, change, t)
-        if self._file is None:
-            if self.error is not None and t < self._retry_at:
-                raise self.error
-            self._retry_at = t + RETRY_S
-            self._begin_file()
-        assert self._file is not None
-        header = self._header if self._file.size == 0 and record != self._header else b""
-        gap = b""
-        if self._gap is not None:
-            fields: dict[str, LogValue] = {
-                "from": self._gap.since,
-                "to": t,
-                "lost": self._gap.lost,
-                "why": self._gap.why,
-            }
-            gap = _encode_record(t, "gap", fields)
-        self._file.append(header + (record + gap if record == self._header else gap + record))
-        self._records_in_file += 1
-        self.error = None
-        if self._gap is not None:
-            if self._gap.is_told:
-                _log.warning("%s: the record goes on, after %.0f s", self.path, t - self._gap.since)
-            self._gap = None
+    def write_close(self, moment: float) -> None:
+        """Appends the last record, after the gap of a private time that lasts."""
+        if self.is_private:
+            self._end_private(moment)
+        self.write(moment, "close")
 
-    def _begin_file(self) -> None:
-        """Creates the file and its folder. Raises OSError."""
-        self._file, self._records_in_file = create_unique_file(self._wanted_path), 0
-        self.path, self.is_kept = self._file.path, True
+    def _end_private(self, moment: float) -> None:
+        t, lost = self.log_time(moment), self._private_records
+        self.write(moment, "gap", **{"from": self._private_since, "to": t, "lost": lost, "why": "private"})
+        self.is_private = False
 
-    def _note_change(self, file: LogFile, change: Change, t: float) -> None:
-        """Leaves a file that another program removed, moved or truncated; the gap is what is no longer in it."""
-        lost = 0 if change == "moved" else self._records_in_file
-        is_same_file = change == "truncated" and file.restart_if_empty()
-        _log.warning("%s was %s; the record is begun anew", self.path, change)
-        self._records_in_file = 0
-        self._gap = self._gap or _Gap(0.0 if lost else t, f"the file was {change}")
-        self._gap.lost += lost
-        self.lost_records += lost
-        if not is_same_file:
-            self._file, self.is_kept = None, False
-            self._close_later(file)
+    def _add(self, record: bytes, t: float) -> None:
+        if not self._waiting:
+            self._waiting_since = t
+            if self._call_later is not None and not self._idle_checks:
+                self._idle_checks, self._records_at_check = 1, self._records
+                self._call_later(IDLE_S, self._check_idle)
+        self._waiting.append(record)
+        self._waiting_bytes += len(record)
+        self._records, self._last_t = self._records + 1, t
 
-    def _close_later(self, file: LogFile) -> None:
-        """Closes the file after a sync that may use it now."""
-        if self._syncer is None:
-            file.close()
+    def _check_idle(self) -> None:
+        """Writes the waiting records if none came in the last second, or if they have waited for many."""
+        is_idle = self._records == self._records_at_check
+        self._records_at_check = self._records
+        if is_idle or self._idle_checks >= MAX_WAITING_S or not self._waiting:
+            self._idle_checks = 0
+            self.flush()
         else:
-            self._syncer.submit(file.close)
+            self._idle_checks += 1
+            assert self._call_later is not None
+            self._call_later(IDLE_S, self._check_idle)
 
-    def _note_lost(self, error: OSError, t: float, records: int = 1) -> None:
-        """Counts a lost record; reports the first of a gap."""
-        self.lost_records += records
-        self.error = error
-        if self._gap is None:
-            self._gap = _Gap(t, error.strerror or str(error))
-        self._gap.lost += records
-        if not self._gap.is_told and t >= self._tell_at and not self._is_closed:
-            self._gap.is_told, self._tell_at = True, t + TELL_INTERVAL_S
-            cure = CURES.get(error.errno or 0, OTHER_CURE)
-            _log.error("%s: %s; the paper goes on without a record: %s", self.path, error.strerror, cure)
-
-    def _sync(self) -> None:
-        self._sync_due.clear()
-        if (file := self._file) is None:
+    def _sync_soon(self) -> None:
+        if self._writer.sync_within_budget() or self._is_sync_delayed or self._call_later is None:
             return
-        try:
-            file.sync()
-        except OSError as error:
-            if not self._sync_error_told:
-                _log.error("%s: %s; a power failure may lose records: see to the disk", file.path, error.strerror)
-            self._sync_error_told = True
+        self._is_sync_delayed = True
+        self._call_later(SYNC_DELAY_S, self._sync_delayed)
+
+    def _sync_delayed(self) -> None:
+        self._is_sync_delayed = False
+        self._writer.sync()
 
 
-def open_new_log(folder: Path, now: datetime, started_at: float) -> SessionLog:
+def open_new_log(
+    folder: Path,
+    now: datetime,
+    started_at: float,
+    *,
+    call_later: CallLater | None = None,
+    keeps_input: bool = True,
+) -> SessionLog:
     """Creates a log in the folder, named by the time, after it has repaired the logs that a power failure tore.
 
     If the disk takes no records now, it reports that; the log begins when the disk does. Raises DaemonError("create")
@@ -223,7 +234,8 @@ def open_new_log(folder: Path, now: datetime, started_at: float) -> SessionLog:
     for path in _repair_logs(folder):
         _log.warning("%s: its last record was torn, and was cut off", path)
     try:
-        return SessionLog(folder / now.strftime("%Y%m%dT%H%M%S.jsonl"), started_at)
+        path = folder / now.strftime("%Y%m%dT%H%M%S.jsonl")
+        return SessionLog(path, started_at, call_later=call_later, keeps_input=keeps_input)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DaemonError(
@@ -236,21 +248,3 @@ def _repair_logs(folder: Path) -> list[Path]:
         return repair_torn_files(folder)
     except (OSError, ValueError):
         return []
-
-
-def _encode_record(t: float, ev: str, fields: Mapping[str, LogValue]) -> bytes:
-    record = json.dumps({"t": t, "ev": ev, **fields}, ensure_ascii=False, separators=(",", ":"))
-    line = escape_controls(record)  # it stays JSON
-    # Undecodable bytes of a path are written as JSON escapes such as \\udcff.
-    return line.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _start_syncer() -> ThreadPoolExecutor | None:
-    """Starts the thread that syncs: a memory card may take a second, and the event loop must not wait for it."""
-    syncer = ThreadPoolExecutor(1, "log-sync")
-    try:
-        syncer.submit(bool)
-    except RuntimeError:  # this process may have no more threads
-        _log.error("no thread for the session log; a power failure may lose its last records")
-        return None
-    return syncer

@@ -14,6 +14,7 @@ from fakes_teletype import TeletypeBench
 from daemon.config import AnswerConfig, Config
 from daemon.conversation import Conversation
 from daemon.observers import log_events_to
+from daemon.privacy import Privacy
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
 from drivers.clock import CHARACTER_S
@@ -90,16 +91,18 @@ class DaemonBench:
         line: Any = None,
         speakers: Speakers = NO_PERSONA,
         other_speakers: Speakers = NO_PERSONA,
+        privacy: Privacy | None = None,
+        keeps_input: bool = True,
     ) -> None:
         profile = profile or Profile(duplex="full")
         self.bench = TeletypeBench(profile=profile)
         self.line = line or self.bench.line
-        self.log = SessionLog(folder / "session.jsonl", 0.0)
+        self.log = SessionLog(folder / "session.jsonl", 0.0, keeps_input=keeps_input)
         self.tty = Teletype(
             self.line, self.bench.clock, profile, on_event=log_events_to(self.log), wait_for_line=wait_for_line
         )
         config, conversation = Config(answer=AnswerConfig(seed=seed)), Conversation("", speakers, other_speakers)
-        self.session = TeletypeSession(self.tty, model, config, self.log, conversation=conversation)
+        self.session = TeletypeSession(self.tty, model, config, self.log, conversation=conversation, privacy=privacy)
         self.running = asyncio.ensure_future(self.session.run())
 
     async def type(self, line: str) -> None:

@@ -216,9 +216,9 @@ FLOORS = {
         "server.http",
     ],
     "daemon": [
-        "errors paths log_file",
+        "errors paths log_file log_writer privacy",
         "config config_parser conversation commands archive session_log line_connection model_factory lease_queue",
-        "observers exchange farewell tape_prompt",
+        "observers exchange farewell tape_prompt answer_log",
         "session",
         "control systemd web",
         "build",

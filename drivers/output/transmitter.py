@@ -242,8 +242,8 @@ class Transmitter:
             self.hang_up(str(error))
             return
         self._queue.popleft()
-        # The event is sent in the same turn of the loop, and the serial port is written in the next: the log of a
-        # daemon that is killed has all characters that were struck.
+        # The event is sent in the same turn of the loop, and the serial port is written in the next: the log has
+        # written a line of paper before its LF is struck.
         start = self._timing.note_written(item.stroke, self._clock.now())
         self._counters.struck += 1
         self.on_sent(item.byte, start)
