@@ -19,7 +19,7 @@ from daemon.control import server
 from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
-from daemon.model_factory import find_model_hash, load_conversation
+from daemon.model_factory import adopt_speakers_of_servers, find_model_hash, load_conversation
 from daemon.observers import MotorHours, log_events_to
 from daemon.privacy import Privacy
 from daemon.session import TeletypeSession
@@ -57,6 +57,7 @@ async def build_session(
         conversation = load_conversation(config)
         if (speakers := conversation.speakers).persona:
             _log.info("%s answers as %s, to %s", model.name, speakers.persona, speakers.you)
+        adopt_speakers_of_servers(model, conversation, config)
         page = await stack.enter_async_context(_open_page(config))
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
         try:

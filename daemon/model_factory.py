@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from daemon.config import Config, ConversationConfig, ModelConfig
 from daemon.conversation import Conversation
@@ -20,6 +21,9 @@ from model.dialogue import MACHINE_PERSONA, NO_PERSONA, Speakers, choose_speaker
 from model.errors import ModelError
 from model.interface import CompletionRequest, Model, Sampling
 from model.server_url import is_url
+
+if TYPE_CHECKING:
+    from model.client.server_pool import RemoteBackend
 
 _log = logging.getLogger("asr33")
 
@@ -121,7 +125,32 @@ def load_conversation(config: Config) -> Conversation:
     training: dict[str, object] = {}
     with contextlib.suppress(ModelError):  # a remote model has no manifest here
         training = store.read_manifest(store.find_model(config.model.name)).training
-    names, persona = read_known_speakers(training)
+    return _choose_modes(config, *read_known_speakers(training), is_of_hub="repository" in training)
+
+
+def adopt_speakers_of_servers(model: Model, conversation: Conversation, config: Config) -> None:
+    """Gives the conversation the speakers of a server's model, once the server has told them."""
+    if not is_url(config.model.name):  # a local model does not need the client's modules
+        return
+    from model.client.failover import FailoverModel
+
+    if isinstance(model, FailoverModel):
+        model.on_ready = partial(_adopt_speakers, conversation, config)
+
+
+def _adopt_speakers(conversation: Conversation, config: Config, server: RemoteBackend) -> None:
+    names, persona = server.known_speakers
+    if not names:
+        return
+    try:
+        adopted = _choose_modes(config, names, persona)
+    except ConfigError as error:
+        _log.warning("%s; the server's model gets the name as it is", error)
+        return
+    conversation.speakers, conversation.other_speakers = adopted.speakers, adopted.other_speakers
+
+
+def _choose_modes(config: Config, names: Sequence[str], persona: str, is_of_hub: bool = False) -> Conversation:
     chosen = config.conversation
     if names:
         in_person = resolve_speakers(replace(chosen, persona=chosen.persona or persona or names[0]), names)
@@ -131,7 +160,7 @@ def load_conversation(config: Config) -> Conversation:
         in_person = MACHINE_PERSONA
     in_person = in_person if chosen.cue is None else replace(in_person, cue=chosen.cue)
     plain = Speakers(you=chosen.you or NO_PERSONA.you)
-    is_in_person = bool(chosen.persona) or (chosen.persona is None and (bool(persona) or "repository" in training))
+    is_in_person = bool(chosen.persona) or (chosen.persona is None and (bool(persona) or is_of_hub))
     return Conversation("", in_person, plain) if is_in_person else Conversation("", plain, in_person)
 
 

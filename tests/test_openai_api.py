@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import pytest
@@ -283,6 +283,15 @@ def test_any_json_is_an_event_or_malformed(value: object) -> None:
 def test_a_model_survives_encoding(info: ModelInfo) -> None:
     assert decode_models(json.loads(json.dumps(encode_models([info])))) == [info]
     assert info.is_asr33
+
+
+def test_the_speakers_of_a_model_survive_encoding_and_an_unknown_persona_does_not() -> None:
+    info = ModelInfo("m", speakers=("Bob", "Ann"), persona="Ann")
+    assert decode_models(encode_models([info])) == [info]
+    assert decode_models(encode_models([replace(info, persona="Zoe")])) == [replace(info, persona="")]
+    body = encode_models([info])
+    body["data"][0]["asr33"] |= {"speakers": "Ann", "persona": ["Ann"]}
+    assert decode_models(body) == [ModelInfo("m")]
 
 
 def test_the_models_of_other_servers_are_decoded() -> None:

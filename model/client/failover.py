@@ -49,6 +49,7 @@ class FailoverModel:
         self.local_factory = local_factory
         self.local_model: Model | None = None
         self.notice_after_s = notice_after_s
+        self.on_ready: Callable[[RemoteBackend], None] | None = None  # gets the server that answered `wait_ready`
         self.is_local_active = False  # the reader has the notice that the local model answers
 
     @property
@@ -84,6 +85,8 @@ class FailoverModel:
         if self.pool.select_server() is None:
             self.pool.raise_if_none_left()
             _log.warning("no server answers yet; the client asks again until one does")
+        elif self.on_ready is not None:
+            self.on_ready(self.pool.preferred)
 
     def prefill(self, prompt: str) -> None:
         self._next_model.prefill(prompt)

@@ -90,6 +90,12 @@ class RemoteModel:
         return (self._api.info and self._api.info.context) or DEFAULT_CONTEXT_TOKENS
 
     @property
+    def known_speakers(self) -> tuple[tuple[str, ...], str]:
+        """The speakers of the server's model, and the one who answers; empty until the server has told them."""
+        info = self._api.info
+        return (info.speakers, info.persona) if info else ((), "")
+
+    @property
     def is_asr33(self) -> bool:
         return self._api.is_asr33
 

@@ -31,6 +31,11 @@ class RemoteBackend(Model, WatchedServer, Protocol):
         ...
 
     @property
+    def known_speakers(self) -> tuple[tuple[str, ...], str]:
+        """The speakers of its model, and the one who answers, or ""."""
+        ...
+
+    @property
     def read_ahead_chars(self) -> int:
         """The number of characters to read before they are needed."""
         ...

@@ -15,20 +15,30 @@ ASR33_OWNER = "asr33"  # `owned_by` of the models of an asr33 server
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One model of a server. `context` is in tokens, 0 if unknown; models of one `vocabulary` have the same tokens."""
+    """One model of a server. `context` is in tokens, 0 if unknown; models of one `vocabulary` have the same tokens.
+
+    `speakers` are those of its corpus, the most talkative first; `persona` is the one who answers, or "".
+    """
 
     id: str
     owned_by: str = ASR33_OWNER
     context: int = 0
     alphabets: tuple[str, ...] = ()
     vocabulary: str = ""
+    speakers: tuple[str, ...] = ()
+    persona: str = ""
 
     @property
     def is_asr33(self) -> bool:
         return self.owned_by == ASR33_OWNER
 
     def to_json(self) -> dict[str, Any]:
-        extension = {"context": self.context, "alphabets": list(self.alphabets), "vocabulary": self.vocabulary}
+        extension: dict[str, Any] = {
+            "context": self.context,
+            "alphabets": list(self.alphabets),
+            "vocabulary": self.vocabulary,
+        }
+        extension |= {"speakers": list(self.speakers), "persona": self.persona} if self.speakers else {}
         body = {"id": self.id, "object": "model", "created": 0, "owned_by": self.owned_by}
         return {**body, "max_model_len": self.context, "asr33": extension}
 
@@ -50,10 +60,14 @@ def _decode_model(entry: Fields) -> ModelInfo:
     # Keys of asr33, of vLLM, and of llama.cpp (the context in use, and that of the training).
     sizes = (extension.get("context"), entry.get("max_model_len"), meta.get("n_ctx"), meta.get("n_ctx_train"))
     alphabets = extension.get("alphabets")
+    speakers, persona = extension.get("speakers"), extension.get("persona")
+    names = tuple(map(str, speakers)) if isinstance(speakers, list) else ()
     return ModelInfo(
         id=str(entry["id"]),
         owned_by=str(entry.get("owned_by") or ""),
         context=next((size for size in sizes if type(size) is int and 0 < size <= INT32_MAX), 0),
         alphabets=tuple(map(str, alphabets)) if isinstance(alphabets, list) else (),
+        speakers=names,
+        persona=str(persona) if persona in names else "",
         vocabulary=str(extension.get("vocabulary") or ""),
     )

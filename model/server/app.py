@@ -159,7 +159,14 @@ class CompletionServer:
         name = request.path_params.get("name", self.name)
         if name != self.name:
             raise refusals.UNKNOWN_MODEL.error(self.name)
-        info = ModelInfo(name, context=self.model.context, alphabets=self._alphabets, vocabulary=self._vocabulary)
+        info = ModelInfo(
+            name,
+            context=self.model.context,
+            alphabets=self._alphabets,
+            vocabulary=self._vocabulary,
+            speakers=self.speakers.others,
+            persona=self.speakers.persona,
+        )
         return JSONResponse(info.to_json() if "name" in request.path_params else encode_models([info]))
 
     async def _get_health(self, request: Request) -> Response:
