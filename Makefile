@@ -31,9 +31,9 @@ READY_TEST := $(VENV)/ready-test-$(TRAIN)
 comma      := ,
 EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 
-# The programs that tests run: peers of the driver, and for the live page a browser and a proxy. A test whose program is
-# not installed is skipped.
-PEERS       := socat ser2net picocom tio minicom chromium nginx
+# The programs that tests run: peers of the driver and of the bridges, and for the live page a browser and a proxy. A test
+# whose program is not installed is skipped.
+PEERS       := socat ser2net picocom tio minicom chromium nginx ngircd inspircd
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
 .PHONY: demo test soak thin pi peers clients npm ray programs clean
@@ -135,7 +135,7 @@ $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(READY_RUN)
 
-# The packages of ser2net and nginx start a service on this computer's ports; the tests need only the program.
+# The packages of ser2net, nginx and the IRC servers start services on this computer's ports; the tests need the programs only.
 programs:
 	@absent="$(PEERS_ABSENT)"; [ -z "$$absent" ] && exit; \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
@@ -145,7 +145,8 @@ programs:
 	for one in $$absent; do \
 	  apt-get install -qq --no-install-recommends $$one >/dev/null 2>&1 || \
 	    { echo "apt-get could not install $$one: the tests that need it are skipped"; continue; }; \
-	  case $$one in ser2net|nginx) [ ! -d /run/systemd/system ] || systemctl -q disable --now $$one || true; esac; \
+	  case $$one in ser2net|nginx|ngircd|inspircd) \
+	    [ ! -d /run/systemd/system ] || systemctl -q disable --now $$one || true;; esac; \
 	done
 
 clean:
