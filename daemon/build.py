@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import paths, session_log
@@ -19,11 +20,13 @@ from daemon.control import server
 from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
+from daemon.log_retention import Deleted, Retention, delete_old_logs_forever
 from daemon.model_factory import adopt_speakers_of_servers, find_model_hash, load_conversation
 from daemon.observers import MotorHours, log_events_to
 from daemon.privacy import Privacy
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
+from daemon.system_clock import ClockWatch, watch_system_clock
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError
 from drivers.events import Event
@@ -81,6 +84,8 @@ async def build_session(
         if privacy.is_on:
             _log.info("the session is private: what is struck is on the paper only, until the operator types .PUBLIC")
             log.switch_private(time.monotonic(), True)
+        for task in _log_keepers(log, folder, config):
+            stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(task))
         reconnects = serve_control and config.line.reconnect
         viewers = [] if page is None else [page.on_event]
         observers = _observers(log, privacy, viewers, config, port, stack)
@@ -95,7 +100,7 @@ async def build_session(
         stack.push_async_callback(_shut_down_machine, tty)
         session = TeletypeSession(tty, model, config, log, verdict, conversation, privacy)
         if page is not None:
-            page.show(session, conversation)
+            page.show(session, conversation, lambda: privacy.is_on)
         if serve_control:  # after all that prints is closed
             stack.push_async_callback(_print_stop_mark, session)
         if reconnects:
@@ -118,7 +123,7 @@ def _log_session_start(
         "session",
         version=session_log.VERSION,
         asr33=version("asr33"),
-        wall=datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        wall=_wall_clock_at(started_at).isoformat(timespec="milliseconds"),
         monotonic=started_at,
         line=port,
         model=model,
@@ -131,6 +136,24 @@ def _log_session_start(
         you=speakers.you,
         **({} if log.keeps_input else {"input": False}),
     )
+
+
+def _wall_clock_at(moment: float) -> datetime:
+    """Returns the wall clock at a monotonic time of the past seconds."""
+    return (datetime.now() - timedelta(seconds=time.monotonic() - moment)).astimezone()
+
+
+def _log_keepers(log: SessionLog, folder: Path, config: Config) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yields the tasks beside a log: they note when the system clock is set, and delete old logs."""
+    watch = ClockWatch(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
+    yield watch_system_clock(watch, lambda offset: log.write(time.monotonic(), "clock", offset=offset))
+    retention = Retention(config.log.max_mb, config.log.max_days)
+    if retention.is_limited:
+
+        def report(deleted: Deleted) -> None:
+            log.write(time.monotonic(), "rotated", files=len(deleted.names), bytes=deleted.bytes)
+
+        yield delete_old_logs_forever(folder, retention, report)
 
 
 def _observers(

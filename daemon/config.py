@@ -114,6 +114,8 @@ class LogConfig:
         None, "folder of the session logs", default="`$LOGS_DIRECTORY`, or `~/.local/state/asr33/sessions`"
     )
     input: bool = _setting(True, "keep what the operator types; false: for a public place")
+    max_mb: int = _setting(0, "MB of all logs, over which the oldest are deleted; 0: no limit", range=(0, 10_000_000))
+    max_days: int = _setting(0, "days after which a log is deleted; 0: never", range=(0, 36_500))
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,8 +221,8 @@ FLOORS = {
         "server.http",
     ],
     "daemon": [
-        "errors paths log_file log_writer privacy",
-        "config config_parser conversation commands archive session_log line_connection model_factory lease_queue",
+        "errors paths log_file log_writer privacy system_clock lease_queue",
+        "config config_parser conversation commands archive session_log log_retention line_connection model_factory",
         "observers exchange farewell tape_prompt answer_log",
         "session",
         "control systemd web bridges",
