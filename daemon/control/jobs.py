@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from daemon.control.protocol import PrintJob, PunchJob, ReadTapeJob
+from daemon.control.protocol import PrintJob, PunchJob, ReadTapeJob, StrikeJob
 from drivers import tape_units
 from drivers.teletype import Teletype
+from drivers.text.carriage import Stroke
+from drivers.text.charset import apply_parity
 
 CHUNK_CHARS = 64
 PROGRESS_INTERVAL_S = 0.5
 
-Job = PrintJob | PunchJob | ReadTapeJob
+Job = PrintJob | StrikeJob | PunchJob | ReadTapeJob
 
 
 async def run_job(tty: Teletype, job: Job, on_progress: Callable[[int], None]) -> bytes:
@@ -27,6 +29,8 @@ async def run_job(tty: Teletype, job: Job, on_progress: Callable[[int], None]) -
     match job:
         case PrintJob():
             await _run_print_job(tty, job, on_progress)
+        case StrikeJob(codes=codes):
+            await _strike_codes(tty, codes)
         case PunchJob(rows=rows, text=text):
             before = tty.counters.struck
             async with _progress_reports(tty, on_progress, lambda: min(len(rows), tty.counters.struck - before)):
@@ -40,7 +44,7 @@ async def run_job(tty: Teletype, job: Job, on_progress: Callable[[int], None]) -
 def job_size(job: Job) -> int:
     """Returns the number of characters or rows of the job; 0 if it is not known."""
     match job:
-        case PrintJob(text=content) | PunchJob(rows=content):
+        case PrintJob(text=content) | StrikeJob(codes=content) | PunchJob(rows=content):
             return len(content)
     return 0
 
@@ -59,6 +63,20 @@ async def _run_print_job(tty: Teletype, job: PrintJob, on_progress: Callable[[in
             await asyncio.sleep(0)  # a chunk without a glyph does not wait for the machine
         await tty.fresh_line()
         await tty.finish()
+
+
+async def _strike_codes(tty: Teletype, codes: bytes) -> None:
+    """Strikes codes from where the carriage is, and leaves it where they end."""
+    await tty.flush()
+    try:
+        for code in codes:
+            column = tty.column
+            stroke = Stroke(code, column, tty.observe_byte(code))
+            await tty.send_strokes([(stroke, apply_parity(code, tty.profile.send_parity))])
+    except BaseException:
+        tty.lose_track()  # a counted code may not have been sent
+        raise
+    await tty.finish()
 
 
 @asynccontextmanager

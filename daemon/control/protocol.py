@@ -13,9 +13,11 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from daemon.errors import ProtocolError
+from drivers.paper.paper import BEL, CR, LF, RUBOUT
 from drivers.text.charset import Style
 
 MAX_LINE_BYTES = 4 << 20  # a million characters are 28 hours of paper
+STRIKE_CODES = frozenset({BEL, LF, CR, *range(0x20, RUBOUT)})  # none works a reader, a punch or a drum
 MAX_QUOTED_KEYS, MAX_QUOTED_CHARS = 3, 40  # of unknown keys, in an error message
 
 
@@ -39,6 +41,17 @@ class PrintJob:
     raw: bool = False
     style: Style = "prose"
     overstrike: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StrikeJob:
+    """Strikes glyphs, CR, LF and BEL as they are, seven bits each: neither folded nor wrapped, on the line begun."""
+
+    codes: bytes
+
+    def __post_init__(self) -> None:
+        if unsafe := set(self.codes) - STRIKE_CODES:
+            raise ProtocolError(f"Strike: 0x{min(unsafe):02X} is no glyph, CR, LF or BEL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +119,13 @@ class RefusedReply:
     code: int = 69
 
 
-ControlRequest = StatusRequest | Acquire | PrintJob | PunchJob | ReadTapeJob | StopJob
+ControlRequest = StatusRequest | Acquire | PrintJob | StrikeJob | PunchJob | ReadTapeJob | StopJob
 ControlResponse = StatusReport | QueuedReply | Acquired | ProgressReply | JobEnded | RefusedReply
 WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when a class is renamed
     StatusRequest: "AskStatus",
     Acquire: "Take",
     PrintJob: "Print",
+    StrikeJob: "Strike",
     PunchJob: "Punch",
     ReadTapeJob: "Read",
     StopJob: "Stop",

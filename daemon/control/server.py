@@ -115,7 +115,7 @@ class _Connection:
                     self._send(self._status_report())
                 case protocol.Acquire(wait=wait):
                     await self._lease_machine(wait)
-                case protocol.PrintJob() | protocol.PunchJob() | protocol.ReadTapeJob():
+                case protocol.PrintJob() | protocol.StrikeJob() | protocol.PunchJob() | protocol.ReadTapeJob():
                     self._refuse("take the machine first", EX_PROTOCOL)
 
     def _send(self, response: protocol.ControlResponse) -> None:
@@ -186,7 +186,7 @@ class _Connection:
             match request := self._decode_request(line):
                 case protocol.StatusRequest():
                     self._send(self._status_report())
-                case protocol.PrintJob() | protocol.PunchJob() | protocol.ReadTapeJob():
+                case protocol.PrintJob() | protocol.StrikeJob() | protocol.PunchJob() | protocol.ReadTapeJob():
                     await self._run_job(tty, request)
                 case protocol.StopJob():
                     return
