@@ -50,3 +50,13 @@ class DaemonRefused(DaemonError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class SpoolRefused(DaemonError):
+    """The spool does not take a job, or has no such job; `retry_after_s`: when it may, or None."""
+
+    exit_code: int = 75
+
+    def __init__(self, message: str, exit_code: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.exit_code, self.retry_after_s = exit_code, retry_after_s
