@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import paths, session_log
+from daemon.carbon_copy import CarbonCopy
 from daemon.config import Config, resolve_log_folder
 from daemon.control import server
+from daemon.copy_sinks import sinks_of
 from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
@@ -88,6 +90,10 @@ async def build_session(
             stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(task))
         reconnects = serve_control and config.line.reconnect
         viewers = [] if page is None else [page.on_event]
+        for sink in sinks_of(config, port):
+            copy = CarbonCopy(sink, WallClock())
+            stack.push_async_callback(copy.close)  # after the machine has printed its last characters
+            viewers.append(copy.on_event)
         observers = _observers(log, privacy, viewers, config, port, stack)
 
         def on_event(event: Event) -> None:

@@ -119,6 +119,14 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyConfig:
+    """[copy]: the carbon copy of the paper, without what is private."""
+
+    line: str | None = _setting(None, "line of a second machine of the same kind, which prints all that the first does")
+    file: Path | None = _setting(None, "text file to which the lines of the paper are appended")
+
+
+@dataclass(frozen=True, slots=True)
 class WebConfig:
     """[web]: the live page of the paper, for browsers."""
 
@@ -136,6 +144,7 @@ class Config:
     answer: AnswerConfig = field(default_factory=AnswerConfig)
     conversation: ConversationConfig = field(default_factory=ConversationConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    copy: CopyConfig = field(default_factory=CopyConfig)
     web: WebConfig = field(default_factory=WebConfig)
 
 

@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     line_help = "the machine's line: /dev/ttyUSB0 or a virtual machine's path (default: configured)"
     add("--line", metavar="PORT", help=line_help)
     add("--fast", action="store_true", help="send at full speed, to a machine that is --fast too (default: off)")
+    add("--copy", metavar="PORT", help="line of a second machine that prints all that the first does (default: none)")
+    copy_help = "text file to which the lines of the paper are appended (default: none)"
+    add("--copy-file", type=Path, metavar="FILE", help=copy_help)
     add_machine_argument(parser)
     add_answer_arguments(parser)
 
@@ -78,6 +81,7 @@ def config_from_arguments(args: argparse.Namespace, port: str | None = None) -> 
         "answer": {name: getattr(args, name) for name in SAMPLING_FLAGS},
         "conversation": {"persona": args.persona, "you": args.you},
         "log": {"folder": args.log},
+        "copy": {"line": getattr(args, "copy", None), "file": getattr(args, "copy_file", None)},
         "web": {"listen": args.web},
     }
     return config.load_config(flags, config_file=args.config, machine_file=getattr(args, "machine", None))
