@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Literal
@@ -59,6 +60,7 @@ class TeletypeSession:
         self.tty = tty
         self.adapter_info = adapter_info
         self.privacy = privacy or Privacy()
+        self.forget_listeners: list[Callable[[], None]] = []  # called when `asr33 log forget` runs
         self._answer_count = 0
         self._answerback = ""  # the text that the HERE IS key sends
         self._model = model

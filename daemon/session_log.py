@@ -65,7 +65,7 @@ SYNC_DELAY_S = 20.0  # of a sync that the budget does not allow
 LAST_OF_BATCH = {"session", "typed", "end", "lost", "error", "clock", "private", "rotated", "close"}
 KEPT_IN_PRIVATE = {
     *("session", "clock", "private", "rotated", "gap", "close"),
-    *("lost", "found", "learned", "noise", "motor"),
+    *("lost", "found", "learned", "noise", "motor", "lent", "returned"),
 }
 INPUT_RECORDS = {"rx", "typed", "tape", "garbled"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -53,23 +54,32 @@ class FakeSession:
             self._lines.append(f'{{"t":{t},"ev":"tx","b":"{ord(char):02x}","q":{t},"at":{t},"col":{self.column}}}\n')
             self.column = 0 if char == "\r" else self.column + (char != "\n")
 
-    def type_line(self, typed: str) -> None:
-        for char in typed + "\r":
+    def press(self, keys: str) -> None:
+        for char in keys:
             self.t += 0.2
             self.record("rx", b=f"{ord(char) | 0x80:02x}")
+
+    def type_line(self, typed: str, *, is_typed_ahead: bool = False) -> None:
+        for char in typed + "\r":
+            if not is_typed_ahead:
+                self.press(char)
             self.strike(char)
         self.strike("\n")
         self.record("typed", text=typed)
 
-    def answer(self, typed: str, answer: str, **prompt: object) -> None:
-        """The operator types a line, and the model answers it."""
-        self.type_line(typed)
+    def answer(
+        self, typed: str, answer: str, *, ahead: Sequence[str] = (), is_typed_ahead: bool = False, **prompt: object
+    ) -> None:
+        """The operator types a line, and the model answers it; the lines `ahead` are typed during the answer."""
+        self.type_line(typed, is_typed_ahead=is_typed_ahead)
         self.prompts += 1
         prompt_text = f"{self.memory}\n{typed.capitalize()}".strip()
         self.record("prompt", text=prompt_text, seed=1000 + self.prompts, **prompt)
         for word in answer.split(" "):
             self.record("piece", text=f" {word}", tokens=[len(word)], made=round(self.t, 4))
             self.strike(f" {word.upper()}")
+        for line in ahead:
+            self.press(f"{line}\r")
         self.strike("\r\n")
         self.record("end", finish="sentence")
         self.memory = (prompt_text + " " + answer)[-1500:]

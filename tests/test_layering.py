@@ -89,6 +89,7 @@ PURE = [
     "daemon/bridges/irc/irc_message.py",
     "daemon/bridges/irc/registration.py",
     "daemon/bridges/irc/send_queue.py",
+    "daemon/archive/turn_spans.py",
     "daemon/conversation.py",
     "daemon/control/protocol.py",
     "daemon/spool/budget.py",

@@ -125,6 +125,23 @@ async def test_a_viewer_that_falls_behind_the_ring_gets_the_whole_sheet() -> Non
         assert b"event: sheet" in await anext(events)
 
 
+async def test_a_sheet_that_is_forgotten_is_taken_from_all_viewers() -> None:
+    hub = PaperHub(Profile(), lambda: 0.0)
+    strike(hub, b"SECRET\r\nMATTER")
+    async with aclosing(hub.stream()) as events:
+        known = [await anext(events) for _ in range(2)][1]
+        hub.forget_sheet()
+        strike(hub, b"NEW")
+        event = await anext(events)
+        assert b"event: sheet" in event
+        assert b"SECRET" not in event
+        assert b"MATTER" not in event
+        assert b"NEW" in event
+    last_id = known.decode().partition("id: ")[2].partition("\n")[0]
+    async with aclosing(hub.stream(last_id)) as events:
+        assert [await anext(events) for _ in range(2)][1] == event
+
+
 async def test_a_long_sheet_loses_its_oldest_lines_and_keeps_their_numbers() -> None:
     hub = PaperHub(Profile(), lambda: 0.0)
     for number in range(MAX_LINES + 500):

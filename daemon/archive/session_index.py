@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.archive.logged_texts import LoggedText, ReadPosition, format_people, person_pattern, read_texts
+from daemon.archive.logged_texts import LoggedText, ReadPosition, format_people, is_person, person_pattern, read_texts
 from daemon.archive.search_query import SearchFilter, SearchHit, replace_unstorable
 from daemon.archive.session_list import SessionSummary, read_summary
 from daemon.errors import DaemonError
@@ -66,6 +66,10 @@ def open_index(folder: Path) -> Iterator[SessionIndex]:
             index.close()
 
 
+def index_exists(folder: Path) -> bool:
+    return (folder / FILE_NAME).exists()
+
+
 def remove_index(folder: Path) -> None:
     """Deletes the index; the next use builds it again. Raises OSError."""
     for suffix in ("", "-journal", "-wal", "-shm"):
@@ -81,6 +85,8 @@ class SessionIndex:
         is_writable = os.access(path if path.exists() else folder, os.W_OK) and os.access(folder, os.W_OK)
         if is_writable and not path.exists():
             path.touch(0o600)
+            if os.geteuid() == 0:
+                os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
         self.is_in_memory = not is_writable
         self._db = sqlite3.connect(path if is_writable else ":memory:", timeout=BUSY_TIMEOUT_S, isolation_level=None)
         # The journal is the only other file, and SQLite deletes it. The logs can bring back what a power cut destroys.
@@ -95,6 +101,11 @@ class SessionIndex:
 
     def close(self) -> None:
         self._db.close()
+
+    def check_writable(self) -> None:
+        """Raises DaemonError if this user may not change the index."""
+        if self.is_in_memory:
+            raise DaemonError(f"{self._folder} may not be written by this user: use sudo, or the user of the daemon")
 
     def refresh_summaries(self, on_progress: OnProgress) -> None:
         """Reads the summaries of logs that are new or have changed, and removes logs that are gone."""
@@ -165,13 +176,24 @@ class SessionIndex:
         rows = self._db.execute(f"{query} ORDER BY name", (code,))
         return [(self._folder / name, number) for name, number in rows]
 
+    def find_person(self, name: str) -> list[Path]:
+        """Returns the logs in which this person speaks, or answers as the model's persona, oldest first."""
+        speaks = "EXISTS (SELECT 1 FROM entry WHERE entry.session = session.id AND instr(people, ?))"
+        rows = self._db.execute(
+            f"SELECT name, persona, you, {speaks} FROM session ORDER BY name", (person_pattern(name),)
+        )
+        return [self._folder / log for log, *names, speaks in rows if speaks or is_person(name, names)]
+
     def remove_sessions(self, names: Collection[str]) -> None:
         """Removes all that the index has of these logs, by their file names, from its file too."""
+        known = dict(self._db.execute("SELECT name, id FROM session"))
+        sessions = [known[name] for name in names if name in known]
+        if not sessions:
+            return
         with self._transaction():
-            for name in names:
-                for (session,) in self._db.execute("SELECT id FROM session WHERE name = ?", (name,)).fetchall():
-                    self._remove_entries("session = ?", session)
-                    self._db.execute("DELETE FROM session WHERE id = ?", (session,))
+            for session in sessions:
+                self._remove_entries("session = ?", session)
+                self._db.execute("DELETE FROM session WHERE id = ?", (session,))
             # The full-text index only marks removed rows, until it is merged.
             self._db.execute("INSERT INTO body (body) VALUES ('optimize')")
         self._db.execute("VACUUM")

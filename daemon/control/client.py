@@ -90,6 +90,20 @@ def _require_port(config: Config) -> str:
     return config.line.port
 
 
+@asynccontextmanager
+async def acquire_daemon(port: str, on_queued: Callable[[], None]) -> AsyncIterator[DaemonConnection]:
+    """Yields the machine of the daemon that has this line, when the operator leaves it for a moment.
+
+    Raises DaemonError("busy") if no daemon of this user answers for the line.
+    """
+    async with AsyncExitStack() as stack:
+        daemon = await _find_daemon(port, stack)
+        if daemon is None:
+            raise DaemonError(f"the session at {port} has its log open, and its daemon does not answer: end it", "busy")
+        await daemon.acquire(True, on_queued)
+        yield daemon
+
+
 class DaemonConnection:
     """A machine that is used through its daemon."""
 
@@ -136,6 +150,10 @@ class DaemonConnection:
         if ended.how == "break":
             raise stopped_by_operator(ended.struck)
         return ended.rows
+
+    async def forget_conversation(self) -> None:
+        """Lets the model forget the conversation; the paper says so. Raises DaemonRefused, ProtocolError."""
+        _expect(protocol.JobEnded, await self._request(protocol.ForgetConversation()))
 
     async def close(self) -> None:
         self._writer.close()

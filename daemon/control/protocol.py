@@ -68,6 +68,11 @@ class ReadTapeJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetConversation:
+    """Clears what the model and the viewers have of the conversation, and prints that; JobEnded follows."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopJob:
     """Stops the running job."""
 
@@ -119,7 +124,7 @@ class RefusedReply:
     code: int = 69
 
 
-ControlRequest = StatusRequest | Acquire | PrintJob | StrikeJob | PunchJob | ReadTapeJob | StopJob
+ControlRequest = StatusRequest | Acquire | PrintJob | StrikeJob | PunchJob | ReadTapeJob | ForgetConversation | StopJob
 ControlResponse = StatusReport | QueuedReply | Acquired | ProgressReply | JobEnded | RefusedReply
 WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when a class is renamed
     StatusRequest: "AskStatus",
@@ -128,6 +133,7 @@ WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when
     StrikeJob: "Strike",
     PunchJob: "Punch",
     ReadTapeJob: "Read",
+    ForgetConversation: "Forget",
     StopJob: "Stop",
     StatusReport: "Report",
     QueuedReply: "Queued",

@@ -115,7 +115,9 @@ class _Connection:
                     self._send(self._status_report())
                 case protocol.Acquire(wait=wait):
                     await self._lease_machine(wait)
-                case protocol.PrintJob() | protocol.StrikeJob() | protocol.PunchJob() | protocol.ReadTapeJob():
+                case protocol.StopJob() | None:
+                    pass
+                case _:
                     self._refuse("take the machine first", EX_PROTOCOL)
 
     def _send(self, response: protocol.ControlResponse) -> None:
@@ -188,6 +190,11 @@ class _Connection:
                     self._send(self._status_report())
                 case protocol.PrintJob() | protocol.StrikeJob() | protocol.PunchJob() | protocol.ReadTapeJob():
                     await self._run_job(tty, request)
+                case protocol.ForgetConversation():
+                    for forget in self._session.forget_listeners:
+                        forget()
+                    await self._session.forget_conversation()
+                    self._send(protocol.JobEnded("done", tty.counters.struck - self._struck_before))
                 case protocol.StopJob():
                     return
 

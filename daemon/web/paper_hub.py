@@ -34,7 +34,7 @@ class PaperHub:
         """`clock` is that of the events."""
         self.viewer_count = 0
         self.answerback = ""  # what the machine's HERE IS key sends, once it has sent it
-        self._clock = clock
+        self._clock, self._profile = clock, profile
         self._epoch = secrets.token_hex(4)  # a stream of another daemon is not resumed
         self._paper = Paper.for_profile(profile)  # the line that is being printed
         self._lines: list[str] = []  # the finished lines above it, each as JSON
@@ -70,6 +70,18 @@ class PaperHub:
             self._state = state
             self._state_number += 1
             self._note_change()
+
+    def forget_sheet(self) -> None:
+        """Takes what is on the sheet from all viewers, and begins another."""
+        column = self._paper.column
+        self._epoch = secrets.token_hex(4)
+        self._paper = Paper.for_profile(self._profile)
+        self._paper.column = column
+        self._lines, self._first_line = [], 0
+        self._recent.clear()
+        self._encoded, self._encoded_sheet = ((0, 0), b""), (-1, b"")
+        self._count += 1  # that no stroke in the ring stands for, so that each viewer gets the new sheet
+        self._note_change()
 
     def close(self) -> None:
         """Ends all streams, after the last strokes."""

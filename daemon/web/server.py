@@ -54,6 +54,7 @@ class WebObserver:
     ) -> None:
         """Shows what this session does, and lets viewers type, if so configured."""
         self._session, self._is_private = session, is_private
+        session.forget_listeners.append(self._hub.forget_sheet)
         if self._config.web.typing:
             self._visitors = VisitorLines(session, conversation, self._config.answer, is_private)
             self.app.visitors = self._visitors

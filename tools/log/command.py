@@ -21,6 +21,7 @@ ACTIONS = {
     "show": "print a session, or one answer with its prompt",
     "search": "search lines, answers and printed texts",
     "codes": "list the answers of a session, with their codes",
+    "forget": "remove an answer, a session or a person from the logs",
     "replay": "play a session again, in this terminal or on a machine",
     "export": "write a session as asciicast, text, HTML, SVG, PNG or paper tape",
 }

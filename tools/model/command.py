@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 
 from model.errors import ModelError
-from model.printable import escape_controls
 from model.server_url import is_url
 from model.store import default_model, store
-from tools.cli.errors import ToolError
+from tools.cli.consent import confirm
 from tools.cli.output import print_message, print_output
 from tools.cli.table import format_table
 from tools.model import make, pull, score, show
@@ -141,7 +139,7 @@ def _remove_model(args: argparse.Namespace) -> int:
     summary = f"{args.name}: {store.count_bytes(folders) / 1e6:.1f} MB in {store.models_folder()}"
     if is_default:
         summary += "; it is the default model, and `embedded` takes its place"
-    if not args.yes and not _confirm(summary):
+    if not args.yes and not confirm(summary, "Remove it?"):
         print_message("asr33: nothing is removed")
         return 0
     store.remove_model(args.name)
@@ -149,14 +147,6 @@ def _remove_model(args: argparse.Namespace) -> int:
         default_model.set_default(store.EMBEDDED)
     _print_line(f"{args.name}: removed{', and the embedded model is the default' if is_default else ''}")
     return 0
-
-
-def _confirm(summary: str) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise ToolError(f"{summary}; no terminal can ask for your consent: say --yes", "usage")
-    sys.stderr.write(escape_controls(f"{summary}. Remove it? [y/N] "))
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _print_line(line: str) -> None:

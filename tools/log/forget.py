@@ -1,0 +1,150 @@
+"""Forget an answer with its line, a session, a person, or all before a date: it is really gone afterwards.
+
+The text leaves the log and the index. A gap in the log keeps the time and the number of records. The prompts of later
+answers lose the conversation that they had in their text. LAST is the last answer.
+
+A person is found as in `search`: as the persona or the operator of a session, which goes whole, or by the name before
+a line, such as `Ada: Hello`. Other texts may mention the person; their number is printed.
+
+If a daemon has the log open, it forgets the conversation too, says so on the paper, and goes on in a new log. Exports,
+carbon copies and a corpus that you made from the logs are not touched, nor is the paper.
+
+asr33 log forget LAST
+asr33 log forget --person "Ada Lovelace"
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from daemon.archive import forget_plan
+from daemon.archive.forget_plan import ForgetPlan, rewrite_log
+from daemon.archive.log_replacement import is_in_use, lock_archive, release_log, replace_log
+from daemon.archive.search_query import SearchFilter, build_query
+from daemon.archive.session_index import index_exists, open_index
+from daemon.archive.session_reader import read_log_header
+from daemon.control.client import acquire_daemon
+from tools.cli.consent import confirm
+from tools.cli.errors import ToolError
+from tools.cli.output import print_message, print_output
+from tools.cli.progress import ProgressLine, StageProgress
+from tools.log.log_folder import (
+    LAST,
+    find_answer,
+    find_session_or_answer,
+    list_logs,
+    open_fresh_index,
+    parse_date,
+    resolve_folder,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    name_help = "answer or session to forget; or use --person or --before (required)"
+    chosen.add_argument("reference", nargs="?", metavar="LAST|CODE|SESSION", help=name_help)
+    chosen.add_argument("--person", metavar="NAME", help="forget all of this person (default: see above)")
+    date_help = "forget all before this date, as 2026, 2026-11-30 or 2026-11-30T18:00 (default: see above)"
+    chosen.add_argument("--before", type=parse_date, metavar="DATE", help=date_help)
+    parser.add_argument("--yes", action="store_true", help="forget without asking (default: ask)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Raises ToolError, DaemonError, OSError."""
+    folder = resolve_folder(args)
+    list_logs(folder)
+    with lock_archive(folder):
+        plan = _make_plan(args, folder)
+        if not plan.selections:
+            print_message("asr33: nothing to forget")
+            return 0
+        if not args.yes and not confirm(_describe(plan, folder), "Forget it?"):
+            print_message("asr33: nothing is forgotten")
+            return 0
+        _forget(plan, folder)
+    print_output("forgotten\n")
+    if args.person:
+        _report_mentions(args.person, folder)
+    return 0
+
+
+def _make_plan(args: argparse.Namespace, folder: Path) -> ForgetPlan:
+    if args.before:
+        with ProgressLine() as line:
+            progress = StageProgress(line)
+            return forget_plan.plan_before(folder, args.before, partial(progress.update, "reading the logs"))
+    if args.person is not None:
+        if not build_query(args.person):
+            raise ToolError("--person: a name has letters or digits", "usage")
+        with open_fresh_index(folder) as index:
+            return forget_plan.plan_person(index.find_person(args.person), args.person)
+    if args.reference.upper() == LAST:
+        return forget_plan.plan_answer(*find_answer(folder, LAST))
+    path, number = find_session_or_answer(folder, args.reference)
+    return forget_plan.plan_session(path) if number is None else forget_plan.plan_answer(path, number)
+
+
+def _describe(plan: ForgetPlan, folder: Path) -> str:
+    counts = (plan.sessions, "session"), (plan.answers, "answer"), (plan.printed_texts, "printed text")
+    parts = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    oldest, newest = min(plan.selections).stem, max(plan.selections).stem
+    logs = f"the log {oldest}" if oldest == newest else f"logs from {oldest} to {newest}"
+    return f"{' and '.join(parts)} in {logs} of {folder}"
+
+
+def _forget(plan: ForgetPlan, folder: Path) -> None:
+    """Removes the texts from index and logs."""
+    _remove_from_index(plan, folder)
+    try:
+        _replace_logs(plan)
+    except KeyboardInterrupt:
+        print_message("asr33: stopped: some is not forgotten yet; say the same again")
+        raise
+    finally:
+        _remove_from_index(plan, folder)  # a search at the same time may have read the old logs
+
+
+def _remove_from_index(plan: ForgetPlan, folder: Path) -> None:
+    if index_exists(folder):
+        with open_index(folder) as index:
+            index.check_writable()
+            index.remove_sessions([path.name for path in plan.selections])
+
+
+def _replace_logs(plan: ForgetPlan) -> None:
+    """Replaces the logs; open ones come last, since their daemons must help."""
+    open_logs: list[Path] = []
+    with ProgressLine() as line:
+        progress = StageProgress(line)
+        for done, (path, selection) in enumerate(plan.selections.items()):
+            if is_in_use(path):
+                open_logs.append(path)
+            else:
+                replace_log(path, partial(rewrite_log, selection))
+            progress.update("forgetting", done + 1, len(plan.selections))
+    for path in open_logs:
+        asyncio.run(_forget_in_open_log(plan, path))
+
+
+async def _forget_in_open_log(plan: ForgetPlan, path: Path) -> None:
+    """Takes the machine from its operator for a moment, so that no answer is being written."""
+    header = read_log_header(path)
+    port = header.line if header is not None else ""
+    waiting = "asr33: the session goes on: this waits until the machine is free (Ctrl-C stops it)"
+    async with acquire_daemon(port, lambda: print_message(waiting)) as daemon:
+        await daemon.forget_conversation()
+        held = replace_log(path, partial(rewrite_log, plan.selections[path]))
+    if held is not None:
+        release_log(held)
+
+
+def _report_mentions(name: str, folder: Path) -> None:
+    query = build_query(f'"{name}"')
+    with open_fresh_index(folder) as index:
+        _, mentions = index.search(query, SearchFilter(), 1)
+    if mentions:
+        texts = "1 other text has" if mentions == 1 else f"{mentions:,} other texts have"
+        print_message(f"asr33: {texts} this name: asr33 log search '\"{name}\"'")
