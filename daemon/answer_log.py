@@ -19,6 +19,7 @@ class AnswerLog:
         """Writes the prompt, from which so many characters of the conversation were dropped before."""
         self._write_forgotten(forgotten_chars)
         parameters = {name: getattr(sampling, name) for name in PARAMETERS if name != "seed"}
+        parameters |= {"opening": sampling.opening} | ({"stop": list(sampling.stop)} if sampling.stop else {})
         self._log.write_prompt(time.monotonic(), prompt, sampling.seed, parameters)
 
     def write_chunk(self, chunk: TextChunk) -> None:

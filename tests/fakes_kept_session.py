@@ -48,11 +48,11 @@ class KeptSession:
             self._add("typed", text=editor.text)
         return editor.text
 
-    def answer(self, text: str, prompt: str = "") -> None:
-        self._add("prompt", text=prompt, seed=7)
+    def answer(self, text: str, prompt: str = "", finish: str = "end", **fields: Any) -> None:
+        self._add("prompt", **{"text": prompt, "seed": 7, **fields})
         self._add("piece", text=text, tokens=[], made=self.now_s)
         self.print(text)
-        self._add("end", finish="end")
+        self._add("end", finish=finish)
         self._strike(self._printer.fresh_line())
 
     def close(self) -> None:

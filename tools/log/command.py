@@ -23,6 +23,7 @@ ACTIONS = {
     "codes": "list the answers of a session, with their codes",
     "forget": "remove an answer, a session or a person from the logs",
     "replay": "play a session again, in this terminal or on a machine",
+    "reprint": "print an answer again, and say whether its model makes the same",
     "export": "write a session as asciicast, text, HTML, SVG, PNG or paper tape",
 }
 
