@@ -144,7 +144,8 @@ class Page:
         async with asyncio.timeout(timeout_s):
             while True:
                 with contextlib.suppress(BrowserError):  # the page is changing
-                    if value := await self.run(script):
+                    value = await self.run(script)
+                    if value not in (None, False, 0, ""):  # an element is an empty object here
                         return value
                 await asyncio.sleep(0.05)
 

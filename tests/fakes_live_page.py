@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from daemon import build
 from daemon.config import Config, LogConfig, WebConfig
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
+from daemon.web.paper_hub import PaperHub
 from drivers.clock import WallClock
 from drivers.profile import Profile
-from drivers.virtual import VirtualTeletype
+from drivers.virtual import Strike, VirtualTeletype
 
 ANSWER = "A MACHINE THAT PRINTS WHAT IT IS TOLD, AT TEN CHARACTERS A SECOND. "
 
@@ -35,6 +37,16 @@ class PageBench:
     log: SessionLog
     url: str
     model: ScriptedModel
+
+    @property
+    def hub(self) -> PaperHub:
+        """The hub of the page, which the composition root keeps to itself."""
+        return [item for item in gc.get_objects() if isinstance(item, PaperHub) and not item._is_closed][-1]
+
+    @property
+    def viewer_count(self) -> int:
+        """The number of open streams."""
+        return self.hub.viewer_count
 
     @property
     def paper(self) -> str:
@@ -55,6 +67,7 @@ async def open_page_bench(
     character_s: float = 0.0,
     profile: Profile = FULL_DUPLEX,
     port: int = 0,
+    on_strike: Callable[[Strike], None] | None = None,
 ) -> AsyncIterator[PageBench]:
     """Starts all parts; the page is at a free port."""
     model = ScriptedModel(split_words(answer), pause_s=0.001, loading_s=0.0)
@@ -65,7 +78,7 @@ async def open_page_bench(
         log=LogConfig(folder=folder / "sessions"),
         web=WebConfig(f"{host}:{free}", web.key_file, web.typing, web.archive),
     )
-    machine = VirtualTeletype(WallClock(), columns=profile.columns, character_s=character_s)
+    machine = VirtualTeletype(WallClock(), columns=profile.columns, character_s=character_s, on_strike=on_strike)
     async with (
         machine,
         build.build_session(config, model, machine.path, character_s) as (session, log),
@@ -90,7 +103,7 @@ async def read_events(client: httpx2.AsyncClient, url: str, **headers: str) -> A
     """Yields id, name and data of each event of the stream."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     async with client.stream("GET", f"{url}events", headers=headers) as response:
-        assert response.headers["x-accel-buffering"] == "no"
+        assert response.headers["content-type"].startswith("text/event-stream")
         buffer = ""
         async for text in response.aiter_text():
             buffer += text

@@ -309,6 +309,12 @@ async def test_the_page_is_found_under_any_prefix_and_its_policy_is_strict(
     assert (await client.delete(bench.url)).status_code == 405
 
 
+async def test_nginx_is_asked_not_to_hold_the_events_back(bench: PageBench, client: httpx2.AsyncClient) -> None:
+    async with client.stream("GET", f"{bench.url}events") as response:
+        assert response.headers["x-accel-buffering"] == "no"
+        assert response.headers["cache-control"] == "no-store"
+
+
 async def test_a_name_of_another_site_that_points_here_is_refused(bench: PageBench, client: httpx2.AsyncClient) -> None:
     for host, status in (("evil.example", 421), ("127.0.0.1.evil.example", 421), ("localhost:1", 200), ("[::1]", 200)):
         assert (await client.get(bench.url, headers={"Host": host})).status_code == status

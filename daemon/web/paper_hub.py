@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from drivers.clock import CHARACTER_S
 from drivers.events import AnswerbackReceived, CharacterStruck, Event, KeyReceived, ParameterDetected
 from drivers.paper.paper import Paper, glyph_of
 from drivers.profile import Profile
@@ -33,6 +34,7 @@ class PaperHub:
     def __init__(self, profile: Profile, clock: Callable[[], float]) -> None:
         """`clock` is that of the events."""
         self.viewer_count = 0
+        self.character_s = CHARACTER_S  # the type wheel meets the paper when the whole character has arrived
         self.answerback = ""  # what the machine's HERE IS key sends, once it has sent it
         self._clock, self._profile = clock, profile
         self._epoch = secrets.token_hex(4)  # a stream of another daemon is not resumed
@@ -173,7 +175,9 @@ class PaperHub:
         if self._encoded[0] != (start, end):
             now = self._clock()
             recent = islice(self._recent, len(self._recent) - (end - start), None)
-            strokes = [(byte, column, max(0, round((at - now) * 1000))) for byte, column, at in recent]
+            strokes = [
+                (byte, column, max(0, round((at + self.character_s - now) * 1000))) for byte, column, at in recent
+            ]
             self._encoded = ((start, end), _encode_event("strokes", strokes, f"{self._epoch}.{end}"))
         return self._encoded[1]
 

@@ -55,6 +55,7 @@ class WebObserver:
         """Shows what this session does, and lets viewers type, if so configured."""
         self._session, self._is_private = session, is_private
         session.forget_listeners.append(self._hub.forget_sheet)
+        self._hub.character_s = session.tty.character_s
         if self._config.web.typing:
             self._visitors = VisitorLines(session, conversation, self._config.answer, is_private)
             self.app.visitors = self._visitors
@@ -78,7 +79,6 @@ class WebObserver:
             "doing": session.activity,
             "model": session.model_name,
             "machine": config.machine.name,
-            "viewers": self._hub.viewer_count,
             "private": self._is_private(),
             "archive": config.web.archive,
             "lost": session.tty.hang_up_reason is not None,

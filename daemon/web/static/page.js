@@ -14,8 +14,6 @@
   const due = []; // strokes that wait for their moment, as [time, byte, column]
   let sheet = null, epoch = "", timer = 0, isLost = false, state = null;
 
-  const drawn = (globalThis.asr33.drawn = []); // moments of the last strikes, for measurement
-
   function strikeDue() {
     timer = 0;
     const now = performance.now();
@@ -25,8 +23,6 @@
     if (ready.length > 20) sheet.feed(ready);
     else for (const [, byte, column] of ready) sheet.strike(byte, column);
     for (const [, byte] of ready.slice(-3)) sound.strike(byte);
-    for (const [, byte] of ready) drawn.push([performance.timeOrigin + performance.now(), byte]);
-    drawn.splice(0, drawn.length - 2000);
     schedule();
   }
 
