@@ -220,6 +220,7 @@ async def test_a_line_of_a_visitor_is_printed_and_answered(bench: PageBench, cli
     await bench.wait_for_paper("READY\nWHAT IS A TELETYPE? <SCRIPT>E\nA MACHINE")
     await bench.wait_for_paper(DONE)
     assert bench.model.last_prompt.lower().startswith("what is a teletype? <script>e")
+    bench.log.flush()
     records = [json.loads(text) for text in bench.log.path.read_text().splitlines()]
     assert [record["text"] for record in records if record["ev"] == "typed"] == ["WHAT IS A TELETYPE? <SCRIPT>E"]
 
@@ -365,6 +366,7 @@ async def test_a_page_to_read_only_takes_no_lines(tmp_path: Path, client: httpx2
 async def test_a_kept_session_can_be_fetched_to_be_played(bench: PageBench, client: httpx2.AsyncClient) -> None:
     await bench.machine.type("THE TELETYPE IS\r")
     await bench.wait_for_paper(DONE)
+    bench.log.flush()
     [summary] = (await client.get(f"{bench.url}sessions")).json()["sessions"]
     assert (summary["model"], summary["line"]) == ("script", "THE TELETYPE IS")
     session = (await client.get(f"{bench.url}sessions/{summary['id']}")).json()
@@ -414,3 +416,29 @@ async def test_a_page_that_cannot_be_served_is_refused_in_one_line(tmp_path: Pat
         async with serve_page(Config(web=WebConfig(listen, key_file))):
             pass
     taken.close()
+
+
+async def test_what_is_struck_in_a_private_time_never_reaches_the_page(
+    bench: PageBench, client: httpx2.AsyncClient
+) -> None:
+    seen = Sheet()
+    following = asyncio.ensure_future(follow(seen, bench, client, "PUBLIC AGAIN\nA MACHINE"))
+    for number, line in enumerate((".PRIVATE", "A SECRET", ".PUBLIC", "PUBLIC AGAIN"), 1):
+        async with asyncio.timeout(20):
+            while bench.paper.count("READY") < number or not bench.session.listening.is_set():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        if line == "A SECRET":
+            refused = await client.post(f"{bench.url}type", headers=POST, json={"line": "X"})
+            assert refused.status_code == 409
+        await bench.machine.type(f"{line}\r")
+    await following
+    late = Sheet()
+    await follow(late, bench, client, "PUBLIC AGAIN\nA MACHINE")
+    assert "A SECRET\n" in bench.paper
+    for sheet in (seen, late):
+        assert ".PRIVATE" in sheet.paper.text()
+        assert "SECRET" not in sheet.paper.text()
+        assert sheet.paper.text().count("A MACHINE") == 1
+    bench.log.flush()
+    [summary] = (await client.get(f"{bench.url}sessions")).json()["sessions"]
+    assert "SECRET" not in (await client.get(f"{bench.url}sessions/{summary['id']}")).text

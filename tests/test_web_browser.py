@@ -325,13 +325,14 @@ async def test_the_archive_plays_a_session_and_jumps_to_its_lines(browser: Brows
         await bench.machine.type(f"{line}\r")
         await bench.wait_for_paper(f"{line}\nA MACHINE")
         await bench.session.listening.wait()
+    bench.log.flush()
     async with open_tab(browser, f"{bench.url}archive") as page:
         await page.send("Page.bringToFront")
         await page.wait_for("document.querySelector('#sessions a')")
         assert "FIRST LINE" in await page.run("document.querySelector('#sessions a').textContent")
         await page.run("document.querySelector('#sessions a').click()")
         await page.wait_for("asr33.player && asr33.player.next > 3")
-        await page.run("document.getElementById('before').click()")
+        await page.run("asr33.player.pause(); asr33.player.seek(0)")
         for line in ("FIRST LINE", "SECOND LINE"):
             await page.press("]", 221)
             await page.wait_for(f"document.getElementById('turn').textContent.includes({line!r})")
@@ -339,6 +340,8 @@ async def test_the_archive_plays_a_session_and_jumps_to_its_lines(browser: Brows
         text = await page.run("asr33.player.sheet.rows.map((_, row) => asr33.player.sheet.textOf(row)).join('\\n')")
         assert bench.paper.startswith(text.rstrip("\n"))
         assert "SECOND LINE\nA MACHINE" in text
+        await page.run("document.getElementById('before').click()")
+        assert "SECOND LINE" in await page.run("document.getElementById('turn').textContent")
 
 
 async def test_the_sound_is_off_until_it_is_asked_for(browser: Browser, bench: PageBench) -> None:
