@@ -60,8 +60,6 @@ async def build_session(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(model.close)
         conversation = load_conversation(config)
-        if (speakers := conversation.speakers).persona:
-            _log.info("%s answers as %s, to %s", model.name, speakers.persona, speakers.you)
         adopt_speakers_of_servers(model, conversation, config)
         page = await stack.enter_async_context(_open_page(config))
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
@@ -81,6 +79,8 @@ async def build_session(
         stack.callback(lambda: log.write_close(time.monotonic()))
         connection = ReconnectingLine(line, lambda: reopen_line(config, port))
         stack.push_async_callback(connection.close)  # before the log, which still records the last bytes
+        if (speakers := conversation.speakers).persona:
+            _log.info("%s answers as %s, to %s", model.name, speakers.persona, speakers.you)
         _log_session_start(log, started_at, config, port, model.name, speakers)
         privacy = Privacy(folder / f"{paths.line_file_name(port)}.private" if serve_control else None)
         if privacy.is_on:

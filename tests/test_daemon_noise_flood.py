@@ -22,7 +22,10 @@ CHARACTER_S, TRAVEL_S = 0.1, 0.2
 def tx_records(folder: Path) -> list[dict[str, float]]:
     [path] = folder.rglob("*.jsonl")
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [record for record in map(json.loads, lines) if record["ev"] == "tx"]
+    records = [record for record in map(json.loads, lines) if record["ev"] == "tx"]
+    for before, record in itertools.pairwise(records):
+        record.setdefault("q", before["q"])  # it is left out where it is the same
+    return records
 
 
 def struck_text(folder: Path) -> str:
