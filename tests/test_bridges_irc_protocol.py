@@ -275,6 +275,7 @@ def test_a_nick_that_the_server_does_not_allow_is_made_simple() -> None:
     ("line", "word"),
     [
         (":s 464 * :Bad Password", "password_file"),
+        ("ERROR :Access denied: Bad password?", "password_file"),
         (":tmi.twitch.tv NOTICE * :Login authentication failed", "token"),
         (":tmi.twitch.tv NOTICE * :Improperly formatted auth", "token"),
         (":s 465 * :You are banned", "banned"),

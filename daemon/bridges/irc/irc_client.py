@@ -26,7 +26,7 @@ PING_AFTER_S = 90.0  # of silence
 DEAD_AFTER_S = 60.0  # after our own PING
 KICK_WAIT_S, FIRST_JOIN_WAIT_S, MAX_JOIN_WAIT_S = 5.0, 30.0, 600.0
 REGAIN_INTERVAL_S = 120.0  # between attempts to get the wanted nick back
-_MAX_HOST_BYTES, _MAX_USER_BYTES = 63, 11
+_MAX_HOST_BYTES, _MAX_USER_BYTES = 64, 11
 _JOIN_REFUSALS = {"403", "405", "437", "471", "473", "474", "475", "476", "477", "489", "520"}
 _BOT_TAGS = {"bot", "draft/bot", "inspircd.org/bot"}
 
@@ -93,6 +93,10 @@ class IrcClient:
         """Begins the registration on a new connection."""
         self._begin_connection(now)
         self._registration.start()
+
+    def stop(self) -> None:
+        """Notes that the connection is gone."""
+        self._is_ended, self.is_online = True, False
 
     def _begin_connection(self, now: float) -> None:
         self.is_online, self._is_ended = False, False
@@ -199,7 +203,7 @@ class IrcClient:
                 yield from self._receive_join_refusal(message, now)
 
     def _end(self, reason: str, *, is_refused: bool = False, reconnect_at_once: bool = False) -> ConnectionEnded:
-        self._is_ended, self.is_online = True, False
+        self.stop()
         return ConnectionEnded(reason, is_refused, reconnect_at_once)
 
     def _welcome(self, nick: str, now: float) -> None:

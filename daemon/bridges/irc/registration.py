@@ -71,8 +71,8 @@ class Registration:
                 )
             case "432":
                 self._try_nick(_make_valid_nick(self.nick))
-            case "464":
-                raise RegistrationFailed("the server refuses the password: see [irc] password_file")
+            case "464" | "ERROR" if message.command == "464" or "password" in message.parameter(-1).lower():
+                raise RegistrationFailed("the server refuses the password: see [irc] password_file")  # ngircd: ERROR
             case "465":
                 raise RegistrationFailed("the server has banned this computer")
             case "NOTICE" if re.match(r"(login (auth|unsucc)|improperly formatted auth)", message.parameter(-1), re.I):
