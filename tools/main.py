@@ -47,6 +47,7 @@ COMMAND_PACKAGES = (
     "train",
     "virtual",
 )  # every other command is one file
+WITH_LAZY_ACTIONS = ("log",)  # their add_arguments takes the action, and imports no other
 
 STDOUT_CLOSED = "standard output is closed: redirect it to a file or a terminal"
 USAGE = 2
@@ -109,7 +110,10 @@ def _run_command(command: str, words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"asr33 {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    module.add_arguments(parser)
+    if command in WITH_LAZY_ACTIONS:
+        module.add_arguments(parser, *words[:1])
+    else:
+        module.add_arguments(parser)
     args = parser.parse_args(words)
     if sys.stdout is None and command in NEEDS_STDOUT:
         return _report_error(STDOUT_CLOSED, INPUT_OUTPUT)

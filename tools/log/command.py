@@ -28,9 +28,13 @@ ACTIONS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, chosen: str = "") -> None:
+    """Adds all actions. If one of them is `chosen` only its module is imported: a list need not load the player."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, summary in ACTIONS.items():
+        if chosen in ACTIONS and name != chosen:
+            actions.add_parser(name, help=summary)
+            continue
         module = importlib.import_module(f"tools.log.{name}")
         action = actions.add_parser(
             name, help=summary, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
