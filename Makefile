@@ -33,7 +33,7 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 
 # The programs that tests run: peers of the driver and of the bridges, and for the live page a browser and a proxy. A test
 # whose program is not installed is skipped.
-PEERS       := socat ser2net picocom tio minicom chromium nginx ngircd inspircd
+PEERS       := socat ser2net picocom tio minicom chromium nginx ngircd inspircd asciinema
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
 .PHONY: demo test soak thin pi peers clients npm ray programs clean

@@ -28,7 +28,7 @@ from tools.log.log_folder import LAST, find_session, resolve_folder
 from tools.log.recording import SheetRecording, record_sheet
 from tools.log.redaction import compile_patterns, redact
 
-_LARGE_BYTES = 4_000_000  # of a log: more takes over two seconds
+_LARGE_BYTES = 1_000_000  # of a log: more may take over two seconds
 _SUFFIXES = {chosen.suffix: name for name, chosen in FORMATS.items()}
 
 
@@ -56,13 +56,16 @@ def run(args: argparse.Namespace) -> int:
         raise ToolError(f"{name} is no text for a terminal: name a file with --output", "usage")
     if not is_stdout:
         check_writable(Path(output))
+    is_large = path.stat().st_size > _LARGE_BYTES
     with ProgressLine() as progress:
-        progress.show(f"reading {path.name}", now=path.stat().st_size > _LARGE_BYTES)
+        progress.show(f"reading {path.name}", now=is_large)
         recording, passages = record_sheet(read_session(path))
         if patterns:
+            progress.show("searching the sheet for what is redacted", now=is_large)
             result = redact(recording, passages, patterns)
             recording = result.recording
-            _report_redaction(result.places, result.strokes)
+            _report_redaction(progress, result.places, result.strokes)
+        progress.show(f"making the {name} file", now=is_large)
         pages = chosen.encode(recording)
     if is_stdout:
         _write_stdout(pages)
@@ -81,12 +84,12 @@ def choose_format(name: str | None, output: str | None) -> tuple[str, ExportForm
     return name, FORMATS[name]
 
 
-def _report_redaction(places: int, strokes: int) -> None:
+def _report_redaction(progress: ProgressLine, places: int, strokes: int) -> None:
     if places:
         noun = "place" if places == 1 else "places"
-        print_message(f"asr33: {places:,} {noun} redacted, {strokes:,} characters")
+        progress.print_line(f"asr33: {places:,} {noun} redacted, {strokes:,} characters")
     else:
-        print_message("asr33: nothing on the sheet matches --redact and --names: check their spelling")
+        progress.print_line("asr33: nothing on the sheet matches --redact and --names: check their spelling")
 
 
 def _write_stdout(pages: Sequence[bytes]) -> None:
