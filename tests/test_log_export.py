@@ -109,6 +109,15 @@ def test_asciinema_plays_the_paper_on_a_terminal(tmp_path: Path) -> None:
     assert lines == exported(kept, "text").decode().rstrip().split("\n")
 
 
+def test_times_that_go_back_change_no_text() -> None:
+    kept = KeptSession()
+    kept.print("HELLO\n")
+    kept.records[3]["at"] = 7.0
+    header, *events = map(json.loads, exported(kept, "asciicast").splitlines())
+    assert "".join(data for _, _, data in events) == "HELLO\r\r\n"
+    assert header["duration"] >= events[-1][0] == 7.0
+
+
 def test_a_cast_of_a_full_line_and_of_the_old_wheel() -> None:
     kept = KeptSession(Profile(wheel="1963"), profile={"wheel": "1963"})
     kept.print("A" * 72 + " B^_\n")

@@ -69,7 +69,10 @@ def record_sheet(session: ArchivedSession) -> tuple[SheetRecording, list[Passage
         indexed += [(key.at_s, -1, key) for key in keys]
         indexed.sort(key=lambda item: item[0])
     indexed = [item for item in indexed if leaves_mark(item[2].byte)]
-    strokes = [stroke for _, _, stroke in indexed]
+    strokes: list[StruckByte] = []
+    for _, _, stroke in indexed:  # times of a damaged log may go back
+        is_late = strokes and stroke.at_s < strokes[-1].at_s
+        strokes.append(replace(stroke, at_s=strokes[-1].at_s) if is_late else stroke)
     recording = SheetRecording(
         strokes,
         _profile_of(session, strokes),
