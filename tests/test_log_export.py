@@ -21,6 +21,7 @@ from drivers import tape
 from drivers.paper.paper import Paper
 from drivers.profile import Profile
 from drivers.text.charset import strip_parity
+from tools.log.export import SUFFIXES
 from tools.log.formats.registry import FORMATS
 from tools.log.recording import SheetRecording, record_sheet
 from tools.main import main
@@ -225,6 +226,10 @@ def test_the_command_says_what_it_redacted_and_what_it_cannot_do(
     assert "its suffix names no format (.cast, .txt," in capsys.readouterr().err
     assert main([*words, output, "--redact", "("]) == 2
     assert main([*words, str(tmp_path / "no" / "out.txt")]) == 74
+
+
+def test_each_format_has_its_suffix() -> None:
+    assert {chosen.suffix: name for name, chosen in FORMATS.items()} == SUFFIXES
 
 
 def test_standard_output_takes_a_text_format(tmp_path: Path) -> None:

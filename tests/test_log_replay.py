@@ -25,8 +25,8 @@ from daemon.control.protocol import StrikeJob
 from daemon.errors import ProtocolError
 from drivers.profile import Profile
 from tools.log.playback import Playback, marked_strokes, shorten_silences
+from tools.log.player import MachineTarget, describe_differences
 from tools.log.recording import SheetRecording, leaves_mark, record_sheet
-from tools.log.replay import MachineTarget, describe_differences
 
 TIMES = [0.0, 0.1, 0.2, 5.0, 5.1, 5.2, 60.0, 60.1]
 MARKS = [3, 6]

@@ -22,8 +22,8 @@ from daemon.config import Config, ModelConfig
 from drivers.profile import Profile
 from model.interface import Sampling
 from model.store import store
+from tools.log.answer_printer import check_answer, make_job
 from tools.log.regeneration import compare_answers, find_obstacle, restore_sampling
-from tools.log.reprint import check_answer, make_job
 from tools.main import main
 
 SAMPLING = Sampling(length=60, max_tokens=40, temperature=0.9, seed=71, opening="new word", stop=("\nBob:",))

@@ -30,6 +30,7 @@ from drivers.clock import CHARACTER_S
 from drivers.errors import DriverError
 from drivers.text.control_sequences import ControlSequenceRemover
 from model.log_format import log_to_stderr
+from tools.cli.arguments import add_config_argument, add_machine_argument
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message
 from tools.cli.progress import ProgressLine, StageProgress
@@ -37,7 +38,6 @@ from tools.cli.signals import run_until_interrupted
 from tools.cli.stdin import open_stdin
 from tools.cli.text_encoding import MAX_MARK_BYTES, TextDecoder
 from tools.cli.text_stream import TextStream, is_stream, too_long
-from tools.run import add_config_argument, add_machine_argument
 
 TAB_COLUMNS = 8
 MAX_CHARS = 1_000_000  # 28 hours of paper

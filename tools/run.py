@@ -29,7 +29,7 @@ from daemon.farewell import finish_word
 from daemon.systemd import SHUTDOWN_LIMIT_S, SystemdNotifier, format_status_line, run_watchdog
 from daemon.web.access import DEFAULT_ADDRESS
 from model.log_format import log_to_stderr
-from tools.cli.arguments import add_sampling_arguments
+from tools.cli.arguments import add_config_argument, add_machine_argument, add_sampling_arguments
 from tools.cli.signals import handle_in_loop
 
 SAMPLING_FLAGS = ("length", "max_tokens", "temperature", "seed")  # the others are set in the configuration
@@ -45,16 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--copy-file", type=Path, metavar="FILE", help=copy_help)
     add_machine_argument(parser)
     add_answer_arguments(parser)
-
-
-def add_machine_argument(parser: argparse.ArgumentParser) -> None:
-    text = "the machine's profile, as asr33 calibrate writes it (default: machine.toml of the system and the user)"
-    parser.add_argument("--machine", type=Path, metavar="FILE", help=text)
-
-
-def add_config_argument(parser: argparse.ArgumentParser) -> None:
-    text = "a TOML file over those of the system and the user (default: none)"
-    parser.add_argument("--config", type=Path, metavar="FILE", help=text)
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,12 +23,12 @@ from drivers.errors import EndOfInput
 from drivers.profile import profile_to_toml
 from model.log_format import log_to_stderr
 from tools.calibrate.calibration import Calibration, CalibrationResult
+from tools.cli.arguments import add_config_argument, add_machine_argument
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message, write_atomic
 from tools.cli.prompt import PromptAbandoned, read_terminal_line
 from tools.cli.signals import run_until_interrupted
 from tools.print import config_from_line_arguments
-from tools.run import add_config_argument, add_machine_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from pathlib import Path
 
 from model.interface import PARAMETERS, SamplingParameters
 
@@ -45,3 +46,13 @@ def ranged_number(kind: type[float], minimum: float, maximum: float) -> Callable
         return value
 
     return parse
+
+
+def add_machine_argument(parser: argparse.ArgumentParser) -> None:
+    text = "the machine's profile, as asr33 calibrate writes it (default: machine.toml of the system and the user)"
+    parser.add_argument("--machine", type=Path, metavar="FILE", help=text)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    text = "a TOML file over those of the system and the user (default: none)"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=text)
