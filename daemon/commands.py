@@ -62,6 +62,7 @@ NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO
 
 STILL_PRIVATE = "PRIVATE: ON THE PAPER ONLY, UNTIL .PUBLIC\n"
 PUBLIC_AGAIN = "PUBLIC: THE LINES ARE LOGGED AGAIN.\n"
+LOGGED_AGAIN = "-- LOGGED AGAIN --\n"
 STOP_MARK = "-- STOPPED --\n"  # the last line of a daemon that a signal ends
 NO_MODEL_REASONS = {
     "system": "THIS COMPUTER HAS TOO LITTLE MEMORY OR TOO FEW THREADS FOR IT.\n",
@@ -81,6 +82,11 @@ def format_greeting(model: str, now: datetime) -> str:
 def format_private(survives_restart: bool) -> str:
     """Returns the answer to .PRIVATE."""
     return STILL_PRIVATE + ("" if survives_restart else "A RESTART ENDS IT TOO: IT CANNOT BE NOTED ON THE DISK.\n")
+
+
+def format_not_logged(reason: str) -> str:
+    """Returns the notice to the operator that the disk of the session log takes no records."""
+    return f"-- NOT LOGGED: {reason} --\n"
 
 
 def format_no_model(kind: str) -> str:

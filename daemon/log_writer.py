@@ -53,7 +53,7 @@ class SyncBudget:
     While the budget lasts each line of paper is synced; printing without a pause exhausts it, and then a sync waits.
     """
 
-    bytes_per_s: float = 3_600_000 / 3600
+    bytes_per_s: float = 3_300_000 / 3600
     page_bytes: int = 4096
     limit_bytes: float = 65536.0  # saved up while the machine is idle: 16 lines
     saved_bytes: float = 65536.0
@@ -100,6 +100,11 @@ class LogWriter:
                 self.close()
                 raise
             self._note_lost(error, 0.0, 0.0, records=0)
+
+    @property
+    def failure(self) -> str:
+        """Why records are lost now, if that was told; otherwise ""."""
+        return self._gap.why if self._gap is not None and self._gap.is_told else ""
 
     def append(self, batch: bytes, records: int, since: float, t: float) -> None:
         """Appends so many records with one write; the first is of `since`, the last of `t`, in seconds of the log."""

@@ -131,7 +131,7 @@ class TeletypeSession:
     async def _run_turn(self) -> None:
         # No break scope: the line editor handles a BREAK here, and the next turn prints READY.
         await self.tty.fresh_line()
-        await self.tty.print("\nREADY\n")
+        await self.tty.print(self._log.take_notice() + "\nREADY\n")
         self._pending_conversation = replace(self._conversation)
         self.activity = "listening"
         self._log.is_typing = True

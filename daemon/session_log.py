@@ -51,6 +51,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from daemon import commands
 from daemon.archive.answer_code import compute_answer_code
 from daemon.errors import DaemonError
 from daemon.log_file import repair_torn_files
@@ -60,7 +61,7 @@ VERSION = 1
 IDLE_S = 1.0  # records wait no longer for the end of their line
 MAX_WAITING_S = 10  # nor longer than this while more records come: a line of paper takes seven seconds
 MAX_WAITING_BYTES = 1 << 16
-SYNC_DELAY_S = 20.0  # of a sync that the budget does not allow
+SYNC_DELAY_S = 30.0  # of a sync that the budget does not allow
 # With these the waiting records are written at once.
 LAST_OF_BATCH = {"session", "typed", "end", "lost", "error", "clock", "private", "rotated", "close"}
 KEPT_IN_PRIVATE = {
@@ -102,6 +103,7 @@ class SessionLog:
         self._idle_checks, self._records_at_check, self._records = 0, 0, 0
         self._queued_at: LogValue = None  # `q` of the tx record before in this batch
         self._is_sync_delayed = False
+        self._noted_failure = ""  # what the operator knows of the disk
 
     @property
     def path(self) -> Path:
@@ -115,6 +117,14 @@ class SessionLog:
     def lost_records(self) -> int:
         """Records that could not be written; those of a private time are not among them."""
         return self._writer.lost_records
+
+    def take_notice(self) -> str:
+        """Returns a line for the paper if the disk has begun or ceased to fail since the last call; otherwise ""."""
+        failure, before = self._writer.failure, self._noted_failure
+        self._noted_failure = failure
+        if bool(failure) == bool(before):
+            return ""
+        return commands.format_not_logged(failure) if failure else commands.LOGGED_AGAIN
 
     def log_time(self, moment: float) -> float:
         """Converts a monotonic time to seconds of the log, to the millisecond."""

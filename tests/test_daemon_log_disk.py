@@ -57,6 +57,10 @@ class Daemon:
         self._machine.stdin.flush()
         wait_for(lambda: self._sandbox.paper_text().count("READY\n") > before)
 
+    def notices(self) -> list[str]:
+        """Returns what the operator was told about the log on the paper."""
+        return [line for line in self._sandbox.paper_text().splitlines() if "LOGGED" in line]
+
     def stop(self) -> list[str]:
         """Ends the daemon; returns the lines of its messages about the log."""
         self._process.terminate()
@@ -99,6 +103,7 @@ def test_a_disk_that_is_full_at_the_start_gets_the_record_when_there_is_room(
     filler.unlink()
     wait_for(lambda: bool(daemon.type(".TWO")) or bool(list(folder.glob("*.jsonl"))))
     daemon.type(".LAST")
+    assert daemon.notices() == ["-- NOT LOGGED: NO SPACE LEFT ON DEVICE --", "-- LOGGED AGAIN --"]
     told = daemon.stop()
     assert len(told) == 2
     assert told[0].endswith("No space left on device; the paper goes on without a record: make room")
@@ -121,6 +126,8 @@ def test_a_disk_that_fills_up_leaves_whole_records_and_a_gap(sandbox: Sandbox, m
         daemon.type(".LOST " + "-" * 60)  # beyond the last block of the file
     filler.unlink()
     daemon.type(".LAST")
+    daemon.type(".LAST")
+    assert daemon.notices() == ["-- NOT LOGGED: NO SPACE LEFT ON DEVICE --", "-- LOGGED AGAIN --"]
     told = daemon.stop()
     assert [message.partition("; ")[2].split(",")[0] for message in told[1:]] == [
         "the paper goes on without a record: make room",
@@ -140,6 +147,7 @@ def test_a_disk_that_fills_up_leaves_whole_records_and_a_gap(sandbox: Sandbox, m
 def check_no_record(daemon: Daemon, reason: str, cure: str) -> None:
     daemon.type(".ONE")
     daemon.type(".TWO")
+    assert daemon.notices() == [f"-- NOT LOGGED: {reason.upper()} --"]
     [message] = daemon.stop()
     assert reason in message
     assert cure in message
