@@ -1,10 +1,12 @@
 """A model server on a real socket that means harm or is broken: it sends bytes as a script says, without end.
 
-It runs in threads of its own, so that it serves a daemon in another process and never waits for the test.
+It runs in threads of its own, so that it serves a daemon in another process and never waits for the test. A server on
+the test's own loop plays the same scripts where the time of the loop jumps.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -19,6 +21,7 @@ Script = Iterator[bytes | float]  # bytes to send, and pauses in seconds
 Play = Callable[[], Script]
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+LATENCY_S = 0.001  # from a request to the reply, where no time passes on the network
 SLICE_S = 0.05  # of a pause, after which a stopped server ends
 
 
@@ -143,6 +146,60 @@ class HostileServer:
         if b"/health" in request.partition(b"\r\n")[0]:
             self._wait(3600.0 if self.health is None else 0.0)
             return self.health and self.health()
+        return self.models()
+
+
+@dataclass
+class HostileServerOnLoop:
+    """The same as HostileServer, on the running loop: a pause of a script takes the time of the loop."""
+
+    posts: list[Play]
+    models: Play = field(default_factory=lambda: play(models_reply()))
+    health: Play | None = field(default_factory=lambda: play(json_reply({"status": "ok"})))  # None: no answer at all
+    post_count: int = 0
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def __aenter__(self) -> HostileServerOnLoop:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            request = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(LATENCY_S)
+            for part in await self._script_for(request):
+                await asyncio.sleep(part if isinstance(part, float) else 0.0)
+                if isinstance(part, bytes):
+                    writer.write(part)
+                    await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _script_for(self, request: bytes) -> Script:
+        if request.startswith(b"POST"):
+            self.post_count += 1
+            return self.posts[min(self.post_count, len(self.posts)) - 1]()
+        if b"/health" in request.partition(b"\r\n")[0]:
+            if self.health is None:
+                await asyncio.sleep(3600.0)
+                return iter(())
+            return self.health()
         return self.models()
 
 

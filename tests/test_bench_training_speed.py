@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytestmark = [pytest.mark.train]
 
 from model.interface import GPT2Config
+from tools.bench import training_speed
 from tools.bench.training_speed import TrainingResult, TrainingSpeedReport, print_training_speed
 from tools.main import main
 
@@ -34,13 +35,21 @@ def test_ratios_are_computed_for_each_round() -> None:
     assert "transformers bfloat16: not installed" in file.getvalue()
 
 
-def test_each_candidate_is_measured_in_each_round(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["bench", "--train", "--size", "tiny", "--batch", "2", "--rounds", "2", "--threads", "1", "--json", "-"]
+@pytest.mark.parametrize("kinds", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_each_candidate_is_measured_in_each_round(
+    kinds: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one precision of each library, or with both: each process imports torch and its library anew."""
+    own, peers = ["ours auto", "ours float32"], ["transformers bfloat16", "transformers float32"]
+    assert [" ".join(each) for each in (*training_speed.OWN, *training_speed.PEERS)] == own + peers
+    monkeypatch.setattr(training_speed, "OWN", training_speed.OWN[:kinds])
+    monkeypatch.setattr(training_speed, "PEERS", training_speed.PEERS[:kinds])
+    monkeypatch.setattr(training_speed, "CONTEXT", 16)
+    words = ["bench", "--train", "--size", "tiny", "--batch", "1", "--rounds", "2", "--threads", "1", "--json", "-"]
     assert main(words + ["--peers"] * (find_spec("transformers") is not None)) == 0
     report = json.loads(capsys.readouterr().out)
     names = [result["name"] for result in report["results"]]
-    assert names[:2] == ["ours auto", "ours float32"]
-    assert names[2:] == (["transformers bfloat16", "transformers float32"] if find_spec("transformers") else [])
+    assert names == own[:kinds] + (peers[:kinds] if find_spec("transformers") else [])
     for result in report["results"]:
         assert len(result["tokens_per_s"]) == 2
         assert min(result["tokens_per_s"]) > 0

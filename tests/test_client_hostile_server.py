@@ -14,6 +14,7 @@ import pytest
 from fakes_hostile_server import (
     STREAM_HEAD,
     HostileServer,
+    HostileServerOnLoop,
     Play,
     end_event,
     event,
@@ -348,7 +349,7 @@ def _paired(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
-# Servers that trickle, at their real speed.
+# Servers that trickle, on a loop whose time jumps.
 
 
 @dataclass
@@ -360,23 +361,24 @@ class TimedAnswer:
 
 async def timed_answer(model: FailoverModel, limit_s: float, until: Callable[[TimedAnswer], bool]) -> TimedAnswer:
     """Reads until the condition holds, the answer ends or the limit is over."""
-    start = last = time.monotonic()
+    now = asyncio.get_running_loop().time
+    start = last = now()
     result = TimedAnswer("", [], 0.0)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit_s), contextlib.aclosing(model.stream("", Sampling())) as chunks:
             async for chunk in chunks:
                 if chunk.notice:
-                    result.notices.append((chunk.notice, time.monotonic() - last))
+                    result.notices.append((chunk.notice, now() - last))
                 result.text += chunk.text
                 if chunk.text:
-                    last = time.monotonic()
+                    last = now()
                 if until(result):
                     break
-    result.ended_s = time.monotonic() - start
+    result.ended_s = now() - start
     return result
 
 
-def failover(*servers: HostileServer, local: Callable[[], Model] | None = None) -> FailoverModel:
+def failover(*servers: HostileServer | HostileServerOnLoop, local: Callable[[], Model] | None = None) -> FailoverModel:
     return FailoverModel([RemoteModel(server.url) for server in servers], local, rng=random.Random(33))
 
 
@@ -394,15 +396,16 @@ SLOW: dict[str, Play] = {
 }
 
 
-def slow_server(case: str) -> HostileServer:
+def slow_server(case: str) -> HostileServerOnLoop:
     if case in ("silence, and no health", "nothing at all"):
-        return HostileServer([SLOW[case]], health=None)
-    return HostileServer([SLOW[case]])
+        return HostileServerOnLoop([SLOW[case]], health=None)
+    return HostileServerOnLoop([SLOW[case]])
 
 
+@on_network_loop
 async def test_the_next_server_continues_for_one_that_trickles(caplog: pytest.LogCaptureFixture) -> None:
     async def run(case: str) -> tuple[str, TimedAnswer]:
-        with slow_server(case) as first, HostileServer([play(stream_of(" next"))]) as second:
+        async with slow_server(case) as first, HostileServerOnLoop([play(stream_of(" next"))]) as second:
             model = failover(first, second)
             result = await timed_answer(model, 60, lambda answer: "next" in answer.text)
             await model.close()
@@ -417,9 +420,10 @@ async def test_the_next_server_continues_for_one_that_trickles(caplog: pytest.Lo
     assert all("byte by byte" in line or "sign of life" in line or "too few words" in line for line in warnings)
 
 
+@on_network_loop
 async def test_the_local_model_continues_for_a_server_that_trickles() -> None:
     async def run(case: str) -> tuple[str, TimedAnswer]:
-        with slow_server(case) as first:
+        async with slow_server(case) as first:
             model = failover(first, local=LocalWords)
             result = await timed_answer(model, 60, lambda answer: "local" in answer.text)
             await model.close()
@@ -431,9 +435,10 @@ async def test_the_local_model_continues_for_a_server_that_trickles() -> None:
         assert waited_s < (3 if "no health" in case else 8.5), (case, result)
 
 
+@on_network_loop
 async def test_without_another_model_the_notice_comes_after_ten_seconds_and_once() -> None:
     async def run(case: str) -> tuple[str, TimedAnswer]:
-        with slow_server(case) as first:
+        async with slow_server(case) as first:
             model = failover(first)
             result = await timed_answer(model, 25, lambda answer: False)
             await model.close()
@@ -446,12 +451,13 @@ async def test_without_another_model_the_notice_comes_after_ten_seconds_and_once
             assert 9.5 < result.notices[0][1] < 12, (case, result)
 
 
+@on_network_loop
 async def test_a_slow_server_that_sends_words_now_and_then_is_left_alone() -> None:
     """Half a token a second, with and without another model: it is slower than the wheel, and better than nothing."""
 
     async def run(is_alone: bool) -> TimedAnswer:
         script = play_forever(2.0, event("wor "), start=STREAM_HEAD)
-        with HostileServer([script]) as first, HostileServer([play(stream_of("next"))]) as second:
+        async with HostileServerOnLoop([script]) as first, HostileServerOnLoop([play(stream_of("next"))]) as second:
             model = failover(first) if is_alone else failover(first, second, local=LocalWords)
             result = await timed_answer(model, 25, lambda answer: False)
             await model.close()
@@ -463,19 +469,20 @@ async def test_a_slow_server_that_sends_words_now_and_then_is_left_alone() -> No
         assert not result.notices
 
 
+@on_network_loop
 async def test_a_long_prompt_with_comments_is_waited_for() -> None:
     """As an asr33 server does while it reads a prompt or others go first."""
 
-    async def run(*others: HostileServer, local: Callable[[], Model] | None = None) -> TimedAnswer:
+    async def run(*others: HostileServerOnLoop, local: Callable[[], Model] | None = None) -> TimedAnswer:
         script = play(STREAM_HEAD, *[part for _ in range(7) for part in (PING, 2.5)], event("Done"), end_event())
-        with HostileServer([script], models=play(models_reply(owner="asr33"))) as first:
+        async with HostileServerOnLoop([script], models=play(models_reply(owner="asr33"))) as first:
             model = failover(first, *others, local=local)
             result = await timed_answer(model, 60, lambda answer: False)
             await model.close()
             assert first.post_count == 1
             return result
 
-    with HostileServer([play(stream_of("next"))]) as other:
+    async with HostileServerOnLoop([play(stream_of("next"))]) as other:
         for result in await asyncio.gather(run(), run(other), run(local=LocalWords)):
             assert result.text == "Done"
             assert not result.notices
