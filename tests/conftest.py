@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# As asr33 itself does: on two cores with two workers, threads of numpy's products wait for each other and turn seconds
+# into a minute. numpy reads it once, when it is first loaded; the processes that tests start decide for themselves.
+with pytest.MonkeyPatch.context() as one_thread:
+    one_thread.setenv("OPENBLAS_NUM_THREADS", "1")
+    import numpy  # noqa: F401
+
 # A suite in the background of a shell, or under nohup, starts with these ignored, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

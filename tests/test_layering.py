@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,12 @@ BESIDE = {
 SAME_NAME_ALLOWED = {"Runner"}
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def sources() -> list[Path]:
     return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
@@ -263,10 +270,11 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in sources()}
 
 
+@cache
 def modules_imported(module: str) -> set[str]:
     """The modules of this repository that a module imports, at its top or in a function."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(parse(MODULES[module])):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -275,9 +283,10 @@ def modules_imported(module: str) -> set[str]:
     return {name for name in found if name in MODULES and name != module}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -322,7 +331,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_no_two_public_classes_share_a_name() -> None:
     homes: dict[str, list[str]] = {}
     for module, path in MODULES.items():
-        for node in ast.parse(path.read_text()).body:
+        for node in parse(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(module)
     shared = {name: modules for name, modules in homes.items() if len(modules) > 1 and name not in SAME_NAME_ALLOWED}
@@ -331,7 +340,7 @@ def test_no_two_public_classes_share_a_name() -> None:
 
 @pytest.mark.parametrize("folder", sorted({str(path.parent.relative_to(ROOT)) for path in sources()}))
 def test_every_folder_says_what_it_does(folder: str) -> None:
-    doc = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
+    doc = ast.get_docstring(parse(ROOT / folder / "__init__.py"))
     assert doc, "one sentence: what the folder does, and what it does not know"
     assert doc.split("\n")[0].endswith(".")
 
@@ -348,7 +357,7 @@ def test_the_arrows_point_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_file_knows_no_clock_no_thread_and_no_world(name: str) -> None:
-    tree = ast.parse((ROOT / name).read_text())
+    tree = parse(ROOT / name)
     assert not imported(ROOT / name) & IMPURE
     assert (
         not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(tree))
