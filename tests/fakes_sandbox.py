@@ -48,7 +48,7 @@ class Sandbox:
         self.environ["XDG_RUNTIME_DIR"] = str(socket_folder)
         self._stack = stack
         self._records: list[dict[str, float]] = []  # of the events that are read already
-        self._read_bytes = self._file_id = 0
+        self._read_bytes = 0
         self.program: list[str] = [sys.executable, "-m", "tools.main"]
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
@@ -65,6 +65,7 @@ class Sandbox:
 
     def start_machine(self, *words: str) -> subprocess.Popen[bytes]:
         self.events.unlink(missing_ok=True)
+        self._records, self._read_bytes = [], 0
         process = self.start("virtual", "--link", str(self.link), "--events", str(self.events), *words)
         wait_for(self.link.exists)
         return process
@@ -90,8 +91,6 @@ class Sandbox:
         """Reads what is new: a test that waits asks fifty times a second."""
         if self.events.exists():
             with self.events.open("rb") as file:
-                if (file_id := os.fstat(file.fileno()).st_ino) != self._file_id:  # of another machine
-                    self._records, self._read_bytes, self._file_id = [], 0, file_id
                 file.seek(self._read_bytes)
                 for line in file:
                     if line.endswith(b"\n"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,25 +247,27 @@ def test_a_full_disk_leaves_the_corpus_unchanged(home: Path, small_disk: Callabl
 
 
 def test_a_kill_at_any_moment_leaves_the_old_corpus_or_the_new(tmp_path: Path, home: Path) -> None:
-    """The removal takes some hundred milliseconds; each attempt is killed a little later than the one before."""
-    lines = "".join(
-        f"It is sentence {n} of the long text, and it is not the same as others.\n\n" for n in range(20_000)
-    )
+    """Each attempt is killed a little later than the one before, by parts of the time that a whole removal takes."""
+    lines = "".join(f"It is sentence {n} of the long text, and it is not the same as others.\n\n" for n in range(4000))
     (tmp_path / "texts" / "long.txt").write_text(lines, "utf-8")
-    (tmp_path / "texts" / "big.csv").write_text(
-        "text\n" + "".join(f'"This is tweet {n}, so."\n' for n in range(30_000))
-    )
+    (tmp_path / "texts" / "big.csv").write_text("text\n" + "".join(f'"This is tweet {n}, so."\n' for n in range(6000)))
     main(["corpus", "add", "long.txt", "big.csv", "--name", "attic"])
     old = (storage.read_metadata("attic"), list(storage.open_records("attic")))
     command = [sys.executable, "-m", "tools.main", "corpus", "remove", "attic", "chat.txt"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    outcomes, wait_s = list[str](), 0.15
+    shutil.copytree(home, tmp_path / "copy")
+    begun = time.monotonic()
+    subprocess.run(
+        command, env=environment | {"ASR33_CORPORA": str(tmp_path / "copy")}, check=True, capture_output=True
+    )
+    whole_s = time.monotonic() - begun
+    outcomes, wait_s = list[str](), 0.4 * whole_s
     while outcomes[-1:] != ["new"]:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         time.sleep(wait_s)
         process.kill()
         process.wait()
-        wait_s += 0.1
+        wait_s += 0.1 * whole_s
         if (metadata := storage.read_metadata("attic")) == old[0]:
             outcomes.append("old")
             assert list(storage.open_records("attic")) == old[1]

@@ -16,6 +16,7 @@ from model.onnx.session import OnnxSession
 from model.store import store
 
 SAMPLE, WHOLE = 10_000, 100_000
+SHORT_SAMPLE = 2500  # five texts of a model, whose tokens take the time
 PRINTABLE = {*range(0x20, 0x60), 0x07, 0x0A, 0x0D}
 
 
@@ -37,7 +38,7 @@ def generated_pieces(characters: int, seed: int) -> Iterator[str]:
     """Yields pieces of the embedded model's text at a temperature at which its whole vocabulary comes up."""
     folder = store.find_model("embedded")
     words = tokenizer.from_json((folder / store.TOKENIZER_FILE).read_text("utf-8"))
-    session = OnnxSession(folder / store.GRAPH_FILE)
+    session = OnnxSession(folder / store.GRAPH_FILE, threads=1)
     generated = 0
     while generated < characters:
         seed += 1
@@ -79,6 +80,8 @@ def test_any_unicode_prints_only_allowed_bytes(characters: int) -> None:
     check(pieces)
 
 
-@pytest.mark.parametrize("characters", [SAMPLE, pytest.param(WHOLE, marks=pytest.mark.soak)], ids=["sample", "whole"])
+@pytest.mark.parametrize(
+    "characters", [SHORT_SAMPLE, pytest.param(WHOLE, marks=pytest.mark.soak)], ids=["sample", "whole"]
+)
 def test_generated_text_prints_only_allowed_bytes(characters: int) -> None:
     check(list(generated_pieces(characters, seed=33)))
