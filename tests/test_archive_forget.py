@@ -228,6 +228,22 @@ def test_what_a_killed_command_has_left_is_completed(archive: Path) -> None:
     assert sorted(path.suffix for path in archive.iterdir()) == [".jsonl"] * 4
 
 
+def test_a_date_is_compared_with_the_right_clock_wherever_the_log_has_it(archive: Path) -> None:
+    session = FakeSession(archive / "19700101T000000.jsonl", START.replace(year=1970))
+    for number in range(9):
+        session.answer(f"LINE {number}", "words " * 40)
+        if number == 4:
+            session.record("clock", offset=(START.replace(day=3) - START.replace(year=1970)).total_seconds())
+    session.save()
+    assert forget(archive, "--before", "2026-01-02") == 0
+    assert len(read_session(session.path).turns) == 9
+    numbers = {path: path.stat().st_ino for path in archive.glob("*.jsonl")}
+    assert forget(archive, "--before", "2026-01-02") == 0
+    assert {path: path.stat().st_ino for path in numbers} == numbers, "a forgotten session is not written again"
+    assert forget(archive, "--before", "2026-01-04") == 0
+    assert not read_session(session.path).turns
+
+
 def test_damaged_lines_go_too(tmp_path: Path) -> None:
     session = new_session(tmp_path)
     session.answer("HELLO", "secret")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from daemon.archive.forget import Selection, forget_lines
+from daemon.archive.forget import KEPT_RECORDS, Selection, forget_lines
+from daemon.archive.log_records import iter_records
 from daemon.archive.logged_texts import ReadPosition, is_person, read_texts
-from daemon.archive.session_list import session_paths
+from daemon.archive.session_list import find_clock_offset, read_summary, session_paths
 from daemon.archive.session_reader import read_log_header, read_session
 from daemon.archive.turn_spans import find_spans
 
@@ -53,18 +54,25 @@ def plan_before(folder: Path, moment: datetime, on_log: OnLog) -> ForgetPlan:
     paths = session_paths(folder)
     for done, path in enumerate(paths):
         on_log(done, len(paths))
-        header = read_log_header(path)
-        if header is None or header.wall > moment + timedelta(days=366 * 30):
+        summary = read_summary(path)
+        if summary is None:
             continue
-        session = read_session(path)
-        until_s = (moment - session.started_at).total_seconds()
-        if session.duration_s < until_s:
-            selections[path] = Selection(is_whole=True)
+        # The whole log is searched: to take a wrong clock for a right one would delete the wrong sessions.
+        until_s = (moment - summary.wall).total_seconds() - find_clock_offset(path)
+        if summary.duration_s < until_s:
+            if _has_text(path):
+                selections[path] = Selection(is_whole=True)
         elif until_s > 0:
+            session = read_session(path)
             turns = {turn.number for turn in session.turns if turn.at_s < until_s}
             jobs = {position for position, job in enumerate(session.jobs) if job.at_s < until_s}
             selections[path] = Selection(turns=turns, jobs=jobs)
     return _with_later_prompts(selections)
+
+
+def _has_text(path: Path) -> bool:
+    """Whether a session was not forgotten whole before."""
+    return any(record["ev"] not in KEPT_RECORDS for record in iter_records(path))
 
 
 def plan_person(paths: Iterable[Path], name: str) -> ForgetPlan:

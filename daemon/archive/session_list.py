@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from daemon.archive.session_reader import FORGOTTEN, read_header
 HEAD_BYTES = 65536  # about 800 characters of paper: the greeting and the first line
 TAIL_BYTES = 4096
 MAX_LINE_CHARS = 200  # of the first line
-MAX_OFFSET_S = 1e9  # thirty years
+MAX_OFFSET_S = 4e9  # 126 years: a computer without a battery clock may begin in 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def read_summary(path: Path) -> SessionSummary | None:
     return SessionSummary(
         path=path,
         wall=header.wall,
-        clock_offset_s=_find_offset(head, tail),
+        clock_offset_s=_find_offset(tail) or _find_offset(head),
         duration_s=max(float(last["t"]), 0.0),
         model=header.model,
         first_line=first_line,
@@ -93,20 +94,29 @@ def read_summary(path: Path) -> SessionSummary | None:
     )
 
 
+def find_clock_offset(path: Path) -> float:
+    """Returns by how many seconds the log says that its clock was wrong, wherever it says so. Raises OSError."""
+    with path.open("rb") as file:
+        if not file.seek(0, 2):
+            return 0.0
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _find_offset(data)
+
+
 def _last_record(tail: bytes) -> Record | None:
     lines = tail.split(b"\n")
     return next((record for line in reversed(lines) if (record := parse_record(line)) is not None), None)
 
 
-def _find_offset(head: bytes, tail: bytes) -> float:
-    for data in (tail, head):
-        start = data.rfind(b'"ev":"clock"')
-        if start >= 0:
-            record = parse_record(data[data.rfind(b"\n", 0, start) + 1 :].partition(b"\n")[0])
-            offset: Any = record.get("offset") if record is not None else None
-            if is_time(offset) and abs(offset) < MAX_OFFSET_S:
-                return float(offset)
-    return 0.0
+def _find_offset(data: bytes | mmap.mmap) -> float:
+    """Returns the offset in the last `clock` record of the data; 0 if there is none."""
+    start = data.rfind(b'"ev":"clock"')
+    if start < 0:
+        return 0.0
+    end = data.find(b"\n", start)
+    record = parse_record(data[data.rfind(b"\n", 0, start) + 1 : end if end >= 0 else len(data)])
+    offset: Any = record.get("offset") if record is not None else None
+    return float(offset) if is_time(offset) and abs(offset) < MAX_OFFSET_S else 0.0
 
 
 def _find_first_answer(session_id: str, head: bytes) -> tuple[str, str, bool]:

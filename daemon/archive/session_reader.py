@@ -290,6 +290,8 @@ def _read_wall(text: object) -> datetime:
     """Returns a time with its zone; the epoch if the header has none."""
     try:
         wall = datetime.fromisoformat(str(text))
-        return wall if wall.tzinfo is not None else wall.astimezone()
+        if 1970 <= wall.year < 2200:  # of other years not every time zone can be computed
+            return wall if wall.tzinfo is not None else wall.astimezone()
     except (ValueError, OverflowError):
-        return datetime.fromtimestamp(0, UTC)
+        pass
+    return datetime.fromtimestamp(0, UTC)

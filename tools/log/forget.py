@@ -26,6 +26,7 @@ from daemon.archive.log_replacement import is_in_use, lock_archive, release_log,
 from daemon.archive.search_query import SearchFilter, build_query
 from daemon.archive.session_index import index_exists, open_index
 from daemon.archive.session_reader import read_log_header
+from daemon.config import resolve_log_folder
 from daemon.control.client import acquire_daemon
 from tools.cli.consent import confirm
 from tools.cli.errors import ToolError
@@ -36,9 +37,9 @@ from tools.log.log_folder import (
     find_answer,
     find_session_or_answer,
     list_logs,
+    load_log_config,
     open_fresh_index,
     parse_date,
-    resolve_folder,
 )
 
 
@@ -54,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Raises ToolError, DaemonError, OSError."""
-    folder = resolve_folder(args)
+    chosen = load_log_config(args)
+    folder = resolve_log_folder(chosen)
     list_logs(folder)
     with lock_archive(folder):
         plan = _make_plan(args, folder)
@@ -66,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
             return 0
         _forget(plan, folder)
     print_output("forgotten\n")
+    if chosen.copy.file is not None and chosen.copy.file.expanduser().exists():
+        print_message(f"asr33: the carbon copy {chosen.copy.file} is yours: delete from it what must go")
     if args.person:
         _report_mentions(args.person, folder)
     return 0

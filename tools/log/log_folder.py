@@ -15,6 +15,7 @@ from daemon.archive.session_index import SessionIndex, open_index
 from daemon.archive.session_list import iter_summaries, session_paths
 from daemon.archive.session_reader import read_session
 from daemon.archive.transcript import format_date
+from daemon.config import Config
 from daemon.errors import DaemonError
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message
@@ -34,7 +35,12 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def resolve_folder(args: argparse.Namespace) -> Path:
     """Returns the folder that the options choose. Raises ConfigError."""
-    return config.resolve_log_folder(config.load_config({"log": {"folder": args.log}}, config_file=args.config))
+    return config.resolve_log_folder(load_log_config(args))
+
+
+def load_log_config(args: argparse.Namespace) -> Config:
+    """Returns the configuration with the folder of the options. Raises ConfigError."""
+    return config.load_config({"log": {"folder": args.log}}, config_file=args.config)
 
 
 def list_logs(folder: Path) -> list[Path]:
