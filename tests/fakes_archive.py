@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from daemon.archive.log_records import iter_records
+from daemon.archive.session_reader import read_session
 
 _TEXT = """
 the of and a to in is was he for it with as his on be at by had not are but from or have an they which one you were
@@ -108,6 +112,31 @@ def write_archive(folder: Path, sessions: int, size: int, seed: int = 1) -> None
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(sessions):
         write_session(folder, number, size, seed)
+
+
+def all_text(path: Path) -> str:
+    """All that a log tells: its strokes and keys as two texts, and every other record."""
+    session = read_session(path)
+    strokes = "".join(chr(stroke.byte) for stroke in session.strokes)
+    keys = "".join(chr(key.byte & 0x7F) for key in session.keys)
+    others = [str(record) for record in iter_records(path) if record["ev"] not in ("tx", "rx")]
+    return "\n".join([strokes, keys, *others]).upper()
+
+
+def find_text(folder: Path, *words: str) -> list[str]:
+    """Looks for the words in all files of a folder, in several encodings, in capitals and not."""
+    found = []
+    for path in folder.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        for word in words:
+            for text in {word, word.upper(), word.lower(), word.capitalize()}:
+                raw = text.encode()
+                forms = raw, text.encode("utf-16-le"), text.encode("utf-16-be"), raw.hex().encode()
+                parts = (base64.b64encode(raw[shift : shift + (len(raw) - shift) // 3 * 3]) for shift in range(3))
+                found += [f"{path.name}: {text}" for form in (*forms, *parts) if form in data]
+        told = all_text(path) if path.suffix == ".jsonl" else ""
+        found += [f"{path.name}: {word}" for word in words if word.upper() in told]
+    return found
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """What is forgotten is gone: from prompts, keys and strokes, in the logs around it, and from the index."""
 
-import base64
 import fcntl
 import json
 import random
 from pathlib import Path
 
 import pytest
-from fakes_archive import START, FakeSession
+from fakes_archive import START, FakeSession, all_text, find_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,15 +20,6 @@ from tools.main import main
 def rewrite(session: FakeSession, selection: Selection) -> None:
     lines = session.path.read_bytes().splitlines(keepends=True)
     session.path.write_bytes(b"".join(forget_lines(lines, find_spans(lines), selection)))
-
-
-def all_text(path: Path) -> str:
-    """All that a log tells: its strokes and keys as two texts, and every other record."""
-    session = read_session(path)
-    strokes = "".join(chr(stroke.byte) for stroke in session.strokes)
-    keys = "".join(chr(key.byte & 0x7F) for key in session.keys)
-    others = [str(record) for record in iter_records(path) if record["ev"] not in ("tx", "rx")]
-    return "\n".join([strokes, keys, *others]).upper()
 
 
 def new_session(folder: Path, name: str = "20260101T080000", **header: object) -> FakeSession:
@@ -95,22 +85,6 @@ def text_of_lines(lines: list[bytes]) -> str:
     return "\n".join([strokes, keys, *(str(record) for record in records if record["ev"] not in ("tx", "rx"))]).upper()
 
 
-def grep(folder: Path, *words: str) -> list[str]:
-    """Looks for the words in all files of a folder, in several encodings, in capitals and not."""
-    found = []
-    for path in folder.rglob("*"):
-        data = path.read_bytes() if path.is_file() else b""
-        for word in words:
-            for text in {word, word.upper(), word.lower(), word.capitalize()}:
-                raw = text.encode()
-                forms = raw, text.encode("utf-16-le"), text.encode("utf-16-be"), raw.hex().encode()
-                parts = (base64.b64encode(raw[shift : shift + (len(raw) - shift) // 3 * 3]) for shift in range(3))
-                found += [f"{path.name}: {text}" for form in (*forms, *parts) if form in data]
-        told = all_text(path) if path.suffix == ".jsonl" else ""
-        found += [f"{path.name}: {word}" for word in words if word.upper() in told]
-    return found
-
-
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """Three sessions; the second is of a person, and another daemon's log goes on from it."""
@@ -169,11 +143,11 @@ def test_nothing_of_the_forgotten_text_is_in_any_file(
     words: list[str], gone: list[str], kept: list[str], archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search_all(archive)
-    assert len(grep(archive, *gone)) >= len(gone)  # the search can find
+    assert len(find_text(archive, *gone)) >= len(gone)  # the search can find
     before = {path.name: read_session(path) for path in archive.glob("*.jsonl")}
     assert forget(archive, *words) == 0
-    assert not grep(archive.parent, *gone)
-    assert {found.partition(": ")[2] for found in grep(archive, *kept)} >= set(kept)
+    assert not find_text(archive.parent, *gone)
+    assert {found.partition(": ")[2] for found in find_text(archive, *kept)} >= set(kept)
     for name, session in before.items():
         after = read_session(archive / name)
         assert (after.duration_s, after.started_at) == (session.duration_s, session.started_at)
@@ -182,7 +156,7 @@ def test_nothing_of_the_forgotten_text_is_in_any_file(
         assert (archive / name).stat().st_mode & 0o777 == 0o600 or after.turns == session.turns
     capsys.readouterr()
     assert main(["log", "search", "--log", str(archive), *gone[0].split()]) == 1
-    assert not grep(archive.parent, *gone)
+    assert not find_text(archive.parent, *gone)
     assert sorted(path.suffix for path in archive.iterdir()) == [*[".jsonl"] * 4, ".sqlite3"]
 
 

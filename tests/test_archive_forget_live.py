@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes_archive import find_text
 from fakes_sandbox import ROOT, wait_for
 
 from daemon.archive.log_records import iter_records
@@ -63,6 +65,9 @@ def test_an_answer_is_forgotten_while_the_session_goes_on(spawn: Spawn, tmp_path
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stdout) == (0, "forgotten\n")
 
+    command = [sys.executable, "-m", "tools.main", "log", "search", "xylophones", "--log", str(logs)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # the index has it too
+    assert find_text(logs, "vermilion")
     forget_last()
     assert "ALL FORGOTTEN.\n" in paper()
     type_and_wait("AND NOW")
@@ -73,6 +78,8 @@ def test_an_answer_is_forgotten_while_the_session_goes_on(spawn: Spawn, tmp_path
     assert [turn.typed for turn in read_session(old).turns] == ["GOOD MORNING TO ALL OF YOU"]
     assert read_session(old).header == read_session(new).header
     assert not [record for record in iter_records(new) if record["ev"] == "gap" and record["lost"]]
+    places = [logs, *(Path(value) for name, value in os.environ.items() if name.startswith("XDG_"))]
+    assert not [found for place in places for found in find_text(place, "vermilion", "xylophones", answer[:20])]
     for log in (old, new):
         session = read_session(log)
         text = "".join(chr(stroke.byte) for stroke in session.strokes).replace("\r\n", " ")

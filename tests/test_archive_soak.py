@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes_archive import write_archive
+from fakes_archive import find_text, write_archive
 from fakes_sandbox import ROOT
+
+from daemon.archive.session_reader import read_session
 
 pytestmark = [pytest.mark.soak, pytest.mark.pace]
 SESSIONS, SESSION_BYTES = 10_000, 100_000
@@ -69,3 +72,31 @@ def test_a_gigabyte_is_listed_and_searched_in_a_second(tmp_path: Path) -> None:
         taken_s, cpu_s, _ = run_log(tmp_path, "forget", *chosen, "--yes")
         report(f"forget {' '.join(chosen)}: {taken_s:.2f} s, {cpu_s:.2f} s of processor time")
     assert not slow
+
+
+def test_a_command_that_is_killed_while_it_forgets_leaves_whole_logs(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    write_archive(tmp_path, 40, 20_000)
+    before = {path.stem: [turn.answer for turn in read_session(path).turns] for path in tmp_path.glob("*.jsonl")}
+    run_log(tmp_path, "search", "the")
+    command = [sys.executable, "-m", "tools.main", "log", "forget", "--before", "2027", "--yes", "--log", str(tmp_path)]
+    killed, run_s = 0, 0.0
+    for number in range(60):
+        write_archive(tmp_path, 40, 20_000)
+        run_log(tmp_path, "search", "the")
+        started_at = time.monotonic()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        if number:
+            time.sleep(draw.uniform(0.1, 1.0) * run_s)
+            process.kill()
+        process.wait()
+        run_s = run_s or time.monotonic() - started_at
+        killed += process.returncode == -9
+        for path in tmp_path.glob("*.jsonl"):
+            session = read_session(path)
+            assert [turn.answer for turn in session.turns] in ([], before[path.stem])
+            assert session.turns or session.gaps
+    assert killed > 20
+    run_log(tmp_path, "forget", "--before", "2027", "--yes")
+    assert not find_text(tmp_path, "teletype", "orchard", "lantern")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".jsonl", ".sqlite3"}

@@ -34,7 +34,7 @@ def iter_records(path: Path) -> Iterator[Record]:
 def parse_record(line: bytes) -> Record | None:
     """Returns the record of a line; None if the line is torn, damaged or no record."""
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())
     except (ValueError, RecursionError):
         return None
     is_record = isinstance(record, dict) and isinstance(record.get("ev"), str) and is_time(record.get("t"))
