@@ -28,6 +28,8 @@ from daemon.observers import MotorHours, log_events_to
 from daemon.privacy import Privacy
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
+from daemon.spool.open_spool import open_spool
+from daemon.spool.print_task import print_jobs_forever
 from daemon.system_clock import ClockWatch, watch_system_clock
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError
@@ -115,6 +117,7 @@ async def build_session(
             if line.kind != "socket":
                 watching = asyncio.ensure_future(watch_for_others(port, tty, lambda: connection.line))
                 stack.push_async_callback(_cancel_and_wait, watching)
+            _run_spool(session, observers, config, port, stack)
             await stack.enter_async_context(server.serve_control(session, port))
         yield session, log
 
@@ -176,6 +179,19 @@ def _observers(
         _log.info("the machine's motor has run for %.1f hours", hours.total_s / 3600)
         observers.append(hours.on_event)
     return [*observers, *map(privacy.hide_from, viewers)]
+
+
+def _run_spool(
+    session: TeletypeSession, observers: list[OnEvent], config: Config, port: str, stack: AsyncExitStack
+) -> None:
+    """Opens the spool, which prints while the session is idle and counts its paper. Raises ConfigError."""
+    if (desk := open_spool(config.spool, config.machine, port)) is None:
+        return
+    stack.callback(desk.close)
+    session.spool.desk = desk
+    observers.append(desk.count.on_event)
+    printing = asyncio.ensure_future(print_jobs_forever(desk, session, config.spool.idle_s))
+    stack.push_async_callback(_cancel_and_wait, printing)
 
 
 @asynccontextmanager

@@ -11,9 +11,22 @@ from drivers.profile import Profile
 from drivers.status import Status
 from model.interface import Notice
 
+PrintMessage = Callable[[str], Awaitable[None]]
+
+
+class SpoolAnswers(Protocol):
+    """What the commands ask the spool."""
+
+    def print_queue(self, print_message: PrintMessage) -> Awaitable[None]: ...
+
+    def hush(self, minutes: str, print_message: PrintMessage) -> Awaitable[None]: ...
+
 
 class CommandTarget(Protocol):
     """The methods of the session that the commands call."""
+
+    @property
+    def spool(self) -> SpoolAnswers: ...
 
     def print_message(self, text: str) -> Awaitable[None]: ...
 
@@ -34,20 +47,43 @@ class CommandTarget(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OperatorCommand:
+    """A command; its handler gets the session and the argument, which is "" if none is given."""
+
     help: str  # in the answer to .HELP
-    run: Callable[[CommandTarget], Awaitable[None]]
+    run: Callable[[CommandTarget, str], Awaitable[None]]
+    argument: str = ""  # the argument's name; "": the command takes none
 
 
 OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
-    ".HELP": OperatorCommand("THIS", lambda session: session.print_message(HELP_TEXT)),
-    ".NEW": OperatorCommand("FORGET WHAT WAS SAID", lambda session: session.forget_conversation()),
-    ".MODE": OperatorCommand("ANSWER YOU, OR GO ON WITH YOUR TEXT", lambda session: session.switch_mode()),
-    ".READ": OperatorCommand("TAKE THE LINE FROM TAPE", lambda session: session.answer_tape()),
-    ".STATUS": OperatorCommand("HOW THE MACHINE IS", lambda session: session.print_status()),
-    ".PRIVATE": OperatorCommand("KEEP THE NEXT LINES ON THE PAPER ONLY", lambda session: session.begin_private()),
-    ".PUBLIC": OperatorCommand("LOG THE LINES AGAIN", lambda session: session.end_private()),
-    ".BYE": OperatorCommand("LEAVE", lambda session: session.leave()),
+    ".HELP": OperatorCommand("THIS", lambda session, _: session.print_message(HELP_TEXT)),
+    ".NEW": OperatorCommand("FORGET WHAT WAS SAID", lambda session, _: session.forget_conversation()),
+    ".MODE": OperatorCommand("ANSWER YOU, OR GO ON WITH YOUR TEXT", lambda session, _: session.switch_mode()),
+    ".READ": OperatorCommand("TAKE THE LINE FROM TAPE", lambda session, _: session.answer_tape()),
+    ".STATUS": OperatorCommand("HOW THE MACHINE IS", lambda session, _: session.print_status()),
+    ".PRIVATE": OperatorCommand("KEEP THE NEXT LINES ON THE PAPER ONLY", lambda session, _: session.begin_private()),
+    ".PUBLIC": OperatorCommand("LOG THE LINES AGAIN", lambda session, _: session.end_private()),
+    ".QUEUE": OperatorCommand(
+        "WHAT OTHERS WANT TO BE PRINTED", lambda session, _: session.spool.print_queue(session.print_message)
+    ),
+    ".HUSH": OperatorCommand(
+        "PRINT NOTHING OF OTHERS FOR N MINUTES",
+        lambda session, minutes: session.spool.hush(minutes, session.print_message),
+        argument="N",
+    ),
+    ".BYE": OperatorCommand("LEAVE", lambda session, _: session.leave()),
 }
+
+
+def find_command(typed: str) -> Callable[[CommandTarget], Awaitable[None]] | None:
+    """Returns the handler of a typed line, with its argument; None if the line is to be answered."""
+    name, _, argument = typed.strip().partition(" ")
+    command = OPERATOR_COMMANDS.get(name.upper())
+    if command is not None and (command.argument or not argument):
+        return lambda session: command.run(session, argument.strip())
+    if name.startswith(".") and name[1:2].isalpha():
+        return lambda session: session.print_message(format_unknown_command(typed.strip().upper()))
+    return None
+
 
 HELP_TEXT: str = """\
 TYPE A LINE AND PRESS RETURN: THE MACHINE ANSWERS.
@@ -55,7 +91,7 @@ RUBOUT TAKES A LETTER BACK, CTRL-W A WORD, CTRL-U THE WHOLE LINE.
 CTRL-R PRINTS THE LINE AGAIN. LINE FEED GOES ON BELOW.
 CTRL-S HOLDS THE PAPER, CTRL-Q LETS IT GO ON. BREAK STOPS AN ANSWER.
 \\ BEFORE A LETTER KEEPS IT A CAPITAL.
-""" + "".join(f"{name:9}{command.help}\n" for name, command in OPERATOR_COMMANDS.items())
+""" + "".join(f"{f'{name} {command.argument}':9}{command.help}\n" for name, command in OPERATOR_COMMANDS.items())
 
 # Printed between two words of an answer: a local model continues it, or no server is reachable at present.
 NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}

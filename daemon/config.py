@@ -137,6 +137,25 @@ class WebConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolConfig:
+    """[spool]: jobs of others, which print when the operator leaves the machine alone."""
+
+    idle_s: float = _setting(10.0, "seconds without a key before a job prints", range=(0, 3600))
+    keep: str = _setting("12h", 'age at which a job is no longer printed, such as "30m", "12h" or "7d"')
+    quiet: tuple[str, ...] = _setting(
+        (),
+        'quiet hours in local time, such as ["22:00-07:00", "sat,sun 13:00-15:00"]; nothing of the spool prints then',
+    )
+    zone: str = _setting("", 'time zone of the quiet hours, such as "Europe/Berlin"', default="the computer's")
+    person_hour: int = _setting(3_000, "characters of one person in any hour; 0: no limit", range=(0, 10**9))
+    person_day: int = _setting(12_000, "characters of one person in any 24 hours; 0: no limit", range=(0, 10**9))
+    source_hour: int = _setting(12_000, "characters of one source, such as irc, in any hour", range=(0, 10**9))
+    source_day: int = _setting(60_000, "characters of one source in any 24 hours", range=(0, 10**9))
+    allow: tuple[str, ...] = _setting((), 'who may print, such as ["irc/ada", "mail/*"]', default="all")
+    deny: tuple[str, ...] = _setting((), 'who may not print, such as ["irc/bob"]; it goes before allow')
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     line: LineConfig = field(default_factory=LineConfig)
     machine: Profile = field(default_factory=Profile)
@@ -146,6 +165,7 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
     copy: CopyConfig = field(default_factory=CopyConfig)
     web: WebConfig = field(default_factory=WebConfig)
+    spool: SpoolConfig = field(default_factory=SpoolConfig)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)

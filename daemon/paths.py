@@ -49,6 +49,16 @@ def session_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
     return home and home / ".local/state/asr33/sessions"
 
 
+def state_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Returns the folder of what a daemon must remember, such as its spool; None for a user without a home."""
+    if "STATE_DIRECTORY" in environ:
+        return Path(environ["STATE_DIRECTORY"].split(":")[0])
+    if environ.get("XDG_STATE_HOME"):
+        return Path(environ["XDG_STATE_HOME"]) / "asr33"
+    home = _home_folder()
+    return home and home / ".local/state/asr33"
+
+
 def socket_folders(environ: Mapping[str, str] = os.environ, system_folder: Path = Path("/run")) -> Sequence[Path]:
     """Returns the folders where a command looks for control sockets."""
     return [*user_socket_folders(environ), system_folder / "asr33"]

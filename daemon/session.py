@@ -24,6 +24,7 @@ from daemon.exchange import exchange
 from daemon.lease_queue import LeaseQueue
 from daemon.privacy import Privacy
 from daemon.session_log import SessionLog
+from daemon.spool.operator import OperatorDesk
 from daemon.tape_prompt import read_tape_prompt
 from drivers import tape, tape_units
 from drivers.errors import EndOfInput, Interrupted, LineLost
@@ -57,6 +58,7 @@ class TeletypeSession:
         self.listening = asyncio.Event()  # set while the operator may type a line; earlier keys are typed ahead
         self.is_stopped = False  # it was cancelled: a signal ends the daemon
         self.leases = LeaseQueue()
+        self.spool = OperatorDesk()
         self.tty = tty
         self.adapter_info = adapter_info
         self.privacy = privacy or Privacy()
@@ -177,10 +179,8 @@ class TeletypeSession:
         name = typed.strip().upper()
         if not name or name == self._answerback:
             return
-        if name in commands.OPERATOR_COMMANDS:
-            await commands.OPERATOR_COMMANDS[name].run(self)
-        elif name.startswith(".") and name[1:2].isalpha():
-            await self.print_message(commands.format_unknown_command(name))
+        if (command := commands.find_command(typed)) is not None:
+            await command(self)
         else:
             await self._answer_line(typed)
 

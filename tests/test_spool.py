@@ -123,7 +123,7 @@ def test_a_spent_budget_says_when_to_try_again() -> None:
     spool.add(T0, job("Ada", 101))
     with pytest.raises(SpoolRefused) as refusal:
         spool.add(T0, job("Ada", 102))
-    assert refusal.value.retry_after_s == HOUR  # until the operator lets them print, nobody knows
+    assert refusal.value.retry_after_s == HOUR  # the operator decides when they print
     print_all(spool, T0)
     with pytest.raises(SpoolRefused) as refusal:
         spool.add(T0 + 600, job("Ada", 102))
@@ -246,7 +246,7 @@ def test_after_fourteen_hours_off_sixty_jobs_are_one_digest_line() -> None:
     printed = print_all(spool, now)
     assert printed == [57, 58, 59, 60]  # of the last hour
     line = format_digest(spool.count_expired(), 72)
-    assert line == "-- 56 JOBS CAME TOO LATE TO BE PRINTED: ANN 14, BOB 14, CAT 14, ... --"
+    assert line == "-- 56 JOBS CAME TOO LATE: ANN 14, BOB 14, CAT 14 AND OTHERS --"
     spool.note_digest()
     assert not spool.count_expired()
     assert not spool.jobs

@@ -19,6 +19,8 @@ COMMANDS = {
     "run": "the daemon: reads the line of one machine and prints the answers of a model",
     "virtual": "a virtual ASR-33 alone, with its line at a path of your choice",
     "print": "prints files on the paper, through the running daemon or without one",
+    "spool": "lists and changes the jobs that wait until the operator leaves the machine alone",
+    "roll": "counts the paper and the ribbon: say when they are new",
     "punch": "punches a text or a file on paper tape, and reads it back if you like",
     "calibrate": "finds out the properties of your machine, with your help",
     "ask": "prints one answer here, without a machine",
@@ -36,8 +38,16 @@ EXTRAS = {"torch": "train", "PIL": "png", "huggingface_hub": "hub", "pypdf": "co
 EXTRAS |= dict.fromkeys(_ENGINE_MODULES, "cpu") | dict.fromkeys(("starlette", "uvicorn", "h11"), "serve")
 
 # They need no linear algebra of numpy, whose threads take memory.
-WITHOUT_BLAS_THREADS = ("ask", "calibrate", "demo", "print", "punch", "run", "serve", "virtual")
-NEEDS_STDOUT = ("ask", "bench", "calibrate", "corpus", "log", "model")  # the others need none, or check it themselves
+WITHOUT_BLAS_THREADS = ("ask", "calibrate", "demo", "print", "punch", "roll", "run", "serve", "spool", "virtual")
+NEEDS_STDOUT = (
+    "ask",
+    "bench",
+    "calibrate",
+    "corpus",
+    "log",
+    "model",
+    "spool",
+)  # the others need none, or check it themselves
 COMMAND_PACKAGES = (
     "bench",
     "calibrate",

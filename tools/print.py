@@ -8,6 +8,10 @@ A file is one job. A pipe is printed as it comes, as with tail -f, and the opera
 a<backspace>b strikes b over a, as nroff writes bold and underline; in --raw a carriage return overprints. Tab stops are
 at every eighth column. The control sequences of terminals (colours, titles) are left out, but for --code, which shows
 them. BREAK at the machine, or Ctrl-C here, stops the paper within two characters.
+
+--spool leaves the text with the running daemon, which prints it when the operator leaves the machine alone:
+
+fortune | asr33 print --spool --once "fortune $(date +%F)" --keep 8h
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from daemon.control.protocol import PrintJob
 from daemon.errors import DaemonError, StoppedByOperator
 from drivers.clock import CHARACTER_S
 from drivers.errors import DriverError
+from drivers.text.charset import Style
 from drivers.text.control_sequences import ControlSequenceRemover
 from model.log_format import log_to_stderr
 from tools.cli.arguments import add_config_argument, add_machine_argument
@@ -38,6 +43,7 @@ from tools.cli.signals import run_until_interrupted
 from tools.cli.stdin import open_stdin
 from tools.cli.text_encoding import MAX_MARK_BYTES, TextDecoder
 from tools.cli.text_stream import TextStream, is_stream, too_long
+from tools.spool import MAX_SPOOL_CHARS, add_spool_arguments, check_spool_arguments, submit_text
 
 TAB_COLUMNS = 8
 MAX_CHARS = 1_000_000  # 28 hours of paper
@@ -56,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     style.add_argument("--raw", action="store_true", help="art: no wrapping, carriage returns overprint (default: off)")
     code_help = "escape characters that a Model 33 lacks: \\( for { (default: off)"
     style.add_argument("--code", action="store_true", help=code_help)
+    add_spool_arguments(parser)
     add_line_arguments(parser)
 
 
@@ -82,11 +89,23 @@ def main(args: argparse.Namespace) -> int:
 
         args.encoding = check_encoding(args.encoding)
     chosen = config_from_line_arguments(args)
-    if "-" in args.files:
+    check_spool_arguments(args)
+    if "-" in args.files and not args.spool:
         check_available_before_stdin(chosen, args)
     with contextlib.ExitStack() as stack:
         texts = TextFeed(args, stack)
+        if args.spool:
+            return run_until_interrupted(_print_later(chosen, args, texts))
         return run_until_interrupted(_TextPrinter(chosen, args).print_all(texts))
+
+
+async def _print_later(chosen: Config, args: argparse.Namespace, texts: TextFeed) -> None:
+    """Puts the texts into the spool as one job. Raises ToolError, DaemonError."""
+    text = ""
+    while len(text) <= MAX_SPOOL_CHARS and (piece := await texts.next_piece()) is not None:
+        text += end_with_newline(expand_tabs(piece))
+    style: Style = "code" if args.code else "prose"
+    await submit_text(chosen, args, PrintJob(text, args.raw, style, overstrike=not args.raw))
 
 
 def check_available_before_stdin(chosen: Config, args: argparse.Namespace) -> None:

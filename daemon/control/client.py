@@ -84,6 +84,19 @@ async def check_available(config: Config) -> None:
             raise DaemonError(daemon.busy_reason, "busy")
 
 
+@asynccontextmanager
+async def connect_to_daemon(config: Config) -> AsyncIterator[DaemonConnection]:
+    """Yields a connection to the daemon of the configured line, or to the only one; it may be busy.
+
+    Raises ConfigError, and DaemonRefused if there is none.
+    """
+    async with AsyncExitStack() as stack:
+        daemon = await _find_daemon(config.line.port, stack)
+        if daemon is None:
+            raise DaemonRefused("no daemon runs at this line: start asr33 run", 69)
+        yield daemon
+
+
 def _require_port(config: Config) -> str:
     if config.line.port is None:
         raise ConfigError("no line to print on: name it with --line /dev/serial/by-id/..., or start asr33 run")
@@ -121,6 +134,10 @@ class DaemonConnection:
         known = {field.name for field in fields(Profile)}
         self.profile = Profile(**{name: value for name, value in report.machine.items() if name in known})
         return report
+
+    async def request(self, request: protocol.ControlRequest, kind: type[ResponseT]) -> ResponseT:
+        """Returns the response to a request about the spool. Raises DaemonRefused, ProtocolError."""
+        return _expect(kind, await self._request(request))
 
     async def acquire(self, wait: bool, on_queued: Callable[[], None]) -> None:
         """Waits for the machine. Raises DaemonError("busy"), DaemonRefused."""

@@ -78,6 +78,45 @@ class StopJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmitJob:
+    """Puts a text into the spool; SpoolAccepted follows. Allowed at any time, as the other requests about the spool.
+
+    `source` and `person`: on whose behalf. `keep_s`: 0 for the configured time. `once`: the caller's own key, or "".
+    """
+
+    text: str
+    source: str
+    person: str
+    raw: bool = False
+    style: Style = "prose"
+    overstrike: bool = False
+    keep_s: float = 0.0
+    once: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs:
+    """Asks for a SpoolReport."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeJobs:
+    """Changes the job `job_id`, or clears the jobs of a `person` ("": all jobs); SpoolChanged follows."""
+
+    action: Literal["cancel", "hold", "release", "clear"]
+    job_id: int = 0
+    person: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePaper:
+    """Tells of a new roll with its `lines`, or of a new ribbon, or only asks; PaperReport follows."""
+
+    action: Literal["show", "roll", "ribbon"] = "show"
+    lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReport:
     """The line, the session's activity, and the machine's status and profile; `busy`: why Acquire is refused now."""
 
@@ -117,6 +156,39 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolAccepted:
+    """The job is on the disk: its number, its place, and the seconds until its first line (-1: not known)."""
+
+    job_id: int
+    place: int
+    seconds: float
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolReport:
+    """The jobs in the order of printing, each with its place and seconds; `blocked`: why none prints now, or ""."""
+
+    jobs: list[dict[str, Any]]
+    blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolChanged:
+    """The number of jobs that were changed."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaperReport:
+    """The lines that are left on the roll (-1: not counted), and the characters struck with the ribbon."""
+
+    lines_left: int
+    ribbon_chars: int
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedReply:
     """The request is refused: the reason in one line, and the exit code for the command."""
 
@@ -124,8 +196,11 @@ class RefusedReply:
     code: int = 69
 
 
-ControlRequest = StatusRequest | Acquire | PrintJob | StrikeJob | PunchJob | ReadTapeJob | ForgetConversation | StopJob
-ControlResponse = StatusReport | QueuedReply | Acquired | ProgressReply | JobEnded | RefusedReply
+SpoolRequest = SubmitJob | ListJobs | ChangeJobs | ChangePaper
+SpoolResponse = SpoolAccepted | SpoolReport | SpoolChanged | PaperReport
+MachineRequest = StatusRequest | Acquire | PrintJob | StrikeJob | PunchJob | ReadTapeJob | ForgetConversation | StopJob
+ControlRequest = MachineRequest | SpoolRequest
+ControlResponse = StatusReport | QueuedReply | Acquired | ProgressReply | JobEnded | RefusedReply | SpoolResponse
 WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when a class is renamed
     StatusRequest: "AskStatus",
     Acquire: "Take",
@@ -135,12 +210,20 @@ WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when
     ReadTapeJob: "Read",
     ForgetConversation: "Forget",
     StopJob: "Stop",
+    SubmitJob: "Submit",
+    ListJobs: "ListJobs",
+    ChangeJobs: "ChangeJobs",
+    ChangePaper: "ChangePaper",
     StatusReport: "Report",
     QueuedReply: "Queued",
     Acquired: "Taken",
     ProgressReply: "Progress",
     JobEnded: "Ended",
     RefusedReply: "Refused",
+    SpoolAccepted: "Accepted",
+    SpoolReport: "Jobs",
+    SpoolChanged: "Changed",
+    PaperReport: "Paper",
 }
 
 

@@ -23,6 +23,7 @@ from daemon import paths
 from daemon.control import protocol
 from daemon.control.jobs import Job, job_size, run_job
 from daemon.control.request_reader import READ_AHEAD_BYTES, SHORT_LINE_BYTES, RequestReader
+from daemon.control.spool_requests import answer_spool_request
 from daemon.errors import ProtocolError
 from daemon.session import TeletypeSession
 from drivers.errors import DriverError
@@ -115,6 +116,8 @@ class _Connection:
                     self._send(self._status_report())
                 case protocol.Acquire(wait=wait):
                     await self._lease_machine(wait)
+                case protocol.SubmitJob() | protocol.ListJobs() | protocol.ChangeJobs() | protocol.ChangePaper() as ask:
+                    self._send(await answer_spool_request(self._session.spool.desk, ask))
                 case protocol.StopJob() | None:
                     pass
                 case _:

@@ -76,7 +76,7 @@ class CharacterBudget:
         """Returns in how many seconds a job of `chars` fits the budget: 0 now; infinity if it never does.
 
         `waiting`: characters of the person that are in the spool. As long as they are too many, the answer is the
-        window: nobody knows when the operator lets them be struck.
+        window, since the operator decides when they are struck.
         """
         return max((self._until(now, person, *window, waiting + chars, chars) for window in limits.windows), default=0)
 

@@ -16,7 +16,7 @@ _FUNCTIONS_PER_LINE = 2  # CR and LF, which take paper and time too
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What a caller wants to be printed. `keep_s`: after so many seconds it is not worth its paper any more.
+    """What a caller wants to be printed. `keep_s`: the age in seconds at which it is no longer worth its paper.
 
     `once` is the caller's own key: a second request with the same key is the same job.
     """

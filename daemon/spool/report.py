@@ -49,9 +49,9 @@ def format_minutes(seconds: float) -> str:
 def format_digest(expired: Counter[str], columns: int) -> str:
     """Returns one line about the jobs that came too late: their count, and the persons with most of them."""
     count = expired.total()
-    head = f"{count} JOB{'S' if count > 1 else ''} CAME TOO LATE TO BE PRINTED"
+    head = f"{count} JOB{'S' if count > 1 else ''} CAME TOO LATE"
     names = ", ".join(f"{person.upper()[:12]} {number}" for person, number in expired.most_common(MAX_NAMES))
-    more = ", ..." if len(expired) > MAX_NAMES else ""
+    more = " AND OTHERS" if len(expired) > MAX_NAMES else ""
     line = f"-- {head}: {names}{more} --"
     return line if len(line) <= columns else f"-- {head} --"[:columns]
 
@@ -60,3 +60,12 @@ def format_paper(paper: PaperSupply) -> str:
     """Returns the state of the roll and the ribbon."""
     lines = "NOT COUNTED" if paper.lines_left is None else f"{paper.lines_left} LINES LEFT"
     return f"PAPER: {lines}. RIBBON: {paper.ribbon_chars} CHARACTERS STRUCK.\n"
+
+
+def format_low_paper(paper: PaperSupply) -> str:
+    return f"-- {paper.lines_left} LINES OF PAPER LEFT --"
+
+
+def format_hush(minutes: float) -> str:
+    """Returns the answer to .HUSH."""
+    return f"HUSH: NOTHING OF THE SPOOL PRINTS FOR {minutes:.0f} MINUTES.\n" if minutes else "THE SPOOL PRINTS AGAIN.\n"

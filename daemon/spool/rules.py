@@ -10,6 +10,7 @@ from daemon.spool.budget import BudgetLimits
 from daemon.spool.job import Person
 from daemon.spool.quiet_hours import QuietHours
 
+OWN_SOURCE = "print"  # of asr33 print --spool: its callers may use the machine without a spool, too
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 MAX_DURATION_S = 366 * _UNITS_S["d"]
 

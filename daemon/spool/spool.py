@@ -152,7 +152,7 @@ class Spool:
         return places
 
     def _end_of_print(self, moment: float, seconds: float) -> float:
-        """Returns when the next print may begin, after one of so many seconds, which quiet hours interrupt."""
+        """Returns when the next print may begin, after one of these seconds, which quiet hours interrupt."""
         while moment < float("inf") and (quiet := self.rules.quiet.next_quiet(moment)) <= moment + seconds:
             seconds -= quiet - moment
             moment = self.rules.quiet.quiet_until(quiet)
@@ -161,7 +161,7 @@ class Spool:
     # The clock, and the disk.
 
     def shift_times(self, seconds: float) -> None:
-        """Moves the times of this run, after the clock has made a step of so many seconds; store a snapshot then."""
+        """Moves the times of this run, after the clock has made a step of these seconds; store a snapshot then."""
         self._state.shift_times(seconds)
 
     def take_changes(self) -> list[Change]:

@@ -1,0 +1,38 @@
+"""What the operator asks the spool at the machine: .QUEUE and .HUSH."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from daemon.errors import SpoolRefused
+from daemon.spool.desk import SpoolDesk
+
+HUSH_MINUTES = 60
+MAX_HUSH_MINUTES = 24 * 60
+NO_SPOOL = "THIS SESSION HAS NO SPOOL.\n"
+HUSH_HELP = f"SAY FOR HOW MANY MINUTES, SUCH AS .HUSH {HUSH_MINUTES}; .HUSH 0 ENDS IT.\n"
+PrintMessage = Callable[[str], Awaitable[None]]
+
+
+class OperatorDesk:
+    """Answers the operator on the paper. Without a desk, as in a demonstration, it says that there is no spool."""
+
+    def __init__(self, desk: SpoolDesk | None = None) -> None:
+        self.desk = desk
+
+    async def print_queue(self, print_message: PrintMessage) -> None:
+        await print_message(NO_SPOOL if self.desk is None else self.desk.format_queue())
+
+    async def hush(self, minutes: str, print_message: PrintMessage) -> None:
+        """Lets nothing print for these minutes, 60 if none are given."""
+        number = int(minutes) if minutes.isdecimal() and len(minutes) < 5 else HUSH_MINUTES if not minutes else -1
+        if self.desk is None:
+            await print_message(NO_SPOOL)
+        elif not 0 <= number <= MAX_HUSH_MINUTES:
+            await print_message(HUSH_HELP)
+        else:
+            try:
+                answer = await self.desk.hush(number)
+            except SpoolRefused as refusal:
+                answer = f"-- {refusal} --\n"
+            await print_message(answer)
