@@ -81,9 +81,13 @@ class AnswerConfig(SamplingParameters):
     length: int = field(default=ANSWER_LENGTH, metadata=_of_sampling("length"))
     seed: int | None = field(default=None, metadata=_of_sampling("seed", default="drawn for each session"))
 
-    def make_sampling(self, seed: int, stop: tuple[str, ...], opening: Opening) -> Sampling:
-        """Returns the sampling of one answer, with its own seed."""
+    def make_sampling(
+        self, seed: int, stop: tuple[str, ...], opening: Opening, *, length: int | None = None
+    ) -> Sampling:
+        """Returns the sampling of one answer, with its own seed; `length` if it is not that of [answer]."""
         values = {name: getattr(self, name) for name in PARAMETERS} | {"seed": seed}
+        if length is not None:
+            values["length"] = length
         return Sampling(**values, stop=stop, opening=opening)
 
 
@@ -156,6 +160,37 @@ class SpoolConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IrcConfig:
+    """[irc]: the bridge to a channel of IRC or Twitch, whose lines come to paper and are answered."""
+
+    server: str = _setting("", 'HOST or HOST:PORT, on Twitch "irc.chat.twitch.tv"; "": there is no bridge')
+    tls: bool = _setting(True, "the connection is encrypted")
+    ca_file: Path | None = _setting(None, "file with the certificate authorities to trust")
+    nick: str = _setting("asr33", "name of the machine there; on Twitch the account")
+    channels: tuple[str, ...] = _setting((), 'channels to join, such as ["#teletype"]')
+    password_file: Path | None = _setting(None, "file with the password, on Twitch the token of the account")
+    sasl_user: str = _setting("", "account of the network (SASL), whose password is in password_file")
+    answer_to: tuple[str, ...] = _setting(
+        ("command", "name"), "what the model answers: `command`, its `name`, a `question`, and a `timer`"
+    )
+    command: str = _setting("!gpt2", "word at the begin of a line that makes the model answer")
+    timer_minutes: float = _setting(30.0, "minutes after a line of a person, for `timer`", range=(0.1, 10_080))
+    persona: str | None = _setting(
+        None, "speaker as whom the model answers", default="the persona of the conversation, or the nick"
+    )
+    cue: str | None = _setting(
+        None, "text before the lines of the room", default="one about a chat room, for a model that knows no speakers"
+    )
+    lines: int = _setting(5, "lines of the room that the model sees, its own among them", range=(1, 100))
+    length: int = _setting(400, "characters after which an answer ends with its sentence", range=(20, 4_000))
+    keep_minutes: float = _setting(60.0, "minutes after which a line is no longer worth its paper", range=(1, 10_080))
+    ignore: tuple[str, ...] = _setting(
+        ("nightbot", "streamelements", "streamlabs", "moobot", "fossabot"),
+        "nicks neither printed nor answered",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     line: LineConfig = field(default_factory=LineConfig)
     machine: Profile = field(default_factory=Profile)
@@ -166,6 +201,7 @@ class Config:
     copy: CopyConfig = field(default_factory=CopyConfig)
     web: WebConfig = field(default_factory=WebConfig)
     spool: SpoolConfig = field(default_factory=SpoolConfig)
+    irc: IrcConfig = field(default_factory=IrcConfig)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)

@@ -18,7 +18,7 @@ from fakes_teletype import on_jumping_loop
 
 from daemon.bridges.irc.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom, RoomRules
-from daemon.bridges.irc.irc_bridge import MAX_QUESTIONS, QUESTION_KEEP_S, BridgeParts, IrcBridge
+from daemon.bridges.irc.irc_bridge import MAX_QUESTIONS, MAX_TRIES, QUESTION_KEEP_S, BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import ConnectionEnded, IrcClient
 from daemon.bridges.irc.irc_connection import REFUSED_WAIT_S, IrcConnection, ServerAddress
 from daemon.bridges.irc.registration import IrcIdentity
@@ -147,7 +147,7 @@ async def test_an_empty_answer_is_tried_again_and_a_failure_ends_nothing(caplog:
     async with running_bench("") as bench:
         bench.hear("ann", "!gpt2")
         await asyncio.sleep(10)
-        assert bench.model.prompts == 3
+        assert bench.model.prompts == MAX_TRIES
         assert bench.said() == []
         bench.model.failure = ModelError("the server is away")
         bench.hear("ann", "!gpt2")
@@ -175,6 +175,18 @@ async def test_the_prompt_has_the_cue_and_never_ends_in_a_blank() -> None:
         assert lines[-2:] == ["ann4: line 19", "Teletype:"]
         assert bench.model.count_tokens(bench.model.last_prompt) <= 150 - 37
         assert bench.queue.lines[-1] == "Teletype: It types."
+
+
+@on_jumping_loop
+async def test_an_answer_is_the_models_first_line_and_speaks_for_nobody_else() -> None:
+    async with running_bench() as bench:
+        bench.model.words = ["\n", " It", " types.", "\n", "bob: And", " so", " on."]
+        bench.hear("ann", "!gpt2")
+        await asyncio.sleep(10)
+        assert bench.said() == ["PRIVMSG #paper :It types."]
+        assert bench.model.cancelled == 1
+        voice = ChatVoice("asr33")
+        assert voice.find_stops([("a", ""), ("b", ""), ("asr33", ""), ("a", "")]) == ("\na:", "\nb:")
 
 
 @on_jumping_loop

@@ -18,8 +18,17 @@ from model.interface import Model, Sampling
 from model.opening import OpeningTrimmer
 from model.printable import drop_half_characters
 
+MAX_STOPS = 4  # in a request, as OpenAI's servers allow
 POLL_INTERVAL_S = 0.25  # checks whether the operator has begun a line, or ended it
 ChatLines = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """What the model said, and to what."""
+
+    prompt: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,11 @@ class ChatVoice:
         dialogue = join_dialogue(lines, self.persona)
         return f"{self.cue}\n\n{dialogue}" if self.cue else dialogue
 
+    def find_stops(self, lines: ChatLines) -> tuple[str, ...]:
+        """Returns the tags of those who spoke last: the answer ends before it speaks for them."""
+        names = dict.fromkeys(name for name, _ in reversed(lines) if name != self.persona)
+        return tuple(f"\n{name}:" for name in names)[:MAX_STOPS]
+
 
 def default_cue(persona: str) -> str:
     """Returns the cue for a model that was trained on no chat."""
@@ -42,7 +56,7 @@ def default_cue(persona: str) -> str:
 
 async def answer_room(
     model: Model, voice: ChatVoice, lines: ChatLines, sampling: Sampling, is_model_free: Callable[[], bool]
-) -> str:
+) -> ChatAnswer:
     """Returns what the persona says next, in whole sentences; an empty text if the model says nothing.
 
     It waits for the operator, without a limit. Raises ModelError.
@@ -55,7 +69,7 @@ async def answer_room(
                 await asyncio.sleep(POLL_INTERVAL_S)
             answer = await _generate_while_free(model, voice, prompt, sampling, is_model_free)
             if answer is not None:
-                return cut_to_sentences(answer, sampling.length or len(answer))
+                return ChatAnswer(prompt, cut_to_sentences(answer, sampling.length or len(answer)))
 
 
 async def _generate_while_free(
@@ -75,13 +89,17 @@ async def _generate_while_free(
 
 
 async def _generate(model: Model, voice: ChatVoice, prompt: str, sampling: Sampling) -> str:
+    """Returns the first line of the answer: a line of chat has no second one."""
     text_filter, trimmer = ChatTextFilter(f"\n{voice.persona}:"), OpeningTrimmer("message")
-    answer: list[str] = []
+    answer = ""
     async with aclosing(model.stream(prompt, sampling)) as chunks:
         async for chunk in chunks:
-            answer.append(text_filter.feed(trimmer.feed(drop_half_characters(chunk.text))))
-    answer.append(text_filter.feed(trimmer.flush()) + text_filter.flush())
-    return "".join(answer)
+            answer += text_filter.feed(trimmer.feed(drop_half_characters(chunk.text)))
+            if "\n" in answer.lstrip():
+                break
+        else:
+            answer += text_filter.feed(trimmer.flush()) + text_filter.flush()
+    return answer.lstrip().partition("\n")[0]
 
 
 def _fit_prompt(model: Model, voice: ChatVoice, lines: ChatLines, sampling: Sampling) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from daemon.bridges.irc.chat_answer import ChatVoice, answer_room
+from daemon.bridges.irc.chat_answer import ChatAnswer, ChatVoice, answer_room
 from daemon.bridges.irc.chat_room import AskModel, ChatRoom, PrintLine, ReplyNotice, RingBell, RoomAction
 from daemon.bridges.irc.chat_text import clean_name
 from daemon.bridges.irc.irc_client import ChatLine, IrcClient, IrcEvent
@@ -26,7 +26,7 @@ MAX_QUESTIONS = 3  # that wait for the model, in all rooms
 QUESTION_KEEP_S = 600.0  # an older one is dropped: the room has gone on
 BUSY_INTERVAL_S = 30.0  # between two notices that too many wait
 MAX_UNDONE = 500  # lines that wait for the spool's disk; then they are dropped
-MAX_TRIES = 3  # of an answer that comes out empty, each with another seed
+MAX_TRIES = 5  # of an answer that comes out empty, each with another seed
 TELL_WAIT_S = 60.0  # of an answer's paper, from which on the room is told
 
 _log = logging.getLogger("asr33")
@@ -34,7 +34,7 @@ _log = logging.getLogger("asr33")
 
 @dataclass(frozen=True, slots=True)
 class BridgeParts:
-    """What the bridge uses of the daemon. `note_answer` gets channel, nick, seed and text of an answer, for a log."""
+    """What the bridge uses of the daemon. `note_answer` gets the channel, the question, the seed and the answer."""
 
     queue: PrintQueue
     model: Model
@@ -42,7 +42,7 @@ class BridgeParts:
     sampling: Sampling
     is_model_free: Callable[[], bool] = lambda: True
     ring_bell: Callable[[], Awaitable[None]] | None = None
-    note_answer: Callable[[Mapping[str, object]], None] = lambda record: None
+    note_answer: Callable[[str, AskModel, int, ChatAnswer], None] = lambda channel, ask, seed, answer: None
     keep_s: float = 3600.0
 
 
@@ -162,10 +162,11 @@ class IrcBridge:
         for _ in range(MAX_TRIES):
             seed = parts.sampling.seed + self._answer_count
             self._answer_count += 1
-            sampling = replace(parts.sampling, seed=seed, stop=("\n",), opening="message")
-            if text := await answer_room(parts.model, parts.voice, ask.lines, sampling, parts.is_model_free):
-                parts.note_answer({"channel": room.channel, "nick": ask.nick, "seed": seed, "text": text})
-                await self._say(room, ask, text)
+            sampling = replace(parts.sampling, seed=seed, stop=parts.voice.find_stops(ask.lines))
+            answer = await answer_room(parts.model, parts.voice, ask.lines, sampling, parts.is_model_free)
+            if answer.text:
+                parts.note_answer(room.channel, ask, seed, answer)
+                await self._say(room, ask, answer.text)
                 return
 
     async def _say(self, room: ChatRoom, ask: AskModel, text: str) -> None:

@@ -146,6 +146,8 @@ class IrcClient:
 
     def notify(self, channel: str, text: str, now: float, nick: str = "") -> list[str]:
         """Queues a NOTICE, which no bot answers, for a channel, or for one nick in it. Returns the lines."""
+        if not self._identity.has_notices:
+            return self.say(channel, f"@{nick} {text}" if nick else text, now)
         return self._queue_text("NOTICE", channel, nick or channel, text, now)
 
     def take_output(self, now: float) -> bytes:

@@ -31,6 +31,7 @@ class IrcIdentity:
     password: str = field(default="", repr=False)  # of the server; on Twitch the token
     sasl_user: str = ""
     sasl_password: str = field(default="", repr=False)
+    has_notices: bool = True  # Twitch drops a client's NOTICE
 
 
 class RegistrationFailed(Exception):

@@ -1,0 +1,130 @@
+"""Makes the bridge from its configuration: the server's address, the account, the rooms, and the persona."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from daemon.bridges.irc.chat_answer import ChatAnswer, ChatVoice, default_cue
+from daemon.bridges.irc.chat_room import TRIGGERS, AskModel, ChatRoom, RoomRules
+from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
+from daemon.bridges.irc.irc_client import IrcClient
+from daemon.bridges.irc.irc_connection import ServerAddress
+from daemon.bridges.irc.registration import IrcIdentity
+from daemon.bridges.irc.send_queue import IRC_LIMITS, TWITCH_LIMITS
+from daemon.bridges.print_queue import PrintQueue
+from daemon.config import Config, IrcConfig
+from daemon.errors import ConfigError
+from model.dialogue import Speakers
+from model.interface import Model
+
+TWITCH_HOST = "irc.chat.twitch.tv"
+TLS_PORT, PLAIN_PORT = 6697, 6667
+RESTART_S = 60.0  # after a fault of the bridge itself
+
+_log = logging.getLogger("asr33")
+
+
+def open_bridge(
+    config: Config,
+    queue: PrintQueue,
+    model: Model,
+    speakers: Speakers,
+    seed: int,
+    *,
+    is_model_free: Callable[[], bool],
+    ring_bell: Callable[[], Awaitable[None]],
+    note_answer: Callable[[str, AskModel, int, ChatAnswer], None],
+) -> IrcBridge:
+    """Returns the bridge of [irc]; it is not connected yet. Raises ConfigError."""
+    chosen = config.irc
+    if not chosen.channels:
+        raise ConfigError('[irc] channels: name at least one, such as channels = ["#teletype"]')
+    address = parse_address(chosen)
+    is_twitch = address.host.endswith(".twitch.tv")
+    persona = speakers.persona if chosen.persona is None and speakers.persona else chosen.persona or chosen.nick
+    cue = default_cue(persona) if chosen.cue is None and not speakers.others else chosen.cue or ""
+    parts = BridgeParts(
+        queue,
+        model,
+        ChatVoice(persona, cue),
+        config.answer.make_sampling(seed, (), "message", length=chosen.length),
+        is_model_free,
+        ring_bell,
+        note_answer,
+        keep_s=chosen.keep_minutes * 60.0,
+    )
+    if is_twitch:  # it has its channels in lower case alone, and a nick is the account's name
+        channels = tuple(channel.lower() for channel in chosen.channels)
+        chosen = replace(chosen, nick=chosen.nick.lower(), channels=channels)
+    client = IrcClient(_make_identity(chosen, is_twitch=is_twitch), TWITCH_LIMITS if is_twitch else IRC_LIMITS)
+    return IrcBridge(address, client, _make_rooms(chosen, persona), parts)
+
+
+def parse_address(config: IrcConfig) -> ServerAddress:
+    """Returns host and port of `server`: a name, HOST:PORT or [IPV6]:PORT. Raises ConfigError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+))(?::(\d{1,5}))?", config.server)
+    port = int(match[3] or (TLS_PORT if config.tls else PLAIN_PORT)) if match else 0
+    if match is None or not 0 < port < 65_536:
+        raise ConfigError(f'[irc] server = {config.server!r}: write HOST or HOST:PORT, such as "{TWITCH_HOST}"')
+    try:
+        tls = ssl.create_default_context(cafile=config.ca_file) if config.tls else None
+    except OSError as error:  # SSLError is one
+        raise ConfigError(f"[irc] ca_file: {config.ca_file}: {error.strerror or error}") from None
+    return ServerAddress(match[1] or match[2], port, tls)
+
+
+async def run_bridge_forever(bridge: IrcBridge) -> None:
+    """Runs the bridge; a fault of it is logged and never stops the daemon."""
+    while True:
+        try:
+            await bridge.run()
+        except ExceptionGroup as faults:
+            _log.error("the bridge to IRC failed and starts again in a minute: %r", faults.exceptions[0])
+        await asyncio.sleep(RESTART_S)
+
+
+def _make_identity(config: IrcConfig, *, is_twitch: bool) -> IrcIdentity:
+    password = _read_password(config.password_file) if config.password_file else ""
+    if config.sasl_user:
+        account = {"sasl_user": config.sasl_user, "sasl_password": password}
+    else:
+        account = {"password": f"oauth:{password.removeprefix('oauth:')}" if is_twitch and password else password}
+    return IrcIdentity(config.nick, config.channels, has_notices=not is_twitch, **account)
+
+
+def _read_password(path: Path) -> str:
+    try:
+        password = path.expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"[irc] password_file: {path}: {getattr(error, 'strerror', None) or 'not a text'}") from None
+    if not password or "\n" in password:
+        raise ConfigError(f"[irc] password_file: {path}: write the password or the token there, on one line")
+    return password
+
+
+def _make_rooms(config: IrcConfig, persona: str) -> dict[str, ChatRoom]:
+    if wrong := [word for word in config.answer_to if word not in TRIGGERS]:
+        raise ConfigError(f"[irc] answer_to: {wrong[0]!r} is not one of {', '.join(TRIGGERS)}")
+    if not re.fullmatch(r"![^\s]{1,20}", config.command):
+        raise ConfigError(f'[irc] command = {config.command!r}: it begins with "!" and has no blank')
+    rooms = {}
+    for channel in config.channels:
+        if not re.fullmatch(r"[#&+!][^\s,\x07:]{1,63}", channel):
+            raise ConfigError(f'[irc] channels: {channel!r} is no channel: write it as "#teletype"')
+        rules = RoomRules(
+            config.command.lower(),
+            frozenset(config.answer_to),
+            config.timer_minutes * 60.0,
+            frozenset(nick.lower() for nick in config.ignore),
+            (persona,) if persona != config.nick else (),
+            config.lines,
+            label=f"{channel} " if len(config.channels) > 1 else "",
+        )
+        rooms[channel] = ChatRoom(channel, rules)
+    return rooms
