@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import httpx2
@@ -38,7 +39,7 @@ class PageBench:
     url: str
     model: ScriptedModel
 
-    @property
+    @cached_property
     def hub(self) -> PaperHub:
         """The hub of the page, which the composition root keeps to itself."""
         return [item for item in gc.get_objects() if isinstance(item, PaperHub) and not item._is_closed][-1]

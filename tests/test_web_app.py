@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -17,15 +18,16 @@ from hypothesis import strategies as st
 from daemon.config import AnswerConfig, Config, WebConfig
 from daemon.conversation import Conversation
 from daemon.errors import ConfigError, DaemonError
+from daemon.web import server
 from daemon.web.access import Access, make_cookie, parse_address
 from daemon.web.archive_pages import ArchivePages
 from daemon.web.paper_hub import MAX_LINES, MAX_RECENT, PaperHub
-from daemon.web.server import serve_page
 from daemon.web.visitor_lines import MAX_LINE_CHARS, MAX_WAITING, LineRefused, VisitorLines
 from drivers.events import AnswerbackReceived, CharacterStruck, KeyReceived, ParameterDetected
 from drivers.paper.paper import Paper
 from drivers.profile import Profile
 from model.dialogue import Speakers
+from model.server.http.connections import ConnectionLimits
 
 POST = {"X-ASR33": "1", "Content-Type": "application/json"}
 
@@ -70,7 +72,7 @@ async def follow(sheet: Sheet, bench: PageBench, client: httpx2.AsyncClient, unt
     async with aclosing(read_events(client, bench.url, **headers)) as events:
         async for event in events:
             sheet.take(*event)
-            if until in sheet.paper.text():
+            if until in "\n".join(sheet.paper.last_lines(9)):
                 return
 
 
@@ -212,6 +214,29 @@ async def test_viewers_are_woken_a_few_at_a_time_and_all_get_all() -> None:
     assert all(sheet.count(b"[66,") == 1 for sheet in got)
 
 
+async def test_a_viewer_that_does_not_read_is_dropped_and_delays_no_other(
+    tmp_path: Path, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_LIMITS", ConnectionLimits(unread_s=0.3))
+    async with open_page_bench(tmp_path) as bench:
+        await bench.wait_for_paper("READY")
+        bench.hub._lines += [json.dumps("X" * 72)] * 4000  # more than the buffers of a connection hold
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", int(bench.url.rstrip("/").rpartition(":")[2])))
+            slow.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            sheet = Sheet()
+            following = asyncio.ensure_future(follow(sheet, bench, client, DONE))
+            async with asyncio.timeout(20):
+                while bench.viewer_count < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                await bench.machine.type("THE TELETYPE IS\r")
+                await following
+                while bench.viewer_count:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+    assert sheet.sheets == 1
+
+
 async def test_a_line_of_a_visitor_is_printed_and_answered(bench: PageBench, client: httpx2.AsyncClient) -> None:
     line = {"line": "  what is a\tteletype? <script>\x07é ", "temperature": 1.5}
     reply = await client.post(f"{bench.url}type", headers=POST, json=line)
@@ -223,6 +248,13 @@ async def test_a_line_of_a_visitor_is_printed_and_answered(bench: PageBench, cli
     bench.log.flush()
     records = [json.loads(text) for text in bench.log.path.read_text().splitlines()]
     assert [record["text"] for record in records if record["ev"] == "typed"] == ["WHAT IS A TELETYPE? <SCRIPT>E"]
+    await bench.machine.type("AND AGAIN\r")
+    await bench.wait_for_paper("AND AGAIN\nA MACHINE")
+    await bench.session.listening.wait()
+    bench.log.flush()
+    records = [json.loads(text) for text in bench.log.path.read_text().splitlines()]
+    temperatures = [record["parameters"]["temperature"] for record in records if record["ev"] == "prompt"]
+    assert temperatures == [1.5, AnswerConfig().temperature]
 
 
 @pytest.mark.parametrize(
@@ -413,7 +445,7 @@ async def test_a_page_that_cannot_be_served_is_refused_in_one_line(tmp_path: Pat
     listen = web.listen.format(taken=taken.sockets[0].getsockname()[1])
     key_file = web.key_file and Path(str(web.key_file).format(key=tmp_path / "key"))
     with pytest.raises(DaemonError, match=why):
-        async with serve_page(Config(web=WebConfig(listen, key_file))):
+        async with server.serve_page(Config(web=WebConfig(listen, key_file))):
             pass
     taken.close()
 
