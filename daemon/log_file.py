@@ -134,5 +134,7 @@ def _cut_torn_line(fd: int) -> bool:
             end = start + newline + 1
             break
         end = start
+    status = os.fstat(fd)
     os.ftruncate(fd, end)
+    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))  # the age of the log is that of its last record
     return True

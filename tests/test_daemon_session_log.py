@@ -125,7 +125,9 @@ def test_a_torn_last_record_is_cut_off_and_the_others_stay(tmp_path: Path) -> No
     torn.write_text('{"t":1}\n{"t":2}\n{"t":')
     whole.write_text('{"t":1}\n')
     only.write_text('{"t"')
+    os.utime(torn, (1000.0, 1000.0))
     assert log_file.repair_torn_files(tmp_path) == [only, torn]
+    assert torn.stat().st_mtime == 1000.0
     assert torn.read_text() == '{"t":1}\n{"t":2}\n'
     assert whole.read_text() == '{"t":1}\n'
     assert only.read_text() == ""
