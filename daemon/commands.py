@@ -115,6 +115,11 @@ def format_greeting(model: str, now: datetime) -> str:
     )
 
 
+def format_log_state(last_code: str, is_private: bool) -> str:
+    """Returns the lines of .STATUS about the log: the code of the last answer in it, and whether it is private now."""
+    return (f"LAST ANSWER {last_code}\n" if last_code else "") + (STILL_PRIVATE if is_private else "")
+
+
 def format_private(survives_restart: bool) -> str:
     """Returns the answer to .PRIVATE."""
     return STILL_PRIVATE + ("" if survives_restart else "A RESTART ENDS IT TOO: IT CANNOT BE NOTED ON THE DISK.\n")

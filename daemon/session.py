@@ -219,7 +219,7 @@ class TeletypeSession:
     async def print_status(self) -> None:
         status, profile, model = self.tty.status(), self.tty.profile, self._model
         report = commands.format_status(status, profile, self.adapter_info, model.name, model.device)
-        await self.print_message(report + (commands.STILL_PRIVATE if self.privacy.is_on else ""))
+        await self.print_message(report + commands.format_log_state(self._log.last_code, self.privacy.is_on))
 
     async def begin_private(self) -> None:
         """Keeps what follows on the paper only, after a restart too; says so when that holds."""

@@ -98,6 +98,7 @@ class SessionLog:
         self._started_at = started_at
         self._call_later = call_later
         self._writer = LogWriter(path)
+        self.last_code = ""  # of the last answer in the log
         self._prompts = 0
         self._private_since, self._private_records = 0.0, 0
         self._waiting: list[bytes] = []
@@ -157,9 +158,9 @@ class SessionLog:
         """Appends the record of a prompt, with the code of its answer."""
         if not self.is_private:
             self._prompts += 1
-        code = compute_answer_code(self.path.stem, self._prompts)
+            self.last_code = compute_answer_code(self.path.stem, self._prompts)
         shown = text if self.keeps_input else ""
-        self.write(moment, "prompt", text=shown, code=code, seed=seed, parameters=parameters)
+        self.write(moment, "prompt", text=shown, code=self.last_code, seed=seed, parameters=parameters)
 
     def switch_private(self, moment: float, on: bool) -> None:
         """Begins or ends a private time. Its records are not kept; a gap at its end says how many there were."""

@@ -71,6 +71,9 @@ def test_a_private_time_leaves_its_length_and_nothing_else(tmp_path: Path) -> No
         assert between == [gap]
         codes = [record["code"] for record in records if record["ev"] == "prompt"]
         assert len(set(codes)) == 2
+        await daemon.type(".STATUS")
+        await daemon.session.listening.wait()
+        assert f"\nLAST ANSWER {codes[-1]}\n" in daemon.paper
         daemon.running.cancel()
 
     run_jumping(main())
