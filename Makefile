@@ -41,19 +41,25 @@ PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbi
 demo: $(READY_RUN)
 	@$(BIN)/asr33 demo $(ARGS)
 
+# Most tests wait for a process or a pty now and then: three at a time fill two cores. The types are checked beside them.
+# Tests that measure real time run two at a time when nothing else does, and some of them alone.
+WORKERS    ?= 3
+WANTED     := not soak$(if $(filter 0,$(TRAIN)), and not train)
+TYPED      := $(if $(filter 0,$(TRAIN)),-p daemon -p drivers -p model)
+files_with  = $(shell grep -lE 'pytest\.mark\.$(1)\b' tests/test_*.py)
+
 test: $(READY_TEST) programs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 ifeq ($(TRAIN),0)
 	@echo "TRAIN=0: torch is not installed; training is neither type-checked nor tested"
-	$(BIN)/mypy -p daemon -p drivers -p model
-	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not pace and not train"
-	$(BIN)/pytest -m "pace and not soak and not train"
-else
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not pace"
-	$(BIN)/pytest -m "pace and not soak"
 endif
+	@echo "$(BIN)/mypy $(TYPED) &"; nice $(BIN)/mypy $(TYPED) >$(VENV)/types 2>&1 & types=$$!; trap 'kill $$types' INT TERM; \
+	  echo '$(BIN)/pytest -n $(WORKERS) -m "$(WANTED) and not pace and not alone"'; \
+	  $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "$(WANTED) and not pace and not alone"; tests=$$?; \
+	  wait $$types; types=$$?; cat $(VENV)/types; exit $$((tests | types))
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(WANTED) and pace" $(call files_with,pace)
+	$(BIN)/pytest -m "$(WANTED) and alone" $(call files_with,alone)
 
 soak: $(READY_TEST) programs
 	$(BIN)/pytest -m soak

@@ -24,6 +24,37 @@ settings.register_profile("asr33", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("asr33")
 
 
+# Begun first, so that no worker is left with one of them when the others have nothing more to do.
+LONGEST_FILES = [
+    "daemon_scarce_resources",
+    "daemon_farewell",
+    "damaged_models",
+    "train_command",
+    "cli_print_stream",
+    "daemon_log_disk",
+    "train_corpus",
+    "bench_training_speed",
+    "train_trainer",
+    "cli_ask",
+    "cli_demo",
+    "cli_model_pull",
+    "cli_errors",
+    "bench_process",
+    "corpus_cleaning_repeated_lines",
+    "corpus_remove",
+    "cli_punch",
+    "corpus_importer_web_page",
+    "bench_simulate_neighbours",
+    "corpus_importer_whatsapp",
+    "drivers_paper_laws",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}": number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _a_room_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps the tests apart from the daemons, settings and sessions of the user who runs them."""

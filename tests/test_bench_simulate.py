@@ -145,7 +145,7 @@ CONTINUOUS = Scenario(40, 4.0, batch_size=70, cache_slots=80, is_continuous=True
 CONTINUOUS = replace(CONTINUOUS, latency_s=0.0, jitter_s=0.0)
 
 
-@pytest.mark.pace
+@pytest.mark.alone
 async def test_simulation_agrees_with_the_real_engine() -> None:
     """One of three tries must agree: other load on the machine spoils a try, but a wrong simulation never agrees."""
     simulated = simulate(QUICK, CONTINUOUS)

@@ -106,7 +106,7 @@ def test_a_daemon_without_its_line_stops_at_once(tmp_path: Path) -> None:
 
 
 # Alone: the pty of a killed machine may be reused by another test, and the daemon would write to it.
-@pytest.mark.pace
+@pytest.mark.alone
 def test_a_restarted_machine_is_found_again_by_its_link(tmp_path: Path) -> None:
     with open_sandbox(tmp_path) as sandbox:
         first = sandbox.start_machine("--fast")
@@ -131,7 +131,7 @@ def read_until(stderr: IO[bytes], message: bytes) -> None:
     raise AssertionError(f"no message has {message!r}")
 
 
-@pytest.mark.pace
+@pytest.mark.alone
 def test_sigterm_ends_a_daemon_that_waits_for_its_line(tmp_path: Path) -> None:
     with open_sandbox(tmp_path) as sandbox:
         machine = sandbox.start_machine("--fast")

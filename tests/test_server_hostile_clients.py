@@ -60,7 +60,7 @@ async def _mutate(count: int, seed: int) -> Counter[int]:
         return statuses
 
 
-@pytest.mark.pace
+@pytest.mark.alone
 async def test_two_thousand_mutated_requests_make_no_traceback_and_no_late_character() -> None:
     statuses = await _mutate(2000, seed=33)
     assert {200, 400, 404, 405, 413, 422} <= statuses.keys(), statuses
