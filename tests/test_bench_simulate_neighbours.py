@@ -40,17 +40,18 @@ def test_spells_do_not_depend_on_how_often_they_are_asked_for() -> None:
     assert {at: seldom.slowdown_at(at) for at in range(0, 300, 70)} == {at: factors[at] for at in range(0, 300, 70)}
 
 
-def count_stalls() -> int:
+def count_stalls(seeds: tuple[int, ...]) -> int:
     costs = engine_costs.COST_TABLES["two-cores"]
-    scenarios = [replace(CONTINUOUS, slowdown=2.0, slow_spell_s=4.0, seed=seed) for seed in (40, 41)]
+    scenarios = [replace(CONTINUOUS, slowdown=2.0, slow_spell_s=4.0, seed=seed) for seed in seeds]
     return sum(simulation.run_scenario(scenario, costs).figures.stalls for scenario in scenarios)
 
 
-def test_playout_buffer_bridges_a_slow_spell(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_buffer = count_stalls()
+@pytest.mark.parametrize("seeds", [(40,), pytest.param((41, 42, 43), marks=pytest.mark.soak)], ids=str)
+def test_playout_buffer_bridges_a_slow_spell(seeds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    with_buffer = count_stalls(seeds)
     monkeypatch.setattr(scheduler, "LOW_BUFFER_S", 1.2)
     monkeypatch.setattr(scheduler, "MAX_BUFFER_S", 2.4)
-    without_buffer = count_stalls()
+    without_buffer = count_stalls(seeds)
     assert 4 * with_buffer < without_buffer
 
 

@@ -63,7 +63,7 @@ def test_a_million_bytes_of_noise_delay_no_stroke(tmp_path: Path) -> None:
         begun_at, left = tx_records(tmp_path / "log")[-1]["at"], FLOOD_BYTES
         while left:
             # No byte that stops the answer before the noise is known.
-            data = bytes(rng.choice(b"\x81\x01\xfe\x7d\x13\x04\x84\x0d\xd1Q\xb3") for _ in range(min(left, 1000)))
+            data = bytes(rng.choices(b"\x81\x01\xfe\x7d\x13\x04\x84\x0d\xd1Q\xb3", k=min(left, 1000)))
             try:
                 left -= os.write(end.master, data)
             except BlockingIOError:

@@ -22,6 +22,7 @@ from model.errors import EngineFailed, ModelDamaged
 from model.generate.local_model import LocalEngine, LocalModel
 from model.interface import Sampling
 from model.store import store
+from tools.main import main
 
 # Limits of processes do not bind root; the capabilities let another user read this checkout.
 RIGHTS = "+dac_override,+dac_read_search"
@@ -255,13 +256,18 @@ def test_a_panic_of_rust_is_told_by_its_name() -> None:
 )
 @pytest.mark.parametrize("name", ["embedded", "http://127.0.0.1:9"])
 def test_a_wrong_alternative_is_told_at_the_start(
-    sandbox: Sandbox, tmp_path: Path, otherwise: str, reason: str, name: str
+    tmp_path: Path,
+    otherwise: str,
+    reason: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "models" / "torn").mkdir(parents=True)
     (tmp_path / "models" / "torn" / "manifest.json").write_text("{")
-    sandbox.environ["ASR33_MODELS"] = str(tmp_path / "models")
+    monkeypatch.setenv("ASR33_MODELS", str(tmp_path / "models"))
     (tmp_path / "c.toml").write_text(f'[model]\nname = "{name}"\notherwise = {otherwise}\n')
-    code, message = sandbox.run_command("run", "--line", "/dev/null", "--config", str(tmp_path / "c.toml"))
+    code, message = main(["run", "--line", "/dev/null", "--config", str(tmp_path / "c.toml")]), capsys.readouterr().err
     assert code == 78
     assert re.fullmatch(r"asr33: \[model\] otherwise: [^\n]*\n", message), message
     assert reason in message

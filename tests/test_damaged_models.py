@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,54 @@ def test_twenty_thousand_damaged_models_work_or_give_one_line(models: list[Path]
     load_damaged(models, 1_000_000, 20_000)
 
 
+PROGRAM = """
+import contextlib, io, json, os, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2)
+from tools.main import main
+for folder in map(json.loads, sys.stdin):
+    os.environ["ASR33_MODELS"] = os.path.dirname(folder)
+    messages = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(messages):
+        code = main(["model", "make", folder, "--name", "made"])
+    print(json.dumps([code, messages.getvalue()]), flush=True)
+"""
+MakeCommand = Callable[[Path], str]
+
+
+@pytest.fixture(scope="module")
+def make_from() -> Iterator[MakeCommand]:
+    """Runs `asr33 model make` on models, one after the other, in a process with little memory.
+
+    The function returns the one line of the command; the exit code is 65.
+    """
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def make(folder: Path) -> str:
+            limit = threading.Timer(60, process.kill)
+            limit.start()
+            process.stdin.write(json.dumps(str(folder)) + "\n")
+            process.stdin.flush()
+            reply = process.stdout.readline()
+            limit.cancel()
+            assert reply, f"the process ended: {process.wait()}"
+            code, messages = json.loads(reply)
+            assert code == 65, messages
+            lines = [line for line in messages.splitlines() if line.startswith("asr33: ")]
+            assert len(lines) == 1, messages
+            assert "Traceback" not in messages
+            return lines[0]
+
+        yield make
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
 HOSTILE_SIZES = {
     "n_layer": 100_000_000,
     "n_positions": 2**31 - 1,
@@ -94,40 +144,16 @@ HOSTILE_SIZES = {
 
 @pytest.mark.parametrize("name", [*HOSTILE_SIZES, "all"])
 @pytest.mark.parametrize("kind", ["hub", "tiny"])
-def test_sizes_without_weights_take_no_memory(name: str, kind: str, models: list[Path], tmp_path: Path) -> None:
+def test_sizes_without_weights_take_no_memory(
+    name: str, kind: str, models: list[Path], tmp_path: Path, make_from: MakeCommand
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(next(model for model in models if model.name == kind), folder)
     path = folder / ("config.json" if kind == "hub" else "manifest.json")
     data = json.loads(path.read_text())
     (data if kind == "hub" else data["shape"]).update(HOSTILE_SIZES if name == "all" else {name: HOSTILE_SIZES[name]})
     path.write_text(json.dumps(data))
-    assert "fetch it again" in run_command(folder)
-
-
-def run_command(folder: Path) -> str:
-    """Runs `asr33 model make` on a model in little memory. Returns its one line; the exit code is 65."""
-    root = Path(__file__).parents[1]
-    program = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2); "
-        "from tools.main import main; sys.exit(main(sys.argv[1:]))"
-    )
-    environment = os.environ | {
-        "PYTHONPATH": str(root),
-        "OPENBLAS_NUM_THREADS": "1",
-        "ASR33_MODELS": str(folder.parent),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", program, "model", "make", str(folder), "--name", "made"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=60,
-    )
-    assert done.returncode == 65, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("asr33: ")]
-    assert len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return lines[0]
+    assert "fetch it again" in make_from(folder)
 
 
 @pytest.mark.parametrize(
@@ -153,12 +179,12 @@ def run_command(folder: Path) -> str:
     ],
 )
 def test_an_empty_or_enormous_file_of_the_hub_is_one_line(
-    name: str, data: bytes, models: list[Path], tmp_path: Path
+    name: str, data: bytes, models: list[Path], tmp_path: Path, make_from: MakeCommand
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(next(model for model in models if model.name == "hub"), folder)
     (folder / name).write_bytes(data)
-    assert name in run_command(folder)
+    assert name in make_from(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"])
@@ -180,11 +206,11 @@ def test_a_fifo_among_the_files_of_the_hub_stalls_nothing(name: str, models: lis
     assert "Traceback" not in done.stderr
 
 
-def test_a_header_of_numbers_that_are_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_header_of_numbers_that_are_not_there_is_refused(tmp_path: Path, make_from: MakeCommand) -> None:
     folder = write_hub_folder(tmp_path / "hub")
     header = {"wte.weight": {"dtype": "F32", "shape": [2**31, 2**31], "data_offsets": [0, 0]}}
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
-    assert "model.safetensors" in run_command(folder)
+    assert "model.safetensors" in make_from(folder)
     save_file({"wte.weight": np.zeros((300, 32), np.float32)}, folder / "model.safetensors")
-    assert "the weight wpe.weight is missing" in run_command(folder)
+    assert "the weight wpe.weight is missing" in make_from(folder)
