@@ -100,10 +100,10 @@ def test_three_threads_are_enough_for_an_answer(sandbox: Sandbox) -> None:
 def test_the_paper_of_a_daemon_without_memory_or_threads_says_so(
     sandbox: Sandbox, limit: list[str], model: str
 ) -> None:
-    machine = sandbox.start_machine()
+    machine = sandbox.start_machine("--fast")
     Path(sandbox.environ["XDG_RUNTIME_DIR"]).chmod(0o777)
     sandbox.program = [*limit, *sandbox.program]
-    daemon = sandbox.start("run", "--line", str(sandbox.link), "--model", model)
+    daemon = sandbox.start("run", "--line", str(sandbox.link), "--fast", "--model", model)
     assert machine.stdin is not None
     _, messages = daemon.communicate(timeout=60)
     assert daemon.returncode == 71, messages
