@@ -58,7 +58,7 @@ endif
 	  echo '$(BIN)/pytest -n $(WORKERS) -m "$(WANTED) and not pace and not alone"'; \
 	  $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "$(WANTED) and not pace and not alone"; tests=$$?; \
 	  wait $$types; types=$$?; cat $(VENV)/types; exit $$((tests | types))
-	$(BIN)/pytest -n 2 --dist loadfile -m "$(WANTED) and pace" $(call files_with,pace)
+	$(BIN)/pytest -n 2 --dist loadfile -m "$(WANTED) and pace and not alone" $(call files_with,pace)
 	$(BIN)/pytest -m "$(WANTED) and alone" $(call files_with,alone)
 
 soak: $(READY_TEST) programs

@@ -163,6 +163,8 @@ async def test_a_link_to_a_pty_in_use_is_refused_and_kept(tmp_path):
         os.close(slave)
 
 
+# The second machine gets the pty of the first, unless another test opens one in between.
+@pytest.mark.alone
 async def test_a_stale_link_to_our_own_pty_is_reused(tmp_path):
     link = tmp_path / "tty"
     async with VirtualTeletype(WallClock()) as machine:
