@@ -1,8 +1,10 @@
 """What is forgotten is gone: from prompts, keys and strokes, in the logs around it, and from the index."""
 
+import contextlib
 import fcntl
 import json
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,13 @@ from fakes_archive import START, FakeSession, all_text, find_text
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.archive import session_index
 from daemon.archive.forget import Selection, forget_lines
+from daemon.archive.forget_plan import ForgetPlan
 from daemon.archive.log_records import iter_records
 from daemon.archive.session_reader import read_session
 from daemon.archive.turn_spans import find_spans
+from tools.log import forget as forget_command
 from tools.main import main
 
 
@@ -189,6 +194,25 @@ def test_a_log_in_use_without_a_daemon_that_answers_is_refused_and_unchanged(
         assert forget(archive, "LAST") == 75
     assert "has its log open" in capsys.readouterr().err
     assert path.read_bytes() == data
+
+
+def test_a_search_that_reads_the_old_logs_at_the_same_time_keeps_nothing(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search_all(archive)
+    monkeypatch.setattr(session_index, "BUSY_TIMEOUT_S", 0.1)
+    replace_logs = forget_command._replace_logs
+    with contextlib.closing(sqlite3.connect(archive / session_index.FILE_NAME, isolation_level=None)) as other:
+
+        def replace_while_another_searches(plan: ForgetPlan) -> None:
+            with session_index.open_index(archive) as index:
+                index.refresh(lambda stage, done, total: None)
+            replace_logs(plan)
+            other.execute("BEGIN IMMEDIATE")
+
+        monkeypatch.setattr(forget_command, "_replace_logs", replace_while_another_searches)
+        assert forget(archive, "LAST") == 0
+    assert not find_text(archive, "third2", "echo2")
 
 
 def test_what_a_killed_command_has_left_is_completed(archive: Path) -> None:

@@ -37,6 +37,11 @@ class Selection:
     memory_after: int | None = None
     person: str = ""
 
+    @property
+    def removes_text(self) -> bool:
+        """Whether more goes than the conversation in prompts."""
+        return bool(self.is_whole or self.turns or self.jobs)
+
 
 @dataclass(slots=True)
 class _Removal:

@@ -116,7 +116,7 @@ def _whole_lines(file: BinaryIO, size: int) -> Iterable[bytes]:
 
 def _with_later_prompts(selections: dict[Path, Selection]) -> ForgetPlan:
     """Adds the later prompts of the same conversation, in the same log and in the next ones of the same daemon."""
-    chosen = {path: each for path, each in selections.items() if each.is_whole or each.turns or each.jobs}
+    chosen = {path: each for path, each in selections.items() if each.removes_text}
     followers = _find_followers(chosen)
     for path, selection in list(chosen.items()):
         if selection.turns:

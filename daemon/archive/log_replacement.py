@@ -19,6 +19,7 @@ from model.store.atomic_file import fsync_path, replace_atomically
 
 RELEASE_TIMEOUT_S = 20.0  # a daemon writes waiting records after a second at most, and a slow disk takes some
 POLL_S = 0.05
+REPAIR_POLLS = 6
 _HELD_SUFFIX, _NEW_SUFFIX = ".forgotten", ".rewritten"
 WriteLog = Callable[[BinaryIO, BinaryIO], None]  # from the old file to the new one
 
@@ -44,7 +45,11 @@ def lock_archive(folder: Path) -> Iterator[None]:
 def is_in_use(path: Path) -> bool:
     """Whether a daemon appends to the log now. Raises OSError."""
     with path.open("rb") as file:
-        return not _try_lock(file)
+        for _ in range(REPAIR_POLLS):  # a daemon that starts looks at all logs, and holds each for a moment
+            if _try_lock(file):
+                return False
+            time.sleep(POLL_S)
+    return True
 
 
 def replace_log(path: Path, write: WriteLog) -> Path | None:
@@ -79,7 +84,9 @@ def release_log(held: Path, timeout_s: float = RELEASE_TIMEOUT_S) -> None:
     with held.open("rb") as old:
         while not _try_lock(old):
             if time.monotonic() > until:
-                raise DaemonError(f"the daemon still has {name} open: stop it, then say the same again", "busy")
+                raise DaemonError(
+                    f"the daemon still has {name} open: stop it; the next asr33 log forget completes this one", "busy"
+                )
             time.sleep(POLL_S)
         old.seek(int(offset))
         if rest := old.read():

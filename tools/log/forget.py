@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,10 +25,11 @@ from daemon.archive import forget_plan
 from daemon.archive.forget_plan import ForgetPlan, rewrite_log
 from daemon.archive.log_replacement import is_in_use, lock_archive, release_log, replace_log
 from daemon.archive.search_query import SearchFilter, build_query
-from daemon.archive.session_index import index_exists, open_index
+from daemon.archive.session_index import index_exists, open_index, remove_index
 from daemon.archive.session_reader import read_log_header
 from daemon.config import resolve_log_folder
 from daemon.control.client import acquire_daemon
+from daemon.errors import DaemonError
 from tools.cli.consent import confirm
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message, print_output
@@ -101,36 +103,42 @@ def _describe(plan: ForgetPlan, folder: Path) -> str:
 
 def _forget(plan: ForgetPlan, folder: Path) -> None:
     """Removes the texts from index and logs."""
-    _remove_from_index(plan, folder)
+    names = [path.name for path in plan.selections]
+    if index_exists(folder):
+        with open_index(folder) as index:
+            index.check_writable()
+            index.remove_sessions(names)
     try:
         _replace_logs(plan)
     except KeyboardInterrupt:
         print_message("asr33: stopped: some is not forgotten yet; say the same again")
         raise
     finally:
-        _remove_from_index(plan, folder)  # a search at the same time may have read the old logs
+        _remove_from_index_again(names, folder)
 
 
-def _remove_from_index(plan: ForgetPlan, folder: Path) -> None:
-    if index_exists(folder):
-        with open_index(folder) as index:
-            index.check_writable()
-            index.remove_sessions([path.name for path in plan.selections])
+def _remove_from_index_again(names: Sequence[str], folder: Path) -> None:
+    """Removes what a search at the same time has read from the old logs; if it still runs, its index goes whole."""
+    try:
+        if index_exists(folder):
+            with open_index(folder) as index:
+                index.remove_sessions(names)
+    except DaemonError:
+        remove_index(folder)
 
 
 def _replace_logs(plan: ForgetPlan) -> None:
-    """Replaces the logs; open ones come last, since their daemons must help."""
-    open_logs: list[Path] = []
+    """Replaces the logs. Prompts that tell of a forgotten text go before it: if this is stopped, it is found again."""
     with ProgressLine() as line:
         progress = StageProgress(line)
-        for done, (path, selection) in enumerate(plan.selections.items()):
+        paths = sorted(plan.selections, key=lambda path: plan.selections[path].removes_text)
+        for done, path in enumerate(paths):
             if is_in_use(path):
-                open_logs.append(path)
-            else:
-                replace_log(path, partial(rewrite_log, selection))
-            progress.update("forgetting", done + 1, len(plan.selections))
-    for path in open_logs:
-        asyncio.run(_forget_in_open_log(plan, path))
+                line.clear()
+                asyncio.run(_forget_in_open_log(plan, path))
+            elif (held := replace_log(path, partial(rewrite_log, plan.selections[path]))) is not None:
+                release_log(held)
+            progress.update("forgetting", done + 1, len(paths))
 
 
 async def _forget_in_open_log(plan: ForgetPlan, path: Path) -> None:
