@@ -209,6 +209,9 @@ def _run_spool(
         return
     stack.callback(desk.close)
     session.spool.desk = desk
+    desk.on_begin = lambda job: log.write(
+        time.monotonic(), "job", id=job.id, source=job.source, person=job.person, line=job.lines_done
+    )
     observers.append(desk.count.on_event)
     printing = asyncio.ensure_future(print_jobs_forever(desk, session, config.spool.idle_s))
     stack.push_async_callback(_cancel_and_wait, printing)

@@ -35,6 +35,7 @@ The records, by `ev`; a reader ignores fields and records that it does not know:
     noise    noise comes from the line, `on`, or keys again; count of its characters
     motor    the motor was switched: on, and when off `ran`, the seconds it had run
     tape     a prompt was read from tape: rows (hex, raw)
+    job      a job of the spool begins to print, or goes on: id, source, person, and its first `line` here
     chat     the model answered in a chat room: `source` such as "irc", `channel`, `nick` of who asked, the `prompt`
              ("" without input), `seed`, and the `text` that was sent
     lent     a command got the machine; `returned`: it is back

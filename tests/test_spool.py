@@ -186,6 +186,7 @@ def test_newcomers_cannot_keep_a_person_waiting() -> None:
     spool.add(T0, job("ann", 1000))
     print_next(spool, T0)
     late = spool.add(T0 + 100, job("ann", 100)).job_id
+    spool.add(T0 + 100, job("first"))  # so that there is always a newcomer who waits
     printed: list[int] = []
     for number in range(40):  # each of them came today for the first time
         spool.add(T0 + 100 + number, job(f"new{number}", 100))
@@ -275,6 +276,17 @@ def test_a_clock_that_is_set_three_minutes_after_the_start_moves_this_runs_times
     assert spool.add(T0 + 15, job("ann", keep_s=HOUR)).is_repeat
     assert print_all(spool, now) == [2, 3]
     assert spool.count_expired() == {"old": 1}
+
+
+def test_a_clock_that_is_not_set_makes_no_job_of_an_earlier_run_expire() -> None:
+    spool = Spool(SpoolRules())
+    spool.restore(T0, [{"ev": "add", "once": "", "job": plain_job(1, "ann", T0, HOUR)}])
+    spool.is_clock_set = False
+    spool.expire(T0 + 1000 * HOUR)  # the battery of the clock is empty
+    assert not spool.count_expired()
+    spool.is_clock_set = True
+    spool.expire(T0 + 2 * HOUR)
+    assert spool.count_expired() == {"ann": 1}
 
 
 def test_without_quiet_hours_new_jobs_print_by_any_clock_and_old_ones_wait() -> None:

@@ -30,6 +30,7 @@ from daemon.spool.quiet_hours import QuietHours, parse_quiet_rule
 from daemon.spool.rules import SpoolRules
 from daemon.spool.spool import Spool
 from daemon.spool.store import SpoolStore
+from drivers.errors import DriverError
 from drivers.events import CharacterStruck, Event
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC).timestamp()
@@ -81,6 +82,8 @@ class SpoolBench:
         profile = self.daemon.tty.profile
         self.desk = SpoolDesk(spool, store, self.clock.spool_clock(), count, profile, run_blocking=run_at_once)
         self.daemon.session.spool.desk = self.desk
+        self.begun: list[tuple[int, int]] = []
+        self.desk.on_begin = lambda job: self.begun.append((job.id, job.lines_done))
         observe = self.daemon.tty._on_event
 
         def on_event(event: Event) -> None:
@@ -162,6 +165,7 @@ def test_a_job_gives_way_at_the_next_line_end_and_goes_on_after_the_operator(tmp
             ]
             before, after = text.index("WHO IS ADA"), text.index("LINE 2 OF A LONG TEXT FROM ELSEWHERE")
             assert "ANSWER." in "".join(text[before:after])
+            assert bench.begun == [(1, 0), (1, 2)]
             assert not bench.desk.spool.jobs
             bench.daemon.bench.assert_clean()
 
@@ -194,6 +198,28 @@ def test_break_holds_the_job_and_release_prints_the_rest(tmp_path: Path) -> None
             await bench.desk.release(number)
             await asyncio.sleep(60)
             assert bench.paper.endswith("READY\nTHIS IS LINE 2\nTHIS IS LINE 3\n\nREADY\n")
+
+    run_jumping(main())
+
+
+def test_a_line_that_fails_interrupts_the_job_and_not_the_task(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with spool_bench(tmp_path) as bench:
+            tty, failures = bench.daemon.tty, [DriverError("the motor does not start", "unavailable")]
+            print_raw = tty.print_raw
+
+            async def fail_once(text: str) -> None:
+                if failures:
+                    raise failures.pop()
+                await print_raw(text)
+
+            tty.print_raw = fail_once  # type: ignore[method-assign]
+            await bench.submit("ann", "hello")
+            await asyncio.sleep(60)
+            assert "HELLO" in bench.paper
+            assert "the motor does not start" in caplog.text
 
     run_jumping(main())
 
@@ -248,6 +274,8 @@ def test_a_computer_that_starts_in_1970_prints_when_its_clock_is_set_three_minut
         clock = ComputerClock(40.0, is_synchronised=False)
         async with spool_bench(tmp_path, rules=rules, clock=clock) as bench:
             await bench.submit("ann", "after the start", keep_s=HOUR)
+            await bench.submit("bob", "held", keep_s=HOUR)
+            await bench.desk.hold(4)
             assert "NOTHING PRINTS NOW: THE CLOCK IS NOT SET" in bench.desk.format_queue()
             await asyncio.sleep(180)
             assert lines_of(bench.paper)[-1] == "READY"
@@ -262,7 +290,7 @@ def test_a_computer_that_starts_in_1970_prints_when_its_clock_is_set_three_minut
             with pytest.raises(SpoolRefused, match="budget"):  # what was struck counts by the new clock
                 await bench.submit("ann", "X" * 90)
         async with spool_bench(tmp_path, rules=rules, clock=ComputerClock(NOON + 2 * HOUR + 600)) as bench:
-            assert not bench.desk.spool.jobs
+            assert [job.added_at for job in bench.desk.spool.jobs] == [pytest.approx(NOON + 2 * HOUR - 180, abs=5)]
             with pytest.raises(SpoolRefused, match="budget"):
                 await bench.submit("ann", "X" * 90)
 

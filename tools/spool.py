@@ -13,7 +13,6 @@ import argparse
 import getpass
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 from daemon import config
@@ -23,6 +22,7 @@ from daemon.control.client import connect_to_daemon
 from daemon.spool.rules import OWN_SOURCE, parse_duration
 from model.log_format import log_to_stderr
 from model.printable import escape_controls
+from tools.cli.arguments import add_config_argument
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message, print_output
 from tools.cli.signals import run_until_interrupted
@@ -64,8 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_daemon_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that choose the daemon."""
     parser.add_argument("--line", metavar="PORT", help="the line of the daemon (default: the only one that runs)")
-    config_help = "a TOML file over those of the system and the user (default: none)"
-    parser.add_argument("--config", type=Path, metavar="FILE", help=config_help)
+    add_config_argument(parser)
 
 
 def config_from_daemon_arguments(args: argparse.Namespace) -> Config:

@@ -42,6 +42,7 @@ class SpoolDesk:
         """Reads the file. `keep_s`: of jobs that do not say it. `run_blocking` waits for the disk. Raises OSError."""
         self.spool, self.clock, self.count, self.profile, self.keep_s = spool, clock, count, profile, keep_s
         self.changed = asyncio.Event()
+        self.on_begin: Callable[[SpoolJob], None] = lambda job: None  # a job begins to print, or goes on
         self._store, self._run_blocking = store, run_blocking
         self._must_rewrite = self._is_error_logged = False
         self._check_clock()

@@ -6,13 +6,17 @@ It knows the lease queue and the teletype. It does not know where jobs come from
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 from daemon.lease_queue import LeaseQueue
 from daemon.spool.desk import SpoolDesk
+from drivers.errors import DriverError
 from drivers.teletype import Teletype
 
 POLL_S, LOST_POLL_S = 0.5, 5.0
+
+_log = logging.getLogger("asr33")
 
 
 class SharedMachine(Protocol):
@@ -31,7 +35,11 @@ async def print_jobs_forever(desk: SpoolDesk, machine: SharedMachine, idle_s: fl
         await desk.wait_for_work()
         await _wait_until_idle(machine, idle_s)
         if desk.has_work():
-            await _print_with_lease(desk, machine)
+            try:
+                await _print_with_lease(desk, machine)
+            except DriverError as error:  # the line may be back, and the motor may start, later
+                _log.warning("a job of the spool was interrupted: %s", error)
+                await asyncio.sleep(LOST_POLL_S)
 
 
 async def _wait_until_idle(machine: SharedMachine, idle_s: float) -> None:
@@ -62,6 +70,7 @@ class _Printing:
     def __init__(self, desk: SpoolDesk, machine: SharedMachine, keyed: int) -> None:
         self._desk, self._machine, self._keyed = desk, machine, keyed
         self.job_id: int | None = None
+        self._last_id: int | None = None
 
     async def print_until_called(self) -> None:
         """Prints line by line until the operator types, a command waits, or nothing more may print."""
@@ -73,7 +82,9 @@ class _Printing:
                 await tty.print_raw("\n".join(notices) + "\n")
                 self._desk.note_notices()
             elif job is not None:
-                self.job_id = job.id
+                if job.id != self._last_id:
+                    self._desk.on_begin(job)
+                self.job_id = self._last_id = job.id
                 await tty.print_raw(job.lines[job.lines_done] + "\n")
                 self._desk.note_line(job.id)
                 self.job_id = None

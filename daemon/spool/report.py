@@ -30,7 +30,7 @@ def format_queue(jobs: Sequence[SpoolJob], places: Sequence[QueuePlace], block_r
     for job in [*waiting, *others][:MAX_ROWS]:
         who = f"{job.source}/{job.person}"[:MAX_WHO_CHARS]
         place = found.get(job.id)
-        when = format_minutes(place.seconds) if place else "HELD"
+        when = format_minutes(place.seconds) if place else "HELD" if job.state == "held" else "?"
         rows.append(
             f"{job.id:<6}{who:<{MAX_WHO_CHARS + 2}}{job.chars_left:>7}{place.place if place else '-':>7}{when:>9}"
         )
