@@ -141,6 +141,7 @@ class ListedQueue:
     """A `PrintQueue` that lists what it gets; `refusals` by person."""
 
     jobs: list[tuple[str, str]] = field(default_factory=list)
+    talks: list[str] = field(default_factory=list)
     refusals: dict[str, PrintReceipt] = field(default_factory=dict)
     receipt: PrintReceipt = field(default_factory=lambda: PrintReceipt(1, 0.0))
 
@@ -149,9 +150,10 @@ class ListedQueue:
         return [text for _, text in self.jobs]
 
     async def submit(
-        self, source: str, person: str, text: str, key: str = "", keep_s: float = float("inf")
+        self, source: str, person: str, text: str, key: str = "", keep_s: float = float("inf"), talk: str = ""
     ) -> PrintReceipt:
         if refusal := self.refusals.get(person):
             return refusal
         self.jobs.append((person, text))
+        self.talks.append(talk)
         return self.receipt

@@ -96,6 +96,7 @@ async def test_who_asks_is_told_when_the_answer_comes_to_paper() -> None:
         bench.hear("bob", "asr33: hello")
         await asyncio.sleep(10)
         assert bench.said() == ["PRIVMSG #paper :It types.", "NOTICE ann :On paper in 3 minutes, at place 4."]
+        assert set(bench.queue.talks) == {"#paper"}
 
 
 @on_jumping_loop

@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.bridges.irc.chat_text import clean_name, clean_text, cut_to_sentences, parse_ctcp, split_text
@@ -385,6 +385,8 @@ def test_people_are_heard_and_machines_are_marked() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=1500), st.integers(1, 63))
+@example("Köln, " * 250, 63)
+@example("x" * 1500, 20)
 def test_an_answer_arrives_whole_behind_our_own_source(text: str, host: int) -> None:
     source = f"asr33!~asr33@{'h' * host}"
     client = connect(limits=SendLimits(1000, 1.0), source=source)

@@ -20,7 +20,10 @@ class PrintQueue(Protocol):
     """The spool, as a bridge sees it."""
 
     async def submit(
-        self, source: str, person: str, text: str, key: str = "", keep_s: float = float("inf")
+        self, source: str, person: str, text: str, key: str = "", keep_s: float = float("inf"), talk: str = ""
     ) -> PrintReceipt:
-        """Queues a text for paper. A second one with the same `key` is the same job; after `keep_s` it expires."""
+        """Queues a text for paper. A second one with the same `key` is the same job; after `keep_s` it expires.
+
+        The lines of one `talk` stay in their order.
+        """
         ...

@@ -17,10 +17,11 @@ class SpoolQueue:
         self._desk = desk
 
     async def submit(
-        self, source: str, person: str, text: str, key: str = "", keep_s: float = float("inf")
+        self, source: str, person: str, text: str, key: str = "", keep_s: float = float("inf"), talk: str = ""
     ) -> PrintReceipt:
         """Queues a text; it is on the disk when this returns."""
-        request = JobRequest(source, person, lay_out(text, self._desk.profile), min(keep_s, self._desk.keep_s), key)
+        lines, keep_s = lay_out(text, self._desk.profile), min(keep_s, self._desk.keep_s)
+        request = JobRequest(source, person, lines, keep_s, key, talk)
         try:
             place = await self._desk.submit(request)
         except SpoolRefused as refusal:

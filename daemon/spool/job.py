@@ -18,7 +18,8 @@ _FUNCTIONS_PER_LINE = 2  # CR and LF, which take paper and time too
 class JobRequest:
     """What a caller wants to be printed. `keep_s`: the age in seconds at which it is no longer worth its paper.
 
-    `once` is the caller's own key: a second request with the same key is the same job.
+    `once` is the caller's own key: a second request with the same key is the same job. The jobs of one `talk`, such as
+    a channel of IRC, stay in their order and take turns as one person, while each person has its own budget.
     """
 
     source: str
@@ -26,6 +27,7 @@ class JobRequest:
     lines: tuple[str, ...]
     keep_s: float = float("inf")
     once: str = ""
+    talk: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,12 @@ class SpoolJob:
     state: JobState = "waiting"
     lines_done: int = 0
     is_of_this_run: bool = True
+    talk: str = ""
+
+    @property
+    def turn(self) -> Person:
+        """Returns who takes turns with others: the talk, or the owner."""
+        return person_key(self.source, self.talk or self.person)
 
     @property
     def owner(self) -> Person:

@@ -3,7 +3,7 @@
 Fair queueing by start tags (WF2Q+, Bennett and Zhang 1997, with equal weights): a job's tag is the number of characters
 that its person has had before it, on a common count that goes on with the paper and that a newcomer starts from; the
 lowest tag is next. So a person with a hundred jobs delays another person's first job by one job, and newcomers,
-however many, cannot keep a person waiting for ever.
+however many, cannot keep a person waiting for ever. A talk of several persons is one person here.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class FairOrder:
         tags = self._tags(waiting)
         return sorted(waiting, key=lambda job: (not job.is_begun, tags.get(job.id, 0.0), job.id))
 
-    def note_waiting(self, owner: Person, waiting: Sequence[SpoolJob]) -> None:
+    def note_waiting(self, turn: Person, waiting: Sequence[SpoolJob]) -> None:
         """Starts a person at the common count, when its first job comes or is released; `waiting`: those before it."""
-        if all(job.owner != owner or job.is_begun for job in waiting):
-            self._used[owner] = max(self._count, self._used.get(owner, 0.0))
+        if all(job.turn != turn or job.is_begun for job in waiting):
+            self._used[turn] = max(self._count, self._used.get(turn, 0.0))
 
     def note_begun(self, job: SpoolJob, waiting: Sequence[SpoolJob]) -> None:
         """Counts a job, which is one of the waiting ones, when its first line is struck."""
         tags = self._tags(waiting)
-        self._used[job.owner] = tags[job.id] + job.chars
-        persons = {one.owner for one in waiting}
+        self._used[job.turn] = tags[job.id] + job.chars
+        persons = {one.turn for one in waiting}
         lowest = min((tag for job_id, tag in tags.items() if job_id != job.id), default=0.0)
         self._count = max(self._count + job.chars / len(persons), lowest)
         self._used = {owner: used for owner, used in self._used.items() if used > self._count or owner in persons}
@@ -53,6 +53,6 @@ class FairOrder:
         ends = dict(self._used)
         for job in sorted(waiting, key=lambda job: job.id):
             if not job.is_begun:
-                tags[job.id] = ends.get(job.owner, self._count)
-                ends[job.owner] = tags[job.id] + job.chars
+                tags[job.id] = ends.get(job.turn, self._count)
+                ends[job.turn] = tags[job.id] + job.chars
         return tags

@@ -55,7 +55,15 @@ class Spool:
         if (known := self._find_repeat(now, request)) is not None:
             return replace(self.find_place(now, known), is_repeat=True)
         self._check(now, request)
-        job = SpoolJob(self._state.last_id + 1, request.source, request.person, request.lines, now, request.keep_s)
+        job = SpoolJob(
+            self._state.last_id + 1,
+            request.source,
+            request.person,
+            request.lines,
+            now,
+            request.keep_s,
+            talk=request.talk,
+        )
         self._change("add", job=encode_job(job), once=request.once)
         return self.find_place(now, job.id)
 

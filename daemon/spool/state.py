@@ -95,7 +95,7 @@ class SpoolState:
 
     def _add(self, job: SpoolJob, once: str) -> None:
         if job.state == "waiting":
-            self.order.note_waiting(job.owner, self._waiting())
+            self.order.note_waiting(job.turn, self._waiting())
         self.jobs[job.id] = job
         self.last_id = max(self.last_id, job.id)
         if once:
@@ -123,7 +123,7 @@ class SpoolState:
 
     def _set_state(self, job: SpoolJob, record: Mapping[str, Any], is_of_this_run: bool) -> None:
         if record["state"] == "waiting" and job.state != "waiting":
-            self.order.note_waiting(job.owner, self._waiting())
+            self.order.note_waiting(job.turn, self._waiting())
         job = replace(job, state=record["state"])
         if job.state == "expired":
             job = replace(job, lines=(), lines_done=0)

@@ -17,7 +17,7 @@ from daemon.bridges.irc.chat_room import AskModel, ChatRoom, PrintLine, ReplyNot
 from daemon.bridges.irc.chat_text import clean_name
 from daemon.bridges.irc.irc_client import ChatLine, IrcClient, IrcEvent
 from daemon.bridges.irc.irc_connection import FIRST_WAIT_S, IrcConnection, ServerAddress
-from daemon.bridges.print_queue import PrintQueue
+from daemon.bridges.print_queue import PrintQueue, PrintReceipt
 from model.errors import ModelError
 from model.interface import Model, Sampling
 
@@ -116,8 +116,7 @@ class IrcBridge:
         """Does what the room wants; returns False if the person may do nothing here."""
         match action:
             case PrintLine(person=person, text=text):
-                receipt = await self.parts.queue.submit(SOURCE, person, text, keep_s=self.parts.keep_s)
-                return not receipt.is_denied
+                return not (await self._print(room, person, text)).is_denied
             case AskModel():
                 self._take_question(room, action)
             case ReplyNotice(text=text, nick=nick):
@@ -176,12 +175,15 @@ class IrcBridge:
         room.note_answer(persona, text, self._now())
         line = f"{room.rules.label}{persona}: {text}"
         self._wake()
-        receipt = await self.parts.queue.submit(SOURCE, ask.person, line, keep_s=self.parts.keep_s)
+        receipt = await self._print(room, ask.person, line)
         if ask.trigger == "command" and receipt.refusal:
             self._notify(room, f"Not on paper: {receipt.refusal}", ask.nick)
         elif ask.trigger == "command" and TELL_WAIT_S <= receipt.seconds < float("inf"):
             minutes = -int(-receipt.seconds // 60)
             self._notify(room, f"On paper in {minutes} minutes, at place {receipt.place}.", ask.nick)
+
+    async def _print(self, room: ChatRoom, person: str, text: str) -> PrintReceipt:
+        return await self.parts.queue.submit(SOURCE, person, text, keep_s=self.parts.keep_s, talk=room.channel)
 
     def _notify(self, room: ChatRoom, text: str, nick: str) -> None:
         self.client.notify(room.channel, text, self._now(), nick)
