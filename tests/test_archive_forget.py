@@ -171,6 +171,8 @@ def test_forget_asks_first_and_says_how_much(archive: Path, capsys: pytest.Captu
     message = capsys.readouterr().err
     assert "3 answers and 1 printed text in logs from 20260101T080000 to 20260103T080000" in message
     assert message.endswith("say --yes\n")
+    assert main(["log", "forget", "--log", str(archive), "LAST"]) == 2
+    assert "1 answer (THIRD2 LINE) in the log 20260103T080000" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in data} == data
     assert forget(archive, "--before", "1999") == 0
     assert capsys.readouterr().err == "asr33: nothing to forget\n"

@@ -26,10 +26,11 @@ from daemon.archive.forget_plan import ForgetPlan, rewrite_log
 from daemon.archive.log_replacement import is_in_use, lock_archive, release_log, replace_log
 from daemon.archive.search_query import SearchFilter, build_query
 from daemon.archive.session_index import index_exists, open_index, remove_index
-from daemon.archive.session_reader import read_log_header
+from daemon.archive.session_reader import read_log_header, read_session
 from daemon.config import resolve_log_folder
 from daemon.control.client import acquire_daemon
 from daemon.errors import DaemonError
+from model.printable import quote_briefly
 from tools.cli.consent import confirm
 from tools.cli.errors import ToolError
 from tools.cli.output import print_message, print_output
@@ -98,7 +99,16 @@ def _describe(plan: ForgetPlan, folder: Path) -> str:
     parts = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
     oldest, newest = min(plan.selections).stem, max(plan.selections).stem
     logs = f"the log {oldest}" if oldest == newest else f"logs from {oldest} to {newest}"
-    return f"{' and '.join(parts)} in {logs} of {folder}"
+    return f"{' and '.join(parts)}{_quote_line(plan)} in {logs} of {folder}"
+
+
+def _quote_line(plan: ForgetPlan) -> str:
+    """Returns the line of the only answer to forget, so that the user can see which it is."""
+    if (plan.sessions, plan.answers, plan.printed_texts) != (0, 1, 0):
+        return ""
+    path = next(path for path, chosen in plan.selections.items() if chosen.turns)
+    (turn,) = (turn for turn in read_session(path).turns if turn.number in plan.selections[path].turns)
+    return f" ({quote_briefly(turn.typed or turn.answer)})"
 
 
 def _forget(plan: ForgetPlan, folder: Path) -> None:
