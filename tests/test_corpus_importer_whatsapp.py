@@ -153,22 +153,39 @@ def write_chat(messages: list[Message], form: str, start: datetime) -> tuple[str
     return "".join(lines), times
 
 
-@pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=40, deadline=None)
-@given(messages=talk, start=st.datetimes(datetime(2012, 1, 1), datetime(2030, 1, 1)))
-def test_a_chat_in_each_form_comes_back_exactly(
-    tmp_path_factory: pytest.TempPathFactory, form: str, messages: list[Message], start: datetime
-) -> None:
+def assert_comes_back(folder: Path, form: str, messages: list[Message], start: datetime) -> None:
     # A line without a colon tells where the name of its writer ends.
     messages = [*(Message(who, "Hello", 0) for who in sorted({message.who for message in messages})), *messages]
     # A day above 12 in the chat decides the order of the date.
     start = start.replace(day=28 if start.month != 2 else 27, second=0, microsecond=0)
     chat, times = write_chat(messages, form, start)
-    items = import_chat(tmp_path_factory.mktemp("chat"), chat)
+    items = import_chat(folder, chat)
     assert said(items) == [(message.who, message.text) for message in messages]
     minutes = [int(record.when or 0) // 60 for record in records_of(items)]
     assert minutes == [int(when.replace(tzinfo=UTC).timestamp()) // 60 for when in times]
     assert not damaged_of(items)
+
+
+starts = st.datetimes(datetime(2012, 1, 1), datetime(2030, 1, 1))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=12, deadline=None)
+@given(messages=talk, start=starts)
+def test_a_chat_in_each_form_comes_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, form: str, messages: list[Message], start: datetime
+) -> None:
+    assert_comes_back(tmp_path_factory.mktemp("chat"), form, messages, start)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=200, deadline=None)
+@given(messages=talk, start=starts)
+def test_many_chats_in_each_form_come_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, form: str, messages: list[Message], start: datetime
+) -> None:
+    assert_comes_back(tmp_path_factory.mktemp("chat"), form, messages, start)
 
 
 @pytest.mark.parametrize("order", ["dmy", "mdy"])
