@@ -36,6 +36,9 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 PEERS       := socat ser2net picocom tio minicom chromium nginx ngircd inspircd asciinema
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
+# Some images of containers set it; then each of some hundred processes of the tests compiles the program anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test soak thin pi peers clients npm ray programs clean
 
 demo: $(READY_RUN)
