@@ -111,6 +111,7 @@ ENDLESS: dict[str, Play] = {
 }
 
 
+@pytest.mark.pace
 @pytest.mark.parametrize("owner", ["x", "asr33"])
 @pytest.mark.parametrize("case", ENDLESS)
 async def test_an_endless_answer_ends_at_max_tokens_and_at_a_multiple_of_length(case: str, owner: str) -> None:
