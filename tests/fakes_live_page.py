@@ -42,7 +42,7 @@ class PageBench:
     @cached_property
     def hub(self) -> PaperHub:
         """The hub of the page, which the composition root keeps to itself."""
-        return [item for item in gc.get_objects() if isinstance(item, PaperHub) and not item._is_closed][-1]
+        return [item for item in gc.get_objects() if type(item) is PaperHub and not item._is_closed][-1]
 
     @property
     def viewer_count(self) -> int:
