@@ -1,4 +1,4 @@
-# make demo          a Teletype in this terminal (ARGS="--fast --prompt 'HELLO, WHO ARE YOU'")
+# make demo          a Teletype in this terminal (ARGS="--fast --prompt 'THE TELETYPE IS'")
 # make test          formatting, lint, types and the whole suite; TRAIN=0 leaves out torch and its tests
 # make soak          the tests at the paper's pace: minutes to hours
 # make thin          `pip install .` alone in its own virtual environment: packages, memory, one answer from a server

@@ -63,12 +63,13 @@ def start_pair(tmp_path: Path) -> Iterator[Callable[..., Pair]]:
         running.append(process)
         return process
 
-    def start(*flags: str, fast: bool = True, in_person: bool = False) -> Pair:
+    def start(*flags: str, fast: bool = True) -> Pair:
         link, events, logs = tmp_path / "tty33", tmp_path / "events.jsonl", tmp_path / "sessions"
         pace = ["--fast"] if fast else []
         machine = spawn("virtual", "--link", str(link), "--events", str(events), *pace)
         wait_for(link.exists)
-        mode = [] if in_person else ["--persona", ""]  # the typed text is continued, for as long as a test wants
+        # The typed text is continued, for as long as a test wants.
+        mode = ("--persona", "")
         daemon = spawn("run", "--line", str(link), "--log", str(logs), "--seed", "7", *mode, *pace, *flags)
         pair = Pair(machine, daemon, events, logs)
         if not fast:  # skips fifteen seconds of greeting
@@ -93,16 +94,6 @@ def test_a_typed_line_is_echoed_and_answered(start_pair: Callable[..., Pair]) ->
     assert " ".join(answer.split())[:20] == " ".join(message.upper().split())[:20]
     assert pair.log("prompt")[0]["text"] == "The Teletype is"
     assert pair.log("end")[0]["finish"] in ("sentence", "end")
-
-
-def test_the_embedded_model_answers_in_person(start_pair: Callable[..., Pair]) -> None:
-    pair = start_pair(in_person=True)
-    pair.type("HELLO, WHO ARE YOU\n")
-    wait_for(lambda: pair.paper().count("READY\n") == 2)
-    assert pair.log("prompt")[0]["text"] == "You: Hello, who are you\nTeletype:"
-    answer = pair.paper().split("HELLO, WHO ARE YOU\n")[1].removesuffix("\nREADY\n")
-    assert 3 < len(answer) < 400
-    assert "YOU:" not in answer
 
 
 def test_bye_ends_the_daemon_with_goodbye(start_pair: Callable[..., Pair]) -> None:
