@@ -46,6 +46,7 @@ def receive_messages(service_manager: socket.socket) -> list[str]:
     return words
 
 
+@pytest.mark.alone  # a status is sent once, and is dropped while its reader is late
 @pytest.mark.pace
 def test_a_daemon_without_a_server_is_ready_and_alive_and_reports_its_status(
     tmp_path: Path, service_manager: socket.socket
