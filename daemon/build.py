@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import paths, session_log
-from daemon.bridges.irc.chat_answer import ChatAnswer
+from daemon.bridges.chat_answer import ChatAnswer
 from daemon.bridges.irc.chat_room import AskModel
 from daemon.bridges.irc.irc_bridge import IrcBridge
 from daemon.bridges.irc.open_bridge import open_bridge, run_bridge_forever

@@ -16,7 +16,7 @@ from fakes_daemon import ScriptedModel, split_words
 from fakes_irc import ListedQueue
 from fakes_teletype import on_jumping_loop
 
-from daemon.bridges.irc.chat_answer import ChatVoice
+from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import MAX_QUESTIONS, MAX_TRIES, QUESTION_KEEP_S, BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import ConnectionEnded, IrcClient

@@ -11,7 +11,7 @@ from fakes_daemon import ScriptedModel, split_words
 from fakes_teletype import run_jumping
 from test_spool_desk import SpoolBench
 
-from daemon.bridges.irc.chat_answer import ChatVoice
+from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom
 from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import IrcClient

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from daemon.bridges.irc.chat_text import clean_name, clean_text, cut_to_sentences, parse_ctcp, split_text
+from daemon.bridges.chat_text import clean_name, clean_text, cut_to_sentences, parse_ctcp, split_text
 from daemon.bridges.irc.irc_client import (
     DEAD_AFTER_S,
     PING_AFTER_S,

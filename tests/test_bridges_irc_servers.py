@@ -16,7 +16,7 @@ from fakes_irc import IRC_SERVERS, ChatPerson, ListedQueue, find_free_port, need
 from fakes_teletype import wait_until
 from fakes_tls import certificates as certificates
 
-from daemon.bridges.irc.chat_answer import ChatVoice
+from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import IrcClient

@@ -86,7 +86,7 @@ PURE = [
     "model/opening.py",
     "daemon/archive/answer_code.py",
     "daemon/bridges/irc/chat_room.py",
-    "daemon/bridges/irc/chat_text.py",
+    "daemon/bridges/chat_text.py",
     "daemon/bridges/irc/flood_guard.py",
     "daemon/bridges/irc/irc_client.py",
     "daemon/bridges/irc/irc_message.py",

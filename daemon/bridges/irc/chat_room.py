@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from daemon.bridges.irc.chat_text import clean_name, clean_text
+from daemon.bridges.chat_text import clean_name, clean_text
 from daemon.bridges.irc.flood_guard import FloodGuard
 from daemon.bridges.irc.irc_client import ChatLine
 from daemon.bridges.irc.loop_guard import MAX_TURNS, LoopGuard

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from daemon.bridges.irc.chat_answer import ChatAnswer, ChatVoice, answer_room
+from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, answer_room
+from daemon.bridges.chat_text import clean_name
 from daemon.bridges.irc.chat_room import AskModel, ChatRoom, PrintLine, ReplyNotice, RingBell, RoomAction
-from daemon.bridges.irc.chat_text import clean_name
 from daemon.bridges.irc.irc_client import ChatLine, IrcClient, IrcEvent
 from daemon.bridges.irc.irc_connection import FIRST_WAIT_S, IrcConnection, ServerAddress
 from daemon.bridges.print_queue import PrintQueue, PrintReceipt

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from daemon.bridges.irc.chat_text import MAX_TEXT_CHARS, parse_ctcp, split_text
+from daemon.bridges.chat_text import MAX_TEXT_CHARS, parse_ctcp, split_text
 from daemon.bridges.irc.irc_message import (
     MAX_LINE_BYTES,
     IrcMessage,

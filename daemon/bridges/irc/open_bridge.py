@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from daemon.bridges.irc.chat_answer import ChatAnswer, ChatVoice, default_cue
+from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, default_cue
 from daemon.bridges.irc.chat_room import TRIGGERS, AskModel, ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import IrcClient

@@ -1,4 +1,4 @@
-"""The answer of the model to a room: its prompt, and whole sentences within the length of a chat.
+"""The answer of the model to people of a network: its prompt, and whole sentences within the length of a message.
 
 The operator has the model first. While the operator uses it an answer waits, and one that has begun is given up and
 made anew; the same seed gives the same text.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from daemon.bridges.irc.chat_text import cut_to_sentences
+from daemon.bridges.chat_text import cut_to_sentences
 from model.dialogue import ChatTextFilter, join_dialogue
 from model.engine_errors import engine_errors
 from model.interface import Model, Sampling
@@ -33,18 +33,24 @@ class ChatAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ChatVoice:
-    """As whom the model speaks in a room. `cue` is the text before the lines, for a model that knows no chat."""
+    """As whom the model speaks. `cue` is the text before the lines, for a model that knows no chat.
+
+    Without a persona it goes on with the text of the lines, and names no speaker.
+    """
 
     persona: str
     cue: str = ""
 
     def build_prompt(self, lines: ChatLines) -> str:
         """Returns the lines as a dialogue that ends with the persona's tag, and never in a blank."""
-        dialogue = join_dialogue(lines, self.persona)
+        plain = "\n".join(text for _, text in lines).rstrip()
+        dialogue = join_dialogue(lines, self.persona) if self.persona else plain
         return f"{self.cue}\n\n{dialogue}" if self.cue else dialogue
 
     def find_stops(self, lines: ChatLines) -> tuple[str, ...]:
         """Returns the tags of those who spoke last: the answer ends before it speaks for them."""
+        if not self.persona:
+            return ()
         names = dict.fromkeys(name for name, _ in reversed(lines) if name != self.persona)
         return tuple(f"\n{name}:" for name in names)[:MAX_STOPS]
 
@@ -90,7 +96,7 @@ async def _generate_while_free(
 
 async def _generate(model: Model, voice: ChatVoice, prompt: str, sampling: Sampling) -> str:
     """Returns the first line of the answer: a line of chat has no second one."""
-    text_filter, trimmer = ChatTextFilter(f"\n{voice.persona}:"), OpeningTrimmer("message")
+    text_filter, trimmer = ChatTextFilter(f"\n{voice.persona}:" if voice.persona else ""), OpeningTrimmer("message")
     answer = ""
     async with aclosing(model.stream(prompt, sampling)) as chunks:
         async for chunk in chunks:

@@ -1,10 +1,10 @@
-"""The text of chat lines: made readable on paper, and cut so that it fits into lines of IRC. Pure."""
+"""The text of people and of answers: made readable on paper, and cut to what a network allows. Pure."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 MAX_TEXT_CHARS = 500  # of one chat line on paper; IRC's lines are shorter, and so are Twitch's
 MAX_NAME_CHARS = 32
@@ -47,18 +47,23 @@ def parse_ctcp(text: str) -> tuple[str, str] | None:
     return (match[1].upper(), match[2] or "") if match else None
 
 
-def cut_to_sentences(text: str, max_chars: int) -> str:
-    """Returns whole sentences of the text, in at most `max_chars` characters.
+def cut_to_sentences(text: str, limit: int, measure: Callable[[str], int] = len) -> str:
+    """Returns whole sentences of the text, of at most `limit` characters, or of what else `measure` counts.
 
     A text whose first sentence is longer, or has no end, is cut after a word and ends in `...`.
     """
     text = " ".join(text.split())
-    ends = [match.end() for match in _SENTENCE_END.finditer(text) if match.end() <= max_chars]
-    if ends and (len(text) > max_chars or ends[-1] == len(text) or ends[-1] > 20):
+    length = measure(text)
+    ends = [match.end() for match in _SENTENCE_END.finditer(text) if measure(text[: match.end()]) <= limit]
+    if ends and (length > limit or ends[-1] == len(text) or ends[-1] > 20):
         return text[: ends[-1]]
-    if len(text) <= max_chars:
+    if length <= limit:
         return text
-    return text[: max_chars - 3].rpartition(" ")[0].rstrip(" ,;:") + "..." if " " in text else text[:max_chars]
+    room = limit - measure("...") if " " in text else limit
+    head = text[: 4 * limit]
+    while head and measure(head) > room:
+        head = head[:-1]
+    return head.rpartition(" ")[0].rstrip(" ,;:") + "..." if " " in text else head
 
 
 def split_text(text: str, max_bytes: int, max_chars: int = MAX_TEXT_CHARS) -> list[str]:
