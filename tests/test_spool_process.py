@@ -29,10 +29,11 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 def numbers_on(paper: str) -> list[int]:
-    return [int(number) for number in re.findall(r"^LINE (\d+)$", paper, re.MULTILINE)]
+    """The whole lines: a kill may tear one within its number, so each ends with a period."""
+    return [int(number) for number in re.findall(r"^LINE (\d+)\.$", paper, re.MULTILINE)]
 
 
-HEAD_STRIKES = 250  # of the greeting; a line of the job has ten
+HEAD_STRIKES, LINE_STRIKES = 250, 11  # of the greeting, and of a line of the job
 
 
 def check_kills(sandbox: Sandbox, kills: int) -> None:
@@ -40,18 +41,18 @@ def check_kills(sandbox: Sandbox, kills: int) -> None:
     rng = random.Random(kills)
     sandbox.start_machine("--fast")
     daemon = sandbox.start_daemon("--fast", "--config", str(sandbox.link.parent / "quick.toml"))
-    text = "".join(f"line {number}\n" for number in range(LINES))
+    text = "".join(f"line {number}.\n" for number in range(LINES))
     code, message = sandbox.run_command("print", "--spool", "--once", "today", "--keep", "1h", stdin=text.encode())
     assert (code, message) == (0, "asr33: job 1: place 1, 0 s until paper\n")
     for kill in range(kills):
         target = LINES * (kill + 1) // (kills + 1) - rng.randrange(max(1, LINES // (kills + 1)))
-        wait_for(lambda target=target: sandbox.events.read_bytes().count(b"\n") >= HEAD_STRIKES + 10 * target)
+        wait_for(lambda target=target: sandbox.events.read_bytes().count(b"\n") >= HEAD_STRIKES + LINE_STRIKES * target)
         daemon.kill()
         daemon.wait(30)
         daemon = sandbox.start(
             "run", "--line", str(sandbox.link), "--fast", "--config", str(sandbox.link.parent / "quick.toml")
         )
-    wait_for(lambda: f"LINE {LINES - 1}\n\nREADY\n" in sandbox.paper_text(), 60.0)
+    wait_for(lambda: f"LINE {LINES - 1}.\n\nREADY\n" in sandbox.paper_text(), 60.0)
     numbers = numbers_on(sandbox.paper_text())
     assert sorted(set(numbers)) == list(range(LINES))
     assert all(after - before in (0, 1) for before, after in pairwise(numbers))
