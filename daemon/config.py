@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from daemon import paths
+from daemon.bridge_config import IrcConfig
+from daemon.bridge_config import setting as _setting
 from daemon.config_parser import Settings, check_section, merge_settings, read_config_file, read_environment
 from daemon.errors import ConfigError
 from drivers.profile import Profile
@@ -31,11 +33,6 @@ from model.interface import (
 from model.store import default_model
 
 BreakMarking = Literal["auto", "on", "off"]
-
-
-def _setting(value: Any, help: str, **metadata: Any) -> Any:
-    """Returns a field with a default and its metadata: `help`, `range` of a number, `default` of a computed one."""
-    return field(default=value, metadata={"help": help, **metadata})
 
 
 def _of_sampling(name: str, **metadata: Any) -> dict[str, Any]:
@@ -157,37 +154,6 @@ class SpoolConfig:
     source_day: int = _setting(60_000, "characters of one source in any 24 hours", range=(0, 10**9))
     allow: tuple[str, ...] = _setting((), 'who may print, such as ["irc/ada", "mail/*"]', default="all")
     deny: tuple[str, ...] = _setting((), 'who may not print, such as ["irc/bob"]; it goes before allow')
-
-
-@dataclass(frozen=True, slots=True)
-class IrcConfig:
-    """[irc]: the bridge to a channel of IRC or Twitch, whose lines come to paper and are answered."""
-
-    server: str = _setting("", 'HOST or HOST:PORT, on Twitch "irc.chat.twitch.tv"; "": there is no bridge')
-    tls: bool = _setting(True, "the connection is encrypted")
-    ca_file: Path | None = _setting(None, "file with the certificate authorities to trust")
-    nick: str = _setting("asr33", "name of the machine there; on Twitch the account")
-    channels: tuple[str, ...] = _setting((), 'channels to join, such as ["#teletype"]')
-    password_file: Path | None = _setting(None, "file with the password, on Twitch the token of the account")
-    sasl_user: str = _setting("", "account of the network (SASL), whose password is in password_file")
-    answer_to: tuple[str, ...] = _setting(
-        ("command", "name"), "what the model answers: `command`, its `name`, a `question`, and a `timer`"
-    )
-    command: str = _setting("!gpt2", "word at the begin of a line that makes the model answer")
-    timer_minutes: float = _setting(30.0, "minutes after a line of a person, for `timer`", range=(0.1, 10_080))
-    persona: str | None = _setting(
-        None, "speaker as whom the model answers", default="the persona of the conversation, or the nick"
-    )
-    cue: str | None = _setting(
-        None, "text before the lines of the room", default="one about a chat room, for a model that knows no speakers"
-    )
-    lines: int = _setting(5, "lines of the room that the model sees, its own among them", range=(1, 100))
-    length: int = _setting(400, "characters after which an answer ends with its sentence", range=(20, 4_000))
-    keep_minutes: float = _setting(60.0, "minutes after which a line is no longer worth its paper", range=(1, 10_080))
-    ignore: tuple[str, ...] = _setting(
-        ("nightbot", "streamelements", "streamlabs", "moobot", "fossabot"),
-        "nicks neither printed nor answered",
-    )
 
 
 @dataclass(frozen=True, slots=True)

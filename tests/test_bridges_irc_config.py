@@ -9,10 +9,11 @@ import pytest
 from fakes_daemon import ScriptedModel
 from fakes_irc import ListedQueue
 
+from daemon.bridge_config import IrcConfig
 from daemon.bridges.irc.irc_bridge import IrcBridge
 from daemon.bridges.irc.open_bridge import open_bridge, parse_address
 from daemon.bridges.irc.send_queue import IRC_LIMITS, TWITCH_LIMITS
-from daemon.config import AnswerConfig, Config, IrcConfig, load_config
+from daemon.config import AnswerConfig, Config, load_config
 from daemon.errors import ConfigError
 from model.dialogue import NO_PERSONA, Speakers
 

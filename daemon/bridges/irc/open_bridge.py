@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from daemon.bridge_config import IrcConfig
 from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, default_cue
 from daemon.bridges.irc.chat_room import TRIGGERS, AskModel, ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
@@ -18,7 +19,7 @@ from daemon.bridges.irc.irc_connection import ServerAddress
 from daemon.bridges.irc.registration import IrcIdentity
 from daemon.bridges.irc.send_queue import IRC_LIMITS, TWITCH_LIMITS
 from daemon.bridges.print_queue import PrintQueue
-from daemon.config import Config, IrcConfig
+from daemon.config import Config
 from daemon.errors import ConfigError
 from model.dialogue import Speakers
 from model.interface import Model
