@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,11 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import paths, session_log
-from daemon.bridges.chat_answer import ChatAnswer
-from daemon.bridges.irc.chat_room import AskModel
-from daemon.bridges.irc.irc_bridge import IrcBridge
-from daemon.bridges.irc.open_bridge import open_bridge, run_bridge_forever
-from daemon.bridges.spool_queue import SpoolQueue
+from daemon.bridge_tasks import BridgedDaemon, open_bridges
 from daemon.carbon_copy import CarbonCopy
 from daemon.config import Config, resolve_log_folder
 from daemon.control import server
@@ -34,18 +29,14 @@ from daemon.observers import MotorHours, log_events_to
 from daemon.privacy import Privacy
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
-from daemon.spool.desk import SpoolDesk
 from daemon.spool.open_spool import open_spool
 from daemon.spool.print_task import print_jobs_forever
 from daemon.system_clock import ClockWatch, watch_system_clock
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError
 from drivers.events import Event
-from drivers.paper.paper import BEL
 from drivers.profile import Profile
 from drivers.teletype import Teletype
-from drivers.text.carriage import Stroke
-from drivers.text.charset import apply_parity
 from model.dialogue import Speakers
 from model.interface import Model
 
@@ -215,40 +206,8 @@ def _run_spool(
     observers.append(desk.count.on_event)
     printing = asyncio.ensure_future(print_jobs_forever(desk, session, config.spool.idle_s))
     stack.push_async_callback(_cancel_and_wait, printing)
-    if config.irc.server:
-        bridging = _open_irc_bridge(session, desk, config, model, speakers, log)
-        stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(run_bridge_forever(bridging)))
-
-
-def _open_irc_bridge(
-    session: TeletypeSession, desk: SpoolDesk, config: Config, model: Model, speakers: Speakers, log: SessionLog
-) -> IrcBridge:
-    """Raises ConfigError."""
-
-    async def ring_bell() -> None:
-        tty = session.tty
-        with contextlib.suppress(DriverError):
-            await tty.send_strokes([(Stroke(BEL, tty.column), apply_parity(BEL, tty.profile.send_parity))])
-
-    def note_answer(channel: str, ask: AskModel, seed: int, answer: ChatAnswer) -> None:
-        prompt = answer.prompt if log.keeps_input else ""
-        fields = {"channel": channel, "nick": ask.nick, "prompt": prompt, "seed": seed, "text": answer.text}
-        log.write(time.monotonic(), "chat", source="irc", **fields)
-
-    def is_model_free() -> bool:
-        """Whether the operator has begun no line and gets no answer."""
-        return session.activity in ("listening", "lent") and not session.tty.has_partial_line
-
-    return open_bridge(
-        config,
-        SpoolQueue(desk),
-        model,
-        speakers,
-        secrets.randbits(31) if config.answer.seed is None else config.answer.seed,
-        is_model_free=is_model_free,
-        ring_bell=ring_bell,
-        note_answer=note_answer,
-    )
+    for bridging in open_bridges(BridgedDaemon(session, desk, config, model, speakers, log)):
+        stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(bridging))
 
 
 @asynccontextmanager

@@ -20,10 +20,11 @@ from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import MAX_QUESTIONS, MAX_TRIES, QUESTION_KEEP_S, BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import ConnectionEnded, IrcClient
-from daemon.bridges.irc.irc_connection import REFUSED_WAIT_S, IrcConnection, ServerAddress
+from daemon.bridges.irc.irc_connection import REFUSED_WAIT_S, IrcConnection
 from daemon.bridges.irc.registration import IrcIdentity
 from daemon.bridges.irc.send_queue import SendLimits
 from daemon.bridges.print_queue import PrintReceipt
+from daemon.bridges.server_address import ServerAddress
 from model.errors import ModelError
 from model.interface import Sampling
 

@@ -15,8 +15,8 @@ from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom
 from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import IrcClient
-from daemon.bridges.irc.irc_connection import ServerAddress
 from daemon.bridges.irc.registration import IrcIdentity
+from daemon.bridges.server_address import ServerAddress
 from daemon.bridges.spool_queue import SpoolQueue
 from daemon.spool.budget import BudgetLimits
 from daemon.spool.rules import SpoolRules

@@ -20,9 +20,10 @@ from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import IrcClient
-from daemon.bridges.irc.irc_connection import IrcConnection, ServerAddress
+from daemon.bridges.irc.irc_connection import IrcConnection
 from daemon.bridges.irc.registration import IrcIdentity
 from daemon.bridges.irc.send_queue import SendLimits
+from daemon.bridges.server_address import ServerAddress
 from model.interface import Sampling
 
 FAST = SendLimits(100, 1.0)

@@ -241,6 +241,7 @@ FLOORS = {
         "observers exchange farewell tape_prompt answer_log carbon_copy copy_sinks spool.open_spool",
         "session",
         "control systemd web bridges",
+        "bridge_tasks",
         "build",
     ],
 }

@@ -11,9 +11,9 @@ import logging
 import random
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from daemon.bridges.irc.irc_client import ChannelJoined, ConnectionEnded, IrcClient, IrcEvent, ServerNotice
+from daemon.bridges.server_address import ServerAddress
 
 CONNECT_S = 30.0
 FIRST_WAIT_S, MAX_WAIT_S = 2.0, 300.0
@@ -22,18 +22,6 @@ LIVED_S = 60.0  # a connection that stays so long is good: the next wait is shor
 _READ_BYTES = 16_384
 
 _log = logging.getLogger("asr33")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """Where the server is; without `tls` the connection is plain."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class IrcConnection:

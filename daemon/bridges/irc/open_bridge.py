@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 
 from daemon.bridge_config import IrcConfig
 from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, default_cue
 from daemon.bridges.irc.chat_room import TRIGGERS, AskModel, ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import IrcClient
-from daemon.bridges.irc.irc_connection import ServerAddress
 from daemon.bridges.irc.registration import IrcIdentity
 from daemon.bridges.irc.send_queue import IRC_LIMITS, TWITCH_LIMITS
+from daemon.bridges.password_file import read_password
 from daemon.bridges.print_queue import PrintQueue
+from daemon.bridges.server_address import ServerAddress, make_tls_context, parse_server_address
 from daemon.config import Config
 from daemon.errors import ConfigError
 from model.dialogue import Speakers
@@ -68,16 +67,9 @@ def open_bridge(
 
 
 def parse_address(config: IrcConfig) -> ServerAddress:
-    """Returns host and port of `server`: a name, HOST:PORT or [IPV6]:PORT. Raises ConfigError."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+))(?::(\d{1,5}))?", config.server)
-    port = int(match[3] or (TLS_PORT if config.tls else PLAIN_PORT)) if match else 0
-    if match is None or not 0 < port < 65_536:
-        raise ConfigError(f'[irc] server = {config.server!r}: write HOST or HOST:PORT, such as "{TWITCH_HOST}"')
-    try:
-        tls = ssl.create_default_context(cafile=config.ca_file) if config.tls else None
-    except OSError as error:  # SSLError is one
-        raise ConfigError(f"[irc] ca_file: {config.ca_file}: {error.strerror or error}") from None
-    return ServerAddress(match[1] or match[2], port, tls)
+    """Returns the address of `server`. Raises ConfigError."""
+    host, port = parse_server_address("irc", config.server, TLS_PORT if config.tls else PLAIN_PORT, TWITCH_HOST)
+    return ServerAddress(host, port, make_tls_context("irc", config.ca_file) if config.tls else None)
 
 
 async def run_bridge_forever(bridge: IrcBridge) -> None:
@@ -91,22 +83,12 @@ async def run_bridge_forever(bridge: IrcBridge) -> None:
 
 
 def _make_identity(config: IrcConfig, *, is_twitch: bool) -> IrcIdentity:
-    password = _read_password(config.password_file) if config.password_file else ""
+    password = read_password("irc", config.password_file)
     if config.sasl_user:
         account = {"sasl_user": config.sasl_user, "sasl_password": password}
     else:
         account = {"password": f"oauth:{password.removeprefix('oauth:')}" if is_twitch and password else password}
     return IrcIdentity(config.nick, config.channels, has_notices=not is_twitch, **account)
-
-
-def _read_password(path: Path) -> str:
-    try:
-        password = path.expanduser().read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"[irc] password_file: {path}: {getattr(error, 'strerror', None) or 'not a text'}") from None
-    if not password or "\n" in password:
-        raise ConfigError(f"[irc] password_file: {path}: write the password or the token there, on one line")
-    return password
 
 
 def _make_rooms(config: IrcConfig, persona: str) -> dict[str, ChatRoom]:
