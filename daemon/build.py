@@ -109,7 +109,7 @@ async def build_session(
         stack.push_async_callback(_shut_down_machine, tty)
         session = TeletypeSession(tty, model, config, log, verdict, conversation, privacy)
         if page is not None:
-            page.show(session, conversation, lambda: privacy.is_on)
+            page.show(session, model, conversation, lambda: privacy.is_on)
         if serve_control:  # after all that prints is closed
             stack.push_async_callback(_print_stop_mark, session)
         if reconnects:

@@ -168,7 +168,8 @@ class CompletionRequest:
 
     `resume_tokens` are the tokens of this answer that were generated before; the answer continues after them.
     `alphabet` names the allowed characters (empty: all). `chars_per_second` is the reader's speed (0: unlimited).
-    `conversation` is a text that all turns of one conversation share, and with it their KV cache.
+    `conversation` is a text that all turns of one conversation share, and with it their KV cache. `gives_way`: the
+    answer has a row only while no other answer wants it.
     """
 
     prompt: str
@@ -177,6 +178,7 @@ class CompletionRequest:
     alphabet: str = ""
     chars_per_second: float = 0.0
     conversation: str = ""
+    gives_way: bool = False
 
 
 class Model(Protocol):

@@ -96,12 +96,13 @@ PROMPTS = st.builds(
     st.sampled_from(["", "x", "yz", "\nA: "]),
 )
 REQUESTS = st.builds(
-    lambda prompt, tokens, seed, speed, conversation, alphabet, length, logprobs: CompletionRequest(
+    lambda prompt, tokens, seed, speed, conversation, alphabet, length, logprobs, gives_way: CompletionRequest(
         prompt,
         replace(make_request(tokens=tokens, seed=seed).sampling, length=length, logprobs=logprobs, stop=("q", "th ")),
         chars_per_second=speed,
         conversation=conversation,
         alphabet=alphabet,
+        gives_way=gives_way,
     ),
     PROMPTS,
     st.integers(1, 80),
@@ -110,6 +111,7 @@ REQUESTS = st.builds(
     st.sampled_from(["", "a", "b", "c"]),
     st.sampled_from(["", "vowels"]),
     st.sampled_from([None, None, 5]),
+    st.booleans(),
     st.booleans(),
 )
 ACTIONS = st.lists(

@@ -194,6 +194,7 @@ def _server_settings(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "alphabets": TYPE_WHEELS,
         "speakers": _choose_speakers(args, folder),
         "cors_origins": args.cors_origin,
+        "max_say": max(1, args.rows // 2),
     }
 
 

@@ -22,8 +22,11 @@ from daemon.errors import DaemonError
 from daemon.web.access import POST_HEADER, Access, make_cookie
 from daemon.web.archive_pages import ArchivePages
 from daemon.web.paper_hub import PaperHub
+from daemon.web.say_page import SayPage, SayReply
 from daemon.web.visitor_lines import LineRefused, VisitorLines
 from model.server.key_throttle import KeyThrottle
+from model.server.refusals import NO_KEY, Refusal
+from model.server.say_response import refuse, robots_response
 
 MAX_BODY_BYTES = 8192
 MAX_VIEWERS = 500
@@ -48,6 +51,7 @@ class LivePage:
         self, hub: PaperHub, table: Mapping[str, Any], access: Access, archive: ArchivePages | None = None
     ) -> None:
         self.visitors: VisitorLines | None = None
+        self.say: SayPage | None = None
         self._hub, self._access, self._archive = hub, access, archive
         self._throttle = KeyThrottle()
         self._files = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in _TYPES}
@@ -71,6 +75,10 @@ class LivePage:
             return _error(405, "the page takes GET and POST")
         if folder == "static" and name in _OPEN_FILES:
             return self._file(request, name)
+        if name == "robots.txt":
+            return robots_response()
+        if name == "say":
+            return self._answer_caller(request)
         if not self._access.allows(request.headers):
             return self._refuse(request, name)
         match folder, name:
@@ -92,6 +100,19 @@ class LivePage:
         if name in ("", "archive"):
             return self._file(request, "key.html", 401)
         return _error(401, "the page needs its key")
+
+    def _answer_caller(self, request: Request) -> Response:
+        """Answers `/say` for a caller who may type: with the key, and not from a page of another site."""
+        headers = request.headers
+        if not self._access.allows(headers):
+            keyless = Refusal(421, "host", "this page is for this computer only: ask at http://localhost")
+            return refuse(request.scope, (keyless if self._access.accepts_key is None else NO_KEY).error())
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return refuse(request.scope, Refusal(403, "browser", "not for pages of other sites").error())
+        if self.say is None:
+            closed = Refusal(403, "closed", "this page is to read only: [web] typing = true lets callers ask")
+            return refuse(request.scope, closed.error())
+        return SayReply(self.say)
 
     def _file(self, request: Request, name: str, status: int = 200) -> Response:
         if name not in self._files:

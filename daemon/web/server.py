@@ -21,10 +21,12 @@ from daemon.web.access import Access, is_loopback, parse_address
 from daemon.web.app import LivePage
 from daemon.web.archive_pages import ArchivePages
 from daemon.web.paper_hub import PaperHub, State
+from daemon.web.say_page import SayPage
 from daemon.web.visitor_lines import MAX_LINE_CHARS, VisitorLines
 from drivers.events import Event
 from drivers.paper.glyphs import glyph_table
 from model.errors import ModelError
+from model.interface import Model
 from model.server.api_keys import ApiKeys
 from model.server.http.connections import ConnectionLimiter, ConnectionLimits
 from model.server.http.server import HardenedServer
@@ -50,7 +52,11 @@ class WebObserver:
         self._is_private: Callable[[], bool] = lambda: False
 
     def show(
-        self, session: TeletypeSession, conversation: Conversation, is_private: Callable[[], bool] = lambda: False
+        self,
+        session: TeletypeSession,
+        model: Model,
+        conversation: Conversation,
+        is_private: Callable[[], bool] = lambda: False,
     ) -> None:
         """Shows what this session does, and lets viewers type, if so configured."""
         self._session, self._is_private = session, is_private
@@ -60,6 +66,12 @@ class WebObserver:
             self._visitors = VisitorLines(session, conversation, self._config.answer, is_private)
             self.app.visitors = self._visitors
 
+            def is_model_free() -> bool:
+                """Whether the operator has begun no line and gets no answer."""
+                return session.activity in ("listening", "lent") and not session.tty.has_partial_line
+
+            self.app.say = SayPage(model, self._visitors, is_model_free)
+
     async def follow_session(self) -> None:
         """Tells the viewers what the session does, until it is cancelled."""
         while True:
@@ -68,7 +80,9 @@ class WebObserver:
             await asyncio.sleep(STATE_INTERVAL_S)
 
     async def close(self) -> None:
-        """Drops the visitors' lines, and ends the streams after the last strokes."""
+        """Drops the visitors' lines, ends the answers to callers, and the streams after the last strokes."""
+        if self.app.say is not None:
+            self.app.say.close()
         if self._visitors is not None:
             await self._visitors.close()
         self._hub.close()

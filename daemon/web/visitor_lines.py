@@ -83,17 +83,21 @@ class VisitorLines:
             raise LineRefused(f"the line has {len(text)} characters: {MAX_LINE_CHARS} are the limit")
         if text[0] == "." and text[1:2].isalpha() and text.split()[0] not in ALLOWED_COMMANDS:
             raise LineRefused(f"{text.split()[0]} is for the operator at the machine", 403)
-        return VisitorLine(text, self._parse_temperature(temperature), self._parse_persona(persona))
+        return VisitorLine(text, self._parse_temperature(temperature), self.choose_persona(persona))
 
     def submit(self, line: VisitorLine) -> None:
         """Queues a line. Raises LineRefused if too many wait, or in a private time."""
-        if self._is_private():
-            raise LineRefused("the operator uses the machine in private: try again later", 409)
+        self.require_public()
         if len(self._waiting) >= MAX_WAITING:
             raise LineRefused(f"{MAX_WAITING} lines wait already: try again when one is answered", 429)
         task = asyncio.ensure_future(self._type(line))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
+
+    def require_public(self) -> None:
+        """Raises LineRefused in a private time."""
+        if self._is_private():
+            raise LineRefused("the operator uses the machine in private: try again later", 409)
 
     def press_break(self) -> None:
         """Stops the answer to a visitor's line as BREAK does; the operator's own answers go on. Raises LineRefused."""
@@ -127,7 +131,8 @@ class VisitorLines:
             raise LineRefused(f"the temperature is a number from {low:g} to {high:g}")
         return replace(self.answer, temperature=float(value))
 
-    def _parse_persona(self, value: object) -> Speakers:
+    def choose_persona(self, value: object) -> Speakers:
+        """Returns the speakers of a persona's name, the session's own for None. Raises LineRefused."""
         if value is None:
             return self._conversation.speakers
         if not isinstance(value, str) or value not in (personas := self.personas):

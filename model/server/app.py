@@ -8,7 +8,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -27,7 +27,7 @@ from model.openai_api.chat_request import PLAIN_SPEAKERS
 from model.openai_api.models import ModelInfo, encode_models
 from model.openai_api.request import OpenAIRequest
 from model.openai_api.response import CompletionChunk
-from model.server import metrics, refusals
+from model.server import metrics, refusals, say_request
 from model.server.api_keys import ApiKeys
 from model.server.completion_response import CompletionBackend, CompletionResponse, convert_model_error
 from model.server.cors import cors_middleware
@@ -35,7 +35,9 @@ from model.server.limits import DEFAULT_LIMITS, BodyBudget, RequestLimits, parse
 from model.server.middleware import AccessMiddleware, bearer_key, reject_browsers, reject_smuggling
 from model.server.open_answers import OpenAnswers
 from model.server.refusals import HttpError, StreamCancelled
-from model.server.streaming import ClientStream
+from model.server.say_endpoint import SayEndpoint
+from model.server.say_response import robots_response
+from model.server.streaming import ClientStream, cancel_on_disconnect
 
 ServerState = Literal["loading", "open", "draining", "failed"]
 CANCEL_GRACE_S = 2.0  # to send the last event of cancelled answers
@@ -74,11 +76,12 @@ class CompletionServer:
         speakers: Speakers = PLAIN_SPEAKERS,
         cors_origins: Sequence[str] = (),
         gauges: Callable[[], Mapping[str, float]] = dict,
+        max_say: int = 4,
     ) -> None:
         """`vocabulary` is the hash of the tokenizer. In a chat, `speakers` are the assistant and the user.
 
         Pages of the `cors_origins` may ask with a key; without `keys` no page may. `gauges` returns the caller's
-        numbers for `/metrics`.
+        numbers for `/metrics`. `max_say` answers at once are made for `/say`, a quarter of them for one caller.
         """
         self.speakers, self._cors_origins = speakers, cors_origins
         self.model, self.name, self.limits, self.keys = model, name, limits, keys
@@ -87,6 +90,7 @@ class CompletionServer:
         self.body_budget = BodyBudget(limits.all_bodies_bytes)
         self.request_counts: Counter[tuple[str, int]] = Counter()
         self._vocabulary, self._alphabets, self._gauges = vocabulary, tuple(alphabets), gauges
+        self._say_endpoint = SayEndpoint(model, self.answers, speakers, name, limits.prompt_chars, max_say)
         self._started_at = time.monotonic()
         self.app = self._build_app()
 
@@ -120,6 +124,8 @@ class CompletionServer:
                 Route("/v1/chat/completions", _CompletionsEndpoint(self, is_chat=True), methods=["POST"]),
                 Route("/v1/models", self._get_models),
                 Route("/v1/models/{name:path}", self._get_models),
+                Route(say_request.PATH, self._say_endpoint, methods=["GET"]),
+                Route("/robots.txt", _get_robots),
                 Route("/health", self._get_health),
                 Route("/metrics", self._get_metrics),
             ],
@@ -135,7 +141,7 @@ class CompletionServer:
     def admit(self, scope: Scope) -> str:
         """Returns the name of the request's API key. Raises HttpError if the request is refused."""
         reject_smuggling(scope)
-        if scope["path"] == "/health":
+        if scope["path"] in ("/health", "/robots.txt"):
             return ""
         key_name: str | None
         if self.keys is None:
@@ -146,7 +152,7 @@ class CompletionServer:
             key_name = self.keys.name_of(key) if key else None
             if key_name is None:
                 raise (refusals.UNKNOWN_KEY if key else refusals.NO_KEY).error()
-        if scope["path"].startswith("/v1/"):
+        if scope["path"].startswith("/v1/") or scope["path"] == say_request.PATH:
             self.require_open()
         return key_name
 
@@ -228,7 +234,7 @@ class _CompletionsEndpoint:
             kind = "chatcmpl" if request.is_chat else "cmpl"
             template = CompletionChunk(f"{kind}-{secrets.token_hex(12)}", int(time.time()), server.name)
             answer = CompletionResponse(request, server.model, client, server.limits, template)
-            watcher = asyncio.ensure_future(_cancel_on_disconnect(receive, client))
+            watcher = asyncio.ensure_future(cancel_on_disconnect(receive, client))
             try:
                 await answer.respond(scope, receive, send)
             except ModelError as error:
@@ -239,6 +245,10 @@ class _CompletionsEndpoint:
                 raise refusals.NOT_OPEN["draining"].error() from None
             finally:
                 watcher.cancel()
+
+
+async def _get_robots(request: Request) -> Response:
+    return robots_response()
 
 
 def _complete_request(request: OpenAIRequest, key_name: str, model: ServedModel, max_tokens: int) -> OpenAIRequest:
@@ -258,13 +268,6 @@ def _complete_request(request: OpenAIRequest, key_name: str, model: ServedModel,
 
     first, *further = map(complete, request.choices)
     return replace(request, completion=first, further_choices=tuple(further))
-
-
-async def _cancel_on_disconnect(receive: Receive, client: ClientStream) -> None:
-    with suppress(Exception):  # Ray's proxy raises on a disconnect
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    client.cancel("gone")
 
 
 async def _handle_routing_error(request: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.server import refusals
 from model.server.key_throttle import KeyThrottle
 from model.server.refusals import HttpError, StreamCancelled
+from model.server.say_response import refuse
 from model.server.streaming import ClientStream
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
@@ -25,8 +26,10 @@ ENDPOINTS = {
     "/v1/completions": "completions",
     "/v1/chat/completions": "chat",
     "/v1/models": "models",
+    "/say": "say",
     "/health": "health",
     "/metrics": "metrics",
+    "/robots.txt": "robots",
 }
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}  # any other name would be a client's text
 
@@ -62,7 +65,7 @@ class AccessMiddleware:
             except HttpError as error:
                 if error.slows and not await self._throttle.hold(record.address):
                     error = refusals.MANY_WRONG_KEYS.error()
-                await error.to_response()(scope, receive, send_and_note)
+                await refuse(scope, error)(scope, receive, send_and_note)
         except StreamCancelled:
             pass
         except Exception as error:
@@ -128,7 +131,8 @@ def reject_smuggling(scope: Scope) -> None:
 
 def reject_browsers(scope: Scope) -> None:
     """Raises HttpError for a request of a web page. Without keys, any page in a local browser could use the model."""
-    if "origin" in Headers(scope=scope):
+    headers = Headers(scope=scope)
+    if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
         raise refusals.BROWSER.error()
 
 

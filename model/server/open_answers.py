@@ -22,11 +22,15 @@ class OpenAnswers:
         self._has_none = asyncio.Event()
 
     @asynccontextmanager
-    async def register(self, client: ClientStream) -> AsyncIterator[None]:
-        """Counts the client's answer as open. Raises HttpError if the server or the key has too many open answers."""
-        self._require_room_for(client, 1)
+    async def register(self, client: ClientStream, count: int = 1) -> AsyncIterator[None]:
+        """Counts the client's answers as open. Raises HttpError if the server or the key has too many open answers.
+
+        A client with a `count` of 0 takes no place of others; it ends with the others when the server does.
+        """
+        self._require_room_for(client, count)
+        client.answer_count = count
         self.clients.add(client)
-        self.count += 1
+        self.count += count
         try:
             yield
         finally:

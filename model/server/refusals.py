@@ -52,9 +52,17 @@ class HttpError(Exception):
         """`slows`: the answer is held back, so that the client cannot try again at once."""
         super().__init__(failure.message)
         self.failure, self.headers, self.slows = failure, headers, slows
+        self.place = 0  # in line; 0: in none
 
     def to_response(self) -> JSONResponse:
-        return JSONResponse(self.failure.to_json(), self.failure.status, self.headers)
+        place = {"place": self.place} if self.place else {}
+        return JSONResponse({**self.failure.to_json(), **place}, self.failure.status, self.headers)
+
+    def in_line(self, place: int, retry_after_s: int) -> HttpError:
+        """Returns the refusal of a caller who has this place in line."""
+        error = HttpError(self.failure, {**self.headers, "Retry-After": str(retry_after_s)})
+        error.place = place
+        return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ BROWSER = Refusal(403, "browser", "no requests from web pages: --keys FILE lists
 NO_KEY = Refusal(401, "invalid_api_key", "a key is needed: Authorization: Bearer KEY")
 UNKNOWN_KEY = Refusal(401, "invalid_api_key", "this key is not known here", slows=True)
 MANY_WRONG_KEYS = Refusal(429, "wrong_keys", "too many wrong keys: send a right one", retry_after_s=5)
-PATHS = "/v1/completions, /v1/chat/completions, /v1/models, /health, /metrics"
+PATHS = "/v1/completions, /v1/chat/completions, /v1/models, /say, /health, /metrics"
 NO_ROUTE = Refusal(404, "", f"nothing is at this path: try {PATHS}")
 NO_METHOD = Refusal(405, "", "not with this method: POST /v1/completions, /v1/chat/completions; GET all else")
 UNKNOWN_MODEL = Refusal(404, "model_not_found", "there is one model here: {}", "model")
@@ -106,6 +114,8 @@ NOT_OPEN = {
 ANSWERS_FULL = Refusal(429, "busy", "all {:,} answers are open: try again", retry_after_s=RETRY_AFTER_S)
 KEY_FULL = Refusal(429, "share", "this key has all its {:,} answers open: try again", retry_after_s=RETRY_AFTER_S)
 MANY_CHOICES = Refusal(422, "unfit", "n: at most {:,} answers of one request here", "n")
+SAY_FULL = Refusal(429, "busy", "all answers are taken: you are number {0} in line, ask again in {1} s")
+SAY_OWN = Refusal(429, "share", "you have your {2} answers open: you are number {0} in line, ask again in {1} s")
 QUEUE_FULL = Refusal(429, "busy", "{}", retry_after_s=RETRY_AFTER_S)
 BODIES_FULL = Refusal(503, "busy", "too many bytes arrive at once: try again", retry_after_s=RETRY_AFTER_S)
 # The body and its fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,13 +27,25 @@ class ClientStream:
             self.cancelled.set_result(reason)
 
 
+async def cancel_on_disconnect(receive: Callable[[], Awaitable[Any]], client: ClientStream) -> None:
+    """Waits until the client disconnects, and cancels its answer."""
+    with suppress(Exception):  # Ray's proxy raises on a disconnect
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    client.cancel("gone")
+
+
 async def with_keepalive(
-    choices: Sequence[AsyncGenerator[TextChunk, None]], client: ClientStream, first_chunk_s: float, keepalive_s: float
+    choices: Sequence[AsyncGenerator[TextChunk, None]],
+    client: ClientStream,
+    first_chunk_s: float | None,
+    keepalive_s: float | None,
 ) -> AsyncGenerator[IndexedChunk | None, None]:
     """Yields the chunks of all choices as they come, and None after each `keepalive_s` without a chunk.
 
-    Before the first chunk that time is `first_chunk_s`. Raises StreamCancelled, and the errors of the choices, which it
-    closes at the end. It requests a chunk of a choice only when the caller has taken the choice's chunk before.
+    Before the first chunk that time is `first_chunk_s`; None is no limit. Raises StreamCancelled, and the errors of
+    the choices, which it closes at the end. It requests a chunk of a choice only when the caller has taken the choice's
+    chunk before.
     """
     timeout = first_chunk_s
     pending: dict[asyncio.Future[TextChunk | None], int] = {}

@@ -77,7 +77,7 @@ class EngineLoop:
     def cancel(self, sequence: BatchSequence) -> None:
         """Takes an open answer out of all further passes. Its cache stays idle for the next turn."""
         if sequence.scheduled in self._active:
-            self._release_slot(sequence)
+            self._release_slot(sequence, keep_cache=not sequence.scheduled.gives_way)
         elif sequence in self._waiting:
             self._waiting.remove(sequence)
         elif sequence in self._parked:
@@ -124,7 +124,8 @@ class EngineLoop:
         now = self._clock()
         action = scheduler.schedule(now, self._active, self._engine.costs, self._policy, self._may_prefill)
         if isinstance(action, Prefill):
-            self._prefill(self._active[action.sequence], action.token_count)
+            if not (action.sequence.gives_way and self._prefill_ahead()):
+                self._prefill(self._active[action.sequence], action.token_count)
         elif isinstance(action, Idle):
             until = min(action.until, now + STALLED_CLIENT_S) if self._waiting else action.until
             return now if self._prefill_ahead() else until
@@ -137,14 +138,14 @@ class EngineLoop:
         if self._waiting and len(self._active) >= self.batch_size:
             self._park_stalled(self._clock())
         if self._waiting and len(self._active) >= self.batch_size:
-            self._preempt_for_fairness()
+            self._preempt_for_waiting()
         while self._waiting and len(self._active) < self.batch_size:
-            sequence = self._waiting[0]
+            first = self._waiting_first()
+            sequence = first[0]
             if self._policy == "paper":
                 now = self._clock()
-                waiting_keys = {waiting.key_name for waiting in self._waiting}
-                keys = scheduler.keys_with_fewest_rows(waiting_keys, self._rows_by_key())
-                candidates = [waiting for waiting in self._waiting if waiting.key_name in keys]
+                keys = scheduler.keys_with_fewest_rows({waiting.key_name for waiting in first}, self._rows_by_key())
+                candidates = [waiting for waiting in first if waiting.key_name in keys]
                 sequence = min(candidates, key=lambda waiting: waiting.scheduled.buffer.next_deadline(now))
             self._waiting.remove(sequence)
             self._active[sequence.scheduled] = sequence
@@ -155,14 +156,26 @@ class EngineLoop:
     def _rows_by_key(self) -> Counter[str]:
         return Counter(sequence.key_name for sequence in self._active.values())
 
-    def _preempt_for_fairness(self) -> None:
-        """Takes a row from the key that has too many. Its latest answer waits, and the cache stays idle."""
-        key = scheduler.key_to_preempt(self._rows_by_key(), {waiting.key_name for waiting in self._waiting})
-        if key is not None:
+    def _waiting_first(self) -> list[BatchSequence]:
+        """The waiting answers that come first: those that give way only if no other waits."""
+        return [waiting for waiting in self._waiting if not waiting.scheduled.gives_way] or list(self._waiting)
+
+    def _preempt_for_waiting(self) -> None:
+        """Takes a row from each answer that must give it up; that answer waits, and its cache stays idle.
+
+        All rows are busy. Answers that give way leave first. Else the latest of the key with too many rows does.
+        """
+        waiting = [waiting for waiting in self._waiting if not waiting.scheduled.gives_way]
+        yielding = [sequence for sequence in self._active.values() if sequence.scheduled.gives_way]
+        if waiting and yielding:
+            leaving = sorted(yielding, key=_arrived_at)[-len(waiting) :]
+        else:
+            key = scheduler.key_to_preempt(self._rows_by_key(), {sequence.key_name for sequence in waiting})
             answers = (sequence for sequence in self._active.values() if sequence.key_name == key)
-            latest = max(answers, key=lambda sequence: sequence.scheduled.buffer.arrived_at)
-            self._release_slot(latest)
-            self._waiting.append(latest)
+            leaving = [] if key is None else [max(answers, key=_arrived_at)]
+        for sequence in leaving:
+            self._release_slot(sequence)
+            self._waiting.append(sequence)
 
     def _park_stalled(self, now: float) -> None:
         """Takes the rows of stalled clients until they read again. The caches stay idle."""
@@ -225,7 +238,7 @@ class EngineLoop:
         if chunk:
             self.outputs.append((sequence, chunk))
         if chunk and chunk.finish_reason:
-            self._release_slot(sequence)
+            self._release_slot(sequence, keep_cache=not sequence.scheduled.gives_way)  # it has no next turn
             self._emit_end(sequence, None)
         elif sequence.window is not window:  # the context was full, and the oldest text was dropped
             self._rewind_to_window(sequence)
@@ -277,3 +290,7 @@ class EngineLoop:
         copies = self._allocator.compact()
         self._engine.copy_caches(copies)
         return bool(copies)
+
+
+def _arrived_at(sequence: BatchSequence) -> float:
+    return sequence.scheduled.buffer.arrived_at

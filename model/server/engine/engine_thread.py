@@ -132,13 +132,15 @@ class BatchModel:
     async def stream(self, request: CompletionRequest, key_name: str = "") -> AsyncGenerator[TextChunk, None]:
         """Generates the answer. Closing the generator takes the answer out of the next pass.
 
-        `key_name` is the API key that the answer counts for when several keys compete for rows. Raises ModelError
-        before the first chunk: PromptTooLong, InvalidParameter, and the kind "busy" if the queue is full.
+        `key_name` is the API key that the answer counts for when several keys compete for rows. An answer that gives
+        way takes no place in the queue. Raises ModelError before the first chunk: PromptTooLong, InvalidParameter, and
+        the kind "busy" if the queue is full.
         """
-        if self._open_requests >= self._capacity:
+        places = 0 if request.gives_way else 1
+        if self._open_requests + places > self._capacity:
             self._refused_requests += 1
             raise ModelError(f"all {self._open_requests} places for answers are taken: ask again soon", "busy")
-        self._open_requests += 1
+        self._open_requests += places
         try:
             now = self._clock()
             sequence = await self._run_in_tokenizer_thread(lambda loaded: loaded.encoder.make_sequence(request, now))
@@ -155,7 +157,7 @@ class BatchModel:
                 self._queues.pop(sequence, None)
                 self._commands.put(lambda engine_loop: engine_loop.cancel(sequence))
         finally:
-            self._open_requests -= 1
+            self._open_requests -= places
 
     async def prefill(self, request: CompletionRequest) -> int:
         """Prefills the stable prefix of a prompt while the engine has time. Returns the number of tokens computed.

@@ -30,6 +30,7 @@ UNPACED_INTERVAL_S = 2.0  # longest wait of an unpaced sequence between two toke
 MAX_PREFILL_WAIT_S = 5.0  # a prompt that has waited longer alternates with the steps, even if clients stall
 MAX_UNDELIVERED_CHARS = 256  # of an unpaced sequence
 OVERHEAD_S = 0.02  # for sampling, copies and the network
+YIELDING_CHUNK = 32  # tokens in a prefill pass of an answer that gives way: about as long as a decode step
 
 SchedulingPolicy = Literal["paper", "arrival"]  # by deadline, or first come first served
 
@@ -83,11 +84,15 @@ class PlayoutBuffer:
 
 @dataclass(slots=True, eq=False)
 class ScheduledSequence:
-    """An answer as the scheduler sees it. `pending_tokens` are still to be computed: 1, or more for a prompt."""
+    """An answer as the scheduler sees it. `pending_tokens` are still to be computed: 1, or more for a prompt.
+
+    One that gives way is served while no other answer has work that is due.
+    """
 
     buffer: PlayoutBuffer
     pending_tokens: int
     slot: int = -1
+    gives_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """Generate a token for each sequence, in the order of their slots. `is_early`: no buffer runs out soon."""
+    """Generate a token for each sequence, in the order of their slots. `is_early`: a prompt may be prefilled ahead."""
 
     sequences: Sequence[ScheduledSequence]
     is_early: bool = False
@@ -139,7 +144,7 @@ def schedule(
             ready.append((sequence.buffer.next_deadline(now), sequence))
     first_deadline = min(paced, key=BY_DEADLINE)[0] if paced else inf
     if prompts:
-        prompt = min(prompts, key=BY_DEADLINE)
+        prompt = min(prompts, key=lambda row: (row[1].gives_way, row[0]))
         if prefill := _schedule_prefill(now, prompt, paced, first_deadline, costs, may_prefill):
             return prefill
     rows = _select_low(now, paced, first_deadline)
@@ -150,13 +155,14 @@ def schedule(
         is_early = first_deadline - COMFORTABLE_BUFFER_S > now
         return DecodeStep(_select_contiguous(rows, paced + unpaced, costs), is_early)
     if unpaced:
-        return DecodeStep(_select_contiguous(unpaced, unpaced, costs))
+        is_early = all(row[1].gives_way for row in unpaced)
+        return DecodeStep(_select_contiguous(unpaced, unpaced, costs), is_early)
     return Idle(_next_wakeup(now, sequences, len(paced)))
 
 
-def prefill_chunk_size(pending_tokens: int) -> int:
+def prefill_chunk_size(pending_tokens: int, largest: int = PREFILL_CHUNK) -> int:
     """The tokens of the next prefill pass. One token never remains: alone it would get slightly different logits."""
-    return min(PREFILL_CHUNK - (pending_tokens == PREFILL_CHUNK + 1), pending_tokens)
+    return min(largest - (pending_tokens == largest + 1), pending_tokens)
 
 
 def _select_low(now: float, paced: list[DueRow], first_deadline: float) -> list[DueRow]:
@@ -193,12 +199,15 @@ def _schedule_prefill(
 ) -> Prefill | None:
     """The next prefill chunk, if every buffer lasts until the following step ends, or if the prompt is overdue."""
     deadline, sequence = prompt
-    count = prefill_chunk_size(sequence.pending_tokens)
+    largest = YIELDING_CHUNK if sequence.gives_way else PREFILL_CHUNK
+    count = prefill_chunk_size(sequence.pending_tokens, largest)
     end = now + costs.prefill.seconds_for(count) + OVERHEAD_S
     latest = first_deadline + (ALLOWED_STALL_S / 2 if deadline < now else 0.0)
     fits = not paced or latest > end + costs.step.seconds_for(len(_select_urgent(end, paced, costs)))
     # The client of an answer whose window moved is printing; the operator of a new prompt can wait longer.
-    if sequence.buffer.has_started:
+    if sequence.gives_way:
+        is_overdue = False
+    elif sequence.buffer.has_started:
         is_overdue = deadline < first_deadline
     else:
         is_overdue = may_prefill and deadline + MAX_PREFILL_WAIT_S < now
@@ -227,7 +236,7 @@ def _select_rows(
         return paced + unpaced
     if left_s < full_s and len(urgent := _select_urgent(now + OVERHEAD_S, paced, costs)) < len(paced):
         return urgent or paced
-    overdue = [row for row in unpaced if row[0] < now]
+    overdue = [row for row in unpaced if row[0] < now and not row[1].gives_way]
     if -ALLOWED_STALL_S < left_s < full_s - ALLOWED_STALL_S and full_s < OVERLOAD_STEP_S:
         size = max(step.max_items_in(ALLOWED_STALL_S), MIN_SPLIT_GAIN * step.items_per_pass_overhead)
         return _select_block(paced, size) + overdue

@@ -36,7 +36,8 @@ class BatchSequence:
         """`prompt` is an end-of-text token and the tokens of the request's prompt. Raises PromptTooLong."""
         require_prompt_fits(prompt, context)
         self.conversation = request.conversation
-        self.scheduled = ScheduledSequence(PlayoutBuffer(request.chars_per_second, arrived_at), 0)
+        buffer = PlayoutBuffer(request.chars_per_second, arrived_at)
+        self.scheduled = ScheduledSequence(buffer, 0, gives_way=request.gives_way)
         self.generated_tokens = 0  # without the resume tokens
         self._generation = Generation(ContextWindow(prompt, context, vocabulary), request.sampling, vocabulary, mask)
         self._unsent_tokens: tuple[int, ...] = ()

@@ -89,9 +89,12 @@ class HttpConnection(H11Protocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keeps the connection while an answer is open, because the client may have closed only its sending half.
 
-        With TLS the end of the client's data ends the connection, because asyncio closes it.
+        With TLS the end of the client's data ends the connection, because asyncio closes it. So it does for an answer
+        that says so in its scope.
         """
         is_tls = self.transport.get_extra_info("sslcontext") is not None
+        if self._is_answering and self.scope["state"].get("ends_at_eof"):
+            return False
         if is_tls or self._is_closing or not (self._is_answering and self.conn.has_whole_request):
             return False
         if self._half_close_probe is None:
