@@ -42,3 +42,46 @@ class IrcConfig:
         ("nightbot", "streamelements", "streamlabs", "moobot", "fossabot"),
         "nicks neither printed nor answered",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class MentionsConfig:
+    """[mentions]: accounts on Mastodon, Bluesky and X, whose mentions are answered there and come to paper."""
+
+    mastodon: str = setting("", 'server of the account, such as "https://mastodon.social"; "": there is none')
+    mastodon_token_file: Path | None = setting(None, "file with the account's access token")
+    bluesky: str = setting("", 'handle of the account, such as "teletype.bsky.social"; "": there is none')
+    bluesky_password_file: Path | None = setting(None, "file with an app password of the account")
+    bluesky_server: str = setting("https://bsky.social", "server of the account on Bluesky")
+    x: bool = setting(
+        False,
+        "answer on X. X takes money for it: about $0.005 for each mention that is read and $0.015 for each answer; "
+        "no answer has a link, which would cost $0.20 (docs.x.com, 2026)",
+    )
+    x_keys_file: Path | None = setting(
+        None, "file with the four keys of OAuth 1.0a, one a line: API key, its secret, access token, its secret"
+    )
+    x_server: str = setting("https://api.x.com", "server of X")
+    ca_file: Path | None = setting(None, "file with the certificate authorities to trust")
+    poll_s: float = setting(60.0, "seconds between two looks for mentions", range=(1, 86_400))
+    persona: str | None = setting(
+        None,
+        'speaker as whom the model answers; "": it goes on with the text of the mention',
+        default="the persona of the conversation, or `Teletype`",
+    )
+    cue: str | None = setting(
+        None, "text before a mention", default="one about messages, for a model that knows no speakers"
+    )
+    length: int = setting(280, "characters after which an answer ends with its sentence", range=(20, 4_000))
+    person_hour: int = setting(6, "answers to one person in any hour", range=(1, 1_000))
+    ignore: tuple[str, ...] = setting((), 'accounts that get no answer, such as ["bot@example.org"]')
+    paper: bool = setting(True, "public mentions and their answers come to paper")
+    keep: str = setting("1d", 'age at which a mention is no longer printed, such as "30m", "12h" or "7d"')
+    daily: str = setting("", 'local time of a daily post, such as "08:30"; "": there is none')
+    daily_prompt: str = setting(
+        "What is on your mind this morning?", "line that the daily post answers or goes on with"
+    )
+
+    @property
+    def has_accounts(self) -> bool:
+        return bool(self.mastodon or self.bluesky or self.x)

@@ -63,6 +63,8 @@ def open_bridges(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]:
     """Yields the task of each bridge that is configured. Raises ConfigError."""
     if daemon.config.irc.server:
         yield _open_irc_bridge(daemon)
+    if daemon.config.mentions.has_accounts:
+        yield from _open_mentions(daemon)
 
 
 def _open_irc_bridge(daemon: BridgedDaemon) -> Coroutine[Any, Any, None]:
@@ -85,3 +87,38 @@ def _open_irc_bridge(daemon: BridgedDaemon) -> Coroutine[Any, Any, None]:
         note_answer=note_answer,
     )
     return run_bridge_forever(bridge)
+
+
+def _open_mentions(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yields a task for each account. Raises ConfigError."""
+    from daemon.bridges.chat_answer import ChatAnswer
+    from daemon.bridges.mentions.mention import PendingPost
+    from daemon.bridges.mentions.mention_bridge import MentionBridge
+    from daemon.bridges.mentions.mention_state import MentionStore
+    from daemon.bridges.mentions.open_mentions import (
+        find_state_folder,
+        make_parts,
+        open_networks,
+        run_mentions_forever,
+        store_path,
+    )
+
+    def note_answer(network: str, pending: PendingPost, answer: ChatAnswer) -> None:
+        author = pending.mention.author if pending.mention else ""
+        daemon.log_chat(network, answer.prompt, nick=author, seed=pending.seed, text=answer.text)
+
+    parts = make_parts(
+        daemon.config,
+        daemon.model,
+        daemon.speakers,
+        daemon.choose_seed(),
+        daemon.queue,
+        is_model_free=daemon.is_model_free,
+        note_answer=note_answer,
+        show_trouble=daemon.session.spool.show_trouble,
+        is_clock_set=lambda: daemon.desk.clock.is_set,
+    )
+    folder = find_state_folder()
+    for network in open_networks(daemon.config.mentions, folder):
+        bridge = MentionBridge(network, MentionStore(store_path(folder, network.name)), parts)
+        yield run_mentions_forever(bridge)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from daemon import paths
-from daemon.bridge_config import IrcConfig
+from daemon.bridge_config import IrcConfig, MentionsConfig
 from daemon.bridge_config import setting as _setting
 from daemon.config_parser import Settings, check_section, merge_settings, read_config_file, read_environment
 from daemon.errors import ConfigError
@@ -168,6 +168,7 @@ class Config:
     web: WebConfig = field(default_factory=WebConfig)
     spool: SpoolConfig = field(default_factory=SpoolConfig)
     irc: IrcConfig = field(default_factory=IrcConfig)
+    mentions: MentionsConfig = field(default_factory=MentionsConfig)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)

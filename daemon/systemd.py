@@ -90,7 +90,8 @@ async def run_watchdog(session: TeletypeSession, notifier: SystemdNotifier) -> N
 
 def format_status_line(session: TeletypeSession, hang_up_reason: str | None = None) -> str:
     """Returns the line that `systemctl status` shows."""
-    return f"{session.activity.upper() if hang_up_reason is None else 'HUNG UP'}, model {session.model_name}"
+    state = session.activity.upper() if hang_up_reason is None else "HUNG UP"
+    return "; ".join([f"{state}, model {session.model_name}", *session.spool.troubles.values()])
 
 
 def _status_lines(status: str) -> list[str]:

@@ -20,6 +20,7 @@ COMMANDS = {
     "virtual": "a virtual ASR-33 alone, with its line at a path of your choice",
     "print": "prints files on the paper, through the running daemon or without one",
     "spool": "lists and changes the jobs that wait until the operator leaves the machine alone",
+    "mentions": "shows the accounts whose mentions the daemon answers, and what would be answered",
     "roll": "counts the paper and the ribbon: say when they are new",
     "punch": "punches a text or a file on paper tape, and reads it back if you like",
     "calibrate": "finds out the properties of your machine, with your help",
@@ -45,6 +46,7 @@ NEEDS_STDOUT = (
     "calibrate",
     "corpus",
     "log",
+    "mentions",
     "model",
     "spool",
 )  # the others need none, or check it themselves

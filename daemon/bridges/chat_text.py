@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 MAX_TEXT_CHARS = 500  # of one chat line on paper; IRC's lines are shorter, and so are Twitch's
@@ -60,9 +61,7 @@ def cut_to_sentences(text: str, limit: int, measure: Callable[[str], int] = len)
     if length <= limit:
         return text
     room = limit - measure("...") if " " in text else limit
-    head = text[: 4 * limit]
-    while head and measure(head) > room:
-        head = head[:-1]
+    head = text[: bisect_right(range(len(text) + 1), room, key=lambda size: measure(text[:size])) - 1]
     return head.rpartition(" ")[0].rstrip(" ,;:") + "..." if " " in text else head
 
 

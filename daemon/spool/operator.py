@@ -15,13 +15,24 @@ PrintMessage = Callable[[str], Awaitable[None]]
 
 
 class OperatorDesk:
-    """Answers the operator on the paper. Without a desk, as in a demonstration, it says that there is no spool."""
+    """Answers the operator on the paper. Without a desk, as in a demonstration, it says that there is no spool.
+
+    `troubles`: what each bridge cannot do now, in one line.
+    """
 
     def __init__(self, desk: SpoolDesk | None = None) -> None:
         self.desk = desk
+        self.troubles: dict[str, str] = {}
+
+    def show_trouble(self, bridge: str, trouble: str) -> None:
+        """Notes the trouble of a bridge; "" ends it."""
+        self.troubles.pop(bridge, None)
+        if trouble:
+            self.troubles[bridge] = trouble
 
     async def print_queue(self, print_message: PrintMessage) -> None:
-        await print_message(NO_SPOOL if self.desk is None else self.desk.format_queue())
+        queue = NO_SPOOL if self.desk is None else self.desk.format_queue()
+        await print_message(queue + "".join(f"-- {trouble} --\n" for trouble in self.troubles.values()))
 
     async def hush(self, minutes: str, print_message: PrintMessage) -> None:
         """Lets nothing print for these minutes, 60 if none are given."""

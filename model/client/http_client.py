@@ -82,6 +82,7 @@ class HttpReply:
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.retry_after = response.headers.get("retry-after", "")
+        self.headers: Mapping[str, str] = response.headers  # names in any case
         self._encoding = response.headers.get("content-encoding", "").strip().lower()
         self._response, self._base_url, self._read_timeout_s = response, base_url, read_timeout_s
 
@@ -120,14 +121,21 @@ class HttpClient:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, body: Any = None, limit_s: float | None = None, head: ReplyHead | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        limit_s: float | None = None,
+        head: ReplyHead | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[HttpReply]:
         """Yields the reply when its head is there, within `limit_s` or the read timeout; closes the reply at the end.
 
         `head` follows the head as it arrives. No redirect is followed: the key goes to no other server.
         Raises ServerLost, ResponseTimeout, and ModelError if the key or the certificates cannot be used.
         """
-        headers, client, base_url = await self._headers(), self._get_client(), self._server_url.base_url
+        headers = await self._headers() | dict(extra_headers or {})
+        client, base_url = self._get_client(), self._server_url.base_url
         limit_s, head = self._config.read_timeout_s if limit_s is None else limit_s, head or ReplyHead()
         try:
             with _server_lost_errors(base_url, head):
