@@ -15,22 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import paths, session_log
-from daemon.bridge_tasks import BridgedDaemon, open_bridges
 from daemon.carbon_copy import CarbonCopy
 from daemon.config import Config, resolve_log_folder
-from daemon.control import server
 from daemon.copy_sinks import sinks_of
 from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
 from daemon.log_retention import Deleted, Retention, delete_old_logs_forever
-from daemon.model_factory import adopt_speakers_of_servers, find_model_hash, load_conversation
+from daemon.model_factory import adopt_speakers_of_servers, begin_conversation, find_manifest
 from daemon.observers import MotorHours, log_events_to
 from daemon.privacy import Privacy
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
-from daemon.spool.open_spool import open_spool
-from daemon.spool.print_task import print_jobs_forever
 from daemon.system_clock import ClockWatch, watch_system_clock
 from drivers.clock import CHARACTER_S, WallClock
 from drivers.errors import DriverError
@@ -62,7 +58,8 @@ async def build_session(
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(model.close)
-        conversation = load_conversation(config)
+        manifest = find_manifest(config)
+        conversation = begin_conversation(config, manifest)
         adopt_speakers_of_servers(model, conversation, config)
         page = await stack.enter_async_context(_open_page(config))
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
@@ -84,7 +81,8 @@ async def build_session(
         stack.push_async_callback(connection.close)  # before the log, which still records the last bytes
         if (speakers := conversation.speakers).persona:
             _log.info("%s answers as %s, to %s", model.name, speakers.persona, speakers.you)
-        _log_session_start(log, started_at, config, port, model.name, speakers)
+        model_hash = manifest.graph_sha256 if manifest else ""
+        _log_session_start(log, started_at, config, port, model.name, model_hash, speakers)
         privacy = Privacy(folder / f"{paths.line_file_name(port)}.private" if serve_control else None)
         if privacy.is_on:
             _log.info("the session is private: what is struck is on the paper only, until the operator types .PUBLIC")
@@ -118,13 +116,12 @@ async def build_session(
             if line.kind != "socket":
                 watching = asyncio.ensure_future(watch_for_others(port, tty, lambda: connection.line))
                 stack.push_async_callback(_cancel_and_wait, watching)
-            _run_spool(session, observers, config, port, stack, model, conversation.speakers, log)
-            await stack.enter_async_context(server.serve_control(session, port))
+            await _serve_others(session, observers, config, port, stack, model, conversation.speakers, log)
         yield session, log
 
 
 def _log_session_start(
-    log: SessionLog, started_at: float, config: Config, port: str, model: str, speakers: Speakers
+    log: SessionLog, started_at: float, config: Config, port: str, model: str, model_hash: str, speakers: Speakers
 ) -> None:
     defaults, machine = asdict(Profile()), asdict(config.machine)
     profile = {name: value for name, value in machine.items() if value != defaults[name] or name == "columns"}
@@ -139,7 +136,7 @@ def _log_session_start(
         model=model,
         machine=config.machine.name,
         profile=profile,
-        model_hash=find_model_hash(config),
+        model_hash=model_hash,
         seed=config.answer.seed,
         settings=asdict(config.answer),
         persona=speakers.persona,
@@ -182,7 +179,7 @@ def _observers(
     return [*observers, *map(privacy.hide_from, viewers)]
 
 
-def _run_spool(
+async def _serve_others(
     session: TeletypeSession,
     observers: list[OnEvent],
     config: Config,
@@ -192,22 +189,23 @@ def _run_spool(
     speakers: Speakers,
     log: SessionLog,
 ) -> None:
-    """Opens the spool, which prints while the session is idle and counts its paper, and the bridges to it.
+    """Opens the spool, the bridges to it, and the control socket. Raises ConfigError, DaemonError."""
+    from daemon.bridge_tasks import BridgedDaemon, open_bridges
+    from daemon.control.server import serve_control
+    from daemon.spool.open_spool import open_spool
+    from daemon.spool.print_task import print_jobs_forever
 
-    Raises ConfigError.
-    """
-    if (desk := open_spool(config.spool, config.machine, port)) is None:
-        return
-    stack.callback(desk.close)
-    session.spool.desk = desk
-    desk.on_begin = lambda job: log.write(
-        time.monotonic(), "job", id=job.id, source=job.source, person=job.person, line=job.lines_done
-    )
-    observers.append(desk.count.on_event)
-    printing = asyncio.ensure_future(print_jobs_forever(desk, session, config.spool.idle_s))
-    stack.push_async_callback(_cancel_and_wait, printing)
-    for bridging in open_bridges(BridgedDaemon(session, desk, config, model, speakers, log)):
-        stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(bridging))
+    if (desk := open_spool(config.spool, config.machine, port)) is not None:
+        stack.callback(desk.close)
+        session.spool.desk = desk
+        desk.on_begin = lambda job: log.write(
+            time.monotonic(), "job", id=job.id, source=job.source, person=job.person, line=job.lines_done
+        )
+        observers.append(desk.count.on_event)
+        bridges = open_bridges(BridgedDaemon(session, desk, config, model, speakers, log))
+        for task in (print_jobs_forever(desk, session, config.spool.idle_s), *bridges):
+            stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(task))
+    await stack.enter_async_context(serve_control(session, port))
 
 
 @asynccontextmanager

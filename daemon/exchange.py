@@ -49,3 +49,11 @@ async def exchange(
         await tty.print(tag_filter.feed(rest) + tag_filter.flush())
         await tty.flush()
     return "".join(answer), "break" if scope.is_broken else finish_reason
+
+
+async def print_message(tty: Teletype, text: str) -> None:
+    """Prints a message of the daemon on a fresh line; BREAK cuts it short."""
+    async with tty.until_break():
+        await tty.fresh_line()
+        await tty.print(text)
+        await tty.flush()

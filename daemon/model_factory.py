@@ -24,6 +24,7 @@ from model.server_url import is_url
 
 if TYPE_CHECKING:
     from model.client.server_pool import RemoteBackend
+    from model.store.manifest import Manifest
 
 _log = logging.getLogger("asr33")
 
@@ -105,26 +106,27 @@ def open_remote_model(
     return FailoverModel(servers, fallback, rng=random.Random(), max_tries=max_tries)
 
 
-def find_model_hash(config: Config) -> str:
-    """Returns the sha256 of a local model's graph; "" for a model on a server, or one that is not there."""
+def find_manifest(config: Config) -> Manifest | None:
+    """Returns the manifest of the configured model; None for one on a server, or one that cannot be read."""
     from model.store import store
 
-    with contextlib.suppress(ModelError, KeyError):
-        return store.read_manifest(store.find_model(config.model.name)).graph_sha256
-    return ""
+    with contextlib.suppress(ModelError):
+        return store.read_manifest(store.find_model(config.model.name))
+    return None
 
 
 def load_conversation(config: Config) -> Conversation:
+    """Returns the conversation of `begin_conversation`. Raises ConfigError."""
+    return begin_conversation(config, find_manifest(config))
+
+
+def begin_conversation(config: Config, manifest: Manifest | None) -> Conversation:
     """Returns a conversation of the configured speakers, with those of the other mode.
 
     The default is the persona in the manifest of a local model. A model of the hub knows no speakers: it plays the
     machine, by a cue. Raises ConfigError if the manifest lacks the configured persona.
     """
-    from model.store import store
-
-    training: dict[str, object] = {}
-    with contextlib.suppress(ModelError):  # a remote model has no manifest here
-        training = store.read_manifest(store.find_model(config.model.name)).training
+    training = manifest.training if manifest else {}
     return _choose_modes(config, *read_known_speakers(training), is_of_hub="repository" in training)
 
 
@@ -157,11 +159,19 @@ def _choose_modes(config: Config, names: Sequence[str], persona: str, is_of_hub:
     elif chosen.persona:
         in_person = resolve_speakers(chosen)
     else:
-        in_person = MACHINE_PERSONA
+        in_person = _speak_to(chosen.you)
     in_person = in_person if chosen.cue is None else replace(in_person, cue=chosen.cue)
     plain = Speakers(you=chosen.you or NO_PERSONA.you)
     is_in_person = bool(chosen.persona) or (chosen.persona is None and (bool(persona) or is_of_hub))
     return Conversation("", in_person, plain) if is_in_person else Conversation("", plain, in_person)
+
+
+def _speak_to(you: str) -> Speakers:
+    """Returns the machine in person, whose cue names the operator, if `you` is not empty."""
+    if not you:
+        return MACHINE_PERSONA
+    cue = MACHINE_PERSONA.cue.replace(f"\n{MACHINE_PERSONA.you}:", f"\n{you}:")
+    return replace(MACHINE_PERSONA, you=you, cue=cue)
 
 
 def resolve_speakers(config: ConversationConfig, known_names: Sequence[str] = ()) -> Speakers:

@@ -112,7 +112,8 @@ def load_toml(tmp_path: Path, toml: str) -> config.Config:
 
 
 def speakers_of(tmp_path: Path, toml: str) -> Speakers:
-    return load_conversation(load_toml(tmp_path, toml)).speakers
+    config = load_toml(tmp_path, toml)
+    return load_conversation(config).speakers
 
 
 def model_of(tmp_path: Path, **training: object) -> str:
@@ -152,9 +153,8 @@ def test_the_model_names_the_persona_that_answers_unless_another_is_configured(t
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environ.items():
                 patch.setenv(name, value)
-            return load_conversation(
-                run.config_from_arguments(parser.parse_args(["--config", str(toml), *words]))
-            ).speakers
+            config = run.config_from_arguments(parser.parse_args(["--config", str(toml), *words]))
+            return load_conversation(config).speakers
 
     assert by_flags("--persona", "BOB STONE", "--you", "Cleo") == Speakers("Bob Stone", "Cleo", known)
     assert by_flags("--persona", "") == Speakers(you="Ann")
@@ -178,7 +178,8 @@ def test_each_model_has_two_modes_and_a_model_of_the_hub_plays_the_machine_by_a_
     def modes(name: str, setting: str = "", **training: object) -> tuple[Speakers, Speakers]:
         (tmp_path / name).mkdir()
         model = model_of(tmp_path / name, **training)
-        conversation = load_conversation(load_toml(tmp_path, model + setting))
+        config = load_toml(tmp_path, model + setting)
+        conversation = load_conversation(config)
         return conversation.speakers, conversation.other_speakers
 
     known = {"Bob": 9, "Ann": 2}
@@ -186,6 +187,10 @@ def test_each_model_has_two_modes_and_a_model_of_the_hub_plays_the_machine_by_a_
     assert modes("all", personas=known) == (Speakers(), Speakers("Bob", "Ann", ("Bob", "Ann")))
     assert modes("plain") == (Speakers(), MACHINE_PERSONA)
     assert modes("hub", repository="openai-community/gpt2") == (MACHINE_PERSONA, Speakers())
+    in_person = modes("you", 'you = "Ada"', repository="openai-community/gpt2")[0]
+    assert (in_person.you, in_person.persona) == ("Ada", "Teletype")
+    assert "\nAda: Good morning!\n" in in_person.cue
+    assert "You:" not in in_person.cue
     assert modes("off", 'persona = ""', repository="gpt2") == (Speakers(), MACHINE_PERSONA)
     assert modes("own", 'cue = "Be brief."', repository="gpt2")[0] == replace(MACHINE_PERSONA, cue="Be brief.")
     assert modes("zoe", 'persona = "Zoe"\ncue = "Zoe sings."') == (Speakers("Zoe", cue="Zoe sings."), Speakers())

@@ -248,6 +248,7 @@ FLOORS = {
         "errors paths log_file log_writer privacy system_clock lease_queue spool bridge_config",
         "config config_parser conversation commands archive session_log log_retention line_connection model_factory",
         "observers exchange farewell tape_prompt answer_log carbon_copy copy_sinks spool.open_spool",
+        "turns",
         "session",
         "control systemd web bridges",
         "bridge_tasks",
@@ -425,6 +426,13 @@ def test_an_answer_needs_no_event_loop() -> None:
     loaded = modules_after("from tools.main import main\nmain(['ask', 'The', '--max-tokens', '1'])")
     assert {"numpy", "onnxruntime", "tokenizers"} <= loaded
     assert not loaded & {"asyncio", "ssl", "onnx", "rich"}
+
+
+def test_a_session_loads_no_spool_and_no_bridge() -> None:
+    loaded = modules_after("import daemon.build")
+    assert not {name for name in loaded if name.startswith(("daemon.bridges", "daemon.spool.desk", "daemon.web"))}
+    loaded = modules_after("import daemon.bridge_tasks")
+    assert not {name for name in loaded if name.startswith("daemon.bridges.irc")}
 
 
 def test_the_thin_client_loads_neither_numpy_nor_an_engine() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from daemon.errors import SpoolRefused
-from daemon.spool.desk import SpoolDesk
+
+if TYPE_CHECKING:
+    from daemon.spool.desk import SpoolDesk
 
 HUSH_MINUTES = 60
 MAX_HUSH_MINUTES = 24 * 60
