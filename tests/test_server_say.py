@@ -298,6 +298,25 @@ def test_one_address_of_many_callers_has_a_place_for_each() -> None:
     assert other.place == 5  # a flood of one caller costs another no more than its own answers
 
 
+def test_callers_who_ask_again_at_once_do_not_pass_a_caller_who_waits_as_told() -> None:
+    harness = QueueHarness(2, 1)
+    greedy = ["a", "b", "c"]
+    patient_at, refusals = 0.5, 0
+    while refusals < 10:
+        for name in greedy:
+            harness.ask(name)
+        if harness.now >= patient_at:
+            full = harness.ask("patient")
+            if full is None:
+                break
+            refusals += 1
+            patient_at = harness.now + full.retry_after_s
+        harness.now += 0.25
+        if harness.now % 3 == 0:  # an answer ends, and a greedy caller asks before anyone
+            harness.end()
+    assert refusals <= 3
+
+
 @settings(max_examples=60)
 @given(
     st.lists(

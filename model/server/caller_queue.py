@@ -1,7 +1,8 @@
 """The queue of `/say`: who may have an answer now, and the place in line of the callers who are sent away. Pure.
 
-No connection waits. A caller gets an answer at once, or a place and the seconds after which to ask again; then the
-place comes before callers who are new. A place that is not used for some seconds is given up.
+No connection waits. A caller gets an answer at once, or a place and the seconds after which to ask again. When they are
+over, an answer is kept free for the caller for some seconds; for a caller who came back in vain it is kept free from then
+on. A place whose caller does not come back is given up.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ class QueueFull(Exception):
 class _Place:
     caller: str
     due_at: float
+    has_returned: bool = False
+
+    def keeps_free(self, now: float) -> bool:
+        """Whether an answer is kept free for the caller."""
+        return self.has_returned or self.due_at <= now
 
 
 class CallerQueue:
@@ -65,29 +71,28 @@ class CallerQueue:
 
     def _admit(self, caller: str, now: float, is_closed: bool) -> None:
         self._places = [place for place in self._places if now < place.due_at + GRACE_S]
-        own = next((place for place in self._places if place.caller == caller and place.due_at <= now), None)
+        own = next((place for place in self._places if place.caller == caller and place.keeps_free(now)), None)
         has_own_room = self._open[caller] < self._per_caller
-        if has_own_room and not is_closed and self.open_count + self._count_due_before(own, now) < self.max_open:
+        if has_own_room and not is_closed and self.open_count + self._count_kept_free(own, now) < self.max_open:
             if own:
                 self._places.remove(own)
             return
         place = self._place_of(caller, own)
         retry_after_s = min(MAX_RETRY_S, max(1, ceil(place * self._mean_s / self.max_open)))
-        if own is None and len(self._places) < MAX_PLACES:
-            self._places.append(own := _Place(caller, now))
         if own:
-            own.due_at = now + retry_after_s
+            own.due_at, own.has_returned = now + retry_after_s, True
+        elif len(self._places) < MAX_PLACES:
+            self._places.append(_Place(caller, now + retry_after_s))
         raise QueueFull(place, retry_after_s, own_limit=0 if has_own_room else self._per_caller)
 
-    def _count_due_before(self, own: _Place | None, now: float) -> int:
-        """The callers before this one who may ask any moment, each with no more places than the answers left to it."""
-        due: Counter[str] = Counter()
+    def _count_kept_free(self, own: _Place | None, now: float) -> int:
+        """The answers that are kept free for places before this one; for a caller no more than it may still have."""
+        kept: Counter[str] = Counter()
         for place in self._places:
             if place is own:
                 break
-            if place.due_at <= now:
-                due[place.caller] += 1
-        return sum(min(count, max(0, self._per_caller - self._open[other])) for other, count in due.items())
+            kept[place.caller] += place.keeps_free(now)
+        return sum(min(count, max(0, self._per_caller - self._open[other])) for other, count in kept.items())
 
     def _place_of(self, caller: str, own: _Place | None) -> int:
         """The number in line. Of each other caller no more places count than it may have answers at once."""
