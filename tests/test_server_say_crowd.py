@@ -137,13 +137,19 @@ def write_keys(folder: Path, count: int) -> tuple[Path, list[str]]:
     return path, keys
 
 
+async def run_curl(*words: str) -> tuple[str, str]:
+    """Returns the head and the body of a reply."""
+    command = ("curl", "-sS", "-N", "-D", "/dev/stderr", "--max-time", "60", *words)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    body, head = await process.communicate()
+    return head.decode(), body.decode()
+
+
 async def count_active(server: ServeProcess) -> int:
     """Returns the rows in use."""
-    process = await asyncio.create_subprocess_exec(
-        *("curl", "-sS", "-H", f"Authorization: Bearer {OPERATOR_KEY}", f"http://127.0.0.1:{server.port}/metrics"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    text = (await process.communicate())[0].decode()
+    key = f"Authorization: Bearer {OPERATOR_KEY}"
+    _, text = await run_curl("-H", key, f"http://127.0.0.1:{server.port}/metrics")
     match = re.search(r"^asr33_batch_active (\d+)", text, re.MULTILINE)
     assert match, text
     return int(match[1])

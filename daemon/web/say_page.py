@@ -94,8 +94,10 @@ class SayPage:
             raise refusals.error_for(error) from None
 
     def _choose_speakers(self, persona: str | None) -> Speakers:
+        """Returns a persona that visitors may choose, in any case. Raises InvalidRequest."""
+        names = {name.casefold(): name for name in self._visitors.personas}
         try:
-            return self._visitors.choose_persona(persona)
+            return self._visitors.choose_persona(persona and names.get(persona.casefold(), persona))
         except LineRefused as error:
             raise InvalidRequest("persona", str(error)) from None
 
