@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from fakes_batch_engine import FakeBatchedSession, make_engine, make_request
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_server_engine_loop import LoopHarness
 
@@ -34,19 +34,22 @@ def passes_to_first_token(harness: LoopHarness, request: CompletionRequest) -> i
     sequence, before = harness.add(request), len(harness.session.passes)
     while not harness.chunks(sequence):
         harness.run_passes()
+        assert len(harness.session.passes) < before + 100, "the operator is not served"
     return len(harness.session.passes) - before
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 9), st.integers(0, 60), st.integers(1, 3), st.integers(0, 250))
+@given(st.integers(1, 9), st.integers(0, 60), st.integers(1, 3), st.integers(0, 250), st.floats(0, 9))
+@example(callers=2, passes=1, operators=1, prompt_chars=200, busy_s=3.0)  # a caller's prompt has waited for long
 def test_an_operator_waits_for_no_pass_of_a_caller(
-    callers: int, passes: int, operators: int, prompt_chars: int
+    callers: int, passes: int, operators: int, prompt_chars: int, busy_s: float
 ) -> None:
     alone = passes_to_first_token(LoopHarness(8, CONTEXT, ROWS), operator())
     harness = LoopHarness(8, CONTEXT, ROWS)
     for number in range(callers):
         harness.add(caller(number, "x" * prompt_chars))
     harness.run_passes(passes)
+    harness.now += busy_s
     assert passes_to_first_token(harness, operator()) == alone  # beside the pass that runs when the request comes
     for number in range(1, operators):
         harness.run_passes(passes)

@@ -62,6 +62,7 @@ async def test_an_open_answer_waits_for_the_operator_and_then_goes_on(
     async with client.stream("GET", f"{bench.url}say", params=WHAT_IS_IT) as reply:
         parts = reply.aiter_text()
         text += await anext(parts)
+        bench.model.pause_s = 60.0  # nor does a slow model keep the operator waiting
         await bench.machine.type("THE ")
         await wait_until(lambda: bench.model.cancelled == 1)  # the model is the operator's
         bench.model.pause_s = 0.001

@@ -1,8 +1,8 @@
 """The queue of `/say`: who may have an answer now, and the place in line of the callers who are sent away. Pure.
 
-No connection waits. A caller gets an answer at once, or a place and the seconds after which to ask again. When they are
-over, an answer is kept free for the caller for some seconds; for a caller who came back in vain it is kept free from then
-on. A place whose caller does not come back is given up.
+No connection waits. A caller gets an answer at once, or a place and the seconds after which to ask again. When they
+are over, an answer is kept free for the caller for some seconds; for a caller who came back in vain it is kept free
+from then on. A place whose caller does not come back is given up.
 """
 
 from __future__ import annotations
