@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -339,6 +340,33 @@ class FakeX(FakeNetworkServer):
         self.own.append({"id": str(self._last_id), "text": call.body["text"], "referenced_tweets": references})
         self.accept_post(call.body["text"], above)
         return Answer(201, {"data": {"id": str(self._last_id), "text": call.body["text"]}})
+
+
+def ask(server: FakeNetworkServer, author: str, text: str) -> str:
+    """Lets a person write to the account; returns the number of the message."""
+    if isinstance(server, FakeMastodon):
+        return server.ask(author, text)
+    if isinstance(server, FakeBluesky):
+        return server.mention(author, f"@robo.bsky.social {text}")
+    assert isinstance(server, FakeX)
+    return server.mention(author, f"@robo {text}")
+
+
+def make_server(name: str) -> FakeNetworkServer:
+    return {"mastodon": FakeMastodon, "bluesky": FakeBluesky, "x": FakeX}[name]()
+
+
+def make_settings(name: str, server: FakeNetworkServer, folder: Path) -> dict[str, Any]:
+    """Returns the keys of [mentions] for one account, whose secret is in a file of the folder."""
+    keys = [getattr(KEYS, one) for one in KEYS.__slots__]
+    file = folder / f"{name}.secret"
+    file.write_text({"mastodon": TOKEN, "bluesky": PASSWORD, "x": "\n".join(keys)}[name] + "\n")
+    chosen: dict[str, dict[str, Any]] = {
+        "mastodon": {"mastodon": server.url, "mastodon_token_file": file},
+        "bluesky": {"bluesky": "robo.bsky.social", "bluesky_server": server.url, "bluesky_password_file": file},
+        "x": {"x": True, "x_server": server.url, "x_keys_file": file},
+    }
+    return chosen[name]
 
 
 @asynccontextmanager

@@ -17,7 +17,6 @@ import pytest
 from fakes_daemon import ScriptedModel, split_words
 from fakes_irc import ListedQueue
 from fakes_mention_servers import (
-    KEYS,
     LOGIN_PAGE,
     PASSWORD,
     TOKEN,
@@ -25,7 +24,9 @@ from fakes_mention_servers import (
     FakeBluesky,
     FakeMastodon,
     FakeNetworkServer,
-    FakeX,
+    ask,
+    make_server,
+    make_settings,
     running_network,
 )
 
@@ -44,32 +45,6 @@ NAMES = ("bluesky", "mastodon", "x")
 SECRETS = (TOKEN, PASSWORD, "3cr3t")
 
 
-def ask(server: FakeNetworkServer, author: str, text: str) -> str:
-    """Lets a person write to the account; returns the number of the message."""
-    if isinstance(server, FakeMastodon):
-        return server.ask(author, text)
-    if isinstance(server, FakeBluesky):
-        return server.mention(author, f"@robo.bsky.social {text}")
-    assert isinstance(server, FakeX)
-    return server.mention(author, f"@robo {text}")
-
-
-def make_server(name: str) -> FakeNetworkServer:
-    return {"mastodon": FakeMastodon, "bluesky": FakeBluesky, "x": FakeX}[name]()
-
-
-def make_config(name: str, server: FakeNetworkServer, folder: Path) -> MentionsConfig:
-    secrets = {"mastodon": TOKEN, "bluesky": PASSWORD, "x": "\n".join(KEYS.__getattribute__(n) for n in KEYS.__slots__)}
-    file = folder / f"{name}.secret"
-    file.write_text(secrets[name] + "\n")
-    chosen: dict[str, dict[str, Any]] = {
-        "mastodon": {"mastodon": server.url, "mastodon_token_file": file},
-        "bluesky": {"bluesky": "robo.bsky.social", "bluesky_server": server.url, "bluesky_password_file": file},
-        "x": {"x": True, "x_server": server.url, "x_keys_file": file},
-    }
-    return MentionsConfig(**chosen[name])
-
-
 @dataclass
 class MentionBench:
     """A bridge to one server; `restart` replaces it, as after a kill."""
@@ -84,7 +59,7 @@ class MentionBench:
     _opened: list[MentionNetwork] = field(default_factory=list)
 
     def restart(self) -> None:
-        [network] = open_networks(make_config(self.name, self.server, self.folder), self.folder)
+        [network] = open_networks(MentionsConfig(**make_settings(self.name, self.server, self.folder)), self.folder)
         self._opened.append(network)
         store = MentionStore(self.folder / f"mentions-{self.name}.json")
         self.bridge = MentionBridge(network, store, self.parts, random.Random(1))
@@ -189,7 +164,7 @@ async def test_a_token_that_is_refused_is_told_once_and_read_again(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     async with running_bench(name, tmp_path) as bench:
-        config = make_config(name, bench.server, tmp_path)
+        config = MentionsConfig(**make_settings(name, bench.server, tmp_path))
         file = config.mastodon_token_file or config.bluesky_password_file or config.x_keys_file
         assert file is not None
         good = file.read_text()
