@@ -35,11 +35,13 @@ from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.mentions.bluesky import make_record_key
 from daemon.bridges.mentions.json_client import JsonClient, find_wait
 from daemon.bridges.mentions.mention_bridge import FIRST_WAIT_S, MAX_WAIT_S, REFUSED_WAIT_S, MentionBridge, MentionParts
-from daemon.bridges.mentions.mention_state import MentionStore
+from daemon.bridges.mentions.mention_state import MentionStatus, MentionStore
 from daemon.bridges.mentions.network import MentionNetwork
 from daemon.bridges.mentions.open_mentions import open_networks
+from daemon.bridges.mentions.preview import ReadOnlyStore, preview_posts
 from daemon.errors import ConfigError, DaemonError
 from model.interface import Sampling
+from tools.mentions import format_account, format_preview
 
 NAMES = ("bluesky", "mastodon", "x")
 SECRETS = (TOKEN, PASSWORD, "3cr3t")
@@ -429,6 +431,32 @@ async def test_a_damaged_file_is_an_error_with_a_cure_and_no_second_answer(tmp_p
         store.path.write_bytes(damaged)
         with pytest.raises(DaemonError, match="move it away"):
             store.read()
+
+
+async def test_a_preview_shows_the_answers_and_sends_and_notes_nothing(tmp_path: Path) -> None:
+    async with running_bench("mastodon", tmp_path) as bench:
+        assert isinstance(bench.server, FakeMastodon)
+        before = bench.bridge.store.path.read_bytes()
+        bench.server.ask("ada", "hello")
+        bench.server.ask("bot", "hello", bot=True)
+        preview = MentionBridge(bench.bridge.network, ReadOnlyStore(bench.bridge.store.path), bench.parts)
+        shown = [format_preview("mastodon", post) async for post in preview_posts(preview)]
+        assert shown == [
+            "mastodon: bot (public): hello\n  a bot\n",
+            "mastodon: ada (public): hello\n  answer: It types.\n",
+        ]
+        assert bench.server.posts == []
+        assert bench.bridge.store.path.read_bytes() == before
+
+
+def test_the_status_of_an_account_is_a_line_and_one_for_each_thing_to_do() -> None:
+    status = MentionStatus("@robo@m.example", 500, False, 3, "mastodon: the server refuses the token", 7, 1)
+    lines = list(format_account("mastodon", status, 2))
+    assert lines[0] == "mastodon: @robo@m.example, 500 characters a post, 7 posts, 2 due, 1 left out"
+    assert lines[1] == "  trouble: mastodon: the server refuses the token"
+    assert "automated account" in lines[2]
+    assert "3 people wait" in lines[3]
+    assert len(list(format_account("x", MentionStatus("@robo", 280, None), 0))) == 1
 
 
 def test_a_token_goes_over_plain_http_to_this_computer_alone() -> None:
