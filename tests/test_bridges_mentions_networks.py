@@ -37,9 +37,10 @@ from daemon.bridges.mentions.json_client import JsonClient, find_wait
 from daemon.bridges.mentions.mention_bridge import FIRST_WAIT_S, MAX_WAIT_S, REFUSED_WAIT_S, MentionBridge, MentionParts
 from daemon.bridges.mentions.mention_state import MentionStatus, MentionStore
 from daemon.bridges.mentions.network import MentionNetwork
-from daemon.bridges.mentions.open_mentions import open_networks
+from daemon.bridges.mentions.open_mentions import open_networks, parse_daily
 from daemon.bridges.mentions.preview import ReadOnlyStore, preview_posts
 from daemon.errors import ConfigError, DaemonError
+from daemon.spool.operator import OperatorDesk
 from model.interface import Sampling
 from tools.mentions import format_account, format_preview
 
@@ -457,6 +458,55 @@ def test_the_status_of_an_account_is_a_line_and_one_for_each_thing_to_do() -> No
     assert "automated account" in lines[2]
     assert "3 people wait" in lines[3]
     assert len(list(format_account("x", MentionStatus("@robo", 280, None), 0))) == 1
+
+
+async def test_a_name_that_leaves_no_room_and_a_post_that_is_there_already_stop_nothing(tmp_path: Path) -> None:
+    async with running_bench("mastodon", tmp_path) as bench:
+        assert isinstance(bench.server, FakeMastodon)
+        bench.server.ask("a" * 490, "hello")
+        number = bench.server.ask("ada", "hello")
+        there = {"id": "9", "account": bench.server.own, "content": "It types.", "in_reply_to_id": number}
+        bench.server.statuses["9"] = there  # of a request that was under way
+        bench.server.faults.append(("/api/v1/statuses", Answer(422, {"error": "duplicate"})))
+        await bench.bridge.work_once()
+        assert bench.server.posts == []
+        assert (bench.bridge.state.status.answered, bench.bridge.state.status.dropped) == (1, 1)
+        assert bench.queue.lines[-1] == "Robo: It types."
+
+
+async def test_the_trouble_of_a_bridge_is_in_the_status_and_on_paper_until_it_ends() -> None:
+    desk, printed = OperatorDesk(), []
+
+    async def print_message(text: str) -> None:
+        printed.append(text)
+
+    desk.show_trouble("x", "x: the limit of requests is reached")
+    await desk.print_queue(print_message)
+    desk.show_trouble("x", "")
+    await desk.print_queue(print_message)
+    assert printed[0].endswith("-- x: the limit of requests is reached --\n")
+    assert "limit" not in printed[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        ({"mastodon": "m.example"}, "mastodon_token_file: name the file"),
+        ({"mastodon": "m.example", "mastodon_token_file": Path("/gone")}, "No such file"),
+        ({"mastodon": "m.example", "mastodon_token_file": Path("/dev/null")}, "on one line"),
+        ({"x": True, "x_keys_file": Path("/dev/null")}, "the 4 keys there, one a line"),
+        ({"bluesky": "a.b", "bluesky_server": "http://far.example"}, "https://HOST"),
+    ],
+)
+def test_a_wrong_setting_is_an_error_with_a_cure(settings: dict[str, Any], cure: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=cure):
+        list(open_networks(MentionsConfig(**settings), tmp_path))
+
+
+@pytest.mark.parametrize("daily", ["25:00", "morning", "8"])
+def test_a_daily_post_has_a_time(daily: str) -> None:
+    with pytest.raises(ConfigError, match="08:30"):
+        parse_daily(daily)
 
 
 def test_a_token_goes_over_plain_http_to_this_computer_alone() -> None:

@@ -61,7 +61,7 @@ def cut_to_sentences(text: str, limit: int, measure: Callable[[str], int] = len)
     if length <= limit:
         return text
     room = limit - measure("...") if " " in text else limit
-    head = text[: bisect_right(range(len(text) + 1), room, key=lambda size: measure(text[:size])) - 1]
+    head = text[: max(0, bisect_right(range(len(text) + 1), room, key=lambda size: measure(text[:size])) - 1)]
     return head.rpartition(" ")[0].rstrip(" ,;:") + "..." if " " in text else head
 
 

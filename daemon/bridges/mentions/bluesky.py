@@ -20,7 +20,7 @@ from daemon.bridges.mentions.mention_state import write_private
 from daemon.bridges.mentions.network import LoginRefused, NetworkTrouble, PostRefused
 from daemon.bridges.mentions.post_text import count_graphemes, split_leading_names
 
-LIMIT = 300  # graphemes, in the lexicon app.bsky.feed.post; and 3,000 bytes, which 300 of ours never have
+LIMIT = 300  # graphemes, in the lexicon app.bsky.feed.post; and 3,000 bytes, which an answer never has
 PAGE_SIZE, MAX_PAGES = 50, 20
 OVERLAP_S = 600.0  # of two readings of the list
 THE_BEGINNING = "1970-01-01T00:00:00.000Z"
@@ -101,8 +101,6 @@ class BlueskyNetwork:
         }
         if mention is not None:
             record["reply"] = dict(mention.reply)
-            if mention.language:
-                record["langs"] = [mention.language]
         key = make_record_key(post.key)
         body = {"repo": self._require_session().did, "collection": POSTS, "rkey": key, "record": record}
         reply = await self._call("POST", "com.atproto.repo.createRecord", body=body)
@@ -131,14 +129,12 @@ class BlueskyNetwork:
         above = record.get("reply")
         root = above.get("root") if isinstance(above, dict) else None
         text, is_addressed = split_leading_names(str(record.get("text", "")), self.own_names)
-        langs = record.get("langs")
         return Mention(
             str(uri),
             str(handle),
             text,
             is_addressed or note.get("reason") == "reply",
             _is_labelled_bot(author) or author.get("did") == self._require_session().did,
-            language=str(langs[0]) if isinstance(langs, list) and langs else "",
             reply={"root": root if _is_reference(root) else own, "parent": own},
         )
 

@@ -102,7 +102,6 @@ class MastodonNetwork:
             account.get("bot") is True or account.get("id") == self._own_id,
             str(status.get("visibility") or "unlisted"),
             str(status.get("spoiler_text") or ""),
-            str(status.get("language") or ""),
         )
 
     async def _find_domain(self) -> str:

@@ -24,7 +24,6 @@ class Mention:
     is_bot: bool = False
     visibility: str = "public"
     warning: str = ""  # the author's content warning
-    language: str = ""
     reply: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -34,6 +34,7 @@ from model.errors import ModelError
 from model.interface import Model, Sampling
 
 MAX_PENDING = 200  # answers that are due; more mentions wait on the server
+MIN_ROOM = 20  # characters for a text, beside the name of its reader
 MAX_EMPTY_ANSWERS = 5  # of the model to one mention, each with another seed
 FIRST_WAIT_S, MAX_WAIT_S = 5.0, 600.0  # after a trouble
 REFUSED_WAIT_S = 600.0  # the operator may put a new token into the file
@@ -179,13 +180,14 @@ class MentionBridge:
         while self.state.pending:
             pending = self.state.pending[0]
             if not pending.text and not await self.write_text(pending):
-                self._drop(pending, "the model has no answer to it")
+                self._drop(pending, "there is no text for it")
                 continue
             try:
                 await self._send_once(pending)
             except PostRefused as refusal:
-                self._drop(pending, f"the network does not take the answer: {refusal}")
-                continue
+                if not await self.network.has_post(pending.post, pending.mention):  # it may be refused as a repetition
+                    self._drop(pending, f"the network does not take the answer: {refusal}")
+                    continue
             except NetworkTrouble:
                 self.state.pending.append(self.state.pending.pop(0))  # if it is this post's, the others go on
                 raise
@@ -206,9 +208,11 @@ class MentionBridge:
         account, parts, mention = self._account, self.parts, pending.mention
         assert account is not None
         room = account.limit - self.network.count_overhead(mention)
+        if room < MIN_ROOM:
+            return False
         if pending.kind in ("help", "wrong form"):
             name = account.name.lstrip("@").partition("@")[0]  # without the sign: it mentions no account
-            text = make_fixed_answer(pending.kind, parts.voice.persona, tidy_answer(name).replace(" ", ""))
+            text = make_fixed_answer(pending.kind, parts.voice.persona, name)
             pending.text = cut_to_sentences(text, room, self.network.measure)
             return bool(pending.text)
         lines = self._make_lines(mention)

@@ -43,7 +43,7 @@ class XNetwork:
     async def fetch_mentions(self, last_id: str | None) -> MentionPage:
         query = {
             "max_results": str(PAGE_SIZE if last_id else 5),
-            "tweet.fields": "author_id,lang,referenced_tweets",
+            "tweet.fields": "author_id,referenced_tweets",
             "expansions": "author_id",
             "user.fields": "username",
         } | ({"since_id": last_id} if last_id else {})
@@ -103,7 +103,7 @@ class XNetwork:
             return None
         text, is_addressed = split_leading_names(post["text"], self.own_names)
         is_own = post.get("author_id") == self._own_id
-        return Mention(str(post["id"]), author, text, is_addressed, is_own, language=str(post.get("lang") or ""))
+        return Mention(str(post["id"]), author, text, is_addressed, is_own)
 
     async def _call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, bucket: str = ""
