@@ -116,7 +116,7 @@ def test_a_chat_has_a_tenth_held_out_and_is_scored_again(home: Path, capsys: pyt
 def test_a_run_that_gets_worse_ends_early_with_the_best_weights(
     text: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_train(text, "--name", "base", "--steps", 60, *fakes.SIZE) == 0
+    assert run_train(text, "--name", "base", "--steps", 20, *fakes.SIZE) == 0
     other = tmp_path / "other.txt"
     same = text.read_text("utf-8").split("<|endoftext|>\n")[0]
     noise = "".join(Random(1).choice("qxzjk ") for _ in range(4000))

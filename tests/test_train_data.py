@@ -2,7 +2,7 @@
 
 # ruff: noqa: E402  torch may be missing
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -75,3 +75,14 @@ def test_an_evaluation_needs_one_whole_window() -> None:
     windows = data.sample_windows(fakes.make_token_row(65), 64, 3)
     assert windows is not None
     assert windows.shape == (3, 65)
+
+
+@given(parts=st.integers(1, 4), context=st.integers(2, 9), count=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_cut_windows_have_the_same_pairs_of_a_token_and_its_next(parts: int, context: int, count: int) -> None:
+    windows = np.arange(count * (parts * context + 1), dtype=np.int32).reshape(count, -1)
+    cut = data.cut_windows(windows, context)
+    assert cut.shape == (count * parts, context + 1)
+    pairs = {tuple(pair) for rows in (windows, cut) for row in rows for pair in pairwise(row.tolist())}
+    assert {tuple(pair) for row in cut for pair in pairwise(row.tolist())} == pairs
+    assert len(pairs) == count * parts * context

@@ -26,7 +26,7 @@ from tools.train.checkpoint import TrainState
 from tools.train.gpt2 import DropoutFunction, Gpt2, no_dropout
 from tools.train.run_config import RunLength
 from tools.train.run_folder import CHECKPOINT_FILE
-from tools.train.schedule import TrainPlan
+from tools.train.schedule import LEARNING_RATES, TrainPlan
 from tools.train.trainer import make_optimisers
 
 ROW, HELD_OUT = fakes.make_token_row(), fakes.make_token_row(800, seed=9)
@@ -186,7 +186,7 @@ def test_a_failed_save_keeps_the_old_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_run_with_patience_may_be_made_longer(tmp_path: Path) -> None:
-    train_plan = replace(plan(60), look_every=0, patience=2, matrix_rate=0.002, vector_rate=3e-4)
+    train_plan = replace(plan(60), look_every=0, patience=2, rates=LEARNING_RATES.scale(0.1))
     short = replace(train_plan, length=RunLength(30, None))
     whole = fakes.run_steps(tiny(), ROW, HELD_OUT, train_plan, tmp_path / "a.safetensors")
     parts = fakes.run_steps(tiny(), ROW, HELD_OUT, short, tmp_path / "b.safetensors", 14)

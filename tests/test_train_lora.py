@@ -40,7 +40,7 @@ def tiny(rank: int = 0) -> Gpt2:
 
 
 def plan(steps: int) -> TrainPlan:
-    return TrainPlan(RunLength(steps, None), 4, 3, *LORA_LEARNING_RATES, save_every_s=1e9, look_every=20)
+    return TrainPlan(RunLength(steps, None), 4, 3, LORA_LEARNING_RATES, save_every_s=1e9, look_every=20)
 
 
 def test_new_adapters_change_nothing() -> None:

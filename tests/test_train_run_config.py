@@ -25,6 +25,7 @@ from tools.train.display import TrainDisplay
 from tools.train.holdout import HoldOut
 from tools.train.loop import StepReport
 from tools.train.run_config import HashedSource, ModelSize, RunConfig, RunLength
+from tools.train.schedule import LEARNING_RATES
 from tools.train.signals import StoppedBySignal, StopSignals
 
 CONFIG = RunConfig(
@@ -201,7 +202,7 @@ RESULT = model_card.TrainResult(
     name="m",
     config=CONFIG,
     length=RunLength(None, 112.0),
-    rates=(0.02, 3e-3),
+    rates=LEARNING_RATES,
     shape=fakes.SHAPE,
     state=TrainState(step=2900, tokens=11_878_400, elapsed_s=6720.0),
     documents=6,

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from model.errors import ModelError
 from tools.train.holdout import HoldOut
 from tools.train.inputs import TrainingTexts
-from tools.train.split_documents import MIN_PART_CHARS, choose_held_out, split_document
+from tools.train.split_documents import (
+    MAX_TRAIN_CHARS,
+    MIN_PART_CHARS,
+    choose_held_out,
+    cut_long_documents,
+    split_document,
+)
 
 
 def texts(*threads: list[str]) -> TrainingTexts:
@@ -64,6 +70,16 @@ def test_a_book_is_cut_between_paragraphs() -> None:
     book = "\n\n".join(f"Paragraph {n} of this book\nhas two lines." for n in range(1000))
     assert all(part.startswith("Paragraph") for part in split_document(book, 3000))
     assert "\n\n".join(split_document(book, 3000)) == book
+
+
+def test_long_documents_are_trained_as_parts_that_begin_with_a_line() -> None:
+    book = "".join(f"Line {n} of a book without paragraphs.\n" for n in range(3000))
+    parts, times = cut_long_documents([book, "short\n"], [2, 5])
+    assert "".join(parts) == f"{book}short\n"
+    assert times == [2] * (len(parts) - 1) + [5]
+    assert all(part.startswith("Line ") for part in parts[:-1])
+    assert max(map(len, parts)) < 1.5 * MAX_TRAIN_CHARS
+    assert cut_long_documents([line := "x" * 3 * MAX_TRAIN_CHARS], [1]) == ([line], [1])
 
 
 def test_a_text_too_short_to_divide_is_refused() -> None:

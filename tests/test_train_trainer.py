@@ -25,7 +25,7 @@ from tools.train.loop import StepReport
 from tools.train.microbatches import BatchSettings, make_dropout
 from tools.train.run_config import RunLength
 from tools.train.schedule import TrainPlan
-from tools.train.trainer import BEST_FILE
+from tools.train.trainer import BEST_FILE, make_optimisers
 
 ROW, HELD_OUT = fakes.make_token_row(), fakes.make_token_row(800, seed=9)
 FEW = fakes.make_token_row(400, seed=4)  # so few that a net overfits soon
@@ -49,7 +49,7 @@ def have_same_weights(a: Gpt2, b: Gpt2) -> bool:
     return all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
 
 
-PATIENT = replace(plan(600, patience=3), matrix_rate=0.06, vector_rate=9e-3)
+PATIENT = replace(plan(600, patience=3), rates=schedule.LEARNING_RATES.scale(3))
 
 
 @dataclass
@@ -271,6 +271,29 @@ def test_each_step_and_microbatch_has_another_dropout(tmp_path: Path, monkeypatc
 def test_the_rates_on_a_base_are_a_fifth_unless_given() -> None:
     full, lora = schedule.LEARNING_RATES, schedule.LORA_LEARNING_RATES
     assert schedule.choose_rates(has_base=False, has_adapters=False, percent=0) == full
-    assert schedule.choose_rates(has_base=True, has_adapters=False, percent=0) == (full[0] / 5, full[1] / 5)
+    assert schedule.choose_rates(has_base=True, has_adapters=False, percent=0) == full.scale(0.2)
     assert schedule.choose_rates(has_base=True, has_adapters=False, percent=100) == full
-    assert schedule.choose_rates(has_base=True, has_adapters=True, percent=50) == (lora[0] / 2, lora[1] / 2)
+    assert schedule.choose_rates(has_base=True, has_adapters=True, percent=50) == lora.scale(0.5)
+
+
+def test_each_kind_of_parameter_has_its_rate() -> None:
+    net, train_plan = tiny(), plan(3)
+    optimisers = make_optimisers(net, train_plan)
+    names = {id(p): name for name, p in net.named_parameters()}
+    kinds = [
+        {names[id(p)] for p in group["params"]} for kind in ("muon", "adam") for group in optimisers[kind].param_groups
+    ]
+    matrices, tables, positions, vectors = kinds
+    assert (tables, positions) == ({"wte.weight"}, {"wpe.weight"})
+    assert {"h.0.ln_1.weight", "h.0.attn.c_attn.bias", "ln_f.weight"} <= vectors
+    assert {"h.0.attn.c_attn.weight", "h.0.mlp.c_proj.weight"} <= matrices
+    assert sum(map(len, kinds)) == len(names)
+    full_rates = [group["full_rate"] for kind in ("muon", "adam") for group in optimisers[kind].param_groups]
+    assert full_rates == [0.02, 9e-3, 3e-3, 1e-2]
+
+
+def test_the_windows_of_a_run_from_random_weights_are_short_at_first() -> None:
+    growing = replace(plan(10), grows_context=True)
+    assert [schedule.count_cuts(growing, done, 512) for done in (0.0, 0.19, 0.2, 0.39, 0.4, 1.0)] == [4, 4, 2, 2, 1, 1]
+    assert [schedule.count_cuts(growing, 0.0, context) for context in (1024, 514, 256, 64)] == [4, 1, 1, 1]
+    assert schedule.count_cuts(plan(10), 0.0, 512) == 1

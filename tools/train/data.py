@@ -73,6 +73,12 @@ def iter_batches(ids: TokenIds, context: int, batch: int, seed: int, start: int 
             step += 1
 
 
+def cut_windows(windows: TokenIds, context: int) -> TokenIds:
+    """Windows [N, T + 1] cut into parts [N * T / context, context + 1]; `context` divides T."""
+    length = windows.shape[1] - 1
+    return np.concatenate([windows[:, at : at + context + 1] for at in range(0, length, context)])
+
+
 def sample_windows(ids: TokenIds, context: int, count: int) -> TokenIds | None:
     """`count` windows [count, context + 1], evenly spread, for a quick evaluation; None if the row is too short."""
     last = len(ids) - context - 1

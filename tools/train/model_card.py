@@ -11,6 +11,7 @@ from model.build.memorisation import RUN_LENGTH, Memorisation
 from model.interface import GPT2Config
 from tools.train.checkpoint import TrainState
 from tools.train.run_config import RunConfig, RunLength, hold_out_of, score_command, train_command
+from tools.train.schedule import LearningRates
 
 MAX_SPEAKERS = 50  # listed by name
 MAX_DOCUMENTS_LISTED = 100  # held-out documents listed by number
@@ -18,7 +19,7 @@ MAX_DOCUMENTS_LISTED = 100  # held-out documents listed by number
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A finished run. `rates` are the learning rates of matrices and vectors in the flat part of the run.
+    """A finished run. `rates` are those of the flat part.
 
     `personas` are the speakers of its texts, with their number of lines, and `persona` is the one whom the `--person`
     of a corpus kept, or "". `base_licence` is empty without a base.
@@ -29,7 +30,7 @@ class TrainResult:
     name: str
     config: RunConfig
     length: RunLength
-    rates: tuple[float, float]
+    rates: LearningRates
     shape: GPT2Config
     state: TrainState
     documents: int
@@ -215,17 +216,18 @@ def _training_section(result: TrainResult) -> list[str]:
         f"| steps | {state.step:,} of {config.batch} x {result.shape.n_positions} tokens |",
         f"| tokens seen | {state.tokens:,}: {epochs:.2f} times the {result.train_tokens:,} tokens of the texts |",
         f"| time in steps | {state.elapsed_s / 60:.1f} minutes |",
-        f"| rates | {_rates_text(config, *result.rates)}; flat, then "
+        f"| rates | {_rates_text(config, result.rates)}; flat, then "
         f"falling over the last {100 * result.length.fall:g} % of the run |",
         *([f"| on | {result.device} |"] if result.device else []),
         *([f"| weights | {_weights_text(result)} |"] if config.patience or config.average else []),
     ]
 
 
-def _rates_text(config: RunConfig, matrix: float, vector: float) -> str:
+def _rates_text(config: RunConfig, rates: LearningRates) -> str:
     if config.lora:
-        return f"AdamW {vector:g} for adapters of rank {config.lora}, merged"
-    return f"Muon {matrix:g} for matrices, AdamW {vector:g} for the rest"
+        return f"AdamW {rates.vector:g} for adapters of rank {config.lora}, merged"
+    by_adam = f"AdamW {rates.table:g} for tokens, {rates.position:g} for positions, {rates.vector:g} for the rest"
+    return f"Muon {rates.matrix:g} for matrices; {by_adam}"
 
 
 def _weights_text(result: TrainResult) -> str:

@@ -91,7 +91,8 @@ def prepare_run(options: TrainOptions, run_folder: RunFolder, display: TrainDisp
     shape = base.shape if base is not None else _make_shape(config.size, encoder)
     with display.show_work("reading", sum(map(len, texts.documents))) as advance:
         times = [often for number, often in enumerate(texts.times, 1) if number not in held_out_numbers]
-        train_ids = data.encode_documents(corpus.train, encoder, advance, times)
+        parts, times = split_documents.cut_long_documents(corpus.train, times)
+        train_ids = data.encode_documents(parts, encoder, advance, times)
         held_out_ids = data.encode_documents(corpus.held_out, encoder, advance)
     display.print_line(f"{len(train_ids):,} tokens to train on, {_describe_held_out(held_out_ids, shape)}")
     data.require_windows(train_ids, shape.n_positions, options.batch)

@@ -164,7 +164,7 @@ def _make_result(
         name=options.name,
         config=prepared.config,
         length=plan.length,
-        rates=(plan.matrix_rate, plan.vector_rate),
+        rates=plan.rates,
         shape=prepared.net.shape,
         state=checkpoint.read_state(run_folder.checkpoint),
         documents=len(corpus.train) + len(corpus.held_out),

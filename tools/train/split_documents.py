@@ -24,6 +24,9 @@ from tools.train.run_config import HashedSource
 LARGE_UNIT_FACTOR = 2.0  # a thread or book of more than this many times the held-out share is divided
 MIN_HELD_OUT_PARTS = 2  # a single part might have an unusual subject
 MIN_PART_CHARS = 1000  # a shorter part is too little to judge a style
+# Of a part that begins after an end of text, as each prompt does. Whole books would begin there only forty times, and
+# the model would know no other beginnings than those of short conversations.
+MAX_TRAIN_CHARS = 8000
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n(?=\S)")
 _LINE = re.compile(r"\n(?=\S)")  # an indented line belongs to the message above it
@@ -65,6 +68,17 @@ def split_document(document: str, max_chars: int) -> list[str]:
     if count < 2:
         return [document]
     return list(_cut_near(document, [round(len(document) * part / count) for part in range(1, count)]))
+
+
+def cut_long_documents(documents: Sequence[str], times: Sequence[int]) -> tuple[list[str], list[int]]:
+    """The documents as parts of about MAX_TRAIN_CHARS, and how often an epoch has each."""
+    parts: list[str] = []
+    parts_times: list[int] = []
+    for document, often in zip(documents, times, strict=True):
+        *first_parts, last = split_document(document, MAX_TRAIN_CHARS)
+        parts += [f"{part}\n" for part in first_parts] + [last]
+        parts_times += [often] * (len(first_parts) + 1)
+    return parts, parts_times
 
 
 def _cut_near(document: str, places: Sequence[int]) -> Iterator[str]:

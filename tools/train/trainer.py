@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tools.cli.errors import ToolError
-from tools.train import checkpoint, microbatches, muon, schedule
+from tools.train import checkpoint, data, microbatches, muon, schedule
 from tools.train.checkpoint import TrainState
 from tools.train.data import TokenIds
 from tools.train.gpt2 import Gpt2
@@ -20,6 +20,8 @@ from tools.train.microbatches import BatchSettings, ParallelMap
 from tools.train.schedule import TrainPlan
 
 BEST_FILE = "best.safetensors"  # beside the checkpoint
+# AdamW's, found in modded-nanogpt's track 3 (2025): rows of a table get gradients seldom, the vectors at each step.
+TABLE_BETAS, VECTOR_BETAS, ADAM_EPSILON = (0.8, 0.95), (0.9, 0.99), 1e-10
 
 
 class WeightAverage:
@@ -42,18 +44,36 @@ class WeightAverage:
 
 
 def make_optimisers(net: Gpt2, plan: TrainPlan, parallel_map: ParallelMap = map) -> checkpoint.Optimisers:
-    """Muon for the matrices of the blocks; AdamW for embeddings, norms, biases and adapters."""
-    matrices, vectors = list[Tensor](), list[Tensor]()
+    """Muon for the matrices of the blocks; AdamW for embeddings, norms, biases and adapters.
+
+    Each group has its `full_rate`, that of the flat part. docs/training.md has the runs that chose the betas.
+    """
+    matrices, tables, positions, vectors = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
     for name, p in net.named_parameters():
         if p.requires_grad:
             is_matrix = name.startswith("h.") and name.endswith("weight") and p.ndim == 2
-            (matrices if is_matrix else vectors).append(p)
-    adam = torch.optim.AdamW(vectors, lr=plan.vector_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    if not matrices:
-        return {"adam": adam}
-    rate, decay, is_bfloat16 = plan.matrix_rate, plan.decay, plan.is_bfloat16
-    by_muon = muon.Muon(matrices, rate, decay=decay, parallel_map=parallel_map, is_bfloat16=is_bfloat16)
-    return {"muon": by_muon, "adam": adam}
+            kinds = {"wte.weight": tables, "wpe.weight": positions}
+            kinds.get(name, matrices if is_matrix else vectors).append(p)
+    rates = plan.rates
+    kinds_of_adam = [
+        (tables, rates.table, TABLE_BETAS),
+        (positions, rates.position, TABLE_BETAS),
+        (vectors, rates.vector, VECTOR_BETAS),
+    ]
+    groups = [{"params": params, "full_rate": rate, "betas": betas} for params, rate, betas in kinds_of_adam if params]
+    optimisers: checkpoint.Optimisers = {
+        "adam": torch.optim.AdamW(groups, eps=ADAM_EPSILON, weight_decay=0.0, fused=True)
+    }
+    if matrices:
+        by_muon = muon.Muon(
+            [{"params": matrices, "full_rate": rates.matrix}],
+            rates.matrix,
+            decay=plan.decay,
+            parallel_map=parallel_map,
+            is_bfloat16=plan.is_bfloat16,
+        )
+        optimisers = {"muon": by_muon} | optimisers
+    return optimisers
 
 
 class Trainer:
@@ -84,22 +104,28 @@ class Trainer:
         plan, state = self._plan, self.state
         done = schedule.share_done(plan.length, state)
         share = schedule.learning_rate_share(done, state.step, plan.length.fall)
-        loss = self._compute_gradient(torch.from_numpy(batch).to(plan.device).long())
+        cuts = schedule.count_cuts(plan, done, batch.shape[1] - 1)
+        windows = data.cut_windows(batch, (batch.shape[1] - 1) // cuts)
+        loss = self._compute_gradient(torch.from_numpy(windows).to(plan.device).long(), cuts)
         # Muon's step has the same length whatever the gradient's; only AdamW needs the clip.
-        torch.nn.utils.clip_grad_norm_(self._optimisers["adam"].param_groups[0]["params"], 1.0)
-        self._optimisers["adam"].param_groups[0]["lr"] = share * plan.vector_rate
+        groups = self._optimisers["adam"].param_groups
+        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
+        for optimiser in self._optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = share * group["full_rate"]
         if "muon" in self._optimisers:
-            self._set_matrix_step(share * plan.matrix_rate, batch.shape[0] * (batch.shape[1] - 1))
+            self._set_matrix_step(batch.shape[0] * (batch.shape[1] - 1))
         for optimiser in self._optimisers.values():
             optimiser.step()
             optimiser.zero_grad()
         return loss
 
-    def _set_matrix_step(self, rate: float, tokens: int) -> None:
-        """Sets the rate of the matrices; after some batches only, if their step costs much beside one."""
+    def _set_matrix_step(self, tokens: int) -> None:
+        """Lets the matrices step after some batches only, and longer, if their step costs much beside one."""
         group = self._optimisers["muon"].param_groups[0]
         interval = muon.choose_interval(group["params"], sum(p.numel() for p in self._net.parameters()), tokens)
-        group["is_due"], group["lr"] = (self.state.step + 1) % interval == 0, rate * interval
+        group["is_due"] = (self.state.step + 1) % interval == 0
+        group["lr"] *= interval
 
     def count_step(self, tokens: int, took_s: float) -> None:
         """Records a step whose loss is a number, with its tokens and seconds."""
@@ -142,12 +168,16 @@ class Trainer:
     def _average_tensors(self) -> dict[str, Tensor]:
         return {} if self._average is None else self._average.tensors
 
-    def _compute_gradient(self, batch: Tensor) -> float:
-        """Stores the gradient in the net; returns the loss. Halves the microbatches until they fit the GPU."""
+    def _compute_gradient(self, batch: Tensor, cuts: int) -> float:
+        """Stores the gradient in the net; returns the loss. Halves the microbatches until they fit the GPU.
+
+        A microbatch has `cuts` times as many sequences, since each is a part of one.
+        """
         while True:
             try:
                 seeds = (self._plan.seed, self.state.step)
-                return microbatches.compute_gradient(self._net, batch, self._settings, seeds)
+                settings = replace(self._settings, sequences=self._settings.sequences * cuts)
+                return microbatches.compute_gradient(self._net, batch, settings, seeds)
             except torch.OutOfMemoryError:
                 if self._settings.sequences == 1:
                     cure = "take --lora 8, a smaller base, or --device cpu"
