@@ -22,9 +22,11 @@ from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
 from daemon.line_connection import ReconnectingLine, open_and_test_line, reopen_line, watch_for_others
 from daemon.log_retention import Deleted, Retention, delete_old_logs_forever
+from daemon.model_choice import ModelChoice, SwitchableModel
 from daemon.model_factory import adopt_speakers_of_servers, begin_conversation, find_manifest
 from daemon.observers import MotorHours, log_events_to
 from daemon.privacy import Privacy
+from daemon.saved_conversations import SavedConversations
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
 from daemon.system_clock import ClockWatch, watch_system_clock
@@ -57,10 +59,11 @@ async def build_session(
     """
     started_at = time.monotonic()
     async with AsyncExitStack() as stack:
+        model = SwitchableModel(configured := model)
         stack.push_async_callback(model.close)
         manifest = find_manifest(config)
         conversation = begin_conversation(config, manifest)
-        adopt_speakers_of_servers(model, conversation, config)
+        adopt_speakers_of_servers(configured, conversation, config)
         page = await stack.enter_async_context(_open_page(config))
         line, character_s, verdict = await open_and_test_line(config, port, character_s)
         try:
@@ -105,7 +108,10 @@ async def build_session(
             line, WallClock(), config.machine, on_event=on_event, character_s=character_s, wait_for_line=reconnects
         )
         stack.push_async_callback(_shut_down_machine, tty)
-        session = TeletypeSession(tty, model, config, log, verdict, conversation, privacy)
+        state = paths.state_folder()
+        saved = SavedConversations(state and state / "conversations")
+        session = TeletypeSession(tty, model, config, log, verdict, conversation, privacy, saved)
+        session.commands.models = ModelChoice(config, model, character_s)
         if page is not None:
             page.show(session, model, conversation, lambda: privacy.is_on)
         if serve_control:  # after all that prints is closed
@@ -192,6 +198,7 @@ async def _serve_others(
     """Opens the spool, the bridges to it, and the control socket. Raises ConfigError, DaemonError."""
     from daemon.bridge_tasks import BridgedDaemon, open_bridges
     from daemon.control.server import serve_control
+    from daemon.machine_address import submit_address_forever
     from daemon.spool.open_spool import open_spool
     from daemon.spool.print_task import print_jobs_forever
 
@@ -203,7 +210,10 @@ async def _serve_others(
         )
         observers.append(desk.count.on_event)
         bridges = open_bridges(BridgedDaemon(session, desk, config, model, speakers, log))
-        for task in (print_jobs_forever(desk, session, config.spool.idle_s), *bridges):
+        tasks = [print_jobs_forever(desk, session, config.spool.idle_s), *bridges]
+        if config.hall.address:
+            tasks.append(submit_address_forever(session.commands.address, desk))
+        for task in tasks:
             stack.push_async_callback(_cancel_and_wait, asyncio.ensure_future(task))
     await stack.enter_async_context(serve_control(session, port))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,8 +23,37 @@ class SpoolAnswers(Protocol):
     def hush(self, minutes: str, print_message: PrintMessage) -> Awaitable[None]: ...
 
 
+class TalkAnswers(Protocol):
+    """What the commands ask of the conversation; each returns a line for the paper."""
+
+    def set_temperature(self, value: str) -> str: ...
+
+    def choose_seed(self, value: str) -> str: ...
+
+    def take_back(self) -> str: ...
+
+    def describe(self) -> str: ...
+
+    def save(self, name: str) -> str: ...
+
+    def load(self, name: str) -> str: ...
+
+
 class CommandTarget(Protocol):
     """The methods of the session that the commands call."""
+
+    @property
+    def talk(self) -> TalkAnswers: ...
+
+    def answer_again(self) -> Awaitable[None]: ...
+
+    def go_on(self) -> Awaitable[None]: ...
+
+    def choose_model(self, name: str) -> Awaitable[None]: ...
+
+    def feed_tear_off(self) -> Awaitable[None]: ...
+
+    def print_address(self) -> Awaitable[None]: ...
 
     @property
     def spool(self) -> SpoolAnswers: ...
@@ -56,8 +86,39 @@ class OperatorCommand:
 
 OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
     ".HELP": OperatorCommand("THIS", lambda session, _: session.print_message(HELP_TEXT)),
+    ".AGAIN": OperatorCommand("ANSWER THE SAME LINE ANEW", lambda session, _: session.answer_again()),
+    ".MORE": OperatorCommand("GO ON WITH THE ANSWER", lambda session, _: session.go_on()),
+    ".BACK": OperatorCommand(
+        "TAKE THE LAST LINE AND ITS ANSWER BACK", lambda session, _: session.print_message(session.talk.take_back())
+    ),
     ".NEW": OperatorCommand("FORGET WHAT WAS SAID", lambda session, _: session.forget_conversation()),
     ".MODE": OperatorCommand("ANSWER YOU, OR GO ON WITH YOUR TEXT", lambda session, _: session.switch_mode()),
+    ".TEMP": OperatorCommand(
+        "HOW FREELY THE MODEL CHOOSES, FROM 0 ON",
+        lambda session, value: session.print_message(session.talk.set_temperature(value)),
+        argument="T",
+    ),
+    ".SEED": OperatorCommand(
+        "SEED OF THE NEXT ANSWER: THE SAME GIVES THE SAME",
+        lambda session, value: session.print_message(session.talk.choose_seed(value)),
+        argument="N",
+    ),
+    ".WHO": OperatorCommand("WHO ANSWERS", lambda session, _: session.print_message(session.talk.describe())),
+    ".MODEL": OperatorCommand(
+        "ANSWER WITH ANOTHER MODEL", lambda session, name: session.choose_model(name), argument="NAME"
+    ),
+    ".SAVE": OperatorCommand(
+        "KEEP THE CONVERSATION UNDER A NAME",
+        lambda session, name: session.print_message(session.talk.save(name)),
+        argument="NAME",
+    ),
+    ".LOAD": OperatorCommand(
+        "GO ON WITH A KEPT CONVERSATION",
+        lambda session, name: session.print_message(session.talk.load(name)),
+        argument="NAME",
+    ),
+    ".TEAR": OperatorCommand("FEED THE PAPER TO TEAR IT OFF", lambda session, _: session.feed_tear_off()),
+    ".WHERE": OperatorCommand("ADDRESS OF THIS MACHINE", lambda session, _: session.print_address()),
     ".READ": OperatorCommand("TAKE THE LINE FROM TAPE", lambda session, _: session.answer_tape()),
     ".STATUS": OperatorCommand("HOW THE MACHINE IS", lambda session, _: session.print_status()),
     ".PRIVATE": OperatorCommand("KEEP THE NEXT LINES ON THE PAPER ONLY", lambda session, _: session.begin_private()),
@@ -91,7 +152,7 @@ RUBOUT TAKES A LETTER BACK, CTRL-W A WORD, CTRL-U THE WHOLE LINE.
 CTRL-R PRINTS THE LINE AGAIN. LINE FEED GOES ON BELOW.
 CTRL-S HOLDS THE PAPER, CTRL-Q LETS IT GO ON. BREAK STOPS AN ANSWER.
 \\ BEFORE A LETTER KEEPS IT A CAPITAL.
-""" + "".join(f"{f'{name} {command.argument}':9}{command.help}\n" for name, command in OPERATOR_COMMANDS.items())
+""" + "".join(f"{f'{name} {command.argument}':12}{command.help}\n" for name, command in OPERATOR_COMMANDS.items())
 
 # Printed between two words of an answer: a local model continues it, or no server is reachable at present.
 NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO SERVER --\n"}
@@ -99,20 +160,19 @@ NOTICE_TEXTS: dict[Notice, str] = {"local": "-- LOCAL --\n", "no server": "-- NO
 STILL_PRIVATE = "PRIVATE: ON THE PAPER ONLY, UNTIL .PUBLIC\n"
 PUBLIC_AGAIN = "PUBLIC: THE LINES ARE LOGGED AGAIN.\n"
 LOGGED_AGAIN = "-- LOGGED AGAIN --\n"
+VISIT_ENDED = "-- FORGOTTEN: THE NEXT VISITOR BEGINS AFRESH --\n"
 STOP_MARK = "-- STOPPED --\n"  # the last line of a daemon that a signal ends
 NO_MODEL_REASONS = {
     "system": "THIS COMPUTER HAS TOO LITTLE MEMORY OR TOO FEW THREADS FOR IT.\n",
 }
 
 
-def format_greeting(model: str, now: datetime) -> str:
+def format_greeting(model: str, now: datetime, *, has_keyboard: bool = True) -> str:
     """Returns the greeting in the style of a time-sharing system of 1970."""
-    return (
-        f"ASR33 TIME-SHARING SYSTEM  {now:%d %b %y  %H:%M}\n"
-        f"MODEL {model}   LINE 1   USERS 1\n"
-        "TYPE A LINE, PRESS RETURN.\n"
-        ".HELP FOR HELP, .NEW TO START AFRESH, .BYE TO LEAVE\n"
-    )
+    head = f"ASR33 TIME-SHARING SYSTEM  {now:%d %b %y  %H:%M}\nMODEL {model}   LINE 1   USERS 1\n"
+    if not has_keyboard:
+        return head + "PRESS BREAK, AND THE MACHINE GOES ON; PRESS IT AGAIN, AND IT STOPS.\n"
+    return head + "TYPE A LINE, PRESS RETURN.\n.HELP FOR HELP, .NEW TO START AFRESH, .BYE TO LEAVE\n"
 
 
 def format_log_state(last_code: str, is_private: bool) -> str:
@@ -141,7 +201,12 @@ def format_mode(persona: str) -> str:
 
 
 def format_unknown_command(name: str) -> str:
-    return f"NO COMMAND {name}; THERE ARE {' '.join(OPERATOR_COMMANDS)}\n"
+    word = name.split()[0]
+    if word in OPERATOR_COMMANDS:
+        return f"{word} TAKES NO WORD AFTER IT.\n"
+    near = difflib.get_close_matches(word, OPERATOR_COMMANDS, n=1)
+    hint = f"DID YOU MEAN {near[0]}? " if near else ""
+    return f"NO COMMAND {word[:20]}: {hint}.HELP LISTS THEM.\n"
 
 
 def format_status(now: Status, profile: Profile, adapter_info: str, model: str, device: str) -> str:

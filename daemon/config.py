@@ -157,6 +157,19 @@ class SpoolConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HallConfig:
+    """[hall]: a machine in a public place."""
+
+    forget_after: float = _setting(
+        0.0,
+        "seconds of silence after which all is forgotten that a visitor said; 0: never",
+        range=(0, 86_400),
+    )
+    tear_off: int = _setting(0, "lines of paper to feed after an answer, so that it can be torn off", range=(0, 60))
+    address: bool = _setting(False, "strike the machine's address once after each boot, and when it changes")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     line: LineConfig = field(default_factory=LineConfig)
     machine: Profile = field(default_factory=Profile)
@@ -167,6 +180,7 @@ class Config:
     copy: CopyConfig = field(default_factory=CopyConfig)
     web: WebConfig = field(default_factory=WebConfig)
     spool: SpoolConfig = field(default_factory=SpoolConfig)
+    hall: HallConfig = field(default_factory=HallConfig)
     irc: IrcConfig = field(default_factory=IrcConfig)
     mentions: MentionsConfig = field(default_factory=MentionsConfig)
 

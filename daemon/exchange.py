@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import aclosing
 
 from daemon import commands
 from drivers.teletype import Teletype
+from drivers.text.charset import IncrementalFolder
 from model.dialogue import SpeakerTagFilter
 from model.interface import Model, Sampling, TextChunk
 from model.opening import OpeningTrimmer, ends_sentence
@@ -25,12 +27,13 @@ async def exchange(
 ) -> tuple[str, str]:
     """Prints the model's continuation of the prompt; returns its text and its finish reason.
 
-    BREAK stops the paper and the generation at once; the text so far is returned with the reason "break". `on_chunk` is
+    BREAK stops the paper and the generation at once; the text that was struck is returned, with "break". `on_chunk` is
     called before a chunk is printed. The persona's tag is not printed, nor are first characters with which an answer
     must not begin; they are not part of the returned text either. Raises ModelError, LineLost.
     """
     answer: list[str] = []
     finish_reason, tag_filter = "end", SpeakerTagFilter(persona_tag)
+    sheet = _StruckText(tty)
     trimmer = OpeningTrimmer(sampling.opening, is_new_sentence=ends_sentence(prompt))
     async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as chunks:
         async for chunk in chunks:
@@ -38,17 +41,49 @@ async def exchange(
             if chunk.notice:
                 await tty.fresh_line()
                 await tty.print(commands.NOTICE_TEXTS[chunk.notice])
+                sheet.note_notice(commands.NOTICE_TEXTS[chunk.notice])
                 tag_filter.restart_at_margin()
             text = trimmer.feed(drop_half_characters(chunk.text))
             answer.append(text)
             finish_reason = chunk.finish_reason or finish_reason
             # A server may send a whole book in one chunk, and a stroke must not wait until it is laid out.
             for start in range(0, len(text), MAX_PIECE_CHARS):
-                await tty.print(tag_filter.feed(text[start : start + MAX_PIECE_CHARS]))
+                await tty.print(sheet.filter_text(text[start : start + MAX_PIECE_CHARS], tag_filter))
         answer.append(rest := trimmer.flush())
-        await tty.print(tag_filter.feed(rest) + tag_filter.flush())
+        await tty.print(sheet.filter_text(rest, tag_filter) + tag_filter.flush())
         await tty.flush()
-    return "".join(answer), "break" if scope.is_broken else finish_reason
+    if scope.is_broken:
+        return "".join(answer)[: sheet.count_struck()], "break"
+    return "".join(answer), finish_reason
+
+
+class _StruckText:
+    """Tells how much of an answer is on the paper: counts the glyphs of its characters, and those that were struck."""
+
+    def __init__(self, tty: Teletype) -> None:
+        self._counters, self._glyphs = tty.counters, tty.counters.glyphs
+        self._folder = IncrementalFolder(tty.profile.wheel)
+        self._glyphs_after: list[int] = []  # each character of the answer
+
+    def note_notice(self, text: str) -> None:
+        """Counts a text on the paper that is no part of the answer."""
+        self._glyphs += sum(not char.isspace() for char in text)
+
+    def filter_text(self, text: str, tag_filter: SpeakerTagFilter) -> str:
+        """Returns what the filter lets through of the answer's next characters."""
+        shown: list[str] = []
+        for char in text:
+            shown.append(tag_filter.feed(char))
+            self._glyphs += sum(not glyph.isspace() for glyph in self._folder.feed(shown[-1]))
+            self._glyphs_after.append(self._glyphs)
+        return "".join(shown)
+
+    def count_struck(self) -> int:
+        """Returns the number of the answer's characters up to the last glyph on the paper."""
+        struck = self._counters.glyphs
+        if not self._glyphs_after or struck < self._glyphs_after[0]:
+            return 0
+        return bisect_left(self._glyphs_after, struck) + 1
 
 
 async def print_message(tty: Teletype, text: str) -> None:

@@ -10,7 +10,6 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from daemon import commands
@@ -19,10 +18,11 @@ from daemon.conversation import Conversation
 from daemon.exchange import print_message
 from daemon.lease_queue import LeaseQueue
 from daemon.privacy import Privacy
+from daemon.saved_conversations import SavedConversations
+from daemon.session_commands import SessionCommands
 from daemon.session_log import SessionLog
-from daemon.spool.operator import OperatorDesk
-from daemon.tape_prompt import read_tape_prompt
 from daemon.turns import Activity, Turns
+from daemon.visit import Visit
 from drivers import tape, tape_units
 from drivers.errors import EndOfInput, Interrupted
 from drivers.teletype import Teletype
@@ -46,20 +46,22 @@ class TeletypeSession:
         adapter_info: str = "",
         conversation: Conversation | None = None,
         privacy: Privacy | None = None,
+        saved: SavedConversations | None = None,
     ) -> None:
         """`adapter_info` is the verdict of the speed test at the start."""
         self.listening = asyncio.Event()  # set while the operator may type a line; earlier keys are typed ahead
         self.is_stopped = False  # it was cancelled: a signal ends the daemon
         self.leases = LeaseQueue()
-        self.spool = OperatorDesk()
-        self.tty = tty
-        self.adapter_info = adapter_info
+        self.tty, self.adapter_info = tty, adapter_info
         self.privacy = privacy or Privacy()
         self.forget_listeners: list[Callable[[], None]] = []  # called when `asr33 log forget` runs
         self._answerback = ""  # the text that the HERE IS key sends
         self._log = log
         self.turns = Turns(tty, model, config.answer, log, conversation or Conversation(), self.privacy)
-        self._public_conversation = replace(self.turns.conversation)  # as it was before a private time
+        self.visit = Visit(config.hall.forget_after, tty.clock)
+        self.commands = SessionCommands(tty, self.turns, self.visit, config, log, self.privacy, saved, adapter_info)
+        self.spool = self.commands.spool
+        self._has_break_only = config.machine.keyboard == "none"
 
     @property
     def activity(self) -> Activity:
@@ -99,7 +101,9 @@ class TeletypeSession:
     async def _greet(self) -> None:
         """Prints the greeting while the model loads; an error of the model cuts the greeting short."""
         greeting = asyncio.ensure_future(
-            self.print_message(commands.format_greeting(self.turns.model.name, datetime.now()))
+            self.print_message(
+                commands.format_greeting(self.turns.model.name, datetime.now(), has_keyboard=not self._has_break_only)
+            )
         )
         try:
             with engine_errors():
@@ -122,8 +126,10 @@ class TeletypeSession:
 
     async def _run_turn(self) -> None:
         # No break scope: the line editor handles a BREAK here, and the next turn prints READY.
+        if self.visit.is_over:  # the machine was lent for that long
+            await self.commands.end_visit()
         await self.tty.fresh_line()
-        await self.tty.print(self._log.take_notice() + "\nREADY\n")
+        await self.tty.print(self._log.take_notice() + ("" if self._has_break_only else "\nREADY\n"))
         self.turns.begin_line()
         self.turns.activity = "listening"
         self._log.is_typing = True
@@ -131,28 +137,37 @@ class TeletypeSession:
         try:
             typed = await self._read_line_or_yield()
         except Interrupted:
-            return
+            typed = ".MORE" if self._has_break_only else ""
+        except EndOfInput:
+            typed = ".BYE"
         finally:
             self.listening.clear()
             self._log.is_typing = False
             self.turns.activity = "printing"
         if typed is None:
-            await self._lend_machine()
-        else:
+            await (self.commands.end_visit() if self.visit.is_over else self._lend_machine())
+        elif typed:
             await self._dispatch(typed)
+            self.visit.extend()
 
     async def _read_line_or_yield(self) -> str | None:
         """Returns the typed line; None if a command waits for the machine and the operator has begun no line."""
-        reading = asyncio.ensure_future(self.tty.read_line(on_key=self._prefill_line))
+        reading = asyncio.ensure_future(self.tty.read_line(on_key=self._note_key))
+        watching = asyncio.ensure_future(self.visit.cancel_at_end(reading))
         try:
             is_read = await self.leases.wait_until_read(reading, lambda: self.tty.has_partial_line)
+            if reading.cancelled():
+                self.tty.discard_typed()
+                return None
             return reading.result() if is_read else None
         finally:
+            watching.cancel()
             reading.cancel()  # the keys of the partial line stay, as if typed ahead
-            await asyncio.wait({reading})
+            await asyncio.wait({reading, watching})
 
-    def _prefill_line(self, text: str) -> None:
+    def _note_key(self, text: str) -> None:
         """Lets the model prefill the line while it is typed; a command is not prefilled."""
+        self.visit.note_keys(self.tty.counters.keyed)
         if not re.match(r"\s*\.([A-Za-z]|\s*$)", text):
             self.turns.prefill_line(text)
 
@@ -168,15 +183,17 @@ class TeletypeSession:
         if not name or name == self._answerback:
             return
         if (command := commands.find_command(typed)) is not None:
-            await command(self)
+            await command(self.commands)
         else:
-            await self.turns.answer_line(typed)
+            await self.commands.answer_line(typed)
 
     async def run_line(self, typed: str, answer: AnswerConfig, speakers: Speakers) -> None:
         """Prints a line from elsewhere as if it were typed, and runs or answers it with these settings.
 
         The caller holds the lease of the machine. Raises DriverError.
         """
+        if self.visit.is_over:
+            await self.commands.end_visit()
         try:
             with self.turns.use_settings(answer, speakers):
                 self._log.is_typing = True
@@ -187,46 +204,7 @@ class TeletypeSession:
                     await self._dispatch(typed)
         finally:
             self._log.is_typing = False
+            self.visit.extend()
 
     async def forget_conversation(self) -> None:
-        self.turns.conversation.clear()
-        self._public_conversation.clear()
-        await self.print_message("ALL FORGOTTEN.\n")
-
-    async def switch_mode(self) -> None:
-        self.turns.conversation.switch_mode()
-        await self.print_message(commands.format_mode(self.turns.conversation.speakers.persona))
-
-    async def print_status(self) -> None:
-        status, profile, model = self.tty.status(), self.tty.profile, self.turns.model
-        report = commands.format_status(status, profile, self.adapter_info, model.name, model.device)
-        await self.print_message(report + commands.format_log_state(self._log.last_code, self.privacy.is_on))
-
-    async def begin_private(self) -> None:
-        """Keeps what follows on the paper only, after a restart too; says so when that holds."""
-        if self.privacy.is_on:
-            await self.print_message(commands.STILL_PRIVATE)
-            return
-        self._public_conversation = replace(self.turns.conversation)
-        self._log.switch_private(time.monotonic(), True)
-        await self.print_message(commands.format_private(self.privacy.switch_on()))
-
-    async def end_private(self) -> None:
-        """Ends a private time, and forgets what was said in it."""
-        if self.privacy.is_on:
-            async with self.tty.until_break():  # after a hang-up a line that is not struck would be sent again
-                await self.tty.fresh_line()
-                await self.tty.finish()
-            self.turns.conversation.restore(self._public_conversation)
-            self.privacy.switch_off()
-            self._log.switch_private(time.monotonic(), False)
-        await self.print_message(commands.PUBLIC_AGAIN)
-
-    async def leave(self) -> None:
-        raise EndOfInput
-
-    async def answer_tape(self) -> None:
-        """Reads a prompt from the tape reader and answers it."""
-        self.turns.activity = "reading"
-        if text := await read_tape_prompt(self.tty, self._log, self.print_message):
-            await self.turns.answer_line(text)
+        await self.commands.forget_conversation()

@@ -38,6 +38,7 @@ The records, by `ev`; a reader ignores fields and records that it does not know:
     job      a job of the spool begins to print, or goes on: id, source, person, and its first `line` here
     chat     the model answered in a chat room: `source` such as "irc", `channel`, `nick` of who asked, the `prompt`
              ("" without input), `seed`, and the `text` that was sent
+    model    the operator chose another model: name
     lent     a command got the machine; `returned`: it is back
     private  the operator typed .PRIVATE, `on`, or .PUBLIC. Between them only the records of `KEPT_IN_PRIVATE` are kept
     rotated  the oldest logs of the folder were deleted: how many `files`, how many `bytes`

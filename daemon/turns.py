@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from daemon.answer_log import AnswerLog
@@ -24,11 +25,23 @@ from model.dialogue import Speakers
 from model.engine_errors import engine_errors
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
-from model.interface import Model, TextChunk
+from model.interface import PARAMETERS, Model, TextChunk
 
 Activity = Literal["starting", "listening", "thinking", "printing", "reading", "lent", "leaving"]
 
+MAX_PAST_TURNS = 50  # that can be taken back
+_UNFINISHED = ("break", "length", "context")  # the answer ended in the middle of a sentence, or of a word
+
 _log = logging.getLogger("asr33")
+
+
+@dataclass(frozen=True, slots=True)
+class PastTurn:
+    """A turn that can be taken back: `typed` is "" if the model went on; `memory`: of the conversation before it."""
+
+    typed: str
+    memory: str
+    is_unfinished: bool  # the answer before it; `go_on` goes on in its last word
 
 
 class Turns:
@@ -50,7 +63,62 @@ class Turns:
         self._tty, self._log, self._privacy = tty, log, privacy
         self._seed = secrets.randbits(31) if answer.seed is None else answer.seed
         self._answer_count = 0
+        self._start_settings, self._is_mode_switched, self._is_seed_chosen = answer, False, False
+        self._past: deque[PastTurn] = deque(maxlen=MAX_PAST_TURNS)
+        self._is_unfinished = False  # the last answer
         self.begin_line()
+
+    @property
+    def next_seed(self) -> int:
+        return (self._seed + self._answer_count) % (int(PARAMETERS["seed"].bounds[1]) + 1)
+
+    @property
+    def is_as_at_start(self) -> bool:
+        """Whether nothing was said, and nothing was set."""
+        is_set = self._is_mode_switched or self._is_seed_chosen or self.settings != self._start_settings
+        return not (self.conversation.memory or self._past or self._answer_count or is_set)
+
+    def choose_seed(self, seed: int) -> None:
+        """Gives the next answer this seed, and each later one the next number."""
+        self._seed, self._answer_count, self._is_seed_chosen = seed, 0, True
+
+    def switch_mode(self) -> None:
+        """Changes between answers of a persona and the continuation of the typed text; begins anew."""
+        self.conversation.switch_mode()
+        self._is_mode_switched = not self._is_mode_switched
+        self.forget_past()
+
+    def forget(self) -> None:
+        """Begins a new conversation, with the settings of the start."""
+        self.conversation.clear()
+        self.forget_past()
+        self.settings = self._start_settings
+        if self._is_seed_chosen:
+            self._restart_seed()
+
+    def forget_visit(self) -> None:
+        """Begins anew in all things, as after the start: mode and seed too."""
+        if self._is_mode_switched:
+            self.switch_mode()
+        self.forget()
+        self._restart_seed()
+
+    def begin_conversation(self, conversation: Conversation) -> None:
+        """Takes the speakers of another model, and begins anew. Others may hold the conversation: it stays the same."""
+        self.conversation.restore(conversation)
+        self._is_mode_switched = False
+        self.forget()
+
+    def forget_past(self) -> None:
+        """Leaves no turn to take back, to answer again, or to go on with in its last word."""
+        self._past.clear()
+        self._is_unfinished = False
+        self.begin_line()
+
+    def _restart_seed(self) -> None:
+        seed = self._start_settings.seed
+        self._seed, self._answer_count = secrets.randbits(31) if seed is None else seed, 0
+        self._is_seed_chosen = False
 
     def begin_line(self) -> None:
         """Makes a copy of the conversation for the line that comes; it is dropped if the line is not answered."""
@@ -66,26 +134,57 @@ class Turns:
     def use_settings(self, answer: AnswerConfig, speakers: Speakers) -> Iterator[None]:
         """Answers with these settings inside the block. Other speakers begin their own conversation."""
         own_settings, own = self.settings, self.conversation
+        own_past, own_is_unfinished = self._past, self._is_unfinished
         is_same_mode = bool(speakers.persona) == bool(own.speakers.persona)
         memory = own.memory if is_same_mode else ""
         self.settings, self.conversation = answer, replace(own, speakers=speakers, memory=memory)
+        if not is_same_mode:
+            self._past = deque(maxlen=MAX_PAST_TURNS)
         self.begin_line()
         try:
             yield
         finally:
             if is_same_mode:
                 own.memory = self.conversation.memory
+            else:
+                self._past, self._is_unfinished = own_past, own_is_unfinished
             self.settings, self.conversation = own_settings, own
 
     async def answer_line(self, typed: str) -> None:
         """Answers a line on the paper. Raises DriverError; an error of the model is printed."""
+        await self._answer(PastTurn(typed, self.conversation.memory, self._is_unfinished))
+
+    async def go_on(self) -> None:
+        """Continues the conversation without a typed line, from what stands on the paper. Raises DriverError."""
+        await self.answer_line("")
+
+    async def answer_again(self) -> bool:
+        """Takes the last turn back and answers its line anew, with the next seed; False if there is none."""
+        if (turn := self.take_back()) is None:
+            return False
+        await self._answer(turn)
+        return True
+
+    def take_back(self) -> PastTurn | None:
+        """Takes the last turn out of the conversation; None if there is none."""
+        if not self._past:
+            return None
+        turn = self._past.pop()
+        self.conversation.memory, self._is_unfinished = turn.memory, turn.is_unfinished
+        self.begin_line()
+        return turn
+
+    async def _answer(self, turn: PastTurn) -> None:
+        typed, continues_word = turn.typed, turn.is_unfinished and not turn.typed
+        self._past.append(turn)
         stop, opening = self.conversation.speakers.stop_sequences, self.conversation.choose_opening(typed)
-        sampling = self.settings.make_sampling(self._seed + self._answer_count, stop, opening)
+        sampling = self.settings.make_sampling(self.next_seed, stop, "any" if continues_word else opening)
         self.activity = "thinking"
         finish, answer_log = "stopped", AnswerLog(self._log)
         try:
             self._fit_context(typed)
-            prompt = self._pending_conversation.build_prompt(typed)
+            pending = self._pending_conversation
+            prompt = pending.build_partial_prompt("") if continues_word else pending.build_prompt(typed)
             forgotten = len(self.conversation.memory) - len(self._pending_conversation.memory)
             answer_log.write_prompt(prompt, sampling, forgotten)
 
@@ -108,6 +207,7 @@ class Turns:
         else:
             self.conversation.add_answer(prompt, answer, answer_log.forgotten_chars)
             self._answer_count += 1
+            self._is_unfinished = finish in _UNFINISHED
             if finish == "break":
                 await self._mark_break()
         finally:

@@ -15,6 +15,7 @@ TypeWheel = Literal["1963", "1968"]
 Parity = Literal["even", "mark", "space"]  # of the eighth bit: even parity, always marking, always spacing
 Duplex = Literal["auto", "full", "half"]
 BreakDetect = Literal["auto", "marked", "nul"]
+KeyboardType = Literal["fitted", "none"]
 MotorSwitchType = Literal["always", "rts", "command"]
 
 COLUMNS = 72  # 10 to the inch on 8 1/2 inch paper - Teletype Bulletin 310B 574-100-101TC, 2.08
@@ -48,6 +49,7 @@ class Profile:
     break_detect: BreakDetect = _option(
         "auto", "how the adapter reports BREAK: marked, or as a bare 0x00 (nul); auto: either"
     )
+    keyboard: KeyboardType = _option("fitted", "none: a receive-only machine, whose only key is BREAK")
     margin_bell: int = _option(8, "columns before the end of a typed line where the bell rings; 0: never", (0, 40))
     auto_return: bool = _option(False, "the machine returns and feeds by itself at the last column")
     return_feeds: bool = _option(False, "CR feeds the paper too (kit 184157)")

@@ -10,12 +10,18 @@ class MachineCounters:
     """Events counted since the start."""
 
     struck: int = 0
+    glyphs: int = 0  # of the struck characters, those that print
     keyed: int = 0
     damaged: int = 0  # characters without their stop bits, or with a parity that the kernel rejects
     noise: int = 0  # characters that were noise, and no keys
     breaks: int = 0
     garbled: int = 0  # half duplex: characters that came back as another
     hang_ups: int = 0
+
+    def count_strike(self, byte: int) -> None:
+        """Counts a byte of seven bits that was written to the machine."""
+        self.struck += 1
+        self.glyphs += 0x20 < byte < 0x7F
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,11 @@ class Teletype:
         `wait_for_line`: after a hang-up printing waits for `attach`; otherwise print and read_line raise LineLost.
         """
         self.profile = profile = profile or Profile()
-        self.clock = clock
+        self.clock, self.character_s = clock, character_s
         self.counters = MachineCounters()
-        self.character_s = character_s
         self.rows_after_xoff = bytearray()  # rows that the reader still sent after its X-OFF
         self._on_event = on_event = on_event or (lambda event: None)
-        self._max_line_characters = max_line_characters
-        self._wait_for_line = wait_for_line
+        self._max_line_characters, self._wait_for_line = max_line_characters, wait_for_line
         self._printer, self._timing = printer, timing = Printer(profile), StrikeTiming(character_s)
         self._motor = motor = MotorController(profile, line, clock, timing, on_event)
         self._transmitter = Transmitter(
@@ -75,8 +73,6 @@ class Teletype:
         """Stops all timers and tasks. The caller who opened the line closes it."""
         for part in (self._word_timer, self._input, self._motor, self._transmitter):
             await part.close()
-
-    # State.
 
     @property
     def column(self) -> int | None:
@@ -240,7 +236,7 @@ class Teletype:
 
     def _echo_strokes(self, key: str, echo: str) -> list[Stroke]:
         if not self.is_half_duplex:
-            return self._printer.echo_keys(echo)
+            return self._printer.echo_keys(echo if self.profile.keyboard == "fitted" else "")
         remaining = echo_left_to_print(echo, key)
         return self._printer.echo_keys(remaining) if remaining else self._printer.return_at_margin()
 
@@ -251,6 +247,10 @@ class Teletype:
                 raise errors.LineLost(self.hang_up_reason)
             await self._input.wait_for_input()
         return self._input.take_key()
+
+    def discard_typed(self) -> None:
+        """Drops the keys typed ahead, and the text of a line whose reading was cancelled."""
+        self._input.discard_typed()
 
     def until_break(self) -> BreakScope:
         """Returns an `async with` scope whose body BREAK or ^C cancels; see its `is_broken` and `route` afterwards."""

@@ -11,10 +11,11 @@ from typing import Any
 
 from fakes_teletype import TeletypeBench
 
-from daemon.config import AnswerConfig, Config
+from daemon.config import AnswerConfig, Config, HallConfig
 from daemon.conversation import Conversation
 from daemon.observers import log_events_to
 from daemon.privacy import Privacy
+from daemon.saved_conversations import SavedConversations
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
 from drivers.clock import CHARACTER_S
@@ -93,6 +94,7 @@ class DaemonBench:
         other_speakers: Speakers = NO_PERSONA,
         privacy: Privacy | None = None,
         keeps_input: bool = True,
+        hall: HallConfig | None = None,
     ) -> None:
         profile = profile or Profile(duplex="full")
         self.bench = TeletypeBench(profile=profile)
@@ -101,14 +103,26 @@ class DaemonBench:
         self.tty = Teletype(
             self.line, self.bench.clock, profile, on_event=log_events_to(self.log), wait_for_line=wait_for_line
         )
-        config, conversation = Config(answer=AnswerConfig(seed=seed)), Conversation("", speakers, other_speakers)
-        self.session = TeletypeSession(self.tty, model, config, self.log, conversation=conversation, privacy=privacy)
+        config = Config(answer=AnswerConfig(seed=seed), machine=profile, hall=hall or HallConfig())
+        conversation, saved = Conversation("", speakers, other_speakers), SavedConversations(folder / "conversations")
+        self.session = TeletypeSession(
+            self.tty, model, config, self.log, conversation=conversation, privacy=privacy, saved=saved
+        )
         self.running = asyncio.ensure_future(self.session.run())
 
     async def type(self, line: str) -> None:
         await self.session.listening.wait()
         self.line.press_keys(line + "\r")
         await asyncio.sleep(len(line) * CHARACTER_S + 1)  # the echo, CR LF, and the carriage return
+
+    async def ask(self, line: str) -> str:
+        """Types a line, and returns what the machine printed until it listens again, without READY."""
+        await self.session.listening.wait()
+        before = len(self.paper)
+        await self.type(line)
+        await self.session.listening.wait()
+        await asyncio.sleep(1.0)
+        return self.paper[before:].partition("\n")[2].replace("\nREADY\n", "")
 
     @property
     def paper(self) -> str:

@@ -45,6 +45,7 @@ class InputQueue:
         self.receiver = Receiver(profile, character_s, is_serial=is_serial)
         self._clock, self._transmitter, self._counters, self._on_event = clock, transmitter, counters, on_event
         self._character_s = character_s
+        self._has_keyboard = profile.keyboard == "fitted"
         self._keys: deque[str] = deque()  # typed, not yet read
         self._was_noisy = False
         self._restored_line = ""
@@ -114,6 +115,11 @@ class InputQueue:
         text, self._restored_line = self._restored_line, ""
         return text
 
+    def discard_typed(self) -> None:
+        """Drops the keys typed ahead, and the text of a line whose reading was cancelled."""
+        self._keys.clear()
+        self._restored_line = ""
+
     @contextlib.contextmanager
     def capture_input(self, mode: CaptureMode = "tape") -> Iterator[bytearray]:
         """Collects the bytes from the line as raw rows, not as keys, while the context is open."""
@@ -149,8 +155,13 @@ class InputQueue:
             self._transmitter.hang_up(line_input.reason)
         else:
             for signal, received in self.receiver.receive(line_input, now):
-                self._dispatch(signal, received, now)
+                if self._has_keyboard or not self._is_of_keyboard(received):
+                    self._dispatch(signal, received, now)
         self._input_arrived.set()
+
+    def _is_of_keyboard(self, received: Received) -> bool:
+        """Whether this came from a key other than BREAK: on a receive-only machine it is noise."""
+        return received.kind in ("key", "pause", "resume") or (received.kind == "break" and received.route == "^C")
 
     def _note_sent(self, byte: int, start: float) -> None:
         self.receiver.echo_canceller.note_sent(byte, start)

@@ -1,0 +1,165 @@
+"""What the operator's commands do at the machine: answers, messages, private times, and the end of a visit.
+
+It knows the machine, the turns and the log. It does not know who waits for the machine, nor how a line is read.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from daemon import commands
+from daemon.config import Config
+from daemon.exchange import print_message
+from daemon.machine_address import MachineAddress
+from daemon.model_choice import ModelChoice
+from daemon.privacy import Privacy
+from daemon.saved_conversations import SavedConversations
+from daemon.session_log import SessionLog
+from daemon.spool.operator import OperatorDesk
+from daemon.talk_commands import NOTHING_SAID, TalkCommands
+from daemon.tape_prompt import read_tape_prompt
+from daemon.turns import Turns
+from daemon.visit import Visit
+from drivers.errors import EndOfInput
+from drivers.teletype import Teletype
+
+PUBLIC_PLACE = "THIS IS A PUBLIC PLACE: NOTHING IS SAVED, LOADED OR CHANGED.\n"
+TEAR_OFF_LINES = 8  # of .TEAR, if [hall] has no number
+
+
+class SessionCommands:
+    """The target of `OPERATOR_COMMANDS` for one session."""
+
+    def __init__(
+        self,
+        tty: Teletype,
+        turns: Turns,
+        visit: Visit,
+        config: Config,
+        log: SessionLog,
+        privacy: Privacy,
+        saved: SavedConversations | None = None,
+        adapter_info: str = "",
+    ) -> None:
+        self.spool = OperatorDesk()
+        self.talk = TalkCommands(turns, saved or SavedConversations(), self._find_save_obstacle)
+        self.models: ModelChoice | None = None
+        self.address = MachineAddress(config)
+        self._tty, self._turns, self._visit, self._log, self._privacy = tty, turns, visit, log, privacy
+        self._hall, self._has_break_only = config.hall, config.machine.keyboard == "none"
+        self._adapter_info = adapter_info
+        self._public_conversation = replace(turns.conversation)  # as it was before a private time
+
+    async def print_message(self, text: str) -> None:
+        """Prints a message of the daemon on a fresh line; BREAK cuts it short."""
+        await print_message(self._tty, text)
+
+    async def answer_tape(self) -> None:
+        """Reads a prompt from the tape reader and answers it."""
+        self._turns.activity = "reading"
+        if text := await read_tape_prompt(self._tty, self._log, self.print_message):
+            await self.answer_line(text)
+
+    async def answer_line(self, typed: str) -> None:
+        await self._turns.answer_line(typed)
+        await self._feed_after_answer()
+
+    async def answer_again(self) -> None:
+        if await self._turns.answer_again():
+            await self._feed_after_answer()
+        else:
+            await self.print_message(NOTHING_SAID)
+
+    async def go_on(self) -> None:
+        if self._turns.conversation.memory or self._has_break_only:
+            await self._turns.go_on()
+            await self._feed_after_answer()
+        else:
+            await self.print_message(NOTHING_SAID)
+
+    async def _feed_after_answer(self) -> None:
+        if self._hall.tear_off:
+            await self.feed_tear_off()
+
+    async def feed_tear_off(self) -> None:
+        await self.print_message("\n" * (self._hall.tear_off or TEAR_OFF_LINES))
+
+    async def forget_conversation(self) -> None:
+        self._turns.forget()
+        self.talk.forget_name()
+        self._public_conversation.clear()
+        await self.print_message("ALL FORGOTTEN.\n")
+
+    async def switch_mode(self) -> None:
+        self._turns.switch_mode()
+        self.talk.forget_name()
+        await self.print_message(commands.format_mode(self._turns.conversation.speakers.persona))
+
+    async def choose_model(self, name: str) -> None:
+        if self.models is None:
+            await self.print_message("THIS SESSION HAS ONE MODEL.\n")
+        elif not name:
+            await self.print_message(self.models.describe())
+        elif self._visit.is_public_place:
+            await self.print_message(PUBLIC_PLACE)
+        elif (conversation := await self.models.choose(name, self._tty)) is not None:
+            self._turns.begin_conversation(conversation)
+            self.talk.forget_name()
+            self._public_conversation = replace(conversation)
+            self._log.write(time.monotonic(), "model", name=self._turns.model.name)
+            await self.print_message(self.talk.describe())
+
+    async def print_status(self) -> None:
+        status, profile, model = self._tty.status(), self._tty.profile, self._turns.model
+        report = commands.format_status(status, profile, self._adapter_info, model.name, model.device)
+        await self.print_message(report + commands.format_log_state(self._log.last_code, self._privacy.is_on))
+
+    async def print_address(self) -> None:
+        await self.print_message(f"{self.address.describe()}\n")
+
+    async def begin_private(self) -> None:
+        """Keeps what follows on the paper only, after a restart too; says so when that holds."""
+        if self._privacy.is_on:
+            await self.print_message(commands.STILL_PRIVATE)
+            return
+        self._public_conversation = replace(self._turns.conversation)
+        self._log.switch_private(time.monotonic(), True)
+        await self.print_message(commands.format_private(self._privacy.switch_on()))
+
+    async def end_private(self) -> None:
+        """Ends a private time, and forgets what was said in it."""
+        if self._privacy.is_on:
+            async with self._tty.until_break():  # after a hang-up a line that is not struck would be sent again
+                await self._tty.fresh_line()
+                await self._tty.finish()
+            self._turns.conversation.restore(self._public_conversation)
+            self._turns.forget_past()
+            self._privacy.switch_off()
+            self._log.switch_private(time.monotonic(), False)
+        await self.print_message(commands.PUBLIC_AGAIN)
+
+    async def leave(self) -> None:
+        """Ends the session; in a public place the visit alone."""
+        if not self._visit.is_public_place:
+            raise EndOfInput
+        await self.end_visit()
+
+    async def end_visit(self) -> None:
+        """Forgets all that a visitor of a public place has said and set."""
+        self._visit.end()
+        if self._turns.is_as_at_start and not self._privacy.is_on:
+            return
+        self._turns.forget_visit()
+        self.talk.forget_name()
+        self._public_conversation = replace(self._turns.conversation)
+        if self._privacy.is_on:
+            await self.end_private()
+        await self.print_message(commands.VISIT_ENDED + "\n" * self._hall.tear_off)
+
+    def _find_save_obstacle(self) -> str:
+        if self._visit.is_public_place:
+            return PUBLIC_PLACE
+        if self._privacy.is_on:
+            return "PRIVATE: NOTHING IS SAVED OR LOADED UNTIL .PUBLIC\n"
+        return "" if self._log.keeps_input else "NOTHING THAT IS TYPED HERE IS KEPT: [LOG] INPUT IS FALSE.\n"

@@ -1,0 +1,119 @@
+"""The operator's commands about the conversation: its temperature, seed and turns, and its name on the disk.
+
+Each returns the line for the paper. It knows no machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from daemon.errors import DaemonError
+from daemon.saved_conversations import SavedConversation, SavedConversations
+from daemon.turns import Turns
+from model.interface import PARAMETERS
+
+MAX_SHOWN_CHARS = 40  # of a line that is quoted
+
+NOTHING_SAID = "NOTHING WAS SAID YET: TYPE A LINE FIRST.\n"
+
+
+class TalkCommands:
+    """Answers for one machine. `find_obstacle` returns why nothing may be saved or loaded now, or ""."""
+
+    def __init__(self, turns: Turns, saved: SavedConversations, find_obstacle: Callable[[], str]) -> None:
+        self._turns, self._saved, self._find_obstacle = turns, saved, find_obstacle
+        self._name = ""  # under which this conversation is saved
+
+    def set_temperature(self, value: str) -> str:
+        """.TEMP: of this conversation."""
+        low, high = PARAMETERS["temperature"].bounds
+        is_number = re.fullmatch(r"\d{1,4}|\d{0,4}[.,]\d{1,6}", value, re.ASCII)
+        number = float(value.replace(",", ".")) if is_number else -1.0
+        if not value:
+            return f"TEMPERATURE {self._turns.settings.temperature:g}; .TEMP 0.9 SETS ANOTHER.\n"
+        if not low <= number <= high:
+            return f".TEMP TAKES A NUMBER FROM {low:g} TO {high:g}, SUCH AS .TEMP 0.7\n"
+        self._turns.settings = replace(self._turns.settings, temperature=number)
+        return f"TEMPERATURE {number:g} IN THIS CONVERSATION.\n"
+
+    def choose_seed(self, value: str) -> str:
+        """.SEED: of the next answer; each later one has the next number."""
+        low, high = PARAMETERS["seed"].bounds
+        number = int(value) if re.fullmatch(r"\d{1,19}", value, re.ASCII) else -1
+        if not value:
+            return f"SEED {self._turns.next_seed} IS NEXT; .SEED 33 SETS ANOTHER.\n"
+        if not low <= number <= high:
+            return f".SEED TAKES A WHOLE NUMBER FROM {low:.0f} TO 2^63-1, SUCH AS .SEED 33\n"
+        self._turns.choose_seed(number)
+        return f"SEED {number} IS NEXT.\n"
+
+    def take_back(self) -> str:
+        """.BACK: the last exchange leaves the conversation."""
+        turn = self._turns.take_back()
+        if turn is None:
+            return NOTHING_SAID
+        return f"TAKEN BACK: {shorten(turn.typed) if turn.typed else 'WHAT CAME WITHOUT A LINE'}\n"
+
+    def describe(self) -> str:
+        """.WHO: the model, the persona, and how it answers."""
+        turns, speakers = self._turns, self._turns.conversation.speakers
+        who = f"ANSWERS {speakers.you} AS {speakers.persona}" if speakers.persona else "GOES ON WITH YOUR TEXT"
+        return f"{turns.model.name} {who}, TEMPERATURE {turns.settings.temperature:g}, SEED {turns.next_seed}\n"
+
+    def save(self, name: str) -> str:
+        """.SAVE: an earlier conversation of another origin is not replaced."""
+        turns = self._turns
+        if obstacle := self._find_obstacle():
+            return obstacle
+        if name and not turns.conversation.memory:
+            return NOTHING_SAID
+        memory, persona = turns.conversation.memory, turns.conversation.speakers.persona
+        try:
+            saved = SavedConversation(memory, persona, turns.settings.temperature)
+            self._saved.save(name, saved, replaces=name.upper() == self._name)
+        except DaemonError as error:
+            return f"-- {error} --\n"
+        self._name = name.upper()
+        return f"SAVED AS {self._name}.\n"
+
+    def load(self, name: str) -> str:
+        """.LOAD: a saved conversation takes the place of this one."""
+        if obstacle := self._find_obstacle():
+            return obstacle
+        if not name:
+            return f"{self._saved.describe_names()}\n"
+        turns = self._turns
+        try:
+            saved = self._saved.load(name)
+        except DaemonError as error:
+            return f"-- {error} --\n"
+        conversation = turns.conversation
+        if saved.persona == conversation.other_speakers.persona != conversation.speakers.persona:
+            turns.switch_mode()
+        if saved.persona != conversation.speakers.persona:
+            return f"{saved.persona} ANSWERED IN {name}, AND IS NOT HERE: .MODEL CHANGES THE MODEL.\n"
+        turns.forget()
+        low, high = PARAMETERS["temperature"].bounds
+        turns.settings = replace(turns.settings, temperature=min(max(low, float(saved.temperature)), high))
+        conversation.memory = saved.memory
+        turns.begin_line()
+        self._name = name.upper()
+        return f"{self._name} ENDS: {shorten_start(saved.memory)}\n"
+
+    def forget_name(self) -> None:
+        """The conversation is another one: it is not that of the name any more."""
+        self._name = ""
+
+
+def shorten(text: str) -> str:
+    """Returns the first words of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SHOWN_CHARS else f"{line[: MAX_SHOWN_CHARS - 3]}..."
+
+
+def shorten_start(text: str) -> str:
+    """Returns the last words of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SHOWN_CHARS else f"...{line[3 - MAX_SHOWN_CHARS :]}"
