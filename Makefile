@@ -33,7 +33,7 @@ EXTRAS     := cpu$(comma)test$(if $(filter 0,$(TRAIN)),,$(comma)train)
 
 # The programs that tests run: peers of the driver and of the bridges, and for the live page a browser and a proxy. A test
 # whose program is not installed is skipped.
-PEERS       := socat ser2net picocom tio minicom chromium nginx ngircd inspircd asciinema
+PEERS       := socat ser2net picocom tio minicom chromium nginx ngircd inspircd mosquitto asciinema
 PEERS_ABSENT = $(strip $(foreach one,$(PEERS),$(if $(shell PATH="$$PATH:/usr/sbin" command -v $(one)),,$(one))))
 
 # Some images of containers set it; then each of some hundred processes of the tests compiles the program anew.
@@ -144,7 +144,7 @@ $(READY_TEST): $(BIN)/python pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@ $(READY_RUN)
 
-# The packages of ser2net, nginx and the IRC servers start services on this computer's ports; the tests need the programs only.
+# The packages of ser2net, nginx, mosquitto and the IRC servers start services on this computer's ports; the tests need the programs only.
 programs:
 	@absent="$(PEERS_ABSENT)"; [ -z "$$absent" ] && exit; \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || \
@@ -154,7 +154,7 @@ programs:
 	for one in $$absent; do \
 	  apt-get install -qq --no-install-recommends $$one >/dev/null 2>&1 || \
 	    { echo "apt-get could not install $$one: the tests that need it are skipped"; continue; }; \
-	  case $$one in ser2net|nginx|ngircd|inspircd) \
+	  case $$one in ser2net|nginx|ngircd|inspircd|mosquitto) \
 	    [ ! -d /run/systemd/system ] || systemctl -q disable --now $$one || true;; esac; \
 	done
 

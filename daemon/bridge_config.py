@@ -85,3 +85,18 @@ class MentionsConfig:
     @property
     def has_accounts(self) -> bool:
         return bool(self.mastodon or self.bluesky or self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """[mqtt]: the machine as a device of home automation, at a broker of MQTT 5."""
+
+    server: str = setting("", 'HOST or HOST:PORT of the broker; "": there is no bridge')
+    tls: bool = setting(False, "the connection is encrypted")
+    ca_file: Path | None = setting(None, "file with the certificate authorities to trust")
+    user: str = setting("", "account at the broker")
+    password_file: Path | None = setting(None, "file with the password of the account")
+    id: str = setting("asr33", "name of the machine in topics; each machine at a broker needs its own")
+    name: str = setting("Teletype", "name of the device in Home Assistant")
+    discovery: str = setting("homeassistant", 'topic under which Home Assistant looks for devices; "": not announced')
+    keep_minutes: float = setting(60.0, "minutes after which a message is no longer worth its paper", range=(1, 10_080))

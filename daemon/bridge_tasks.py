@@ -5,24 +5,35 @@ The modules of a bridge, and its library, are loaded only if its section of the 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import secrets
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from daemon import paths
 from daemon.bridges.spool_queue import SpoolQueue
 from daemon.config import Config
+from daemon.errors import ConfigError
+from daemon.observers import MotorHours
 from daemon.session import TeletypeSession
 from daemon.session_log import SessionLog
 from daemon.spool.desk import SpoolDesk
 from drivers.errors import DriverError
+from drivers.events import Event
 from drivers.paper.paper import BEL
 from drivers.text.carriage import Stroke
 from drivers.text.charset import apply_parity
 from model.dialogue import Speakers
 from model.interface import Model
+
+RESTART_S = 60.0  # after a fault of a bridge itself
+
+_log = logging.getLogger("asr33")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,9 @@ class BridgedDaemon:
     model: Model
     speakers: Speakers
     log: SessionLog
+    port: str
+    observers: list[Callable[[Event], None]]  # of the machine's events
+    motor_hours: MotorHours | None  # None: the motor always runs
 
     @property
     def queue(self) -> SpoolQueue:
@@ -59,19 +73,33 @@ class BridgedDaemon:
         return secrets.randbits(31) if self.config.answer.seed is None else self.config.answer.seed
 
 
-def open_bridges(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]:
-    """Yields the task of each bridge that is configured. Raises ConfigError."""
+def open_bridges(daemon: BridgedDaemon, stack: AsyncExitStack) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yields the task of each bridge that is configured; `stack` closes what they keep open. Raises ConfigError."""
     if daemon.config.irc.server:
-        yield _open_irc_bridge(daemon)
+        yield _run_forever("IRC", _open_irc_bridge(daemon))
     if daemon.config.mentions.has_accounts:
         yield from _open_mentions(daemon)
+    if daemon.config.mqtt.server:
+        yield _run_forever("MQTT", _open_mqtt_bridge(daemon, stack))
 
 
-def _open_irc_bridge(daemon: BridgedDaemon) -> Coroutine[Any, Any, None]:
+async def _run_forever(network: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Runs a bridge; a fault of it is logged and never stops the daemon."""
+    while True:
+        try:
+            await run()
+        except Exception as fault:
+            while isinstance(fault, ExceptionGroup):
+                fault = fault.exceptions[0]
+            _log.error("the bridge to %s failed and starts again in a minute: %r", network, fault)
+        await asyncio.sleep(RESTART_S)
+
+
+def _open_irc_bridge(daemon: BridgedDaemon) -> Callable[[], Awaitable[None]]:
     """Raises ConfigError."""
     from daemon.bridges.chat_answer import ChatAnswer
     from daemon.bridges.irc.chat_room import AskModel
-    from daemon.bridges.irc.open_bridge import open_bridge, run_bridge_forever
+    from daemon.bridges.irc.open_bridge import open_bridge
 
     def note_answer(channel: str, ask: AskModel, seed: int, answer: ChatAnswer) -> None:
         daemon.log_chat("irc", answer.prompt, channel=channel, nick=ask.nick, seed=seed, text=answer.text)
@@ -86,7 +114,7 @@ def _open_irc_bridge(daemon: BridgedDaemon) -> Coroutine[Any, Any, None]:
         ring_bell=daemon.ring_bell,
         note_answer=note_answer,
     )
-    return run_bridge_forever(bridge)
+    return bridge.run
 
 
 def _open_mentions(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]:
@@ -122,3 +150,36 @@ def _open_mentions(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]
     for network in open_networks(daemon.config.mentions, folder):
         bridge = MentionBridge(network, MentionStore(store_path(folder, network.name)), parts)
         yield run_mentions_forever(bridge)
+
+
+def _open_mqtt_bridge(daemon: BridgedDaemon, stack: AsyncExitStack) -> Callable[[], Awaitable[None]]:
+    """Raises ConfigError."""
+    try:
+        from daemon.bridges.mqtt.daily_count import DailyCount
+        from daemon.bridges.mqtt.discovery import MachineReading, MachineState
+        from daemon.bridges.mqtt.open_mqtt_bridge import open_mqtt_bridge
+    except ImportError as error:
+        cure = "in asr33's folder, pip install '.[mqtt]'"
+        raise ConfigError(f"[mqtt] home automation needs {error.name}: {cure}") from None
+
+    folder, started_at, session = paths.state_folder(), time.monotonic(), daemon.session
+    count = DailyCount(folder and folder / f"{paths.line_file_name(daemon.port)}.today")
+    stack.callback(count.save)
+    daemon.observers.append(count.on_event)
+
+    def read_state() -> MachineState:
+        if session.tty.hang_up_reason is not None:
+            return "disconnected"
+        if session.activity == "listening":
+            return "typing" if session.tty.has_partial_line else "idle"
+        return "busy" if session.activity == "lent" else session.activity
+
+    def read_machine() -> MachineReading:
+        now, hours = time.monotonic(), daemon.motor_hours
+        seconds = now - started_at if hours is None else hours.total_at(now)
+        return MachineReading(read_state(), count.chars, daemon.desk.count.supply.lines_left, round(seconds / 3600, 2))
+
+    bridge = open_mqtt_bridge(
+        daemon.config.mqtt, daemon.queue, read_machine, is_motor_switched=daemon.motor_hours is not None
+    )
+    return bridge.run

@@ -98,7 +98,8 @@ async def build_session(
             copy = CarbonCopy(sink, WallClock())
             stack.push_async_callback(copy.close)  # after the machine has printed its last characters
             viewers.append(copy.on_event)
-        observers = _observers(log, privacy, viewers, config, port, stack)
+        hours = _open_motor_hours(config, port, stack)
+        observers = _observers(log, privacy, viewers, hours)
 
         def on_event(event: Event) -> None:
             for observe in observers:
@@ -122,7 +123,7 @@ async def build_session(
             if line.kind != "socket":
                 watching = asyncio.ensure_future(watch_for_others(port, tty, lambda: connection.line))
                 stack.push_async_callback(_cancel_and_wait, watching)
-            await _serve_others(session, observers, config, port, stack, model, conversation.speakers, log)
+            await _serve_others(session, observers, config, port, stack, model, conversation.speakers, log, hours)
         yield session, log
 
 
@@ -169,20 +170,23 @@ def _log_keepers(log: SessionLog, folder: Path, config: Config) -> Iterator[Coro
         yield delete_old_logs_forever(folder, retention, report)
 
 
-def _observers(
-    log: SessionLog, privacy: Privacy, viewers: list[OnEvent], config: Config, port: str, stack: AsyncExitStack
-) -> list[OnEvent]:
+def _open_motor_hours(config: Config, port: str, stack: AsyncExitStack) -> MotorHours | None:
+    """Returns the count of a switched motor; None for one that always runs."""
+    if config.machine.motor == "always":
+        return None
+    hours = MotorHours(resolve_log_folder(config) / f"{paths.line_file_name(port)}.hours")
+    stack.callback(lambda: hours.close(time.monotonic()))
+    _log.info("the machine's motor has run for %.1f hours", hours.total_s / 3600)
+    return hours
+
+
+def _observers(log: SessionLog, privacy: Privacy, viewers: list[OnEvent], hours: MotorHours | None) -> list[OnEvent]:
     """Returns the observers of the teletype's events: the session log, the hours of a switched motor, and viewers.
 
     `viewers` show or copy the paper, such as a live page: they get nothing in a private time.
     """
-    observers = [log_events_to(log)]
-    if config.machine.motor != "always":
-        hours = MotorHours(resolve_log_folder(config) / f"{paths.line_file_name(port)}.hours")
-        stack.callback(lambda: hours.close(time.monotonic()))
-        _log.info("the machine's motor has run for %.1f hours", hours.total_s / 3600)
-        observers.append(hours.on_event)
-    return [*observers, *map(privacy.hide_from, viewers)]
+    counts = [] if hours is None else [hours.on_event]
+    return [log_events_to(log), *counts, *map(privacy.hide_from, viewers)]
 
 
 async def _serve_others(
@@ -194,6 +198,7 @@ async def _serve_others(
     model: Model,
     speakers: Speakers,
     log: SessionLog,
+    hours: MotorHours | None,
 ) -> None:
     """Opens the spool, the bridges to it, and the control socket. Raises ConfigError, DaemonError."""
     from daemon.bridge_tasks import BridgedDaemon, open_bridges
@@ -209,8 +214,8 @@ async def _serve_others(
             time.monotonic(), "job", id=job.id, source=job.source, person=job.person, line=job.lines_done
         )
         observers.append(desk.count.on_event)
-        bridges = open_bridges(BridgedDaemon(session, desk, config, model, speakers, log))
-        tasks = [print_jobs_forever(desk, session, config.spool.idle_s), *bridges]
+        parts = BridgedDaemon(session, desk, config, model, speakers, log, port, observers, hours)
+        tasks = [print_jobs_forever(desk, session, config.spool.idle_s), *open_bridges(parts, stack)]
         if config.hall.address:
             tasks.append(submit_address_forever(session.commands.address, desk))
         for task in tasks:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from daemon import paths
-from daemon.bridge_config import IrcConfig, MentionsConfig
+from daemon.bridge_config import IrcConfig, MentionsConfig, MqttConfig
 from daemon.bridge_config import setting as _setting
 from daemon.config_parser import Settings, check_section, merge_settings, read_config_file, read_environment
 from daemon.errors import ConfigError
@@ -183,6 +183,7 @@ class Config:
     hall: HallConfig = field(default_factory=HallConfig)
     irc: IrcConfig = field(default_factory=IrcConfig)
     mentions: MentionsConfig = field(default_factory=MentionsConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)

@@ -85,6 +85,10 @@ class MotorHours:
         with contextlib.suppress(OSError, ValueError):
             self.total_s = max(0.0, float(path.read_text(encoding="ascii")))
 
+    def total_at(self, now: float) -> float:
+        """Returns the seconds with those of a motor that runs now."""
+        return self.total_s + (0.0 if self._running_since is None else max(0.0, now - self._running_since))
+
     def on_event(self, event: Event) -> None:
         match event:
             case MotorSwitched(at=at, on=True):

@@ -16,11 +16,12 @@ from fakes_daemon import ScriptedModel, split_words
 from fakes_irc import ListedQueue
 from fakes_teletype import on_jumping_loop
 
+from daemon.bridges.backoff import REFUSED_WAIT_S
 from daemon.bridges.chat_answer import ChatVoice
 from daemon.bridges.irc.chat_room import ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import MAX_QUESTIONS, MAX_TRIES, QUESTION_KEEP_S, BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import ConnectionEnded, IrcClient
-from daemon.bridges.irc.irc_connection import REFUSED_WAIT_S, IrcConnection
+from daemon.bridges.irc.irc_connection import IrcConnection
 from daemon.bridges.irc.registration import IrcIdentity
 from daemon.bridges.irc.send_queue import SendLimits
 from daemon.bridges.print_queue import PrintReceipt

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from daemon.bridges.backoff import FIRST_WAIT_S
 from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, answer_room
 from daemon.bridges.chat_text import clean_name
 from daemon.bridges.irc.chat_room import AskModel, ChatRoom, PrintLine, ReplyNotice, RingBell, RoomAction
 from daemon.bridges.irc.irc_client import ChatLine, IrcClient, IrcEvent
-from daemon.bridges.irc.irc_connection import FIRST_WAIT_S, IrcConnection
+from daemon.bridges.irc.irc_connection import IrcConnection
 from daemon.bridges.print_queue import PrintQueue, PrintReceipt
 from daemon.bridges.server_address import ServerAddress
 from model.errors import ModelError

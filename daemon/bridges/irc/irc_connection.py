@@ -12,13 +12,11 @@ import random
 import ssl
 from collections.abc import Callable
 
+from daemon.bridges.backoff import FIRST_WAIT_S, Backoff
 from daemon.bridges.irc.irc_client import ChannelJoined, ConnectionEnded, IrcClient, IrcEvent, ServerNotice
 from daemon.bridges.server_address import ServerAddress
 
 CONNECT_S = 30.0
-FIRST_WAIT_S, MAX_WAIT_S = 2.0, 300.0
-REFUSED_WAIT_S = 600.0  # after a wrong password: the server would ban a client that comes back at once
-LIVED_S = 60.0  # a connection that stays so long is good: the next wait is short again
 _READ_BYTES = 16_384
 
 _log = logging.getLogger("asr33")
@@ -40,10 +38,8 @@ class IrcConnection:
     ) -> None:
         self._address, self._client = address, client
         self._on_event, self._on_time, self._next_time = on_event, on_time, next_time
-        self._rng = rng or random.Random()
         self._wake = asyncio.Event()
-        self._told: set[str] = set()  # reasons that the log has since the last good connection
-        self._wait_s = self._first_wait_s = first_wait_s
+        self._backoff = Backoff(rng, first_wait_s)
 
     def wake(self) -> None:
         """Sends soon what the client has queued."""
@@ -55,21 +51,10 @@ class IrcConnection:
         while True:
             started_at = loop.time()
             ended = await self._connect_once()
-            if loop.time() - started_at >= LIVED_S:
-                self._wait_s = self._first_wait_s
-                self._told.clear()
-            self._tell_once(f"{self._address}: {ended.reason}; trying again")
-            await asyncio.sleep(self._choose_wait(ended))
-
-    def _choose_wait(self, ended: ConnectionEnded) -> float:
-        """Returns the seconds until the next attempt, with jitter: a thousand clients must not come back at once."""
-        jitter = self._rng.uniform(0.75, 1.25)
-        if ended.is_refused:
-            return REFUSED_WAIT_S * jitter
-        if ended.reconnect_at_once:
-            return jitter
-        wait_s, self._wait_s = self._wait_s, min(MAX_WAIT_S, self._wait_s * 2)
-        return wait_s * jitter
+            self._backoff.note_end(loop.time() - started_at)
+            self._backoff.tell_once(f"{self._address}: {ended.reason}; trying again")
+            is_asked = ended.reconnect_at_once
+            await asyncio.sleep(self._backoff.choose_wait(is_refused=ended.is_refused, is_asked=is_asked))
 
     async def _connect_once(self) -> ConnectionEnded:
         """Opens a connection and serves it; returns why it ended."""
@@ -134,14 +119,8 @@ class IrcConnection:
             if isinstance(event, ConnectionEnded):
                 return event
             if isinstance(event, ServerNotice):
-                self._tell_once(f"{self._address}: {event.text}")
+                self._backoff.tell_once(f"{self._address}: {event.text}")
             if isinstance(event, ChannelJoined):
                 _log.info("%s: %s is in %s", self._address, self._client.nick, event.channel)
             self._on_event(event)
         return None
-
-    def _tell_once(self, text: str) -> None:
-        if text not in self._told:
-            if len(self._told) < 100:
-                self._told.add(text)
-            _log.warning("%s", text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -25,9 +23,6 @@ from model.interface import Model
 
 TWITCH_HOST = "irc.chat.twitch.tv"
 TLS_PORT, PLAIN_PORT = 6697, 6667
-RESTART_S = 60.0  # after a fault of the bridge itself
-
-_log = logging.getLogger("asr33")
 
 
 def open_bridge(
@@ -70,16 +65,6 @@ def parse_address(config: IrcConfig) -> ServerAddress:
     """Returns the address of `server`. Raises ConfigError."""
     host, port = parse_server_address("irc", config.server, TLS_PORT if config.tls else PLAIN_PORT, TWITCH_HOST)
     return ServerAddress(host, port, make_tls_context("irc", config.ca_file) if config.tls else None)
-
-
-async def run_bridge_forever(bridge: IrcBridge) -> None:
-    """Runs the bridge; a fault of it is logged and never stops the daemon."""
-    while True:
-        try:
-            await bridge.run()
-        except ExceptionGroup as faults:
-            _log.error("the bridge to IRC failed and starts again in a minute: %r", faults.exceptions[0])
-        await asyncio.sleep(RESTART_S)
 
 
 def _make_identity(config: IrcConfig, *, is_twitch: bool) -> IrcIdentity:
