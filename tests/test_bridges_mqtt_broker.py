@@ -21,7 +21,7 @@ from fakes_sandbox import open_sandbox
 from fakes_teletype import wait_until
 
 from daemon.bridges.backoff import Backoff
-from daemon.bridges.mqtt.broker import BrokerAccount
+from daemon.bridges.mqtt.broker import BrokerAccount, LastWill, connect_broker
 from daemon.bridges.mqtt.discovery import DeviceTopics, MachineReading, make_discovery
 from daemon.bridges.mqtt.mqtt_bridge import MqttBridge
 from daemon.bridges.print_queue import PrintReceipt
@@ -161,6 +161,28 @@ async def test_a_wrong_password_is_told_once_with_its_cure(tmp_path: Path, caplo
             running_bridge(port, user="asr33", password="right"),
         ):
             await wait_until_online(home)
+
+
+async def test_a_bridge_ends_although_its_end_comes_together_with_an_answer_of_the_broker(tmp_path: Path) -> None:
+    """The library's wait for an answer would lose the cancellation, in Python 3.11."""
+    port = find_free_port()
+    with running_broker(tmp_path, port):
+        async with connect_broker(
+            BrokerAccount(ServerAddress("127.0.0.1", port), "a"), LastWill("w", ""), 100
+        ) as broker:
+            for answered_first in (False, True):
+                publishing = asyncio.ensure_future(broker.publish("t", "x"))
+                for _ in range(100):  # to the wait for the answer, and no further
+                    if broker._client._pending_publishes:
+                        break
+                    await asyncio.sleep(0)
+                [confirmation] = broker._client._pending_publishes.values()
+                if answered_first:
+                    confirmation.set()
+                    await asyncio.sleep(0)  # the answer is there, and the caller does not know it yet
+                publishing.cancel()
+                await asyncio.wait({publishing}, timeout=30)
+                assert publishing.cancelled(), answered_first
 
 
 async def test_a_machine_with_the_same_name_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,12 +5,14 @@ MQTT 5 is needed because its clients tell the broker how long a message may be.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -32,6 +34,8 @@ _REFUSALS = {
     135: "the broker refuses the account: see [mqtt] user and password_file",
     138: "the broker has banned this client",
 }
+
+ResultT = TypeVar("ResultT")
 
 _library_log = logging.getLogger("asr33.mqtt")
 _library_log.setLevel(logging.CRITICAL)  # each failure is an error too, which the bridge tells
@@ -72,15 +76,13 @@ class Broker:
 
     async def subscribe(self, topic: str) -> None:
         options = SubscribeOptions(qos=1, noLocal=True)
-        with _translate_errors():
-            codes = await self._client.subscribe(topic, options=options)
+        codes = await _finish(self._client.subscribe(topic, options=options))
         if any(code.is_failure for code in codes if isinstance(code, ReasonCode)):
             raise BrokerLost(f"the broker does not let this account read {topic}: see its access list", is_refused=True)
 
     async def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
         """Returns when the broker has the message."""
-        with _translate_errors():
-            await self._client.publish(topic, payload, qos=1, retain=retain)
+        await _finish(self._client.publish(topic, payload, qos=1, retain=retain))
 
     async def messages(self) -> AsyncIterator[tuple[bytes, bool]]:
         """Yields each message with whether the broker had retained it."""
@@ -109,13 +111,27 @@ async def connect_broker(account: BrokerAccount, will: LastWill, max_payload_byt
         tls_context=account.address.tls,
         logger=_library_log,
     )
-    with _translate_errors():
-        await client.__aenter__()
+    await _finish(client.__aenter__())
     try:
         yield Broker(client)
     finally:
-        with contextlib.suppress(aiomqtt.MqttError):  # the connection is lost already, or the broker is silent
-            await client.__aexit__(None, None, None)
+        with contextlib.suppress(BrokerLost):  # the connection is lost already, or the broker is silent
+            await _finish(client.__aexit__(None, None, None))
+
+
+async def _finish(call: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Returns the result of a call of the library, as a task of its own. Raises BrokerLost.
+
+    The library waits with `asyncio.wait_for`. In Python 3.11 that loses a cancellation which comes together with the
+    answer: the bridge would go on, and the daemon would wait for its end for ever.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({task})
+        with _translate_errors():
+            return task.result()
+    finally:
+        task.cancel()
 
 
 @contextlib.contextmanager
