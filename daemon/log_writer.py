@@ -53,7 +53,7 @@ class SyncBudget:
     While the budget lasts each line of paper is synced; printing without a pause exhausts it, and then a sync waits.
     """
 
-    bytes_per_s: float = 3_300_000 / 3600
+    bytes_per_s: float = 3_000_000 / 3600
     page_bytes: int = 4096
     limit_bytes: float = 65536.0  # saved up while the machine is idle: 16 lines
     saved_bytes: float = 65536.0

@@ -1,6 +1,6 @@
 """Counts the paper and the ribbon in a small file, as an observer of the machine's strokes.
 
-An error of that file does not end the session; a killed daemon loses ten lines of the count at most.
+An error of that file does not end the session; a killed daemon loses thirty lines of the count at most.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from daemon.spool.paper_supply import PaperSupply
 from drivers.events import CharacterStruck, Event
 from drivers.paper.paper import LF
 
-_SAVE_INTERVAL_LINES = 10
+_SAVE_INTERVAL_LINES = 30
+# The file is overwritten in place: a new file and its rename would write five pages of the disk each time, half a
+# megabyte an hour.
+_FILE_BYTES = 64
 
 _log = logging.getLogger("asr33")
 
@@ -62,10 +66,13 @@ class PaperCount:
 
     def save(self) -> None:
         self._unsaved_lines = 0
-        temporary = self._path.with_name(self._path.name + ".new")
+        text = json.dumps(asdict(self.supply)).ljust(_FILE_BYTES - 1) + "\n"
         try:
-            temporary.write_text(json.dumps(asdict(self.supply)) + "\n", encoding="ascii")
-            temporary.replace(self._path)
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(fd, text.encode("ascii"), 0)
+            finally:
+                os.close(fd)
         except OSError as error:
             if not self._is_error_logged:
                 _log.error("%s: %s; the paper is not counted after a restart", self._path, error.strerror)
