@@ -75,14 +75,14 @@ class Sandbox:
         wait_for(lambda: self.paper_text().endswith("READY\n"), 60.0)
         return process
 
-    def run_command(self, *words: str, stdin: bytes = b"") -> tuple[int, str]:
+    def run_command(self, *words: str, stdin: bytes = b"", seconds: float = 60.0) -> tuple[int, str]:
         result = subprocess.run(
             [*self.program, *words],
             cwd=ROOT,
             env=self.environ,
             input=stdin,
             capture_output=True,
-            timeout=60,
+            timeout=seconds,
             check=False,
         )
         return result.returncode, result.stderr.decode()
