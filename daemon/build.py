@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from daemon.web.server import WebObserver
 
 _LAST_CHARACTERS_S = 1.0  # before the motor is switched off
+_CANCEL_AGAIN_S = 1.0
 
 OnEvent = Callable[[Event], None]
 
@@ -254,6 +255,9 @@ async def _shut_down_machine(tty: Teletype) -> None:
 
 
 async def _cancel_and_wait(task: asyncio.Future[Any]) -> None:
-    task.cancel()
+    """Cancels once a second until the task ends: in Python 3.11 TaskGroup and wait_for may lose a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
     with contextlib.suppress(asyncio.CancelledError):
-        await task
+        task.result()

@@ -221,3 +221,25 @@ async def test_four_minutes_without_a_ping_of_the_server(program: str, tmp_path:
             assert len(queue.jobs) == 2
         assert not any(line.startswith(b"PING") for line in ann.lines)
         await ann.leave()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_stop_just_when_the_server_closes_ends_the_connection(turns: int) -> None:
+    """`turns` of the event loop after the client read the end, wherever in its tidying up that is."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1") as server:
+        address = ServerAddress("127.0.0.1", server.sockets[0].getsockname()[1])
+        client = IrcClient(IrcIdentity("asr33", ()))
+        stopped = asyncio.Event()
+        stop, client.stop = client.stop, lambda: (stop(), stopped.set())  # type: ignore[method-assign]
+        running = asyncio.ensure_future(IrcConnection(address, client, lambda event: None).run())
+        await stopped.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait({running}, timeout=5)
+        assert running.cancelled()

@@ -116,8 +116,10 @@ async def test_the_evening(tmp_path: Path) -> None:
 
         # The room comes to paper, and is answered by the same model while it goes on.
         ann.say("is that a real one?")
+        await wait_until(lambda: hugh.heard_from("ann") == ["is that a real one?"], SLOW_S)  # before he answers it
         hugh.say("it is. 10 characters a second.")
         hugh.say("!gpt2 what does it weigh?")
+        await wait_until(lambda: len(ann.heard_from("hugh")) == 2, SLOW_S)
         ann.say("look at it go")
         await wait_until(lambda: hugh.heard_from("asr33bot"), SLOW_S)
         await wait_until(lambda: "\nASR33BOT: " in sandbox.paper_text(), SLOW_S)

@@ -81,7 +81,7 @@ class IrcConnection:
         finally:
             self._client.stop()
             writer.close()
-            with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
+            with contextlib.suppress(OSError, TimeoutError):  # not a cancellation: the daemon would never end
                 async with asyncio.timeout(1):
                     await writer.wait_closed()
 
