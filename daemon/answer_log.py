@@ -15,12 +15,15 @@ class AnswerLog:
         self.forgotten_chars = 0
         self._log = log
 
-    def write_prompt(self, prompt: str, sampling: Sampling, forgotten_chars: int) -> None:
-        """Writes the prompt, from which so many characters of the conversation were dropped before."""
+    def write_prompt(self, prompt: str, sampling: Sampling, forgotten_chars: int, speaker: str = "") -> None:
+        """Writes the prompt, from which so many characters of the conversation were dropped before.
+
+        `speaker`: whose turn it is in a talk of two personas.
+        """
         self._write_forgotten(forgotten_chars)
         parameters = {name: getattr(sampling, name) for name in PARAMETERS if name != "seed"}
         parameters |= {"opening": sampling.opening} | ({"stop": list(sampling.stop)} if sampling.stop else {})
-        self._log.write_prompt(time.monotonic(), prompt, sampling.seed, parameters)
+        self._log.write_prompt(time.monotonic(), prompt, sampling.seed, parameters, speaker)
 
     def write_chunk(self, chunk: TextChunk) -> None:
         self.forgotten_chars += chunk.dropped_chars

@@ -30,8 +30,6 @@ class TalkAnswers(Protocol):
 
     def choose_seed(self, value: str) -> str: ...
 
-    def take_back(self) -> str: ...
-
     def describe(self) -> str: ...
 
     def save(self, name: str) -> str: ...
@@ -45,7 +43,11 @@ class CommandTarget(Protocol):
     @property
     def talk(self) -> TalkAnswers: ...
 
+    def begin_duologue(self, names: str) -> Awaitable[None]: ...
+
     def answer_again(self) -> Awaitable[None]: ...
+
+    def take_back(self) -> Awaitable[None]: ...
 
     def go_on(self) -> Awaitable[None]: ...
 
@@ -88,8 +90,11 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
     ".HELP": OperatorCommand("THIS", lambda session, _: session.print_message(HELP_TEXT)),
     ".AGAIN": OperatorCommand("ANSWER THE SAME LINE ANEW", lambda session, _: session.answer_again()),
     ".MORE": OperatorCommand("GO ON WITH THE ANSWER", lambda session, _: session.go_on()),
-    ".BACK": OperatorCommand(
-        "TAKE THE LAST LINE AND ITS ANSWER BACK", lambda session, _: session.print_message(session.talk.take_back())
+    ".BACK": OperatorCommand("TAKE THE LAST LINE AND ITS ANSWER BACK", lambda session, _: session.take_back()),
+    ".TALK": OperatorCommand(
+        "LET TWO SPEAKERS TALK; BREAK LETS YOU SAY A LINE",
+        lambda session, names: session.begin_duologue(names),
+        argument="A B",
     ),
     ".NEW": OperatorCommand("FORGET WHAT WAS SAID", lambda session, _: session.forget_conversation()),
     ".MODE": OperatorCommand("ANSWER YOU, OR GO ON WITH YOUR TEXT", lambda session, _: session.switch_mode()),

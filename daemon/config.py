@@ -105,6 +105,10 @@ class ConversationConfig:
     you: str = _setting(
         "", "speaker of the typed lines", default="the other speaker with most lines in the corpus, or `You`"
     )
+    talk_turns: int = _setting(6, "turns of a talk of two personas (`.TALK ANN BOB`)", range=(1, 200))
+    talk_length: int = _setting(
+        200, "characters after which a turn of such a talk ends with its sentence", range=(20, 4_000)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from daemon import commands
 from daemon.config import Config
+from daemon.duologue_commands import DuologueCommands
 from daemon.exchange import print_message
 from daemon.machine_address import MachineAddress
 from daemon.model_choice import ModelChoice
@@ -17,7 +18,7 @@ from daemon.privacy import Privacy
 from daemon.saved_conversations import SavedConversations
 from daemon.session_log import SessionLog
 from daemon.spool.operator import OperatorDesk
-from daemon.talk_commands import NOTHING_SAID, TalkCommands
+from daemon.talk_commands import NOTHING_SAID, TalkCommands, shorten
 from daemon.tape_prompt import read_tape_prompt
 from daemon.turns import Turns
 from daemon.visit import Visit
@@ -44,6 +45,9 @@ class SessionCommands:
     ) -> None:
         self.spool = OperatorDesk()
         self.talk = TalkCommands(turns, saved or SavedConversations(), self._find_save_obstacle)
+        self.duologue = DuologueCommands(
+            turns, config.conversation, log, self.print_message, is_public_place=visit.is_public_place
+        )
         self.models: ModelChoice | None = None
         self.address = MachineAddress(config)
         self._tty, self._turns, self._visit, self._log, self._privacy = tty, turns, visit, log, privacy
@@ -62,24 +66,43 @@ class SessionCommands:
             await self.answer_line(text)
 
     async def answer_line(self, typed: str) -> None:
-        await self._turns.answer_line(typed)
+        """Answers a line, or adds it to the talk of two personas that waits for one."""
+        if self.duologue.is_interrupted:
+            await self.duologue.hear(typed)
+        else:
+            await self._turns.answer_line(typed)
         await self._feed_after_answer()
 
+    async def begin_duologue(self, names: str) -> None:
+        if await self.duologue.start(names):
+            await self._feed_after_answer()
+
     async def answer_again(self) -> None:
-        if await self._turns.answer_again():
+        if self.duologue.is_open:
+            await self.duologue.answer_again()
+            await self._feed_after_answer()
+        elif await self._turns.answer_again():
             await self._feed_after_answer()
         else:
             await self.print_message(NOTHING_SAID)
 
+    async def take_back(self) -> None:
+        """Takes the last line back: of the open talk of two personas, or of the conversation."""
+        line = self.duologue.take_back() if self.duologue.is_open else ""
+        await self.print_message(f"TAKEN BACK: {shorten(line)}\n" if line else self.talk.take_back())
+
     async def go_on(self) -> None:
-        if self._turns.conversation.memory or self._has_break_only:
+        if self.duologue.is_open:
+            await self.duologue.go_on()
+            await self._feed_after_answer()
+        elif self._turns.conversation.memory or self._has_break_only:
             await self._turns.go_on()
             await self._feed_after_answer()
         else:
             await self.print_message(NOTHING_SAID)
 
     async def _feed_after_answer(self) -> None:
-        if self._hall.tear_off:
+        if self._hall.tear_off and not self.duologue.is_interrupted:
             await self.feed_tear_off()
 
     async def feed_tear_off(self) -> None:
@@ -148,6 +171,7 @@ class SessionCommands:
     async def end_visit(self) -> None:
         """Forgets all that a visitor of a public place has said and set."""
         self._visit.end()
+        self.duologue.close()
         if self._turns.is_as_at_start and not self._privacy.is_on:
             return
         self._turns.forget_visit()

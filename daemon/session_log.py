@@ -16,7 +16,9 @@ The records, by `ev`; a reader ignores fields and records that it does not know:
              `persona`, `you`, and `input` false if nothing is kept that the operator types
     clock    the system clock is known to be right, or was set: `offset`, seconds to add to `wall` of the first record
     typed    the operator submitted a line: text
-    prompt   the model got a prompt: text ("" without input), `code` of the answer, `seed` and `parameters` in use
+    prompt   the model got a prompt: text ("" without input), `code` of the answer, `seed` and `parameters` in use;
+             in a talk of two personas `speaker`, whose turn it is
+    said     in such a talk the line before is that of `speaker`: the operator, or a persona in whose place he spoke
     piece    a chunk of the answer: text, tokens, `made` when its last token was generated, `t` when the paper took it
     forgot   the context was full: number of `characters` dropped, in the oldest lines
     end      the answer ended: the model's finish reason, or "break", "error", "lost", "stopped"
@@ -72,7 +74,7 @@ KEPT_IN_PRIVATE = {
     *("session", "clock", "private", "rotated", "gap", "close"),
     *("lost", "found", "learned", "noise", "motor", "lent", "returned"),
 }
-INPUT_RECORDS = {"rx", "typed", "tape", "garbled"}
+INPUT_RECORDS = {"rx", "typed", "said", "tape", "garbled"}
 
 LogValue = Any  # what JSON can hold
 CallLater = Callable[[float, Callable[[], None]], object]
@@ -156,13 +158,16 @@ class SessionLog:
         if self._call_later is None or is_line_feed or ev in LAST_OF_BATCH or self._waiting_bytes > MAX_WAITING_BYTES:
             self.flush()
 
-    def write_prompt(self, moment: float, text: str, seed: int, parameters: dict[str, LogValue]) -> None:
+    def write_prompt(
+        self, moment: float, text: str, seed: int, parameters: dict[str, LogValue], speaker: str = ""
+    ) -> None:
         """Appends the record of a prompt, with the code of its answer."""
         if not self.is_private:
             self._prompts += 1
             self.last_code = compute_answer_code(self.path.stem, self._prompts)
         shown = text if self.keeps_input else ""
-        self.write(moment, "prompt", text=shown, code=self.last_code, seed=seed, parameters=parameters)
+        whose = {"speaker": speaker} if speaker and self.keeps_input else {}  # the operator may have typed the name
+        self.write(moment, "prompt", text=shown, code=self.last_code, seed=seed, parameters=parameters, **whose)
 
     def switch_private(self, moment: float, on: bool) -> None:
         """Begins or ends a private time. Its records are not kept; a gap at its end says how many there were."""

@@ -66,6 +66,7 @@ class Turns:
         self._start_settings, self._is_mode_switched, self._is_seed_chosen = answer, False, False
         self._past: deque[PastTurn] = deque(maxlen=MAX_PAST_TURNS)
         self._is_unfinished = False  # the last answer
+        self.changes = 0  # lines that were answered here, and conversations that were begun
         self.begin_line()
 
     @property
@@ -113,6 +114,7 @@ class Turns:
         """Leaves no turn to take back, to answer again, or to go on with in its last word."""
         self._past.clear()
         self._is_unfinished = False
+        self.changes += 1
         self.begin_line()
 
     def _restart_seed(self) -> None:
@@ -152,6 +154,7 @@ class Turns:
 
     async def answer_line(self, typed: str) -> None:
         """Answers a line on the paper. Raises DriverError; an error of the model is printed."""
+        self.changes += 1
         await self._answer(PastTurn(typed, self.conversation.memory, self._is_unfinished))
 
     async def go_on(self) -> None:
@@ -165,6 +168,21 @@ class Turns:
         await self._answer(turn)
         return True
 
+    async def answer_in(self, conversation: Conversation, answer: AnswerConfig, tag: str) -> str:
+        """Lets the persona of another conversation speak, after a tag on the paper; returns the finish reason.
+
+        Without a tag it goes on in the line of paper. The own conversation and its turns stay as they are. Raises
+        DriverError; an error of the model is printed.
+        """
+        own = self.settings, self.conversation, self._past, self._is_unfinished
+        self.settings, self.conversation, self._past = answer, conversation, deque(maxlen=1)
+        self.begin_line()
+        try:
+            return await self._answer(PastTurn("", conversation.memory, False), conversation.speakers.persona, tag)
+        finally:
+            self.settings, self.conversation, self._past, self._is_unfinished = own
+            self.begin_line()
+
     def take_back(self) -> PastTurn | None:
         """Takes the last turn out of the conversation; None if there is none."""
         if not self._past:
@@ -174,7 +192,8 @@ class Turns:
         self.begin_line()
         return turn
 
-    async def _answer(self, turn: PastTurn) -> None:
+    async def _answer(self, turn: PastTurn, speaker: str = "", tag: str = "") -> str:
+        """Returns the finish reason. `speaker` is for the log, and the `tag` for the paper."""
         typed, continues_word = turn.typed, turn.is_unfinished and not turn.typed
         self._past.append(turn)
         stop, opening = self.conversation.speakers.stop_sequences, self.conversation.choose_opening(typed)
@@ -186,15 +205,18 @@ class Turns:
             pending = self._pending_conversation
             prompt = pending.build_partial_prompt("") if continues_word else pending.build_prompt(typed)
             forgotten = len(self.conversation.memory) - len(self._pending_conversation.memory)
-            answer_log.write_prompt(prompt, sampling, forgotten)
+            answer_log.write_prompt(prompt, sampling, forgotten, speaker)
 
             def on_chunk(chunk: TextChunk) -> None:
                 self.activity = "printing"
                 answer_log.write_chunk(chunk)
 
-            tag = self.conversation.speakers.persona_tag
+            persona_tag = self.conversation.speakers.persona_tag
             with engine_errors():
-                answer, finish = await exchange(self._tty, self.model, prompt, sampling, on_chunk, tag)
+                if tag and not await self._print_tag(tag, prompt):
+                    answer, finish = "", "break"
+                else:
+                    answer, finish = await exchange(self._tty, self.model, prompt, sampling, on_chunk, persona_tag)
         except ModelError as error:
             # The session goes on: the next line may be answered.
             finish = "error"
@@ -212,6 +234,16 @@ class Turns:
                 await self._mark_break()
         finally:
             answer_log.write_end(finish)
+        return finish
+
+    async def _print_tag(self, tag: str, prompt: str) -> bool:
+        """Prints a speaker's tag while the model prefills; returns False if BREAK has stopped it."""
+        self.model.prefill(prompt)
+        async with self._tty.until_break() as scope:
+            await self._tty.fresh_line()
+            await self._tty.print(tag)
+            await self._tty.finish()  # the exchange counts the glyphs that are struck after it
+        return not scope.is_broken
 
     async def _mark_break(self) -> None:
         """Prints ^C after the answer: the sheet shows that the operator ended it."""

@@ -16,12 +16,16 @@ INDENT = "  "  # before further lines of a message, so that none looks like a ta
 
 @dataclass(frozen=True, slots=True)
 class Speakers:
-    """`persona` is empty if the model continues the text without speakers. `cue` is the text before the dialogue."""
+    """`persona` is empty if the model continues the text without speakers. `cue` is the text before the dialogue.
+
+    `ends_with_line`: each message of the persona is one line.
+    """
 
     persona: str = ""
     you: str = "You"
     others: tuple[str, ...] = ()
     cue: str = ""
+    ends_with_line: bool = False
 
     @property
     def persona_tag(self) -> str:
@@ -30,7 +34,9 @@ class Speakers:
 
     @property
     def stop_sequences(self) -> tuple[str, ...]:
-        """The tags of all other speakers: the answer ends before them."""
+        """The tags of all other speakers: the answer ends before them, or at the end of its line."""
+        if self.ends_with_line:
+            return ("\n",)
         names = dict.fromkeys((self.you, *self.others)) if self.persona else {}
         return tuple(f"\n{name}:" for name in names if name != self.persona)
 

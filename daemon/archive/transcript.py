@@ -34,7 +34,8 @@ class Transcript:
             case "prompt":
                 self._prompts, self._is_answer = self._prompts + 1, True
                 code = record.get("code") or compute_answer_code(self._id, self._prompts)
-                return f"[{self._format_time(record['t'])} {code}]"
+                speaker = record.get("speaker")  # of a talk of two personas
+                return f"[{self._format_time(record['t'])} {code}]" + (f" {speaker}:" if speaker else "")
             case "piece":
                 return text
             case "end":
