@@ -20,14 +20,20 @@ from model.store.atomic_file import fsync_path
 Change = Literal["", "removed", "moved", "truncated"]
 
 
+def log_file_mode(folder: Path) -> int:
+    """Returns the mode of a log: its group reads it where the folder is open to the group and closed to others."""
+    return 0o640 if folder.stat().st_mode & 0o047 == 0o040 else 0o600
+
+
 class LogFile:
-    """An open file that only its owner may read. `size`: bytes appended so far."""
+    """An open file that only its owner may read, or also the group of its folder. `size`: bytes appended so far."""
 
     def __init__(self, path: Path) -> None:
         """Creates the file. Raises OSError, FileExistsError among them."""
         self.path, self.size = path, 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
+        os.fchmod(self._fd, log_file_mode(path.parent))
         self._is_torn = False
         fcntl.flock(self._fd, fcntl.LOCK_EX)  # `repair_torn_files` of another daemon may hold it for a moment
         with contextlib.suppress(OSError):  # a folder that may be written but not read

@@ -16,7 +16,7 @@ from fakes_sandbox import open_sandbox, wait_for
 pytestmark = pytest.mark.soak
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("daemon", "drivers", "model", "tools", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("daemon", "drivers", "model", "systemd", "tools", "pyproject.toml", "README.md", "LICENSE")
 MAX_RESIDENT_KB = 45_000  # a Pi Zero has 512 MB for all programs
 HEAVY = {"numpy", "onnxruntime", "onnx", "tokenizers", "torch", "safetensors", "starlette", "uvicorn"}
 

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from fakes_sandbox import Sandbox, open_sandbox, wait_for
 
+from daemon.archive.log_replacement import replace_log
+from daemon.log_file import LogFile
+
 WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
 
 
@@ -228,3 +231,20 @@ def test_a_removed_folder_that_cannot_be_made_again_is_reported_once(sandbox: Sa
     assert len(told) == 3
     assert "was removed" in told[1]
     assert "the paper goes on without a record" in told[2]
+
+
+@pytest.mark.parametrize(("folder_mode", "file_mode"), [(0o700, 0o600), (0o750, 0o640), (0o755, 0o600), (0o770, 0o640)])
+def test_a_log_is_for_the_group_where_its_folder_is_for_the_group_alone(
+    tmp_path: Path, folder_mode: int, file_mode: int
+) -> None:
+    """systemd makes /var/log/asr33 with mode 0750, with the umask 0077 of the unit."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    folder.chmod(folder_mode)
+    before = os.umask(0o077)
+    try:
+        LogFile(folder / "one.jsonl").close()
+        replace_log(folder / "one.jsonl", lambda old, new: None)
+    finally:
+        os.umask(before)
+    assert (folder / "one.jsonl").stat().st_mode & 0o777 == file_mode

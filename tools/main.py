@@ -30,6 +30,8 @@ COMMANDS = {
     "train": "trains a model of your own on your texts",
     "model": "lists, pulls, makes, verifies, scores and removes the models on this disk",
     "log": "lists, shows, searches and forgets the sessions of the past",
+    "install": "puts systemd units, udev rule, manual pages and completion into the system",
+    "uninstall": "takes away what asr33 install wrote",
     "bench": "measures how fast a model is on this machine, beside other engines",
 }
 
@@ -54,6 +56,7 @@ COMMAND_PACKAGES = (
     "bench",
     "calibrate",
     "corpus",
+    "install",
     "log",
     "model",
     "train",

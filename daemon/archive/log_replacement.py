@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from daemon.errors import DaemonError
+from daemon.log_file import log_file_mode
 from model.store.atomic_file import fsync_path, replace_atomically
 
 RELEASE_TIMEOUT_S = 20.0  # a daemon writes waiting records after a second at most, and a slow disk takes some
@@ -62,6 +63,7 @@ def replace_log(path: Path, write: WriteLog) -> Path | None:
         status = os.fstat(old.fileno())
         with replace_atomically(path, path.with_name(f".{path.name}{_NEW_SUFFIX}")) as new_path:
             new_path.touch(0o600)
+            new_path.chmod(log_file_mode(path.parent))
             with new_path.open("wb") as new:
                 write(old, new)
             if os.geteuid() == 0:

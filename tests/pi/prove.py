@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(HERE.parent)]
 import fakes_reciting_server  # noqa: E402
 import fakes_sandbox  # noqa: E402
 
-PARTS = ("daemon", "drivers", "model", "tools", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("daemon", "drivers", "model", "systemd", "tools", "pyproject.toml", "README.md", "LICENSE")
 PROCESSORS = {"armhf": "cortex-a7", "arm64": "cortex-a72"}  # of a Pi 2 and of a Pi 4
 # Whom this system trusts and where its pip finds packages, so that the root's does too.
 SETTINGS = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf"))

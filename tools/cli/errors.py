@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 Kind = Literal[
-    "usage", "argument", "damaged", "missing", "unavailable", "failed", "system", "create", "output", "busy"
+    "usage", "argument", "damaged", "missing", "unavailable", "failed", "system", "create", "output", "busy", "denied"
 ]  # fmt: skip
 EXIT_CODES: dict[Kind, int] = {
     "usage": 2,  # as argparse ends
@@ -18,6 +18,7 @@ EXIT_CODES: dict[Kind, int] = {
     "create": 73,  # EX_CANTCREAT
     "output": 74,  # EX_IOERR
     "busy": 75,  # EX_TEMPFAIL
+    "denied": 77,  # EX_NOPERM
 }
 
 
