@@ -113,6 +113,7 @@ async def build_session(
         state = paths.state_folder()
         saved = SavedConversations(state and state / "conversations")
         session = TeletypeSession(tty, model, config, log, verdict, conversation, privacy, saved)
+        session.turns.model_hash = model_hash
         session.commands.models = ModelChoice(config, model, character_s)
         if page is not None:
             page.show(session, model, conversation, lambda: privacy.is_on)

@@ -30,6 +30,8 @@ class TalkAnswers(Protocol):
 
     def choose_seed(self, value: str) -> str: ...
 
+    def switch_header(self) -> str: ...
+
     def describe(self) -> str: ...
 
     def save(self, name: str) -> str: ...
@@ -107,6 +109,10 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
         "SEED OF THE NEXT ANSWER: THE SAME GIVES THE SAME",
         lambda session, value: session.print_message(session.talk.choose_seed(value)),
         argument="N",
+    ),
+    ".HEADER": OperatorCommand(
+        "SHOW HOW EACH ANSWER IS MADE, OR NOT",
+        lambda session, _: session.print_message(session.talk.switch_header()),
     ),
     ".WHO": OperatorCommand("WHO ANSWERS", lambda session, _: session.print_message(session.talk.describe())),
     ".MODEL": OperatorCommand(

@@ -73,10 +73,13 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class AnswerConfig(SamplingParameters):
-    """[answer]: how an answer is drawn and where it ends. The keys: those of `SamplingParameters`, and `seed`."""
+    """[answer]: how an answer is drawn and where it ends. The keys: `SamplingParameters` and these."""
 
     length: int = field(default=ANSWER_LENGTH, metadata=_of_sampling("length"))
     seed: int | None = field(default=None, metadata=_of_sampling("seed", default="drawn for each session"))
+    header: bool = _setting(
+        False, "print a line before each answer with its model, seed and temperature, and one after it with its pace"
+    )
 
     def make_sampling(
         self, seed: int, stop: tuple[str, ...], opening: Opening, *, length: int | None = None

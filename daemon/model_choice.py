@@ -10,7 +10,7 @@ from daemon.config import Config
 from daemon.conversation import Conversation
 from daemon.errors import DaemonError
 from daemon.exchange import print_message
-from daemon.model_factory import adopt_speakers_of_servers, load_conversation, open_model
+from daemon.model_factory import adopt_speakers_of_servers, begin_conversation, find_manifest, open_model
 from drivers.teletype import Teletype
 from model.engine_errors import engine_errors
 from model.errors import ModelError
@@ -78,6 +78,7 @@ class ModelChoice:
     """Answers .MODEL for one daemon."""
 
     def __init__(self, config: Config, model: SwitchableModel, character_s: float) -> None:
+        self.model_hash = ""  # sha256 of the chosen model; "" for one on a server
         self._config, self._model, self._character_s = config, model, character_s
 
     def list_names(self) -> list[str]:
@@ -104,7 +105,8 @@ class ModelChoice:
         config = replace(self._config, model=replace(self._config.model, name=name))
         opened: Model | None = None
         try:
-            conversation = load_conversation(config)
+            manifest = find_manifest(config)
+            conversation = begin_conversation(config, manifest)
             opened = open_model(config, self._character_s)
             adopt_speakers_of_servers(opened, conversation, config)
             await print_message(tty, f"LOADING {name}; BREAK LEAVES THE OTHER.\n")
@@ -124,4 +126,5 @@ class ModelChoice:
                 await opened.close()
             raise
         await self._model.replace_model(opened)
+        self.model_hash = manifest.graph_sha256 if manifest else ""
         return conversation

@@ -128,6 +128,7 @@ class SessionCommands:
             await self.print_message(PUBLIC_PLACE)
         elif (conversation := await self.models.choose(name, self._tty)) is not None:
             self._turns.begin_conversation(conversation)
+            self._turns.model_hash = self.models.model_hash
             self.talk.forget_name()
             self._public_conversation = replace(conversation)
             self._log.write(time.monotonic(), "model", name=self._turns.model.name)

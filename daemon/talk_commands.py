@@ -49,6 +49,12 @@ class TalkCommands:
         self._turns.choose_seed(number)
         return f"SEED {number} IS NEXT.\n"
 
+    def switch_header(self) -> str:
+        """.HEADER: a line before and after each answer."""
+        settings = self._turns.settings
+        self._turns.settings = replace(settings, header=not settings.header)
+        return "NO LINES ABOUT THE ANSWERS NOW.\n" if settings.header else "A LINE BEFORE AND AFTER EACH ANSWER NOW.\n"
+
     def take_back(self) -> str:
         """.BACK: the last exchange leaves the conversation."""
         turn = self._turns.take_back()

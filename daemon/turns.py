@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from daemon.answer_header import AnswerMeter, format_header
 from daemon.answer_log import AnswerLog
 from daemon.config import AnswerConfig
 from daemon.conversation import Conversation
@@ -25,7 +26,7 @@ from model.dialogue import Speakers
 from model.engine_errors import engine_errors
 from model.errors import ModelError
 from model.generate.context_window import tokens_to_keep
-from model.interface import PARAMETERS, Model, TextChunk
+from model.interface import PARAMETERS, Model, Sampling, TextChunk
 
 Activity = Literal["starting", "listening", "thinking", "printing", "reading", "lent", "leaving"]
 
@@ -60,6 +61,7 @@ class Turns:
         self.model = model
         self.conversation = conversation
         self.settings = answer
+        self.model_hash = ""  # sha256 of a local model
         self._tty, self._log, self._privacy = tty, log, privacy
         self._seed = secrets.randbits(31) if answer.seed is None else answer.seed
         self._answer_count = 0
@@ -199,6 +201,11 @@ class Turns:
         stop, opening = self.conversation.speakers.stop_sequences, self.conversation.choose_opening(typed)
         sampling = self.settings.make_sampling(self.next_seed, stop, "any" if continues_word else opening)
         self.activity = "thinking"
+        has_header = self.settings.header and not speaker
+        if has_header and not await self._print_header(sampling):
+            await self._mark_break()
+            return "break"
+        meter = AnswerMeter()
         finish, answer_log = "stopped", AnswerLog(self._log)
         try:
             self._fit_context(typed)
@@ -210,6 +217,7 @@ class Turns:
             def on_chunk(chunk: TextChunk) -> None:
                 self.activity = "printing"
                 answer_log.write_chunk(chunk)
+                meter.note_chunk(chunk, *self._count_strokes())
 
             persona_tag = self.conversation.speakers.persona_tag
             with engine_errors():
@@ -234,7 +242,23 @@ class Turns:
                 await self._mark_break()
         finally:
             answer_log.write_end(finish)
+        if has_header:  # after the end: it is no part of the answer in the log
+            columns = self._tty.profile.usable_columns
+            await print_message(self._tty, meter.format_footer(finish, *self._count_strokes(), columns))
         return finish
+
+    async def _print_header(self, sampling: Sampling) -> bool:
+        """Prints the line before an answer; returns False if BREAK has stopped it."""
+        async with self._tty.until_break() as scope:
+            await self._tty.fresh_line()
+            columns = self._tty.profile.usable_columns
+            await self._tty.print(format_header(self.model.name, self.model_hash, sampling, columns))
+        return not scope.is_broken
+
+    def _count_strokes(self) -> tuple[float, int]:
+        """Returns when the machine has struck all that was written, and the number of its characters."""
+        tty = self._tty
+        return tty.clock.now() + tty.status().idle_ms / 1000, tty.counters.struck
 
     async def _print_tag(self, tag: str, prompt: str) -> bool:
         """Prints a speaker's tag while the model prefills; returns False if BREAK has stopped it."""

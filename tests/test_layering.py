@@ -252,7 +252,8 @@ FLOORS = {
     "daemon": [
         "errors paths log_file log_writer privacy system_clock lease_queue spool bridge_config",
         "config config_parser conversation commands archive session_log log_retention line_connection model_factory",
-        "observers exchange duologue farewell tape_prompt answer_log carbon_copy copy_sinks spool.open_spool",
+        "observers exchange duologue farewell tape_prompt answer_log answer_header ink "
+        "carbon_copy copy_sinks spool.open_spool",
         "turns machine_address model_choice saved_conversations web.access",
         "talk_commands duologue_commands visit",
         "session_commands",
