@@ -114,6 +114,7 @@ def _open_irc_bridge(daemon: BridgedDaemon) -> Callable[[], Awaitable[None]]:
         ring_bell=daemon.ring_bell,
         note_answer=note_answer,
     )
+    daemon.session.forget_stored.append(bridge.forget)
     return bridge.run
 
 
@@ -149,6 +150,7 @@ def _open_mentions(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]
     folder = find_state_folder()
     for network in open_networks(daemon.config.mentions, folder):
         bridge = MentionBridge(network, MentionStore(store_path(folder, network.name)), parts)
+        daemon.session.forget_stored.append(bridge.forget)
         yield run_mentions_forever(bridge)
 
 

@@ -212,6 +212,7 @@ async def _serve_others(
     if (desk := open_spool(config.spool, config.machine, port)) is not None:
         stack.callback(desk.close)
         session.spool.desk = desk
+        session.forget_stored.append(desk.forget)
         desk.on_begin = lambda job: log.write(
             time.monotonic(), "job", id=job.id, source=job.source, person=job.person, line=job.lines_done
         )

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from daemon.conversation import sentence_case
 from daemon.errors import DaemonError
+from daemon.people import ForgetScope
 from model.store.atomic_file import fsync_path, replace_atomically
 
 MAX_NAME_CHARS = 20
 MAX_FILE_BYTES = 1 << 20
 SUFFIX = ".json"
 _VERSION = 1
+_RUN_CHARS = 16  # as many in a row are no coincidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,36 @@ class SavedConversations:
             raise DaemonError(f"{name.upper()} is damaged; {self.describe_names()}") from None
         return SavedConversation(*fields)
 
+    def forget(self, scope: ForgetScope, texts: Sequence[tuple[str, str]], *, writes: bool) -> int:
+        """Removes conversations with a person or of an earlier time, and answers with their lines from the others.
+
+        `texts`: typed lines and answers. Returns the number of files; with `writes` False nothing is changed. Raises
+        OSError, DaemonError.
+        """
+        count = 0
+        for path in sorted(self._folder.iterdir()) if self._folder is not None and self._folder.is_dir() else []:
+            if path.suffix != SUFFIX:
+                continue
+            try:
+                saved, is_damaged = self.load(path.stem), False
+            except DaemonError:  # its text is searched as a whole
+                raw = path.read_bytes().decode("unicode_escape", "replace")
+                saved, is_damaged = SavedConversation(raw, "", 0.0), True
+            is_gone = scope.has_person(saved.persona) or scope.has_text(saved.memory)
+            is_gone = is_gone or scope.has_time(path.stat().st_mtime)
+            is_gone = is_gone or (is_damaged and bool(scope.person) and scope.person in saved.memory)
+            memory = "" if is_gone else cut_answers(saved.memory, texts)
+            if memory == saved.memory.strip():
+                continue
+            memory = "" if is_damaged else memory
+            count += 1
+            if writes and memory:
+                self.save(path.stem, replace(saved, memory=memory), replaces=True)
+            elif writes:
+                path.unlink()
+                fsync_path(path.parent)
+        return count
+
     def describe_names(self) -> str:
         """Returns the saved names in words."""
         names = self.list_names()
@@ -92,3 +126,23 @@ class SavedConversations:
 def is_name(name: str) -> bool:
     """Whether a conversation may have this name: it is a part of a path."""
     return re.fullmatch(f"[A-Za-z0-9][A-Za-z0-9-]{{0,{MAX_NAME_CHARS - 1}}}", name, re.ASCII) is not None
+
+
+def cut_answers(memory: str, texts: Sequence[tuple[str, str]]) -> str:
+    """Returns the memory without the typed lines and their answers, and without each line that has a part of them."""
+    parts = {" ".join(line.split()) for texts_of_one in texts for line in _split_exchange(*texts_of_one)} - {""}
+    runs = {part[start : start + _RUN_CHARS] for part in parts for start in range(len(part) - _RUN_CHARS + 1)}
+
+    def has_part(line: str) -> bool:
+        line = " ".join(line.split())
+        if any(line == part or line.endswith(f": {part}") for part in parts):
+            return True
+        return any(line[start : start + _RUN_CHARS] in runs for start in range(len(line) - _RUN_CHARS + 1))
+
+    return "\n".join(line for line in memory.split("\n") if not has_part(line)).strip()
+
+
+def _split_exchange(typed: str, answer: str) -> list[str]:
+    """Returns the lines of an exchange as a memory has them: the text went on, or it is a dialogue."""
+    own = sentence_case(typed).strip()
+    return [*own.split("\n"), *answer.split("\n"), *f"{own}{answer}".split("\n"), *f"{own} {answer}".split("\n")]

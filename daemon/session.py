@@ -17,6 +17,7 @@ from daemon.config import AnswerConfig, Config
 from daemon.conversation import Conversation
 from daemon.exchange import print_message
 from daemon.lease_queue import LeaseQueue
+from daemon.people import ForgetStored
 from daemon.privacy import Privacy
 from daemon.saved_conversations import SavedConversations
 from daemon.session_commands import SessionCommands
@@ -55,6 +56,7 @@ class TeletypeSession:
         self.tty, self.adapter_info = tty, adapter_info
         self.privacy = privacy or Privacy()
         self.forget_listeners: list[Callable[[], None]] = []  # called when `asr33 log forget` runs
+        self.forget_stored: list[ForgetStored] = []  # what spool and bridges keep of a person
         self._answerback = ""  # the text that the HERE IS key sends
         self._log = log
         self.turns = Turns(tty, model, config.answer, log, conversation or Conversation(), self.privacy)

@@ -18,6 +18,16 @@ from daemon.archive.forget_plan import ForgetPlan
 from daemon.archive.log_records import iter_records
 from daemon.archive.session_reader import read_session
 from daemon.archive.turn_spans import find_spans
+from daemon.bridges.mentions.mention import Mention, PendingPost
+from daemon.bridges.mentions.mention_rules import PeopleMemory
+from daemon.bridges.mentions.mention_state import MentionState, MentionStore
+from daemon.errors import SpoolRefused
+from daemon.saved_conversations import SavedConversation, SavedConversations
+from daemon.spool.budget import BudgetLimits
+from daemon.spool.job import JobRequest
+from daemon.spool.rules import SpoolRules
+from daemon.spool.spool import Spool
+from daemon.spool.store import SpoolStore
 from tools.log import forget as forget_command
 from tools.main import main
 
@@ -254,3 +264,86 @@ def test_damaged_lines_go_too(tmp_path: Path) -> None:
         file.write(b'{"t":5,"ev":"piece","text":"secret')
     assert forget(tmp_path, "LAST") == 0
     assert b"secr" not in session.path.read_bytes()
+
+
+def make_state(state: Path) -> None:
+    """A spool, saved conversations, and mentions, with Timothy in each, and a copy of a damaged spool."""
+    store, spool = SpoolStore(state / "tty.spool"), Spool(SpoolRules())
+    store.replace([])
+    now = START.timestamp()
+    for person, line in (("Timothy", "TIMOTHY: WAITING1"), ("Ada", "ADA: WAITING2"), ("Ada", "TIMOTHY: WAITING3")):
+        spool.add(now, JobRequest("irc", person, (line, "MORE"), once=f"key-{line}"))
+    spool.add(now, JobRequest("irc", "timothy", ("* TIMOTHY WAVES4",)))
+    spool.note_line(now, 1)
+    store.append(spool.take_changes())
+    store.append([{"ev": "drop", "id": 4}])
+    store.close()
+    (state / "tty.spool.damaged").write_text('{"person":"T\\u0069mothy"')
+    saved = SavedConversations(state / "conversations")
+    saved.save("one", SavedConversation("You: Hi\nTimothy: I said waiting5", "Teletype", 1.0), replaces=False)
+    saved.save("two", SavedConversation("Keep this first\nThird2 line echo2 three\nAnd this", "", 1.0), replaces=False)
+    mention = Mention("78", "timothy@example.org", "waiting6 for you")
+    people = PeopleMemory(["timothy@example.org", "ada@example.org"], [("timothy@example.org", now)])
+    due = [PendingPost("answer", "k78", mention, "waiting7"), PendingPost("daily", "k", None, "daily8")]
+    MentionStore(state / "mentions-mastodon.json").write(MentionState("79", due, ["77", "78"], people))
+    (state / f".mentions-mastodon.json.{2**22 + 7}").write_text("timothy half written")  # no process has this number
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    folder = tmp_path / "state/asr33"
+    folder.mkdir(parents=True)
+    make_state(folder)
+    return folder
+
+
+def test_a_person_leaves_the_spool_saved_conversations_and_mentions(archive: Path, state: Path) -> None:
+    session = FakeSession(archive / "20260104T080000.jsonl", START.replace(day=4))
+    session.record("chat", source="irc", nick="Timothy", prompt="Timothy: waiting10", seed=1, text="waiting11")
+    session.record("chat", source="irc", nick="Ada", prompt="Ada: kept12", seed=1, text="kept13")
+    session.record("lent")
+    session.record("job", id=1, source="irc", person="Timothy", line=0)
+    session.strike("* HE WAVES14\r\n")
+    session.record("returned")
+    session.save()
+    gone = [f"waiting{number}" for number in (1, 3, 5, 6, 7, 10, 11)] + ["timothy", "waves4", "waves14"]
+    assert {found.partition(": ")[2].lower() for found in find_text(archive.parent, *gone)} == set(gone)
+    assert forget(archive, "--person", "timothy") == 0
+    assert not find_text(archive.parent, *gone)
+    kept = ["waiting2", "keep this first", "daily8", "kept12", "kept13"]
+    assert {found.partition(": ")[2].lower() for found in find_text(archive.parent, *kept)} == set(kept)
+    mentions = MentionStore(state / "mentions-mastodon.json").read()
+    assert (mentions.last_id, mentions.handled, mentions.people.told) == ("79", ["77", "78"], ["ada@example.org"])
+    assert len(mentions.people.answered) == 1, "the answer counts for all still"
+    spool = Spool(SpoolRules(source_budget=BudgetLimits(hour=45)))
+    spool.restore(START.timestamp(), SpoolStore(state / "tty.spool").read())
+    assert [job.lines[0] for job in spool.jobs] == ["ADA: WAITING2"]
+    with pytest.raises(SpoolRefused, match="budget"):  # of the source, which has Timothy's characters still
+        spool.add(START.timestamp(), JobRequest("irc", "new", ("X" * 5,)))
+    assert sorted(path.name for path in state.iterdir()) == ["conversations", "mentions-mastodon.json", "tty.spool"]
+
+
+def test_an_answer_leaves_the_saved_conversation_and_a_date_takes_what_is_older(archive: Path, state: Path) -> None:
+    assert forget(archive, "LAST") == 0
+    assert not find_text(archive.parent, "third2", "echo2")
+    assert SavedConversations(state / "conversations").load("two").memory == "Keep this first\nAnd this"
+    assert find_text(state, "waiting2")
+    assert forget(archive, "--before", "2026-01-01") == 0
+    assert find_text(state, "waiting2")
+    assert forget(archive, "--before", "2100") == 0
+    assert not find_text(state, "waiting2", "keep this first", "waiting5")
+    assert MentionStore(state / "mentions-mastodon.json").read().last_id == "79"
+
+
+def test_a_spool_whose_daemon_does_not_answer_is_refused_and_unchanged(
+    archive: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (state / "tty.spool").read_bytes()
+    with (state / "tty.spool").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert forget(archive, "--person", "timothy") == 75
+    assert "does not answer" in capsys.readouterr().err
+    assert (state / "tty.spool").read_bytes() == data

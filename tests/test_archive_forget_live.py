@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from fakes_sandbox import ROOT, wait_for
 from daemon.archive.log_records import iter_records
 from daemon.archive.session_list import session_paths
 from daemon.archive.session_reader import read_session
+from daemon.control.client import connect_to_all_daemons
+from daemon.control.protocol import SpoolAccepted, SubmitJob
 
 Spawn = Callable[..., subprocess.Popen[str]]
 
@@ -61,9 +64,12 @@ def test_an_answer_is_forgotten_while_the_session_goes_on(spawn: Spawn, tmp_path
     answer = read_session(path).turns[1].answer.strip()
 
     def forget_last() -> None:
-        command = [sys.executable, "-m", "tools.main", "log", "forget", "LAST", "--yes", "--log", str(logs)]
+        forget_by("LAST", output="forgotten\n")
+
+    def forget_by(*words: str, output: str | None = None) -> None:
+        command = [sys.executable, "-m", "tools.main", "log", "forget", *words, "--yes", "--log", str(logs)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert (done.returncode, done.stdout) == (0, "forgotten\n")
+        assert (done.returncode, done.stdout) == (0, done.stdout if output is None else output), done.stderr
 
     command = [sys.executable, "-m", "tools.main", "log", "search", "xylophones", "--log", str(logs)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # the index has it too
@@ -91,3 +97,18 @@ def test_an_answer_is_forgotten_while_the_session_goes_on(spawn: Spawn, tmp_path
     forget_last()
     assert [len(read_session(log).turns) for log in session_paths(logs)] == [1, 0, 0]
     assert not list(logs.glob(".*.forgotten"))
+
+    # In the private time a person leaves the spool too: the daemon holds its file.
+    printed = len(paper())
+    machine.stdin.write(".HUSH 60\r")
+    machine.stdin.flush()
+    wait_for(lambda: paper()[printed:].endswith("READY\n"), 60.0)
+    asyncio.run(submit_job("Melchior", "CHRYSOPRASE"))
+    assert [found for place in places for found in find_text(place, "melchior", "chrysoprase")]
+    forget_by("--person", "melchior")
+    assert not [found for place in places for found in find_text(place, "melchior", "chrysoprase")]
+
+
+async def submit_job(person: str, text: str) -> None:
+    async with connect_to_all_daemons() as (daemon,):
+        await daemon.request(SubmitJob(text, "irc", person), SpoolAccepted)

@@ -8,11 +8,11 @@ from fakes_archive import START, FakeSession, write_archive
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.archive.logged_texts import format_people, is_person
 from daemon.archive.search_query import SearchFilter, SearchHit, build_query
 from daemon.archive.session_index import FILE_NAME, open_index
 from daemon.archive.session_list import iter_summaries, read_summary, session_paths
 from daemon.errors import DaemonError
+from daemon.people import format_people, is_person
 
 ALL = SearchFilter()
 

@@ -250,7 +250,7 @@ FLOORS = {
         "server.http",
     ],
     "daemon": [
-        "errors paths log_file log_writer privacy system_clock lease_queue spool bridge_config",
+        "errors people paths log_file log_writer privacy system_clock lease_queue spool bridge_config",
         "config config_parser conversation commands archive session_log log_retention line_connection model_factory",
         "observers exchange duologue farewell tape_prompt answer_log answer_header ink "
         "carbon_copy copy_sinks spool.open_spool",

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from daemon.archive.log_records import Record, parse_record
-from daemon.archive.logged_texts import is_person
 from daemon.archive.session_reader import FORGOTTEN
 from daemon.archive.turn_spans import LogSpans, TurnSpan
 from daemon.conversation import sentence_case
+from daemon.people import find_speakers, is_person
 from model.printable import escape_controls
 
 # These records tell of the machine, and when; every other record of a forgotten span goes.
@@ -28,7 +28,8 @@ class Selection:
     """What to forget of one log: all of it, or answers by number and printed texts by position, from 0.
 
     `memory_after`: prompts with a higher number lose the conversation in their text; their answers stay. `person`: the
-    name that leaves the header.
+    name that leaves the header. Answers in chat rooms go if the person asked or speaks in them (`chats_of`), or if they
+    are from before `chats_until_s` of the log.
     """
 
     is_whole: bool = False
@@ -36,11 +37,21 @@ class Selection:
     jobs: set[int] = field(default_factory=set)
     memory_after: int | None = None
     person: str = ""
+    chats_of: str = ""
+    chats_until_s: float = 0.0
 
     @property
     def removes_text(self) -> bool:
         """Whether more goes than the conversation in prompts."""
-        return bool(self.is_whole or self.turns or self.jobs)
+        return bool(self.is_whole or self.turns or self.jobs or self.chats_of or self.chats_until_s)
+
+    def has_chat(self, record: Record) -> bool:
+        """Whether a record is a `chat` to forget."""
+        if record["ev"] != "chat":
+            return False
+        texts = find_speakers(f"{record.get('prompt')}\n{record.get('text')}")
+        by_person = bool(self.chats_of) and is_person(self.chats_of, {str(record.get("nick")), *texts})
+        return by_person or record["t"] < self.chats_until_s
 
 
 @dataclass(slots=True)
@@ -77,6 +88,10 @@ def forget_lines(lines: Iterable[bytes], spans: LogSpans, selection: Selection) 
                 removal.add(record)
                 line = b""
             gap = removal.make_gap() if at == removal.last_line else b""
+        elif selection.has_chat(record):
+            removal = _Removal(at)
+            removal.add(record)
+            line = removal.make_gap()
         elif at in prompts:
             line = _without_memory(line, record, prompts[at])
         if at == 0 and selection.person:

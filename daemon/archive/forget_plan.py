@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from daemon.archive.forget import KEPT_RECORDS, Selection, forget_lines
-from daemon.archive.log_records import iter_records
-from daemon.archive.logged_texts import ReadPosition, is_person, read_texts
+from daemon.archive.log_records import Record, iter_records, parse_record
+from daemon.archive.logged_texts import ReadPosition, read_texts
 from daemon.archive.session_list import find_clock_offset, read_summary, session_paths
 from daemon.archive.session_reader import read_log_header, read_session
 from daemon.archive.turn_spans import find_spans
+from daemon.people import is_person
 
 OnLog = Callable[[int, int], None]  # done, total: logs
 
@@ -32,6 +33,10 @@ class ForgetPlan:
     @property
     def answers(self) -> int:
         return sum(len(chosen.turns) for chosen in self.selections.values() if not chosen.is_whole)
+
+    @property
+    def logs_with_chats(self) -> int:
+        return sum(bool(chosen.chats_of or chosen.chats_until_s) for chosen in self.selections.values())
 
     @property
     def printed_texts(self) -> int:
@@ -66,13 +71,44 @@ def plan_before(folder: Path, moment: datetime, on_log: OnLog) -> ForgetPlan:
             session = read_session(path)
             turns = {turn.number for turn in session.turns if turn.at_s < until_s}
             jobs = {position for position, job in enumerate(session.jobs) if job.at_s < until_s}
-            selections[path] = Selection(turns=turns, jobs=jobs)
+            has_chats = any(record["t"] < until_s for record in _iter_records_of(path, "chat"))
+            selections[path] = Selection(turns=turns, jobs=jobs, chats_until_s=until_s if has_chats else 0.0)
     return _with_later_prompts(selections)
 
 
 def _has_text(path: Path) -> bool:
     """Whether a session was not forgotten whole before."""
     return any(record["ev"] not in KEPT_RECORDS for record in iter_records(path))
+
+
+def find_chat_logs(folder: Path, name: str) -> list[Path]:
+    """Returns the logs with an answer to this person in a chat room, or with a job of the spool by this person."""
+    return [path for path in session_paths(folder) if _find_jobs(path, name) or _has_chat(path, name)]
+
+
+def _has_chat(path: Path, name: str) -> bool:
+    chosen = Selection(chats_of=name)
+    return any(chosen.has_chat(record) for record in _iter_records_of(path, "chat"))
+
+
+def _find_jobs(path: Path, name: str) -> set[int]:
+    """Returns the positions of the printed texts that have a job of this person."""
+    position, found = -1, set()
+    for record in _iter_records_of(path, "lent", "job"):
+        if record["ev"] == "lent":
+            position += 1
+        elif is_person(name, [str(record.get("person"))]):
+            found.add(position)
+    return found
+
+
+def _iter_records_of(path: Path, *kinds: str) -> Iterator[Record]:
+    """Yields the records of these kinds; most lines of a log are not parsed."""
+    marks = [f'"ev":"{kind}"'.encode() for kind in kinds]
+    with path.open("rb") as file:
+        for line in file:
+            if any(line.find(mark, 0, 60) > 0 for mark in marks) and (record := parse_record(line)) is not None:
+                yield record
 
 
 def plan_person(paths: Iterable[Path], name: str) -> ForgetPlan:
@@ -89,7 +125,8 @@ def plan_person(paths: Iterable[Path], name: str) -> ForgetPlan:
         printed = [text for text in texts if not text.number]
         turns = {text.number for text in texts if text.number and is_person(name, text.speakers)}
         jobs = {position for position, text in enumerate(printed) if is_person(name, text.speakers)}
-        selections[path] = Selection(turns=turns, jobs=jobs)
+        jobs |= _find_jobs(path, name)
+        selections[path] = Selection(turns=turns, jobs=jobs, chats_of=name if _has_chat(path, name) else "")
     return _with_later_prompts(selections)
 
 

@@ -6,16 +6,15 @@ A log that has grown is read on from where it was left, and records of single ch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from daemon.archive.answer_code import compute_answer_code
 from daemon.archive.log_records import Record, is_time, parse_record
+from daemon.people import find_speakers
 
-# The name of a speaker at the beginning of a line, as in a dialogue of messages.
-_SPEAKER = re.compile(r"^\s*([^\s:][^:\n]{0,40}?)\s*:(?=\s|$)", re.MULTILINE)
 _BYTE = re.compile(rb'"b":"([0-9a-f]{2})"')
 
 
@@ -102,26 +101,6 @@ def _extract_texts(session_id: str, file: BinaryIO, position: ReadPosition) -> I
                 position.clock_offset_s = record["offset"]
     if answer is not None:
         yield answer.close(is_complete=False)
-
-
-def find_speakers(text: str) -> set[str]:
-    """Returns the names at the beginning of lines, before a colon."""
-    return {match[1] for match in _SPEAKER.finditer(text)}
-
-
-def format_people(names: Iterable[str]) -> str:
-    """Returns the names as one string, in which `person_pattern` is found."""
-    return "|".join(f" {' '.join(name.casefold().split())} " for name in sorted(set(names)) if name.strip())
-
-
-def person_pattern(name: str) -> str:
-    """Returns what the names of a person contain: whole words, in capitals or not. ADA finds Ada and Ada Lovelace."""
-    return f" {' '.join(name.casefold().split())} "
-
-
-def is_person(name: str, names: Iterable[str]) -> bool:
-    """Whether one of the names is this person's."""
-    return person_pattern(name) in format_people(names)
 
 
 def _text(record: Record) -> str:

@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.archive.logged_texts import LoggedText, ReadPosition, format_people, is_person, person_pattern, read_texts
+from daemon.archive.logged_texts import LoggedText, ReadPosition, read_texts
 from daemon.archive.search_query import SearchFilter, SearchHit, replace_unstorable
 from daemon.archive.session_list import SessionSummary, read_summary
 from daemon.errors import DaemonError
+from daemon.people import format_people, is_person, person_pattern
 
 FILE_NAME = "index.sqlite3"
 BUSY_TIMEOUT_S = 30.0

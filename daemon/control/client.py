@@ -97,6 +97,13 @@ async def connect_to_daemon(config: Config) -> AsyncIterator[DaemonConnection]:
         yield daemon
 
 
+@asynccontextmanager
+async def connect_to_all_daemons() -> AsyncIterator[list[DaemonConnection]]:
+    """Yields a connection to each daemon that this user can reach."""
+    async with AsyncExitStack() as stack:
+        yield [daemon for _, daemon in await _connect_to_all(stack)]
+
+
 def _require_port(config: Config) -> str:
     if config.line.port is None:
         raise ConfigError("no line to print on: name it with --line /dev/serial/by-id/..., or start asr33 run")
@@ -250,18 +257,23 @@ def _expect(kind: type[ResponseT], response: protocol.ControlResponse) -> Respon
 
 async def _find_daemon(port: str | None, stack: AsyncExitStack) -> DaemonConnection | None:
     """Returns the daemon that has this line; without a line, the only one. Raises ConfigError if there are several."""
-    daemons: list[tuple[protocol.StatusReport, DaemonConnection]] = []
-    for path in _find_sockets():
-        with contextlib.suppress(OSError, TimeoutError, ProtocolError, DaemonRefused, ValueError):
-            daemon = DaemonConnection(*await asyncio.open_unix_connection(path, limit=protocol.MAX_LINE_BYTES))
-            stack.push_async_callback(daemon.close)
-            daemons.append((await daemon.fetch_status(), daemon))
+    daemons = await _connect_to_all(stack)
     if port is not None:
         return next((daemon for report, daemon in daemons if _is_same_line(report.line, port)), None)
     if len(daemons) > 1:
         lines = ", ".join(report.line for report, _ in daemons)
         raise ConfigError(f"several daemons run: choose a line with --line: {lines}")
     return daemons[0][1] if daemons else None
+
+
+async def _connect_to_all(stack: AsyncExitStack) -> list[tuple[protocol.StatusReport, DaemonConnection]]:
+    daemons: list[tuple[protocol.StatusReport, DaemonConnection]] = []
+    for path in _find_sockets():
+        with contextlib.suppress(OSError, TimeoutError, ProtocolError, DaemonRefused, ValueError):
+            daemon = DaemonConnection(*await asyncio.open_unix_connection(path, limit=protocol.MAX_LINE_BYTES))
+            stack.push_async_callback(daemon.close)
+            daemons.append((await daemon.fetch_status(), daemon))
+    return daemons
 
 
 def _find_sockets() -> list[Path]:

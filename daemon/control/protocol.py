@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from daemon.control.forget_messages import ForgetTexts, TextsForgotten
 from daemon.errors import ProtocolError
 from drivers.paper.paper import BEL, CR, LF, RUBOUT
 from drivers.text.charset import Style
@@ -199,8 +200,10 @@ class RefusedReply:
 SpoolRequest = SubmitJob | ListJobs | ChangeJobs | ChangePaper
 SpoolResponse = SpoolAccepted | SpoolReport | SpoolChanged | PaperReport
 MachineRequest = StatusRequest | Acquire | PrintJob | StrikeJob | PunchJob | ReadTapeJob | ForgetConversation | StopJob
-ControlRequest = MachineRequest | SpoolRequest
-ControlResponse = StatusReport | QueuedReply | Acquired | ProgressReply | JobEnded | RefusedReply | SpoolResponse
+ControlRequest = MachineRequest | SpoolRequest | ForgetTexts
+ControlResponse = (
+    StatusReport | QueuedReply | Acquired | ProgressReply | JobEnded | RefusedReply | SpoolResponse | TextsForgotten
+)
 WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when a class is renamed
     StatusRequest: "AskStatus",
     Acquire: "Take",
@@ -214,6 +217,8 @@ WIRE_NAMES: dict[type, str] = {  # the value of "is" in a message; it stays when
     ListJobs: "ListJobs",
     ChangeJobs: "ChangeJobs",
     ChangePaper: "ChangePaper",
+    ForgetTexts: "ForgetTexts",
+    TextsForgotten: "TextsForgotten",
     StatusReport: "Report",
     QueuedReply: "Queued",
     Acquired: "Taken",

@@ -21,10 +21,12 @@ from typing import Any
 
 from daemon import paths
 from daemon.control import protocol
+from daemon.control.forget_messages import ForgetTexts, TextsForgotten
 from daemon.control.jobs import Job, job_size, run_job
 from daemon.control.request_reader import READ_AHEAD_BYTES, SHORT_LINE_BYTES, RequestReader
 from daemon.control.spool_requests import answer_spool_request
-from daemon.errors import ProtocolError
+from daemon.errors import DaemonError, ProtocolError
+from daemon.people import ForgetScope
 from daemon.session import TeletypeSession
 from drivers.errors import DriverError
 from drivers.teletype import Teletype
@@ -118,10 +120,21 @@ class _Connection:
                     await self._lease_machine(wait)
                 case protocol.SubmitJob() | protocol.ListJobs() | protocol.ChangeJobs() | protocol.ChangePaper() as ask:
                     self._send(await answer_spool_request(self._session.spool.desk, ask))
+                case ForgetTexts(person=person, before=before):
+                    self._forget_texts(ForgetScope(person, before))
                 case protocol.StopJob() | None:
                     pass
                 case _:
                     self._refuse("take the machine first", EX_PROTOCOL)
+
+    def _forget_texts(self, scope: ForgetScope) -> None:
+        try:
+            results = [forget(scope) for forget in self._session.forget_stored]
+        except (OSError, DaemonError) as error:
+            self._refuse(f"not all is forgotten: {error}; see to the disk and try again", EX_TEMPFAIL)
+            return
+        files = [str(path) for path, _ in results if path is not None]
+        self._send(TextsForgotten(files, sum(count for _, count in results)))
 
     def _send(self, response: protocol.ControlResponse) -> None:
         unread_bytes = self._writer.transport.get_write_buffer_size()

@@ -6,7 +6,7 @@ characters of a person than the budget, however long they waited; and what is ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from daemon.spool.job import Person
@@ -61,6 +61,13 @@ class CharacterBudget:
         """Forgets what is older than a day."""
         self.entries = [entry for entry in self.entries if now - entry.at < DAY_S]
         self._open = {person: entry for person, entry in self._open.items() if now - entry.at < DAY_S}
+
+    def forget(self, is_forgotten: Callable[[Person], bool]) -> None:
+        """Removes the names of persons; what they had struck counts for their source still."""
+        for entry in self.entries:
+            if is_forgotten(entry.person):
+                entry.person = entry.person[0], ""
+        self._open.clear()
 
     def shift(self, seconds: float) -> None:
         """Moves the entries of this run, after a step of the clock."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from daemon.errors import SpoolRefused
+from daemon.people import ForgetScope
 from daemon.spool.clock import SpoolClock
 from daemon.spool.job import JobRequest, SpoolJob
 from daemon.spool.paper_count import PaperCount
@@ -79,6 +81,18 @@ class SpoolDesk:
         """Lets nothing print for so long; returns what the paper says about it. Raises SpoolRefused."""
         await self._change(lambda: self.spool.hush(self.clock.now(), minutes * 60))
         return format_hush(minutes)
+
+    def forget(self, scope: ForgetScope) -> tuple[Path, int]:
+        """Removes a person's jobs and name, or what is older, from the file too; returns the file and the number.
+
+        Raises OSError.
+        """
+        count = self.spool.forget(scope)
+        self._must_rewrite = True
+        self._store_changes()
+        self._store.remove_copies(scope)
+        self.changed.set()
+        return self._store.path, count
 
     def format_queue(self) -> str:
         """Returns the answer to .QUEUE."""

@@ -8,7 +8,7 @@ however many, cannot keep a person waiting for ever. A talk of several persons i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from daemon.spool.job import Person, SpoolJob
 
@@ -27,6 +27,9 @@ class FairOrder:
 
     def restore(self, count: float, used: Mapping[Person, float]) -> None:
         self._count, self._used = count, dict(used)
+
+    def forget(self, is_forgotten: Callable[[Person], bool]) -> None:
+        self._used = {turn: used for turn, used in self._used.items() if not is_forgotten(turn)}
 
     def sort(self, waiting: Sequence[SpoolJob]) -> list[SpoolJob]:
         """Returns the jobs in the order of printing: a begun one goes on first."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from daemon.errors import SpoolRefused
+from daemon.people import ForgetScope
 from daemon.spool.job import MAX_NAME_CHARS, JobRequest, Person, SpoolJob, count_characters, person_key
 from daemon.spool.paper_supply import PaperSupply
 from daemon.spool.rules import SpoolRules
@@ -90,6 +91,10 @@ class Spool:
     def hush(self, now: float, seconds: float) -> None:
         """Lets nothing print for so long, from now on; 0 ends it."""
         self._change("hush", until=now + min(max(seconds, 0.0), MAX_HUSH_S))
+
+    def forget(self, scope: ForgetScope) -> int:
+        """Removes a person's jobs and name, or what is older; returns the number of jobs. Store a snapshot then."""
+        return self._state.forget(scope)
 
     # What the printing task asks.
 

@@ -14,10 +14,11 @@ The records, by `ev`:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from daemon.people import ForgetScope
 from daemon.spool.budget import CharacterBudget, StruckCharacters
 from daemon.spool.job import Person, SpoolJob, count_characters, person_key
 from daemon.spool.order import FairOrder
@@ -83,6 +84,34 @@ class SpoolState:
                 for (owner, lines), (at, job_id) in self.recent.items()
             ),
         ]
+
+    def forget(self, scope: ForgetScope) -> int:
+        """Removes a person's jobs and name, or what is older; returns the number of jobs. Write a snapshot then.
+
+        What a person has used of the budget counts for the source alone from now on.
+        """
+
+        def is_forgotten(person: str, lines: Sequence[str], at: float) -> bool:
+            return scope.has_person(person) or scope.has_text("\n".join(lines)) or scope.has_time(at)
+
+        gone = [job.id for job in self.jobs.values() if is_forgotten(job.person, job.lines, job.added_at)]
+        for job_id in gone:
+            del self.jobs[job_id]
+        self.recent = {
+            (owner, lines): (at, job_id)
+            for (owner, lines), (at, job_id) in self.recent.items()
+            if not is_forgotten(owner[1], lines, at)
+        }
+        name = scope.person.casefold()
+        for key, job_id in list(self.keys.items()):
+            if job_id in gone or (name and name in key.casefold()):
+                del self.keys[key]
+        if scope.person:
+            self.budget.forget(lambda owner: scope.has_person(owner[1]))
+            self.order.forget(lambda turn: scope.has_person(turn[1]))
+        elif scope.before:
+            self.budget.entries = [entry for entry in self.budget.entries if not scope.has_time(entry.at)]
+        return len(gone)
 
     def shift_times(self, seconds: float) -> None:
         """Moves the times of this run, after a step of the clock."""

@@ -1,7 +1,8 @@
 """Forget an answer with its line, a session, a person, or all before a date: it is really gone afterwards.
 
 The text leaves the log and the index. A gap in the log keeps the time and the number of records. The prompts of later
-answers lose the conversation that they had in their text. LAST is the last answer.
+answers lose the conversation that they had in their text. LAST is the last answer. Saved conversations lose it too.
+--person and --before also take waiting jobs of the spool, saved conversations, and what the bridges remember.
 
 A person is found as in `search`: as the persona or the operator of a session, which goes whole, or by the name before
 a line, such as `Ada: Hello`. Other texts may mention the person; their number is printed.
@@ -30,6 +31,7 @@ from daemon.archive.session_reader import read_log_header, read_session
 from daemon.config import resolve_log_folder
 from daemon.control.client import acquire_daemon
 from daemon.errors import DaemonError
+from daemon.people import ForgetScope
 from model.printable import quote_briefly
 from tools.cli.consent import confirm
 from tools.cli.errors import ToolError
@@ -44,6 +46,7 @@ from tools.log.log_folder import (
     open_fresh_index,
     parse_date,
 )
+from tools.log.stored_texts import count_stored, find_state_of, forget_stored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +65,18 @@ def run(args: argparse.Namespace) -> int:
     folder = resolve_log_folder(chosen)
     list_logs(folder)
     with lock_archive(folder):
-        plan = _make_plan(args, folder)
-        if not plan.selections:
+        plan, state = _make_plan(args, folder), find_state_of(folder)
+        scope = ForgetScope(args.person or "", args.before.timestamp() if args.before else 0.0)
+        texts = _read_texts(plan)
+        stored = count_stored(state, scope, texts)
+        if not plan.selections and not stored:
+            forget_stored(state, scope, texts)  # names alone, and what a daemon has not written yet
             print_message("asr33: nothing to forget")
             return 0
-        if not args.yes and not confirm(_describe(plan, folder), "Forget it?"):
+        if not args.yes and not confirm(_describe(plan, folder, stored), "Forget it?"):
             print_message("asr33: nothing is forgotten")
             return 0
+        forget_stored(state, scope, texts)
         _forget(plan, folder)
     print_output("forgotten\n")
     if chosen.copy.file is not None and chosen.copy.file.expanduser().exists():
@@ -87,19 +95,35 @@ def _make_plan(args: argparse.Namespace, folder: Path) -> ForgetPlan:
         if not build_query(args.person):
             raise ToolError("--person: a name has letters or digits", "usage")
         with open_fresh_index(folder) as index:
-            return forget_plan.plan_person(index.find_person(args.person), args.person)
+            logs = {*index.find_person(args.person), *forget_plan.find_chat_logs(folder, args.person)}
+        return forget_plan.plan_person(sorted(logs), args.person)
     if args.reference.upper() == LAST:
         return forget_plan.plan_answer(*find_answer(folder, LAST))
     path, number = find_session_or_answer(folder, args.reference)
     return forget_plan.plan_session(path) if number is None else forget_plan.plan_answer(path, number)
 
 
-def _describe(plan: ForgetPlan, folder: Path) -> str:
-    counts = (plan.sessions, "session"), (plan.answers, "answer"), (plan.printed_texts, "printed text")
+def _read_texts(plan: ForgetPlan) -> list[tuple[str, str]]:
+    """Returns the lines and answers that are forgotten: a saved conversation may have them."""
+    texts: list[tuple[str, str]] = []
+    for path, chosen in plan.selections.items():
+        turns = read_session(path).turns if chosen.is_whole or chosen.turns else []
+        texts += [(turn.typed, turn.answer) for turn in turns if chosen.is_whole or turn.number in chosen.turns]
+    return texts
+
+
+def _describe(plan: ForgetPlan, folder: Path, stored: list[str]) -> str:
+    if not plan.selections:
+        return " and ".join(stored)
+    counts = (
+        *((plan.sessions, "session"), (plan.answers, "answer"), (plan.printed_texts, "printed text")),
+        (plan.logs_with_chats, "log with answers in chat rooms"),
+    )
     parts = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+    also = "".join(f", {text}" for text in stored)
     oldest, newest = min(plan.selections).stem, max(plan.selections).stem
     logs = f"the log {oldest}" if oldest == newest else f"logs from {oldest} to {newest}"
-    return f"{' and '.join(parts)}{_quote_line(plan)} in {logs} of {folder}"
+    return f"{' and '.join(parts)}{_quote_line(plan)} in {logs} of {folder}{also}"
 
 
 def _quote_line(plan: ForgetPlan) -> str:

@@ -17,6 +17,7 @@ from daemon.bridges.chat_text import clean_name, clean_text
 from daemon.bridges.irc.flood_guard import FloodGuard
 from daemon.bridges.irc.irc_client import ChatLine
 from daemon.bridges.irc.loop_guard import MAX_TURNS, LoopGuard
+from daemon.people import ForgetScope
 
 Trigger = Literal["command", "name", "question", "timer"]
 TRIGGERS: tuple[Trigger, ...] = ("command", "name", "question", "timer")
@@ -114,6 +115,11 @@ class ChatRoom:
         self._remember(name, text)
         self._last_nick, self._timer_at = "", float("inf")
         self._loops.note_answer(now)
+
+    def forget(self, scope: ForgetScope) -> None:
+        """Forgets a person's lines. They have no date: before a date is all."""
+        is_kept = [not (scope.before or scope.has_person(name) or scope.has_text(text)) for name, text in self.memory]
+        self.memory = deque(line for line, kept in zip(self.memory, is_kept, strict=True) if kept)
 
     def tick(self, now: float) -> list[RoomAction]:
         """Lets the machine speak by itself, if that is configured and people have spoken since it spoke last."""

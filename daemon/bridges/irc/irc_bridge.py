@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from daemon.bridges.backoff import FIRST_WAIT_S
 from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, answer_room
@@ -20,6 +21,7 @@ from daemon.bridges.irc.irc_client import ChatLine, IrcClient, IrcEvent
 from daemon.bridges.irc.irc_connection import IrcConnection
 from daemon.bridges.print_queue import PrintQueue, PrintReceipt
 from daemon.bridges.server_address import ServerAddress
+from daemon.people import ForgetScope
 from model.errors import ModelError
 from model.interface import Model, Sampling
 
@@ -93,6 +95,18 @@ class IrcBridge:
             tasks.create_task(self._act_forever())
             tasks.create_task(self._answer_forever())
 
+    def forget(self, scope: ForgetScope) -> tuple[Path | None, int]:
+        """Forgets a person's lines and the questions that have them; there is no file."""
+        for room in self.rooms.values():
+            room.forget(scope)
+
+        def is_kept(ask: AskModel) -> bool:
+            has_lines = any(scope.has_person(name) or scope.has_text(text) for name, text in ask.lines)
+            return not (scope.before or scope.has_person(ask.nick, ask.person) or has_lines)
+
+        self._questions = [one for one in self._questions if is_kept(one.ask)]
+        return None, 0
+
     def _on_event(self, event: IrcEvent) -> None:
         if isinstance(event, ChatLine):
             room = self.rooms[event.channel]
@@ -156,7 +170,7 @@ class IrcBridge:
             except ModelError as error:
                 _log.error("%s: %s", question.room.channel, error)
             finally:
-                self._questions.remove(question)
+                self._questions = [one for one in self._questions if one is not question]
 
     async def _answer(self, question: _Question) -> None:
         room, ask, parts = question.room, question.ask, self.parts
@@ -165,6 +179,8 @@ class IrcBridge:
             self._answer_count += 1
             sampling = replace(parts.sampling, seed=seed, stop=parts.voice.find_stops(ask.lines))
             answer = await answer_room(parts.model, parts.voice, ask.lines, sampling, parts.is_model_free)
+            if all(one is not question for one in self._questions):  # forgotten meanwhile
+                return
             if answer.text:
                 parts.note_answer(room.channel, ask, seed, answer)
                 await self._say(room, ask, answer.text)

@@ -55,6 +55,11 @@ class PendingPost:
     tries: int = 0
 
     @property
+    def is_open(self) -> bool:
+        """Whether all may read it."""
+        return self.mention is None or self.mention.is_open
+
+    @property
     def post(self) -> NewPost:
         return NewPost(self.key, self.text)
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from datetime import time as TimeOfDay
+from pathlib import Path
 
 from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, answer_room
 from daemon.bridges.chat_text import clean_name, cut_to_sentences
@@ -30,6 +31,7 @@ from daemon.bridges.mentions.mention_state import MentionState, MentionStore
 from daemon.bridges.mentions.network import LoginRefused, MentionNetwork, NetworkTrouble, PostRefused
 from daemon.bridges.mentions.post_text import tidy_answer
 from daemon.bridges.print_queue import PrintQueue
+from daemon.people import ForgetScope
 from model.errors import ModelError
 from model.interface import Model, Sampling
 
@@ -102,8 +104,6 @@ class MentionBridge:
         self._note_trouble(None)
         return 0.0 if has_more else self.parts.poll_s
 
-    # The account.
-
     async def refresh_account(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._account is not None and now - self._account_at < ACCOUNT_INTERVAL_S:
@@ -125,8 +125,6 @@ class MentionBridge:
         self._account, self._account_at = account, now
         if status != before:
             self._save()
-
-    # Reading.
 
     async def _read_mentions(self) -> bool:
         """Notes the new mentions; returns whether more wait on the server."""
@@ -174,13 +172,13 @@ class MentionBridge:
         """Returns the key of a post: the same after a restart, and another one for another account."""
         return f"asr33-{self.network.name}-{min(self.rules.own_names, default='')}-{what}"
 
-    # Sending.
-
     async def _send_pending(self) -> None:
         while self.state.pending:
             pending = self.state.pending[0]
             if not pending.text and not await self.write_text(pending):
                 self._drop(pending, "there is no text for it")
+                continue
+            if not self._is_due(pending):
                 continue
             try:
                 await self._send_once(pending)
@@ -189,10 +187,10 @@ class MentionBridge:
                     self._drop(pending, f"the network does not take the answer: {refusal}")
                     continue
             except NetworkTrouble:
-                self.state.pending.append(self.state.pending.pop(0))  # if it is this post's, the others go on
-                raise
+                self.state.pending = self._discard(pending) + [pending] * self._is_due(pending)
+                raise  # if the trouble is this post's, the others go on
             await self._print(pending)
-            self.state.pending.remove(pending)
+            self.state.pending = self._discard(pending)
             self.state.status.answered += 1
             self._save()
 
@@ -224,8 +222,9 @@ class MentionBridge:
             pending.text = cut_to_sentences(tidy_answer(answer.text), room, self.network.measure)
             if pending.text:
                 pending.seed = seed
-                shown = replace(answer, text=pending.text, prompt=answer.prompt if _is_open(mention) else "")
-                parts.note_answer(self.network.name, pending, shown)
+                shown = replace(answer, text=pending.text, prompt=answer.prompt if pending.is_open else "")
+                if self._is_due(pending):
+                    parts.note_answer(self.network.name, pending, shown)
                 return True
         return False
 
@@ -236,7 +235,7 @@ class MentionBridge:
 
     async def _print(self, pending: PendingPost) -> None:
         """Puts an open mention and its answer on paper. The keys let no restart print them twice."""
-        if self.parts.queue is None or not _is_open(pending.mention):
+        if self.parts.queue is None or not pending.is_open or not self._is_due(pending):
             return
         name, persona = self.network.name, clean_name(self.parts.voice.persona or "Teletype")
         author = clean_name(pending.mention.author if pending.mention else persona)
@@ -252,14 +251,27 @@ class MentionBridge:
     def _drop(self, pending: PendingPost, reason: str) -> None:
         whose = "the daily post" if pending.mention is None else f"a message of {clean_name(pending.mention.author)}"
         _log.warning("%s: %s is left out: %s", self.network.name, whose, reason)
-        self.state.pending.remove(pending)
+        self.state.pending = self._discard(pending)
         self.state.status.dropped += 1
         self._save()
 
+    def forget(self, scope: ForgetScope) -> tuple[Path, int]:
+        """Removes what is known of a person, from the file too; returns it and the number of texts. Raises OSError."""
+        if self.state.last_id is None:  # it reads the file later
+            self.state = self.store.read()
+        count = self.state.forget(scope)
+        self._save()
+        return self.store.path, count
+
+    def _is_due(self, pending: PendingPost) -> bool:
+        """Whether it was not forgotten meanwhile."""
+        return any(one is pending for one in self.state.pending)
+
+    def _discard(self, pending: PendingPost) -> list[PendingPost]:
+        return [one for one in self.state.pending if one is not pending]
+
     def _save(self) -> None:
         self.store.write(self.state)
-
-    # Troubles.
 
     def _note_trouble(self, trouble: NetworkTrouble | None) -> float:
         """Tells a trouble once, and its end; returns the seconds to wait."""
@@ -284,7 +296,3 @@ class MentionBridge:
             return trouble.wait_s
         wait_s = min(FIRST_WAIT_S * 2.0 ** min(self._failures - 1, 20), MAX_WAIT_S)
         return wait_s * self.rng.uniform(0.75, 1.25)
-
-
-def _is_open(mention: Mention | None) -> bool:
-    return mention is None or mention.is_open

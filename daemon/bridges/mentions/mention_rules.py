@@ -12,6 +12,7 @@ from datetime import datetime, time
 from typing import Literal
 
 from daemon.bridges.mentions.mention import Mention
+from daemon.people import ForgetScope
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 MAX_TOLD = 2_000  # persons who are remembered as told about the form
@@ -45,6 +46,12 @@ class PeopleMemory:
         self.answered = [(who, at) for who, at in self.answered if 0 <= now - at < DAY_S]
         self.answered = [*self.answered, (author, now)][-MAX_COUNTED:]
 
+    def forget(self, scope: ForgetScope) -> None:
+        """Removes names; their answers count for all still."""
+        self.told = [who for who in self.told if not is_author(scope, who)]
+        self.answered = [("" if is_author(scope, who) else who, at) for who, at in self.answered]
+        self.answered = [(who, at) for who, at in self.answered if not scope.has_time(at)]
+
     def has_budget(self, author: str, rules: MentionRules, now: float) -> bool:
         """Whether a person may get one more answer."""
         recent = [(who, now - at) for who, at in self.answered if 0 <= now - at < DAY_S]
@@ -52,6 +59,12 @@ class PeopleMemory:
         hour = sum(age < HOUR_S for age in own)
         of_all = sum(age < HOUR_S for _, age in recent)
         return hour < rules.person_hour and len(own) < rules.person_day and of_all < rules.all_hour
+
+
+def is_author(scope: ForgetScope, author: str) -> bool:
+    """Whether an account is the person's: by its whole name, or by the part before its server."""
+    author = author.lstrip("@")
+    return scope.has_person(author, author.partition("@")[0], author.partition(".")[0])
 
 
 def decide(mention: Mention, rules: MentionRules, memory: PeopleMemory, now: float) -> Decision:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from daemon.bridges.mentions.mention import PendingPost, decode_pending, encode_pending
-from daemon.bridges.mentions.mention_rules import PeopleMemory
+from daemon.bridges.mentions.mention_rules import PeopleMemory, is_author
 from daemon.errors import DaemonError
+from daemon.people import ForgetScope
 from model.store.atomic_file import fsync_path, replace_atomically
 
 VERSION = 1
@@ -51,6 +52,22 @@ class MentionState:
 
     def note_handled(self, mention_id: str) -> None:
         self.handled = [*self.handled, mention_id][-MAX_HANDLED:]
+
+    def forget(self, scope: ForgetScope) -> int:
+        """Removes a person's names and texts; returns the number of answers that are not sent then.
+
+        The numbers of messages stay, so that none is answered twice. An answer that is due has no date.
+        """
+
+        def is_forgotten(pending: PendingPost) -> bool:
+            mention = pending.mention
+            by_them = mention is not None and (is_author(scope, mention.author) or scope.has_text(mention.text))
+            return by_them or scope.has_text(pending.text)
+
+        kept = [pending for pending in self.pending if not is_forgotten(pending)]
+        count, self.pending = len(self.pending) - len(kept), kept
+        self.people.forget(scope)
+        return count
 
 
 class MentionStore:
