@@ -60,13 +60,19 @@ class AnswerMeter:
     """Counts the tokens of one answer and the characters that it struck. Times are clock seconds."""
 
     def __init__(self) -> None:
+        self.has_certainty = False  # the model tells how sure it is
         self._tokens = self._chars = 0
         self._begin: tuple[float, int] | None = None
+
+    @property
+    def has_text(self) -> bool:
+        return self._chars > 0
 
     def note_chunk(self, chunk: TextChunk, now: float, struck: int) -> None:
         """Counts a chunk before it is printed: a stroke may begin now, and so many characters were struck before."""
         self._tokens += len(chunk.tokens)
         self._chars += len(chunk.text)
+        self.has_certainty = self.has_certainty or bool(chunk.logprobs)
         if self._begin is None and chunk.text:
             self._begin = now, struck
 

@@ -32,6 +32,8 @@ class TalkAnswers(Protocol):
 
     def switch_header(self) -> str: ...
 
+    def switch_ink(self) -> str: ...
+
     def describe(self) -> str: ...
 
     def save(self, name: str) -> str: ...
@@ -113,6 +115,10 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
     ".HEADER": OperatorCommand(
         "SHOW HOW EACH ANSWER IS MADE, OR NOT",
         lambda session, _: session.print_message(session.talk.switch_header()),
+    ),
+    ".INK": OperatorCommand(
+        "STRIKE TWICE WHAT THE MODEL IS SURE OF, OR NOT",
+        lambda session, _: session.print_message(session.talk.switch_ink()),
     ),
     ".WHO": OperatorCommand("WHO ANSWERS", lambda session, _: session.print_message(session.talk.describe())),
     ".MODEL": OperatorCommand(

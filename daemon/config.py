@@ -80,6 +80,7 @@ class AnswerConfig(SamplingParameters):
     header: bool = _setting(
         False, "print a line before each answer with its model, seed and temperature, and one after it with its pace"
     )
+    ink: bool = _setting(False, "strike twice what the model was sure of: at most twice the time")
 
     def make_sampling(
         self, seed: int, stop: tuple[str, ...], opening: Opening, *, length: int | None = None

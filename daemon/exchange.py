@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from daemon import commands
+from daemon.ink import InkMarker
 from drivers.teletype import Teletype
 from drivers.text.charset import IncrementalFolder
 from model.dialogue import SpeakerTagFilter
@@ -29,15 +30,18 @@ async def exchange(
 
     BREAK stops the paper and the generation at once; the text that was struck is returned, with "break". `on_chunk` is
     called before a chunk is printed. The persona's tag is not printed, nor are first characters with which an answer
-    must not begin; they are not part of the returned text either. Raises ModelError, LineLost.
+    must not begin; they are not part of the returned text either. With `sampling.logprobs` what the model was sure of
+    is struck twice, and the answer ends with its line. Raises ModelError, LineLost.
     """
     answer: list[str] = []
     finish_reason, tag_filter = "end", SpeakerTagFilter(persona_tag)
-    sheet = _StruckText(tty)
+    sheet, ink = _StruckText(tty), InkMarker() if sampling.logprobs else None
     trimmer = OpeningTrimmer(sampling.opening, is_new_sentence=ends_sentence(prompt))
     async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as chunks:
         async for chunk in chunks:
             on_chunk(chunk)
+            if ink:
+                ink.note_chunk(chunk)
             if chunk.notice:
                 await tty.fresh_line()
                 await tty.print(commands.NOTICE_TEXTS[chunk.notice])
@@ -48,13 +52,18 @@ async def exchange(
             finish_reason = chunk.finish_reason or finish_reason
             # A server may send a whole book in one chunk, and a stroke must not wait until it is laid out.
             for start in range(0, len(text), MAX_PIECE_CHARS):
-                await tty.print(sheet.filter_text(text[start : start + MAX_PIECE_CHARS], tag_filter))
+                await _print_text(tty, sheet.filter_text(text[start : start + MAX_PIECE_CHARS], tag_filter), ink)
         answer.append(rest := trimmer.flush())
-        await tty.print(sheet.filter_text(rest, tag_filter) + tag_filter.flush())
-        await tty.flush()
+        await _print_text(tty, sheet.filter_text(rest, tag_filter) + tag_filter.flush(), ink)
+        await (tty.fresh_line() if ink else tty.flush())  # the second strikes are part of the answer in the log
     if scope.is_broken:
         return "".join(answer)[: sheet.count_struck()], "break"
     return "".join(answer), finish_reason
+
+
+async def _print_text(tty: Teletype, text: str, ink: InkMarker | None) -> None:
+    for run, is_sure in ink.mark_text(text) if ink else [(text, False)]:
+        await tty.print(run, overstrike=is_sure)
 
 
 class _StruckText:

@@ -62,6 +62,14 @@ class TalkCommands:
             return NOTHING_SAID
         return f"TAKEN BACK: {shorten(turn.typed) if turn.typed else 'WHAT CAME WITHOUT A LINE'}\n"
 
+    def switch_ink(self) -> str:
+        """.INK: what the model is sure of is struck twice."""
+        settings = self._turns.settings
+        if not settings.ink and (obstacle := self._turns.find_ink_obstacle()):
+            return obstacle
+        self._turns.settings = replace(settings, ink=not settings.ink)
+        return "EACH GLYPH ONCE NOW.\n" if settings.ink else "WHAT THE MODEL IS SURE OF IS STRUCK TWICE NOW.\n"
+
     def describe(self) -> str:
         """.WHO: the model, the persona, and how it answers."""
         turns, speakers = self._turns, self._turns.conversation.speakers

@@ -65,6 +65,7 @@ class Turns:
         self._tty, self._log, self._privacy = tty, log, privacy
         self._seed = secrets.randbits(31) if answer.seed is None else answer.seed
         self._answer_count = 0
+        self._uncertain_model = ""  # the last one that did not tell how sure it was
         self._start_settings, self._is_mode_switched, self._is_seed_chosen = answer, False, False
         self._past: deque[PastTurn] = deque(maxlen=MAX_PAST_TURNS)
         self._is_unfinished = False  # the last answer
@@ -84,6 +85,14 @@ class Turns:
     def choose_seed(self, seed: int) -> None:
         """Gives the next answer this seed, and each later one the next number."""
         self._seed, self._answer_count, self._is_seed_chosen = seed, 0, True
+
+    def find_ink_obstacle(self) -> str:
+        """Returns why no certainty can come as ink, as a line for the paper, or ""."""
+        if self._tty.profile.return_feeds:
+            return "RETURN FEEDS THE PAPER ON THIS MACHINE: NOTHING IS STRUCK TWICE.\n"
+        if self.model.name == self._uncertain_model:
+            return f"{self.model.name[:40]} DOES NOT TELL HOW SURE IT IS.\n"
+        return ""
 
     def switch_mode(self) -> None:
         """Changes between answers of a persona and the continuation of the typed text; begins anew."""
@@ -200,6 +209,8 @@ class Turns:
         self._past.append(turn)
         stop, opening = self.conversation.speakers.stop_sequences, self.conversation.choose_opening(typed)
         sampling = self.settings.make_sampling(self.next_seed, stop, "any" if continues_word else opening)
+        has_ink = self.settings.ink and not self._tty.profile.return_feeds
+        sampling = replace(sampling, logprobs=has_ink)
         self.activity = "thinking"
         has_header = self.settings.header and not speaker
         if has_header and not await self._print_header(sampling):
@@ -242,6 +253,9 @@ class Turns:
                 await self._mark_break()
         finally:
             answer_log.write_end(finish)
+        if has_ink and meter.has_text and not meter.has_certainty:
+            self._uncertain_model, self.settings = self.model.name, replace(self.settings, ink=False)
+            await print_message(self._tty, self.find_ink_obstacle())
         if has_header:  # after the end: it is no part of the answer in the log
             columns = self._tty.profile.usable_columns
             await print_message(self._tty, meter.format_footer(finish, *self._count_strokes(), columns))

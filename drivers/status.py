@@ -10,7 +10,7 @@ class MachineCounters:
     """Events counted since the start."""
 
     struck: int = 0
-    glyphs: int = 0  # of the struck characters, those that print
+    glyphs: int = 0  # of the struck characters, those that print, without later passes over the same text
     keyed: int = 0
     damaged: int = 0  # characters without their stop bits, or with a parity that the kernel rejects
     noise: int = 0  # characters that were noise, and no keys
@@ -18,10 +18,10 @@ class MachineCounters:
     garbled: int = 0  # half duplex: characters that came back as another
     hang_ups: int = 0
 
-    def count_strike(self, byte: int) -> None:
+    def count_strike(self, byte: int, is_overprint: bool = False) -> None:
         """Counts a byte of seven bits that was written to the machine."""
         self.struck += 1
-        self.glyphs += 0x20 < byte < 0x7F
+        self.glyphs += 0x20 < byte < 0x7F and not is_overprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,7 +245,7 @@ class Transmitter:
         # The event is sent in the same turn of the loop, and the serial port is written in the next: the log has
         # written a line of paper before its LF is struck.
         start = self._timing.note_written(item.stroke, self._clock.now())
-        self._counters.count_strike(item.stroke.byte)
+        self._counters.count_strike(item.stroke.byte, item.stroke.is_overprint)
         self.on_sent(item.byte, start)
         self._record_for_resend(item)
         self._on_event(events.CharacterStruck(start, item.queued, item.stroke.byte, item.stroke.column))

@@ -30,11 +30,13 @@ class Stroke:
     """One byte (7 bits) for the machine, and the column of the carriage before it; None: unknown.
 
     `settle_s`: seconds from the start of a carriage return to the start of the next spacing character; otherwise 0.
+    `is_overprint`: it is struck over glyphs of the same text, in a later pass over the line.
     """
 
     byte: int
     column: int | None
     settle_s: float = 0.0
+    is_overprint: bool = False
 
     @property
     def is_spacing(self) -> bool:
@@ -69,13 +71,13 @@ class Carriage:
         """Whether the next glyph lands on no other glyph."""
         return self.column is not None and self.column >= self._ink_end
 
-    def strike(self, glyphs: str) -> list[Stroke]:
+    def strike(self, glyphs: str, *, is_overprint: bool = False) -> list[Stroke]:
         """Returns strokes for glyphs that fit on the line, from the column, which must be known."""
         column = self.column or 0
         self.column = column + len(glyphs)
         self._ink_end = max(self._ink_end, column + len(glyphs.rstrip(" ")))
         self._lines[-1].strokes += glyphs.encode("ascii")
-        return [Stroke(ord(glyph), column + offset) for offset, glyph in enumerate(glyphs)]
+        return [Stroke(ord(glyph), column + offset, is_overprint=is_overprint) for offset, glyph in enumerate(glyphs)]
 
     def bell(self) -> list[Stroke]:
         return [self._function_stroke(BEL)]

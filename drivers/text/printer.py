@@ -196,7 +196,7 @@ class Printer:
         strokes: list[Stroke] = []
         for row in self._passes.take_rows():
             if self.column is not None and not self._profile.return_feeds:
-                strokes += self._carriage.carriage_return() + self._carriage.strike(row)
+                strokes += self._carriage.carriage_return() + self._carriage.strike(row, is_overprint=True)
         self._end_raw()
         return strokes + self._carriage.new_line()
 

@@ -79,7 +79,7 @@ class OpenAIRequest:
         }
         if stops := [stop for stop in sampling.stop if stop]:
             body["stop"] = stops
-        if sampling.top_logprobs:
+        if sampling.logprobs or sampling.top_logprobs:  # 0: of the drawn token alone
             body["logprobs"] = sampling.top_logprobs
         if self.stream and self.include_usage:
             body["stream_options"] = {"include_usage": True}
