@@ -72,6 +72,8 @@ class CommandTarget(Protocol):
 
     def answer_tape(self) -> Awaitable[None]: ...
 
+    def punch(self, text: str) -> Awaitable[None]: ...
+
     def print_status(self) -> Awaitable[None]: ...
 
     def begin_private(self) -> Awaitable[None]: ...
@@ -136,7 +138,12 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
     ),
     ".TEAR": OperatorCommand("FEED THE PAPER TO TEAR IT OFF", lambda session, _: session.feed_tear_off()),
     ".WHERE": OperatorCommand("ADDRESS OF THIS MACHINE", lambda session, _: session.print_address()),
-    ".READ": OperatorCommand("TAKE THE LINE FROM TAPE", lambda session, _: session.answer_tape()),
+    ".PUNCH": OperatorCommand(
+        "KEEP THE CONVERSATION, SEED OR A LINE ON TAPE",
+        lambda session, text: session.punch(text),
+        argument="X",
+    ),
+    ".READ": OperatorCommand("TAKE A LINE OR A CONVERSATION FROM TAPE", lambda session, _: session.answer_tape()),
     ".STATUS": OperatorCommand("HOW THE MACHINE IS", lambda session, _: session.print_status()),
     ".PRIVATE": OperatorCommand("KEEP THE NEXT LINES ON THE PAPER ONLY", lambda session, _: session.begin_private()),
     ".PUBLIC": OperatorCommand("LOG THE LINES AGAIN", lambda session, _: session.end_private()),

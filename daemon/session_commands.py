@@ -19,11 +19,14 @@ from daemon.saved_conversations import SavedConversations
 from daemon.session_log import SessionLog
 from daemon.spool.operator import OperatorDesk
 from daemon.talk_commands import NOTHING_SAID, TalkCommands, shorten
-from daemon.tape_prompt import read_tape_prompt
+from daemon.tape_memory import BLANK_ROWS, TapeMemory, encode_memory
+from daemon.tape_prompt import punch_rows, read_tape
 from daemon.turns import Turns
 from daemon.visit import Visit
+from drivers import tape
 from drivers.errors import EndOfInput
 from drivers.teletype import Teletype
+from drivers.text.charset import fold_text
 
 PUBLIC_PLACE = "THIS IS A PUBLIC PLACE: NOTHING IS SAVED, LOADED OR CHANGED.\n"
 TEAR_OFF_LINES = 8  # of .TEAR, if [hall] has no number
@@ -60,10 +63,27 @@ class SessionCommands:
         await print_message(self._tty, text)
 
     async def answer_tape(self) -> None:
-        """Reads a prompt from the tape reader and answers it."""
+        """Reads a tape: a prompt is answered, a conversation takes the place of this one."""
         self._turns.activity = "reading"
-        if text := await read_tape_prompt(self._tty, self._log, self.print_message):
-            await self.answer_line(text)
+        read = await read_tape(self._tty, self._log, self.print_message)
+        if isinstance(read, TapeMemory):
+            await self.print_message(self.talk.resume_from_tape(read))
+        elif read:
+            await self.answer_line(read)
+
+    async def punch(self, text: str) -> None:
+        """.PUNCH: this conversation, its settings alone (SEED), or a text to be read as a prompt."""
+        profile = self._tty.profile
+        if text and text.upper() != "SEED":
+            folded = fold_text(text, wheel=profile.wheel) + "\n"
+            blank = tape.leader(BLANK_ROWS)
+            rows = blank + tape.encode_text(folded, profile.send_parity) + blank
+        elif memory := self.talk.make_memory(only_settings=bool(text)):
+            rows = encode_memory(memory, profile.send_parity)
+        else:
+            await self.print_message(self._find_save_obstacle() or NOTHING_SAID)
+            return
+        await punch_rows(self._tty, rows, self.print_message)
 
     async def answer_line(self, typed: str) -> None:
         """Answers a line, or adds it to the talk of two personas that waits for one."""

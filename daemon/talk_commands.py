@@ -6,11 +6,13 @@ Each returns the line for the paper. It knows no machine.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from daemon.errors import DaemonError
 from daemon.saved_conversations import SavedConversation, SavedConversations
+from daemon.tape_memory import TapeMemory
 from daemon.turns import Turns
 from model.interface import PARAMETERS
 
@@ -98,23 +100,64 @@ class TalkCommands:
             return obstacle
         if not name:
             return f"{self._saved.describe_names()}\n"
-        turns = self._turns
         try:
             saved = self._saved.load(name)
         except DaemonError as error:
             return f"-- {error} --\n"
-        conversation = turns.conversation
-        if saved.persona == conversation.other_speakers.persona != conversation.speakers.persona:
-            turns.switch_mode()
-        if saved.persona != conversation.speakers.persona:
+        if not self._resume(saved.persona, saved.memory, {"temperature": saved.temperature}):
             return f"{saved.persona} ANSWERED IN {name}, AND IS NOT HERE: .MODEL CHANGES THE MODEL.\n"
-        turns.forget()
-        low, high = PARAMETERS["temperature"].bounds
-        turns.settings = replace(turns.settings, temperature=min(max(low, float(saved.temperature)), high))
-        conversation.memory = saved.memory
-        turns.begin_line()
         self._name = name.upper()
         return f"{self._name} ENDS: {shorten_start(saved.memory)}\n"
+
+    def _resume(self, persona: str, memory: str, settings: Mapping[str, float]) -> bool:
+        """Begins a conversation with this memory; returns False if the persona is not here, and changes nothing."""
+        turns, conversation = self._turns, self._turns.conversation
+        if persona not in (conversation.speakers.persona, conversation.other_speakers.persona):
+            return False
+        if persona != conversation.speakers.persona:
+            turns.switch_mode()
+        turns.forget()
+        known = {name: parameter for name, parameter in PARAMETERS.items() if name in settings and name != "seed"}
+        kept: dict[str, Any] = {
+            name: parameter.kind(min(max(parameter.bounds[0], settings[name]), parameter.bounds[1]))
+            for name, parameter in known.items()
+        }
+        turns.settings = replace(turns.settings, **kept)
+        conversation.memory = memory
+        turns.begin_line()
+        return True
+
+    def make_memory(self, *, only_settings: bool) -> TapeMemory | None:
+        """.PUNCH: what a tape keeps of this conversation; None if nothing was said, or nothing may be kept."""
+        turns = self._turns
+        if self._find_obstacle() or not (turns.conversation.memory or only_settings):
+            return None
+        settings = {name: getattr(turns.settings, name) for name in PARAMETERS if name != "seed"}
+        return TapeMemory(
+            turns.model.name,
+            turns.model_hash[:16],
+            turns.conversation.speakers.persona,
+            turns.next_seed,
+            {name: value for name, value in settings.items() if isinstance(value, int | float)},
+            "" if only_settings else turns.conversation.memory,
+        )
+
+    def resume_from_tape(self, saved: TapeMemory) -> str:
+        """.READ: a conversation on a tape takes the place of this one."""
+        if obstacle := self._find_obstacle():
+            return obstacle
+        turns = self._turns
+        if saved.model.upper() != turns.model.name.upper():
+            return f"THE TAPE IS OF {saved.model}: .MODEL {saved.model} FIRST, THEN READ IT AGAIN.\n"
+        if not self._resume(saved.persona, saved.memory, saved.settings):
+            return f"{saved.persona} ANSWERED ON THE TAPE, AND IS NOT HERE.\n"
+        low, high = PARAMETERS["seed"].bounds
+        turns.choose_seed(int(min(max(low, saved.seed), high)))
+        self._name = ""
+        is_other = bool(turns.model_hash) and saved.model_hash != turns.model_hash[:16]
+        other = f"{turns.model.name} HERE IS ANOTHER VERSION: WHAT FOLLOWS MAY DIFFER.\n" if is_other else ""
+        ends = f"THE TAPE ENDS: {shorten_start(saved.memory)}" if saved.memory else "SETTINGS AS ON THE TAPE"
+        return f"{ends}\nSEED {turns.next_seed} IS NEXT.\n{other}"
 
     def forget_name(self) -> None:
         """The conversation is another one: it is not that of the name any more."""

@@ -35,6 +35,7 @@ PURE = [
     "drivers/profile.py",
     "drivers/status.py",
     "drivers/tape.py",
+    "drivers/tape_letters.py",
     "drivers/line/line_input.py",
     "drivers/line/telnet.py",
     "drivers/events.py",
@@ -235,7 +236,7 @@ FLOORS = {
         "line",
         "output",
         "input",
-        "tape",
+        "tape tape_letters",
         "teletype",
         "tape_units",
     ],
@@ -252,9 +253,9 @@ FLOORS = {
     "daemon": [
         "errors people paths log_file log_writer privacy system_clock lease_queue spool bridge_config",
         "config config_parser conversation commands archive session_log log_retention line_connection model_factory",
-        "observers exchange duologue farewell tape_prompt answer_log answer_header ink "
+        "observers exchange duologue farewell tape_memory answer_log answer_header ink "
         "carbon_copy copy_sinks spool.open_spool",
-        "turns machine_address model_choice saved_conversations web.access",
+        "tape_prompt turns machine_address model_choice saved_conversations web.access",
         "talk_commands duologue_commands visit",
         "session_commands",
         "session",
