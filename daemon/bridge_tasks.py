@@ -54,10 +54,6 @@ class BridgedDaemon:
     def queue(self) -> SpoolQueue:
         return SpoolQueue(self.desk)
 
-    def is_model_free(self) -> bool:
-        """Returns whether the operator has begun no line and gets no answer."""
-        return self.session.activity in ("listening", "lent") and not self.session.tty.has_partial_line
-
     async def ring_bell(self) -> None:
         tty = self.session.tty
         with contextlib.suppress(DriverError):
@@ -110,7 +106,7 @@ def _open_irc_bridge(daemon: BridgedDaemon) -> Callable[[], Awaitable[None]]:
         daemon.model,
         daemon.speakers,
         daemon.choose_seed(),
-        is_model_free=daemon.is_model_free,
+        is_model_free=daemon.session.is_model_free,
         ring_bell=daemon.ring_bell,
         note_answer=note_answer,
     )
@@ -142,7 +138,7 @@ def _open_mentions(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]
         daemon.speakers,
         daemon.choose_seed(),
         daemon.queue,
-        is_model_free=daemon.is_model_free,
+        is_model_free=daemon.session.is_model_free,
         note_answer=note_answer,
         show_trouble=daemon.session.spool.show_trouble,
         is_clock_set=lambda: daemon.desk.clock.is_set,

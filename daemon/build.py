@@ -213,6 +213,8 @@ async def _serve_others(
         stack.callback(desk.close)
         session.spool.desk = desk
         session.forget_stored.append(desk.forget)
+        desk.set_private(session.privacy.is_on)
+        session.privacy.listeners.append(desk.set_private)
         desk.on_begin = lambda job: log.write(
             time.monotonic(), "job", id=job.id, source=job.source, person=job.person, line=job.lines_done
         )

@@ -74,6 +74,10 @@ class TeletypeSession:
         """Whether no answer runs and the operator has begun no line."""
         return self.listening.is_set() and not self.tty.has_partial_line
 
+    def is_model_free(self) -> bool:
+        """Whether the operator has begun no line and gets no answer: others may use the model."""
+        return self.activity in ("listening", "lent") and not self.tty.has_partial_line
+
     @property
     def model_name(self) -> str:
         return self.turns.model.name

@@ -361,6 +361,25 @@ def test_the_operator_sees_the_queue_and_asks_for_silence(tmp_path: Path) -> Non
     run_jumping(main())
 
 
+def test_while_the_operator_is_private_the_spool_waits_and_what_grows_too_old_is_a_digest(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with spool_bench(tmp_path) as bench:
+            privacy = bench.daemon.session.privacy
+            privacy.listeners.append(bench.desk.set_private)
+            await bench.daemon.type(".PRIVATE")
+            await bench.submit("ada", "too late", keep_s=HOUR)
+            await bench.submit("bob", "hello there")
+            await bench.daemon.type(".QUEUE")
+            await asyncio.sleep(2 * HOUR)
+            assert "NOTHING PRINTS NOW: PRIVATE" in bench.paper
+            assert not {"HELLO THERE", "TOO LATE"} & set(lines_of(bench.paper))
+            await bench.daemon.type(".PUBLIC")
+            await asyncio.sleep(60)
+            assert lines_of(bench.paper)[-3:] == ["-- 1 JOB CAME TOO LATE: ADA 1 --", "HELLO THERE", "READY"]
+
+    run_jumping(main())
+
+
 def test_the_end_of_the_roll_holds_the_spool_and_not_the_operator(tmp_path: Path) -> None:
     async def main() -> None:
         async with spool_bench(tmp_path) as bench:

@@ -241,7 +241,7 @@ async def test_a_line_of_a_visitor_is_printed_and_answered(bench: PageBench, cli
     line = {"line": "  what is a\tteletype? <script>\x07é ", "temperature": 1.5}
     reply = await client.post(f"{bench.url}type", headers=POST, json=line)
     assert reply.status_code == 202
-    assert reply.json() == {"typed": "WHAT IS A TELETYPE? <SCRIPT>E"}
+    assert reply.json() == {"typed": "WHAT IS A TELETYPE? <SCRIPT>E", "number": 1}
     await bench.wait_for_paper("READY\nWHAT IS A TELETYPE? <SCRIPT>E\nA MACHINE")
     await bench.wait_for_paper(DONE)
     assert bench.model.last_prompt.lower().startswith("what is a teletype? <script>e")

@@ -72,6 +72,7 @@ async def test_the_page_shows_the_paper_while_it_prints_and_answers_a_typed_line
         assert await page.run("window.hacked === undefined && !document.querySelector('.sheet script')")
         assert await page.run("document.getElementById('line').value") == ""
         assert await page.wait_for("document.getElementById('doing').textContent === 'listening'")
+        assert await page.wait_for("document.getElementById('notice').textContent === ''"), "it waits no more"
         async with open_tab(browser, bench.url) as late:
             for tab in (early, late):
                 await wait_for_text(tab, DONE)

@@ -125,6 +125,11 @@ class SpoolDesk:
             except TimeoutError:
                 continue
 
+    def set_private(self, on: bool) -> None:
+        """Lets nothing print while the operator is private. Jobs grow too old then as ever."""
+        self.spool.is_private = on
+        self.changed.set()
+
     def has_work(self) -> bool:
         """Whether a job or a notice may print now."""
         self._check_clock()

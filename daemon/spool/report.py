@@ -12,6 +12,7 @@ from daemon.spool.spool import QueuePlace
 MAX_ROWS = 20  # of .QUEUE: two seconds of paper each
 MAX_WHO_CHARS, MAX_NAMES = 24, 3
 BLOCK_TEXTS = {
+    "private": "PRIVATE",
     "hush": "HUSH",
     "the clock is not set": "THE CLOCK IS NOT SET",
     "quiet hours": "QUIET HOURS",

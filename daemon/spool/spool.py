@@ -41,6 +41,7 @@ class Spool:
     def __init__(self, rules: SpoolRules, paper: PaperSupply | None = None) -> None:
         self.rules, self.paper = rules, paper or PaperSupply()
         self.is_clock_set = True
+        self.is_private = False  # what is struck is recorded nowhere: a text of others waits until it is
         self._state = SpoolState()
         self._changes: list[Change] = []
 
@@ -100,6 +101,8 @@ class Spool:
 
     def block_reason(self, now: float) -> str:
         """Returns why no job may print now; "" if one may."""
+        if self.is_private:
+            return "private"
         if now < self._state.hush_until:
             return "hush"
         if self.rules.quiet and not self.is_clock_set:
@@ -110,7 +113,8 @@ class Spool:
 
     def resume_at(self, now: float) -> float:
         """Returns when a job may print: `now` if it may; infinity if that is not known."""
-        if (self.rules.quiet and not self.is_clock_set) or self.paper.state == "held":
+        is_unknown = self.is_private or self.paper.state == "held"
+        if is_unknown or (self.rules.quiet and not self.is_clock_set):
             return float("inf")
         return self.rules.quiet.quiet_until(max(now, self._state.hush_until))
 

@@ -165,8 +165,8 @@ class LivePage:
             if name == "type":
                 fields = json.loads(body)
                 line = self.visitors.parse(fields if isinstance(fields, dict) else {})
-                self.visitors.submit(line)
-                return Response(json.dumps({"typed": line.text}), 202, media_type="application/json")
+                number = self.visitors.submit(line)
+                return Response(json.dumps({"typed": line.text, "number": number}), 202, media_type="application/json")
             self.visitors.press_break()
         except LineRefused as error:
             return _error(error.status, str(error))

@@ -65,12 +65,7 @@ class WebObserver:
         if self._config.web.typing:
             self._visitors = VisitorLines(session, conversation, self._config.answer, is_private)
             self.app.visitors = self._visitors
-
-            def is_model_free() -> bool:
-                """Whether the operator has begun no line and gets no answer."""
-                return session.activity in ("listening", "lent") and not session.tty.has_partial_line
-
-            self.app.say = SayPage(model, self._visitors, is_model_free)
+            self.app.say = SayPage(model, self._visitors, session.is_model_free)
 
     async def follow_session(self) -> None:
         """Tells the viewers what the session does, until it is cancelled."""
@@ -101,6 +96,7 @@ class WebObserver:
         if visitors is not None:
             state["typing"] = {
                 "waiting": visitors.waiting,
+                "begun": visitors.begun,
                 "limit": MAX_LINE_CHARS,
                 "temperature": visitors.answer.temperature,
                 "personas": list(visitors.personas),

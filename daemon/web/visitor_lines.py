@@ -56,6 +56,8 @@ class VisitorLines:
         self._session, self._conversation, self._is_private = session, conversation, is_private
         self._has_machine = False  # a line is printed or answered now
         self._waiting: set[asyncio.Task[None]] = set()
+        self._submitted = 0
+        self.begun = 0  # lines that are typed, or were
 
     @property
     def personas(self) -> dict[str, Speakers]:
@@ -85,14 +87,19 @@ class VisitorLines:
             raise LineRefused(f"{text.split()[0]} is for the operator at the machine", 403)
         return VisitorLine(text, self._parse_temperature(temperature), self.choose_persona(persona))
 
-    def submit(self, line: VisitorLine) -> None:
-        """Queues a line. Raises LineRefused if too many wait, or in a private time."""
+    def submit(self, line: VisitorLine) -> int:
+        """Queues a line; returns its number: it is typed when `begun` has come to it.
+
+        Raises LineRefused if too many wait, or in a private time.
+        """
         self.require_public()
         if len(self._waiting) >= MAX_WAITING:
             raise LineRefused(f"{MAX_WAITING} lines wait already: try again when one is answered", 429)
         task = asyncio.ensure_future(self._type(line))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
+        self._submitted += 1
+        return self._submitted
 
     def require_public(self) -> None:
         """Raises LineRefused in a private time."""
@@ -114,6 +121,7 @@ class VisitorLines:
     async def _type(self, line: VisitorLine) -> None:
         with self._session.leases.request_lease() as lease:
             await lease.granted.wait()
+            self.begun += 1
             if self._is_private():
                 return
             self._has_machine = True

@@ -48,6 +48,14 @@ def ranged_number(kind: type[float], minimum: float, maximum: float) -> Callable
     return parse
 
 
+def split_numbers(text: str) -> frozenset[int]:
+    """Returns the numbers of a list such as `10,14`, each at least 1. Raises ValueError."""
+    numbers = frozenset(int(part) for part in text.split(","))
+    if min(numbers) < 1:
+        raise ValueError(text)
+    return numbers
+
+
 def add_machine_argument(parser: argparse.ArgumentParser) -> None:
     text = "the machine's profile, as asr33 calibrate writes it (default: machine.toml of the system and the user)"
     parser.add_argument("--machine", type=Path, metavar="FILE", help=text)

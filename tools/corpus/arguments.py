@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from model.store import store
+from tools.cli.arguments import split_numbers
 from tools.corpus.cleaning import STEPS, CleaningOptions
 
 
@@ -48,12 +49,9 @@ def parse_path(text: str) -> Path:
 
 def parse_numbers(text: str) -> frozenset[int]:
     try:
-        numbers = frozenset(int(part) for part in text.split(","))
+        return split_numbers(text)
     except ValueError:
-        numbers = frozenset([0])
-    if min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give numbers from 1, separated by commas")
-    return numbers
+        raise argparse.ArgumentTypeError(f"{text!r}: give numbers from 1, separated by commas") from None
 
 
 def parse_count(text: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from model.errors import ModelError
+from tools.cli.arguments import split_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class HoldOut:
 def parse_hold_out(text: str) -> HoldOut:
     """Parses `10,14` or `10%`. Raises ValueError."""
     if not text.endswith("%"):
-        return HoldOut(tuple(sorted({int(number) for number in text.split(",")})) if text else ())
+        return HoldOut(tuple(sorted(split_numbers(text))) if text else ())
     percent = float(text[:-1])
     if not 0 <= percent < 100:
         raise ValueError(text)

@@ -10,6 +10,8 @@
       this.line = $("line");
       this.answerback = "";
       this.isSet = false;
+      this.begun = 0; // lines of all visitors that the machine has begun to type
+      this.waitsFor = 0;
       this.form.addEventListener("submit", (event) => this._submit(event));
       $("break").addEventListener("click", () => this._post("break", {}));
       $("here-is").addEventListener("click", () => this._insert(this.answerback));
@@ -28,8 +30,8 @@
       if (!this.isSet) $("temperature").value = typing.temperature;
       this.isSet = true;
       this._showTemperature();
-      if (this.hasWaited && !typing.waiting) this._tell("");
-      this.hasWaited = typing.waiting > 0;
+      this.begun = typing.begun;
+      this._endWait();
     }
 
     _showPersonas(names) {
@@ -56,6 +58,15 @@
       if (!answer) return;
       if (this.line.value === line) this.line.value = "";
       this._tell("Your line is typed when the machine is free.");
+      this.waitsFor = answer.number;
+      this._endWait(); // the state may have come before the reply
+    }
+
+    /* Takes the notice away when the machine has begun to type the visitor's last line. */
+    _endWait() {
+      if (!this.waitsFor || this.begun < this.waitsFor) return;
+      this.waitsFor = 0;
+      this._tell("");
     }
 
     /* Posts fields; returns the answer, or null after the visitor was told what is wrong. */
