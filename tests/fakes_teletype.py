@@ -129,6 +129,37 @@ def read_terminal_until(master: int, pattern: str, seconds: float = 30.0) -> str
     return screen
 
 
+def read_screen_until(master: int, received: str, *shown: str, seconds: float = 30.0) -> str:
+    """Reads on until the screen of a terminal of 80 x 24 shows these texts at the same time; returns all it received.
+
+    Each text is a part of one row. A busy computer writes it to the terminal in several pieces.
+    """
+    end = time.monotonic() + seconds
+    while not all(any(text in row for row in render_screen(received)) for text in shown):
+        assert select.select([master], [], [], max(0.0, end - time.monotonic()))[0], received
+        received += os.read(master, 65536).decode()
+    return received
+
+
+def render_screen(received: str, columns: int = 80, rows: int = 24) -> list[str]:
+    """Returns the rows that a terminal shows after what it received since its other screen began (ECMA-48)."""
+    cells, row, column, bottom = [[" "] * columns for _ in range(rows)], 0, 0, rows
+    screen = received.rpartition("\x1b[?1049h")[2]
+    for codes, function, char in re.findall(r"\x1b\[([0-9;?]*)([A-Za-z])|([^\x1b])", screen):
+        if function == "H":
+            row, column = (int(number) - 1 for number in (codes or "1;1").split(";"))
+        elif function == "J":
+            cells = [[" "] * columns for _ in range(rows)]
+        elif function == "r":
+            row, column, bottom = 0, 0, int(codes.split(";")[1]) if codes else rows
+        elif char == "\n" and row == bottom - 1:
+            cells = [*cells[1:bottom], [" "] * columns, *cells[bottom:]]
+        elif char.isprintable() and char and row < rows and column < columns:
+            cells[row][column] = char
+            column += 1
+    return ["".join(line) for line in cells]
+
+
 class TypingUnitLine:
     """A `Line` in memory: a UART that sends the next byte when the last is out, and a typing unit behind it.
 
