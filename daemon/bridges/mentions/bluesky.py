@@ -43,6 +43,7 @@ class BlueskyNetwork:
     """Implements `MentionNetwork`."""
 
     name = "bluesky"
+    settle_s = 0.0  # the same key is the same post
 
     def __init__(self, client: JsonClient, identifier: str, read_password: Callable[[], str], file: Path) -> None:
         """`file` keeps the session."""

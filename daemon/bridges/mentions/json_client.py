@@ -76,7 +76,8 @@ class JsonClient:
         bucket = bucket or path
         wait_s = self._blocked_until.get(bucket, 0.0) - self._wall_clock()
         if wait_s > 0:
-            raise NetworkTrouble(f"{self._network}: the limit of requests is reached", min(wait_s, MAX_LIMIT_WAIT_S))
+            wait_s = min(wait_s, MAX_LIMIT_WAIT_S)
+            raise NetworkTrouble(f"{self._network}: the limit of requests is reached", wait_s, is_certain=True)
         target = f"{path}?{urlencode(query)}" if query else path
         shown = {"Accept": "application/json", **(headers or {})}
         try:
@@ -105,7 +106,7 @@ class JsonClient:
             wait_s = find_wait(headers, self._wall_clock())
             wait_s = DEFAULT_LIMIT_WAIT_S if wait_s is None else wait_s
             self._blocked_until[bucket] = self._wall_clock() + wait_s
-            raise NetworkTrouble(f"{self._network}: the limit of requests is reached", wait_s)
+            raise NetworkTrouble(f"{self._network}: the limit of requests is reached", wait_s, is_certain=True)
         is_page = kind == "text/html" or data.lstrip()[:1] == b"<"
         if 300 <= status < 400 or status == 511 or (is_page and status < 300):
             message = f"{self._host} answers with a web page: does this network want a login in a browser?"

@@ -22,6 +22,7 @@ class MastodonNetwork:
     """Implements `MentionNetwork`."""
 
     name = "mastodon"
+    settle_s = 0.0  # the same key is the same post
 
     def __init__(self, client: JsonClient, read_token: Callable[[], str]) -> None:
         self.own_names: Sequence[str] = ()

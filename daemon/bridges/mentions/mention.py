@@ -44,7 +44,8 @@ class NewPost:
 class PendingPost:
     """A post that is due: first without its text, then with it, until the network has it.
 
-    `mention` is None for a daily post. `tries` counts the attempts to send it, those of earlier runs too.
+    `mention` is None for a daily post. `tries` counts the attempts to send it, those of earlier runs too; `tried_at` is
+    the last, in seconds of the epoch.
     """
 
     kind: PostKind
@@ -53,6 +54,12 @@ class PendingPost:
     text: str = ""
     seed: int = 0
     tries: int = 0
+    tried_at: float = 0.0
+
+    def find_wait(self, now: float, settle_s: float) -> float:
+        """Returns the seconds until the network can tell whether it has the post, `settle_s` after the last attempt."""
+        age_s = now - self.tried_at
+        return settle_s - age_s if self.tries and 0 <= age_s < settle_s else 0.0
 
     @property
     def is_open(self) -> bool:

@@ -186,8 +186,10 @@ class MentionBridge:
                 if not await self.network.has_post(pending.post, pending.mention):  # it may be refused as a repetition
                     self._drop(pending, f"the network does not take the answer: {refusal}")
                     continue
-            except NetworkTrouble:
+            except NetworkTrouble as trouble:
+                pending.tried_at = 0.0 if trouble.is_certain else pending.tried_at
                 self.state.pending = self._discard(pending) + [pending] * self._is_due(pending)
+                self._save()
                 raise  # if the trouble is this post's, the others go on
             await self._print(pending)
             self.state.pending = self._discard(pending)
@@ -195,9 +197,11 @@ class MentionBridge:
             self._save()
 
     async def _send_once(self, pending: PendingPost) -> None:
+        if (wait_s := pending.find_wait(self.parts.wall_clock(), self.network.settle_s)) > 0:
+            raise NetworkTrouble(f"{self.network.name}: it does not tell yet whether it has the last post", wait_s)
         if pending.tries and await self.network.has_post(pending.post, pending.mention):
             return
-        pending.tries += 1
+        pending.tries, pending.tried_at = pending.tries + 1, self.parts.wall_clock()
         self._save()  # before the answer is sent: after a kill it is known that it may be there
         await self.network.send(pending.post, pending.mention)
 
@@ -229,9 +233,8 @@ class MentionBridge:
         return False
 
     def _make_lines(self, mention: Mention | None) -> list[tuple[str, str]]:
-        if mention is None:
-            return [("You", self.parts.daily_prompt)]
-        return [(clean_name(mention.author.partition("@")[0]), mention.text)]
+        name = "You" if mention is None else clean_name(mention.author.partition("@")[0])
+        return [(name, self.parts.daily_prompt if mention is None else mention.text)]
 
     async def _print(self, pending: PendingPost) -> None:
         """Puts an open mention and its answer on paper. The keys let no restart print them twice."""
@@ -264,7 +267,6 @@ class MentionBridge:
         return self.store.path, count
 
     def _is_due(self, pending: PendingPost) -> bool:
-        """Whether it was not forgotten meanwhile."""
         return any(one is pending for one in self.state.pending)
 
     def _discard(self, pending: PendingPost) -> list[PendingPost]:

@@ -11,12 +11,12 @@ from daemon.bridges.mentions.mention import Mention, MentionPage, NetworkAccount
 class NetworkTrouble(Exception):
     """The network does not answer as it should, for now; the message is one line without a secret.
 
-    `wait_s`: when to try again; None: after a growing wait.
+    `wait_s`: when to try again; None: after a growing wait. `is_certain`: the network has not taken the request.
     """
 
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
+    def __init__(self, message: str, wait_s: float | None = None, *, is_certain: bool = False) -> None:
         super().__init__(message)
-        self.wait_s = wait_s
+        self.wait_s, self.is_certain = wait_s, is_certain
 
 
 class LoginRefused(NetworkTrouble):
@@ -31,6 +31,7 @@ class MentionNetwork(Protocol):
     """One account on one network. Every method raises NetworkTrouble."""
 
     name: str  # such as mastodon; a file and a source of the spool are called so
+    settle_s: float  # after an attempt whose end is not known, until `has_post` is certain
     own_names: Sequence[str]  # of the account, once `open_account` has returned
 
     async def open_account(self) -> NetworkAccount:

@@ -1,6 +1,8 @@
 """X: its API v2, with the four keys of OAuth 1.0a. Off by default, because it costs money.
 
-X has no key for a post that is sent twice: the account's own posts tell whether an answer is there.
+X has no key for a post that is sent twice: the account's own posts tell whether an answer is there. They are asked
+after a wait that is longer than a request may take. What remains: a post that X takes in later than that, or shows in
+that list later, is sent twice.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from daemon.bridges.mentions.json_client import JsonClient, JsonReply, describe_refusal
+from daemon.bridges.mentions.json_client import READ_TIMEOUT_S, JsonClient, JsonReply, describe_refusal
 from daemon.bridges.mentions.mention import Mention, MentionPage, NetworkAccount, NewPost
 from daemon.bridges.mentions.network import LoginRefused, NetworkTrouble, PostRefused
 from daemon.bridges.mentions.oauth1 import OAuth1Keys, sign_request
@@ -18,6 +20,7 @@ from daemon.bridges.mentions.post_text import count_x_characters, split_leading_
 
 LIMIT = 280
 PAGE_SIZE, MAX_PAGES = 100, 8  # X gives the newest 800 mentions
+SETTLE_S = 2 * READ_TIMEOUT_S  # a request that is under way ends before it
 FROM_THE_BEGINNING = "1"
 
 
@@ -26,7 +29,8 @@ class XNetwork:
 
     name = "x"
 
-    def __init__(self, client: JsonClient, read_keys: Callable[[], OAuth1Keys]) -> None:
+    def __init__(self, client: JsonClient, read_keys: Callable[[], OAuth1Keys], settle_s: float = SETTLE_S) -> None:
+        self.settle_s = settle_s
         self.own_names: Sequence[str] = ()
         self._client, self._read_keys = client, read_keys
         self._keys, self._own_id = OAuth1Keys("", "", "", ""), ""
