@@ -15,7 +15,7 @@ from daemon.duologue import EXAMPLE, Duologue, DuologueRequest, choose_operator_
 from daemon.session_log import SessionLog
 from daemon.turns import Turns
 
-MAX_EMPTY_TURNS = 3  # in a row, each with another seed
+MAX_EMPTY_TURNS = 24  # in a row, each with another seed: a GPT-2 of books likes to end the line after a tag
 MAX_SHOWN_NAMES = 8
 
 ASK_FOR_LINE = "-- SAY A LINE, OR PRESS RETURN TO END THE TALK --\n"

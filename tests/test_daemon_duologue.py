@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from daemon.config import HallConfig
 from daemon.duologue import Duologue, DuologueRequest, choose_operator_name, parse_duologue
-from daemon.duologue_commands import ASK_FOR_LINE, TALK_ENDED
+from daemon.duologue_commands import ASK_FOR_LINE, MAX_EMPTY_TURNS, TALK_ENDED
 from daemon.privacy import Privacy
 from model.dialogue import Speakers
 from model.errors import ModelDamaged
@@ -234,8 +234,8 @@ async def test_a_speaker_without_words_and_a_model_that_fails_end_the_talk(tmp_p
     model = ScriptedModel([" ", " "])
     daemon = DaemonBench(tmp_path, model, speakers=KNOWN)
     assert await daemon.ask(".TALK ANN BOB") == "ANN:\n-- ANN HAS NOTHING TO SAY --\n"
-    assert model.prompts == 3
+    assert model.prompts == MAX_EMPTY_TURNS
     model.failure = ModelDamaged("it is broken")
     assert "BROKEN" in await daemon.ask(".TALK ANN BOB")
-    assert model.prompts == 4
+    assert model.prompts == MAX_EMPTY_TURNS + 1
     daemon.running.cancel()
