@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from daemon import paths, session_log
 from daemon.carbon_copy import CarbonCopy
 from daemon.config import Config, resolve_log_folder
+from daemon.copied_mark import CopiedMark
 from daemon.copy_sinks import sinks_of
 from daemon.errors import ConfigError
 from daemon.farewell import print_stop_mark
@@ -114,7 +115,8 @@ async def build_session(
         saved = SavedConversations(state and state / "conversations")
         session = TeletypeSession(tty, model, config, log, verdict, conversation, privacy, saved)
         session.turns.model_hash = model_hash
-        session.commands.models = ModelChoice(config, model, character_s)
+        session.commands.models = models = ModelChoice(config, model, character_s)
+        session.turns.copied_mark = CopiedMark(lambda: models.chosen, config.machine, session.print_message)
         if page is not None:
             page.show(session, model, conversation, lambda: privacy.is_on)
         if serve_control:  # after all that prints is closed

@@ -36,6 +36,8 @@ class TalkAnswers(Protocol):
 
     def describe(self) -> str: ...
 
+    def switch_copied_mark(self) -> str: ...
+
     def save(self, name: str) -> str: ...
 
     def load(self, name: str) -> str: ...
@@ -121,6 +123,10 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
     ".INK": OperatorCommand(
         "STRIKE TWICE WHAT THE MODEL IS SURE OF, OR NOT",
         lambda session, _: session.print_message(session.talk.switch_ink()),
+    ),
+    ".COPIED": OperatorCommand(
+        "UNDERLINE WHAT IS COPIED FROM THE MODEL'S TEXT, OR DO NOT",
+        lambda session, _: session.print_message(session.talk.switch_copied_mark()),
     ),
     ".WHO": OperatorCommand("WHO ANSWERS", lambda session, _: session.print_message(session.talk.describe())),
     ".MODEL": OperatorCommand(

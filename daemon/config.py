@@ -81,6 +81,7 @@ class AnswerConfig(SamplingParameters):
         False, "print a line before each answer with its model, seed and temperature, and one after it with its pace"
     )
     ink: bool = _setting(False, "strike twice what the model was sure of: at most twice the time")
+    mark_copied: bool = _setting(False, "underline words that are copied from the model's training text; see `.COPIED`")
 
     def make_sampling(
         self, seed: int, stop: tuple[str, ...], opening: Opening, *, length: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from daemon import commands
+from daemon.copied_mark import CopiedMarker
 from daemon.ink import InkMarker
 from drivers.teletype import Teletype
 from drivers.text.charset import IncrementalFolder
@@ -25,17 +26,19 @@ async def exchange(
     sampling: Sampling,
     on_chunk: Callable[[TextChunk], None],
     persona_tag: str = "",
+    marker: CopiedMarker | None = None,
 ) -> tuple[str, str]:
     """Prints the model's continuation of the prompt; returns its text and its finish reason.
 
     BREAK stops the paper and the generation at once; the text that was struck is returned, with "break". `on_chunk` is
     called before a chunk is printed. The persona's tag is not printed, nor are first characters with which an answer
     must not begin; they are not part of the returned text either. With `sampling.logprobs` what the model was sure of
-    is struck twice, and the answer ends with its line. Raises ModelError, LineLost.
+    is struck twice, and the answer ends with its line. A `marker` marks the words that it finds, in place of that.
+    Raises ModelError, LineLost.
     """
     answer: list[str] = []
     finish_reason, tag_filter = "end", SpeakerTagFilter(persona_tag)
-    sheet, ink = _StruckText(tty), InkMarker() if sampling.logprobs else None
+    sheet, ink = _StruckText(tty), InkMarker() if sampling.logprobs and marker is None else None
     trimmer = OpeningTrimmer(sampling.opening, is_new_sentence=ends_sentence(prompt))
     async with tty.until_break() as scope, aclosing(model.stream(prompt, sampling)) as chunks:
         async for chunk in chunks:
@@ -43,6 +46,8 @@ async def exchange(
             if ink:
                 ink.note_chunk(chunk)
             if chunk.notice:
+                if marker is not None:
+                    await tty.print(marker.release(), overstrike=True)
                 await tty.fresh_line()
                 await tty.print(commands.NOTICE_TEXTS[chunk.notice])
                 sheet.note_notice(commands.NOTICE_TEXTS[chunk.notice])
@@ -52,18 +57,21 @@ async def exchange(
             finish_reason = chunk.finish_reason or finish_reason
             # A server may send a whole book in one chunk, and a stroke must not wait until it is laid out.
             for start in range(0, len(text), MAX_PIECE_CHARS):
-                await _print_text(tty, sheet.filter_text(text[start : start + MAX_PIECE_CHARS], tag_filter), ink)
+                shown = sheet.filter_text(text[start : start + MAX_PIECE_CHARS], tag_filter)
+                await _print_text(tty, shown, ink or marker)
         answer.append(rest := trimmer.flush())
-        await _print_text(tty, sheet.filter_text(rest, tag_filter) + tag_filter.flush(), ink)
-        await (tty.fresh_line() if ink else tty.flush())  # the second strikes are part of the answer in the log
+        await _print_text(tty, sheet.filter_text(rest, tag_filter) + tag_filter.flush(), ink or marker)
+        await tty.print(marker.release() if marker else "", overstrike=True)
+        # The second strikes are part of the answer in the log.
+        await (tty.fresh_line() if ink or marker else tty.flush())
     if scope.is_broken:
         return "".join(answer)[: sheet.count_struck()], "break"
     return "".join(answer), finish_reason
 
 
-async def _print_text(tty: Teletype, text: str, ink: InkMarker | None) -> None:
-    for run, is_sure in ink.mark_text(text) if ink else [(text, False)]:
-        await tty.print(run, overstrike=is_sure)
+async def _print_text(tty: Teletype, text: str, marker: InkMarker | CopiedMarker | None) -> None:
+    for run, has_overstrikes in marker.mark_text(text) if marker else [(text, False)]:
+        await tty.print(run, overstrike=has_overstrikes)
 
 
 class _StruckText:

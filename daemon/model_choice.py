@@ -80,6 +80,7 @@ class ModelChoice:
     def __init__(self, config: Config, model: SwitchableModel, character_s: float) -> None:
         self.model_hash = ""  # sha256 of the chosen model; "" for one on a server
         self._config, self._model, self._character_s = config, model, character_s
+        self.chosen = config.model.name  # name, path or URL of the model that answers
 
     def list_names(self) -> list[str]:
         """Returns the names of the models that can answer: those of this disk, and the configured one."""
@@ -127,4 +128,5 @@ class ModelChoice:
             raise
         await self._model.replace_model(opened)
         self.model_hash = manifest.graph_sha256 if manifest else ""
+        self.chosen = name
         return conversation

@@ -14,6 +14,7 @@ from daemon.errors import DaemonError
 from daemon.saved_conversations import SavedConversation, SavedConversations
 from daemon.tape_memory import TapeMemory
 from daemon.turns import Turns
+from model.errors import ModelError
 from model.interface import PARAMETERS
 
 MAX_SHOWN_CHARS = 40  # of a line that is quoted
@@ -77,6 +78,19 @@ class TalkCommands:
         turns, speakers = self._turns, self._turns.conversation.speakers
         who = f"ANSWERS {speakers.you} AS {speakers.persona}" if speakers.persona else "GOES ON WITH YOUR TEXT"
         return f"{turns.model.name} {who}, TEMPERATURE {turns.settings.temperature:g}, SEED {turns.next_seed}\n"
+
+    def switch_copied_mark(self) -> str:
+        """.COPIED: marks in the next answers what the model copies from its training text, or ends that."""
+        turns, mark = self._turns, self._turns.copied_mark
+        if turns.settings.mark_copied:
+            turns.settings = replace(turns.settings, mark_copied=False)
+            return "WHAT IS COPIED IS NOT MARKED ANY MORE.\n"
+        try:
+            description = mark.describe()
+        except ModelError as error:
+            return f"-- {error} --\n"
+        turns.settings = replace(turns.settings, mark_copied=True)
+        return description
 
     def save(self, name: str) -> str:
         """.SAVE: an earlier conversation of another origin is not replaced."""

@@ -17,6 +17,7 @@ from daemon.answer_header import AnswerMeter, format_header
 from daemon.answer_log import AnswerLog
 from daemon.config import AnswerConfig
 from daemon.conversation import Conversation
+from daemon.copied_mark import CopiedMark
 from daemon.exchange import exchange, print_message
 from daemon.privacy import Privacy
 from daemon.session_log import SessionLog
@@ -58,10 +59,9 @@ class Turns:
         privacy: Privacy,
     ) -> None:
         self.activity: Activity = "starting"
-        self.model = model
-        self.conversation = conversation
-        self.settings = answer
-        self.model_hash = ""  # sha256 of a local model
+        self.model, self.conversation = model, conversation
+        self.settings, self.model_hash = answer, ""  # sha256 of a local model
+        self.copied_mark = CopiedMark(lambda: model.name, tty.profile, lambda line: print_message(tty, line))
         self._tty, self._log, self._privacy = tty, log, privacy
         self._seed = secrets.randbits(31) if answer.seed is None else answer.seed
         self._answer_count = 0
@@ -218,6 +218,7 @@ class Turns:
             return "break"
         meter = AnswerMeter()
         finish, answer_log = "stopped", AnswerLog(self._log)
+        marker = await self.copied_mark.open_if(self.settings.mark_copied and not speaker)
         try:
             self._fit_context(typed)
             pending = self._pending_conversation
@@ -230,12 +231,12 @@ class Turns:
                 answer_log.write_chunk(chunk)
                 meter.note_chunk(chunk, *self._count_strokes())
 
-            persona_tag = self.conversation.speakers.persona_tag
+            own_tag = self.conversation.speakers.persona_tag
             with engine_errors():
                 if tag and not await self._print_tag(tag, prompt):
                     answer, finish = "", "break"
                 else:
-                    answer, finish = await exchange(self._tty, self.model, prompt, sampling, on_chunk, persona_tag)
+                    answer, finish = await exchange(self._tty, self.model, prompt, sampling, on_chunk, own_tag, marker)
         except ModelError as error:
             # The session goes on: the next line may be answered.
             finish = "error"
@@ -256,6 +257,8 @@ class Turns:
         if has_ink and meter.has_text and not meter.has_certainty:
             self._uncertain_model, self.settings = self.model.name, replace(self.settings, ink=False)
             await print_message(self._tty, self.find_ink_obstacle())
+        if marker and finish != "error":
+            await print_message(self._tty, marker.describe_copied(answer, own_tag))
         if has_header:  # after the end: it is no part of the answer in the log
             columns = self._tty.profile.usable_columns
             await print_message(self._tty, meter.format_footer(finish, *self._count_strokes(), columns))

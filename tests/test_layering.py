@@ -87,6 +87,7 @@ PURE = [
     "model/server/say_request.py",
     "model/dialogue.py",
     "model/opening.py",
+    "model/words.py",
     "daemon/archive/answer_code.py",
     "daemon/bridges/irc/chat_room.py",
     "daemon/bridges/chat_text.py",
@@ -241,7 +242,7 @@ FLOORS = {
         "tape_units",
     ],
     "model": [
-        "errors interface server_url dialogue opening printable log_format engine_errors",
+        "errors interface server_url dialogue opening printable words log_format engine_errors",
         "store",
         "onnx",
         "generate",
@@ -253,7 +254,7 @@ FLOORS = {
     "daemon": [
         "errors people paths log_file log_writer privacy system_clock lease_queue spool bridge_config",
         "config config_parser conversation commands archive session_log log_retention line_connection model_factory",
-        "observers exchange duologue farewell tape_memory answer_log answer_header ink "
+        "observers copied_mark exchange duologue farewell tape_memory answer_log answer_header ink "
         "carbon_copy copy_sinks spool.open_spool",
         "tape_prompt turns machine_address model_choice saved_conversations web.access",
         "talk_commands duologue_commands visit",
@@ -267,7 +268,7 @@ FLOORS = {
 # These stand beside the floors: the only parts of the package that they may import.
 BESIDE = {
     "drivers.virtual": "errors clock profile paper text line.line_input",
-    "model.build": "errors engine_errors interface store onnx generate",
+    "model.build": "errors engine_errors interface words store onnx generate",
 }
 # Adapters of one protocol, chosen by name at run time.
 SAME_NAME_ALLOWED = {"Runner"}

@@ -5,8 +5,9 @@ from fakes_model import TEXT, ScriptedSession
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.build.memorisation import MAX_BLANK_TEXTS, NgramOverlap, measure_overlap, split_words, write_sample_texts
+from model.build.memorisation import MAX_BLANK_TEXTS, NgramOverlap, measure_overlap, write_sample_texts
 from model.interface import Sampling
+from model.words import split_words
 
 CORPUS = ["It was a bright cold day in the town, and all the clocks were slow by an hour.\n", TEXT]
 

@@ -6,10 +6,8 @@ texts are kept, and the corpus is read one document at a time, so memory does no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +16,13 @@ from model.generate.context_window import Vocabulary
 from model.generate.generate import generate
 from model.generate.prefix_cache import DecoderSession
 from model.interface import Sampling
+from model.words import RUN_MULTIPLIER, hash_word, split_words
 
 RUN_LENGTH = 8  # words: two authors seldom write the same eight words, except for common phrases
-HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so the multiplication loses no word of a run
 MAX_BLANK_TEXTS = 20  # blank texts in a row after which a model counts as silent
 
 Hashes = NDArray[np.uint64]
 OnWords = Callable[[int, int], None]  # gets (words written, words in all)
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +85,17 @@ def write_sample_texts(
     return texts
 
 
-def split_words(text: str) -> list[str]:
-    """The words in lower case, without punctuation, with one form of the apostrophe."""
-    return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
-
-
 def measure_overlap(
     groups: Sequence[Sequence[str]], corpus: Iterable[str], run_length: int = RUN_LENGTH
 ) -> list[NgramOverlap]:
     """Counts, for each group of texts, the words in a run that the corpus contains."""
-    hasher = _WordHasher()
-    group_runs = [[_hash_runs(hasher.hash_words(split_words(text)), run_length) for text in texts] for texts in groups]
+    hasher = WordHasher()
+    group_runs = [[hash_runs(hasher.hash_words(split_words(text)), run_length) for text in texts] for texts in groups]
     all_runs = [runs for texts in group_runs for runs in texts]
     known = np.unique(np.concatenate(all_runs)) if all_runs else np.empty(0, np.uint64)
     is_found = np.zeros(len(known), np.bool_)
     for document in corpus:
-        document_runs = _hash_runs(hasher.hash_words(split_words(document)), run_length)
+        document_runs = hash_runs(hasher.hash_words(split_words(document)), run_length)
         is_found[np.flatnonzero(np.isin(known, document_runs))] = True
     return [
         NgramOverlap(
@@ -114,12 +106,13 @@ def measure_overlap(
     ]
 
 
-class _WordHasher:
+class WordHasher:
     """Hashes words through a cache. A full cache is cleared, because a corpus always has more rare words."""
 
     MAX_WORDS = 1_000_000
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
         self._cache: dict[str, int] = {}
 
     def hash_words(self, words: Sequence[str]) -> Hashes:
@@ -129,17 +122,16 @@ class _WordHasher:
 
     def _hash_word(self, word: str) -> int:
         if (number := self._cache.get(word)) is None:
-            digest = blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
-            number = self._cache[word] = int.from_bytes(digest, "little")
+            number = self._cache[word] = hash_word(word, self._key)
         return number
 
 
-def _hash_runs(hashes: Hashes, run_length: int) -> Hashes:
+def hash_runs(hashes: Hashes, run_length: int) -> Hashes:
     """The hash of each run of `run_length` words, by the index of its first word."""
     count = max(0, len(hashes) - run_length + 1)
     total = np.zeros(count, np.uint64)
     for at in range(run_length):
-        total = total * HASH_MULTIPLIER + hashes[at : at + count]
+        total = total * np.uint64(RUN_MULTIPLIER) + hashes[at : at + count]
     return total
 
 

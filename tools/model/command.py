@@ -1,4 +1,4 @@
-"""The models on this disk: list, show, pull, make, verify, score and remove them, and set the default model."""
+"""The models on this disk: list, show, pull, make, verify, index, score and remove them, and set the default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.store import default_model, store
 from tools.cli.consent import confirm
 from tools.cli.output import print_message, print_output
 from tools.cli.table import format_table
-from tools.model import make, pull, score, show
+from tools.model import index, make, pull, score, show
 
 COLUMNS = ("NAME", "PARAMETERS", "MB", "CONTEXT", "BITS/BYTE", "WHERE")
 
@@ -48,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("name", metavar="NAME", help="the model")
     action.add_argument("--yes", action="store_true", help="delete without asking (default: ask)")
     action.set_defaults(action=_remove_model)
+
+    action = actions.add_parser("index", help="make the index for .COPIED", description=index.__doc__)
+    index.add_arguments(action)
+    action.set_defaults(action=index.main)
 
     action = actions.add_parser("score", help="measure bits per byte of a text", description=score.__doc__)
     score.add_arguments(action)

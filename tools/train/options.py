@@ -38,7 +38,7 @@ class TrainOptions:
     """The options of one run. `size` is None if the base gives it; `hold_out` and `patience` None mean the defaults.
 
     `average` and `dropout` are shares, 0 to 1. `copied` is the number of words that the model writes to measure
-    memorisation. `rate` is in per cent; None means the default. `times` says how often
+    memorisation. `index`: write the copy index. `rate` is in per cent; None means the default. `times` says how often
     an epoch has each of the texts; empty means once.
     """
 
@@ -66,6 +66,7 @@ class TrainOptions:
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
     copied: int = DEFAULT_COPIED_WORDS
+    index: bool = False
     line: str | None = None
 
 
@@ -116,6 +117,8 @@ def _add_stopping_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--look-every", type=int, metavar="N", help=f"{looks} {default}")
     copied = "words that the model writes to measure how many it copies from its texts; 0: none (default %(default)s)"
     parser.add_argument("--copied", type=int, default=DEFAULT_COPIED_WORDS, metavar="N", help=copied)
+    index = "write the index for .COPIED, which marks copied words on paper: about 2 bytes a word (default: off)"
+    parser.add_argument("--index", action="store_true", help=index)
 
 
 def _add_learning_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +182,7 @@ def parse_options(args: argparse.Namespace) -> TrainOptions:
         device=args.device,
         precision=args.precision,
         copied=args.copied,
+        index=args.index,
         line=args.line,
     )
 

@@ -10,9 +10,11 @@ from itertools import cycle
 from pathlib import Path
 
 from model.build.bits_per_byte import TextScore, score_documents
+from model.build.copy_index_writer import write_copy_index
 from model.build.memorisation import Memorisation, measure_memorisation
 from model.onnx.session import OnnxSession
 from model.store import store
+from model.store.copy_index import RUN_LENGTH
 from tools.train import checkpoint, data, device, export_onnx, gpt2, loop, model_card, samples
 from tools.train.data import TokenIds
 from tools.train.display import TrainDisplay, open_stdout
@@ -64,6 +66,8 @@ def _train_and_export(options: TrainOptions, run_folder: RunFolder, display: Tra
         memorisation = _measure_memorisation(onnx, prepared, options, display)
         result = _make_result(options, prepared, run_folder, score, memorisation, last_nats)
         _write_model(draft, result, prepared, display)
+    if options.index:
+        _write_index(options.name, prepared, display)
 
 
 @contextmanager
@@ -181,6 +185,12 @@ def _make_result(
         bits_per_nat=_bits_per_nat(prepared),
         last_nats=last_nats,
     )
+
+
+def _write_index(name: str, prepared: PreparedRun, display: TrainDisplay) -> None:
+    with display.show_work("indexing the texts", 1.0) as advance:
+        header = write_copy_index(store.models_folder() / name, prepared.corpus.train, RUN_LENGTH, _as_share(advance))
+    display.print_line(f"{name}: an index of {header.runs:,} runs of {header.run_length} words, for .COPIED")
 
 
 def _write_model(draft: Path, result: TrainResult, prepared: PreparedRun, display: TrainDisplay) -> None:

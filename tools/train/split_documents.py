@@ -108,6 +108,24 @@ def restore_held_out(paths: Sequence[Path], training: Mapping[str, Any]) -> Docu
     inputs.require_readable(paths)
     hold_out, seed, sources = _read_hold_out(training)
     texts = inputs.read_texts(paths)
+    _require_same_texts(texts, sources)
+    texts, numbers = choose_held_out(texts, hold_out, Random(seed))
+    return documents.hold_out_documents(texts.documents, numbers)
+
+
+def read_training_documents(paths: Sequence[Path], training: Mapping[str, Any]) -> list[str]:
+    """The documents that a finished run trained on, without what it held out. Raises ModelError for other texts."""
+    inputs.require_readable(paths)
+    if training.get("held_out_documents"):
+        return restore_held_out(paths, training).train
+    texts = inputs.read_texts(paths)
+    if "texts" in training:  # a model from elsewhere does not name its texts: then the user knows them
+        _require_same_texts(texts, [HashedSource(**source) for source in training["texts"]])
+    return texts.documents
+
+
+def _require_same_texts(texts: TrainingTexts, sources: Sequence[HashedSource]) -> None:
+    """Raises ModelError if the texts are not those of a run."""
     hashes = {source.sha256 for source in sources}
     if [source.sha256 for source in texts.sources] != [source.sha256 for source in sources]:
         unknown = next((source.name for source in texts.sources if source.sha256 not in hashes), "")
@@ -115,8 +133,6 @@ def restore_held_out(paths: Sequence[Path], training: Mapping[str, Any]) -> Docu
         missing = f"{len(texts.sources)} texts, of which some are missing"
         fault = f"{unknown}: the model was not trained on it" if unknown else missing
         raise ModelError(f"{fault}; give {names} as they were then, in this order", "damaged")
-    texts, numbers = choose_held_out(texts, hold_out, Random(seed))
-    return documents.hold_out_documents(texts.documents, numbers)
 
 
 def _read_hold_out(training: Mapping[str, Any]) -> tuple[HoldOut, int, list[HashedSource]]:
