@@ -37,6 +37,9 @@ class IrcConfig:
     )
     lines: int = setting(5, "lines of the room that the model sees, its own among them", range=(1, 100))
     length: int = setting(400, "characters after which an answer ends with its sentence", range=(20, 4_000))
+    receipt: bool = setting(
+        False, "each answer ends in a code such as [K3TX]: `asr33 log show K3TX` prints its prompt, model and seed"
+    )
     keep_minutes: float = setting(60.0, "minutes after which a line is no longer worth its paper", range=(1, 10_080))
     ignore: tuple[str, ...] = setting(
         ("nightbot", "streamelements", "streamlabs", "moobot", "fossabot"),
@@ -80,6 +83,13 @@ class MentionsConfig:
     daily: str = setting("", 'local time of a daily post, such as "08:30"; "": there is none')
     daily_prompt: str = setting(
         "What is on your mind this morning?", "line that the daily post answers or goes on with"
+    )
+
+    receipt: bool = setting(
+        True, "each answer ends in a code such as [K3TX]: `asr33 log show K3TX` prints its prompt, model and seed"
+    )
+    parody: bool = setting(
+        True, "an answer ends in [parody] too, if a person of the model's corpus answers, or no persona"
     )
 
     @property

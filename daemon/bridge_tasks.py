@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daemon import paths
+from daemon.archive.answer_code import normalise_code
 from daemon.bridges.spool_queue import SpoolQueue
 from daemon.config import Config
 from daemon.errors import ConfigError
@@ -61,6 +62,7 @@ class BridgedDaemon:
 
     def log_chat(self, source: str, prompt: str, **fields: Any) -> None:
         """Writes a `chat` record; the prompt is left out if the log keeps no input."""
+        fields = {"model": self.model.name, "hash": self.session.turns.model_hash, **fields}
         fields = {**fields, "prompt": prompt if self.log.keeps_input else ""}
         self.log.write(time.monotonic(), "chat", source=source, **fields)
 
@@ -98,7 +100,8 @@ def _open_irc_bridge(daemon: BridgedDaemon) -> Callable[[], Awaitable[None]]:
     from daemon.bridges.irc.open_bridge import open_bridge
 
     def note_answer(channel: str, ask: AskModel, seed: int, answer: ChatAnswer) -> None:
-        daemon.log_chat("irc", answer.prompt, channel=channel, nick=ask.nick, seed=seed, text=answer.text)
+        fields = {"channel": channel, "nick": ask.nick, "seed": seed, "text": answer.text}
+        daemon.log_chat("irc", answer.prompt, **fields, **({"code": answer.code} if answer.code else {}))
 
     bridge = open_bridge(
         daemon.config,
@@ -130,7 +133,9 @@ def _open_mentions(daemon: BridgedDaemon) -> Iterator[Coroutine[Any, Any, None]]
 
     def note_answer(network: str, pending: PendingPost, answer: ChatAnswer) -> None:
         author = pending.mention.author if pending.mention else ""
-        daemon.log_chat(network, answer.prompt, nick=author, seed=pending.seed, text=answer.text)
+        code = pending.mark.strip("[]").rpartition(" ")[2]
+        fields = {"nick": author, "seed": pending.seed, "text": answer.text}
+        daemon.log_chat(network, answer.prompt, **fields, **({"code": code} if normalise_code(code) else {}))
 
     parts = make_parts(
         daemon.config,

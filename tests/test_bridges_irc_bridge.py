@@ -16,9 +16,10 @@ from fakes_daemon import ScriptedModel, split_words
 from fakes_irc import ListedQueue
 from fakes_teletype import on_jumping_loop
 
+from daemon.archive.answer_code import compute_chat_code
 from daemon.bridges.backoff import REFUSED_WAIT_S
-from daemon.bridges.chat_answer import ChatVoice
-from daemon.bridges.irc.chat_room import ChatRoom, RoomRules
+from daemon.bridges.chat_answer import ChatAnswer, ChatVoice
+from daemon.bridges.irc.chat_room import AskModel, ChatRoom, RoomRules
 from daemon.bridges.irc.irc_bridge import MAX_QUESTIONS, MAX_TRIES, QUESTION_KEEP_S, BridgeParts, IrcBridge
 from daemon.bridges.irc.irc_client import ConnectionEnded, IrcClient
 from daemon.bridges.irc.irc_connection import IrcConnection
@@ -99,6 +100,23 @@ async def test_who_asks_is_told_when_the_answer_comes_to_paper() -> None:
         await asyncio.sleep(10)
         assert bench.said() == ["PRIVMSG #paper :It types.", "NOTICE ann :On paper in 3 minutes, at place 4."]
         assert set(bench.queue.talks) == {"#paper"}
+
+
+@on_jumping_loop
+async def test_a_receipt_is_said_in_the_room_and_noted_but_not_struck() -> None:
+    noted: list[tuple[int, ChatAnswer]] = []
+
+    def note(channel: str, ask: AskModel, seed: int, answer: ChatAnswer) -> None:
+        noted.append((seed, answer))
+
+    async with running_bench(has_receipt=True, note_answer=note) as bench:
+        bench.hear("ann", "!gpt2 what is it?")
+        await asyncio.sleep(30)
+        [(seed, answer)] = noted
+        assert answer.code == compute_chat_code("irc", seed, answer.prompt)
+        assert answer.text == "It types."
+        assert bench.said() == [f"PRIVMSG #paper :It types. [{answer.code}]"]
+        assert bench.queue.lines[-1] == "asr33: It types."
 
 
 @on_jumping_loop

@@ -136,5 +136,11 @@ async def test_the_evening(tmp_path: Path) -> None:
             chats = [record for record in records if record["ev"] == "chat"]
             assert [chat["nick"] for chat in chats] == ["jo@far.example", "ann", "kim"]
             assert chats[0]["prompt"] == "what about the wall?"
-            assert said["@jo@far.example"].endswith(chats[0]["text"])
+            code = chats[0]["code"]
+            assert said["@jo@far.example"].endswith(f"{chats[0]['text']} [parody {code}]")
+            assert f"TELETYPE: {chats[0]['text'].upper()[:8]}" in sandbox.paper_text()
+            receipt = await asyncio.to_thread(run_and_read, sandbox, "log", "show", code)
+            assert f"code       {code}\n" in receipt
+            assert f"seed       {chats[0]['seed']}\n" in receipt
+            assert "Prompt:\nwhat about the wall?\n" in receipt
             assert TOKEN.encode() not in first_log + second_log + written_files(tmp_path)

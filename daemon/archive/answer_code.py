@@ -18,6 +18,11 @@ def compute_answer_code(session_id: str, number: int) -> str:
     return "".join(ALPHABET[bits >> shift & 31] for shift in (27, 22, 17, 12))
 
 
+def compute_chat_code(source: str, seed: int, prompt: str) -> str:
+    """Returns the code of an answer to people of a network: the receipt that its post may carry."""
+    return compute_answer_code(f"{source}\n{prompt}", seed)
+
+
 def normalise_code(text: str) -> str | None:
     """Returns the code that the text spells, in capitals; None if it is no code."""
     code = text.strip().upper()

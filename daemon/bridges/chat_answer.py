@@ -29,6 +29,7 @@ class ChatAnswer:
 
     prompt: str
     text: str
+    code: str = ""  # of the receipt, if the post has one
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
-from daemon.archive.log_records import iter_records, parse_record
+from daemon.archive.answer_code import normalise_code
+from daemon.archive.log_records import Record, iter_records, parse_record
 from daemon.archive.session_list import session_paths
 from daemon.archive.session_reader import ArchivedSession, SessionHeader, Turn, read_log_header, read_session
 from daemon.archive.transcript import Transcript, format_date
+from tools.cli.errors import ToolError
 from tools.cli.output import print_output
 from tools.cli.progress import format_duration
 from tools.log.log_folder import LAST, find_session, find_session_or_answer, resolve_folder
@@ -39,7 +41,13 @@ def run(args: argparse.Namespace) -> int:
     folder = resolve_folder(args)
     if args.follow:
         _follow(folder, find_session(folder, args.reference))  # until Ctrl-C
-    path, number = find_session_or_answer(folder, args.reference)
+    try:
+        path, number = find_session_or_answer(folder, args.reference)
+    except ToolError:
+        if (chat := _find_chat(folder, args.reference)) is None:
+            raise
+        print_output(json.dumps(chat, indent=2, ensure_ascii=False) + "\n" if args.json else _format_chat(chat))
+        return 0
     session = read_session(path)
     turns = [turn for turn in session.turns if number in (None, turn.number)]
     if args.json:
@@ -70,6 +78,25 @@ def _format_answer(session: ArchivedSession, turn: Turn) -> str:
     lines = "".join(f"{name:<11}{value}\n" for name, value in facts.items() if value)
     typed = f"\nTyped:\n{turn.typed}\n" if turn.typed else ""
     return f"{lines}{typed}\nPrompt:\n{turn.prompt}\n\nAnswer:\n{turn.answer.strip()}\n"
+
+
+def _find_chat(folder: Path, reference: str) -> Record | None:
+    """Returns the newest answer to people of a network with this code, with its session and its date."""
+    if (code := normalise_code(reference)) is None:
+        return None
+    for path in reversed(session_paths(folder)):
+        for record in iter_records(path):
+            if record["ev"] == "chat" and record.get("code") == code:
+                header = read_log_header(path)
+                date = format_date(header.wall + timedelta(seconds=record["t"])) if header is not None else ""
+                return {"session": path.stem, "date": date, **record}
+    return None
+
+
+def _format_chat(record: Record) -> str:
+    names = ("code", "date", "session", "source", "channel", "nick", "model", "hash", "seed")
+    lines = "".join(f"{name:<11}{record[name]}\n" for name in names if record.get(name) not in (None, ""))
+    return f"{lines}\nPrompt:\n{record.get('prompt', '')}\n\nAnswer:\n{record.get('text', '')}\n"
 
 
 def _date_of(session: ArchivedSession, turn: Turn) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from daemon.archive.answer_code import compute_chat_code
 from daemon.bridges.backoff import FIRST_WAIT_S
 from daemon.bridges.chat_answer import ChatAnswer, ChatVoice, answer_room
 from daemon.bridges.chat_text import clean_name
@@ -48,6 +49,7 @@ class BridgeParts:
     ring_bell: Callable[[], Awaitable[None]] | None = None
     note_answer: Callable[[str, AskModel, int, ChatAnswer], None] = lambda channel, ask, seed, answer: None
     keep_s: float = 3600.0
+    has_receipt: bool = False  # each answer ends in its code, in the room and not on paper
 
 
 @dataclass(slots=True)
@@ -182,14 +184,15 @@ class IrcBridge:
             if all(one is not question for one in self._questions):  # forgotten meanwhile
                 return
             if answer.text:
-                parts.note_answer(room.channel, ask, seed, answer)
-                await self._say(room, ask, answer.text)
+                code = compute_chat_code("irc", seed, answer.prompt) if parts.has_receipt else ""
+                parts.note_answer(room.channel, ask, seed, replace(answer, code=code))
+                await self._say(room, ask, answer.text, f" [{code}]" if code else "")
                 return
 
-    async def _say(self, room: ChatRoom, ask: AskModel, text: str) -> None:
+    async def _say(self, room: ChatRoom, ask: AskModel, text: str, mark: str = "") -> None:
         """Sends the answer to the channel and to the paper. Who asked pays for the paper."""
         persona = clean_name(self.parts.voice.persona)
-        self.client.say(room.channel, text, self._now())
+        self.client.say(room.channel, text + mark, self._now())
         room.note_answer(persona, text, self._now())
         line = f"{room.rules.label}{persona}: {text}"
         self._wake()

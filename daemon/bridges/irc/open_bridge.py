@@ -53,6 +53,7 @@ def open_bridge(
         ring_bell,
         note_answer,
         keep_s=chosen.keep_minutes * 60.0,
+        has_receipt=chosen.receipt,
     )
     if is_twitch:  # it has its channels in lower case alone, and a nick is the account's name
         channels = tuple(channel.lower() for channel in chosen.channels)

@@ -55,6 +55,7 @@ class PendingPost:
     seed: int = 0
     tries: int = 0
     tried_at: float = 0.0
+    mark: str = ""  # after the text in the post, and not on paper: the receipt
 
     def find_wait(self, now: float, settle_s: float) -> float:
         """Returns the seconds until the network can tell whether it has the post, `settle_s` after the last attempt."""
@@ -68,7 +69,7 @@ class PendingPost:
 
     @property
     def post(self) -> NewPost:
-        return NewPost(self.key, self.text)
+        return NewPost(self.key, f"{self.text} {self.mark}" if self.mark else self.text)
 
 
 @dataclass(frozen=True, slots=True)

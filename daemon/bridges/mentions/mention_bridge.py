@@ -29,14 +29,13 @@ from daemon.bridges.mentions.mention_rules import (
 )
 from daemon.bridges.mentions.mention_state import MentionState, MentionStore
 from daemon.bridges.mentions.network import LoginRefused, MentionNetwork, NetworkTrouble, PostRefused
-from daemon.bridges.mentions.post_text import tidy_answer
+from daemon.bridges.mentions.post_text import MIN_ROOM, fit_mark, tidy_answer
 from daemon.bridges.print_queue import PrintQueue
 from daemon.people import ForgetScope
 from model.errors import ModelError
 from model.interface import Model, Sampling
 
 MAX_PENDING = 200  # answers that are due; more mentions wait on the server
-MIN_ROOM = 20  # characters for a text, beside the name of its reader
 MAX_EMPTY_ANSWERS = 5  # of the model to one mention, each with another seed
 FIRST_WAIT_S, MAX_WAIT_S = 5.0, 600.0  # after a trouble
 REFUSED_WAIT_S = 600.0  # the operator may put a new token into the file
@@ -62,6 +61,7 @@ class MentionParts:
     person_hour: int = 6
     daily_at: TimeOfDay | None = None
     daily_prompt: str = ""
+    make_mark: Callable[[str, int, str], str] = lambda network, seed, prompt: ""  # the receipt of a post
     zone: tzinfo | None = None
     is_clock_set: Callable[[], bool] = lambda: True
     wall_clock: Callable[[], float] = time.time
@@ -207,7 +207,7 @@ class MentionBridge:
 
     async def write_text(self, pending: PendingPost) -> bool:
         """Gives the post its text, within the limit; returns False if the model has none."""
-        account, parts, mention = self._account, self.parts, pending.mention
+        account, parts, mention, network = self._account, self.parts, pending.mention, self.network
         assert account is not None
         room = account.limit - self.network.count_overhead(mention)
         if room < MIN_ROOM:
@@ -223,7 +223,8 @@ class MentionBridge:
             length = min(parts.sampling.length or room, room)
             sampling = replace(parts.sampling, seed=seed, length=length, stop=parts.voice.find_stops(lines))
             answer = await answer_room(parts.model, parts.voice, lines, sampling, parts.is_model_free)
-            pending.text = cut_to_sentences(tidy_answer(answer.text), room, self.network.measure)
+            left, pending.mark = fit_mark(parts.make_mark(network.name, seed, answer.prompt), room, network.measure)
+            pending.text = cut_to_sentences(tidy_answer(answer.text), left, network.measure)
             if pending.text:
                 pending.seed = seed
                 shown = replace(answer, text=pending.text, prompt=answer.prompt if pending.is_open else "")
@@ -233,26 +234,25 @@ class MentionBridge:
         return False
 
     def _make_lines(self, mention: Mention | None) -> list[tuple[str, str]]:
-        name = "You" if mention is None else clean_name(mention.author.partition("@")[0])
-        return [(name, self.parts.daily_prompt if mention is None else mention.text)]
+        author, text = ("You", self.parts.daily_prompt) if mention is None else (mention.author, mention.text)
+        return [(clean_name(author.partition("@")[0]), text)]
 
     async def _print(self, pending: PendingPost) -> None:
         """Puts an open mention and its answer on paper. The keys let no restart print them twice."""
         if self.parts.queue is None or not pending.is_open or not self._is_due(pending):
             return
-        name, persona = self.network.name, clean_name(self.parts.voice.persona or "Teletype")
-        author = clean_name(pending.mention.author if pending.mention else persona)
-        lines = [(f"{persona}: {pending.text}", "-answer")]
-        if pending.mention is not None and pending.mention.text:
-            lines.insert(0, (f"{author}: {pending.mention.text}", ""))
+        name, persona, mention = self.network.name, clean_name(self.parts.voice.persona or "Teletype"), pending.mention
+        author = clean_name(mention.author if mention else persona)
+        asked = [(f"{author}: {mention.text}", "")] if mention is not None and mention.text else []
+        lines = [*asked, (f"{persona}: {pending.text}", "-answer")]
         for text, suffix in lines:
-            key = pending.key + suffix
-            receipt = await self.parts.queue.submit(name, author, text, key, self.parts.keep_s, pending.key)
-            if receipt.is_denied:
+            job = name, author, text, pending.key + suffix, self.parts.keep_s, pending.key
+            if (await self.parts.queue.submit(*job)).is_denied:
                 break
 
     def _drop(self, pending: PendingPost, reason: str) -> None:
-        whose = "the daily post" if pending.mention is None else f"a message of {clean_name(pending.mention.author)}"
+        author = pending.mention and clean_name(pending.mention.author)
+        whose = f"a message of {author}" if author else "the daily post"
         _log.warning("%s: %s is left out: %s", self.network.name, whose, reason)
         self.state.pending = self._discard(pending)
         self.state.status.dropped += 1

@@ -10,6 +10,7 @@ from datetime import time as TimeOfDay
 from pathlib import Path
 
 from daemon import paths
+from daemon.archive.answer_code import compute_chat_code
 from daemon.bridge_config import MentionsConfig
 from daemon.bridges.chat_answer import ChatAnswer, ChatVoice
 from daemon.bridges.mentions.bluesky import BlueskyNetwork
@@ -113,9 +114,22 @@ def make_parts(
         chosen.person_hour,
         parse_daily(chosen.daily),
         chosen.daily_prompt,
+        make_marks(chosen, choose_voice(chosen, speakers).persona, speakers),
         find_zone(config.spool.zone),
         is_clock_set,
     )
+
+
+def make_marks(config: MentionsConfig, persona: str, speakers: Speakers) -> Callable[[str, int, str], str]:
+    """Returns what makes the mark of a post: its code, and that the people of the model's texts are only imitated."""
+    is_parody = config.parody and persona != DEFAULT_PERSONA and persona in ("", speakers.persona, *speakers.others)
+
+    def make_mark(network: str, seed: int, prompt: str) -> str:
+        code = compute_chat_code(network, seed, prompt) if config.receipt else ""
+        words = " ".join(filter(None, ("parody" if is_parody else "", code)))
+        return f"[{words}]" if words else ""
+
+    return make_mark
 
 
 async def run_mentions_forever(bridge: MentionBridge) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from itertools import pairwise
 
 from daemon.bridges.chat_text import clean_text
 
+MIN_ROOM = 20  # characters for a text, beside the name of its reader
 MAX_MENTION_CHARS = 2_000  # of a mention, as the model sees it
 
 _LEADING_NAME = re.compile(r"@([\w.-]+(?:@[\w.-]+)?)[:,]?(?:\s+|$)")
@@ -79,3 +80,9 @@ def tidy_answer(text: str) -> str:
     text = _SCHEME_LINK.sub("", clean_text(text, 8 * MAX_MENTION_CHARS))
     text = _NAME_SIGN.sub("", text)
     return " ".join(_JOINED_DOMAIN.sub(r"\1 ", text).split())
+
+
+def fit_mark(mark: str, room: int, measure: Callable[[str], int]) -> tuple[int, str]:
+    """Returns the room for a text before the mark of its post, and the mark: "" if too little room is left."""
+    left = room - measure(f" {mark}") if mark else room
+    return (left, mark) if left >= MIN_ROOM else (room, "")
