@@ -159,8 +159,12 @@ def test_a_page_that_is_sure_throughout_takes_twice_the_time() -> None:
     assert 1.9 * once < twice < 2.02 * once
 
 
+# The mask of a model lets no control character through but the end of a line.
+TEXT = st.one_of(st.just("\n"), st.characters(exclude_categories=("Cc", "Cs")))
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.text(max_size=8), st.booleans()), max_size=20))
+@given(st.lists(st.tuples(st.text(TEXT, max_size=8), st.booleans()), max_size=20))
 def test_ink_never_changes_the_first_strikes(chunks: list[tuple[str, bool]]) -> None:
     chunks = [(text.replace("\b", "").replace("_", "-"), is_sure) for text, is_sure in chunks]
     marker, plain, inked = InkMarker(), Printer(column=0), Printer(column=0)
