@@ -51,6 +51,8 @@ class CommandTarget(Protocol):
 
     def begin_duologue(self, names: str) -> Awaitable[None]: ...
 
+    def switch_game(self) -> Awaitable[None]: ...
+
     def answer_again(self) -> Awaitable[None]: ...
 
     def take_back(self) -> Awaitable[None]: ...
@@ -104,6 +106,7 @@ OPERATOR_COMMANDS: dict[str, OperatorCommand] = {
         lambda session, names: session.begin_duologue(names),
         argument="A B",
     ),
+    ".GUESS": OperatorCommand("GUESS WHICH LINE A HUMAN WROTE", lambda session, _: session.switch_game()),
     ".NEW": OperatorCommand("FORGET WHAT WAS SAID", lambda session, _: session.forget_conversation()),
     ".MODE": OperatorCommand("ANSWER YOU, OR GO ON WITH YOUR TEXT", lambda session, _: session.switch_mode()),
     ".TEMP": OperatorCommand(

@@ -179,6 +179,15 @@ class HallConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class GameConfig:
+    """[game]: guess the human (`.GUESS`)."""
+
+    lines: Path | None = _setting(
+        None, "text file with lines of people, of which those of 30 to 140 characters are used"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     line: LineConfig = field(default_factory=LineConfig)
     machine: Profile = field(default_factory=Profile)
@@ -190,6 +199,7 @@ class Config:
     web: WebConfig = field(default_factory=WebConfig)
     spool: SpoolConfig = field(default_factory=SpoolConfig)
     hall: HallConfig = field(default_factory=HallConfig)
+    game: GameConfig = field(default_factory=GameConfig)
     irc: IrcConfig = field(default_factory=IrcConfig)
     mentions: MentionsConfig = field(default_factory=MentionsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)

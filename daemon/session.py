@@ -152,7 +152,7 @@ class TeletypeSession:
             self.turns.activity = "printing"
         if typed is None:
             await (self.commands.end_visit() if self.visit.is_over else self._lend_machine())
-        elif typed or self.commands.duologue.is_interrupted:
+        elif typed or self.commands.waits_for_line:
             await self._dispatch(typed)
             self.visit.extend()
 
@@ -174,7 +174,7 @@ class TeletypeSession:
     def _note_key(self, text: str) -> None:
         """Lets the model prefill the line while it is typed; a command is not prefilled."""
         self.visit.note_keys(self.tty.counters.keyed)
-        if not re.match(r"\s*\.([A-Za-z]|\s*$)", text) and not self.commands.duologue.is_interrupted:
+        if not re.match(r"\s*\.([A-Za-z]|\s*$)", text) and not self.commands.waits_for_line:
             self.turns.prefill_line(text)
 
     async def _lend_machine(self) -> None:
@@ -186,8 +186,8 @@ class TeletypeSession:
     async def _dispatch(self, typed: str) -> None:
         self._log.write(time.monotonic(), "typed", text=typed)
         name = typed.strip().upper()
-        if not name and self.commands.duologue.is_interrupted:
-            await self.commands.duologue.end()
+        if not name and self.commands.waits_for_line:
+            await self.commands.end_wait()
         if not name or name == self._answerback:
             return
         if (command := commands.find_command(typed)) is not None:

@@ -12,6 +12,7 @@ from daemon import commands
 from daemon.config import Config
 from daemon.duologue_commands import DuologueCommands
 from daemon.exchange import print_message
+from daemon.guess_commands import GuessCommands
 from daemon.machine_address import MachineAddress
 from daemon.model_choice import ModelChoice
 from daemon.privacy import Privacy
@@ -51,12 +52,22 @@ class SessionCommands:
         self.duologue = DuologueCommands(
             turns, config.conversation, log, self.print_message, is_public_place=visit.is_public_place
         )
+        self.game = GuessCommands(tty, turns, config.game.lines, log, self.print_message)
         self.models: ModelChoice | None = None
         self.address = MachineAddress(config)
         self._tty, self._turns, self._visit, self._log, self._privacy = tty, turns, visit, log, privacy
         self._hall, self._has_break_only = config.hall, config.machine.keyboard == "none"
         self._adapter_info = adapter_info
         self._public_conversation = replace(turns.conversation)  # as it was before a private time
+
+    @property
+    def waits_for_line(self) -> bool:
+        """Whether the game or a talk waits for a line: an empty one ends it."""
+        return self.game.is_open or self.duologue.is_interrupted
+
+    async def end_wait(self) -> None:
+        """Ends what waits for a line."""
+        await (self.game.end() if self.game.is_open else self.duologue.end())
 
     async def print_message(self, text: str) -> None:
         """Prints a message of the daemon on a fresh line; BREAK cuts it short."""
@@ -86,14 +97,21 @@ class SessionCommands:
         await punch_rows(self._tty, rows, self.print_message)
 
     async def answer_line(self, typed: str) -> None:
-        """Answers a line, or adds it to the talk of two personas that waits for one."""
+        """Answers a line, or gives it to the game or the talk of two personas that waits for one."""
+        if self.game.is_open:
+            await self.game.hear(typed)
+            return
         if self.duologue.is_interrupted:
             await self.duologue.hear(typed)
         else:
             await self._turns.answer_line(typed)
         await self._feed_after_answer()
 
+    async def switch_game(self) -> None:
+        await self.game.switch()
+
     async def begin_duologue(self, names: str) -> None:
+        self.game.close()
         if await self.duologue.start(names):
             await self._feed_after_answer()
 
@@ -193,6 +211,7 @@ class SessionCommands:
         """Forgets all that a visitor of a public place has said and set."""
         self._visit.end()
         self.duologue.close()
+        self.game.close()
         if self._turns.is_as_at_start and not self._privacy.is_on:
             return
         self._turns.forget_visit()

@@ -40,6 +40,8 @@ The records, by `ev`; a reader ignores fields and records that it does not know:
     job      a job of the spool begins to print, or goes on: id, source, person, and its first `line` here
     chat     the model answered in a chat room: `source` such as "irc", `channel`, `nick` of who asked, the `prompt`
              ("" without input), `seed`, and the `text` that was sent
+    pair     the game `.GUESS` asked: the `human` line, the `made` one, its `seed`, and the `place` of the human's
+    guess    the operator guessed: whether `right`, and the `score`
     model    the operator chose another model: name
     lent     a command got the machine; `returned`: it is back
     private  the operator typed .PRIVATE, `on`, or .PUBLIC. Between them only the records of `KEPT_IN_PRIVATE` are kept

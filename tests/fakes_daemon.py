@@ -11,7 +11,7 @@ from typing import Any
 
 from fakes_teletype import TeletypeBench
 
-from daemon.config import AnswerConfig, Config, HallConfig
+from daemon.config import AnswerConfig, Config, GameConfig, HallConfig
 from daemon.conversation import Conversation
 from daemon.observers import log_events_to
 from daemon.privacy import Privacy
@@ -95,6 +95,7 @@ class DaemonBench:
         privacy: Privacy | None = None,
         keeps_input: bool = True,
         hall: HallConfig | None = None,
+        game: GameConfig | None = None,
     ) -> None:
         profile = profile or Profile(duplex="full")
         self.bench = TeletypeBench(profile=profile)
@@ -103,7 +104,8 @@ class DaemonBench:
         self.tty = Teletype(
             self.line, self.bench.clock, profile, on_event=log_events_to(self.log), wait_for_line=wait_for_line
         )
-        config = Config(answer=AnswerConfig(seed=seed), machine=profile, hall=hall or HallConfig())
+        answer = AnswerConfig(seed=seed)
+        config = Config(answer=answer, machine=profile, hall=hall or HallConfig(), game=game or GameConfig())
         conversation, saved = Conversation("", speakers, other_speakers), SavedConversations(folder / "conversations")
         self.session = TeletypeSession(
             self.tty, model, config, self.log, conversation=conversation, privacy=privacy, saved=saved

@@ -106,6 +106,7 @@ PURE = [
     "daemon/archive/turn_spans.py",
     "daemon/conversation.py",
     "daemon/duologue.py",
+    "daemon/guess_game.py",
     "daemon/control/protocol.py",
     "daemon/spool/budget.py",
     "daemon/spool/job.py",
@@ -254,10 +255,10 @@ FLOORS = {
     "daemon": [
         "errors people paths log_file log_writer privacy system_clock lease_queue spool bridge_config",
         "config config_parser conversation commands archive session_log log_retention line_connection model_factory",
-        "observers copied_mark exchange duologue farewell tape_memory answer_log answer_header ink "
+        "observers copied_mark exchange duologue guess_game farewell tape_memory answer_log answer_header ink "
         "carbon_copy copy_sinks spool.open_spool",
         "tape_prompt turns machine_address model_choice saved_conversations web.access",
-        "talk_commands duologue_commands visit",
+        "talk_commands duologue_commands guess_commands visit",
         "session_commands",
         "session",
         "control systemd web bridges",
