@@ -96,6 +96,26 @@ def test_a_typed_line_is_echoed_and_answered(start_pair: Callable[..., Pair]) ->
     assert pair.log("end")[0]["finish"] in ("sentence", "end")
 
 
+def test_the_game_strikes_pairs_and_keeps_the_score(
+    start_pair: Callable[..., Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text(
+        "The paper is fed by the sprocket and the platen.\nThe typing unit has a type wheel and a hammer.\n"
+    )
+    monkeypatch.setenv("ASR33_GAME_LINES", str(lines))
+    pair = start_pair()
+    pair.type(".GUESS\n")
+    wait_for(lambda: pair.paper().count("READY\n") == 2, 60.0)
+    place = str(pair.log("pair")[0]["place"])
+    pair.type(f"{place}\n")
+    wait_for(lambda: pair.paper().count("READY\n") == 3, 60.0)
+    assert f"RIGHT: {place} IS THE HUMAN'S. 1 OF 1\n1 THE " in pair.paper()
+    pair.type(".GUESS\n")
+    wait_for(lambda: pair.paper().endswith("THE GAME IS OVER: 1 OF 1\n\nREADY\n"))
+    assert not pair.log("prompt")
+
+
 def test_bye_ends_the_daemon_with_goodbye(start_pair: Callable[..., Pair]) -> None:
     pair = start_pair()
     pair.type(".BYE\n")
