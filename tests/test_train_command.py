@@ -4,6 +4,7 @@
 
 import json
 import os
+import platform
 import pty
 import shutil
 import signal
@@ -298,3 +299,10 @@ def test_without_torch_the_error_names_the_cure(text: Path) -> None:
     _, err = process.communicate(timeout=300)
     assert process.returncode == 69
     assert err == "asr33: training needs torch, which is not installed: pip install '.[cpu,train]'\n"
+
+
+def test_the_c_library_of_a_pi_keeps_freed_memory() -> None:
+    """In a process of its own, since it stays so. What it saves is measured by `asr33 bench --train`."""
+    code = "from tools.train.device import keep_freed_memory as keep; print(keep())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=120)
+    assert done.stdout == b"True\n" or platform.libc_ver()[0] != "glibc"

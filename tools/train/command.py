@@ -37,6 +37,8 @@ def _import_run() -> Callable[[options.TrainOptions], int]:
     # Each thread computes its own microbatch. Threads inside an operation would only wait for each other.
     torch.set_num_threads(1)
 
+    from tools.train.device import keep_freed_memory
     from tools.train.run import run_training
 
+    keep_freed_memory()
     return run_training

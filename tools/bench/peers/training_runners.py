@@ -56,6 +56,7 @@ class TrainingRunner:
 def make_asr33_step(
     shape: GPT2Config, batch: int, precision: str, threads: int, parallel_map: ParallelMap
 ) -> TrainStep:
+    device.keep_freed_memory()  # as `asr33 train` does
     if precision == "auto":
         is_bfloat16, _ = device.choose_precision("auto", "cpu", shape.n_embd)
     else:
