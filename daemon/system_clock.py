@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 TIMESYNC_MARK = Path("/run/systemd/timesync/synchronized")  # made by systemd-timesyncd(8) at its first contact
 FIRST_INTERVAL_S, INTERVAL_S = 5.0, 60.0
 MIN_STEP_S = 0.5  # a smaller difference is the clocks' own
 _STA_UNSYNC, _TIME_ERROR = 0x0040, 5  # linux/timex.h
+
+ClockState = Literal["set", "not set", "unknown"]
 
 _log = logging.getLogger("asr33")
 
@@ -36,20 +39,22 @@ class _Timex(ctypes.Structure):
 
 def is_synchronised(mark: Path = TIMESYNC_MARK) -> bool:
     """Returns whether a time server has set the clock; False too where the system does not tell."""
+    return read_clock_state(mark) == "set"
+
+
+def read_clock_state(mark: Path = TIMESYNC_MARK) -> ClockState:
+    """Returns whether a time server has set the clock; unknown where the system does not tell."""
     with contextlib.suppress(OSError):
         if mark.exists():
-            return True
-    return _kernel_is_synchronised()
-
-
-def _kernel_is_synchronised() -> bool:
+            return "set"
     try:
         state = _Timex()
         result = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(state))
     except (OSError, AttributeError):
-        return False
-    # A sandbox that protects the clock answers -1: asr33@.service does, so there the mark of timesyncd counts.
-    return result not in (-1, _TIME_ERROR) and not state.status & _STA_UNSYNC
+        return "unknown"
+    if result == -1:  # a sandbox that protects the clock: asr33@.service does, so there the mark of timesyncd counts
+        return "unknown"
+    return "not set" if result == _TIME_ERROR or state.status & _STA_UNSYNC else "set"
 
 
 @dataclass(slots=True)

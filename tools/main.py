@@ -32,6 +32,7 @@ COMMANDS = {
     "log": "lists, shows, searches and forgets the sessions of the past",
     "install": "puts systemd units, udev rule, manual pages and completion into the system",
     "uninstall": "takes away what asr33 install wrote",
+    "doctor": "finds out what is wrong with the line, the daemon, the model or the server, and how to mend it",
     "bench": "measures how fast a model is on this machine, beside other engines",
 }
 
@@ -47,6 +48,7 @@ NEEDS_STDOUT = (
     "bench",
     "calibrate",
     "corpus",
+    "doctor",
     "log",
     "mentions",
     "model",
@@ -56,6 +58,7 @@ COMMAND_PACKAGES = (
     "bench",
     "calibrate",
     "corpus",
+    "doctor",
     "install",
     "log",
     "model",
