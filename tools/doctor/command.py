@@ -1,7 +1,7 @@
 """Examines the installation, the line and the running daemon: each finding has the command that mends it.
 
 It asks the running daemon first and opens no line. --loopback and --print do: DTR and RTS go on, which may start a
-motor, and the machine prints what is sent. It mends nothing itself. What it could not examine it says too.
+motor, and the machine prints their texts. It mends nothing itself. What it could not examine it says too.
 
 `asr33 doctor report FILE` writes a file for a bug report: versions, findings, settings, and the daemon's messages,
 without names, paths, hosts, keys and texts.
@@ -16,15 +16,17 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from model.log_format import log_to_stderr
+from model.printable import escape_controls
 from tools.cli.arguments import add_config_argument
 from tools.cli.errors import ToolError
-from tools.cli.output import print_message, print_output
+from tools.cli.output import check_writable, print_message, print_output, write_atomic
 from tools.cli.progress import ProgressLine
 from tools.cli.signals import run_until_interrupted
-from tools.doctor.examine import DoctorOptions, examine_all
+from tools.doctor.examine import DoctorOptions, examine_all, load_config_or_default
 from tools.doctor.finding import Examination
 
 JSON_VERSION = 1
@@ -37,10 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print JSON (default: text)")
     line_help = "the only line to examine (default: the configured one and those of daemons, else all ports)"
     add("--line", metavar="PORT", help=line_help)
-    loopback_help = "open the line of --line and see whether what is sent comes back, as with TXD and RXD joined"
+    loopback_help = "open the line of --line and see whether a text comes back, as with TXD and RXD joined"
     add("--loopback", action="store_true", help=loopback_help)
     add("--print", action="store_true", help="print two lines on the paper, through the daemon or on the opened line")
     add_config_argument(parser)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
+    purpose = "write a file for a bug report, without names, paths, hosts, keys and texts"
+    report = actions.add_parser("report", help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+    report.add_argument("file", type=Path, metavar="FILE", help="the file to write (required)")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -48,9 +54,14 @@ def main(args: argparse.Namespace) -> int:
     log_to_stderr(logging.ERROR)
     options = options_from_arguments(args)
     found: list[Examination] = []
+    if args.action == "report":
+        check_writable(args.file)
     code = run_until_interrupted(collect_examinations(options, found))
     if code:
         return code
+    if args.action == "report":
+        write_report(args.file, found, options)
+        return 0
     print_output(format_json(found) if args.json else format_text(found))
     return FOUND if any(examination.findings for examination in found) else 0
 
@@ -64,13 +75,22 @@ def options_from_arguments(args: argparse.Namespace) -> DoctorOptions:
     return DoctorOptions(args.line, args.config, args.loopback, args.print)
 
 
+def write_report(path: Path, found: Sequence[Examination], options: DoctorOptions) -> None:
+    """Raises ToolError."""
+    from tools.doctor.report import make_report
+
+    config, _ = load_config_or_default(options)
+    write_atomic(path, make_report(found, config, options.root).encode())
+    print_message(f"asr33: {path} has the report: read it before you send it")
+
+
 async def collect_examinations(options: DoctorOptions, found: list[Examination]) -> None:
     with ProgressLine() as progress:
         found += await examine_all(options, lambda stage: progress.show(f"examining {stage}", now=progress.is_terminal))
 
 
 def format_json(found: Sequence[Examination]) -> str:
-    return json.dumps(make_document(found), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(make_document(found), indent=2, ensure_ascii=True) + "\n"
 
 
 def make_document(found: Sequence[Examination]) -> dict[str, Any]:
@@ -87,7 +107,7 @@ def make_document(found: Sequence[Examination]) -> dict[str, Any]:
 
 
 def format_text(found: Sequence[Examination]) -> str:
-    return "\n".join(_text_lines(found)) + "\n"
+    return escape_controls("\n".join(_text_lines(found)), keep="\n") + "\n"
 
 
 def _text_lines(found: Sequence[Examination]) -> Iterator[str]:

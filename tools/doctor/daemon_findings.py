@@ -76,7 +76,8 @@ def examine_daemon(reading: DaemonReading, own: ConfigurationOrigin) -> list[Exa
         sentence = f"{reading.name} has its control socket open and does not answer"
         cure = f"ps -fp {reading.pid}" if reading.pid is not None else "ps -ef"
         return [conclude("daemon", subject, "its control socket", [make_finding("daemon-silent", sentence, cure)])]
-    whose = None if reading.is_own else _other_user_finding(reading)
+    has_other_files = isinstance(reading.origin, Unread) or bool(_find_differences(reading.origin, own))
+    whose = _other_user_finding(reading) if has_other_files and not reading.is_own else None
     return [
         conclude("daemon", subject, f"it answered: {reading.doing or 'unknown activity'}", [whose]),
         _examine_origin(reading, subject, own),
@@ -97,10 +98,19 @@ def _other_user_finding(reading: DaemonReading) -> Finding:
 
 def _examine_origin(reading: DaemonReading, subject: str, own: ConfigurationOrigin) -> Examination:
     name, theirs = "configuration of the daemon", reading.origin
-    if not reading.is_own:
-        return not_examined(name, subject, f"it is that of {reading.user}")
     if isinstance(theirs, Unread):
         return not_examined(name, subject, theirs.why)
+    differences = _find_differences(theirs, own)
+    if differences and not reading.is_own:
+        return not_examined(name, subject, f"it is that of {reading.user}")
+    finding = None
+    if differences:
+        cure = f"sudoedit {theirs.files[-1] if theirs.files else SYSTEM_CONFIG}"
+        finding = make_finding("daemon-other-configuration", f"{reading.name} {'; it '.join(differences)}", cure)
+    return conclude(name, subject, "the names of its files, its variables and its options", [finding])
+
+
+def _find_differences(theirs: ConfigurationOrigin, own: ConfigurationOrigin) -> list[str]:
     differences = []
     if theirs.files != own.files:
         differences.append(f"reads {_name_all(theirs.files)}, and your commands read {_name_all(own.files)}")
@@ -108,11 +118,7 @@ def _examine_origin(reading: DaemonReading, subject: str, own: ConfigurationOrig
         differences.append(f"has other values of {', '.join(variables)}")
     if theirs.options:
         differences.append(f"was started with {', '.join(theirs.options)}")
-    finding = None
-    if differences:
-        cure = f"sudoedit {theirs.files[-1] if theirs.files else SYSTEM_CONFIG}"
-        finding = make_finding("daemon-other-configuration", f"{reading.name} {'; it '.join(differences)}", cure)
-    return conclude(name, subject, "the names of its files, its variables and its options", [finding])
+    return differences
 
 
 def _name_all(files: tuple[str, ...]) -> str:

@@ -94,7 +94,9 @@ def _examine_chip(reading: PortReading) -> Examination:
 def _examine_access(reading: PortReading) -> Examination:
     name, port, access = "permission", reading.port, reading.access
     if reading.daemon_pid is not None:
-        return conclude(name, port, f"the daemon (process {reading.daemon_pid}) has it open")
+        if any(holder.pid == reading.daemon_pid for holder in reading.holders):
+            return conclude(name, port, f"open files: the daemon (process {reading.daemon_pid}) has it open")
+        return not_examined(name, port, f"it is for the daemon (process {reading.daemon_pid}) to open")
     if isinstance(access, Unread):
         return not_examined(name, port, access.why)
     examined = f"user {access.user}, group {access.group} of the port"

@@ -1,6 +1,6 @@
-"""The tests that open a line or use the machine, on request alone: what is sent comes back, and a print test.
+"""The tests that open a line or use the machine, on request alone: the loopback and the print test.
 
-To open a line switches DTR and RTS on, which may start a motor, and a machine prints what is sent.
+To open a line switches DTR and RTS on, which may start a motor, and a machine prints their texts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.doctor.finding import Examination, conclude, make_finding, not_examin
 
 LOOPBACK_TEXT = b"RYRYRYRYU*U*"  # R and Y, U and * alternate all levels of the code
 PRINT_TEXT = "RYRYRYRYRYRYRYRYRYRYRYRYRYRYRYRYRYRY\nTHE QUICK BROWN FOX JUMPS OVER THE LAZY DOG 0123456789\n"
-_TAIL_S = 0.5  # for the last character, and the timer of a USB chip
+_TAIL_CHARACTERS = 5  # for the last character, and the timer of a USB chip
 _OPENING = "it opens the line, which may start a motor"
 
 
@@ -34,8 +34,8 @@ class LoopbackReading:
     speed: str = ""
 
 
-async def read_loopback(port: str) -> LoopbackReading:
-    """Opens the line, tests its speed, sends the text at ten characters a second, and returns what came back."""
+async def read_loopback(port: str, character_s: float = CHARACTER_S) -> LoopbackReading:
+    """Opens the line, tests its speed, sends the text, and returns what came back. `character_s`: of a real machine."""
     received: list[int] = []
 
     def collect(line_input: LineInput) -> None:
@@ -52,8 +52,8 @@ async def read_loopback(port: str) -> LoopbackReading:
         received.clear()  # what a machine sent before
         for byte in LOOPBACK_TEXT:
             line.write(byte)
-            await asyncio.sleep(CHARACTER_S)
-        await asyncio.sleep(_TAIL_S)
+            await asyncio.sleep(character_s)
+        await asyncio.sleep(_TAIL_CHARACTERS * character_s)
     except DriverError as error:
         return LoopbackReading(bytes(received), str(error))
     finally:
@@ -82,13 +82,15 @@ def examine_no_loopback(port: str, why: str = "") -> Examination:
     return not_examined("loopback", port, why or f"{_OPENING}: ask for it with --line PORT --loopback")
 
 
-async def test_print(config: Config) -> Examination:
+async def print_test_page(config: Config, character_s: float = CHARACTER_S) -> Examination:
     """Prints two lines through the daemon, or on a line that is opened for it."""
     examined = f"{len(PRINT_TEXT)} characters were sent; whether the paper has them is for you to see"
     try:
-        async with acquire_machine(config) as machine:
+        async with acquire_machine(config, character_s=character_s) as machine:
             await machine.run_job(PrintJob(PRINT_TEXT), lambda done, total: None)
     except (DaemonError, DriverError) as error:
+        if error.kind == "busy":
+            return examine_no_print("the machine is busy: ask again when the operator has ended the line")
         port = config.line.port or "PORT"
         return conclude(
             "print test", "", examined, [make_finding("print-failed", str(error), f"asr33 doctor --line {port}")]
@@ -96,5 +98,5 @@ async def test_print(config: Config) -> Examination:
     return conclude("print test", "", examined)
 
 
-def examine_no_print() -> Examination:
-    return not_examined("print test", "", "it prints two lines on the paper: ask for it with --print")
+def examine_no_print(why: str = "") -> Examination:
+    return not_examined("print test", "", why or "it prints two lines on the paper: ask for it with --print")

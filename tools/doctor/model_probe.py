@@ -21,6 +21,7 @@ from tools.doctor.model_findings import (
     EngineReading,
     KeyFileReading,
     ModelFilesReading,
+    ServerOutcome,
     ServerReading,
 )
 
@@ -137,7 +138,7 @@ async def read_server(url: str, config: ModelConfig) -> ServerReading:
     try:
         await client.load_info()
     except ServerLost as error:
-        outcome = "foreign" if "malformed" in str(error) else "unreachable"
+        outcome: ServerOutcome = "foreign" if "malformed" in str(error) else "unreachable"
         return ServerReading(url, outcome, str(error), bool(key), key_file)
     except ModelNotFound as error:
         return ServerReading(url, "model absent", str(error), bool(key), key_file)

@@ -14,14 +14,18 @@ FAILED = "failed"  # systemctl(1): the ACTIVE state of a unit whose process ende
 
 @dataclass(frozen=True, slots=True)
 class FolderReading:
-    """A folder, or the nearest folder above it that is there. `free_files` None: this disk counts no files."""
+    """A folder, or the nearest folder above it that is there.
+
+    `free_bytes` None: the disk was not read; `free_files` None: it counts no files; `may_write` None: it is the
+    service's, and not for you to write to.
+    """
 
     purpose: str
     path: str
-    free_bytes: int
+    free_bytes: int | None
     free_files: int | None
     is_read_only: bool
-    may_write: bool
+    may_write: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +51,17 @@ def examine_folder(reading: FolderReading | Unread, purpose: str = "") -> Examin
     if reading.is_read_only:
         sentence = f"{path} ({reading.purpose}) is on a disk that is mounted read-only"
         findings.append(make_finding("folder-read-only", sentence, f"findmnt --target {path}"))
-    elif not reading.may_write:
+    elif reading.may_write is False:
         sentence = f"you may not write to {path} ({reading.purpose})"
         findings.append(make_finding("folder-denied", sentence, f"ls -ld {path}"))
     few_files = reading.free_files is not None and reading.free_files < MIN_FREE_FILES
-    if reading.free_bytes < MIN_FREE_BYTES or few_files:
-        what = f"{reading.free_files} files" if few_files else f"{reading.free_bytes / 1e6:.0f} MB"
+    free = "unknown" if reading.free_bytes is None else f"{reading.free_bytes / 1e6:,.0f} MB"
+    if few_files or (reading.free_bytes is not None and reading.free_bytes < MIN_FREE_BYTES):
+        what = f"{reading.free_files} files" if few_files else free
         sentence = f"the disk of {path} ({reading.purpose}) has room for {what} more"
         findings.append(make_finding("disk-full", sentence, f"df -h {path}"))
-    examined = f"{path}: {reading.free_bytes / 1e6:,.0f} MB free, the permission to write"
+    permission = "" if reading.may_write is None else ", the permission to write"
+    examined = f"{path}: free space {free}{permission}"
     return conclude("folder", reading.purpose, examined, findings)
 
 
@@ -72,8 +78,8 @@ def examine_units(reading: UnitsReading | Unread) -> list[Examination]:
     found = []
     for unit, state in reading.states:
         sentence = f"{unit} has failed: its last messages say why; then sudo systemctl restart {unit}"
-        finding = make_finding("unit-failed", sentence, f"journalctl -n 20 -u {unit}") if state == FAILED else None
-        found.append(conclude(name, unit, f"its state: {state}", [finding]))
+        failure = make_finding("unit-failed", sentence, f"journalctl -n 20 -u {unit}") if state == FAILED else None
+        found.append(conclude(name, unit, f"its state: {state}", [failure]))
     return found
 
 

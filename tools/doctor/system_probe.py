@@ -31,14 +31,23 @@ def list_folders(config: Config) -> dict[str, Path | None]:
     return {"session logs": logs, "state and spool": paths.state_folder(), "models": store.models_folder()}
 
 
-def read_folder(purpose: str, folder: Path | None) -> FolderReading | Unread:
+def list_service_folders(root: Path) -> dict[str, Path]:
+    """Returns the folders of the systemd service that are there: asr33@.service makes them."""
+    folders = {"session logs of the service": root / "var/log/asr33", "state of the service": root / "var/lib/asr33"}
+    return {purpose: folder for purpose, folder in folders.items() if folder.exists()}
+
+
+def read_folder(purpose: str, folder: Path | None, *, is_own: bool = True) -> FolderReading | Unread:
+    """`is_own`: the caller's commands write there, so that its permission counts."""
     if folder is None:
         return Unread("this user has no home: name a folder with --log")
     there = folder.absolute()
-    while not there.is_dir() and there != there.parent:
-        there = there.parent
     try:
+        while not there.is_dir() and there != there.parent:
+            there = there.parent
         disk = os.statvfs(there)
+    except PermissionError:
+        return FolderReading(purpose, str(there), None, None, is_read_only=False, may_write=False)
     except OSError as error:
         return Unread(f"{there} cannot be read ({error.strerror})")
     return FolderReading(
@@ -47,7 +56,7 @@ def read_folder(purpose: str, folder: Path | None) -> FolderReading | Unread:
         disk.f_bavail * disk.f_frsize,
         disk.f_favail if disk.f_files else None,
         bool(disk.f_flag & os.ST_RDONLY),
-        os.access(there, os.W_OK | os.X_OK, effective_ids=True),
+        os.access(there, os.W_OK | os.X_OK, effective_ids=True) if is_own else None,
     )
 
 
