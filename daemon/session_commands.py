@@ -94,7 +94,13 @@ class SessionCommands:
         else:
             await self.print_message(self._find_save_obstacle() or NOTHING_SAID)
             return
-        await punch_rows(self._tty, rows, self.print_message)
+        was_private = self._log.is_private
+        self._log.switch_private(time.monotonic(), True)  # its strokes have what may be forgotten later
+        try:
+            await punch_rows(self._tty, rows, self.print_message)
+            await self._tty.finish()
+        finally:
+            self._log.switch_private(time.monotonic(), was_private)
 
     async def answer_line(self, typed: str) -> None:
         """Answers a line, or gives it to the game or the talk of two personas that waits for one."""

@@ -58,7 +58,7 @@ def decode_memory(rows: bytes) -> TapeMemory | None:
     text = tape.decode_text(bytes(row for row in rows if row & 0x7F), None)
     _, start, after = text.partition(f"\n{_FIRST_LINE}\n")
     if not start:
-        if re.search(r"\nEND \d+ [0-9A-F]{8}\n", text):
+        if re.search(r"\n(?:END \d+ [0-9A-F]{8}|TEXT [^\n]*\nTEXT [^\n]*)\n", text):
             raise TapeDamaged("the first line of the tape is not ASR33 TAPE 1: read it again, or with a later asr33")
         return None
     lines = [_FIRST_LINE, *after.split("\n")]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from daemon.session_log import SessionLog
 from daemon.tape_memory import TapeMemory, decode_memory
 from drivers import tape, tape_units
-from drivers.errors import TapeDamaged
+from drivers.errors import EndOfInput, Interrupted, TapeDamaged
 from drivers.teletype import Teletype
 
 PrintMessage = Callable[[str], Awaitable[None]]
@@ -43,8 +43,12 @@ async def punch_rows(tty: Teletype, rows: bytes, print_message: PrintMessage) ->
     """Punches a tape that BREAK can stop, and says how long it takes. Raises DriverError."""
     await print_message(f"{len(rows)} ROWS, {len(rows) / ROWS_PER_MINUTE:.1f} MINUTES. BREAK STOPS IT.\n")
     if not tty.profile.auto_punch:
-        await print_message("SWITCH THE PUNCH ON, AND PRESS RETURN.\n")
-        await tty.read_line()
+        await print_message("SWITCH THE PUNCH ON, AND PRESS RETURN. BREAK PUNCHES NOTHING.\n")
+        try:
+            await tty.read_line()
+        except (Interrupted, EndOfInput):
+            await print_message("NOTHING IS PUNCHED.\n")
+            return
     async with tty.until_break() as scope:
         await tape_units.punch_tape(tty, rows, text=False)
     if not tty.profile.auto_punch:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes_daemon import DaemonBench, ScriptedModel, split_words
 from fakes_sandbox import Sandbox, open_sandbox, wait_for
+from fakes_teletype import SimLine, on_jumping_loop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.tape_memory import TapeMemory, decode_memory, encode_memory, escape_case, restore_case
 from drivers import tape
 from drivers.errors import TapeDamaged
+from drivers.profile import Profile
 from drivers.tape_letters import draw_letters
+from drivers.virtual.teletype_sim import Equipment
 
 TALK = "You: Who rang?\nTeletype: The bell of \\ line 7 \N{EM DASH} caf\N{LATIN SMALL LETTER E WITH ACUTE}.  "
 SAVED = TapeMemory("embedded", "3f2a", "Teletype", 35, {"temperature": 0.7, "top_k": 40}, TALK)
@@ -79,6 +84,50 @@ def test_a_tape_of_a_later_version_is_refused() -> None:
     rows = encode_memory(SAVED, "even").replace(b"\xb1\x8d\x0a", b"\xb2\x8d\x0a", 1)
     with pytest.raises(TapeDamaged, match="first line"):
         decode_memory(rows)
+
+
+def _start(profile: Profile, folder: Path) -> DaemonBench:
+    model = ScriptedModel(split_words("ok zeppelin."), context=400)
+    return DaemonBench(folder, model, profile=profile, line=SimLine(Equipment(profile)))
+
+
+async def _say(daemon: DaemonBench, keys: str) -> None:
+    await daemon.session.listening.wait()
+    await daemon.tty.finish()
+    await asyncio.sleep(1)
+    await daemon.line.type(keys)
+    await asyncio.sleep(200)
+
+
+@pytest.mark.parametrize("key", ["BREAK", "\x04"])
+@on_jumping_loop
+async def test_break_before_the_punch_is_on_punches_nothing_and_ends_nothing(key: str, tmp_path: Path) -> None:
+    daemon = _start(Profile(duplex="full"), tmp_path)
+    await _say(daemon, "HELLO\r")
+    await _say(daemon, ".PUNCH\r")
+    await (daemon.line.press_break() if key == "BREAK" else daemon.line.type(key))
+    await asyncio.sleep(30)
+    assert daemon.paper.endswith("\nNOTHING IS PUNCHED.\n\nREADY\n")
+    assert not daemon.running.done()
+    daemon.running.cancel()
+
+
+@on_jumping_loop
+async def test_the_log_has_no_stroke_of_the_tape(tmp_path: Path) -> None:
+    """What is forgotten later would stay there, in the code of the tape."""
+    daemon = _start(Profile(duplex="full", auto_punch=True, auto_reader=True), tmp_path)
+    await _say(daemon, "HELLO\r")
+    await _say(daemon, ".PUNCH\r")
+    struck = "".join(chr(int(str(record["b"]), 16) & 0x7F) for record in daemon.log_records("tx"))
+    assert struck.count("ZEPPELIN") == 1
+    assert "ASR33 TAPE" not in struck
+    daemon.running.cancel()
+
+
+def test_the_middle_of_a_torn_tape_is_no_prompt() -> None:
+    lines = tape.decode_text(encode_memory(replace(SAVED, memory=TALK * 9), "even")).split("\n")
+    with pytest.raises(TapeDamaged):
+        decode_memory(tape.encode_text("\n".join(lines[5:-3]) + "\n"))
 
 
 def _type(sandbox: Sandbox, machine_input: object, line: str) -> str:
