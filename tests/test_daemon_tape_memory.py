@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, get_args
 
 import pytest
 from fakes_daemon import DaemonBench, ScriptedModel, split_words
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from daemon.tape_memory import TapeMemory, decode_memory, encode_memory, escape_case, restore_case
 from drivers import tape
 from drivers.errors import TapeDamaged
-from drivers.profile import Profile
+from drivers.profile import Parity, Profile
 from drivers.tape_letters import draw_letters
 from drivers.virtual.teletype_sim import Equipment
 
@@ -46,10 +47,10 @@ def test_a_tape_is_a_text_that_a_person_reads() -> None:
     )
 
 
-@given(st.text(), st.sampled_from(["even", "mark", "space"]), st.integers(0, 2**63 - 1))
-def test_what_was_punched_is_read(memory: str, parity: str, seed: int) -> None:
+@given(st.text(), st.sampled_from(get_args(Parity)), st.integers(0, 2**63 - 1))
+def test_what_was_punched_is_read(memory: str, parity: Parity, seed: int) -> None:
     saved = replace(SAVED, memory=memory, seed=seed)
-    rows = encode_memory(saved, parity)  # type: ignore[arg-type]
+    rows = encode_memory(saved, parity)
     assert decode_memory(rows) == saved
     assert decode_memory(rows.lstrip(b"\x00")[20:]) == saved, "the reader was started within the letters"
 
@@ -130,10 +131,10 @@ def test_the_middle_of_a_torn_tape_is_no_prompt() -> None:
         decode_memory(tape.encode_text("\n".join(lines[5:-3]) + "\n"))
 
 
-def _type(sandbox: Sandbox, machine_input: object, line: str) -> str:
+def _type(sandbox: Sandbox, keys: IO[bytes], line: str) -> str:
     before = len(sandbox.paper_text())
-    machine_input.write(f"{line}\n".encode())  # type: ignore[attr-defined]
-    machine_input.flush()  # type: ignore[attr-defined]
+    keys.write(f"{line}\n".encode())
+    keys.flush()
     wait_for(lambda: sandbox.paper_text()[before:].endswith("\nREADY\n"), 60.0)
     return sandbox.paper_text()[before:].removeprefix(f"{line}\n").removesuffix("READY\n")
 
