@@ -42,7 +42,7 @@ class CopiedMarker:
     """Marks the copied words of one answer, which comes in pieces. `overstrike` is printed over each glyph of them."""
 
     def __init__(self, index: RunLookup, profile: Profile) -> None:
-        self._index, self._wheel, self._can_overstrike = index, profile.wheel, can_overstrike(profile)
+        self._index, self._wheel, self._can_overstrike = index, profile.wheel, not profile.return_feeds
         self._folder = IncrementalFolder(profile.wheel)
         self._splitter = WordSplitter()
         self._held: deque[_HeldPart] = deque()
@@ -110,11 +110,6 @@ def overstrike_for(glyph: str, wheel: TypeWheel) -> str:
     return glyph if wheel == "1963" else "_"
 
 
-def can_overstrike(profile: Profile) -> bool:
-    """Whether the machine can strike a line of paper twice: not if its CR feeds the paper."""
-    return not profile.return_feeds
-
-
 class CopiedMark:
     """The mark at one machine. `find_model` returns the name, path or URL of the model that answers."""
 
@@ -132,7 +127,7 @@ class CopiedMark:
         """Returns the answer to .COPIED when it begins. Raises ModelError."""
         index = self._open_index()
         runs = f"RUNS OF {index.run_length} WORDS AND MORE THAT THE MODEL'S TEXT HAS ARE"
-        if not can_overstrike(self._profile):
+        if self._profile.return_feeds:
             return f"{runs} COUNTED; CR FEEDS THE PAPER HERE, SO THEY HAVE NO MARK.\n"
         return f"{runs} {'STRUCK TWICE' if self._profile.wheel == '1963' else 'UNDERLINED'}.\n"
 
